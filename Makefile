@@ -1,0 +1,67 @@
+# Everything runs in .venv, which the first target that needs it makes. `make` alone lists the targets.
+
+PYTHON ?= python3
+JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+
+# Is every file there that the installed packages list?
+define WHOLE_SCRIPT
+import sys
+from importlib.metadata import distributions
+def whole(files): return files is not None and all(f.suffix == ".pyc" or f.locate().exists() for f in files)
+sys.exit(not all(whole(package.files) for package in distributions()))
+endef
+export WHOLE_SCRIPT
+WHOLE := $(BIN)/python -c "$$WHOLE_SCRIPT"
+
+# One thread a process: several OpenMP threads on shared cores make the tests slower, not faster.
+export OMP_NUM_THREADS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-zoo check format golden clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## Place BAM in resnet101 and show what it costs
+	@$(BIN)/bamsearch insert resnet101
+
+test: $(INSTALLED) ## Run the tests, without the whole zoo
+	$(BIN)/pytest -q -n $(JOBS)
+
+test-zoo: $(INSTALLED) ## Run the tests over the whole zoo of models
+	$(BIN)/pytest -q -n $(JOBS) -m zoo
+
+check: $(INSTALLED) ## Lint, check format, types and the layers of the house
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED) ## Format the code and fix what can be fixed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+golden: $(INSTALLED) ## Write the golden files of the tests again
+	$(BIN)/pytest -q --regenerate
+
+clean: ## Remove the environment and everything generated
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp comes last: what was interrupted is taken up by the next run. Where pip was cut off while
+# copying a package it may believe it complete: then all is made again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("bamsearch needs Python 3.11: make PYTHON=python3.11")'
+	@echo 'Installing into $(VENV): about 6 GB and a few minutes the first time'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP_INSTALL)
+	@$(WHOLE) || { echo 'Something is missing in $(VENV): making it again'; \
+		$(PYTHON) -m venv --clear $(VENV) && $(PIP_INSTALL); }
+	@touch $@

@@ -1,0 +1,73 @@
+"""BAM, the Bottleneck Attention Module (arXiv 1807.06514), in any network, at a known cost.
+
+Names are loaded when first used, so that ``import bamsearch`` alone does not load torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bamsearch.attention.bam import BAM
+    from bamsearch.errors import BamsearchError
+    from bamsearch.graph.designs import build, load, save
+    from bamsearch.graph.rewrite import bam_parameters, insert_bam
+    from bamsearch.graph.sites import find_sites
+    from bamsearch.profile.counting import count
+    from bamsearch.records import Cost, Design, Insertion, Site
+
+    __version__: str
+
+HOMES = {
+    "BAM": "bamsearch.attention.bam",
+    "BamsearchError": "bamsearch.errors",
+    "Cost": "bamsearch.records",
+    "Design": "bamsearch.records",
+    "Insertion": "bamsearch.records",
+    "Site": "bamsearch.records",
+    "bam_parameters": "bamsearch.graph.rewrite",
+    "build": "bamsearch.graph.designs",
+    "count": "bamsearch.profile.counting",
+    "find_sites": "bamsearch.graph.sites",
+    "insert_bam": "bamsearch.graph.rewrite",
+    "load": "bamsearch.graph.designs",
+    "save": "bamsearch.graph.designs",
+}
+"""Public name → the module that defines it."""
+
+__all__ = [
+    "BAM",
+    "BamsearchError",
+    "Cost",
+    "Design",
+    "Insertion",
+    "Site",
+    "__version__",
+    "bam_parameters",
+    "build",
+    "count",
+    "find_sites",
+    "insert_bam",
+    "load",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on its first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("bamsearch")
+    elif name in HOMES:
+        value = getattr(import_module(HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion in a shell."""
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""BAM itself and its cost. Imports nothing: the cost is needed where torch is not loaded."""

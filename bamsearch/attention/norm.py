@@ -1,0 +1,101 @@
+"""Batch normalisation that trains on a single value a channel.
+
+BAM's channel branch has one value per channel and input, so that torch's own BatchNorm refuses to
+train it with a batch of one (the same happens to the spatial branch on a 1x1 map). Here a lone
+value is normalised by the running statistics, which stay as they are: it has no variance to learn
+from. With two values or more all is as in :class:`torch.nn.BatchNorm2d`.
+
+The choice is made in tensors, not by a Python branch on a size, so that one traced or exported
+graph serves every batch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def normalise(
+    x: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    batches: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    momentum: float | None,
+    eps: float,
+) -> Tensor:
+    """Train-mode batch norm over all axes but 1; moves the running statistics in place.
+
+    Args:
+        x: (N, C) or (N, C, H, W).
+        running_mean: (C,), moved towards the mean of x.
+        running_var: (C,), moved towards the unbiased variance of x.
+        batches: (), batches seen; a lone value is none.
+        weight: (C,).
+        bias: (C,).
+        momentum: share of the new statistics; None averages all batches evenly.
+        eps: added to the variance.
+
+    Returns:
+        x normalised, in x's shape and dtype.
+    """
+    axes = [0, *range(2, x.dim())]
+    column = [-1] + [1] * (x.dim() - 2)
+    values = x.to(torch.promote_types(x.dtype, torch.float32))
+    count = values.new_full((), x[:, 0].numel())
+    several = count > 1
+    var, mean = torch.var_mean(values, axes, correction=0)
+    mean = torch.where(several, mean, running_mean.to(mean.dtype))
+    var = torch.where(several, var, running_var.to(var.dtype))
+    with torch.no_grad():
+        # For a lone value both updates are a statistic moved towards itself: no change.
+        unbiased = var * (count / (count - 1).clamp(min=1))
+        batches.add_(several)
+        share: float | Tensor = running_mean.new_ones(()) / batches.clamp(min=1)
+        if momentum is not None:
+            share = momentum
+        running_mean.lerp_(mean.to(running_mean.dtype), share)
+        running_var.lerp_(unbiased.to(running_var.dtype), share)
+    scale = (weight * torch.rsqrt(var + eps)).to(values.dtype)
+    shift = bias.to(values.dtype)
+    centred = values - mean.view(column)
+    return torch.addcmul(shift.view(column), centred, scale.view(column)).to(x.dtype)
+
+
+# One node in a torch.fx graph: traced through, the statistics' in-place updates would be dead code.
+torch.fx.wrap("normalise")
+
+
+def _forward(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
+    mean, var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    if norm.training and mean is not None and var is not None and batches is not None:
+        return normalise(x, mean, var, batches, norm.weight, norm.bias, norm.momentum, norm.eps)
+    # Without statistics, as torch does, train and eval are the same: the batch's own.
+    return F.batch_norm(x, mean, var, norm.weight, norm.bias, mean is None, 0.0, norm.eps)
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """:class:`torch.nn.BatchNorm1d` for (N, C) that trains on N = 1.
+
+    A lone value a channel is normalised by the running statistics and leaves them, and
+    ``num_batches_tracked``, unchanged.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (N, C) to (N, C)."""
+        return _forward(self, input)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """:class:`torch.nn.BatchNorm2d` for (N, C, H, W) that trains on N·H·W = 1.
+
+    A lone value a channel is normalised by the running statistics and leaves them, and
+    ``num_batches_tracked``, unchanged.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (N, C, H, W) to (N, C, H, W)."""
+        return _forward(self, input)

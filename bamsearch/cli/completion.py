@@ -1,0 +1,30 @@
+"""``bamsearch completion SHELL``: the script that lets a shell complete our command lines."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from bamsearch.cli.console import Console
+from bamsearch.cli.options import command, pass_console
+
+INSTALL = {
+    "bash": "bamsearch completion bash > ~/.local/share/bash-completion/completions/bamsearch",
+    "zsh": "echo 'eval \"$(bamsearch completion zsh)\"' >> ~/.zshrc",
+    "fish": "bamsearch completion fish > ~/.config/fish/completions/bamsearch.fish",
+}
+"""Shell → the line that makes it complete bamsearch from the next start on."""
+
+
+@command("completion", examples=list(INSTALL.values()))
+@click.argument("shell", type=click.Choice(list(INSTALL)), metavar="SHELL")
+@pass_console
+@click.pass_context
+def completion(ctx: click.Context, console: Console, shell: str) -> None:
+    """Print the script that completes bamsearch in SHELL: bash, zsh or fish."""
+    kind = get_completion_class(shell)
+    if kind is None:  # only if click drops a shell of ours
+        raise click.UsageError(f"click knows no completion for {shell}", ctx)
+    group = ctx.find_root().command
+    console.print(kind(group, {}, "bamsearch", "_BAMSEARCH_COMPLETE").source())
+    console.finish({"install": INSTALL[shell]})

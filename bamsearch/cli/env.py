@@ -1,0 +1,124 @@
+"""``bamsearch env``: what a bug report needs to know about this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import bamsearch
+from bamsearch.cli.console import Console
+from bamsearch.cli.devices import Device, list_devices
+from bamsearch.cli.options import command, json_option, pass_console
+from bamsearch.profile.cache import cache_folder, cache_size
+
+DEVELOPMENT_EXTRA = "dev"
+NOT_INSTALLED = "not installed"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A package that bamsearch asks for, and the extra that asks for it; "" is bamsearch itself."""
+
+    package: str
+    extra: str
+
+    @property
+    def version(self) -> str | None:
+        """The installed version, or None."""
+        try:
+            return metadata.version(self.package)
+        except metadata.PackageNotFoundError:
+            return None
+
+
+@command("env", examples=["bamsearch env", "bamsearch env --json > env.json"])
+@json_option
+@pass_console
+def env(console: Console, as_json: bool) -> None:
+    """Show versions, devices, extras and the cache folder, for bug reports."""
+    with console.progress("loading torch"):
+        content = describe()
+    if as_json:
+        console.print_json(content)
+    else:
+        console.table(["", ""], _lines(content), "ll", indent=0)
+    console.finish({"try": "bamsearch insert resnet101"})
+
+
+def describe() -> dict[str, Any]:
+    """What ``env --json`` prints."""
+    requirements = read_requirements()
+    extras = sorted({requirement.extra for requirement in requirements} - {""})
+    threads, devices, trouble = _torch_facts()
+    return {
+        "bamsearch": bamsearch.__version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "packages": _versions(requirements, ""),
+        "system": platform.platform(),
+        "cpu": {"cores": os.cpu_count(), "torch_threads": threads},
+        "devices": {device.name: device.description for device in devices},
+        "torch_trouble": trouble,
+        "extras": {extra: _versions(requirements, extra) for extra in extras},
+        "cache": {"path": str(cache_folder()), "bytes": cache_size()},
+    }
+
+
+def read_requirements() -> list[Requirement]:
+    """What bamsearch's own metadata asks for, the tools of its developers left out."""
+    found = []
+    for line in metadata.requires("bamsearch") or []:
+        package = re.match(r"[\w.-]+", line)
+        extra = re.search(r"""extra == ['"]([\w-]+)['"]""", line)
+        if package is not None:
+            found.append(Requirement(package[0], extra[1] if extra else ""))
+    return [requirement for requirement in found if requirement.extra != DEVELOPMENT_EXTRA]
+
+
+def size_text(size: float) -> str:
+    """A size in bytes for people: ``17.2 KiB``."""
+    if size < 1024:
+        return f"{size:.0f} B"
+    power = 3 if size >= 1024**3 else 2 if size >= 1024**2 else 1
+    return f"{size / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
+
+
+def _torch_facts() -> tuple[int | None, list[Device], str | None]:
+    """Threads and devices, and why torch does not import, if so: that is worth reporting too."""
+    try:
+        import torch
+
+        return torch.get_num_threads(), list_devices(), None
+    except Exception as error:
+        return None, [], f"{type(error).__name__}: {error}"
+
+
+def _versions(requirements: list[Requirement], extra: str) -> dict[str, str | None]:
+    return {need.package: need.version for need in requirements if need.extra == extra}
+
+
+def _lines(content: dict[str, Any]) -> list[list[str]]:
+    """The content as rows of name and value."""
+    packages = content["packages"]
+    rows = [["bamsearch", content["bamsearch"]], ["python", content["python"]]]
+    rows += [[name, version or NOT_INSTALLED] for name, version in packages.items()]
+    rows.append(["system", content["system"]])
+    cpu = content["cpu"]
+    rows.append(["cpu", f"{cpu['cores']} cores; threads that torch uses: {cpu['torch_threads']}"])
+    if content["torch_trouble"]:
+        rows.append(["torch does not load", content["torch_trouble"]])
+    rows += [[f"device {name}", about] for name, about in content["devices"].items()]
+    rows += [[f"extra {name}", _extra_text(name, has)] for name, has in content["extras"].items()]
+    cache = content["cache"]
+    rows.append(["cache", f"{cache['path']} ({size_text(cache['bytes'])})"])
+    return rows
+
+
+def _extra_text(extra: str, packages: dict[str, str | None]) -> str:
+    """The extra's versions, or how to install it."""
+    if None in packages.values():
+        return f"{NOT_INSTALLED}: pip install 'bamsearch[{extra}]'"
+    return ", ".join(f"{package} {version}" for package, version in packages.items())

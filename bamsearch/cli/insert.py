@@ -1,0 +1,166 @@
+"""``bamsearch insert``: BAM in a model, and what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bamsearch.cli.console import Console
+from bamsearch.cli.insert_text import insert_json, print_insertion
+from bamsearch.cli.options import (
+    Override,
+    OverrideType,
+    SitesType,
+    command,
+    dilation_option,
+    init_option,
+    input_size_option,
+    json_option,
+    model_argument,
+    num_classes_option,
+    output_options,
+    pass_console,
+    reduction_option,
+    seed_option,
+    variant_option,
+    weights_option,
+)
+from bamsearch.cli.output import check_output_folder
+from bamsearch.graph.placement import plan
+from bamsearch.profile.summary import cost_of, summarise
+from bamsearch.records import Design, Init, Variant
+
+if TYPE_CHECKING:
+    from bamsearch.graph.weights import Loaded
+
+
+@command(
+    "insert",
+    examples=[
+        "bamsearch insert resnet101",
+        "bamsearch insert resnet50 --at layer3:r=8,d=2 -o r50-bam",
+        "bamsearch insert mobilenet_v2 --sites stages --weights DEFAULT -o mv2-bam",
+    ],
+)
+@model_argument
+@click.option(
+    "--sites",
+    "placement",
+    type=SitesType(),
+    default="paper",
+    show_default=True,
+    help="paper, bottlenecks, stages or blocks, or names of sites with commas between.",
+)
+@reduction_option
+@dilation_option
+@click.option(
+    "--at",
+    "overrides",
+    type=OverrideType(),
+    multiple=True,
+    help="Its own r and d for one site; repeatable. Other sites than --sites join in.",
+)
+@variant_option
+@init_option
+@weights_option
+@input_size_option
+@num_classes_option
+@seed_option
+@json_option
+@output_options("Folder for design.json and, with --weights, model.safetensors.")
+@pass_console
+def insert(
+    console: Console,
+    model: str,
+    placement: str | list[str],
+    reduction: int,
+    dilation: int,
+    overrides: tuple[Override, ...],
+    variant: Variant,
+    init: Init | None,
+    weights: str | None,
+    input_size: tuple[int, int] | None,
+    num_classes: int | None,
+    seed: int,
+    as_json: bool,
+    output: Path | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Place BAM in MODEL and show what it costs; with -o, keep the result."""
+    check_output_folder(output, force=force)
+    loaded = _load(console, model, weights, input_size, num_classes, seed) if weights else None
+    if loaded is not None:
+        num_classes = loaded.num_classes
+    with console.progress(f"tracing and counting {model}"):
+        summary = summarise(model, input_size, num_classes)
+    insertions = plan(
+        summary.sites, placement, reduction=reduction, dilation=dilation, overrides=overrides
+    )
+    start = init or ("identity" if weights else "paper")
+    design = Design(model, summary.input_shape, insertions, variant, start, num_classes)
+    if weights and start == "paper":
+        console.warn(
+            "init paper scales features by about 1.5 at each site: these weights must be "
+            "trained again; --init identity keeps what they compute"
+        )
+    cost = cost_of(summary, design)
+    if as_json:
+        console.print_json(insert_json(summary, design, cost))
+    else:
+        print_insertion(console, summary, design, cost, loaded.source if loaded else None)
+    written: list[Path] = []
+    if output is not None:
+        written = _planned(output, loaded) if dry_run else _write(design, output, loaded, force)
+    console.finish(_next_steps(design, output), written, dry_run=dry_run and output is not None)
+
+
+def _load(
+    console: Console,
+    model: str,
+    weights: str,
+    input_size: tuple[int, int] | None,
+    num_classes: int | None,
+    seed: int,
+) -> Loaded:
+    """The model with its weights; what is left random depends on the seed alone."""
+    with console.progress(f"loading {weights}"):
+        import torch
+
+        from bamsearch.graph.models import default_input_shape
+        from bamsearch.graph.weights import build_with_weights
+
+        torch.manual_seed(seed)
+        shape = default_input_shape(model)
+        shape = (*shape[:-2], *input_size) if input_size else shape
+        loaded = build_with_weights(model, weights, shape, num_classes=num_classes)
+    if loaded.left_random:
+        console.warn(f"not loaded, left random: {', '.join(loaded.left_random)} (other classes)")
+    return loaded
+
+
+def _planned(output: Path, loaded: Loaded | None) -> list[Path]:
+    names = ["design.json"] if loaded is None else ["design.json", "model.safetensors"]
+    return [output / name for name in names]
+
+
+def _write(design: Design, output: Path, loaded: Loaded | None, force: bool) -> list[Path]:
+    from bamsearch.graph.designs import save
+    from bamsearch.graph.rewrite import insert_bam
+
+    module = None if loaded is None else insert_bam(loaded.module, design=design)
+    return save(design, output, module, force=force)
+
+
+def _next_steps(design: Design, output: Path | None) -> dict[str, str]:
+    if output is not None:
+        return {
+            "use": f'model = bamsearch.load("{output}")',
+            "export": f"bamsearch export {output} --format onnx",
+        }
+    return {
+        "keep": f"bamsearch insert {design.model} -o {design.model.rpartition(':')[2]}-bam",
+        "sites": f"bamsearch sites {design.model}",
+    }

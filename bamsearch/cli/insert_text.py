@@ -1,0 +1,127 @@
+"""What ``bamsearch insert`` says of a design: as text, and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bamsearch.attention.cost import effective_dilation
+from bamsearch.cli.console import Console
+from bamsearch.cli.text import change, giga, map_text, mega, shape_text
+from bamsearch.graph.placement import why_not_paper
+from bamsearch.profile.summary import DesignCost
+from bamsearch.records import Cost, Design, ModelSummary
+
+CONVENTION = "1 MAC = 1 FLOP (fvcore), norm and pooling included"
+
+
+def insert_json(summary: ModelSummary, design: Design, cost: DesignCost) -> dict[str, Any]:
+    """What ``insert --json`` prints: exact integers, ``macs`` is fvcore's total."""
+    return {
+        "model": summary.model,
+        "input_shape": list(summary.input_shape),
+        "part": summary.part,
+        "part_input": list(summary.part_input),
+        "variant": design.variant,
+        "init": design.init,
+        "flop_convention": CONVENTION,
+        "counter": cost.base.counter,
+        "base": _numbers(cost.base),
+        "bam": _numbers(cost.total),
+        "added": _numbers(cost.added),
+        "sites": [
+            {
+                "name": site.name,
+                "channels": site.channels,
+                "height": site.height,
+                "width": site.width,
+                "stride": site.stride,
+                "kind": site.kind,
+                "reduction": insertion.reduction,
+                "dilation": insertion.dilation,
+                "params": added.params,
+                "macs": added.macs,
+            }
+            for site, insertion, added in cost.inserted
+        ],
+    }
+
+
+def print_insertion(
+    console: Console, summary: ModelSummary, design: Design, cost: DesignCost, weights: str | None
+) -> None:
+    """Print the sites, the totals and how they fit what torchvision publishes."""
+    console.print(
+        f"{summary.model} · {shape_text(summary.input_shape)} · "
+        f"{f'weights {weights}' if weights else 'random weights'} · "
+        f"BAM variant {design.variant}, init {design.init}\n"
+    )
+    _print_sites(console, summary, cost)
+    console.print()
+    base, total = cost.base, cost.total
+    rows = [
+        ["params", mega(base.params), mega(total.params), change(base.params, total.params)],
+        ["GFLOPs", giga(base.macs), giga(total.macs), change(base.macs, total.macs)],
+    ]
+    console.table(["", "base", "+ BAM", "change"], rows, "lrrr")
+    for line in _remarks(summary, cost):
+        console.print(f"  {line}")
+
+
+def _print_sites(console: Console, summary: ModelSummary, cost: DesignCost) -> None:
+    rows = [
+        [
+            site.name,
+            map_text(site),
+            str(site.stride),
+            site.reducer or "",
+            str(insertion.reduction),
+            str(insertion.dilation),
+            f"{added.params:,}",
+            giga(added.macs),
+        ]
+        for site, insertion, added in cost.inserted
+    ]
+    header = ["site", "feature map", "stride", "before", "r", "d", "+ params", "+ GFLOPs"]
+    console.table(header, rows, "lrrlrrrr")
+    used = {site.name for site, _, _ in cost.inserted}
+    left = [
+        f"{site.name} {map_text(site)} ({why_not_paper(site, summary.sites) or site.kind})"
+        for site in summary.sites
+        if site.name not in used and site.kind != "block"
+    ]
+    if left:
+        console.print(f"  not used: {' · '.join(left)}")
+
+
+def _remarks(summary: ModelSummary, cost: DesignCost) -> list[str]:
+    lines = [f"{CONVENTION.replace('(fvcore)', f'({cost.base.counter})')}{_published(summary)}"]
+    if summary.part:
+        lines.append(
+            f"Costs are of {summary.part} at {shape_text(summary.part_input)}, what the model "
+            "gives it; the rest depends on the image."
+        )
+    lines += [
+        f"At {site.name}, d={insertion.dilation} computes the same as "
+        f"d={effective_dilation(site, insertion.dilation)}: every outer tap falls in the padding."
+        for site, insertion, _ in cost.inserted
+        if effective_dilation(site, insertion.dilation) != insertion.dilation
+    ]
+    return [*lines, "Dilation changes neither number. Latency was not measured."]
+
+
+def _published(summary: ModelSummary) -> str:
+    """How the base relates to what torchvision publishes for it."""
+    if summary.published_gmacs is None or summary.part:
+        return ""
+    ours = summary.base.conv_linear_macs / 1e9
+    same = round(ours, 3) == summary.published_gmacs
+    known = f"torchvision: {summary.published_gmacs:.3f}, conv + linear only"
+    return f" ({known})" if same else f" ({known}; ours without norm and pooling: {ours:.3f})"
+
+
+def _numbers(cost: Cost) -> dict[str, int]:
+    return {
+        "params": cost.params,
+        "macs": cost.macs,
+        "conv_linear_macs": cost.conv_linear_macs,
+    }

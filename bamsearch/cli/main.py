@@ -1,0 +1,125 @@
+"""The command ``bamsearch``: a group that loads a command's module only when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, TextIO
+
+import click
+
+import bamsearch
+from bamsearch.cli.console import Console, is_terminal
+from bamsearch.cli.failures import reported
+from bamsearch.cli.options import HELP_NAMES, quiet_option, verbose_option
+
+COMMANDS = {
+    "insert": "bamsearch.cli.insert",
+    "sites": "bamsearch.cli.sites",
+    "models": "bamsearch.cli.models",
+    "export": "bamsearch.cli.export",
+    "env": "bamsearch.cli.env",
+    "completion": "bamsearch.cli.completion",
+}
+"""What to type → the module with a function of that name, in the order of the help."""
+
+EXAMPLES = """\
+Try one of these:
+
+  bamsearch insert resnet101       place BAM in a model and see what it costs
+  bamsearch sites mobilenet_v2     where BAM can go in a model, and why there
+  bamsearch env                    versions, devices and extras on this machine
+
+All commands: bamsearch --help"""
+
+PIPE_HELP_WIDTH = 80
+"""Width of help that goes to a file or a pipe, whatever COLUMNS says."""
+
+
+class LazyGroup(click.Group):
+    """A group over :data:`COMMANDS` whose failures are one line each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module, or return None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or suggest the nearest."""
+        name = args[0]
+        if name not in COMMANDS and not ctx.resilient_parsing:
+            near = get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no command {name!r}: {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parse the options before the command's name."""
+        console = extra.setdefault("obj", Console())
+        if not is_terminal(sys.stdout):
+            extra.setdefault("terminal_width", PIPE_HELP_WIDTH)
+        with reported(console):
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with reported(ctx.ensure_object(Console)), warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return super().invoke(ctx)
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={**HELP_NAMES, "max_content_width": 100},
+)
+@click.version_option(bamsearch.__version__, "--version", message="%(prog)s %(version)s")
+@quiet_option
+@verbose_option
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Place BAM, the Bottleneck Attention Module, in a network and see what it costs."""
+    if ctx.invoked_subcommand is None:
+        ctx.ensure_object(Console).print(EXAMPLES)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Args:
+        args: what follows ``bamsearch``; None takes it from the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that cannot show "×" gets "?" rather than a traceback
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    cli.main(args, prog_name="bamsearch")
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a Python warning as one line, like every other message."""
+    Console().warn(str(message))

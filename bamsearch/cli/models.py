@@ -1,0 +1,28 @@
+"""``bamsearch models``: the names that MODEL can be."""
+
+from __future__ import annotations
+
+import click
+
+from bamsearch.cli.console import Console
+from bamsearch.cli.options import command, json_option, pass_console
+
+
+@command("models", examples=["bamsearch models", "bamsearch models mobile"])
+@click.argument("part", default="")
+@json_option
+@pass_console
+def models(console: Console, part: str, as_json: bool) -> None:
+    """List torchvision's models, those with PART in their name."""
+    with console.progress("loading torchvision"):
+        from bamsearch.graph.models import model_names
+
+        names = [name for name in model_names() if part.lower() in name]
+    if as_json:
+        console.print_json(names)
+    elif names:
+        console.print("\n".join(names))
+    else:
+        console.warn(f"no torchvision model has {part!r} in its name")
+    console.note("\nAlso: timm:NAME, package.module:factory, path/file.py:factory")
+    console.finish({"look": f"bamsearch sites {names[0] if names else 'resnet101'}"})

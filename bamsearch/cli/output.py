@@ -1,0 +1,49 @@
+"""May this path be written? Asked before the work is done, not after."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bamsearch.errors import OutputError
+
+
+def check_output_folder(path: Path | None, *, force: bool) -> None:
+    """Raise OutputError unless a folder can be made at path, or is there and empty.
+
+    Args:
+        path: from ``-o``; None is fine, nothing will be written.
+        force: what is in the folder may be overwritten.
+    """
+    if path is None:
+        return
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file, and a folder is needed: choose another with -o")
+    if path.is_dir() and any(path.iterdir()) and not force:
+        raise OutputError(f"{path} exists already: choose another with -o, or add --force")
+    _check_writable(path)
+
+
+def check_output_file(path: Path | None, *, force: bool) -> None:
+    """Raise OutputError unless a file can be written at path.
+
+    Args:
+        path: from ``-o``; None is fine, nothing will be written.
+        force: a file that is there may be overwritten.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder, and a file is needed: choose another with -o")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already: choose another with -o, or add --force")
+    _check_writable(path)
+
+
+def _check_writable(path: Path) -> None:
+    """Raise OutputError unless path, or the nearest folder above it that exists, is writable."""
+    place = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if place != path and not place.is_dir():
+        raise OutputError(f"{path} cannot be made: {place} is a file; choose another with -o")
+    if not os.access(place, os.W_OK):
+        raise OutputError(f"{path} cannot be written: no permission in {place}; choose with -o")

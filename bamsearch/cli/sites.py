@@ -1,0 +1,104 @@
+"""``bamsearch sites``: every place for BAM in a model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from bamsearch.attention.cost import bam_cost
+from bamsearch.cli.console import Console
+from bamsearch.cli.options import (
+    command,
+    dilation_option,
+    input_size_option,
+    json_option,
+    model_argument,
+    num_classes_option,
+    pass_console,
+    reduction_option,
+    variant_option,
+)
+from bamsearch.cli.text import giga, map_text, shape_text
+from bamsearch.errors import NoSiteError
+from bamsearch.graph.placement import why_not_paper
+from bamsearch.profile.summary import summarise
+from bamsearch.records import Cost, ModelSummary, Site, Variant
+
+
+@command(
+    "sites", examples=["bamsearch sites resnet101", "bamsearch sites timm:convnext_tiny --json"]
+)
+@model_argument
+@input_size_option
+@num_classes_option
+@reduction_option
+@dilation_option
+@variant_option
+@click.option("--blocks/--no-blocks", default=True, help="Show block outputs too.  [default: yes]")
+@json_option
+@pass_console
+def sites(
+    console: Console,
+    model: str,
+    input_size: tuple[int, int] | None,
+    num_classes: int | None,
+    reduction: int,
+    dilation: int,
+    variant: Variant,
+    blocks: bool,
+    as_json: bool,
+) -> None:
+    """Show every site of MODEL, what a BAM costs there, and what the paper's rule takes."""
+    with console.progress(f"tracing {model}"):
+        summary = summarise(model, input_size, num_classes)
+    if not summary.sites:
+        raise NoSiteError(
+            f"{model} has no spatial bottleneck: its feature map keeps one resolution, "
+            "so BAM has no place in it"
+        )
+    shown = [site for site in summary.sites if blocks or site.kind != "block"]
+    costs = [bam_cost(site, reduction, dilation, variant=variant) for site in shown]
+    if as_json:
+        console.print_json(_json(summary, shown, costs))
+    else:
+        _print(console, summary, shown, costs, f"r={reduction}, d={dilation}, variant {variant}")
+    console.finish({"insert": f"bamsearch insert {model}"})
+
+
+def _json(summary: ModelSummary, shown: list[Site], costs: list[Cost]) -> dict[str, object]:
+    return {
+        "model": summary.model,
+        "input_shape": list(summary.input_shape),
+        "part": summary.part,
+        "part_input": list(summary.part_input),
+        "sites": [
+            asdict(site)
+            | {"params": cost.params, "macs": cost.macs}
+            | {"paper": why_not_paper(site, summary.sites) is None}
+            for site, cost in zip(shown, costs, strict=True)
+        ],
+    }
+
+
+def _print(
+    console: Console, summary: ModelSummary, shown: list[Site], costs: list[Cost], bam: str
+) -> None:
+    part = f" · {summary.part} gets {shape_text(summary.part_input)}" if summary.part else ""
+    console.print(f"{summary.model} · {shape_text(summary.input_shape)}{part} · BAM with {bam}\n")
+    rows = [
+        [
+            site.name,
+            map_text(site) + ("" if site.layout in ("NCHW", "NCTHW") else f" {site.layout}"),
+            str(site.stride),
+            site.kind,
+            site.reducer or "",
+            f"{cost.params:,}",
+            giga(cost.macs),
+            why_not_paper(site, summary.sites) or "yes",
+        ]
+        for site, cost in zip(shown, costs, strict=True)
+    ]
+    header = ["site", "feature map", "stride", "kind", "before", "+ params", "+ GFLOPs", "in paper"]
+    console.table(header, rows, "lrrllrrl")
+    console.print("\n  GFLOPs: 1 MAC = 1 FLOP (fvcore), norm and pooling included")

@@ -1,0 +1,69 @@
+"""What can go wrong, as one tree.
+
+::
+
+    BamsearchError                  exit code 2: the input cannot be used
+    ├── InvalidValueError           a number, a name or an option out of range (also a ValueError)
+    ├── ModelError                  a model that cannot be found, built or traced
+    ├── WeightsError                weights that cannot be found or do not fit
+    ├── DesignError                 a design that cannot be read or is for another model
+    ├── OutputError                 a file or folder that cannot be written
+    ├── CacheError                  a cache folder that cannot be used
+    ├── MissingExtraError           an optional dependency that is not installed
+    └── NothingToDoError            exit code 3: the input is fine, the answer is "nothing to do here"
+        └── NoSiteError             a model without a place for BAM
+
+A message is one line: the thing, its value and what to do next.
+"""
+
+
+class BamsearchError(Exception):
+    """Base of every error that bamsearch raises on purpose."""
+
+    exit_code = 2
+
+
+class InvalidValueError(BamsearchError, ValueError):
+    """A value out of range, such as a reduction of 0."""
+
+
+class ModelError(BamsearchError):
+    """A model that cannot be found, built, traced or fed the given input."""
+
+
+class WeightsError(BamsearchError):
+    """Weights that cannot be found, read or loaded."""
+
+
+class DesignError(BamsearchError):
+    """A design that cannot be read, or that does not belong to the model."""
+
+
+class OutputError(BamsearchError):
+    """A file or folder that exists already or cannot be written."""
+
+
+class CacheError(BamsearchError):
+    """A cache folder that cannot be read or written."""
+
+
+class MissingExtraError(BamsearchError):
+    """An optional dependency that is not installed.
+
+    Args:
+        package: the package that is missing, such as ``"timm"``.
+        extra: the extra of bamsearch that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: pip install 'bamsearch[{extra}]'")
+
+
+class NothingToDoError(BamsearchError):
+    """The input is fine, but there is nothing to do with it."""
+
+    exit_code = 3
+
+
+class NoSiteError(NothingToDoError):
+    """A model without a spatial bottleneck, such as ViT: one patch embedding, then one resolution."""

@@ -1,0 +1,264 @@
+"""Models by name: a MODEL becomes a module, its input shape and its published numbers.
+
+A MODEL is a torchvision name (``resnet101``), ``timm:NAME``, ``package.module:factory`` or
+``path/file.py:factory``, split at the first colon. Nothing here touches the network unless
+weights are asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from bamsearch.errors import MissingExtraError, ModelError
+
+DEFAULT_INPUT = (3, 224, 224)
+_DETECTION_INPUT = (3, 800, 800)
+# Frames of a clip in torchvision's video references, by which `_ops` was published.
+_CLIP_FRAMES = 16
+_CLIP_FRAMES_OF = {"swin3d_t": 32, "swin3d_s": 32, "swin3d_b": 32}
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What torchvision publishes about a model's default weights.
+
+    Attributes:
+        params: number of parameters.
+        gmacs: ``_ops``, 10^9 multiply-adds of convolution, linear and attention, 3 decimals.
+    """
+
+    params: int
+    gmacs: float
+
+
+def model_names() -> list[str]:
+    """Every torchvision name, sorted."""
+    return sorted(torchvision.models.list_models())
+
+
+def split_model(model: str) -> tuple[str, str]:
+    """Split a MODEL into where it comes from and its name there.
+
+    Returns:
+        ``("torchvision", name)``, ``("timm", name)`` or ``(module or file, factory)``.
+    """
+    source, colon, name = model.partition(":")
+    return (source, name) if colon else ("torchvision", model)
+
+
+def is_versioned(model: str) -> bool:
+    """Whether package versions alone decide what the MODEL is, so that facts can be cached."""
+    return split_model(model)[0] in ("torchvision", "timm")
+
+
+def build_model(
+    model: str,
+    input_shape: Sequence[int] | None = None,
+    *,
+    num_classes: int | None = None,
+    initialise: bool = True,
+    **options: Any,
+) -> nn.Module:
+    """Build a MODEL with random weights, in train mode, on the CPU.
+
+    Args:
+        model: a MODEL, see the module's docstring.
+        input_shape: what the model will be given, for those that are built for one size (ViT,
+            MaxViT); None is the model's own.
+        num_classes: classes of the head; None keeps the model's own.
+        initialise: False leaves the weights as memory happens to be: enough to trace and count, and
+            a 640 M parameter network then costs neither time nor memory.
+        options: further arguments of the builder, such as ``transform_input`` of GoogLeNet.
+
+    Raises:
+        ModelError: no such model, or its builder failed.
+        MissingExtraError: ``timm:`` without timm.
+    """
+    builder, defaults = _builder(model, tuple(input_shape or default_input_shape(model)))
+    arguments = defaults | options
+    if num_classes is not None:
+        arguments["num_classes"] = num_classes
+    # The random state is the caller's: building by name must not depend on what ran before.
+    try:
+        with _Uninitialised() if not initialise else _as_is():
+            built = builder(**arguments)
+    except Exception as error:
+        raise ModelError(f"{model} cannot be built: {type(error).__name__}: {error}") from error
+    if not isinstance(built, nn.Module):
+        raise ModelError(f"{model} returns {type(built).__name__}, not a torch.nn.Module")
+    return built
+
+
+def default_input_shape(model: str) -> tuple[int, ...]:
+    """Input of the model's own published weights: (C, H, W), or (C, T, H, W) for video.
+
+    Detectors resize inside; theirs is 800x800. Factories publish nothing: 224x224.
+
+    Raises:
+        ModelError: no such model.
+    """
+    source, name = split_model(model)
+    if source == "timm":
+        return _timm_input_shape(name)
+    if source != "torchvision":
+        return DEFAULT_INPUT
+    module = _torchvision_builder(name).__module__
+    if ".detection." in module:
+        return _DETECTION_INPUT
+    transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    size = getattr(transforms, "crop_size", None) or getattr(transforms, "resize_size", None)
+    height, width = (size[0], size[-1]) if size else DEFAULT_INPUT[1:]
+    if ".video." in module:
+        return (3, _CLIP_FRAMES_OF.get(name, _CLIP_FRAMES), height, width)
+    return (3, height, width)
+
+
+def published(model: str) -> Published | None:
+    """What torchvision publishes for the model's default weights; None where it does not."""
+    source, name = split_model(model)
+    if source != "torchvision":
+        return None
+    meta = torchvision.models.get_model_weights(name).DEFAULT.meta
+    return Published(meta["num_params"], meta["_ops"])
+
+
+def _builder(
+    model: str, input_shape: tuple[int, ...]
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The callable that builds a MODEL, and the arguments that keep it off the network."""
+    source, name = split_model(model)
+    if source == "torchvision":
+        builder = _torchvision_builder(name)
+        parameters = inspect.signature(builder).parameters
+        arguments: dict[str, Any] = {"weights": None}
+        if "weights_backbone" in parameters:
+            arguments["weights_backbone"] = None
+        if builder.__module__.endswith((".googlenet", ".inception")):
+            # Their own initialiser takes half a minute and warns; torch's defaults are no worse.
+            arguments["init_weights"] = False
+        if builder.__module__.endswith(".vision_transformer"):
+            arguments["image_size"] = input_shape[-1]
+        if builder.__module__.endswith(".maxvit"):
+            arguments["input_size"] = input_shape[-2:]
+        return builder, arguments
+    if source == "timm":
+        timm = _import_timm()
+        if name not in timm.list_models():
+            raise ModelError(_unknown("timm model", name, timm.list_models()))
+        return timm.create_model, {"model_name": name, "pretrained": False}
+    return _factory(source, name), {}
+
+
+def _torchvision_builder(name: str) -> Callable[..., Any]:
+    if name not in torchvision.models.list_models():
+        raise ModelError(_unknown("model", name, model_names()))
+    builder: Callable[..., Any] = torchvision.models.get_model_builder(name)
+    return builder
+
+
+def _unknown(what: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "'bamsearch models' lists them"
+    return f"no {what} is called {name!r}: {hint}"
+
+
+def _import_timm() -> ModuleType:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise MissingExtraError("timm", "timm") from error
+
+
+def _timm_input_shape(name: str) -> tuple[int, ...]:
+    timm = _import_timm()
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
+        raise ModelError(_unknown("timm model", name, timm.list_models()))
+    return tuple(config.input_size)
+
+
+def _factory(source: str, name: str) -> Callable[..., Any]:
+    """``factory`` of ``package.module`` or of ``path/file.py``; a file's folder is importable too."""
+    is_file = source.endswith(".py")
+    if is_file and not os.path.isfile(source):
+        raise ModelError(f"no file {source}: a model file is given as path/file.py:factory")
+    folder = os.path.dirname(os.path.abspath(source)) if is_file else os.getcwd()
+    with _importable(folder):
+        try:
+            module = _load_file(source) if is_file else importlib.import_module(source)
+        except Exception as error:
+            raise ModelError(
+                f"{source} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        functions = [key for key, value in vars(module).items() if inspect.isroutine(value)]
+        raise ModelError(_unknown(f"factory in {source}", name, functions))
+    checked: Callable[..., Any] = factory
+    return checked
+
+
+def _load_file(path: str) -> ModuleType:
+    # Registered under its own name: pickling and dataclasses look the module up in sys.modules.
+    name = f"bamsearch_model_{os.path.splitext(os.path.basename(path))[0]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _importable(folder: str) -> Iterator[None]:
+    """Put folder on the import path: console scripts, unlike ``python -m``, leave it out."""
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+@contextmanager
+def _as_is() -> Iterator[None]:
+    yield
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Skip what fills tensors in place: ``torch.nn.init`` and the methods it is made of.
+
+    ``torch.device("meta")`` would be simpler, but every regnet asks a tensor for its value.
+    """
+
+    _FILLING = frozenset(
+        getattr(torch.Tensor, name)
+        for name in ("normal_", "uniform_", "erfinv_", "clamp_", "mul_", "add_", "fill_", "zero_")
+    )
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in self._FILLING or getattr(func, "__module__", "") == "torch.nn.init":
+            filled = args[0] if args else kwargs.get("tensor")
+            # Parameters alone: buffers hold indices, such as Swin's, that a graph is made with.
+            if isinstance(filled, nn.Parameter):
+                return filled
+        return func(*args, **kwargs)

@@ -1,0 +1,242 @@
+"""Which axis of a feature map is what, found by probing.
+
+The graph is run on a meta copy with the base input, then with the batch, the height, the width
+(and the frames of a clip) changed one at a time. An axis that moves with H has the role H; the
+one that never moves is the channel. So NCHW, NHWC, video, token and window layouts are told apart
+without guessing. A network of fixed size refuses other inputs: there, convolution, batch norm and
+pooling say what their axes are, and elementwise operations and permutes carry that on.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+import torch
+from torch import fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F
+
+from bamsearch.errors import ModelError
+from bamsearch.graph.tracing import Trace
+from bamsearch.records import Layout
+
+Shape = tuple[int, ...]
+
+_BATCH = 2
+# Far enough to move the smallest map of a network with stride 32, and a multiple of it.
+_STEP = 64
+_FRAMES_STEP = 16
+
+_CONVOLUTIONS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
+_POOLING = (
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+)
+_CONVOLUTION_FUNCTIONS = frozenset({F.conv2d, F.conv3d, F.batch_norm, F.interpolate})
+_POOLING_FUNCTIONS = frozenset(
+    {
+        F.max_pool2d,
+        F.max_pool3d,
+        F.avg_pool2d,
+        F.avg_pool3d,
+        F.adaptive_avg_pool2d,
+        F.adaptive_avg_pool3d,
+        torch.max_pool2d,
+        torch.max_pool3d,
+    }
+)
+# Same shape out, yet other axes.
+_REARRANGING = frozenset(
+    {"view", "reshape", "flatten", "unflatten", "permute", "transpose", "movedim", "swapaxes", "T"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureMap:
+    """The shape of a node's output with named axes.
+
+    Attributes:
+        channels: C.
+        height: H.
+        width: W.
+        layout: order of the axes.
+        frames: T of a video map, else None.
+    """
+
+    channels: int
+    height: int
+    width: int
+    layout: Layout
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What the nodes of a trace put out.
+
+    Attributes:
+        maps: nodes whose output is a feature map, in the graph's order.
+        tokens: nodes whose output is a sequence (N, L, C).
+    """
+
+    maps: dict[fx.Node, FeatureMap]
+    tokens: set[fx.Node]
+
+
+def probe(trace: Trace, network_input: Sequence[int]) -> Probed:
+    """Find the feature maps of a trace.
+
+    Args:
+        trace: of a module on the meta device, in eval mode.
+        network_input: shape of one input without the batch, (C, H, W) or (C, T, H, W).
+
+    Raises:
+        ModelError: the network does not take this input.
+    """
+    base = (_BATCH, *network_input)
+    shapes = _run(trace, base)
+    probes: dict[str, dict[fx.Node, Shape]] = {}
+    for axis, role in enumerate(_input_layout(network_input)):
+        if role != "C":
+            step = {"N": 1, "T": _FRAMES_STEP}.get(role, _STEP)
+            moved = tuple(size + step * (axis == i) for i, size in enumerate(base))
+            probes[role] = _run(trace, moved, partial=True)
+    layouts = {node: _probed_layout(shape, node, probes) for node, shape in shapes.items()}
+    _carry_definitions(trace, shapes, layouts)
+    maps = {
+        node: _feature_map(shapes[node], cast(Layout, layout))
+        for node, layout in layouts.items()
+        if layout in get_args(Layout)
+    }
+    return Probed(maps, {node for node, shape in shapes.items() if len(shape) == 3})
+
+
+def is_pooling(trace: Trace, node: fx.Node) -> bool:
+    """Whether the node pools: a pooling layer or function, or a mean."""
+    if node.op == "call_module":
+        return isinstance(trace.root.get_submodule(str(node.target)), _POOLING)
+    return node.target in _POOLING_FUNCTIONS or node.target in ("mean", torch.mean)
+
+
+def meta_copy(module: nn.Module) -> nn.Module:
+    """A copy of module on the meta device, in eval mode, without copying its weights."""
+    memo: dict[int, Any] = {}
+    for tensor in [*module.parameters(), *module.buffers()]:
+        empty = torch.empty_like(tensor, device="meta")
+        memo[id(tensor)] = (
+            nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+        )
+    # to(): tensors that are neither parameters nor buffers of their module are left to it.
+    return copy.deepcopy(module, memo).to("meta").eval()
+
+
+class _ShapeRecorder(fx.Interpreter):
+    """Runs a graph and notes the shape of every tensor."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__(trace.root, graph=trace.graph)
+        self.shapes: dict[fx.Node, Shape] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, torch.Tensor) and n.op != "output":
+            self.shapes[n] = tuple(result.shape)
+        return result
+
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
+        # Real lists: fx hands its own immutable ones, and Swin3d writes into its argument.
+        args, kwargs = super().fetch_args_kwargs_from_env(n)
+        return tuple(list(a) if isinstance(a, list) else a for a in args), kwargs
+
+
+def _run(trace: Trace, shape: Shape, *, partial: bool = False) -> dict[fx.Node, Shape]:
+    """Shapes by node; with partial, those before a failure."""
+    recorder = _ShapeRecorder(trace)
+    recorder.extra_traceback = False
+    with torch.no_grad():
+        try:
+            recorder.run(torch.empty(shape, device="meta"))
+        except Exception as on_meta:
+            if not partial:
+                return _run_fake(trace, shape, on_meta)
+    return recorder.shapes
+
+
+def _run_fake(trace: Trace, shape: Shape, on_meta: Exception) -> dict[fx.Node, Shape]:
+    """The same with fake tensors: slower, for graphs that mix in tensors of another device."""
+    recorder = _ShapeRecorder(trace)
+    recorder.extra_traceback = False
+    try:
+        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+            recorder.run(torch.empty(shape, device="meta"))
+    except Exception:
+        size = "x".join(map(str, shape[1:]))
+        reason = str(on_meta).splitlines()[0] if str(on_meta) else type(on_meta).__name__
+        raise ModelError(
+            f"{type(trace.root).__name__} does not take an input of {size}: {reason}"
+        ) from on_meta
+    return recorder.shapes
+
+
+def _input_layout(network_input: Sequence[int]) -> str:
+    return "NCHW" if len(network_input) == 3 else "NCTHW"
+
+
+def _probed_layout(
+    shape: Shape, node: fx.Node, probes: dict[str, dict[fx.Node, Shape]]
+) -> str | None:
+    """Axis roles such as "NHWC"; None where a probe did not come this far."""
+    moved = {role: shapes.get(node) for role, shapes in probes.items()}
+    if any(other is None or len(other) != len(shape) for other in moved.values()):
+        return None
+    roles = [
+        [role for role, other in moved.items() if other and other[axis] != shape[axis]] or ["C"]
+        for axis in range(len(shape))
+    ]
+    # "" is known to be no feature map: tokens, or windows folded into the batch.
+    return "".join(role[0] for role in roles) if all(len(role) == 1 for role in roles) else ""
+
+
+def _carry_definitions(
+    trace: Trace, shapes: dict[fx.Node, Shape], layouts: dict[fx.Node, str | None]
+) -> None:
+    """Fill unknown layouts from layers that define their axes, forwards in graph order."""
+    for node in trace.graph.nodes:
+        source = node.all_input_nodes[0] if node.all_input_nodes else None
+        if node not in shapes or source is None:
+            continue
+        if _defines_axes(trace, node):
+            for end in (source, node):
+                if layouts.get(end, "") is None:
+                    layouts[end] = {4: "NCHW", 5: "NCTHW"}.get(len(shapes[end]))
+        elif layouts[node] is None and layouts.get(source):
+            layouts[node] = _carried(node, str(layouts[source]), shapes)
+
+
+def _carried(node: fx.Node, layout: str, shapes: dict[fx.Node, Shape]) -> str | None:
+    """The layout of node, given its input's."""
+    name = node.target if isinstance(node.target, str) else node.target.__name__
+    if name == "permute":
+        order = node.args[1] if isinstance(node.args[1], tuple | list) else node.args[1:]
+        return "".join(layout[cast(int, axis)] for axis in cast(Sequence[Any], order))
+    if name in _REARRANGING or shapes[node] != shapes[node.all_input_nodes[0]]:
+        return None
+    return layout
+
+
+def _defines_axes(trace: Trace, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return isinstance(
+            trace.root.get_submodule(str(node.target)), (*_CONVOLUTIONS, *_POOLING)
+        )
+    return node.target in _CONVOLUTION_FUNCTIONS or node.target in _POOLING_FUNCTIONS
+
+
+def _feature_map(shape: Shape, layout: Layout) -> FeatureMap:
+    size = dict(zip(layout, shape, strict=True))
+    return FeatureMap(size["C"], size["H"], size["W"], layout, size.get("T"))

@@ -1,0 +1,166 @@
+"""Sites: the feature maps after which BAM can be inserted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from torch import fx, nn
+from torch.nn import functional as F
+
+from bamsearch.graph.network import Network, find_network
+from bamsearch.graph.spine import Spine, find_spine
+from bamsearch.graph.tracing import ModuleCall, Trace
+from bamsearch.records import Kind, Site, check_input_shape
+
+_WEIGHTED = (
+    nn.modules.conv._ConvNd,
+    nn.Linear,
+    nn.MultiheadAttention,
+)
+_WEIGHTED_FUNCTIONS = frozenset({F.conv2d, F.conv3d, F.linear, F.scaled_dot_product_attention})
+
+
+def find_sites(model: nn.Module, input_shape: Sequence[int] = (3, 224, 224)) -> list[Site]:
+    """Find every place for BAM in a model, from the input on.
+
+    The model is traced with torch.fx on a copy on the meta device: nothing is computed and the
+    model is not changed. Where the whole does not trace (detectors), its feature network does.
+
+    Args:
+        model: any module whose feature network torch.fx can trace.
+        input_shape: one input without the batch: (C, H, W), or (C, T, H, W) for video.
+
+    Returns:
+        The sites; none where one resolution is kept throughout, as in ViT.
+
+    Raises:
+        ModelError: nothing in the model can be traced, or it does not take this input.
+        InvalidValueError: an impossible input_shape.
+    """
+    return sites_of(find_network(model, check_input_shape(input_shape)))
+
+
+def sites_of(network: Network) -> list[Site]:
+    """The sites of a feature network, see :func:`find_sites`."""
+    spine = find_spine(network.deep, network.probe())
+    names = network.deep.site_names()
+    prefix = f"{network.path}." if network.path else ""
+    return [
+        _site(prefix + names[node], spine, node, kind, prefix + reducer if reducer else None)
+        for node, kind, reducer in _sites(network.deep, spine, is_part=bool(network.path))
+    ]
+
+
+def _sites(
+    traced: Trace, spine: Spine, *, is_part: bool
+) -> list[tuple[fx.Node, Kind, str | None]]:
+    """(node, kind, reducer) of every site in network order; a node has the first kind it earns."""
+    if not spine.reductions:
+        return []
+    weighted = _weighted(traced)
+    raw = {node for node in spine.maps if _count_before(node, weighted) == 0}
+    found: dict[fx.Node, tuple[Kind, str | None]] = {}
+    for reduction in spine.reductions:
+        if reduction.before not in raw:
+            stem = _count_before(reduction.before, weighted) <= 1
+            found[reduction.before] = ("stem" if stem else "bottleneck", reduction.reducer)
+    head = _head(traced, spine, weighted, is_part=is_part)
+    if head is not None and _count_before(head, weighted) > 1:
+        pooling = traced.site_names()[spine.pooling] if spine.pooling is not None else None
+        found.setdefault(head, ("head", pooling))
+    for node in _block_outputs(traced, spine, weighted):
+        found.setdefault(node, ("block", None))
+    return [(node, *found[node]) for node in spine.maps if node in found]
+
+
+def _site(name: str, spine: Spine, node: fx.Node, kind: Kind, reducer: str | None) -> Site:
+    shape = spine.maps[node]
+    return Site(
+        name,
+        shape.channels,
+        shape.height,
+        shape.width,
+        spine.strides[node],
+        shape.layout,
+        kind,
+        reducer,
+        shape.frames,
+    )
+
+
+def _weighted(traced: Trace) -> set[fx.Node]:
+    """Nodes that convolve, multiply by a matrix or attend; norms do not count."""
+    return {
+        node
+        for node in traced.graph.nodes
+        if node.target in _WEIGHTED_FUNCTIONS
+        or (
+            node.op == "call_module"
+            and isinstance(traced.root.get_submodule(str(node.target)), _WEIGHTED)
+        )
+    }
+
+
+def _count_before(node: fx.Node, weighted: set[fx.Node]) -> int:
+    """How many weighted nodes come before node or are it; counting stops at two."""
+    seen, stack, count = {node}, [node], 0
+    while stack and count < 2:
+        current = stack.pop()
+        count += current in weighted
+        for source in current.all_input_nodes:
+            if source not in seen:
+                seen.add(source)
+                stack.append(source)
+    return count
+
+
+def _head(
+    traced: Trace, spine: Spine, weighted: set[fx.Node], *, is_part: bool
+) -> fx.Node | None:
+    """The last map at the last resolution that a weighted layer still follows.
+
+    SqueezeNet's and FCN's last maps are the class scores themselves. What follows a part of a
+    detector is outside its trace.
+    """
+    lowest = spine.maps[spine.reductions[-1].after]
+    last = [n for n, m in spine.maps.items() if (m.height, m.width) == (lowest.height, lowest.width)]
+    if is_part:
+        return last[-1]
+    followed: set[fx.Node] = set()
+    for node in reversed(traced.graph.nodes):
+        if any(user in weighted or user in followed for user in node.users):
+            followed.add(node)
+    last = [node for node in last if node in followed and not _is_dropout(traced, node)]
+    return last[-1] if last else None
+
+
+def _is_dropout(traced: Trace, node: fx.Node) -> bool:
+    return node.op == "call_module" and isinstance(
+        traced.root.get_submodule(str(node.target)), nn.modules.dropout._DropoutNd
+    )
+
+
+def _block_outputs(traced: Trace, spine: Spine, weighted: set[fx.Node]) -> list[fx.Node]:
+    """Outputs of modules on the spine whose class recurs among their siblings and that keep H x W.
+
+    Bare layers and sequences are no blocks: VGG has none. Nor is what has no weighted layer.
+    """
+    busy = {call for node in weighted for call in traced.owner[node].chain()}
+
+    def is_block(call: ModuleCall) -> bool:
+        if call not in busy or isinstance(call.module, nn.Sequential):
+            return False
+        siblings = traced.root.get_submodule(call.path.rpartition(".")[0]).children()
+        recurs = Counter(type(sibling) for sibling in siblings)[type(call.module)] > 1
+        return recurs and any(True for _ in call.module.children())
+
+    def size(node: fx.Node | None) -> tuple[int, int] | None:
+        shape = spine.maps.get(node) if node is not None else None
+        return (shape.height, shape.width) if shape else None
+
+    return [
+        call.output
+        for call in traced.calls
+        if call.output in spine.maps and size(call.entry) == size(call.output) and is_block(call)
+    ]

@@ -1,0 +1,191 @@
+"""Symbolic tracing that remembers which module call every node came from.
+
+One tracer serves both traces: the deep one, through everything but torch's own layers, finds
+sites; the coarse one, in which every module without a site is a leaf, is rewritten.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx, nn
+
+from bamsearch.errors import ModelError
+
+
+@dataclass(eq=False, slots=True)
+class ModuleCall:
+    """One call of a module while tracing.
+
+    Attributes:
+        path: dotted path of the module; "" is the root.
+        number: which call of that module it is, from 1.
+        module: the module itself.
+        parent: the call inside which it happened; None for the root.
+        entry: the first node that it was given, if any.
+        output: the node that it returned; None for anything but a single value.
+    """
+
+    path: str
+    number: int
+    module: nn.Module
+    parent: ModuleCall | None
+    entry: fx.Node | None = None
+    output: fx.Node | None = None
+
+    @property
+    def name(self) -> str:
+        """The path, with ``@2`` for the second call and so on."""
+        return self.path if self.number == 1 else f"{self.path}@{self.number}"
+
+    def chain(self) -> Iterator[ModuleCall]:
+        """This call and those around it, innermost first."""
+        call: ModuleCall | None = self
+        while call is not None:
+            yield call
+            call = call.parent
+
+
+@dataclass(eq=False, slots=True)
+class Trace:
+    """A graph with the calls that it came from.
+
+    Attributes:
+        root: the module that was traced.
+        graph: its graph.
+        calls: every module call in the order in which they ended, the root's own left out.
+        owner: the innermost call in which each node was made.
+        operation: dotted path of each node's operation: its module's path, then the operation.
+    """
+
+    root: nn.Module
+    graph: fx.Graph
+    calls: list[ModuleCall]
+    owner: dict[fx.Node, ModuleCall]
+    operation: dict[fx.Node, str]
+
+    def site_names(self) -> dict[fx.Node, str]:
+        """Every node under the name of the outermost module whose output it is."""
+        names = dict(self.operation)
+        # Calls end innermost first, so that the outermost one is written last.
+        for call in self.calls:
+            if call.output is not None and call in self.owner[call.output].chain():
+                names[call.output] = call.name
+        return names
+
+
+class SiteTracer(fx.Tracer):
+    """Trace with buffers as buffers, real container types and a record of module calls.
+
+    Args:
+        opened: paths of the modules to trace through, "" for the root is implied; None traces
+            through everything but torch's own layers.
+    """
+
+    def __init__(self, opened: frozenset[str] | None = None) -> None:
+        super().__init__()
+        # Else buffers are baked in as constants, under other names.
+        self.proxy_buffer_attributes = True
+        self._opened = opened
+        self._calls: list[ModuleCall] = []
+        self._owner: dict[fx.Node, ModuleCall] = {}
+        self._operation: dict[fx.Node, str] = {}
+        self._made: Counter[str] = Counter()
+        self._numbers: Counter[str] = Counter()
+        self._current: ModuleCall | None = None
+
+    def record(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> Trace:
+        """Trace root once; a tracer is not used twice."""
+        self._current = ModuleCall("", 1, root, None)
+        graph = self.trace(root, concrete_args)
+        return Trace(root, graph, self._calls, self._owner, self._operation)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Leave torch's own layers whole, and what is not opened."""
+        if self._opened is not None:
+            return module_qualified_name not in self._opened
+        return super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Trace or record a call of m, and remember its input and output."""
+        path = self.path_of_module(m)
+        self._numbers[path] += 1
+        call = ModuleCall(path, self._numbers[path], m, self._current)
+        given = [*args, *kwargs.values()]
+        call.entry = next((value.node for value in given if isinstance(value, fx.Proxy)), None)
+        self._current, outer = call, self._current
+        try:
+            result = super().call_module(m, forward, args, kwargs)
+        finally:
+            self._current = outer
+        if isinstance(result, fx.Proxy):
+            call.output = result.node
+        self._calls.append(call)
+        return result
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """Remember which call the node belongs to and what its operation is called."""
+        node = super().create_node(*args, **kwargs)
+        if self._current is None:
+            return node
+        self._owner[node] = self._current
+        path = self._current.path
+        if node.op != "call_module":
+            target = node.target if isinstance(node.target, str) else node.target.__name__
+            path = f"{path}.{target}" if path else target
+        self._made[path] += 1
+        count = self._made[path]
+        self._operation[node] = path if count == 1 else f"{path}_{count - 1}"
+        return node
+
+    def create_arg(self, a: Any) -> Any:
+        """Keep OrderedDict and other dict classes, which torch.fx turns into plain dict."""
+        if isinstance(a, dict) and type(a) is not dict:
+            pairs = [(key, value) for key, value in a.items()]
+            return self.create_node("call_function", type(a), (self.create_arg(pairs),), {})
+        return super().create_arg(a)
+
+
+def trace(root: nn.Module, opened: frozenset[str] | None = None) -> Trace:
+    """Trace root in the mode (train or eval) that it is in.
+
+    Optional arguments of ``forward`` stay arguments; where control flow depends on them they are
+    fixed at their defaults.
+
+    Raises:
+        ModelError: torch.fx cannot follow root.
+    """
+    try:
+        return SiteTracer(opened).record(root)
+    except Exception as error:
+        defaults = {
+            name: parameter.default
+            for name, parameter in inspect.signature(root.forward).parameters.items()
+            if parameter.default is not inspect.Parameter.empty
+        }
+        if defaults:
+            try:
+                return SiteTracer(opened).record(root, defaults)
+            except Exception:
+                pass
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{type(root).__name__} cannot be traced by torch.fx: {reason}") from error
+
+
+@contextmanager
+def mode(root: nn.Module, *, training: bool) -> Iterator[None]:
+    """Put root and all below it into one mode, and each module back into its own after."""
+    before = OrderedDict((module, module.training) for module in root.modules())
+    root.train(training)
+    try:
+        yield
+    finally:
+        for module, was_training in before.items():
+            module.training = was_training

@@ -1,0 +1,99 @@
+"""Facts about named models kept between runs, keyed by everything that could change them.
+
+An entry is a file named by the hash of its key; an unreadable one is computed again. Models from
+the user's own files are never cached: nothing tells what they import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import platformdirs
+
+from bamsearch.records import ModelSummary
+
+_PACKAGES = ("torch", "torchvision", "timm", "fvcore")
+# What these folders say decides what a summary is; the rest of bamsearch only shows it.
+_SOURCES = ("records.py", "attention", "graph", "profile")
+
+
+def cache_folder() -> Path:
+    """Where facts are kept: ``$BAMSEARCH_CACHE``, else the user's cache folder."""
+    return Path(os.environ.get("BAMSEARCH_CACHE") or platformdirs.user_cache_dir("bamsearch"))
+
+
+def summary_key(
+    model: str, size: Sequence[int] | None, num_classes: int | None
+) -> dict[str, object] | None:
+    """The key of a model's summary; None where package versions do not decide what it is."""
+    source, colon, _ = model.partition(":")
+    if colon and source != "timm":
+        return None
+    return {
+        "model": model,
+        "size": list(size) if size else None,
+        "num_classes": num_classes,
+        "python": sys.version_info[:2],
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "source": _source_hash(),
+    }
+
+
+def read_summary(key: dict[str, object] | None) -> ModelSummary | None:
+    """The summary under key; None if there is none that can be read."""
+    if key is None:
+        return None
+    try:
+        return ModelSummary.from_json(_path(key).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_summary(key: dict[str, object] | None, summary: ModelSummary) -> None:
+    """Keep a summary; a cache that cannot be written is no reason to fail."""
+    if key is None:
+        return
+    path = _path(key)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
+        ) as draft:
+            try:
+                draft.write(summary.to_json())
+                draft.close()
+                os.replace(draft.name, path)
+            finally:
+                Path(draft.name).unlink(missing_ok=True)
+
+
+def _path(key: dict[str, object]) -> Path:
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "summaries" / f"{digest}.json"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _source_hash() -> str:
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for name in _SOURCES:
+        top = root / name
+        for path in [top] if top.is_file() else sorted(top.rglob("*.py")):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,128 @@
+"""Everything about a named model that a command shows before any design exists.
+
+No torch at the top: on a second call the answer comes from the cache, and torch is never loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bamsearch.attention.cost import bam_cost
+from bamsearch.profile import cache
+from bamsearch.records import Cost, Design, Insertion, ModelSummary, Site
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class DesignCost:
+    """What a design costs, exactly: the base counted once, plus a closed form for each BAM.
+
+    Attributes:
+        base: without BAM.
+        inserted: each BAM's site, r and d, and its own cost.
+    """
+
+    base: Cost
+    inserted: tuple[tuple[Site, Insertion, Cost], ...]
+
+    @property
+    def added(self) -> Cost:
+        """The cost of all BAMs."""
+        return sum((cost for _, _, cost in self.inserted), Cost(0, 0, 0))
+
+    @property
+    def total(self) -> Cost:
+        """Base and BAMs: equal to a count of the rewritten network, to the integer."""
+        return self.base + self.added
+
+
+def summarise(
+    model: str, size: Sequence[int] | None = None, num_classes: int | None = None
+) -> ModelSummary:
+    """Sites, base cost and published numbers of a MODEL, from the cache where they can be.
+
+    Args:
+        model: a MODEL, see :mod:`bamsearch.graph.models`.
+        size: (H, W) of the input; None is the model's own.
+        num_classes: classes of the head; None is the model's own.
+
+    Raises:
+        ModelError: no such model, not traceable, or it does not take this input.
+    """
+    key = cache.summary_key(model, size, num_classes)
+    found = cache.read_summary(key)
+    if found is None:
+        found = _survey(model, size, num_classes)
+        cache.write_summary(key, found)
+    return found
+
+
+def cost_of(summary: ModelSummary, design: Design) -> DesignCost:
+    """The exact cost of a design of the summary's model.
+
+    Raises:
+        InvalidValueError: a site that the model does not have.
+    """
+    # Here and not at the top: placement belongs to graph, whose other modules load torch.
+    from bamsearch.graph.placement import place
+
+    sites = place(summary.sites, [insertion.site for insertion in design.insertions])
+    inserted = tuple(
+        (
+            site,
+            insertion,
+            bam_cost(
+                site,
+                insertion.reduction,
+                insertion.dilation,
+                variant=design.variant,
+                init=design.init,
+            ),
+        )
+        for site, insertion in zip(sites, design.insertions, strict=True)
+    )
+    return DesignCost(summary.base, inserted)
+
+
+def summarise_module(
+    model: str, module: nn.Module, input_shape: tuple[int, ...]
+) -> ModelSummary:
+    """The same for a module at hand, without published numbers and without the cache.
+
+    Raises:
+        ModelError: not traceable, or it does not take this input.
+    """
+    from bamsearch.graph.network import find_network
+    from bamsearch.graph.sites import sites_of
+    from bamsearch.profile.counting import count
+
+    network = find_network(module, input_shape)
+    return ModelSummary(
+        model,
+        input_shape,
+        network.path,
+        network.input_shape,
+        tuple(sites_of(network)),
+        count(network.module, network.input_shape),
+    )
+
+
+def _survey(model: str, size: Sequence[int] | None, num_classes: int | None) -> ModelSummary:
+    from dataclasses import replace
+
+    from bamsearch.graph.models import build_model, default_input_shape, published
+
+    default = default_input_shape(model)
+    shape = (*default[:-2], *size) if size else default
+    module = build_model(model, shape, num_classes=num_classes, initialise=False)
+    summary = summarise_module(model, module, shape)
+    numbers = published(model)
+    if numbers is None or shape != default or num_classes is not None:
+        return summary
+    return replace(
+        summary, published_params=numbers.params, published_gmacs=numbers.gmacs
+    )

@@ -1,0 +1,129 @@
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from bamsearch.cli.console import Console, one_line
+
+ROWS = [["layer1", "256×56×56", "16"], ["layer2.0", "512×28×28", "4"]]
+
+
+def test_a_table_is_plain_text(capsys, golden):
+    Console().table(["site", "feature map", "r"], ROWS, "llr")
+    golden(capsys.readouterr().out, "table.txt")
+
+
+def test_a_table_needs_no_header(capsys):
+    Console().table(["", ""], [["a", "1"], ["bb", "2"]], "ll", indent=0)
+    assert capsys.readouterr().out == "a    1\nbb   2\n"
+
+
+def test_a_table_keeps_brackets_and_long_cells(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    cell = "bamsearch[timm] " + "x" * 300
+    Console().table([""], [[cell]], "l", indent=0)
+    assert capsys.readouterr().out == cell + "\n"
+
+
+def test_a_row_too_short_is_refused():
+    with pytest.raises(ValueError, match="shorter"):
+        Console().table(["a", "b"], [], "l")
+
+
+def test_json_is_exact(capsys):
+    Console().print_json({"macs": 2**60, "name": "×"})
+    assert json.loads(capsys.readouterr().out) == {"macs": 2**60, "name": "×"}
+
+
+def test_json_has_no_nan():
+    with pytest.raises(ValueError, match="JSON"):
+        Console().print_json(float("nan"))
+
+
+def test_where_words_go(capsys):
+    for console in (Console(), Console(quiet=True), Console(verbose=True)):
+        console.print("data")
+        console.note("note")
+        console.detail("detail")
+        console.warn("careful\n  now")
+    out, err = capsys.readouterr()
+    assert out == "data\n" * 3
+    warning = "bamsearch: warning: careful now\n"
+    assert err == f"note\n{warning}{warning}note\ndetail\n{warning}"
+
+
+@pytest.mark.parametrize(
+    ("written", "dry_run", "text"),
+    [
+        (None, False, "\nNext:\n  use   a\n  time  b\n"),
+        ([], False, "\nNothing written. Next:\n  use   a\n  time  b\n"),
+        (["x", "y"], False, "\nWritten   x\nWritten   y\nNext:\n  use   a\n  time  b\n"),
+        (["x"], True, "\nWould write   x\nNext:\n  use   a\n  time  b\n"),
+    ],
+)
+def test_the_last_words(capsys, written, dry_run, text):
+    Console().finish({"use": "a", "time": "b"}, written, dry_run=dry_run)
+    assert capsys.readouterr().err == text
+
+
+def test_progress_is_silent_without_a_terminal(capsys):
+    with Console().progress("counting", total=2) as step:
+        step()
+        step()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_one_line():
+    assert one_line("a:\n\n  b c\n") == "a: b c"
+
+
+def on_terminal(code: str, **environment: str) -> str:
+    """What a process that runs code on a terminal shows there."""
+    ours, theirs = pty.openpty()
+    clean = {name: os.environ[name] for name in os.environ if name not in ("NO_COLOR", "COLUMNS")}
+    code = f"from bamsearch.cli.console import Console; {code}"
+    subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean | {"TERM": "xterm"} | environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        check=True,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            shown += chunk
+    except OSError:  # how Linux says that nobody writes any more
+        pass
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n")
+
+
+TABLE = "Console().table(['name'], [['x' * 100]], 'l')"
+PROGRESS = """
+with Console().progress('counting', total=1) as step: step()
+"""
+
+
+def test_on_a_terminal_tables_have_style_and_its_width():
+    shown = on_terminal(TABLE, COLUMNS="60")
+    assert "\x1b[1m" in shown
+    assert max(len(line) for line in shown.splitlines()[1:]) <= 60
+    assert shown.count("x") == 100
+
+
+def test_no_color_leaves_no_escape():
+    assert "\x1b" not in on_terminal(TABLE, NO_COLOR="1")
+
+
+def test_progress_shows_on_a_terminal():
+    assert "counting" in on_terminal(PROGRESS)
+
+
+def test_progress_keeps_quiet_when_asked():
+    assert on_terminal(PROGRESS.replace("Console()", "Console(quiet=True)")) == ""

@@ -1,0 +1,120 @@
+"""The habits that every command has, over all of them."""
+
+import shlex
+import subprocess
+import sys
+
+import click
+import pytest
+
+from bamsearch.cli import options
+from bamsearch.cli.main import COMMANDS, cli
+
+RUNS = {
+    "insert": ["insert", "squeezenet1_1"],
+    "sites": ["sites", "squeezenet1_1"],
+    "models": ["models"],
+    "env": ["env"],
+    "completion": ["completion", "bash"],
+}
+"""Command → a quick line that succeeds. Export needs a design and has its own tests."""
+
+SHARED = {
+    "--json": options.json_option,
+    "--device": options.device_option,
+    "--seed": options.seed_option,
+    "--batch-size": options.batch_size_option,
+    "--dtype": options.dtype_option,
+}
+
+HEAVY = ("torch", "torchvision", "optuna", "pandas", "fvcore", "timm", "rich")
+
+
+def load(name: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
+
+
+def shared_help(decorator) -> str:
+    """The help that the decorator gives its option."""
+    return decorator(lambda: None).__click_params__[0].help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_lists_the_common_options_and_examples(bamsearch_cli, name, flag):
+    result = bamsearch_cli(name, flag)
+    assert result.exit_code == 0
+    for text in ("-q, --quiet", "-v, --verbose", "-h, --help", "Examples:", f"bamsearch {name}"):
+        assert text in result.stdout
+    assert result.stderr == ""
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_that_commands_share_are_the_same_everywhere(name):
+    for parameter in load(name).params:
+        for flag in set(parameter.opts) & set(SHARED):
+            assert parameter.help == shared_help(SHARED[flag])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_writes_can_be_forced_and_tried(name):
+    flags = {flag for parameter in load(name).params for flag in parameter.opts}
+    if "--output" in flags:
+        assert {"-o", "--force", "-n", "--dry-run"} <= flags
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_in_help_are_accepted(name):
+    command = load(name)
+    for line in (command.epilog or "").splitlines():
+        words = shlex.split(line.partition(" > ")[0])
+        if words[:2] == ["bamsearch", name]:
+            command.make_context(name, words[2:], resilient_parsing=True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_option_is_one_line(bamsearch_cli, name):
+    result = bamsearch_cli(name, "--no-such-option")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("bamsearch: error: ")
+    assert "--no-such-option" in result.stderr
+    assert f"bamsearch {name} --help" in result.stderr
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_data_on_stdout_and_the_next_command_on_stderr(bamsearch_cli, name):
+    result = bamsearch_cli(*RUNS[name])
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout
+    assert "\x1b" not in result.stdout + result.stderr
+    assert not any(line != line.rstrip() for line in result.stdout.splitlines())
+    assert "Next:\n" in result.stderr
+    assert "Next:" not in result.stdout
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("first", [True, False])
+def test_quiet_leaves_the_data_alone(bamsearch_cli, name, first):
+    line = RUNS[name]
+    quiet = bamsearch_cli(*(["-q", *line] if first else [*line, "-q"]))
+    assert quiet.exit_code == 0
+    assert quiet.stderr == ""
+    assert quiet.stdout == bamsearch_cli(*line).stdout
+
+
+@pytest.mark.parametrize("line", [["--help"], ["--version"], [], *([n, "-h"] for n in COMMANDS)])
+def test_asking_for_help_loads_nothing_heavy(line):
+    code = (
+        "import sys; from bamsearch.cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        f"finally: print('heavy', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *line], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "heavy []"
