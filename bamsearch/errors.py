@@ -8,9 +8,8 @@
     ├── WeightsError                weights that cannot be found or do not fit
     ├── DesignError                 a design that cannot be read or is for another model
     ├── OutputError                 a file or folder that cannot be written
-    ├── CacheError                  a cache folder that cannot be used
     ├── MissingExtraError           an optional dependency that is not installed
-    └── NothingToDoError            exit code 3: the input is fine, the answer is "nothing to do here"
+    └── NothingToDoError            exit code 3: the input is fine, there is nothing to do
         └── NoSiteError             a model without a place for BAM
 
 A message is one line: the thing, its value and what to do next.
@@ -43,10 +42,6 @@ class OutputError(BamsearchError):
     """A file or folder that exists already or cannot be written."""
 
 
-class CacheError(BamsearchError):
-    """A cache folder that cannot be read or written."""
-
-
 class MissingExtraError(BamsearchError):
     """An optional dependency that is not installed.
 
@@ -66,4 +61,4 @@ class NothingToDoError(BamsearchError):
 
 
 class NoSiteError(NothingToDoError):
-    """A model without a spatial bottleneck, such as ViT: one patch embedding, then one resolution."""
+    """A model without a spatial bottleneck, such as ViT: one resolution after its patches."""

@@ -151,8 +151,8 @@ class Cost:
 
     Attributes:
         params: number of parameters.
-        macs: fvcore's total, 1 multiply-add = 1: convolution, linear, matrix products and attention,
-            plus its norm and pooling terms.
+        macs: fvcore's total, 1 multiply-add = 1: convolution, linear, matrix products and
+            attention, plus its norm and pooling terms.
         conv_linear_macs: the part that torchvision publishes: no norm, no pooling.
         by_module: dotted path to macs; "" is the whole. Empty for a closed form.
         uncounted: operators that took part but are not counted, with how often.

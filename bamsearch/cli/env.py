@@ -7,13 +7,14 @@ import platform
 import re
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import bamsearch
 from bamsearch.cli.console import Console
 from bamsearch.cli.devices import Device, list_devices
 from bamsearch.cli.options import command, json_option, pass_console
-from bamsearch.profile.cache import cache_folder, cache_size
+from bamsearch.profile.cache import cache_folder
 
 DEVELOPMENT_EXTRA = "dev"
 NOT_INSTALLED = "not installed"
@@ -54,6 +55,7 @@ def describe() -> dict[str, Any]:
     requirements = read_requirements()
     extras = sorted({requirement.extra for requirement in requirements} - {""})
     threads, devices, trouble = _torch_facts()
+    cache = cache_folder()
     return {
         "bamsearch": bamsearch.__version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
@@ -63,7 +65,7 @@ def describe() -> dict[str, Any]:
         "devices": {device.name: device.description for device in devices},
         "torch_trouble": trouble,
         "extras": {extra: _versions(requirements, extra) for extra in extras},
-        "cache": {"path": str(cache_folder()), "bytes": cache_size()},
+        "cache": {"path": str(cache), "bytes": folder_bytes(cache)},
     }
 
 
@@ -76,6 +78,11 @@ def read_requirements() -> list[Requirement]:
         if package is not None:
             found.append(Requirement(package[0], extra[1] if extra else ""))
     return [requirement for requirement in found if requirement.extra != DEVELOPMENT_EXTRA]
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below folder; 0 if there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def size_text(size: float) -> str:

@@ -137,9 +137,7 @@ def published(model: str) -> Published | None:
     return Published(meta["num_params"], meta["_ops"])
 
 
-def _builder(
-    model: str, input_shape: tuple[int, ...]
-) -> tuple[Callable[..., Any], dict[str, Any]]:
+def _builder(model: str, input_shape: tuple[int, ...]) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The callable that builds a MODEL, and the arguments that keep it off the network."""
     source, name = split_model(model)
     if source == "torchvision":
@@ -193,7 +191,7 @@ def _timm_input_shape(name: str) -> tuple[int, ...]:
 
 
 def _factory(source: str, name: str) -> Callable[..., Any]:
-    """``factory`` of ``package.module`` or of ``path/file.py``; a file's folder is importable too."""
+    """``factory`` of ``package.module`` or ``path/file.py``, whose folder is importable too."""
     is_file = source.endswith(".py")
     if is_file and not os.path.isfile(source):
         raise ModelError(f"no file {source}: a model file is given as path/file.py:factory")

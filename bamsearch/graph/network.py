@@ -115,9 +115,7 @@ class _Reached(Exception):
     """Stops the model once its feature network has been given its input."""
 
 
-def _input_of(
-    model: nn.Module, path: str, input_shape: tuple[int, ...]
-) -> tuple[int, ...] | None:
+def _input_of(model: nn.Module, path: str, input_shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """Run the model up to the network at path: what shape is that given? None: never called."""
     seen: list[tuple[int, ...]] = []
 

@@ -111,9 +111,7 @@ def refuse_bam(model: nn.Module) -> None:
         )
 
 
-def insert(
-    model: nn.Module, network: Network, sites: Sequence[Site], design: Design
-) -> nn.Module:
+def insert(model: nn.Module, network: Network, sites: Sequence[Site], design: Design) -> nn.Module:
     """Rewrite a copy of the model.
 
     Args:
@@ -211,7 +209,8 @@ def _rewritten(
             raise ModelError(f"{site.name} is not reached in {when} mode: choose another site")
         with coarse.graph.inserting_after(node):
             bam = coarse.graph.call_module(f"bam.{_key(site)}", (node,))
-        node.replace_all_uses_with(bam, delete_user_cb=lambda user, bam=bam: user is not bam)
+        node.replace_all_uses_with(bam)
+        bam.args = (node,)  # its own input was replaced too
     return coarse.graph
 
 

@@ -231,9 +231,7 @@ def _carried(node: fx.Node, layout: str, shapes: dict[fx.Node, Shape]) -> str | 
 
 def _defines_axes(trace: Trace, node: fx.Node) -> bool:
     if node.op == "call_module":
-        return isinstance(
-            trace.root.get_submodule(str(node.target)), (*_CONVOLUTIONS, *_POOLING)
-        )
+        return isinstance(trace.root.get_submodule(str(node.target)), (*_CONVOLUTIONS, *_POOLING))
     return node.target in _CONVOLUTION_FUNCTIONS or node.target in _POOLING_FUNCTIONS
 
 

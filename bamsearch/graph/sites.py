@@ -52,9 +52,7 @@ def sites_of(network: Network) -> list[Site]:
     ]
 
 
-def _sites(
-    traced: Trace, spine: Spine, *, is_part: bool
-) -> list[tuple[fx.Node, Kind, str | None]]:
+def _sites(traced: Trace, spine: Spine, *, is_part: bool) -> list[tuple[fx.Node, Kind, str | None]]:
     """(node, kind, reducer) of every site in network order; a node has the first kind it earns."""
     if not spine.reductions:
         return []
@@ -115,16 +113,16 @@ def _count_before(node: fx.Node, weighted: set[fx.Node]) -> int:
     return count
 
 
-def _head(
-    traced: Trace, spine: Spine, weighted: set[fx.Node], *, is_part: bool
-) -> fx.Node | None:
+def _head(traced: Trace, spine: Spine, weighted: set[fx.Node], *, is_part: bool) -> fx.Node | None:
     """The last map at the last resolution that a weighted layer still follows.
 
     SqueezeNet's and FCN's last maps are the class scores themselves. What follows a part of a
     detector is outside its trace.
     """
     lowest = spine.maps[spine.reductions[-1].after]
-    last = [n for n, m in spine.maps.items() if (m.height, m.width) == (lowest.height, lowest.width)]
+    last = [
+        n for n, m in spine.maps.items() if (m.height, m.width) == (lowest.height, lowest.width)
+    ]
     if is_part:
         return last[-1]
     followed: set[fx.Node] = set()

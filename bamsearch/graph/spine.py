@@ -8,6 +8,7 @@ outputs) are on nobody's way and so never on the spine.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import networkx
 from torch import fx
@@ -129,14 +130,10 @@ def _immediate_dominators(graph: fx.Graph) -> dict[fx.Node, fx.Node | None]:
     return {node: dominators[node] for node in graph.nodes if node in dominators}
 
 
-def _spine(
-    trace: Trace, maps: dict[fx.Node, FeatureMap], pooling: fx.Node | None
-) -> Spine:
+def _spine(trace: Trace, maps: dict[fx.Node, FeatureMap], pooling: fx.Node | None) -> Spine:
     nodes = list(maps)
     steps = [
-        (before, after)
-        for before, after in zip(nodes, nodes[1:], strict=False)
-        if _shrinks(maps[before], maps[after])
+        (before, after) for before, after in pairwise(nodes) if _shrinks(maps[before], maps[after])
     ]
     reduced = {after for _, after in steps}
     strides: dict[fx.Node, int] = {}

@@ -111,9 +111,7 @@ class SiteTracer(fx.Tracer):
             return module_qualified_name not in self._opened
         return super().is_leaf_module(m, module_qualified_name)
 
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any
-    ) -> Any:
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Trace or record a call of m, and remember its input and output."""
         path = self.path_of_module(m)
         self._numbers[path] += 1

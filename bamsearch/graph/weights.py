@@ -38,6 +38,15 @@ class Loaded:
     left_random: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """Tensors by name, what they are called, and the builder's options that they need."""
+
+    state: dict[str, Tensor]
+    source: str
+    options: dict[str, Any]
+
+
 def build_with_weights(
     model: str,
     weights: str,
@@ -61,9 +70,10 @@ def build_with_weights(
     """
     path = Path(weights)
     if path.suffix or path.exists():
-        state, source, options = read_weights(path), str(path), {}
+        published = _Published(read_weights(path), str(path), {})
     else:
-        state, source, options = _published_state(model, weights)
+        published = _published(model, weights)
+    state, source, options = published.state, published.source, published.options
     if num_classes is None:
         num_classes = _classes_of(model, state, input_shape, options)
     module = build_model(model, input_shape, num_classes=num_classes, **options)
@@ -121,7 +131,8 @@ def _load(module: nn.Module, state: dict[str, Tensor], source: str) -> tuple[str
     """Load state into module, all but a head of other classes; return what was left out."""
     differing = differing_keys(module, state)
     if differing is None:
-        raise WeightsError(f"{source} does not fit {type(module).__name__}: {_misfit(module, state)}")
+        name = type(module).__name__
+        raise WeightsError(f"{source} does not fit {name}: {_misfit(module, state)}")
     fitting = {key: value for key, value in state.items() if key not in differing}
     module.load_state_dict(fitting, strict=False)
     return tuple(differing)
@@ -154,16 +165,17 @@ def _classes_of(
     return int(state[differing[-1]].shape[0])
 
 
-def _published_state(model: str, weights: str) -> tuple[dict[str, Tensor], str, dict[str, Any]]:
-    """Tensors, name and builder's options of weights published by torchvision or timm."""
+def _published(model: str, weights: str) -> _Published:
+    """Weights published by torchvision or timm."""
     source, name = split_model(model)
     try:
         if source == "torchvision":
-            return _torchvision_state(name, weights)
+            return _from_torchvision(name, weights)
         if source == "timm" and weights == "DEFAULT":
             import timm
 
-            return timm.create_model(name, pretrained=True).state_dict(), f"timm {name}", {}
+            state = timm.create_model(name, pretrained=True).state_dict()
+            return _Published(state, f"timm {name}", {})
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"weights {weights} of {model} cannot be fetched ({_reason(error)}): "
@@ -172,18 +184,19 @@ def _published_state(model: str, weights: str) -> tuple[dict[str, Tensor], str, 
     raise WeightsError(f"{model} has no published weights {weights!r}: give a file")
 
 
-def _torchvision_state(name: str, weights: str) -> tuple[dict[str, Tensor], str, dict[str, Any]]:
+def _from_torchvision(name: str, weights: str) -> _Published:
     published = torchvision.models.get_model_weights(name)
-    known = [*published.__members__]
-    if weights not in ("DEFAULT", *known):
-        raise WeightsError(f"{name} has no weights {weights!r}: there are DEFAULT, {', '.join(known)}")
+    known = ["DEFAULT", *published.__members__]
+    if weights not in known:
+        raise WeightsError(f"{name} has no weights {weights!r}: there are {', '.join(known)}")
     entry = published.DEFAULT if weights == "DEFAULT" else published[weights]
     # Quantized weights say which float weights they were made from; we build in float.
     entry = entry.meta.get("unquantized", entry)
     options: dict[str, Any] = {}
     if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
         options["transform_input"] = True  # what their weights were trained with
-    return dict(entry.get_state_dict(progress=False, check_hash=True)), entry.name, options
+    state = dict(entry.get_state_dict(progress=False, check_hash=True))
+    return _Published(state, entry.name, options)
 
 
 def _reason(error: Exception) -> str:

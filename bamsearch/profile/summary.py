@@ -88,9 +88,7 @@ def cost_of(summary: ModelSummary, design: Design) -> DesignCost:
     return DesignCost(summary.base, inserted)
 
 
-def summarise_module(
-    model: str, module: nn.Module, input_shape: tuple[int, ...]
-) -> ModelSummary:
+def summarise_module(model: str, module: nn.Module, input_shape: tuple[int, ...]) -> ModelSummary:
     """The same for a module at hand, without published numbers and without the cache.
 
     Raises:
@@ -123,6 +121,4 @@ def _survey(model: str, size: Sequence[int] | None, num_classes: int | None) -> 
     numbers = published(model)
     if numbers is None or shape != default or num_classes is not None:
         return summary
-    return replace(
-        summary, published_params=numbers.params, published_gmacs=numbers.gmacs
-    )
+    return replace(summary, published_params=numbers.params, published_gmacs=numbers.gmacs)

@@ -56,6 +56,13 @@ def test_the_tools_of_developers_are_left_out():
     assert "pytest" not in packages
 
 
+def test_folder_bytes(tmp_path):
+    assert env.folder_bytes(tmp_path / "none") == 0
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_bytes(b"12345")
+    assert env.folder_bytes(tmp_path) == 5
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import sys
-import time
 import warnings
 from collections.abc import Callable
 
@@ -99,9 +98,9 @@ TRUTHS: dict[str, tuple[nn.Module, tuple[int, ...], int, int]] = {
     "pool of a clip": (nn.AdaptiveAvgPool3d(1), (3, 4, 8, 9), 0, 3 * 4 * 72),
     "pool of a clip to more": (nn.AdaptiveAvgPool3d((2, 1, None)), (3, 4, 8, 9), 0, 3 * 4 * 72),
     "pool of tokens": (
-        Call(lambda m, x: F.adaptive_avg_pool1d(x.flatten(2), output_size=1)),
+        Call(lambda m, x: m.fc(F.adaptive_avg_pool1d(x.flatten(2), 5)), fc=nn.Linear(5, 2)),
         (3, 8, 9),
-        0,
+        3 * 5 * 2,
         3 * 72,
     ),
     "pool with a window": (nn.AvgPool2d(2), (3, 8, 8), 0, 0),
@@ -113,6 +112,12 @@ TRUTHS: dict[str, tuple[nn.Module, tuple[int, ...], int, int]] = {
         (3, 7, 7),
         0,
         4 * 3 * 4 * 5,
+    ),
+    "resample a volume": (
+        Call(lambda m, x: F.grid_sample(x, x.new_zeros(1, 2, 4, 5, 3), align_corners=False)),
+        (3, 7, 7, 7),
+        0,
+        4 * 3 * 2 * 4 * 5,
     ),
     # Batched matrices, 5x8 times 8x5, three of them.
     "matmul": (Call(lambda m, x: x @ x.transpose(2, 3)), (3, 5, 8), 3 * 5 * 8 * 5, 0),
@@ -195,7 +200,7 @@ def net() -> nn.Sequential:
         nn.Conv2d(3, 4, 3, padding=1, bias=False),
         nn.BatchNorm2d(4),
         nn.Sigmoid(),
-        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.ReLU()),
         nn.Linear(4, 10),
         nn.Dropout(),
     )
@@ -215,6 +220,7 @@ def test_every_field(counter: str) -> None:
         "3": 256,
         "3.0": 256,
         "3.1": 0,
+        "3.2": 0,
         "4": 40,
         "5": 0,
     }
@@ -235,7 +241,7 @@ def test_the_model_is_left_alone(counter: str) -> None:
     after = model.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[key], after[key]) for key in before)
-    assert [m.training for m in model.modules()] == [True, True, False] + [True] * 6
+    assert [m.training for m in model.modules()] == [True, True, False] + [True] * 7
     assert torch.equal(model[0].weight.grad, gradient)
     assert model[0].weight.requires_grad
     assert len(model[0]._forward_hooks) == hooks
@@ -258,11 +264,8 @@ def test_values_do_not_matter(value: float) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(value)
-    start = time.process_time()
     assert count(model, (64, 56, 56)) == plain
     assert plain.macs == 4 * 56 * 56 * 64 * 64 * 9
-    # Measured: 0.05 s; a forward pass on denormals takes 20 s.
-    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("counter", BOTH)
@@ -333,7 +336,7 @@ def test_auto_without_fvcore(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="fvcore"):
         count(net(), (3, 8, 8), counter="fvcore")
     # What is wrong with the model is said, not that fvcore is missing.
-    with pytest.raises(ModelError, match="channels"):
+    with pytest.raises(ModelError, match="to have 3 channels"):
         count(net(), (4, 8, 8))
 
 
@@ -364,6 +367,15 @@ def test_an_error_without_a_message() -> None:
         count(Call(refuse), (3, 8, 8))
 
 
+def test_an_error_of_several_lines() -> None:
+    def refuse(m: nn.Module, x: torch.Tensor) -> None:
+        raise RuntimeError("first line.\nsecond line")
+
+    with pytest.raises(ModelError, match="first line") as caught:
+        count(Call(refuse), (3, 8, 8))
+    assert "second" not in str(caught.value)
+
+
 def test_lazy_parameters_are_refused() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -384,6 +396,11 @@ def test_nothing_is_logged_or_warned(counter: str, caplog: pytest.LogCaptureFixt
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # A module that is never called and an operator without a handle: fvcore tells of both.
-        model = Call(lambda m, x: m.conv(x).sigmoid(), conv=nn.Conv2d(3, 4, 1), spare=nn.ReLU())
+        # A module that is never called, an operator without a handle, a constant in the trace.
+        model = Call(
+            lambda m, x: m.conv(x).sigmoid() * torch.tensor(x.shape[0]),
+            conv=nn.Conv2d(3, 4, 1),
+            spare=nn.ReLU(),
+        )
         count(model, (3, 8, 8), counter=counter)
     assert not caplog.records
