@@ -7,6 +7,7 @@
     ├── ModelError                  a model that cannot be found, built or traced
     ├── WeightsError                weights that cannot be found or do not fit
     ├── DesignError                 a design that cannot be read or is for another model
+    ├── ExportError                 a network that no exporter takes, or that would change on the way
     ├── OutputError                 a file or folder that cannot be written
     ├── MissingExtraError           an optional dependency that is not installed
     └── NothingToDoError            exit code 3: the input is fine, there is nothing to do
@@ -36,6 +37,10 @@ class WeightsError(BamsearchError):
 
 class DesignError(BamsearchError):
     """A design that cannot be read, or that does not belong to the model."""
+
+
+class ExportError(BamsearchError):
+    """A network that cannot be exported, or whose export does not compute what PyTorch does."""
 
 
 class OutputError(BamsearchError):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bamsearch.cli.console import Console
+from bamsearch.cli.designs import refuse_design
+from bamsearch.cli.insert_steps import next_steps, same_again
 from bamsearch.cli.insert_text import insert_json, print_insertion
 from bamsearch.cli.options import (
     Override,
@@ -28,8 +30,9 @@ from bamsearch.cli.options import (
     weights_option,
 )
 from bamsearch.cli.output import check_output_folder
+from bamsearch.errors import InvalidValueError
 from bamsearch.graph.placement import plan
-from bamsearch.profile.summary import cost_of, summarise
+from bamsearch.profile.summary import check_has_sites, cost_of, summarise
 from bamsearch.records import Design, Init, Variant
 
 if TYPE_CHECKING:
@@ -71,7 +74,9 @@ if TYPE_CHECKING:
 @json_option
 @output_options("Folder for design.json and, with --weights, model.safetensors.")
 @pass_console
+@click.pass_context
 def insert(
+    ctx: click.Context,
     console: Console,
     model: str,
     placement: str | list[str],
@@ -91,11 +96,15 @@ def insert(
 ) -> None:
     """Place BAM in MODEL and show what it costs; with -o, keep the result."""
     check_output_folder(output, force=force)
-    loaded = _load(console, model, weights, input_size, num_classes, seed) if weights else None
-    if loaded is not None:
-        num_classes = loaded.num_classes
-    with console.progress(f"tracing and counting {model}"):
-        summary = summarise(model, input_size, num_classes)
+    if not placement:
+        raise InvalidValueError(f"--sites names no site: 'bamsearch sites {model}' lists them")
+    with refuse_design(model):
+        loaded = _load(console, model, weights, input_size, num_classes, seed) if weights else None
+        if loaded is not None:
+            num_classes = loaded.num_classes
+        with console.progress(f"tracing and counting {model}"):
+            summary = summarise(model, input_size, num_classes)
+    check_has_sites(summary)
     insertions = plan(
         summary.sites, placement, reduction=reduction, dilation=dilation, overrides=overrides
     )
@@ -114,7 +123,8 @@ def insert(
     written: list[Path] = []
     if output is not None:
         written = _planned(output, loaded) if dry_run else _write(design, output, loaded, force)
-    console.finish(_next_steps(design, output), written, dry_run=dry_run and output is not None)
+    steps = next_steps(summary, same_again(ctx), None if dry_run else output)
+    console.finish(steps, written, dry_run=dry_run and output is not None)
 
 
 def _load(
@@ -152,15 +162,3 @@ def _write(design: Design, output: Path, loaded: Loaded | None, force: bool) -> 
 
     module = None if loaded is None else insert_bam(loaded.module, design=design)
     return save(design, output, module, force=force)
-
-
-def _next_steps(design: Design, output: Path | None) -> dict[str, str]:
-    if output is not None:
-        return {
-            "use": f'model = bamsearch.load("{output}")',
-            "export": f"bamsearch export {output} --format onnx",
-        }
-    return {
-        "keep": f"bamsearch insert {design.model} -o {design.model.rpartition(':')[2]}-bam",
-        "sites": f"bamsearch sites {design.model}",
-    }

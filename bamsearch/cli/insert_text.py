@@ -95,6 +95,11 @@ def _print_sites(console: Console, summary: ModelSummary, cost: DesignCost) -> N
 
 def _remarks(summary: ModelSummary, cost: DesignCost) -> list[str]:
     lines = [f"{CONVENTION.replace('(fvcore)', f'({cost.base.counter})')}{_published(summary)}"]
+    if not summary.part and summary.published_params not in (None, cost.base.params):
+        lines.append(
+            f"torchvision publishes {mega(summary.published_params or 0)} params: there, auxiliary "
+            "heads, which only training uses, are counted otherwise."
+        )
     if summary.part:
         lines.append(
             f"Costs are of {summary.part} at {shape_text(summary.part_input)}, what the model "

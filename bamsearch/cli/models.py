@@ -6,6 +6,7 @@ import click
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.options import command, json_option, pass_console
+from bamsearch.errors import NothingToDoError
 
 
 @command("models", examples=["bamsearch models", "bamsearch models mobile"])
@@ -18,11 +19,14 @@ def models(console: Console, part: str, as_json: bool) -> None:
         from bamsearch.graph.models import model_names
 
         names = [name for name in model_names() if part.lower() in name]
+    if not names:
+        raise NothingToDoError(
+            f"no torchvision model has {part!r} in its name: 'bamsearch models' lists all; "
+            "timm:NAME, package.module:factory and path/file.py:factory are models too"
+        )
     if as_json:
         console.print_json(names)
-    elif names:
-        console.print("\n".join(names))
     else:
-        console.warn(f"no torchvision model has {part!r} in its name")
+        console.print("\n".join(names))
     console.note("\nAlso: timm:NAME, package.module:factory, path/file.py:factory")
-    console.finish({"look": f"bamsearch sites {names[0] if names else 'resnet101'}"})
+    console.finish({"look": f"bamsearch sites {names[0]}"})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 
 import click
 
 from bamsearch.attention.cost import bam_cost
 from bamsearch.cli.console import Console
+from bamsearch.cli.designs import refuse_design
 from bamsearch.cli.options import (
     command,
     dilation_option,
@@ -20,9 +22,8 @@ from bamsearch.cli.options import (
     variant_option,
 )
 from bamsearch.cli.text import giga, map_text, shape_text
-from bamsearch.errors import NoSiteError
 from bamsearch.graph.placement import why_not_paper
-from bamsearch.profile.summary import summarise
+from bamsearch.profile.summary import check_has_sites, summarise
 from bamsearch.records import Cost, ModelSummary, Site, Variant
 
 
@@ -50,20 +51,16 @@ def sites(
     as_json: bool,
 ) -> None:
     """Show every site of MODEL, what a BAM costs there, and what the paper's rule takes."""
-    with console.progress(f"tracing {model}"):
+    with console.progress(f"tracing {model}"), refuse_design(model):
         summary = summarise(model, input_size, num_classes)
-    if not summary.sites:
-        raise NoSiteError(
-            f"{model} has no spatial bottleneck: its feature map keeps one resolution, "
-            "so BAM has no place in it"
-        )
+    check_has_sites(summary)
     shown = [site for site in summary.sites if blocks or site.kind != "block"]
     costs = [bam_cost(site, reduction, dilation, variant=variant) for site in shown]
     if as_json:
         console.print_json(_json(summary, shown, costs))
     else:
         _print(console, summary, shown, costs, f"r={reduction}, d={dilation}, variant {variant}")
-    console.finish({"insert": f"bamsearch insert {model}"})
+    console.finish({"insert": f"bamsearch insert {shlex.quote(model)}"})
 
 
 def _json(summary: ModelSummary, shown: list[Site], costs: list[Cost]) -> dict[str, object]:

@@ -30,7 +30,6 @@ DEFAULT_INPUT = (3, 224, 224)
 _DETECTION_INPUT = (3, 800, 800)
 # Frames of a clip in torchvision's video references, by which `_ops` was published.
 _CLIP_FRAMES = 16
-_CLIP_FRAMES_OF = {"swin3d_t": 32, "swin3d_s": 32, "swin3d_b": 32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ def default_input_shape(model: str) -> tuple[int, ...]:
     size = getattr(transforms, "crop_size", None) or getattr(transforms, "resize_size", None)
     height, width = (size[0], size[-1]) if size else DEFAULT_INPUT[1:]
     if ".video." in module:
-        return (3, _CLIP_FRAMES_OF.get(name, _CLIP_FRAMES), height, width)
+        return (3, _CLIP_FRAMES, height, width)
     return (3, height, width)
 
 

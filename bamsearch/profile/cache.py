@@ -1,7 +1,8 @@
 """Facts about named models kept between runs, keyed by everything that could change them.
 
-An entry is a file named by the hash of its key; an unreadable one is computed again. Models from
-the user's own files are never cached: nothing tells what they import.
+An entry is a file named by the hash of its key, its first line a checksum of the rest; one that
+does not fit is computed again. Models from the user's own files are never cached: nothing tells
+what they import.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def read_summary(key: dict[str, object] | None) -> ModelSummary | None:
     if key is None:
         return None
     try:
-        return ModelSummary.from_json(_path(key).read_text(encoding="utf-8"))
+        checksum, _, text = _path(key).read_text(encoding="utf-8").partition("\n")
+        return ModelSummary.from_json(text) if checksum == _hash(text) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -62,14 +64,14 @@ def write_summary(key: dict[str, object] | None, summary: ModelSummary) -> None:
     """Keep a summary; a cache that cannot be written is no reason to fail."""
     if key is None:
         return
-    path = _path(key)
+    path, text = _path(key), summary.to_json()
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
         ) as draft:
             try:
-                draft.write(summary.to_json())
+                draft.write(f"{_hash(text)}\n{text}")
                 draft.close()
                 os.replace(draft.name, path)
             finally:
@@ -77,8 +79,11 @@ def write_summary(key: dict[str, object] | None, summary: ModelSummary) -> None:
 
 
 def _path(key: dict[str, object]) -> Path:
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return cache_folder() / "summaries" / f"{digest}.json"
+    return cache_folder() / "summaries" / f"{_hash(json.dumps(key, sort_keys=True))}.json"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _version(package: str) -> str | None:

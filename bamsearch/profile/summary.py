@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bamsearch.attention.cost import bam_cost
+from bamsearch.errors import NoSiteError
 from bamsearch.profile import cache
 from bamsearch.records import Cost, Design, Insertion, ModelSummary, Site
 
@@ -59,6 +60,15 @@ def summarise(
         found = _survey(model, size, num_classes)
         cache.write_summary(key, found)
     return found
+
+
+def check_has_sites(summary: ModelSummary) -> None:
+    """Raise NoSiteError, with the model's name, where there is no place for BAM."""
+    if not summary.sites:
+        raise NoSiteError(
+            f"{summary.model} has no spatial bottleneck: its feature map keeps one resolution, "
+            "so BAM has no place in it"
+        )
 
 
 def cost_of(summary: ModelSummary, design: Design) -> DesignCost:

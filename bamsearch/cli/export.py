@@ -1,0 +1,172 @@
+"""``bamsearch export``: a design as one file that runs without bamsearch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bamsearch.cli.console import Console
+from bamsearch.cli.options import (
+    command,
+    json_option,
+    output_options,
+    pass_console,
+    seed_option,
+)
+from bamsearch.cli.output import check_output_file
+from bamsearch.cli.text import shape_text
+from bamsearch.records import Design
+
+if TYPE_CHECKING:
+    from bamsearch.export import Exported, Format
+
+FORMATS = ("onnx", "pt2")
+
+USE = {
+    "onnx": 'onnxruntime.InferenceSession("{path}")',
+    "pt2": 'network = torch.export.load("{path}").module()',
+}
+"""How a file of each format is loaded."""
+
+
+@command(
+    "export",
+    examples=[
+        "bamsearch export r50-bam --format onnx",
+        "bamsearch export r50-bam --weights trained.safetensors -o r50.pt2",
+        "bamsearch export r50-bam/design.json --batch-size 8 --json",
+    ],
+)
+@click.argument("design", metavar="DESIGN", type=click.Path())
+@click.option(
+    "--format",
+    "chosen",
+    type=click.Choice(FORMATS),
+    help="onnx, or PyTorch's pt2.  [default: by the name given to -o, else onnx]",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="state_dict of the network with BAM.  [default: model.safetensors beside DESIGN]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    show_default="any",
+    help="Inputs in one batch.",
+)
+@seed_option
+@json_option
+@output_options("File to write.  [default: MODEL-bam.FORMAT in this folder]")
+@pass_console
+def export(
+    console: Console,
+    design: str,
+    chosen: Format | None,
+    weights: Path | None,
+    batch_size: int | None,
+    seed: int,
+    as_json: bool,
+    output: Path | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Write DESIGN, a design.json or a folder with one, to a file that runs without bamsearch.
+
+    The file is loaded again and compared with PyTorch before it is called done.
+    """
+    format: Format = chosen or ("pt2" if output and output.suffix == ".pt2" else "onnx")
+    check_output_file(output, force=force)
+    with console.progress(f"loading {design}"):
+        import torch
+
+        from bamsearch.export import check_format, load_network
+        from bamsearch.export import export as export_network
+
+        check_format(format)
+        torch.manual_seed(seed)
+        network, found, source = load_network(design, weights)
+    if source is None:
+        console.warn(
+            f"{design} has no weights: they are random (seed {seed}), good for timing alone; "
+            "--weights FILE loads trained ones"
+        )
+    path = output or _default_path(found, format)
+    check_output_file(path, force=force)
+    with console.progress(f"exporting {found.model} to {format} and comparing"):
+        exported = export_network(
+            network,
+            None if dry_run else path,
+            format,
+            design=found,
+            batch=batch_size,
+            force=force,
+        )
+    if exported.note:
+        console.warn(f"the batch is fixed at {exported.batch}: {exported.note}")
+    if as_json:
+        console.print_json(_json(found, exported, path, source, seed))
+    else:
+        _print(console, found, exported, path, "random" if source is None else str(source))
+    console.finish({"use": USE[format].format(path=path)}, [path], dry_run=dry_run)
+
+
+def _default_path(design: Design, format: str) -> Path:
+    """``resnet18-bam.onnx`` in the current folder."""
+    name = design.model.rpartition(":")[2]
+    return Path(f"{name}{'-bam' if design.insertions else ''}.{format}")
+
+
+def _json(
+    design: Design, exported: Exported, path: Path, weights: Path | None, seed: int
+) -> dict[str, Any]:
+    from bamsearch.export import TOLERANCE
+
+    return {
+        "model": design.model,
+        "path": str(path),
+        "format": exported.format,
+        "opset": exported.opset,
+        "bytes": exported.size,
+        "input": {"name": exported.input_name, "shape": list(exported.input_shape)},
+        "outputs": [
+            {"name": name, "shape": list(shape)} for name, shape in exported.outputs.items()
+        ],
+        "batch": exported.batch,
+        "dynamic_batch": exported.dynamic_batch,
+        "note": exported.note,
+        "weights": None if weights is None else str(weights),
+        "seed": seed,
+        "compared_at": list(exported.compared_at),
+        "max_abs_diff": exported.max_abs_diff,
+        "max_rel_diff": exported.max_rel_diff,
+        "tolerance": TOLERANCE,
+    }
+
+
+def _print(console: Console, design: Design, exported: Exported, path: Path, weights: str) -> None:
+    batch = "N" if exported.batch is None else str(exported.batch)
+    relative = f"{exported.max_rel_diff:.1e} of the largest value"
+    runner = "torch.export" if exported.format == "pt2" else "onnxruntime"
+    opset = f", opset {exported.opset}" if exported.opset else ""
+    sites = ", ".join(insertion.site for insertion in design.insertions) or "no site"
+    at = " and ".join(map(str, exported.compared_at))
+    console.print(f"{design.model} · {shape_text(design.input_shape)} · BAM at {sites}\n")
+    rows = [
+        ["file", f"{path} ({exported.size / 1e6:.1f} MB)"],
+        ["format", f"{exported.format}{opset}"],
+        ["weights", weights],
+        ["batch", "any" if exported.batch is None else f"{exported.batch} only"],
+        ["input", f"{exported.input_name} {batch}×{shape_text(exported.input_shape)}"],
+        *(
+            ["output", f"{name} {'×'.join([batch, *map(str, shape)])}"]
+            for name, shape in exported.outputs.items()
+        ),
+        ["checked", f"{runner} against PyTorch on random inputs, batch {at}"],
+        ["difference", f"{exported.max_abs_diff:.1e}, {relative}"],
+    ]
+    console.table(["", ""], rows, "ll")

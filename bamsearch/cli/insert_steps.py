@@ -1,0 +1,73 @@
+"""What to type after ``bamsearch insert``, with all that was typed before."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from bamsearch.records import ModelSummary
+
+
+def same_again(ctx: click.Context) -> list[str]:
+    """MODEL and the options that were typed: all that decides what is inserted, and where to."""
+    words = [ctx.params["model"]]
+    for option in ctx.command.params:
+        name = option.name or ""
+        typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if typed and name not in ("model", "as_json", "dry_run", "force"):
+            value = ctx.params[name]
+            for one in value if name == "overrides" else [value]:
+                words += [option.opts[-1], _typed(name, one)]
+    if ctx.params["force"]:
+        words.append("--force")
+    return words
+
+
+def _typed(name: str, value: Any) -> str:
+    """An option's value as it is typed."""
+    if name == "placement" and not isinstance(value, str):
+        return ",".join(value)
+    if name == "input_size":
+        return "x".join(str(size) for size in value)
+    if name == "overrides":
+        site, reduction, dilation = value
+        own = [f"r={reduction}"] * (reduction is not None) + [f"d={dilation}"] * (
+            dilation is not None
+        )
+        return f"{site}:{','.join(own)}"
+    return str(value)
+
+
+def next_steps(summary: ModelSummary, same: list[str], output: Path | None) -> dict[str, str]:
+    """What to type next.
+
+    Args:
+        summary: of the model.
+        same: see :func:`same_again`.
+        output: where the design was written; None where it was not.
+    """
+    if output is not None:
+        return {
+            "use": f"model = bamsearch.load({json.dumps(str(output), ensure_ascii=False)})",
+            "export": f"bamsearch export {shlex.quote(str(output))} --format onnx",
+        }
+    model = summary.model
+    steps = {"keep": f"bamsearch insert {shlex.join(same)}"}
+    if "--output" not in same:
+        steps["keep"] += f" -o {shlex.quote(model.rpartition(':')[2] + '-bam')}"
+    if same == [model] and is_in_torchvision_models(summary):
+        shape = "" if summary.input_shape == (3, 224, 224) else f", {summary.input_shape}"
+        steps["use"] = f"model = bamsearch.insert_bam(torchvision.models.{model}(){shape})"
+    return steps | {"sites": f"bamsearch sites {shlex.quote(model)}"}
+
+
+def is_in_torchvision_models(summary: ModelSummary) -> bool:
+    """Whether ``torchvision.models.NAME()`` is the model, and fetches nothing."""
+    elsewhere = ("deeplabv3_", "fcn_", "lraspp_", "raft_", "quantized_", "mvit_")
+    plain = ":" not in summary.model and not summary.part and len(summary.input_shape) == 3
+    return plain and not summary.model.startswith(elsewhere)
