@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-zoo check format golden clean
+.PHONY: help demo test test-zoo check format golden docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed
 
 golden: $(INSTALLED) ## Write the golden files of the tests again
 	$(BIN)/pytest -q --regenerate
+
+docs: $(INSTALLED) ## Write docs/cli.md again, from the help of the commands
+	@$(BIN)/python docs/make_cli.py
 
 clean: ## Remove the environment and everything generated
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bamsearch.attention.bam import BAM
     from bamsearch.errors import BamsearchError
+    from bamsearch.export.network import export_network
     from bamsearch.graph.designs import build, load, save
     from bamsearch.graph.rewrite import bam_parameters, insert_bam
     from bamsearch.graph.sites import find_sites
@@ -29,6 +30,7 @@ HOMES = {
     "bam_parameters": "bamsearch.graph.rewrite",
     "build": "bamsearch.graph.designs",
     "count": "bamsearch.profile.counting",
+    "export_network": "bamsearch.export.network",
     "find_sites": "bamsearch.graph.sites",
     "insert_bam": "bamsearch.graph.rewrite",
     "load": "bamsearch.graph.designs",
@@ -47,6 +49,7 @@ __all__ = [
     "bam_parameters",
     "build",
     "count",
+    "export_network",
     "find_sites",
     "insert_bam",
     "load",

@@ -7,7 +7,8 @@
     ├── ModelError                  a model that cannot be found, built or traced
     ├── WeightsError                weights that cannot be found or do not fit
     ├── DesignError                 a design that cannot be read or is for another model
-    ├── ExportError                 a network that no exporter takes, or that would change on the way
+    ├── ExportError                 a network that no exporter takes, or that it would change
+    ├── DeviceError                 a device that is not there, lacks a dtype, memory or a compiler
     ├── OutputError                 a file or folder that cannot be written
     ├── MissingExtraError           an optional dependency that is not installed
     └── NothingToDoError            exit code 3: the input is fine, there is nothing to do
@@ -41,6 +42,10 @@ class DesignError(BamsearchError):
 
 class ExportError(BamsearchError):
     """A network that cannot be exported, or whose export does not compute what PyTorch does."""
+
+
+class DeviceError(BamsearchError):
+    """A device that is not there, or on which the model does not run as asked."""
 
 
 class OutputError(BamsearchError):

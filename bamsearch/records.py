@@ -6,8 +6,9 @@ Everything that lasts is one of these: live modules never leave the process that
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from statistics import median, quantiles
 from typing import Any, Literal, get_args
 
 from bamsearch.errors import DesignError, InvalidValueError
@@ -16,9 +17,19 @@ Kind = Literal["stem", "bottleneck", "head", "block"]
 Layout = Literal["NCHW", "NHWC", "NCTHW", "NTHWC"]
 Variant = Literal["paper", "official"]
 Init = Literal["paper", "identity"]
+DType = Literal["float32", "bfloat16", "float16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+Mode = Literal["eager", "compile", "cudagraph"]
 
 DESIGN_VERSION = 1
 """Format of ``design.json``; raised only when an older bamsearch could misread a newer file."""
+
+NOISY = 0.10
+"""Interquartile range over median from which a timing is called noisy."""
+
+POOR_R2 = 0.9
+POOR_ERROR = 0.10
+"""R² below which, and relative error above which, an additive latency table is called poor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,10 @@ class Design:
         variant: which BAM, see :class:`bamsearch.BAM`.
         init: how it starts, see :class:`bamsearch.BAM`.
         num_classes: classes of the model's head; None is the model's own default.
+        weights: torchvision's published weights that the network is built for, if any. The design
+            does not hold them, but with them torchvision builds some models otherwise: GoogLeNet
+            and Inception normalise their input, segmentation has auxiliary heads, detectors have
+            frozen norms.
 
     Raises:
         InvalidValueError: a site twice, an unknown variant or init, an impossible shape.
@@ -92,6 +107,7 @@ class Design:
     variant: Variant = "paper"
     init: Init = "paper"
     num_classes: int | None = None
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         # Lists are what callers and JSON have; a frozen value holds tuples.
@@ -103,6 +119,8 @@ class Design:
         check_choice("init", self.init, get_args(Init))
         if self.num_classes is not None:
             check_positive("num_classes", self.num_classes)
+        if self.weights is not None and not isinstance(self.weights, str):
+            raise InvalidValueError(f"weights are named as published, not {self.weights!r}")
         names = [insertion.site for insertion in self.insertions]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -179,6 +197,294 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """What a time was measured on, with all that could change it.
+
+    Attributes:
+        kind: ``cpu``, ``cuda`` or ``mps``.
+        name: of the processor or the GPU.
+        threads: torch's threads on a CPU; None on a GPU.
+        driver: of the GPU, where it says so.
+        versions: of torch, torchvision, CUDA and cuDNN, where they are there.
+        cudnn_benchmark: whether cuDNN chose its algorithms by trying them; None on others.
+        tf32: whether float32 products may be rounded to TF32; None where there is no such thing.
+    """
+
+    kind: str
+    name: str
+    threads: int | None
+    driver: str | None
+    versions: Mapping[str, str]
+    cudnn_benchmark: bool | None = None
+    tf32: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Time of one call of a model, as samples.
+
+    Attributes:
+        samples: milliseconds a call, in the order in which they were taken.
+        calls_per_sample: over how many calls each sample is the mean.
+        input_shape: one input without the batch.
+        batch_size: inputs in one call.
+        dtype: of weights and input.
+        memory_format: of weights and input.
+        mode: eager, compiled or a replayed CUDA graph.
+        train: forward and backward, else forward.
+        device: what it ran on.
+    """
+
+    samples: tuple[float, ...]
+    calls_per_sample: int
+    input_shape: tuple[int, ...]
+    batch_size: int
+    dtype: DType
+    memory_format: MemoryFormat
+    mode: Mode
+    train: bool
+    device: DeviceFacts
+
+    @property
+    def median(self) -> float:
+        """Milliseconds a call."""
+        return median(self.samples)
+
+    @property
+    def iqr(self) -> float:
+        """The interquartile range, in milliseconds; 0 for a single sample."""
+        if len(self.samples) < 2:
+            return 0.0
+        low, _, high = quantiles(self.samples, n=4, method="inclusive")
+        return high - low
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the interquartile range is over 10 % of the median."""
+        return self.iqr > NOISY * self.median
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTiming:
+    """Two models timed in turn.
+
+    Attributes:
+        a: the one to compare with.
+        b: the one compared.
+        ratio: median over the pairs of time(b) / time(a).
+        low: lower end of its interval.
+        high: upper end.
+        confidence: of the interval.
+    """
+
+    a: Timing
+    b: Timing
+    ratio: float
+    low: float
+    high: float
+    confidence: float
+
+    @property
+    def distinguished(self) -> bool:
+        """Whether the interval leaves out 1: one of the two is faster."""
+        return not self.low <= 1 <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Peak memory of one forward pass, or of one training step without an optimizer.
+
+    Attributes:
+        bytes: how much; None where it cannot be measured.
+        method: what was read, and so what is in the number.
+        reason: why there is no number; None where there is one.
+        already: bytes in ``bytes`` that the process held before, such as another model.
+        input_shape: one input without the batch.
+        batch_size: inputs at once.
+        dtype: of weights and input.
+        memory_format: of weights and input.
+        train: a training step, else inference.
+        device: what it ran on.
+    """
+
+    bytes: int | None
+    method: str
+    reason: str | None
+    already: int
+    input_shape: tuple[int, ...]
+    batch_size: int
+    dtype: DType
+    memory_format: MemoryFormat
+    train: bool
+    device: DeviceFacts
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyEntry:
+    """Milliseconds that one BAM adds.
+
+    Raises:
+        InvalidValueError: r or d is no positive integer, ms is negative or not finite.
+    """
+
+    site: str
+    reduction: int
+    dilation: int
+    ms: float
+
+    def __post_init__(self) -> None:
+        check_positive("reduction", self.reduction)
+        check_positive("dilation", self.dilation)
+        if not 0 <= self.ms < float("inf"):
+            raise InvalidValueError(f"a time must be 0 ms or more, not {self.ms!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A design predicted by a latency table, and measured as a whole model paired with the base.
+
+    Attributes:
+        insertions: the design.
+        predicted_ms: by the table.
+        measured_ms: the paired ratio times the table's base.
+        low_ms: lower end of its 95 % interval.
+        high_ms: upper end.
+    """
+
+    insertions: tuple[Insertion, ...]
+    predicted_ms: float
+    measured_ms: float
+    low_ms: float
+    high_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyFit:
+    """How well an additive table predicts whole models.
+
+    Attributes:
+        r2: 1 - (sum of squared errors) / (sum of squares about the mean of the measured times); it
+            is below 0 where the mean would predict better. None where all designs measured alike.
+        worst: largest absolute error over the measured time of the whole model.
+        designs: what it was measured on.
+    """
+
+    r2: float | None
+    worst: float
+    designs: tuple[HeldOut, ...]
+
+    @property
+    def poor(self) -> bool:
+        """Whether designs should not be ruled out by the table: R² < 0.9 or an error over 10 %."""
+        return self.worst > POOR_ERROR or (self.r2 is not None and self.r2 < POOR_R2)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyConditions:
+    """What the times of a latency table were measured under.
+
+    Attributes:
+        variant: which BAM.
+        init: and how it starts: the gate of ``identity`` takes time too.
+        batch_size: inputs in one call.
+        dtype: of weights and input.
+        memory_format: of weights and input.
+        mode: eager, compiled or a replayed CUDA graph.
+        train: forward and backward, else forward.
+        device: what it ran on.
+    """
+
+    variant: Variant
+    init: Init
+    batch_size: int
+    dtype: DType
+    memory_format: MemoryFormat
+    mode: Mode
+    train: bool
+    device: DeviceFacts
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyTable:
+    """What each BAM adds to a base network's time, taken to be additive.
+
+    Attributes:
+        model: the MODEL.
+        input_shape: of one input of the MODEL, without the batch.
+        part: the part that is timed, as in :class:`ModelSummary`.
+        base_ms: milliseconds of one call of that part without BAM.
+        entries: one for every (site, r, d).
+        conditions: None for times that came from a file.
+        error: on whole models; None where none were measured.
+
+    Raises:
+        InvalidValueError: a (site, r, d) twice, or a base_ms that is not positive and finite.
+    """
+
+    model: str
+    input_shape: tuple[int, ...]
+    part: str
+    base_ms: float
+    entries: tuple[LatencyEntry, ...]
+    conditions: LatencyConditions | None = None
+    error: LatencyFit | None = None
+    # A search asks for 10^5 predictions: looked up, not looked for.
+    _ms: dict[tuple[str, int, int], float] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.base_ms < float("inf"):
+            raise InvalidValueError(f"the base must take more than 0 ms, not {self.base_ms!r}")
+        found: dict[tuple[str, int, int], float] = {}
+        for entry in self.entries:
+            key = (entry.site, entry.reduction, entry.dilation)
+            if key in found:
+                raise InvalidValueError(f"{_at(*key)} has two times in the latency table")
+            found[key] = entry.ms
+        object.__setattr__(self, "_ms", found)
+
+    def predict(self, insertions: Iterable[Insertion]) -> float:
+        """Milliseconds of the base with these BAMs: the sum of their times and the base's.
+
+        Raises:
+            InvalidValueError: a (site, r, d) that the table has no time for.
+        """
+        total = self.base_ms
+        for one in insertions:
+            key = (one.site, one.reduction, one.dilation)
+            ms = self._ms.get(key)
+            if ms is None:
+                raise InvalidValueError(
+                    f"the latency table has no time for {_at(*key)}: "
+                    "measure it with this r and d, or add the row to the file"
+                )
+            total += ms
+        return total
+
+    def to_json(self) -> str:
+        """The table as JSON text."""
+        content = asdict(self)
+        del content["_ms"]
+        return json.dumps(content)
+
+    @classmethod
+    def from_json(cls, text: str) -> LatencyTable:
+        """Read what :meth:`to_json` wrote; any error is a ValueError, KeyError or TypeError."""
+        content = json.loads(text)
+        content["input_shape"] = tuple(content["input_shape"])
+        content["entries"] = tuple(LatencyEntry(**entry) for entry in content["entries"])
+        if content["conditions"] is not None:
+            device = DeviceFacts(**content["conditions"].pop("device"))
+            content["conditions"] = LatencyConditions(**content["conditions"], device=device)
+        if content["error"] is not None:
+            designs = tuple(
+                HeldOut(tuple(Insertion(**one) for one in held.pop("insertions")), **held)
+                for held in content["error"].pop("designs")
+            )
+            content["error"] = LatencyFit(**content["error"], designs=designs)
+        return cls(**content)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSummary:
     """What is known of a model before any design: where BAM can go and what the base costs.
 
@@ -243,3 +549,7 @@ def check_input_shape(shape: Any) -> tuple[int, ...]:
             f"input_shape must be (C, H, W) or (C, T, H, W) without the batch, not {checked}"
         )
     return checked
+
+
+def _at(site: str, reduction: int, dilation: int) -> str:
+    return f"{site} with r={reduction}, d={dilation}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import bamsearch
 from bamsearch.cli.console import Console
-from bamsearch.cli.devices import Device, list_devices
+from bamsearch.profile.devices import Device, list_devices
 from bamsearch.cli.options import command, json_option, pass_console
 from bamsearch.profile.cache import cache_folder
 

@@ -20,7 +20,9 @@ from bamsearch.cli.text import shape_text
 from bamsearch.records import Design
 
 if TYPE_CHECKING:
-    from bamsearch.export import Exported, Format
+    from torch import nn
+
+    from bamsearch.export.exported import Exported, Format
 
 FORMATS = ("onnx", "pt2")
 
@@ -82,29 +84,19 @@ def export(
     format: Format = chosen or ("pt2" if output and output.suffix == ".pt2" else "onnx")
     check_output_file(output, force=force)
     with console.progress(f"loading {design}"):
-        import torch
+        from bamsearch.export.network import export_network
 
-        from bamsearch.export import check_format, load_network
-        from bamsearch.export import export as export_network
-
-        check_format(format)
-        torch.manual_seed(seed)
-        network, found, source = load_network(design, weights)
+        path = _checked_path(design, format, output, force=force)
+        network, found, source = _load(design, weights, seed)
+    with console.progress(f"exporting {found.model} to {format} and comparing"):
+        target = None if dry_run else path
+        exported = export_network(
+            network, target, format, design=found, batch=batch_size, force=force
+        )
     if source is None:
         console.warn(
             f"{design} has no weights: they are random (seed {seed}), good for timing alone; "
             "--weights FILE loads trained ones"
-        )
-    path = output or _default_path(found, format)
-    check_output_file(path, force=force)
-    with console.progress(f"exporting {found.model} to {format} and comparing"):
-        exported = export_network(
-            network,
-            None if dry_run else path,
-            format,
-            design=found,
-            batch=batch_size,
-            force=force,
         )
     if exported.note:
         console.warn(f"the batch is fixed at {exported.batch}: {exported.note}")
@@ -115,16 +107,36 @@ def export(
     console.finish({"use": USE[format].format(path=path)}, [path], dry_run=dry_run)
 
 
+def _checked_path(design: str, format: Format, output: Path | None, *, force: bool) -> Path:
+    """Where to write, once the format and the place are known to be possible."""
+    from bamsearch.export.formats import check_format
+    from bamsearch.graph.designs import design_file, read_design
+
+    check_format(format)
+    path = output or _default_path(read_design(design_file(design)), format)
+    check_output_file(path, force=force)
+    return path
+
+
 def _default_path(design: Design, format: str) -> Path:
     """``resnet18-bam.onnx`` in the current folder."""
     name = design.model.rpartition(":")[2]
     return Path(f"{name}{'-bam' if design.insertions else ''}.{format}")
 
 
+def _load(design: str, weights: Path | None, seed: int) -> tuple[nn.Module, Design, Path | None]:
+    import torch
+
+    from bamsearch.export.network import load_network
+
+    torch.manual_seed(seed)
+    return load_network(design, weights)
+
+
 def _json(
     design: Design, exported: Exported, path: Path, weights: Path | None, seed: int
 ) -> dict[str, Any]:
-    from bamsearch.export import TOLERANCE
+    from bamsearch.export.comparison import TOLERANCE
 
     return {
         "model": design.model,
@@ -150,7 +162,9 @@ def _json(
 
 def _print(console: Console, design: Design, exported: Exported, path: Path, weights: str) -> None:
     batch = "N" if exported.batch is None else str(exported.batch)
-    relative = f"{exported.max_rel_diff:.1e} of the largest value"
+    apart = "none, bit for bit"
+    if exported.max_abs_diff:
+        apart = f"{exported.max_abs_diff:.1e}, {exported.max_rel_diff:.1e} of the largest value"
     runner = "torch.export" if exported.format == "pt2" else "onnxruntime"
     opset = f", opset {exported.opset}" if exported.opset else ""
     sites = ", ".join(insertion.site for insertion in design.insertions) or "no site"
@@ -167,6 +181,6 @@ def _print(console: Console, design: Design, exported: Exported, path: Path, wei
             for name, shape in exported.outputs.items()
         ),
         ["checked", f"{runner} against PyTorch on random inputs, batch {at}"],
-        ["difference", f"{exported.max_abs_diff:.1e}, {relative}"],
+        ["difference", apart],
     ]
     console.table(["", ""], rows, "ll")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.designs import refuse_design
 from bamsearch.cli.insert_steps import next_steps, same_again
 from bamsearch.cli.insert_text import insert_json, print_insertion
+from bamsearch.cli.model_work import model_work
 from bamsearch.cli.options import (
     Override,
     OverrideType,
@@ -98,18 +98,18 @@ def insert(
     check_output_folder(output, force=force)
     if not placement:
         raise InvalidValueError(f"--sites names no site: 'bamsearch sites {model}' lists them")
-    with refuse_design(model):
-        loaded = _load(console, model, weights, input_size, num_classes, seed) if weights else None
-        if loaded is not None:
-            num_classes = loaded.num_classes
-        with console.progress(f"tracing and counting {model}"):
-            summary = summarise(model, input_size, num_classes)
+    loaded = _load(console, model, weights, input_size, num_classes, seed) if weights else None
+    published = None
+    if loaded is not None:
+        num_classes, published = loaded.num_classes, loaded.published
+    with model_work(console, f"tracing and counting {model}", model):
+        summary = summarise(model, input_size, num_classes, published)
     check_has_sites(summary)
     insertions = plan(
         summary.sites, placement, reduction=reduction, dilation=dilation, overrides=overrides
     )
     start = init or ("identity" if weights else "paper")
-    design = Design(model, summary.input_shape, insertions, variant, start, num_classes)
+    design = Design(model, summary.input_shape, insertions, variant, start, num_classes, published)
     if weights and start == "paper":
         console.warn(
             "init paper scales features by about 1.5 at each site: these weights must be "
@@ -122,7 +122,8 @@ def insert(
         print_insertion(console, summary, design, cost, loaded.source if loaded else None)
     written: list[Path] = []
     if output is not None:
-        written = _planned(output, loaded) if dry_run else _write(design, output, loaded, force)
+        with model_work(console, f"writing {output}", model):
+            written = _planned(output, loaded) if dry_run else _write(design, output, loaded, force)
     steps = next_steps(summary, same_again(ctx), None if dry_run else output)
     console.finish(steps, written, dry_run=dry_run and output is not None)
 
@@ -136,7 +137,7 @@ def _load(
     seed: int,
 ) -> Loaded:
     """The model with its weights; what is left random depends on the seed alone."""
-    with console.progress(f"loading {weights}"):
+    with model_work(console, f"loading {weights}", model):
         import torch
 
         from bamsearch.graph.models import default_input_shape

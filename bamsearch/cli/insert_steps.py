@@ -19,12 +19,14 @@ def same_again(ctx: click.Context) -> list[str]:
     for option in ctx.command.params:
         name = option.name or ""
         typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if typed and name not in ("model", "as_json", "dry_run", "force"):
-            value = ctx.params[name]
-            for one in value if name == "overrides" else [value]:
-                words += [option.opts[-1], _typed(name, one)]
-    if ctx.params["force"]:
-        words.append("--force")
+        if not typed or name not in ctx.params or name in ("model", "as_json", "dry_run"):
+            continue
+        value = ctx.params[name]
+        if value is True:
+            words.append(option.opts[-1])
+            continue
+        for one in value if name == "overrides" else [value]:
+            words += [option.opts[-1], _typed(name, one)]
     return words
 
 
@@ -36,9 +38,8 @@ def _typed(name: str, value: Any) -> str:
         return "x".join(str(size) for size in value)
     if name == "overrides":
         site, reduction, dilation = value
-        own = [f"r={reduction}"] * (reduction is not None) + [f"d={dilation}"] * (
-            dilation is not None
-        )
+        given = {"r": reduction, "d": dilation}
+        own = [f"{letter}={number}" for letter, number in given.items() if number is not None]
         return f"{site}:{','.join(own)}"
     return str(value)
 

@@ -118,7 +118,7 @@ device_option = click.option(
     show_default=True,
     help="Where to compute; auto takes cuda, then mps, then cpu.",
 )
-"""Adds ``device: str``, to be given to :func:`bamsearch.cli.devices.resolve_device`."""
+"""Adds ``device: str``, to be given to :func:`bamsearch.profile.devices.resolve_device`."""
 
 seed_option = click.option(
     "--seed",

@@ -9,7 +9,7 @@ import click
 
 from bamsearch.attention.cost import bam_cost
 from bamsearch.cli.console import Console
-from bamsearch.cli.designs import refuse_design
+from bamsearch.cli.model_work import model_work
 from bamsearch.cli.options import (
     command,
     dilation_option,
@@ -51,7 +51,7 @@ def sites(
     as_json: bool,
 ) -> None:
     """Show every site of MODEL, what a BAM costs there, and what the paper's rule takes."""
-    with console.progress(f"tracing {model}"), refuse_design(model):
+    with model_work(console, f"tracing {model}", model):
         summary = summarise(model, input_size, num_classes)
     check_has_sites(summary)
     shown = [site for site in summary.sites if blocks or site.kind != "block"]

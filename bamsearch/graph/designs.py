@@ -100,13 +100,35 @@ def save(
                 save_model(module, str(draft / WEIGHTS_FILE))
                 # safetensors writes for the owner alone
                 shutil.copymode(draft / DESIGN_FILE, draft / WEIGHTS_FILE)
-                os.replace(draft / WEIGHTS_FILE, weights)
-            else:
-                weights.unlink(missing_ok=True)
-            os.replace(draft / DESIGN_FILE, target)
+            _replace_all(draft, folder)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{folder} cannot be written: {error}") from error
     return [target] if module is None else [target, weights]
+
+
+def _replace_all(draft: Path, folder: Path) -> None:
+    """Rename the files of draft into folder, or leave there what was there.
+
+    The design goes first and comes last: a kill in between leaves weights without a design, never
+    beside another's.
+    """
+    old = draft / "old"
+    old.mkdir()
+    placed: list[Path] = []
+    try:
+        for name in (DESIGN_FILE, WEIGHTS_FILE):
+            if (folder / name).exists():
+                os.replace(folder / name, old / name)
+        for name in (WEIGHTS_FILE, DESIGN_FILE):
+            if (draft / name).exists():
+                os.replace(draft / name, folder / name)
+                placed.append(folder / name)
+    except BaseException:
+        for path in placed:
+            path.unlink()
+        for path in old.iterdir():
+            os.replace(path, folder / path.name)
+        raise
 
 
 def design_file(design: str | os.PathLike[str]) -> Path:
@@ -140,7 +162,11 @@ def read_design(path: Path) -> Design:
 
 def _build(design: Design, *, initialise: bool) -> nn.Module:
     module = build_model(
-        design.model, design.input_shape, num_classes=design.num_classes, initialise=initialise
+        design.model,
+        design.input_shape,
+        num_classes=design.num_classes,
+        weights=design.weights,
+        initialise=initialise,
     )
     network = find_network(module, design.input_shape)
     return insert(module, network, sites_of(network), design)

@@ -14,17 +14,19 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
+from unittest import mock
 
 import torch
 import torchvision
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torchvision.models import WeightsEnum
 
-from bamsearch.errors import MissingExtraError, ModelError
+from bamsearch.errors import MissingExtraError, ModelError, WeightsError
 
 DEFAULT_INPUT = (3, 224, 224)
 _DETECTION_INPUT = (3, 800, 800)
@@ -70,8 +72,8 @@ def build_model(
     input_shape: Sequence[int] | None = None,
     *,
     num_classes: int | None = None,
+    weights: str | None = None,
     initialise: bool = True,
-    **options: Any,
 ) -> nn.Module:
     """Build a MODEL with random weights, in train mode, on the CPU.
 
@@ -80,24 +82,27 @@ def build_model(
         input_shape: what the model will be given, for those that are built for one size (ViT,
             MaxViT); None is the model's own.
         num_classes: classes of the head; None keeps the model's own.
+        weights: build what torchvision builds for these published weights, without loading them:
+            see :attr:`bamsearch.Design.weights`.
         initialise: False leaves the weights as memory happens to be: enough to trace and count, and
             a 640 M parameter network then costs neither time nor memory.
-        options: further arguments of the builder, such as ``transform_input`` of GoogLeNet.
 
     Raises:
         ModelError: no such model, or its builder failed.
         MissingExtraError: ``timm:`` without timm.
     """
-    builder, defaults = _builder(model, tuple(input_shape or default_input_shape(model)))
-    arguments = defaults | options
+    shape = tuple(input_shape or default_input_shape(model))
+    builder, arguments = _builder(model, shape, weights, num_classes)
     if num_classes is not None:
         arguments["num_classes"] = num_classes
-    # The random state is the caller's: building by name must not depend on what ran before.
     try:
-        with _Uninitialised() if not initialise else _as_is():
+        with (
+            nullcontext() if initialise else _Uninitialised(),
+            _no_tensors() if weights else nullcontext(),
+        ):
             built = builder(**arguments)
-    except Exception as error:
-        raise ModelError(f"{model} cannot be built: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ModelError(f"{model} cannot be built: {_reason(error)}") from error
     if not isinstance(built, nn.Module):
         raise ModelError(f"{model} returns {type(built).__name__}, not a torch.nn.Module")
     return built
@@ -136,23 +141,34 @@ def published(model: str) -> Published | None:
     return Published(meta["num_params"], meta["_ops"])
 
 
-def _builder(model: str, input_shape: tuple[int, ...]) -> tuple[Callable[..., Any], dict[str, Any]]:
+def published_weights(name: str, weights: str) -> WeightsEnum:
+    """torchvision's entry for published weights of a model, for its float form.
+
+    Raises:
+        WeightsError: the model has no weights of this name.
+    """
+    published = torchvision.models.get_model_weights(name)
+    known = ["DEFAULT", *published.__members__]
+    if weights in known:
+        entry: WeightsEnum = getattr(published, weights)
+        # Quantized weights say which float weights they were made from.
+        return cast(WeightsEnum, entry.meta.get("unquantized", entry))
+    # A design made from quantized weights names the float ones.
+    entries = [entry.meta.get("unquantized") for entry in published]
+    found = next((entry for entry in entries if entry and entry.name == weights), None)
+    if found is None:
+        raise WeightsError(f"{name} has no weights {weights!r}: there are {', '.join(known)}")
+    return cast(WeightsEnum, found)
+
+
+def _builder(
+    model: str, input_shape: tuple[int, ...], weights: str | None, num_classes: int | None
+) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The callable that builds a MODEL, and the arguments that keep it off the network."""
     source, name = split_model(model)
     if source == "torchvision":
         builder = _torchvision_builder(name)
-        parameters = inspect.signature(builder).parameters
-        arguments: dict[str, Any] = {"weights": None}
-        if "weights_backbone" in parameters:
-            arguments["weights_backbone"] = None
-        if builder.__module__.endswith((".googlenet", ".inception")):
-            # Their own initialiser takes half a minute and warns; torch's defaults are no worse.
-            arguments["init_weights"] = False
-        if builder.__module__.endswith(".vision_transformer"):
-            arguments["image_size"] = input_shape[-1]
-        if builder.__module__.endswith(".maxvit"):
-            arguments["input_size"] = input_shape[-2:]
-        return builder, arguments
+        return builder, _torchvision_arguments(name, builder, input_shape, weights, num_classes)
     if source == "timm":
         timm = _import_timm()
         if name not in timm.list_models():
@@ -161,11 +177,47 @@ def _builder(model: str, input_shape: tuple[int, ...]) -> tuple[Callable[..., An
     return _factory(source, name), {}
 
 
+def _torchvision_arguments(
+    name: str,
+    builder: Callable[..., Any],
+    input_shape: tuple[int, ...],
+    weights: str | None,
+    num_classes: int | None,
+) -> dict[str, Any]:
+    """What torchvision's builder is called with."""
+    family = builder.__module__.rpartition(".")[2]
+    arguments: dict[str, Any] = {"weights": None}
+    if "weights_backbone" in inspect.signature(builder).parameters:
+        arguments["weights_backbone"] = None
+    if family in ("googlenet", "inception"):
+        # Their own initialiser takes half a minute and warns; torch's defaults are no worse.
+        arguments["init_weights"] = False
+    if weights is not None:
+        entry = published_weights(name, weights)
+        if num_classes is None:
+            return arguments | {"weights": entry}
+        # torchvision refuses other classes together with weights: say by hand what it would set.
+        if family in ("googlenet", "inception"):
+            arguments["transform_input"] = True
+        if family in ("deeplabv3", "fcn"):
+            arguments["aux_loss"] = True
+    if family == "vision_transformer":
+        arguments["image_size"] = input_shape[-1]
+    if family == "maxvit":
+        arguments["input_size"] = input_shape[-2:]
+    return arguments
+
+
 def _torchvision_builder(name: str) -> Callable[..., Any]:
     if name not in torchvision.models.list_models():
         raise ModelError(_unknown("model", name, model_names()))
     builder: Callable[..., Any] = torchvision.models.get_model_builder(name)
     return builder
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong in someone else's code, in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:
@@ -198,10 +250,8 @@ def _factory(source: str, name: str) -> Callable[..., Any]:
     with _importable(folder):
         try:
             module = _load_file(source) if is_file else importlib.import_module(source)
-        except Exception as error:
-            raise ModelError(
-                f"{source} cannot be imported: {type(error).__name__}: {error}"
-            ) from error
+        except (Exception, SystemExit) as error:
+            raise ModelError(f"{source} cannot be imported: {_reason(error)}") from error
     factory = getattr(module, name, None)
     if not callable(factory):
         functions = [key for key, value in vars(module).items() if inspect.isroutine(value)]
@@ -234,8 +284,13 @@ def _importable(folder: str) -> Iterator[None]:
 
 
 @contextmanager
-def _as_is() -> Iterator[None]:
-    yield
+def _no_tensors() -> Iterator[None]:
+    """Let torchvision build for published weights, and neither fetch nor load them."""
+    with (
+        mock.patch.object(WeightsEnum, "get_state_dict", lambda *_, **__: {}),
+        mock.patch.object(nn.Module, "load_state_dict", lambda *_, **__: None),
+    ):
+        yield
 
 
 class _Uninitialised(TorchFunctionMode):

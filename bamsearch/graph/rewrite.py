@@ -8,9 +8,13 @@ hooks fire, stochastic depth and attention keep their own train and eval behavio
 from __future__ import annotations
 
 import copy
+import random
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
+import torch
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
@@ -21,7 +25,7 @@ from bamsearch.graph.models import build_model, is_versioned
 from bamsearch.graph.network import Network, find_network
 from bamsearch.graph.placement import place
 from bamsearch.graph.sites import sites_of
-from bamsearch.graph.tracing import mode, trace
+from bamsearch.graph.tracing import Trace, mode, trace
 from bamsearch.graph.weights import differing_keys
 from bamsearch.records import Design, Init, Insertion, Site, Variant, check_input_shape
 
@@ -93,7 +97,11 @@ def check_design_fits(design: Design, module: nn.Module) -> None:
     if not is_versioned(design.model):
         return
     reference = build_model(
-        design.model, design.input_shape, num_classes=design.num_classes, initialise=False
+        design.model,
+        design.input_shape,
+        num_classes=design.num_classes,
+        weights=design.weights,
+        initialise=False,
     )
     if differing_keys(reference, dict(module.state_dict())) is None:
         raise DesignError(
@@ -131,12 +139,15 @@ def insert(model: nn.Module, network: Network, sites: Sequence[Site], design: De
     chosen = place(sites, [insertion.site for insertion in design.insertions])
     names = [site.name.removeprefix(prefix) for site in chosen]
     _refuse_unsafe(part, _opened(names))
+    # Traced before BAM is added: nn.Sequential and torchvision's feature getters run all children.
+    coarse = [_traced(part, names, training=training) for training in (True, False)]
+    _check_same_in_both(chosen, names, *coarse)
+    bound = _bound_to_root(part, names, *(_code(traced.graph) for traced in coarse))
     _add_modules(part, chosen, design)
-    train_graph = _rewritten(part, names, chosen, training=True)
-    eval_graph = _rewritten(part, names, chosen, training=False)
+    train_graph, eval_graph = (_rewritten(traced, names, chosen) for traced in coarse)
     if _code(train_graph) == _code(eval_graph):
         train_graph = eval_graph
-    inserted = InsertedModel(part, train_graph, eval_graph)
+    inserted = InsertedModel(part, train_graph, eval_graph, bound)
     for graph in {id(graph): graph for graph in (train_graph, eval_graph)}.values():
         graph.owning_module = inserted
         graph.lint()
@@ -176,12 +187,12 @@ def _add_modules(part: nn.Module, chosen: Sequence[Site], design: Design) -> Non
     if hasattr(part, "bam"):
         raise ModelError(f"{type(part).__name__} already has an attribute 'bam': rename it")
     like = next((p for p in part.parameters() if p.is_floating_point()), None)
-    bams = nn.ModuleDict()
+    bams = nn.Module()  # not a ModuleDict: a site may be called `keys` or `values`
     for site, insertion in zip(chosen, design.insertions, strict=True):
         key = _key(site)
-        if key in bams:
+        if hasattr(bams, key):
             raise InvalidValueError(f"{site.name} and another site are both called bam.{key}")
-        bams[key] = BAM(
+        bam = BAM(
             site.channels,
             insertion.reduction,
             insertion.dilation,
@@ -189,24 +200,83 @@ def _add_modules(part: nn.Module, chosen: Sequence[Site], design: Design) -> Non
             init=design.init,
             layout=site.layout,
         )
+        bams.add_module(key, bam)
     if like is not None:
         bams.to(like.device, like.dtype)
-    # Registered before tracing ends: fx may lose what is added to a GraphModule (pytorch #66197).
+    # Before the GraphModule is made: fx may lose what is added to one (pytorch #66197).
     part.add_module("bam", bams.train(part.training))
 
 
-def _rewritten(
-    part: nn.Module, names: Sequence[str], chosen: Sequence[Site], *, training: bool
-) -> fx.Graph:
-    """The coarse graph of part in one mode, with a BAM after each site."""
+def _traced(part: nn.Module, names: Sequence[str], *, training: bool) -> Trace:
+    """The coarse trace of part in one mode."""
+    before = _random_states()
     with mode(part, training=training):
         coarse = trace(part, _opened(names))
+    if _random_states() != before:
+        raise ModelError(
+            f"{type(part).__name__} draws random numbers in Python, outside of any layer: traced, "
+            "they would be the same for ever. Move that into a module of its own"
+        )
+    return coarse
+
+
+def _bound_to_root(
+    part: nn.Module, names: Sequence[str], train_code: str, eval_code: str
+) -> tuple[str, ...]:
+    """The traced modules whose own mode matters: in one graph it must be the root's."""
+    if train_code == eval_code:
+        return ()
+    opened = _opened(names)
+    bound = []
+    with mode(part, training=True):
+        for path in sorted(opened - {""}):
+            module = part.get_submodule(path)
+            module.training = False
+            try:
+                same = _code(trace(part, opened).graph) == train_code
+            except ModelError:
+                same = False
+            module.training = True
+            if not same:
+                bound.append(path)
+    return tuple(bound)
+
+
+def _random_states() -> tuple[object, ...]:
+    ours = (torch.get_rng_state().tolist(), random.getstate())
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return ours
+    _, words, position, *_ = numpy.random.get_state()
+    return (*ours, words.tolist(), position)
+
+
+def _check_same_in_both(
+    chosen: Sequence[Site], names: Sequence[str], in_train: Trace, in_eval: Trace
+) -> None:
+    """Names number an operation's and a module's calls: the count must not depend on the mode."""
+    numbers = re.compile(r"[@_]\d+$")
+    for site, name in zip(chosen, names, strict=True):
+        reached = {"train": in_train.site_names().values(), "eval": in_eval.site_names().values()}
+        for when, there in reached.items():
+            if name not in there:
+                raise ModelError(f"{site.name} is not reached in {when} mode: choose another site")
+        stem = numbers.sub("", name)
+        train_count, eval_count = (
+            sum(numbers.sub("", other) == stem for other in there) for there in reached.values()
+        )
+        if train_count != eval_count:
+            raise ModelError(
+                f"{site.name} is not the same in train and eval mode, where {stem} happens "
+                f"{train_count} and {eval_count} times: choose another site"
+            )
+
+
+def _rewritten(coarse: Trace, names: Sequence[str], chosen: Sequence[Site]) -> fx.Graph:
+    """The coarse graph with a BAM after each site."""
     nodes = {name: node for node, name in coarse.site_names().items()}
     for name, site in zip(names, chosen, strict=True):
-        node = nodes.get(name)
-        if node is None:
-            when = "train" if training else "eval"
-            raise ModelError(f"{site.name} is not reached in {when} mode: choose another site")
+        node = nodes[name]
         with coarse.graph.inserting_after(node):
             bam = coarse.graph.call_module(f"bam.{_key(site)}", (node,))
         node.replace_all_uses_with(bam)

@@ -50,6 +50,7 @@ _POOLING_FUNCTIONS = frozenset(
         torch.max_pool3d,
     }
 )
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 # Same shape out, yet other axes.
 _REARRANGING = frozenset(
     {"view", "reshape", "flatten", "unflatten", "permute", "transpose", "movedim", "swapaxes", "T"}
@@ -131,8 +132,13 @@ def meta_copy(module: nn.Module) -> nn.Module:
         memo[id(tensor)] = (
             nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
         )
+    copied = copy.deepcopy(module, memo)
+    for part in copied.modules():
+        # The user's hooks are not ours to call; a backward hook's own nodes would hide outputs.
+        for hooks in _HOOKS:
+            getattr(part, hooks).clear()
     # to(): tensors that are neither parameters nor buffers of their module are left to it.
-    return copy.deepcopy(module, memo).to("meta").eval()
+    return copied.to("meta").eval()
 
 
 class _ShapeRecorder(fx.Interpreter):

@@ -6,19 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from torch import fx, nn
-from torch.nn import functional as F
 
 from bamsearch.graph.network import Network, find_network
-from bamsearch.graph.spine import Spine, find_spine
+from bamsearch.graph.spine import Spine, count_weighted, find_spine, weighted_nodes
 from bamsearch.graph.tracing import ModuleCall, Trace
 from bamsearch.records import Kind, Site, check_input_shape
-
-_WEIGHTED = (
-    nn.modules.conv._ConvNd,
-    nn.Linear,
-    nn.MultiheadAttention,
-)
-_WEIGHTED_FUNCTIONS = frozenset({F.conv2d, F.conv3d, F.linear, F.scaled_dot_product_attention})
 
 
 def find_sites(model: nn.Module, input_shape: Sequence[int] = (3, 224, 224)) -> list[Site]:
@@ -56,15 +48,15 @@ def _sites(traced: Trace, spine: Spine, *, is_part: bool) -> list[tuple[fx.Node,
     """(node, kind, reducer) of every site in network order; a node has the first kind it earns."""
     if not spine.reductions:
         return []
-    weighted = _weighted(traced)
-    raw = {node for node in spine.maps if _count_before(node, weighted) == 0}
+    weighted = weighted_nodes(traced)
+    raw = {node for node in spine.maps if count_weighted(node, weighted) == 0}
     found: dict[fx.Node, tuple[Kind, str | None]] = {}
     for reduction in spine.reductions:
         if reduction.before not in raw:
-            stem = _count_before(reduction.before, weighted) <= 1
+            stem = count_weighted(reduction.before, weighted) <= 1
             found[reduction.before] = ("stem" if stem else "bottleneck", reduction.reducer)
     head = _head(traced, spine, weighted, is_part=is_part)
-    if head is not None and _count_before(head, weighted) > 1:
+    if head is not None and count_weighted(head, weighted) > 1:
         pooling = traced.site_names()[spine.pooling] if spine.pooling is not None else None
         found.setdefault(head, ("head", pooling))
     for node in _block_outputs(traced, spine, weighted):
@@ -85,32 +77,6 @@ def _site(name: str, spine: Spine, node: fx.Node, kind: Kind, reducer: str | Non
         reducer,
         shape.frames,
     )
-
-
-def _weighted(traced: Trace) -> set[fx.Node]:
-    """Nodes that convolve, multiply by a matrix or attend; norms do not count."""
-    return {
-        node
-        for node in traced.graph.nodes
-        if node.target in _WEIGHTED_FUNCTIONS
-        or (
-            node.op == "call_module"
-            and isinstance(traced.root.get_submodule(str(node.target)), _WEIGHTED)
-        )
-    }
-
-
-def _count_before(node: fx.Node, weighted: set[fx.Node]) -> int:
-    """How many weighted nodes come before node or are it; counting stops at two."""
-    seen, stack, count = {node}, [node], 0
-    while stack and count < 2:
-        current = stack.pop()
-        count += current in weighted
-        for source in current.all_input_nodes:
-            if source not in seen:
-                seen.add(source)
-                stack.append(source)
-    return count
 
 
 def _head(traced: Trace, spine: Spine, weighted: set[fx.Node], *, is_part: bool) -> fx.Node | None:

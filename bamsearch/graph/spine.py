@@ -11,11 +11,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import networkx
-from torch import fx
+from torch import fx, nn
+from torch.nn import functional as F
 
 from bamsearch.graph.roles import FeatureMap, Probed, is_pooling
 from bamsearch.graph.tracing import ModuleCall, Trace
 
+_WEIGHTED = (
+    nn.modules.conv._ConvNd,
+    nn.Linear,
+    nn.MultiheadAttention,
+)
+_WEIGHTED_FUNCTIONS = frozenset({F.conv2d, F.conv3d, F.linear, F.scaled_dot_product_attention})
 # Below this, such as in Inception's valid convolutions (111 -> 109), a map has not been reduced.
 _REDUCTION = 1.5
 
@@ -90,6 +97,32 @@ def find_spine(trace: Trace, probed: Probed) -> Spine:
     return _spine(trace, {node: maps[node] for node in chain}, next(ends, None))
 
 
+def weighted_nodes(traced: Trace) -> set[fx.Node]:
+    """Nodes that convolve, multiply by a matrix or attend; norms do not count."""
+    return {
+        node
+        for node in traced.graph.nodes
+        if node.target in _WEIGHTED_FUNCTIONS
+        or (
+            node.op == "call_module"
+            and isinstance(traced.root.get_submodule(str(node.target)), _WEIGHTED)
+        )
+    }
+
+
+def count_weighted(node: fx.Node, weighted: set[fx.Node]) -> int:
+    """How many weighted nodes come before node or are it; counting stops at two."""
+    seen, stack, count = {node}, [node], 0
+    while stack and count < 2:
+        current = stack.pop()
+        count += current in weighted
+        for source in current.all_input_nodes:
+            if source not in seen:
+                seen.add(source)
+                stack.append(source)
+    return count
+
+
 def _dominators_of_output(dominator: dict[fx.Node, fx.Node | None]) -> set[fx.Node]:
     trunk: set[fx.Node] = set()
     node = next((node for node in dominator if node.op == "output"), None)
@@ -158,9 +191,11 @@ def _hoist(
     def holds_one(call: ModuleCall) -> bool:
         return sum(call in trace.owner[node].chain() for node in reduced) == 1
 
+    # Not to the raw image, the entry of a wrapper around a network with one reduction.
+    weighted = weighted_nodes(trace)
     calls = [call for call in trace.owner[after].chain() if call.path and holds_one(call)]
     for call in reversed(calls):
-        if call.entry in maps:
+        if call.entry in maps and count_weighted(call.entry, weighted):
             return Reduction(call.entry, after, call.name)
     return Reduction(before, after, trace.operation[after])
 

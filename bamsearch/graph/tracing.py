@@ -103,6 +103,11 @@ class SiteTracer(fx.Tracer):
         """Trace root once; a tracer is not used twice."""
         self._current = ModuleCall("", 1, root, None)
         graph = self.trace(root, concrete_args)
+        for node in graph.find_nodes(op="placeholder"):
+            # torch.fx numbers the arguments that it fixes, so that keywords would not find them.
+            name = str(node.target).rpartition("_")[0]
+            if name in (concrete_args or {}):
+                node.target = name
         return Trace(root, graph, self._calls, self._owner, self._operation)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:

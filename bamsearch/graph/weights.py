@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from bamsearch.errors import WeightsError
-from bamsearch.graph.models import build_model, split_model
+from bamsearch.graph.models import build_model, published_weights, split_model
 
 # Under which key training scripts keep the weights in a checkpoint.
 _CHECKPOINT_KEYS = ("state_dict", "model", "model_state_dict", "net")
+
+_AUXILIARY = "aux_classifier."
+_COUNTER = ".num_batches_tracked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +31,16 @@ class Loaded:
     Attributes:
         module: the model, in train mode, on the CPU.
         source: what the weights are, such as ``IMAGENET1K_V2`` or a file's path.
+        published: their name where torchvision published them, for :class:`bamsearch.Design`.
         num_classes: classes of the head where they are not the model's own, else None.
         left_random: keys that keep their random values: the head, where its classes are others.
     """
 
     module: nn.Module
     source: str
+    published: str | None
     num_classes: int | None
     left_random: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Published:
-    """Tensors by name, what they are called, and the builder's options that they need."""
-
-    state: dict[str, Tensor]
-    source: str
-    options: dict[str, Any]
 
 
 def build_with_weights(
@@ -70,14 +66,16 @@ def build_with_weights(
     """
     path = Path(weights)
     if path.suffix or path.exists():
-        published = _Published(read_weights(path), str(path), {})
+        state, source = read_weights(path), str(path)
+        published = _published_as(model, path)
     else:
-        published = _published(model, weights)
-    state, source, options = published.state, published.source, published.options
+        state, published = _fetch(model, weights)
+        source = published or f"timm {split_model(model)[1]}"
     if num_classes is None:
-        num_classes = _classes_of(model, state, input_shape, options)
-    module = build_model(model, input_shape, num_classes=num_classes, **options)
-    return Loaded(module, source, num_classes, _load(module, state, source))
+        num_classes = _classes_of(model, state, input_shape, published)
+    module = build_model(model, input_shape, num_classes=num_classes, weights=published)
+    left_random = _load(module, state, source)
+    return Loaded(module, source, published, num_classes, left_random)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -129,6 +127,7 @@ def differing_keys(module: nn.Module, state: dict[str, Tensor]) -> list[str] | N
 
 def _load(module: nn.Module, state: dict[str, Tensor], source: str) -> tuple[str, ...]:
     """Load state into module, all but a head of other classes; return what was left out."""
+    state = _as_built_by_name(module, state)
     differing = differing_keys(module, state)
     if differing is None:
         name = type(module).__name__
@@ -136,6 +135,19 @@ def _load(module: nn.Module, state: dict[str, Tensor], source: str) -> tuple[str
     fitting = {key: value for key, value in state.items() if key not in differing}
     module.load_state_dict(fitting, strict=False)
     return tuple(differing)
+
+
+def _as_built_by_name(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state without what torchvision's builders add or change only when given weights.
+
+    Segmentation models get an auxiliary head, which is for training, and detectors a frozen norm,
+    which counts no batches.
+    """
+    own = module.state_dict()
+    counters = {key: own[key] for key in own.keys() - state.keys() if key.endswith(_COUNTER)}
+    has_head = any(key.startswith(_AUXILIARY) for key in own)
+    kept = {k: v for k, v in state.items() if has_head or not k.startswith(_AUXILIARY)}
+    return kept | counters
 
 
 def _misfit(module: nn.Module, state: dict[str, Tensor]) -> str:
@@ -155,48 +167,43 @@ def _classes_of(
     model: str,
     state: dict[str, Tensor],
     input_shape: tuple[int, ...] | None,
-    options: dict[str, Any],
+    published: str | None,
 ) -> int | None:
     """Classes of the weights' own head where the model's default head does not fit it."""
-    default = build_model(model, input_shape, initialise=False, **options)
-    differing = differing_keys(default, state)
+    default = build_model(model, input_shape, weights=published, initialise=False)
+    differing = differing_keys(default, _as_built_by_name(default, state))
     if not differing:
         return None
     return int(state[differing[-1]].shape[0])
 
 
-def _published(model: str, weights: str) -> _Published:
-    """Weights published by torchvision or timm."""
+def _published_as(model: str, path: Path) -> str | None:
+    """The name under which torchvision published a file: its own name has its hash in it."""
+    source, name = split_model(model)
+    if source != "torchvision" or name not in torchvision.models.list_models():
+        return None
+    entries = torchvision.models.get_model_weights(name)
+    floats = [entry.meta.get("unquantized", entry) for entry in entries]
+    return next((entry.name for entry in floats if entry.url.endswith(f"/{path.name}")), None)
+
+
+def _fetch(model: str, weights: str) -> tuple[dict[str, Tensor], str | None]:
+    """Tensors published by torchvision or timm, and torchvision's name for them."""
     source, name = split_model(model)
     try:
         if source == "torchvision":
-            return _from_torchvision(name, weights)
+            entry = published_weights(name, weights)
+            return dict(entry.get_state_dict(progress=False, check_hash=True)), entry.name
         if source == "timm" and weights == "DEFAULT":
             import timm
 
-            state = timm.create_model(name, pretrained=True).state_dict()
-            return _Published(state, f"timm {name}", {})
+            return timm.create_model(name, pretrained=True).state_dict(), None
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"weights {weights} of {model} cannot be fetched ({_reason(error)}): "
             "download them elsewhere and give the file with --weights FILE"
         ) from error
     raise WeightsError(f"{model} has no published weights {weights!r}: give a file")
-
-
-def _from_torchvision(name: str, weights: str) -> _Published:
-    published = torchvision.models.get_model_weights(name)
-    known = ["DEFAULT", *published.__members__]
-    if weights not in known:
-        raise WeightsError(f"{name} has no weights {weights!r}: there are {', '.join(known)}")
-    entry = published.DEFAULT if weights == "DEFAULT" else published[weights]
-    # Quantized weights say which float weights they were made from; we build in float.
-    entry = entry.meta.get("unquantized", entry)
-    options: dict[str, Any] = {}
-    if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
-        options["transform_input"] = True  # what their weights were trained with
-    state = dict(entry.get_state_dict(progress=False, check_hash=True))
-    return _Published(state, entry.name, options)
 
 
 def _reason(error: Exception) -> str:

@@ -12,16 +12,20 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeVar
 
 import platformdirs
 
 from bamsearch.records import ModelSummary
 
+T = TypeVar("T")
+
+_SUMMARIES = "summaries"
 _PACKAGES = ("torch", "torchvision", "timm", "fvcore")
 # What these folders say decides what a summary is; the rest of bamsearch only shows it.
 _SOURCES = ("records.py", "attention", "graph", "profile")
@@ -32,39 +36,62 @@ def cache_folder() -> Path:
     return Path(os.environ.get("BAMSEARCH_CACHE") or platformdirs.user_cache_dir("bamsearch"))
 
 
-def summary_key(
-    model: str, size: Sequence[int] | None, num_classes: int | None
-) -> dict[str, object] | None:
-    """The key of a model's summary; None where package versions do not decide what it is."""
+def model_key(model: str) -> dict[str, object] | None:
+    """All that decides what a MODEL is; None where package versions do not."""
     source, colon, _ = model.partition(":")
     if colon and source != "timm":
         return None
     return {
         "model": model,
-        "size": list(size) if size else None,
-        "num_classes": num_classes,
         "python": sys.version_info[:2],
         "packages": {name: _version(name) for name in _PACKAGES},
         "source": _source_hash(),
     }
 
 
-def read_summary(key: dict[str, object] | None) -> ModelSummary | None:
-    """The summary under key; None if there is none that can be read."""
+def summary_key(
+    model: str, size: Sequence[int] | None, num_classes: int | None, weights: str | None = None
+) -> dict[str, object] | None:
+    """The key of a model's summary; None where package versions do not decide what it is."""
+    key = model_key(model)
     if key is None:
         return None
-    try:
-        checksum, _, text = _path(key).read_text(encoding="utf-8").partition("\n")
-        return ModelSummary.from_json(text) if checksum == _hash(text) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    given = {"size": list(size) if size else None, "num_classes": num_classes}
+    return key | given | {"weights": weights}
+
+
+def read_summary(key: dict[str, object] | None) -> ModelSummary | None:
+    """The summary under key; None if there is none that can be read."""
+    return read(key, ModelSummary.from_json, _SUMMARIES)
 
 
 def write_summary(key: dict[str, object] | None, summary: ModelSummary) -> None:
     """Keep a summary; a cache that cannot be written is no reason to fail."""
+    write(key, summary.to_json(), _SUMMARIES)
+
+
+def read(key: dict[str, object] | None, parse: Callable[[str], T], folder: str) -> T | None:
+    """What is kept under key; None if there is nothing that can be read.
+
+    Args:
+        key: everything that could change the entry, as JSON takes it; None is never kept.
+        parse: reads the text; a ValueError, KeyError or TypeError says that it cannot be read.
+        folder: the kind of entry, a folder inside :func:`cache_folder`.
+    """
+    if key is None:
+        return None
+    try:
+        checksum, _, text = _path(key, folder).read_text(encoding="utf-8").partition("\n")
+        return parse(text) if checksum == _hash(text) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write(key: dict[str, object] | None, text: str, folder: str) -> None:
+    """Keep text under key, as :func:`read` finds it; a failure to write is silent."""
     if key is None:
         return
-    path, text = _path(key), summary.to_json()
+    path = _path(key, folder)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
@@ -78,8 +105,8 @@ def write_summary(key: dict[str, object] | None, summary: ModelSummary) -> None:
                 Path(draft.name).unlink(missing_ok=True)
 
 
-def _path(key: dict[str, object]) -> Path:
-    return cache_folder() / "summaries" / f"{_hash(json.dumps(key, sort_keys=True))}.json"
+def _path(key: dict[str, object], folder: str = _SUMMARIES) -> Path:
+    return cache_folder() / folder / f"{_hash(json.dumps(key, sort_keys=True))}.json"
 
 
 def _hash(text: str) -> str:

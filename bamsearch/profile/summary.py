@@ -42,7 +42,10 @@ class DesignCost:
 
 
 def summarise(
-    model: str, size: Sequence[int] | None = None, num_classes: int | None = None
+    model: str,
+    size: Sequence[int] | None = None,
+    num_classes: int | None = None,
+    weights: str | None = None,
 ) -> ModelSummary:
     """Sites, base cost and published numbers of a MODEL, from the cache where they can be.
 
@@ -50,14 +53,15 @@ def summarise(
         model: a MODEL, see :mod:`bamsearch.graph.models`.
         size: (H, W) of the input; None is the model's own.
         num_classes: classes of the head; None is the model's own.
+        weights: published weights that the model is built for, see :class:`bamsearch.Design`.
 
     Raises:
         ModelError: no such model, not traceable, or it does not take this input.
     """
-    key = cache.summary_key(model, size, num_classes)
+    key = cache.summary_key(model, size, num_classes, weights)
     found = cache.read_summary(key)
     if found is None:
-        found = _survey(model, size, num_classes)
+        found = _survey(model, size, num_classes, weights)
         cache.write_summary(key, found)
     return found
 
@@ -65,9 +69,10 @@ def summarise(
 def check_has_sites(summary: ModelSummary) -> None:
     """Raise NoSiteError, with the model's name, where there is no place for BAM."""
     if not summary.sites:
+        size = "x".join(map(str, summary.input_shape))
         raise NoSiteError(
-            f"{summary.model} has no spatial bottleneck: its feature map keeps one resolution, "
-            "so BAM has no place in it"
+            f"{summary.model} has no spatial bottleneck at {size}: its feature map keeps one "
+            "resolution, so BAM has no place in it"
         )
 
 
@@ -119,14 +124,18 @@ def summarise_module(model: str, module: nn.Module, input_shape: tuple[int, ...]
     )
 
 
-def _survey(model: str, size: Sequence[int] | None, num_classes: int | None) -> ModelSummary:
+def _survey(
+    model: str, size: Sequence[int] | None, num_classes: int | None, weights: str | None
+) -> ModelSummary:
     from dataclasses import replace
 
     from bamsearch.graph.models import build_model, default_input_shape, published
 
     default = default_input_shape(model)
     shape = (*default[:-2], *size) if size else default
-    module = build_model(model, shape, num_classes=num_classes, initialise=False)
+    module = build_model(
+        model, shape, num_classes=num_classes, weights=weights, initialise=False
+    )
     summary = summarise_module(model, module, shape)
     numbers = published(model)
     if numbers is None or shape != default or num_classes is not None:

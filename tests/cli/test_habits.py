@@ -9,15 +9,18 @@ import pytest
 
 from bamsearch.cli import options
 from bamsearch.cli.main import COMMANDS, cli
+from bamsearch.graph.designs import build, save
+from bamsearch.records import Design, Insertion
 
 RUNS = {
     "insert": ["insert", "squeezenet1_1"],
     "sites": ["sites", "squeezenet1_1"],
     "models": ["models"],
+    "export": ["export", "design", "--format", "pt2", "--dry-run"],
     "env": ["env"],
     "completion": ["completion", "bash"],
 }
-"""Command → a quick line that succeeds. Export needs a design and has its own tests."""
+"""Command → a quick line that succeeds in ``folder``."""
 
 SHARED = {
     "--json": options.json_option,
@@ -28,6 +31,16 @@ SHARED = {
 }
 
 HEAVY = ("torch", "torchvision", "optuna", "pandas", "fvcore", "timm", "rich")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory):
+    """Where all lines run: a folder with a design and its weights in ``design``."""
+    design = Design("squeezenet1_1", (3, 64, 64), (Insertion("features.3"),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("habits"))
+        save(design, "design", build(design))
+        yield
 
 
 def load(name: str) -> click.Command:

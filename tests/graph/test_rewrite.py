@@ -54,6 +54,16 @@ FAMILIES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("vgg11_bn", (3, 64, 64), {}),
 ]
 IDS = [name for name, _, _ in FAMILIES]
+HEAVY = {
+    "alexnet",
+    "inception_v3",
+    "vgg11_bn",
+    "deeplabv3_mobilenet_v3_large",
+    "resnext50_32x4d",
+} | {
+    "quantized_resnet18",
+    "swin_v2_t",
+}
 
 
 def run(model: nn.Module, x: Tensor, *, training: bool, seed: int = 0) -> Any:
@@ -83,7 +93,13 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("name", "shape", "options"), FAMILIES, ids=IDS)
+@pytest.mark.parametrize(
+    ("name", "shape", "options"),
+    [
+        pytest.param(*row, id=row[0], marks=pytest.mark.zoo if row[0] in HEAVY else ())
+        for row in FAMILIES
+    ],
+)
 def test_a_silent_bam_changes_nothing(
     name: str, shape: tuple[int, ...], options: dict[str, Any], same: Same, silence: Silence
 ) -> None:
@@ -109,7 +125,7 @@ def test_a_silent_bam_changes_nothing(
     same({k: result.state_dict()[k] for k in state}, dict(base.state_dict()))
 
 
-@pytest.mark.parametrize("name", ["swin_t", "efficientnet_b0", "vgg11_bn", "googlenet"])
+@pytest.mark.parametrize("name", ["swin_t", "efficientnet_b0", "mobilenet_v2", "googlenet"])
 def test_train_mode_stays_random(name: str, silence: Silence) -> None:
     shape = (3, 64, 64)
     base = build_model(name, shape)
@@ -177,7 +193,8 @@ def test_bam_parameters_are_bams_alone() -> None:
     assert {k.split(".")[1] for k in named} == {"layer1", "layer2", "layer3", "layer4"}
     # 3Ch + 18h^2 + 5h + 3C + 3 with h = C / 8
     assert sum(p.numel() for p in bam_parameters(result)) == sum(
-        3 * c * h + 18 * h * h + 5 * h + 3 * c + 3 for c, h in ((c, c // 8) for c in (64, 128, 256, 512))
+        3 * c * h + 18 * h * h + 5 * h + 3 * c + 3
+        for c, h in ((c, c // 8) for c in (64, 128, 256, 512))
     )
     assert list(bam_parameters(base)) == []
 
@@ -303,18 +320,54 @@ class Around(nn.Module):
         return self.head(self.net(x).mean((2, 3)))
 
 
-def test_a_frozen_part_stays_frozen(silence: Silence, same: Same) -> None:
-    """Train mode outside, eval mode inside: what transfer learning does."""
+def test_a_part_of_another_mode_that_asks_for_it_is_refused(silence: Silence, same: Same) -> None:
+    """Train mode outside, eval mode inside, as in transfer learning: one graph cannot be both."""
     base = Around()
+    result = silence(insert_bam(base, (3, 16, 16)))
+    x = torch.randn(2, 3, 16, 16)
+    for training in (True, False):
+        same(run(result, x, training=training), run(base, x, training=training))
+    result.train().net.eval()
+    for model in (result, copy.deepcopy(result)):
+        with pytest.raises(ModelError, match=r"net is in eval mode and the network .* train mode"):
+            model(x)
+    # what the message advises
+    inside = copy.deepcopy(base)
+    inside.net = silence(insert_bam(base.net, (3, 16, 16)))
+    for model in (base, inside):
+        model.train()
+        model.get_submodule("net").eval()
+    same(inside(x), base(x))
+
+
+class FrozenFeatures(nn.Module):
+    """The mode matters to the root alone; its opened sequence can be frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)),
+            *(nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(self.features(x).mean((2, 3)), 0.5, self.training)
+
+
+def test_a_frozen_part_stays_frozen(silence: Silence, same: Same) -> None:
+    base = FrozenFeatures()
     result = silence(insert_bam(base, (3, 16, 16)))
     x = torch.randn(2, 3, 16, 16)
     for model in (base, result):
         model.train()
-        model.get_submodule("net").eval()
-    torch.manual_seed(0)
-    expected = base(x)
-    torch.manual_seed(0)
-    same(result(x), expected)
+        model.features.eval()
+    before = bits(base)
+    outputs = []
+    for model in (base, result):
+        torch.manual_seed(0)
+        outputs.append(model(x))
+    same(*outputs)
+    same({k: result.state_dict()[k] for k in before}, before)
 
 
 class Gambler(nn.Module):
@@ -382,6 +435,7 @@ def test_buffers_of_opened_modules_stay_buffers(same: Same) -> None:
 
 def test_deepcopy_keeps_everything(same: Same) -> None:
     base = build_model("googlenet", (3, 64, 64), aux_logits=True)
+    fired: list[int] = []
     base.inception4e.register_forward_hook(lambda *_: fired.append(1))
     result = insert_bam(base, (3, 64, 64))
     result.remark = {"mine": [1]}
@@ -392,7 +446,7 @@ def test_deepcopy_keeps_everything(same: Same) -> None:
     assert not {id(p) for p in twin.parameters()} & {id(p) for p in result.parameters()}
     x = torch.randn(2, 3, 64, 64)
     for training in (True, False, True):
-        fired: list[int] = []
+        fired.clear()
         same(run(twin, x, training=training), run(result, x, training=training))
         assert fired == [1, 1]
     twin.bam.inception4e.channel.norm.bias.data.fill_(5.0)
@@ -458,7 +512,10 @@ def test_exports() -> None:
 
 def test_can_be_traced_further() -> None:
     result = insert_bam(build_model("resnet18"), (3, 64, 64)).eval()
-    extractor = create_feature_extractor(result, {"bam.layer2": "refined", "layer2": "raw"})
+    # the batch norms of BAM, which it traces through, differ in train mode
+    extractor = create_feature_extractor(
+        result, {"bam.layer2": "refined", "layer2": "raw"}, suppress_diff_warning=True
+    )
     maps = extractor(torch.randn(1, 3, 64, 64))
     assert maps["refined"].shape == maps["raw"].shape == (1, 128, 8, 8)
     torch.testing.assert_close(result.bam.layer2(maps["raw"]), maps["refined"])
@@ -493,7 +550,7 @@ def test_inserts_where_the_caller_computes() -> None:
     assert len(list(bam_parameters(result))) > 0
 
 
-Pair = namedtuple("Pair", "logits features")  # noqa: PYI024
+Pair = namedtuple("Pair", "logits features")
 
 
 class Custom(OrderedDict):  # type: ignore[type-arg]
@@ -673,6 +730,18 @@ class Attributes(OwnWeight):
         self.meta = "mine"
 
 
+def test_a_sequence_can_be_the_root(silence: Silence, same: Same) -> None:
+    """It runs all its children, which BAM must not be one of."""
+    conv = nn.Conv2d
+    base = nn.Sequential(
+        conv(3, 8, 3, padding=1), conv(8, 8, 3, padding=1), nn.MaxPool2d(2), conv(8, 8, 3)
+    )
+    result = insert_bam(base, (3, 16, 16), sites="stages")
+    x = torch.randn(2, 3, 16, 16)
+    assert not torch.equal(result(x), base(x))
+    same(silence(result)(x), base(x))
+
+
 def test_plain_attributes_are_kept() -> None:
     base = Attributes()
     result = insert_bam(base, (3, 16, 16))
@@ -770,9 +839,7 @@ def test_detector_end_to_end(name: str, part: str, same: Same, silence: Silence)
     images = [torch.rand(3, 96, 128), torch.rand(3, 120, 90)]
     x = torch.randn(2, 3, 320, 320)
     for training in (False, True):
-        same(
-            run(result.backbone, x, training=training), run(base.backbone, x, training=training)
-        )
+        same(run(result.backbone, x, training=training), run(base.backbone, x, training=training))
     same(result.eval()(images), base.eval()(images))
     targets = [
         {"boxes": torch.tensor([[10.0, 10.0, 60.0, 70.0]]), "labels": torch.tensor([1])}

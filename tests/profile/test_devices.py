@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bamsearch.cli import devices
-from bamsearch.cli.devices import Device, list_devices, resolve_device
+from bamsearch.profile.devices import Device, list_devices, resolve_device
 from bamsearch.errors import InvalidValueError
 
 

@@ -1,0 +1,61 @@
+"""What every command does around its work on a MODEL."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+
+from bamsearch.cli.console import Console
+from bamsearch.errors import BamsearchError, DesignError, ModelError
+
+# Logs a whole traceback for an input that is too small, which we say in one line.
+_LOUD = "torch._subclasses.fake_tensor"
+
+
+@contextmanager
+def model_work(console: Console, title: str, model: str) -> Iterator[None]:
+    """Show progress while the block builds, loads or traces a MODEL.
+
+    What others print goes to stderr: torch tells of a download on stdout, and a model's own file
+    may print anything, while our stdout is data.
+
+    Raises:
+        DesignError: model is a design.json or a folder with one; it has BAM already.
+    """
+    with console.progress(title), redirect_stdout(sys.stderr), _hushed(not console.verbose):
+        try:
+            yield
+        except ModelError as error:
+            base = _base_of_design(model)
+            if base is None:
+                raise
+            raise DesignError(
+                f"{model} is a design and has BAM already: give a MODEL, such as its own, "
+                f"{shlex.quote(base)}"
+            ) from error
+
+
+def _base_of_design(path: str) -> str | None:
+    """The MODEL of a design on disk; None where there is no design."""
+    if not os.path.exists(path):
+        return None
+    from bamsearch.graph.designs import design_file, read_design
+
+    with suppress(BamsearchError):
+        return read_design(design_file(path)).model
+    return None
+
+
+@contextmanager
+def _hushed(quiet: bool) -> Iterator[None]:
+    logger = logging.getLogger(_LOUD)
+    before = logger.disabled
+    logger.disabled = quiet or before
+    try:
+        yield
+    finally:
+        logger.disabled = before

@@ -1,0 +1,97 @@
+"""A file with a free batch where that works, else with a fixed one."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bamsearch.errors import ExportError
+from bamsearch.export.comparison import differences, random_inputs, reference
+from bamsearch.export.exported import Exported, Format
+from bamsearch.export.exporters import one_line_failures, quiet
+from bamsearch.export.formats import REOPEN, WRITE
+from bamsearch.export.one_input import input_name
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to write where; the batch is what attempts differ in.
+
+    Attributes:
+        network: ready to export: one named input, eval mode.
+        input_shape: one input without the batch.
+        format: ``onnx`` or ``pt2``.
+        draft: the file to write, alone in its folder.
+        metadata: text to put into the file, by name.
+    """
+
+    network: nn.Module
+    input_shape: tuple[int, ...]
+    format: Format
+    draft: Path
+    metadata: dict[str, str]
+
+
+def attempt(job: Job, batch: int | None) -> Exported:
+    """Export with a free batch if none is asked for, else, or where that fails, a fixed one.
+
+    Failing is also a wrong result: a network that does something else for a batch of one exports
+    without complaint, as torch.export takes a free size for larger than one.
+
+    Raises:
+        ExportError: the exporter refuses the network, or the file computes something else.
+        OutputError: the draft cannot be written.
+    """
+    # what the network itself does not do is no fault of a format
+    reference(job.network, random_inputs(job.input_shape, batch or 1))
+    try:
+        return _attempt_at(job, batch)
+    except ExportError as error:
+        if batch is None:
+            with suppress(ExportError):
+                return replace(_attempt_at(job, 1), note=str(error))
+        # the first reason: what fails with a fixed batch too has nothing to do with the batch
+        other = "pt2" if job.format == "onnx" else "onnx"
+        raise ExportError(f"{error}; nothing is written, format {other} may work") from error
+
+
+def _attempt_at(job: Job, batch: int | None) -> Exported:
+    """Write the draft and compare it, with one batch or (None) any."""
+    batches = (1, 2) if batch is None else (batch,)
+    # Of 2: a batch of 1 would be taken for a constant.
+    inputs = random_inputs(job.input_shape, max(batches))
+    expected = {n: reference(job.network, inputs[:n]) for n in batches}
+    outputs = expected[batches[0]]
+    with torch.no_grad(), quiet(), one_line_failures(job.format):
+        program = _program(job.network, inputs, dynamic=batch is None)
+        opset = WRITE[job.format](program, job.draft, [*outputs], job.metadata)
+        run = REOPEN[job.format](job.draft)
+        got = {n: run(inputs[:n]) for n in batches}
+    absolute, relative = differences(expected, got, job.format)
+    # the file itself has the shortest name
+    files = tuple(sorted(job.draft.parent.iterdir(), key=lambda file: len(file.name)))
+    return Exported(
+        path=None,
+        format=job.format,
+        files=files,
+        size=sum(file.stat().st_size for file in files),
+        input_name=input_name(job.input_shape),
+        input_shape=job.input_shape,
+        outputs={name: tuple(value.shape[1:]) for name, value in outputs.items()},
+        batch=batch,
+        note=None,
+        opset=opset,
+        compared_at=batches,
+        max_abs_diff=absolute,
+        max_rel_diff=relative,
+    )
+
+
+def _program(network: nn.Module, inputs: Tensor, *, dynamic: bool) -> torch.export.ExportedProgram:
+    free = torch.export.Dim("batch", min=1)
+    shapes = ({0: free},) if dynamic else None
+    return torch.export.export(network, (inputs,), dynamic_shapes=shapes, strict=False)

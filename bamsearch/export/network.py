@@ -1,0 +1,119 @@
+"""What callers use: a network, or a design with its weights, to a file."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from torch import nn
+
+from bamsearch.errors import WeightsError
+from bamsearch.export.attempts import Job, attempt
+from bamsearch.export.exported import Exported, Format
+from bamsearch.export.files import drafted, keep, refuse_taken
+from bamsearch.export.formats import check_format
+from bamsearch.export.one_input import with_one_input
+from bamsearch.graph.designs import WEIGHTS_FILE, build, design_file, load, read_design
+from bamsearch.graph.weights import read_weights
+from bamsearch.records import Design, check_input_shape, check_positive
+
+
+def export_network(
+    source: nn.Module | Design | str | os.PathLike[str],
+    path: str | os.PathLike[str] | None,
+    format: Format = "onnx",
+    *,
+    design: Design | None = None,
+    input_shape: Sequence[int] | None = None,
+    batch: int | None = None,
+    force: bool = False,
+) -> Exported:
+    """Write a network, in eval mode and float32, to a file that runs without bamsearch.
+
+    The file says what it is: ``bamsearch_version`` and, where there is one, ``bamsearch_design``
+    (the text of ``design.json``) are in ONNX's ``metadata_props`` and in pt2's ``extra_files``.
+    Before it counts as done it is loaded again, by onnxruntime on the CPU or torch.export.load, and
+    compared with the network on fixed random inputs, at batches 1 and 2 or at the fixed batch.
+
+    Args:
+        source: a network, with or without BAM, which is not changed; a :class:`bamsearch.Design`,
+            whose weights are then random; or a design on disk as for :func:`bamsearch.load`.
+        path: the file to write; missing folders are made. None keeps nothing: a trial.
+        format: ``onnx`` or ``pt2``.
+        design: what a network was built from, to be named in the file.
+        input_shape: one input without the batch: (C, H, W), or (C, T, H, W) for video. The default
+            is the design's, else (3, 224, 224).
+        batch: the only batch that the file will take; None is any. Where a network does not export
+            with a free batch, it is fixed at 1 and ``note`` says why.
+        force: replace what is there.
+
+    Raises:
+        ExportError: the exporter refuses the network, or the file computes something else.
+        MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+        OutputError: a file that is there already without force, or one that cannot be written.
+        InvalidValueError: an unknown format, an impossible batch or input_shape.
+        DesignError, WeightsError, ModelError: as :func:`bamsearch.load`.
+    """
+    check_format(format)
+    if batch is not None:
+        check_positive("batch", batch)
+    target = None if path is None else Path(path)
+    if target is not None:
+        refuse_taken([target], force)
+    network, design = _network(source, design)
+    shape = check_input_shape(input_shape or (design.input_shape if design else (3, 224, 224)))
+    network = with_one_input(network, shape)
+    metadata = {"bamsearch_version": version("bamsearch")}
+    if design is not None:
+        metadata["bamsearch_design"] = design.to_json()
+    with drafted(target, format) as draft:
+        exported = attempt(Job(network, shape, format, draft, metadata), batch)
+        return exported if target is None else keep(exported, target, force)
+
+
+def load_network(
+    design: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None
+) -> tuple[nn.Module, Design, Path | None]:
+    """The network of a design on disk with its weights.
+
+    Args:
+        design: a ``design.json``, or a folder with one.
+        weights: a file with a ``state_dict`` of the network with BAM, ``.safetensors`` or one that
+            ``torch.load(weights_only=True)`` reads; None takes ``model.safetensors`` beside the
+            design.
+
+    Returns:
+        The network, its design, and where its weights are from: None when they are random.
+
+    Raises:
+        DesignError, WeightsError, ModelError: as :func:`bamsearch.load`.
+    """
+    file = design_file(design)
+    found = read_design(file)
+    if weights is None:
+        beside = file.parent / WEIGHTS_FILE
+        return load(file), found, beside if beside.exists() else None
+    state = read_weights(Path(weights))
+    network = build(found)
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).partition(": ")[2]
+        reason = reason if len(reason) <= 200 else f"{reason[:200]}…"
+        raise WeightsError(f"{weights} is not the weights of {file}: {reason}") from error
+    return network, found, Path(weights)
+
+
+def _network(
+    source: nn.Module | Design | str | os.PathLike[str], design: Design | None
+) -> tuple[nn.Module, Design | None]:
+    """The network, ours to change, and what it was built from."""
+    if isinstance(source, nn.Module):
+        return copy.deepcopy(source).cpu(), design
+    if isinstance(source, Design):
+        return build(source), source
+    network, design, _ = load_network(source)
+    return network, design

@@ -1,0 +1,139 @@
+"""Latency tables as CSV, so that times from a target device can be used. No torch.
+
+RFC 4180 with a header: ``site,r,d,ms``. The base is the row with site ``base`` and empty r and d.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from math import isfinite
+from pathlib import Path
+
+from bamsearch.errors import InvalidValueError, OutputError
+from bamsearch.records import LatencyEntry, LatencyTable, ModelSummary
+
+COLUMNS = ("site", "r", "d", "ms")
+BASE = "base"
+
+
+def read_latency_csv(path: str | os.PathLike[str], summary: ModelSummary) -> LatencyTable:
+    """Read what :func:`write_latency_csv` or another tool wrote.
+
+    Args:
+        path: the file, UTF-8.
+        summary: of the model that the times are for: its sites are those there may be.
+
+    Returns:
+        The table, without conditions and without an error: nothing is known of either.
+
+    Raises:
+        InvalidValueError: no such file, or not such a table; the message names line and column.
+    """
+    path = Path(path)
+    sites = {site.name for site in summary.sites}
+    base_ms: float | None = None
+    entries: dict[tuple[str, int, int], LatencyEntry] = {}
+    for where, (site, r, d, ms) in _rows(path):
+        if site == BASE and not r and not d:
+            if base_ms is not None:
+                raise InvalidValueError(f"{where}, column site: a second row for the base")
+            base_ms = _milliseconds(ms, where)
+            if base_ms == 0:
+                raise InvalidValueError(f"{where}, column ms: the base cannot take 0 ms")
+            continue
+        if site not in sites:
+            raise InvalidValueError(
+                f"{where}, column site: {summary.model} has no site {site!r}: "
+                "'bamsearch sites MODEL' lists them"
+            )
+        entry = LatencyEntry(
+            site, _positive(r, "r", where), _positive(d, "d", where), _milliseconds(ms, where)
+        )
+        key = (entry.site, entry.reduction, entry.dilation)
+        if key in entries:
+            raise InvalidValueError(f"{where}, column site: {site} with r={r}, d={d} twice")
+        entries[key] = entry
+    if base_ms is None:
+        raise InvalidValueError(f"{path} has no row for the base: add one like '{BASE},,,12.5'")
+    return LatencyTable(
+        summary.model, summary.input_shape, summary.part, base_ms, tuple(entries.values())
+    )
+
+
+def write_latency_csv(table: LatencyTable, path: str | os.PathLike[str]) -> None:
+    """Write a table's times; what they were measured under and their error are not in a CSV.
+
+    Args:
+        table: what to write; every digit is.
+        path: the file; replaced if it is there.
+
+    Raises:
+        OutputError: it cannot be written; what was there still is.
+    """
+    path = Path(path)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)  # its default dialect is RFC 4180
+    writer.writerow(COLUMNS)
+    writer.writerow((BASE, "", "", repr(table.base_ms)))
+    for entry in table.entries:
+        writer.writerow((entry.site, entry.reduction, entry.dilation, repr(entry.ms)))
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+            draft = Path(folder) / path.name
+            draft.write_bytes(text.getvalue().encode())
+            os.replace(draft, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Where each row is, and its four fields; the header is checked and left out."""
+    try:
+        # utf-8-sig: spreadsheets begin a file with a byte order mark.
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InvalidValueError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InvalidValueError(f"{path}, line {line}: not UTF-8") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    expected = ",".join(COLUMNS)
+    header = False
+    try:
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            if not header:
+                if tuple(row) != COLUMNS:
+                    raise InvalidValueError(f"{where}: the header must be {expected}")
+                header = True
+            elif len(row) == len(COLUMNS):
+                yield where, row
+            elif row:
+                raise InvalidValueError(f"{where}: {len(row)} columns, not the 4 of {expected}")
+    except csv.Error as error:
+        raise InvalidValueError(f"{path}, line {reader.line_num}: {error}") from error
+    if not header:
+        raise InvalidValueError(f"{path}, line 1: the header must be {expected}")
+
+
+def _positive(text: str, column: str, where: str) -> int:
+    # Digits alone: int() also takes '1_0', ' 8' and other alphabets' digits.
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
+        raise InvalidValueError(
+            f"{where}, column {column}: an integer of at least 1 is needed, not {text!r}"
+        )
+    return int(text)
+
+
+def _milliseconds(text: str, where: str) -> float:
+    try:
+        value = float(text) if text.isascii() and "_" not in text else float("nan")
+    except ValueError:
+        value = float("nan")
+    if not (isfinite(value) and value >= 0):
+        raise InvalidValueError(f"{where}, column ms: a time of 0 or more is needed, not {text!r}")
+    return value

@@ -1,0 +1,222 @@
+"""Times: one model's, or two models' against each other.
+
+Base and base with BAM differ by a few per cent, less than a machine drifts between two runs. So two
+models are timed in turn, in rounds of A B B A, and what is reported is the median over the rounds
+of B + B over A + A, with a bootstrap interval over the rounds. In such a round a steady drift adds
+as much to the two A as to the two B: it cancels. What comes in bursts spoils single rounds, which a
+median does not mind. Raw samples are kept.
+
+``benchmarks/aa_test.py`` measures what the interval is worth. Drawing the rounds one by one is
+better there than drawing them in blocks: the ratios of successive rounds are hardly correlated,
+and a few blocks give too narrow an interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Unpack
+
+import numpy as np
+from scipy import stats
+from torch import nn
+
+from bamsearch.profile.clock import Clock, clock_for
+from bamsearch.profile.workload import (
+    Conditions,
+    Workload,
+    caller_kept,
+    explained,
+    workload,
+    workloads,
+)
+from bamsearch.records import PairedTiming, Timing, check_positive
+
+CONFIDENCE = 0.95
+_RESAMPLES = 2_000
+# The widest interval that six rounds give, from least to greatest, holds the median in 97 % of all
+# cases; with five it is 94 %.
+_LEAST_ROUNDS = 6
+# A sample is at least this long, so that the clock's own grain does not matter.
+_SAMPLE_MS = 10.0
+_MOST_CALLS = 100_000
+# Warm-up compares the last five samples with the five before.
+_WINDOW = 5
+_STABLE = 0.02
+_WARM_UP_MS = 5_000.0
+_WARM_UP_SAMPLES = 500
+
+
+def time_model(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    samples: int = 30,
+    clock: Clock | None = None,
+    **conditions: Unpack[Conditions],
+) -> Timing:
+    """Time a model's forward pass, or forward and backward.
+
+    The input is allocated once, in advance. Warm-up goes on until the time is stable. The model is
+    not changed: a copy goes to the device.
+
+    Args:
+        model: any module that takes one tensor.
+        input_shape: one input without the batch: (C, H, W) or (C, T, H, W).
+        samples: how many, each the mean of as many calls as make at least 10 ms.
+        clock: what measures; None is the device's own.
+        conditions: ``device``, ``batch_size``, ``dtype``, ``memory_format``, ``mode``, ``train``
+            and ``threads``, see :class:`bamsearch.profile.workload.Conditions`.
+
+    Returns:
+        The samples, in milliseconds a call, with all that they depend on.
+
+    Raises:
+        InvalidValueError: an impossible number, shape or condition.
+        DeviceError: no such device, too little memory there, a dtype it lacks, or a model that
+            cannot be compiled, captured or trained.
+    """
+    check_positive("samples", samples)
+    work = workload(model, input_shape, **conditions)
+    [timing] = _sample([model], [work], [0] * samples, clock)
+    return timing
+
+
+def time_pair(
+    a: nn.Module,
+    b: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    samples: int = 40,
+    seed: int = 0,
+    clock: Clock | None = None,
+    **conditions: Unpack[Conditions],
+) -> PairedTiming:
+    """Time two models in turn, A B B A, and compare them round by round.
+
+    Args:
+        a: the one to compare with.
+        b: the one compared.
+        input_shape: one input without the batch.
+        samples: of each model, two a round; at least 12, which a 95 % interval takes.
+        seed: of the bootstrap.
+        clock: as :func:`time_model`.
+        conditions: as :func:`time_model`.
+
+    Returns:
+        Both timings, and the ratio time(b) / time(a) with its interval.
+
+    Raises:
+        InvalidValueError, DeviceError: as :func:`time_model`; both models must fit at once.
+    """
+    rounds = max(_LEAST_ROUNDS, ceil(check_positive("samples", samples) / 2))
+    works = workloads([a, b], input_shape, **conditions)
+    first, second = _sample([a, b], works, [0, 1, 1, 0] * rounds, clock)
+    low, ratio, high = paired_ratio(first.samples, second.samples, seed=seed)
+    return PairedTiming(first, second, ratio, low, high, CONFIDENCE)
+
+
+def paired_ratio(
+    a: Sequence[float], b: Sequence[float], *, seed: int = 0
+) -> tuple[float, float, float]:
+    """The ratio of b to a, between the ends of its 95 % interval.
+
+    The median over rounds of the ratio of the sums, and its percentile bootstrap over rounds.
+
+    Args:
+        a: times of A in rounds of A B B A: two a round, in the order in which they were taken.
+        b: times of B in the same rounds.
+        seed: of the bootstrap.
+
+    Returns:
+        (low, ratio, high).
+    """
+    ratios = _a_round(b) / _a_round(a)
+    middle = float(np.median(ratios))
+    if np.ptp(ratios) == 0:
+        return middle, middle, middle
+    interval = stats.bootstrap(
+        (ratios,),
+        np.median,
+        n_resamples=_RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), middle, float(interval.high)
+
+
+def _a_round(times: Sequence[float]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """The sum of the two times of each round."""
+    sums: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+    sums = np.asarray(times, dtype=np.float64).reshape(-1, 2).sum(axis=1)
+    return sums
+
+
+def _sample(
+    models: Sequence[nn.Module],
+    works: Sequence[Workload],
+    order: Sequence[int],
+    clock: Clock | None,
+) -> list[Timing]:
+    """Warm all workloads up, then take samples of them in the order of their numbers."""
+    work, threads = works[0], works[0].facts.threads or 1
+    clock = clock or clock_for(work.device, threads)
+    names = " or ".join(dict.fromkeys(type(model).__name__ for model in models))
+    with (
+        caller_kept(work.device, threads),
+        explained(names, work.batch_size, work.dtype, work.mode, work.device),
+    ):
+        # The same number for all: one that makes the shortest of them long enough.
+        repeats = max(_warm_up(clock, work.run) for work in works)
+        times: list[list[float]] = [[] for _ in works]
+        for which in order:
+            times[which].append(clock.milliseconds(works[which].run, repeats))
+    return [_timing(work, taken, repeats) for work, taken in zip(works, times, strict=True)]
+
+
+def _warm_up(clock: Clock, run: Callable[[], object]) -> int:
+    """Call run until its time is stable, but not for ever; return how many calls make one sample.
+
+    Stable: the medians of the last five samples and of the five before differ by at most 2 %, or
+    by no more than noise makes them differ, half the interquartile range of all ten. (A steady
+    drift is no noise: there the medians are further apart than that.)
+    """
+    repeats, spent = 1, 0.0
+    recent: list[float] = []
+    for _ in range(_WARM_UP_SAMPLES):
+        one = clock.milliseconds(run, repeats)
+        length = one * repeats
+        spent += length
+        if length < _SAMPLE_MS and repeats < _MOST_CALLS:
+            # Aim at twice the length, so that a faster call later does not lengthen it again.
+            wanted = ceil(2 * _SAMPLE_MS / max(one, 1e-6))
+            repeats = min(wanted, 10 * repeats, _MOST_CALLS)
+            recent.clear()
+            continue
+        recent.append(one)
+        if spent >= _WARM_UP_MS or _is_stable(recent[-2 * _WINDOW :]):
+            break
+    return repeats
+
+
+def _is_stable(recent: Sequence[float]) -> bool:
+    if len(recent) < 2 * _WINDOW:
+        return False
+    before, now = np.median(recent[:_WINDOW]), np.median(recent[_WINDOW:])
+    noise = float(stats.iqr(recent)) / 2
+    return bool(abs(now - before) <= max(_STABLE * now, noise))
+
+
+def _timing(work: Workload, samples: Sequence[float], repeats: int) -> Timing:
+    return Timing(
+        tuple(samples),
+        repeats,
+        work.input_shape,
+        work.batch_size,
+        work.dtype,
+        work.memory_format,
+        work.mode,
+        work.train,
+        work.facts,
+    )

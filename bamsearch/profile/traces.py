@@ -1,0 +1,35 @@
+"""Traces of a network for chrome://tracing or Perfetto, by torch.profiler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from bamsearch.errors import OutputError
+from bamsearch.profile.workload import Workload
+
+_CALLS = 5
+
+
+def write_trace(work: Workload, path: Path) -> None:
+    """Trace a few calls of a workload, after one that warms up, and write them to path.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    activities = [ProfilerActivity.CPU]
+    if work.device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    work.run()
+    with profile(activities=activities, record_shapes=True, profile_memory=True) as traced:
+        for call in range(_CALLS):
+            with torch.profiler.record_function(f"call {call}"):
+                work.run()
+    try:
+        # torch.profiler says nothing when it cannot write: ask first.
+        path.touch()
+        traced.export_chrome_trace(str(path))
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error

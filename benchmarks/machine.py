@@ -1,0 +1,40 @@
+"""What a figure must say of the machine it is from; no host name, no path."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def facts() -> dict[str, str]:
+    """Processor, system and versions, by what they are called in the report."""
+    versions = [f"{name} {version(name)}" for name in ("bamsearch", "torch", "torchvision")]
+    return {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "threads": f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}",
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "versions": ", ".join(versions),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def write(name: str, content: dict[str, object], text: str) -> None:
+    """Write NAME.json and NAME.md beside this file, the machine's facts in both."""
+    machine = facts()
+    listed = "".join(f"- {what}: {fact}\n" for what, fact in machine.items())
+    (HERE / f"{name}.md").write_text(f"{text}\n## Machine\n\n{listed}", encoding="utf-8")
+    record = json.dumps({"machine": machine} | content, indent=2)
+    (HERE / f"{name}.json").write_text(record + "\n", encoding="utf-8")
+    print(f"{text}\nWritten   {name}.md, {name}.json")

@@ -1,0 +1,56 @@
+"""What is on disk before, while and after a file is written."""
+
+import pytest
+import torch
+
+from bamsearch.errors import OutputError
+from bamsearch.export.network import export_network
+
+FORMATS = pytest.mark.parametrize("format", ["onnx", "pt2"])
+
+
+@FORMATS
+def test_nothing_is_left_beside_the_file(files, format):
+    folder = files[format].path.parent
+    assert sorted(file.name for file in folder.iterdir()) == ["net.onnx", "net.pt2"]
+
+
+def test_a_folder_is_made_and_a_file_replaced_by_force(tmp_path, apart, run_pt2):
+    path = tmp_path / "a" / "b" / "net.pt2"
+    net = apart(torch.relu)
+    export_network(net, path, "pt2", input_shape=(3, 8, 9))
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match=r"net\.pt2 exists already"):
+        export_network(net, path, "pt2", input_shape=(3, 8, 9))
+    assert path.read_bytes() == before
+    exported = export_network(net, path, "pt2", input_shape=(3, 8, 10), force=True)
+    assert run_pt2(path, torch.zeros(1, 3, 8, 10)).shape == (1, *exported.outputs["output"])
+
+
+def test_a_trial_keeps_nothing(tmp_path, monkeypatch, apart):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    exported = export_network(apart(torch.relu), None, "pt2", input_shape=(3, 8, 9))
+    assert exported.path is None
+    assert exported.size > 0
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_places_that_cannot_be_written(tmp_path, monkeypatch, apart):
+    (tmp_path / "file").write_text("mine")
+    net = apart(torch.relu)
+    with pytest.raises(OutputError, match="is a folder, and a file is needed"):
+        export_network(net, tmp_path, "pt2", input_shape=(3, 8, 9), force=True)
+    with pytest.raises(OutputError, match="cannot be written"):
+        export_network(net, tmp_path / "file" / "net.pt2", "pt2", input_shape=(3, 8, 9))
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OutputError, match=r"cannot be written: .*No space left"):
+        export_network(net, tmp_path / "net.pt2", "pt2", input_shape=(3, 8, 9))
+    monkeypatch.setattr("torch.export.save", full)
+    with pytest.raises(OutputError, match=r"cannot be written: .*No space left"):
+        export_network(net, tmp_path / "net.pt2", "pt2", input_shape=(3, 8, 9))
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
