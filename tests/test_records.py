@@ -21,6 +21,7 @@ DESIGN = Design(
     "official",
     "identity",
     12,
+    "IMAGENET1K_V1",
 )
 WRITTEN = {
     "bamsearch_design": 1,
@@ -33,7 +34,7 @@ WRITTEN = {
     "variant": "official",
     "init": "identity",
     "num_classes": 12,
-    "transform_input": False,
+    "weights": "IMAGENET1K_V1",
 }
 
 
@@ -106,6 +107,7 @@ def test_cut_short_anywhere_is_a_design_error() -> None:
         ("num_classes", 1.0),
         ("num_classes", True),
         ("num_classes", "10"),
+        ("weights", 1),
         ("colour", "red"),
     ],
 )

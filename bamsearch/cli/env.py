@@ -12,9 +12,9 @@ from typing import Any
 
 import bamsearch
 from bamsearch.cli.console import Console
-from bamsearch.profile.devices import Device, list_devices
 from bamsearch.cli.options import command, json_option, pass_console
 from bamsearch.profile.cache import cache_folder
+from bamsearch.profile.devices import Device, list_devices
 
 DEVELOPMENT_EXTRA = "dev"
 NOT_INSTALLED = "not installed"

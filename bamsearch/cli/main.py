@@ -20,6 +20,7 @@ COMMANDS = {
     "insert": "bamsearch.cli.insert",
     "sites": "bamsearch.cli.sites",
     "models": "bamsearch.cli.models",
+    "profile": "bamsearch.cli.profile",
     "export": "bamsearch.cli.export",
     "env": "bamsearch.cli.env",
     "completion": "bamsearch.cli.completion",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from bamsearch.cli.console import Console
+from bamsearch.cli.model_work import model_work
 from bamsearch.cli.options import (
     batch_size_option,
     command,
@@ -19,10 +21,22 @@ from bamsearch.cli.options import (
     pass_console,
     seed_option,
 )
-from bamsearch.records import DType, MemoryFormat, Mode
+from bamsearch.cli.profile_text import (
+    print_latency,
+    print_profile,
+    profile_csv,
+    profile_json,
+)
+from bamsearch.errors import InvalidValueError
+from bamsearch.records import DType, Mode
 
 if TYPE_CHECKING:
-    from bamsearch.profile.compare import Profiled, Subject
+    from bamsearch.profile.compare import Subject
+    from bamsearch.profile.workload import Conditions
+
+REDUCTIONS = (4, 8, 16, 32)
+DILATIONS = (1, 2, 4, 6)
+"""What a latency table is measured for: r and d of the shipped search spaces."""
 
 
 @command(
@@ -115,28 +129,123 @@ def profile(
     as_csv: bool,
 ) -> None:
     """Count and time each MODEL or DESIGN, and compare them with the first."""
-    with console.progress("loading torch"):
-        from bamsearch.profile.compare import open_subject, profile
-        from bamsearch.profile.devices import resolve_device
-
-        where = str(resolve_device(device))
-    memory_format: MemoryFormat = "channels_last" if channels_last else "contiguous"
-    conditions: dict[str, Any] = {
-        "device": where,
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv: choose one")
+    conditions: Conditions = {
+        "device": device,
         "batch_size": batch_size,
         "dtype": dtype,
-        "memory_format": memory_format,
+        "memory_format": "channels_last" if channels_last else "contiguous",
         "train": train,
         "threads": threads,
     }
-    with console.progress("building", total=len(targets)) as step:
-        subjects = []
-        for target in targets:
-            subjects.append(open_subject(target, input_size, num_classes))
-            step()
+    subjects = _open(console, targets, input_size, num_classes)
     if fit_batch:
         conditions["batch_size"] = _fitting_batch(console, subjects, conditions)
     with console.progress("counting and timing" if timed else "counting") as step:
-        profiled = profile(
-            subjects, modes=modes if timed else (), step=step, samples=samples, seed=seed, **conditions
+        from bamsearch.profile.compare import profile as profile_networks
+
+        profiled = profile_networks(
+            subjects,
+            modes=modes if timed else (),
+            memory=memory,
+            samples=samples,
+            step=step,
+            **conditions,
         )
+    if as_json:
+        console.print_json(profile_json(profiled))
+    elif as_csv:
+        console.print(profile_csv(profiled))
+    else:
+        print_profile(console, profiled, depth)
+    written = []
+    if latency_table is not None:
+        written += _latency(console, subjects, latency_table, samples, seed, conditions)
+    if trace is not None:
+        written += _trace(console, subjects[-1], trace, modes[0], conditions)
+    console.finish(_next_steps(targets), written or None)
+
+
+def _open(
+    console: Console,
+    targets: tuple[str, ...],
+    input_size: tuple[int, int] | None,
+    num_classes: int | None,
+) -> list[Subject]:
+    with console.progress("loading torch"):
+        from bamsearch.profile.compare import open_subject
+    subjects = []
+    for target in targets:
+        with model_work(console, f"building {target}", target):
+            subjects.append(open_subject(target, input_size, num_classes))
+    return subjects
+
+
+def _fitting_batch(console: Console, subjects: list[Subject], conditions: Conditions) -> int:
+    """The batch with which all networks run, said aloud if it is not the one asked for."""
+    from bamsearch.profile.workload import largest_batch
+
+    with console.progress("finding the batch that fits"):
+        modules = [subject.module for subject in subjects]
+        found = largest_batch(modules, subjects[0].input_shape, **conditions)
+    if found != conditions["batch_size"]:
+        console.warn(f"a batch of {conditions['batch_size']} does not fit: {found} does")
+    return found
+
+
+def _latency(
+    console: Console,
+    subjects: list[Subject],
+    path: Path,
+    samples: int,
+    seed: int,
+    conditions: Conditions,
+) -> list[Path]:
+    """Predict the designs from the table at path; measure and write it if there is none."""
+    from bamsearch.profile.latency import measure_latency
+    from bamsearch.profile.latency_csv import read_latency_csv, write_latency_csv
+    from bamsearch.profile.summary import summarise
+
+    base = next((one for one in subjects if one.design is None), None)
+    if base is None:
+        raise InvalidValueError("--latency-table needs the MODEL without BAM among the networks")
+    summary = summarise(base.name, base.image_shape[-2:])
+    written = []
+    if path.exists():
+        table = read_latency_csv(path, summary)
+    else:
+        with console.progress(f"timing every BAM of {base.name}"):
+            table = measure_latency(
+                base.model,
+                summary,
+                reductions=REDUCTIONS,
+                dilations=DILATIONS,
+                sites="stages",
+                samples=samples,
+                seed=seed,
+                **conditions,
+            )
+        write_latency_csv(table, path)
+        written.append(path)
+    print_latency(console, table, subjects)
+    return written
+
+
+def _trace(
+    console: Console, subject: Subject, path: Path, mode: Mode, conditions: Conditions
+) -> list[Path]:
+    from bamsearch.profile.traces import write_trace
+    from bamsearch.profile.workload import workload
+
+    with console.progress(f"tracing {subject.name}"):
+        given: Conditions = {**conditions, "mode": mode}
+        write_trace(workload(subject.module, subject.input_shape, **given), path)
+    return [path]
+
+
+def _next_steps(targets: tuple[str, ...]) -> dict[str, str]:
+    if len(targets) == 1:
+        name = shlex.quote(targets[0])
+        return {"compare": f"bamsearch profile {name} DESIGN"}
+    return {"export": f"bamsearch export {shlex.quote(targets[-1])}"}

@@ -9,11 +9,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.text import change, giga, mega, shape_text
+from bamsearch.cli.text import change, giga, map_text, mega, shape_text
 
 if TYPE_CHECKING:
-    from bamsearch.profile.compare import Measured, Profiled
-    from bamsearch.records import DeviceFacts, Timing
+    from bamsearch.profile.compare import Measured, Profiled, Subject
+    from bamsearch.records import DeviceFacts, LatencyTable, Memory, Timing
+
+CSV_COLUMNS = (
+    *("network", "part", "input", "params", "macs", "conv_linear_macs", "activations"),
+    *("mode", "median_ms", "iqr_ms", "samples", "ratio", "ratio_low", "ratio_high"),
+)
 
 CONVENTION = "1 MAC = 1 FLOP ({}), norm and pooling included"
 
@@ -25,6 +30,7 @@ def print_profile(console: Console, profiled: Sequence[Profiled], depth: int | N
     for number, in_mode in enumerate(profiled[0].measured):
         console.print()
         _print_times(console, profiled, number, in_mode)
+    _print_memory(console, profiled)
     for one in profiled:
         levels = depth if depth is not None else int(len(profiled) == 1)
         if levels:
@@ -36,10 +42,7 @@ def profile_csv(profiled: Sequence[Profiled]) -> str:
     """One row a network and mode, RFC 4180, units in the header."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(
-        ["network", "part", "input", "params", "macs", "conv_linear_macs", "activations"]
-        + ["mode", "median_ms", "iqr_ms", "samples", "ratio", "ratio_low", "ratio_high"]
-    )
+    writer.writerow(CSV_COLUMNS)
     for one in profiled:
         counts = [
             one.subject.name,
@@ -79,10 +82,31 @@ def profile_json(profiled: Sequence[Profiled]) -> dict[str, Any]:
                     for path, params in _module_params(one)
                 },
                 "measured": [_measured_json(measured) for measured in one.measured],
+                "memory": [asdict(memory) for memory in one.memory],
             }
             for one in profiled
         ],
     }
+
+
+def print_latency(console: Console, table: LatencyTable, subjects: Sequence[Subject]) -> None:
+    """Print what a latency table says of the designs, and how far it can be trusted."""
+    console.print()
+    rows = [["base", f"{table.base_ms:.3f}"]]
+    for subject in subjects:
+        if subject.design is not None:
+            rows.append([subject.name, f"{table.predict(subject.design.insertions):.3f}"])
+    console.table(["latency table", "ms"], rows, "lr")
+    error = table.error
+    if error is None:
+        console.print("  From a file: how well it adds up was not measured.")
+        return
+    r2 = "undefined" if error.r2 is None else f"{error.r2:.3f}"
+    console.print(
+        f"  On {len(error.designs)} designs that it was not made from: R² {r2}, "
+        f"worst relative error {error.worst * 100:.1f} %"
+        f"{'; poor: a hint, no measure' if error.poor else ''}"
+    )
 
 
 def _print_head(console: Console, profiled: Sequence[Profiled]) -> None:
@@ -140,6 +164,45 @@ def _print_times(
         console.table(header, rows, "lrrrll")
     for trouble in troubles:
         console.print(f"  {trouble}")
+    for one in profiled:
+        _print_site_times(console, one, one.measured[number])
+
+
+def _print_site_times(console: Console, one: Profiled, measured: Measured) -> None:
+    if not measured.sites or measured.timing is None:
+        return
+    rows = [
+        [
+            site.name,
+            map_text(site),
+            str(insertion.reduction),
+            str(insertion.dilation),
+            f"{timing.median:.3f}",
+            f"{timing.median / measured.timing.median * 100:.1f} %",
+        ]
+        for site, insertion, timing in measured.sites
+    ]
+    console.print(f"\n  where {one.subject.name} spends it: each BAM alone")
+    console.table(["site", "feature map", "r", "d", "ms", "of the whole"], rows, "lrrrrr")
+
+
+def _print_memory(console: Console, profiled: Sequence[Profiled]) -> None:
+    rows = [
+        [one.subject.name, *(_memory_text(memory) for memory in one.memory)]
+        for one in profiled
+        if one.memory
+    ]
+    if not rows:
+        return
+    console.print()
+    console.table(["peak memory", "inference", "training step"], rows, "lrr")
+    for memory in profiled[0].memory:
+        kind = "training step" if memory.train else "inference"
+        console.print(f"  {kind}: {memory.reason or memory.method}")
+
+
+def _memory_text(memory: Memory) -> str:
+    return "–" if memory.bytes is None else f"{memory.bytes / 2**20:,.1f} MiB"
 
 
 def _time_cells(timing: Timing) -> list[str]:
@@ -199,4 +262,13 @@ def _measured_json(measured: Measured) -> dict[str, Any]:
         "median_ms": None if measured.timing is None else measured.timing.median,
         "noisy": None if measured.timing is None else measured.timing.noisy,
         "ratio": None if pair is None else [pair.low, pair.ratio, pair.high],
+        "sites": [
+            {
+                "site": site.name,
+                "reduction": insertion.reduction,
+                "dilation": insertion.dilation,
+                "median_ms": timing.median,
+            }
+            for site, insertion, timing in measured.sites
+        ],
     }

@@ -142,7 +142,7 @@ def published(model: str) -> Published | None:
 
 
 def published_weights(name: str, weights: str) -> WeightsEnum:
-    """torchvision's entry for published weights of a model, for its float form.
+    """Torchvision's entry for published weights of a model, for its float form.
 
     Raises:
         WeightsError: the model has no weights of this name.

@@ -20,7 +20,7 @@ from bamsearch.graph.models import build_model, published_weights, split_model
 # Under which key training scripts keep the weights in a checkpoint.
 _CHECKPOINT_KEYS = ("state_dict", "model", "model_state_dict", "net")
 
-_AUXILIARY = "aux_classifier."
+_AUXILIARY = ("aux_classifier.", "aux1.", "aux2.")
 _COUNTER = ".num_batches_tracked"
 
 
@@ -140,8 +140,8 @@ def _load(module: nn.Module, state: dict[str, Tensor], source: str) -> tuple[str
 def _as_built_by_name(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state without what torchvision's builders add or change only when given weights.
 
-    Segmentation models get an auxiliary head, which is for training, and detectors a frozen norm,
-    which counts no batches.
+    Segmentation models get an auxiliary head, which is for training; GoogLeNet loses the two that
+    are in its file; detectors get a frozen norm, which counts no batches.
     """
     own = module.state_dict()
     counters = {key: own[key] for key in own.keys() - state.keys() if key.endswith(_COUNTER)}

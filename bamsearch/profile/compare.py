@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from torch import nn
 
@@ -13,9 +13,24 @@ from bamsearch.errors import DeviceError
 from bamsearch.graph.designs import DESIGN_FILE, design_file, load, read_design
 from bamsearch.graph.models import build_model, default_input_shape
 from bamsearch.graph.network import find_network
+from bamsearch.graph.placement import place
+from bamsearch.profile.bam_alone import bams_alone
+from bamsearch.profile.clock import Clock
 from bamsearch.profile.counting import count, count_activations
+from bamsearch.profile.memory import peak_memory
+from bamsearch.profile.summary import summarise
 from bamsearch.profile.timing import time_model, time_pair
-from bamsearch.records import Cost, Design, Mode, PairedTiming, Timing
+from bamsearch.profile.workload import Conditions
+from bamsearch.records import (
+    Cost,
+    Design,
+    Insertion,
+    Memory,
+    Mode,
+    PairedTiming,
+    Site,
+    Timing,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +39,17 @@ class Subject:
 
     Attributes:
         name: as it was asked for: a MODEL, or a DESIGN's path.
-        module: the part of it that is counted and timed, in train mode, on the CPU.
+        model: the whole network, in train mode, on the CPU.
+        image_shape: what the whole is given, without the batch.
+        module: the part of it that is counted and timed.
         part: that part's path; "" for the whole, ``backbone.body`` for a detector.
         input_shape: what the part is given, without the batch.
         design: what is inserted; None for a MODEL.
     """
 
     name: str
+    model: nn.Module
+    image_shape: tuple[int, ...]
     module: nn.Module
     part: str
     input_shape: tuple[int, ...]
@@ -45,12 +64,14 @@ class Measured:
         mode: eager, compile or cudagraph.
         timing: its own; None where it does not run in this mode.
         pair: against the first network; None for the first.
+        sites: of a design: each BAM alone, as it is fed in the network.
         trouble: why there is no timing.
     """
 
     mode: Mode
     timing: Timing | None
     pair: PairedTiming | None = None
+    sites: tuple[tuple[Site, Insertion, Timing], ...] = ()
     trouble: str | None = None
 
 
@@ -63,12 +84,14 @@ class Profiled:
         cost: counted on it, not derived from the base's.
         activations: elements that convolutions and matrix products put out, by module; "" is all.
         measured: one a mode.
+        memory: peak memory, of inference and of a training step, where it was asked for.
     """
 
     subject: Subject
     cost: Cost
     activations: dict[str, int]
-    measured: tuple[Measured, ...] = field(default=())
+    measured: tuple[Measured, ...] = ()
+    memory: tuple[Memory, ...] = ()
 
 
 def open_subject(
@@ -94,64 +117,124 @@ def open_subject(
         shape = (*shape[:-2], *size) if size else shape
         module = build_model(target, shape, num_classes=num_classes)
     network = find_network(module, shape)
-    return Subject(target, network.module, network.path, network.input_shape, design)
+    return Subject(target, module, shape, network.module, network.path, network.input_shape, design)
 
 
 def profile(
     subjects: Sequence[Subject],
     *,
     modes: Sequence[Mode] = (),
+    memory: bool = False,
+    samples: int = 40,
+    clock: Clock | None = None,
     step: Callable[[], None] = lambda: None,
-    **conditions: Any,
+    **conditions: Unpack[Conditions],
 ) -> list[Profiled]:
-    """Count every network, and time it: the first alone, the others paired with the first.
+    """Count every network, and time it: a single one alone, others paired with the first.
 
     Args:
         subjects: the networks.
         modes: in which to time; none only counts. A mode in which a network does not run is
             reported and the others are still timed.
-        step: called after each count and each timing.
-        conditions: as :func:`bamsearch.profile.timing.time_pair`: device, batch_size and so on.
+        memory: measure peak memory too.
+        samples: of each time.
+        clock: what measures; None is the device's own.
+        step: called after each measurement.
+        conditions: device, batch_size and so on; ``mode`` is not among them.
 
     Raises:
         ModelError: a network cannot be counted.
+        DeviceError: the device is not there, or its memory is too small.
     """
     profiled = []
     for number, subject in enumerate(subjects):
         cost = count(subject.module, subject.input_shape)
         activations = count_activations(subject.module, subject.input_shape)
         step()
+        first = subjects[0] if number else None
         measured = []
-        for mode in modes:
-            first = subjects[0] if number else None
-            # With others to come the first one's time is taken from its pair with the second.
-            if number or len(subjects) == 1:
-                measured.append(_measure(first, subject, mode, conditions))
-                step()
-        profiled.append(Profiled(subject, cost, activations, tuple(measured)))
+        # With others to come the first one's time is taken from its pair with the second.
+        for mode in modes if number or len(subjects) == 1 else ():
+            given: Conditions = {**conditions, "mode": mode}
+            measured.append(_measure(first, subject, samples, clock, given))
+            step()
+        peaks = _memory(subject, conditions) if memory else ()
+        profiled.append(Profiled(subject, cost, activations, tuple(measured), peaks))
     if len(subjects) > 1 and modes:
-        profiled[0] = _first(profiled)
+        profiled[0] = _with_first_times(profiled)
     return profiled
 
 
 def _measure(
-    first: Subject | None, subject: Subject, mode: Mode, conditions: dict[str, Any]
+    first: Subject | None,
+    subject: Subject,
+    samples: int,
+    clock: Clock | None,
+    conditions: Conditions,
 ) -> Measured:
+    mode, shape = conditions["mode"], subject.input_shape
+    if first is not None and first.input_shape != shape:
+        trouble = f"its input is {shape}, and the first one's is {first.input_shape}"
+        return Measured(mode, None, trouble=trouble)
     try:
+        sites = _site_times(subject, samples, clock, conditions)
         if first is None:
-            timing = time_model(subject.module, subject.input_shape, mode=mode, **conditions)
-            return Measured(mode, timing)
-        if first.input_shape != subject.input_shape:
-            raise DeviceError(f"inputs differ: {first.input_shape} and {subject.input_shape}")
+            timing = time_model(subject.module, shape, samples=samples, clock=clock, **conditions)
+            return Measured(mode, timing, sites=sites)
         pair = time_pair(
-            first.module, subject.module, subject.input_shape, mode=mode, **conditions
+            first.module, subject.module, shape, samples=samples, clock=clock, **conditions
         )
-        return Measured(mode, pair.b, pair)
+        return Measured(mode, pair.b, pair, sites)
     except DeviceError as error:
         return Measured(mode, None, trouble=str(error))
 
 
-def _first(profiled: Sequence[Profiled]) -> Profiled:
+def _site_times(
+    subject: Subject, samples: int, clock: Clock | None, conditions: Conditions
+) -> tuple[tuple[Site, Insertion, Timing], ...]:
+    """Each BAM of a design alone, on a map as large as at its site."""
+    design = subject.design
+    if design is None:
+        return ()
+    summary = summarise(design.model, design.input_shape[-2:], design.num_classes, design.weights)
+    sites = place(summary.sites, [insertion.site for insertion in design.insertions])
+    times = []
+    for site, insertion in zip(sites, design.insertions, strict=True):
+        alone = bams_alone(
+            [site],
+            [(insertion.reduction, insertion.dilation)],
+            variant=design.variant,
+            init=design.init,
+            memory_format=conditions.get("memory_format", "contiguous"),
+        )
+        ((module, shape),) = alone.values()
+        timing = time_model(module, shape, samples=samples, clock=clock, **conditions)
+        times.append((site, insertion, timing))
+    return tuple(times)
+
+
+def _memory(subject: Subject, conditions: Conditions) -> tuple[Memory, ...]:
+    """Of inference and of a training step."""
+    module, shape = subject.module, subject.input_shape
+    device = conditions.get("device", "cpu")
+    batch_size = conditions.get("batch_size", 1)
+    dtype = conditions.get("dtype", "float32")
+    memory_format = conditions.get("memory_format", "contiguous")
+    return tuple(
+        peak_memory(
+            module,
+            shape,
+            device=device,
+            batch_size=batch_size,
+            dtype=dtype,
+            memory_format=memory_format,
+            train=train,
+        )
+        for train in (False, True)
+    )
+
+
+def _with_first_times(profiled: Sequence[Profiled]) -> Profiled:
     """The first network with the times from its first pair in each mode."""
     measured = []
     for number, in_mode in enumerate(profiled[1].measured):
@@ -160,5 +243,4 @@ def _first(profiled: Sequence[Profiled]) -> Profiled:
         timing = pair.a if pair is not None else None
         trouble = None if pair is not None else in_mode.trouble
         measured.append(Measured(in_mode.mode, timing, trouble=trouble))
-    base = profiled[0]
-    return Profiled(base.subject, base.cost, base.activations, tuple(measured))
+    return replace(profiled[0], measured=tuple(measured))

@@ -13,6 +13,7 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from typing import Unpack
 
 import torch
@@ -198,17 +199,17 @@ def _options(reductions: Sequence[int], dilations: Sequence[int]) -> tuple[tuple
 
 
 def _random_designs(
-    sites: Sequence[Site], options: Sequence[tuple[int, int]], count: int, seed: int
+    sites: Sequence[Site], options: Sequence[tuple[int, int]], wanted: int, seed: int
 ) -> tuple[tuple[Insertion, ...], ...]:
     """Different designs with BAM at half of the sites on average; all there are, if fewer."""
     if not sites or not options:
         raise InvalidValueError("a latency table needs a site, a reduction and a dilation")
-    if count < 0:
-        raise InvalidValueError(f"held_out must be 0 or more, not {count!r}")
+    if wanted < 0:
+        raise InvalidValueError(f"held_out must be 0 or more, not {wanted!r}")
     generator = random.Random(seed)
-    count = min(count, (len(options) + 1) ** len(sites) - 1)
+    wanted = min(wanted, (len(options) + 1) ** len(sites) - 1)
     designs: dict[tuple[Insertion, ...], None] = {}
-    while len(designs) < count:
+    while len(designs) < wanted:
         design = tuple(
             Insertion(site.name, *generator.choice(options))
             for site in sites
@@ -230,14 +231,18 @@ def _measure(module: nn.Module, plan: _Plan, bench: _Bench, progress: Progress) 
         memory_format=under.memory_format,
     )
     total = 1 + len(alone) + len(plan.designs)
-    done = (progress(number, total) for number in range(total + 1))
-    next(done)
+    done = count()
+
+    def step() -> None:
+        progress(next(done), total)
+
+    step()
     base_ms = bench.time(network.module, network.input_shape)
-    next(done)
+    step()
     times = {}
     for key, (bam, shape) in alone.items():
         times[key] = bench.time(bam, shape)
-        next(done)
+        step()
     entries = tuple(
         LatencyEntry(site.name, r, d, times[same_network(site, r, d)])
         for site in plan.sites
@@ -250,7 +255,7 @@ def _measure(module: nn.Module, plan: _Plan, bench: _Bench, progress: Progress) 
         inserted = insert(module, network, summary.sites, design).get_submodule(network.path)
         pair = bench.pair(network.module, inserted, network.input_shape)
         held.append(_held_out(table, insertions, pair))
-        next(done)
+        step()
     return replace(table, error=additive_fit(held))
 
 

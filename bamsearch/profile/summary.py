@@ -133,9 +133,7 @@ def _survey(
 
     default = default_input_shape(model)
     shape = (*default[:-2], *size) if size else default
-    module = build_model(
-        model, shape, num_classes=num_classes, weights=weights, initialise=False
-    )
+    module = build_model(model, shape, num_classes=num_classes, weights=weights, initialise=False)
     summary = summarise_module(model, module, shape)
     numbers = published(model)
     if numbers is None or shape != default or num_classes is not None:

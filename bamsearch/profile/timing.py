@@ -22,14 +22,8 @@ from scipy import stats
 from torch import nn
 
 from bamsearch.profile.clock import Clock, clock_for
-from bamsearch.profile.workload import (
-    Conditions,
-    Workload,
-    caller_kept,
-    explained,
-    workload,
-    workloads,
-)
+from bamsearch.profile.conditions import Conditions, caller_kept, explained
+from bamsearch.profile.workload import Workload, workload, workloads
 from bamsearch.records import PairedTiming, Timing, check_positive
 
 CONFIDENCE = 0.95
@@ -66,7 +60,7 @@ def time_model(
         samples: how many, each the mean of as many calls as make at least 10 ms.
         clock: what measures; None is the device's own.
         conditions: ``device``, ``batch_size``, ``dtype``, ``memory_format``, ``mode``, ``train``
-            and ``threads``, see :class:`bamsearch.profile.workload.Conditions`.
+            and ``threads``, see :class:`bamsearch.profile.conditions.Conditions`.
 
     Returns:
         The samples, in milliseconds a call, with all that they depend on.

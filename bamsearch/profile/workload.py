@@ -1,23 +1,29 @@
 """What is timed: a model and its input on a device, ready to be called without arguments.
 
-The model that is given stays as it is: a copy of it goes to the device. So does the caller's state:
-thread count, gradient mode and random state are the same afterwards, whatever happened.
+The model that is given stays as it is: a copy of it goes to the device.
 """
 
 from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack, get_args
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from bamsearch.errors import BamsearchError, DeviceError, InvalidValueError
+from bamsearch.errors import DeviceError, InvalidValueError
+
+# Redundant names: whoever uses a workload finds here what belongs to it.
+from bamsearch.profile.conditions import DEFAULTS as DEFAULTS
+from bamsearch.profile.conditions import Conditions as Conditions
+from bamsearch.profile.conditions import OutOfMemory, complete, memory_fenced
+from bamsearch.profile.conditions import caller_kept as caller_kept
+from bamsearch.profile.conditions import explained as explained
 from bamsearch.profile.devices import device_facts as device_facts
 from bamsearch.profile.devices import resolve_device
 from bamsearch.records import (
@@ -25,9 +31,7 @@ from bamsearch.records import (
     DType,
     MemoryFormat,
     Mode,
-    check_choice,
     check_input_shape,
-    check_positive,
 )
 
 # The name that latency.py and memory.py know.
@@ -36,42 +40,6 @@ find_device = resolve_device
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 # torch gives up on compiling a function, silently, after eight variants of it: eight ResNets.
 _COMPILED_VARIANTS = 256
-# What devices say that have no error class of their own for it: CPU, MPS, cuBLAS and cuDNN.
-_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-
-
-class Conditions(TypedDict, total=False):
-    """Under which conditions a model runs; what is not given is as in ``DEFAULTS``.
-
-    Attributes:
-        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto`` for the first of cuda, mps, cpu.
-        batch_size: inputs in one call.
-        dtype: of weights and input.
-        memory_format: of weights and input: ``contiguous``, or ``channels_last`` for all tensors
-            with 4 axes and channels_last_3d for those with 5.
-        mode: ``eager``, ``compile`` (torch.compile) or ``cudagraph`` (captured once, replayed).
-        train: forward and backward in train mode, instead of forward in eval mode.
-        threads: torch's threads on a CPU.
-    """
-
-    device: str
-    batch_size: int
-    dtype: DType
-    memory_format: MemoryFormat
-    mode: Mode
-    train: bool
-    threads: int
-
-
-DEFAULTS: Conditions = {
-    "device": "cpu",
-    "batch_size": 1,
-    "dtype": "float32",
-    "memory_format": "contiguous",
-    "mode": "eager",
-    "train": False,
-    "threads": 1,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +69,6 @@ class Workload:
     train: bool
 
 
-class _OutOfMemory(DeviceError):
-    """A batch that does not fit."""
-
-
 def workload(
     model: nn.Module, input_shape: Sequence[int], **conditions: Unpack[Conditions]
 ) -> Workload:
@@ -114,7 +78,7 @@ def workload(
         model: any module that takes one tensor. With ``train``, every floating tensor that it
             returns, in whatever tuple or dictionary, takes part in the loss (their sum).
         input_shape: one input without the batch: (C, H, W) or (C, T, H, W).
-        conditions: see :class:`Conditions`.
+        conditions: see :class:`~bamsearch.profile.conditions.Conditions`.
 
     Raises:
         InvalidValueError: an impossible shape or condition.
@@ -137,13 +101,16 @@ def workloads(
     Raises:
         InvalidValueError, DeviceError: as :func:`workload`.
     """
-    given = _complete(conditions)
+    given = complete(conditions)
     shape = check_input_shape(input_shape)
     try:
         return _prepare(models, shape, given)
-    except _OutOfMemory as error:
+    except OutOfMemory as error:
         trouble = str(error)
     # Here the failed attempt's tensors are gone: they hung on the exception.
+    if resolve_device(given["device"]).type == "cpu":
+        # Looking for it there takes minutes: what fits is not what is quick.
+        raise DeviceError(f"{trouble}: give a smaller --batch-size, or --fit-batch")
     try:
         fits = _largest(models, shape, given)
     except DeviceError:
@@ -164,7 +131,8 @@ def largest_batch(
     Args:
         model: a model; or several, to be held at the same time, as when they are timed in pairs.
         input_shape: one input without the batch.
-        conditions: see :class:`Conditions`; with ``train``, it is a step of training that must fit.
+        conditions: see :class:`~bamsearch.profile.conditions.Conditions`; with ``train``, it is
+            a step of training that must fit.
 
     Raises:
         InvalidValueError: an impossible shape or condition.
@@ -172,82 +140,7 @@ def largest_batch(
             reason.
     """
     models = [model] if isinstance(model, nn.Module) else model
-    return _largest(models, check_input_shape(input_shape), _complete(conditions))
-
-
-@contextmanager
-def explained(
-    name: str, batch_size: int, dtype: str, mode: str, device: torch.device
-) -> Iterator[None]:
-    """Turn what torch says of a device into a DeviceError with the next step.
-
-    Args:
-        name: of the model, for the message.
-        batch_size: inputs in one call.
-        dtype: of weights and input.
-        mode: eager, compile or cudagraph.
-        device: where it runs.
-    """
-    try:
-        yield
-    except BamsearchError:
-        raise
-    except Exception as error:  # A user's forward can raise anything at all.
-        if out_of_memory(error):
-            raise _OutOfMemory(
-                f"{name} with a batch of {batch_size} does not fit into the memory of {device}"
-            ) from error
-        raise DeviceError(
-            f"{name} does not run in {dtype}, mode {mode}, on {device}: {_reason(error)}. "
-            f"{_next_step(error, dtype, mode)}"
-        ) from error
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether error, or what it came from, is a device's memory having run out."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    if isinstance(error, RuntimeError) and any(word in str(error) for word in _MEMORY_WORDS):
-        return True
-    return error.__cause__ is not None and out_of_memory(error.__cause__)
-
-
-@contextmanager
-def caller_kept(device: torch.device, threads: int = 1) -> Iterator[None]:
-    """Run with gradients on and that many threads; afterwards the caller has all as it was.
-
-    Args:
-        device: the current one inside, and whose random state is kept besides the CPU's.
-        threads: torch's threads on a CPU.
-    """
-    before = torch.get_num_threads()
-    random = torch.get_rng_state()
-    with ExitStack() as kept:
-        kept.callback(torch.set_rng_state, random)
-        if device.type == "cuda":
-            kept.enter_context(torch.cuda.device(device))
-            kept.callback(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
-        elif device.type == "mps":
-            kept.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
-        else:
-            kept.callback(torch.set_num_threads, before)
-            torch.set_num_threads(threads)
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-
-
-def _complete(conditions: Conditions) -> Conditions:
-    """Conditions with the defaults filled in, checked."""
-    unknown = ", ".join(conditions.keys() - DEFAULTS.keys())
-    if unknown:
-        raise TypeError(f"unknown conditions: {unknown}; there are {', '.join(DEFAULTS)}")
-    given: Conditions = {**DEFAULTS, **conditions}
-    check_positive("batch_size", given["batch_size"])
-    check_positive("threads", given["threads"])
-    check_choice("dtype", given["dtype"], get_args(DType))
-    check_choice("memory_format", given["memory_format"], get_args(MemoryFormat))
-    check_choice("mode", given["mode"], get_args(Mode))
-    return given
+    return _largest(models, check_input_shape(input_shape), complete(conditions))
 
 
 def _prepare(
@@ -264,7 +157,10 @@ def _prepare(
     works = []
     with caller_kept(place, given["threads"]):
         for model in models:
-            with explained(type(model).__name__, batch_size, dtype, mode, place):
+            with (
+                explained(type(model).__name__, batch_size, dtype, mode, place),
+                memory_fenced() if place.type == "cpu" else nullcontext(),
+            ):
                 module = _placed(model, place, dtype, memory_format).train(train)
                 image = _input((batch_size, *shape), place, dtype, memory_format)
                 run = _call(module, image, mode, train)
@@ -282,7 +178,7 @@ def _largest(models: Sequence[nn.Module], shape: tuple[int, ...], given: Conditi
         try:
             _prepare(models, shape, {**given, "batch_size": batch_size})
             return batch_size
-        except _OutOfMemory as error:
+        except OutOfMemory as error:
             trouble = str(error)
         finally:
             _give_memory_back(given["device"])
@@ -384,23 +280,6 @@ def _loss(output: object) -> torch.Tensor:
             "no output depends on a parameter that learns: time it without --train"
         )
     return torch.stack(sums).sum()
-
-
-def _reason(error: Exception) -> str:
-    """The first line that says something: "backend='inductor' raised:" does not."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((line for line in lines if not line.endswith("raised:")), type(error).__name__)
-    return said.rstrip(".")
-
-
-def _next_step(error: Exception, dtype: str, mode: str) -> str:
-    if "more than 1 value per channel" in str(error):
-        return "A BatchNorm cannot learn from one value: give --batch-size 2 or more"
-    if mode != "eager":
-        return "Give --mode eager"
-    if dtype != "float32":
-        return "Give --dtype float32"
-    return "Does the model take one tensor, of this input shape?"
 
 
 def _synchronise(device: torch.device) -> None:

@@ -31,7 +31,7 @@ Silence = Callable[[nn.Module], nn.Module]
 FAMILIES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("alexnet", (3, 96, 96), {}),
     ("convnext_tiny", (3, 64, 64), {}),
-    ("deeplabv3_mobilenet_v3_large", (3, 64, 64), {"aux_loss": True}),
+    ("deeplabv3_mobilenet_v3_large", (3, 64, 64), {"weights": "DEFAULT"}),
     ("densenet121", (3, 64, 64), {}),
     ("efficientnet_b0", (3, 64, 64), {}),
     ("googlenet", (3, 64, 64), {}),
@@ -434,7 +434,7 @@ def test_buffers_of_opened_modules_stay_buffers(same: Same) -> None:
 
 
 def test_deepcopy_keeps_everything(same: Same) -> None:
-    base = build_model("googlenet", (3, 64, 64), aux_logits=True)
+    base = build_model("googlenet", (3, 64, 64))
     fired: list[int] = []
     base.inception4e.register_forward_hook(lambda *_: fired.append(1))
     result = insert_bam(base, (3, 64, 64))
