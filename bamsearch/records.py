@@ -121,6 +121,9 @@ class Design:
             check_positive("num_classes", self.num_classes)
         if self.weights is not None and not isinstance(self.weights, str):
             raise InvalidValueError(f"weights are named as published, not {self.weights!r}")
+        strange = [one for one in self.insertions if not isinstance(one, Insertion)]
+        if strange:
+            raise InvalidValueError(f"a design holds Insertions, not {strange[0]!r}")
         names = [insertion.site for insertion in self.insertions]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -143,20 +146,22 @@ class Design:
         """
         try:
             content = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise DesignError(
-                f"{source} is not a whole JSON file (line {error.lineno}: {error.msg}): "
+                f"{source} is not a whole JSON file ({error}): "
                 "write it again with 'bamsearch insert MODEL -o DIR'"
             ) from error
         if not isinstance(content, dict) or "bamsearch_design" not in content:
             raise DesignError(f"{source} is no bamsearch design: it has no key 'bamsearch_design'")
         version = content.pop("bamsearch_design")
-        if not isinstance(version, int) or version > DESIGN_VERSION:
+        if type(version) is not int or not 1 <= version <= DESIGN_VERSION:
             raise DesignError(
                 f"{source} has design format {version!r}, this bamsearch reads up to "
                 f"{DESIGN_VERSION}: pip install --upgrade bamsearch"
             )
         try:
+            if not isinstance(content["insertions"], list):
+                raise TypeError("its insertions are no list")
             content["insertions"] = tuple(Insertion(**item) for item in content["insertions"])
             return cls(**content)
         except (KeyError, TypeError, InvalidValueError) as error:
@@ -377,6 +382,11 @@ class LatencyFit:
     def poor(self) -> bool:
         """Whether designs should not be ruled out by the table: R² < 0.9 or an error over 10 %."""
         return self.worst > POOR_ERROR or (self.r2 is not None and self.r2 < POOR_R2)
+
+    @property
+    def within(self) -> int:
+        """How many predictions lie inside the interval of what was measured: no error is seen."""
+        return sum(one.low_ms <= one.predicted_ms <= one.high_ms for one in self.designs)
 
 
 @dataclass(frozen=True, slots=True)

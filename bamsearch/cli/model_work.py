@@ -12,8 +12,9 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from bamsearch.cli.console import Console
 from bamsearch.errors import BamsearchError, DesignError, ModelError
 
-# Logs a whole traceback for an input that is too small, which we say in one line.
-_LOUD = "torch._subclasses.fake_tensor"
+# The first logs a whole traceback for an input that is too small, which we say in one line; the
+# second a machine with CUDA's compiler and no GPU.
+_LOUD = ("torch._subclasses.fake_tensor", "torch.utils.cpp_extension")
 
 
 @contextmanager
@@ -52,10 +53,12 @@ def _base_of_design(path: str) -> str | None:
 
 @contextmanager
 def _hushed(quiet: bool) -> Iterator[None]:
-    logger = logging.getLogger(_LOUD)
-    before = logger.disabled
-    logger.disabled = quiet or before
+    loggers = [logging.getLogger(name) for name in _LOUD]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = quiet or logger.disabled
     try:
         yield
     finally:
-        logger.disabled = before
+        for logger, was in zip(loggers, before, strict=True):
+            logger.disabled = was

@@ -173,7 +173,7 @@ def _open(
     input_size: tuple[int, int] | None,
     num_classes: int | None,
 ) -> list[Subject]:
-    with console.progress("loading torch"):
+    with model_work(console, "loading torch", targets[0]):
         from bamsearch.profile.compare import open_subject
     subjects = []
     for target in targets:

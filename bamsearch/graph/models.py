@@ -287,8 +287,8 @@ def _importable(folder: str) -> Iterator[None]:
 def _no_tensors() -> Iterator[None]:
     """Let torchvision build for published weights, and neither fetch nor load them."""
     with (
-        mock.patch.object(WeightsEnum, "get_state_dict", lambda *_, **__: {}),
-        mock.patch.object(nn.Module, "load_state_dict", lambda *_, **__: None),
+        mock.patch.object(WeightsEnum, "get_state_dict", return_value={}),
+        mock.patch.object(nn.Module, "load_state_dict", return_value=None),
     ):
         yield
 

@@ -26,7 +26,6 @@ from bamsearch.graph.network import Network, find_network
 from bamsearch.graph.placement import place
 from bamsearch.graph.sites import sites_of
 from bamsearch.graph.tracing import Trace, mode, trace
-from bamsearch.graph.weights import differing_keys
 from bamsearch.records import Design, Init, Insertion, Site, Variant, check_input_shape
 
 
@@ -72,9 +71,10 @@ def insert_bam(
     """
     refuse_bam(model)
     if design is not None:
-        check_design_fits(design, model)
         network = find_network(model, design.input_shape)
-        return insert(model, network, sites_of(network), design)
+        sites_there = sites_of(network)
+        check_design_fits(design, model, sites_there)
+        return insert(model, network, sites_there, design)
     network = find_network(model, check_input_shape(input_shape))
     found = sites_of(network)
     insertions = [Insertion(site.name, reduction, dilation) for site in place(found, sites)]
@@ -88,11 +88,12 @@ def bam_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     return chain.from_iterable(bam.parameters() for bam in bams)
 
 
-def check_design_fits(design: Design, module: nn.Module) -> None:
+def check_design_fits(design: Design, module: nn.Module, sites: Sequence[Site]) -> None:
     """Raise DesignError if the design was made for another model than module.
 
-    Names do not tell (a module has none), nor do sites (ResNets share theirs): the weights' names
-    and shapes do, the head's classes aside. Designs for factories are taken at their word.
+    Names do not tell (a module has none), nor do sites (ResNets share theirs): the names and shapes
+    of the weights do, of the children that have sites. A head may be the user's own. Designs for
+    factories are taken at their word.
     """
     if not is_versioned(design.model):
         return
@@ -103,7 +104,17 @@ def check_design_fits(design: Design, module: nn.Module) -> None:
         weights=design.weights,
         initialise=False,
     )
-    if differing_keys(reference, dict(module.state_dict())) is None:
+    with_sites = {site.name.partition(".")[0] for site in sites}
+
+    def shapes(network: nn.Module) -> dict[str, torch.Size]:
+        # A frozen norm, as in trained detectors, counts no batches.
+        return {
+            key: value.shape
+            for key, value in network.state_dict().items()
+            if key.partition(".")[0] in with_sites and not key.endswith(".num_batches_tracked")
+        }
+
+    if shapes(reference) != shapes(module):
         raise DesignError(
             f"the design is for {design.model}, and this {type(module).__name__} is not one: "
             "give insert_bam a model built by that name, or sites instead of a design"

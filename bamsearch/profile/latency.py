@@ -4,7 +4,9 @@ The time of a design is taken to be base + the sum over its BAMs. That leaves ou
 to each other: caches that are warm for a BAM alone, launches that overlap on a GPU, fusion by a
 compiler, and in training the sum that stands for the rest of the network. So the table is checked
 on designs measured as whole models, paired with the base, and carries the error; where
-``error.poor`` holds it says which designs to look at, not which to rule out.
+``error.poor`` holds it says which designs to look at, not which to rule out. A noisy machine makes
+a good table look poor: then the intervals of the measured designs are wide, and the predictions
+are inside (``error.within``).
 """
 
 from __future__ import annotations
@@ -28,10 +30,10 @@ from bamsearch.graph.sites import sites_of
 from bamsearch.profile import cache
 from bamsearch.profile.bam_alone import bams_alone, same_network
 from bamsearch.profile.clock import Clock
+from bamsearch.profile.conditions import Conditions, complete
 from bamsearch.profile.devices import device_facts, resolve_device
 from bamsearch.profile.summary import check_has_sites
 from bamsearch.profile.timing import time_model, time_pair
-from bamsearch.profile.workload import DEFAULTS, Conditions
 from bamsearch.records import (
     Design,
     HeldOut,
@@ -138,7 +140,7 @@ def measure_latency(  # noqa: PLR0913
         clock: what measures; None is the device's own.
         progress: called with (done, total) before the first and after each measurement.
         conditions: ``device``, ``batch_size``, ``dtype``, ``memory_format``, ``mode``, ``train``
-            and ``threads``, see :class:`bamsearch.profile.workload.Conditions`.
+            and ``threads``, see :class:`bamsearch.profile.conditions.Conditions`.
 
     Returns:
         The table, with its error on the held-out designs.
@@ -149,7 +151,7 @@ def measure_latency(  # noqa: PLR0913
         DeviceError: as :func:`bamsearch.profile.timing.time_model`.
     """
     check_has_sites(summary)
-    given: Conditions = {**DEFAULTS, **conditions}
+    given = complete(conditions)
     bench = _Bench(given, samples, seed, clock)
     chosen = tuple(dict.fromkeys(summary.sites if sites is None else place(summary.sites, sites)))
     options = _options(reductions, dilations)

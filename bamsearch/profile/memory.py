@@ -17,23 +17,17 @@ from __future__ import annotations
 import copy
 import gc
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from bamsearch.profile.conditions import Conditions, caller_kept, complete
 from bamsearch.profile.devices import device_facts, resolve_device
-from bamsearch.profile.workload import Conditions, caller_kept, workload
-from bamsearch.records import (
-    DType,
-    Memory,
-    MemoryFormat,
-    check_choice,
-    check_input_shape,
-    check_positive,
-)
+from bamsearch.profile.workload import workload
+from bamsearch.records import DType, Memory, MemoryFormat, check_input_shape
 
 ALLOCATOR = "peak of PyTorch's CUDA allocator"
 SAVED = "bytes saved for backward"
@@ -65,22 +59,21 @@ def peak_memory(
         Bytes, or None with the reason.
 
     Raises:
-        DeviceError: no such device, a dtype it lacks, or too little memory: then it says which
-            batch fits (:func:`bamsearch.profile.workload.largest_batch`).
+        DeviceError: no such device, a dtype it lacks, or too little memory: on a GPU it then says
+            which batch fits, as :func:`bamsearch.profile.workload.largest_batch` finds it.
         InvalidValueError: an impossible shape or condition.
     """
     shape = check_input_shape(input_shape)
-    check_positive("batch_size", batch_size)
-    check_choice("dtype", dtype, get_args(DType))
-    check_choice("memory_format", memory_format, get_args(MemoryFormat))
+    asked = complete(
+        {
+            "device": device,
+            "batch_size": batch_size,
+            "dtype": dtype,
+            "memory_format": memory_format,
+            "train": train,
+        }
+    )
     place = resolve_device(device)
-    asked: Conditions = {
-        "device": device,
-        "batch_size": batch_size,
-        "dtype": dtype,
-        "memory_format": memory_format,
-        "train": train,
-    }
     already, reason = 0, None
     found: int | None = None
     if place.type == "cuda":

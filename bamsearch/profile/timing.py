@@ -1,14 +1,15 @@
 """Times: one model's, or two models' against each other.
 
 Base and base with BAM differ by a few per cent, less than a machine drifts between two runs. So two
-models are timed in turn, in rounds of A B B A, and what is reported is the median over the rounds
-of B + B over A + A, with a bootstrap interval over the rounds. In such a round a steady drift adds
-as much to the two A as to the two B: it cancels. What comes in bursts spoils single rounds, which a
-median does not mind. Raw samples are kept.
+models are timed in turn, A B B A A B B A, and what is reported is the median of the ratios within
+the pairs, with a bootstrap interval over the pairs. What disturbs both halves of a pair cancels in
+its ratio; a drift makes one pair as much too large as it makes the next too small; and a median
+does not mind the pairs in which a burst hit one half alone. Raw samples are kept.
 
-``benchmarks/aa_test.py`` measures what the interval is worth. Drawing the rounds one by one is
-better there than drawing them in blocks: the ratios of successive rounds are hardly correlated,
-and a few blocks give too narrow an interval.
+``benchmarks/aa_test.py`` measures what the interval is worth. Two variants are worse there: sums
+over whole rounds A B B A, which cancel a drift to the last digit but let a burst spoil four samples
+(intervals wider by a third), and a bootstrap in blocks of pairs (too narrow: successive ratios are
+not correlated, and there are few blocks).
 """
 
 from __future__ import annotations
@@ -27,10 +28,9 @@ from bamsearch.profile.workload import Workload, workload, workloads
 from bamsearch.records import PairedTiming, Timing, check_positive
 
 CONFIDENCE = 0.95
-_RESAMPLES = 2_000
-# The widest interval that six rounds give, from least to greatest, holds the median in 97 % of all
-# cases; with five it is 94 %.
-_LEAST_ROUNDS = 6
+_RESAMPLES = 9_999
+# From least to greatest, six ratios hold their median in 97 % of all cases, five only in 94 %.
+_LEAST_PAIRS = 6
 # A sample is at least this long, so that the clock's own grain does not matter.
 _SAMPLE_MS = 10.0
 _MOST_CALLS = 100_000
@@ -86,24 +86,24 @@ def time_pair(
     clock: Clock | None = None,
     **conditions: Unpack[Conditions],
 ) -> PairedTiming:
-    """Time two models in turn, A B B A, and compare them round by round.
+    """Time two models in turn, A B B A, and compare them pair by pair.
 
     Args:
         a: the one to compare with.
         b: the one compared.
         input_shape: one input without the batch.
-        samples: of each model, two a round; at least 12, which a 95 % interval takes.
+        samples: pairs: an even number of at least 6; what is asked for is rounded up to it.
         seed: of the bootstrap.
         clock: as :func:`time_model`.
         conditions: as :func:`time_model`.
 
     Returns:
-        Both timings, and the ratio time(b) / time(a) with its interval.
+        Both timings, and the median of time(b) / time(a) with its interval.
 
     Raises:
         InvalidValueError, DeviceError: as :func:`time_model`; both models must fit at once.
     """
-    rounds = max(_LEAST_ROUNDS, ceil(check_positive("samples", samples) / 2))
+    rounds = ceil(max(_LEAST_PAIRS, check_positive("samples", samples)) / 2)
     works = workloads([a, b], input_shape, **conditions)
     first, second = _sample([a, b], works, [0, 1, 1, 0] * rounds, clock)
     low, ratio, high = paired_ratio(first.samples, second.samples, seed=seed)
@@ -113,19 +113,17 @@ def time_pair(
 def paired_ratio(
     a: Sequence[float], b: Sequence[float], *, seed: int = 0
 ) -> tuple[float, float, float]:
-    """The ratio of b to a, between the ends of its 95 % interval.
-
-    The median over rounds of the ratio of the sums, and its percentile bootstrap over rounds.
+    """The median of b / a over pairs, between the ends of its 95 % percentile bootstrap interval.
 
     Args:
-        a: times of A in rounds of A B B A: two a round, in the order in which they were taken.
-        b: times of B in the same rounds.
+        a: times of A.
+        b: times of B; those with the same number make a pair.
         seed: of the bootstrap.
 
     Returns:
-        (low, ratio, high).
+        (low, median, high).
     """
-    ratios = _a_round(b) / _a_round(a)
+    ratios = np.asarray(b) / np.asarray(a)
     middle = float(np.median(ratios))
     if np.ptp(ratios) == 0:
         return middle, middle, middle
@@ -138,13 +136,6 @@ def paired_ratio(
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(interval.low), middle, float(interval.high)
-
-
-def _a_round(times: Sequence[float]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """The sum of the two times of each round."""
-    sums: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-    sums = np.asarray(times, dtype=np.float64).reshape(-1, 2).sum(axis=1)
-    return sums
 
 
 def _sample(

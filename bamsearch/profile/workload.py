@@ -34,9 +34,6 @@ from bamsearch.records import (
     check_input_shape,
 )
 
-# The name that latency.py and memory.py know.
-find_device = resolve_device
-
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 # torch gives up on compiling a function, silently, after eight variants of it: eight ResNets.
 _COMPILED_VARIANTS = 256

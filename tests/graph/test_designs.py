@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import bamsearch.graph.designs as designs
+from bamsearch.attention.bam import BAM
 from bamsearch.errors import DesignError, InvalidValueError, ModelError, OutputError, WeightsError
 from bamsearch.graph.designs import build, design_file, load, read_design, save
+from bamsearch.graph.models import build_model
 from bamsearch.graph.rewrite import insert_bam
 from bamsearch.records import Design, Insertion
 
@@ -258,3 +260,17 @@ def test_insert_bam_and_build_agree() -> None:
     inserted.load_state_dict(built.state_dict())
     x = torch.randn(1, *SHAPE)
     assert torch.equal(inserted.eval()(x), built.eval()(x))
+
+
+def test_a_head_of_ones_own_is_no_other_model() -> None:
+    model = build_model("resnet18", initialise=False)
+    model.fc = nn.Sequential(nn.Dropout(0.5), nn.Linear(512, 3))
+    design = Design("resnet18", (3, 64, 64), (Insertion("layer2"),))
+    assert isinstance(insert_bam(model, design=design).bam.layer2, BAM)
+
+
+@pytest.mark.parametrize("name", ["resnet34", "wide_resnet50_2", "mobilenet_v2"])
+def test_another_backbone_is_another_model(name: str) -> None:
+    design = Design("resnet18", (3, 64, 64), (Insertion("layer2"),))
+    with pytest.raises(DesignError, match=r"for resnet18, and this \w+ is not one"):
+        insert_bam(build_model(name, initialise=False), design=design)

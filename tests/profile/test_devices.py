@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from bamsearch.cli import devices
+from bamsearch.errors import DeviceError
+from bamsearch.profile import devices
 from bamsearch.profile.devices import Device, list_devices, resolve_device
-from bamsearch.errors import InvalidValueError
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_resolve(present, here, name, device):
 @pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps"])
 def test_a_device_that_is_not_here(present, name):
     present("cpu")
-    with pytest.raises(InvalidValueError, match=f"no device {name} here: give --device cpu"):
+    with pytest.raises(DeviceError, match=f"no device {name} here: give --device cpu"):
         resolve_device(name)
 
 

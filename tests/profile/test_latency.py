@@ -164,6 +164,10 @@ def test_the_fit_by_hand() -> None:
     assert additive_fit([held_out(90, 120)]) == LatencyFit(None, 0.25, (held_out(90, 120),))
     assert additive_fit([held_out(120, 120)] * 2).r2 is None
     assert additive_fit([]) is None
+    wide = HeldOut((Insertion("one", 4, 1),), 90, 120, 85, 130)
+    assert (
+        additive_fit([wide, held_out(120, 120), held_out(119, 120), held_out(121, 120)]).within == 2
+    )
     for r2, worst, poor in ((0.95, 0.05, 0), (0.89, 0.0, 1), (1.0, 0.11, 1), (None, 0.05, 0)):
         assert LatencyFit(r2, worst, ()).poor == bool(poor)
 

@@ -1,0 +1,150 @@
+"""What the interval of ``time_pair`` is worth: a model timed against itself, again and again.
+
+A/A: resnet18 against itself, whose ratio is 1. The 95 % intervals of at least 90 of 100 repetitions
+must contain that. Power: 20 equal convolutions against 21, whose ratio is 1.05; how many intervals
+leave out 1, and how many contain 1.05.
+
+    OMP_NUM_THREADS=1 python benchmarks/aa_test.py [--repetitions N] [--pairs N]
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+from machine import write
+from torch import nn
+from torchvision.models import resnet18
+
+from bamsearch.profile.timing import time_pair
+from bamsearch.records import PairedTiming
+
+NEEDED = 0.90
+SHAPE = (3, 32, 32)
+WIDTH = 24
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """One comparison; times in milliseconds a call."""
+
+    ratio: float
+    low: float
+    high: float
+    a_ms: float
+    b_ms: float
+    noise: float
+    calls: int
+    seconds: float
+
+    def contains(self, ratio: float) -> bool:
+        return self.low <= ratio <= self.high
+
+
+def convolutions(number: int) -> nn.Module:
+    """As many equal convolutions as that, and nothing else that takes time."""
+    body = [nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in range(number)]
+    return nn.Sequential(*body)
+
+
+def repeat(
+    a: nn.Module, b: nn.Module, shape: tuple[int, ...], repetitions: int, pairs: int
+) -> list[Repetition]:
+    done = []
+    for number in range(repetitions):
+        start = time.perf_counter()
+        pair = time_pair(a, b, shape, samples=pairs, seed=number)
+        done.append(_repetition(pair, time.perf_counter() - start))
+        if (number + 1) % 10 == 0:
+            print(f"{number + 1} of {repetitions}", file=sys.stderr)
+    return done
+
+
+def _repetition(pair: PairedTiming, seconds: float) -> Repetition:
+    return Repetition(
+        ratio=round(pair.ratio, 5),
+        low=round(pair.low, 5),
+        high=round(pair.high, 5),
+        a_ms=round(pair.a.median, 4),
+        b_ms=round(pair.b.median, 4),
+        noise=round(pair.a.iqr / pair.a.median, 4),
+        calls=pair.a.calls_per_sample,
+        seconds=round(seconds, 2),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=100)
+    parser.add_argument("--pairs", type=int, default=40)
+    given = parser.parse_args()
+    model = resnet18(weights=None)
+    same = repeat(model, model, SHAPE, given.repetitions, given.pairs)
+    other = repeat(
+        convolutions(20),
+        convolutions(21),
+        (WIDTH, *SHAPE[1:]),
+        max(1, given.repetitions // 5),
+        given.pairs,
+    )
+    held = sum(one.contains(1.0) for one in same)
+    content = {
+        "pairs": given.pairs,
+        "needed": NEEDED,
+        "same": [asdict(one) for one in same],
+        "known": [asdict(one) for one in other],
+    }
+    write("aa_test", content, _text(same, other, given.pairs))
+    if held < NEEDED * len(same):
+        sys.exit(f"only {held} of {len(same)} intervals contain 1")
+
+
+def _text(same: list[Repetition], other: list[Repetition], pairs: int) -> str:
+    held = sum(one.contains(1.0) for one in same)
+    found = sum(one.low > 1.0 for one in other)
+    true = sum(one.contains(1.05) for one in other)
+    rows = "\n".join(_row(*case) for case in (("same", same), ("known", other)))
+    return f"""\
+# What the interval of a paired timing is worth
+
+The 95 % interval of `time_pair`, {pairs} pairs, one thread, on cores that other work shares.
+
+- **same**: resnet18 at {SHAPE[-1]}x{SHAPE[-1]} against itself, ratio 1. **{held} of {len(same)}**
+  intervals contain 1; at least {NEEDED:.0%} must.
+- **known**: 20 equal convolutions against 21, ratio 1.05. **{found} of {len(other)}** intervals lie
+  above 1; {true} contain 1.05.
+
+Noise is the interquartile range over the median, within a repetition.
+
+| pair | repetitions | ms a call | drift between repetitions | noise | worst noise | ratio, median | \
+half width, median | widest | s a repetition |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+{rows}
+"""
+
+
+def _row(name: str, all_of_them: list[Repetition]) -> str:
+    def middle(values: list[float]) -> float:
+        return statistics.median(values)
+
+    times = [one.a_ms for one in all_of_them]
+    noise = [one.noise for one in all_of_them]
+    halves = [(one.high - one.low) / 2 for one in all_of_them]
+    cells = [
+        name,
+        str(len(all_of_them)),
+        f"{middle(times):.2f}",
+        f"{min(times):.2f} to {max(times):.2f}",
+        f"{middle(noise):.1%}",
+        f"{max(noise):.1%}",
+        f"{middle([one.ratio for one in all_of_them]):.4f}",
+        f"{middle(halves):.2%}",
+        f"{max(halves):.2%}",
+        f"{middle([one.seconds for one in all_of_them]):.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
