@@ -115,10 +115,10 @@ The 95 % interval of `time_pair`, {pairs} pairs, one thread, on cores that other
 - **known**: 20 equal convolutions against 21, ratio 1.05. **{found} of {len(other)}** intervals lie
   above 1; {true} contain 1.05.
 
-Noise is the interquartile range over the median, within a repetition.
+Time, ratio, half width of the interval and seconds that a repetition takes: medians over the
+repetitions. Noise: the interquartile range over the median, within a repetition.
 
-| pair | repetitions | ms a call | drift between repetitions | noise | worst noise | ratio, median | \
-half width, median | widest | s a repetition |
+| pair | repetitions | ms a call | least to most | noise | worst | ratio | half width | widest | s |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 """

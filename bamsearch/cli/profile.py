@@ -131,8 +131,12 @@ def profile(
     """Count and time each MODEL or DESIGN, and compare them with the first."""
     if as_json and as_csv:
         raise click.UsageError("--json and --csv: choose one")
+    with model_work(console, "loading torch", targets[0]):
+        from bamsearch.profile.devices import resolve_device
+
+        where = str(resolve_device(device))
     conditions: Conditions = {
-        "device": device,
+        "device": where,
         "batch_size": batch_size,
         "dtype": dtype,
         "memory_format": "channels_last" if channels_last else "contiguous",
@@ -140,6 +144,8 @@ def profile(
         "threads": threads,
     }
     subjects = _open(console, targets, input_size, num_classes)
+    if latency_table is not None and not any(subject.design is None for subject in subjects):
+        raise InvalidValueError("--latency-table needs the MODEL without BAM among the networks")
     if fit_batch:
         conditions["batch_size"] = _fitting_batch(console, subjects, conditions)
     with console.progress("counting and timing" if timed else "counting") as step:
@@ -207,9 +213,7 @@ def _latency(
     from bamsearch.profile.latency_csv import read_latency_csv, write_latency_csv
     from bamsearch.profile.summary import summarise
 
-    base = next((one for one in subjects if one.design is None), None)
-    if base is None:
-        raise InvalidValueError("--latency-table needs the MODEL without BAM among the networks")
+    base = next(subject for subject in subjects if subject.design is None)
     summary = summarise(base.name, base.image_shape[-2:])
     written = []
     if path.exists():

@@ -14,7 +14,6 @@ not track the CPU allocator's peak: there is no number then, and the record says
 
 from __future__ import annotations
 
-import copy
 import gc
 from collections.abc import Sequence
 from typing import Any
@@ -129,7 +128,8 @@ def _saved(model: nn.Module, shape: tuple[int, ...], asked: Conditions) -> int:
         own = {_storage(tensor) for tensor in (*module.parameters(), *module.buffers())}
         found.append(sum(size for _, size in {_storage(p.tensor) for p in kept} - own))
 
-    watched = copy.deepcopy(model)
+    # Around the model, which stays as it is; errors name it by its class.
+    watched = type(type(model).__name__, (nn.Sequential,), {})(model)
     watched.register_forward_pre_hook(start)
     # always_call: a forward that fails must not leave the hooks on.
     watched.register_forward_hook(stop, always_call=True)

@@ -6,6 +6,10 @@ the pairs, with a bootstrap interval over the pairs. What disturbs both halves o
 its ratio; a drift makes one pair as much too large as it makes the next too small; and a median
 does not mind the pairs in which a burst hit one half alone. Raw samples are kept.
 
+On a CPU a network's place in memory alone makes it up to 4 % faster or slower, for as long as it
+stays there: no number of samples cancels that. So before each pair both are put elsewhere, A first
+in one round, B first in the next.
+
 ``benchmarks/aa_test.py`` measures what the interval is worth. Two variants are worse there: sums
 over whole rounds A B B A, which cancel a drift to the last digit but let a burst spoil four samples
 (intervals wider by a third), and a bootstrap in blocks of pairs (too narrow: successive ratios are
@@ -72,7 +76,7 @@ def time_model(
     """
     check_positive("samples", samples)
     work = workload(model, input_shape, **conditions)
-    [timing] = _sample([model], [work], [0] * samples, clock)
+    [timing] = _sample([model], [work], [[0]] * samples, clock)
     return timing
 
 
@@ -105,7 +109,7 @@ def time_pair(
     """
     rounds = ceil(max(_LEAST_PAIRS, check_positive("samples", samples)) / 2)
     works = workloads([a, b], input_shape, **conditions)
-    first, second = _sample([a, b], works, [0, 1, 1, 0] * rounds, clock)
+    first, second = _sample([a, b], works, [[0, 1], [1, 0]] * rounds, clock)
     low, ratio, high = paired_ratio(first.samples, second.samples, seed=seed)
     return PairedTiming(first, second, ratio, low, high, CONFIDENCE)
 
@@ -141,10 +145,10 @@ def paired_ratio(
 def _sample(
     models: Sequence[nn.Module],
     works: Sequence[Workload],
-    order: Sequence[int],
+    order: Sequence[Sequence[int]],
     clock: Clock | None,
 ) -> list[Timing]:
-    """Warm all workloads up, then take samples of them in the order of their numbers."""
+    """Warm all workloads up, then take samples of them, group by group in the order given."""
     work, threads = works[0], works[0].facts.threads or 1
     clock = clock or clock_for(work.device, threads)
     names = " or ".join(dict.fromkeys(type(model).__name__ for model in models))
@@ -155,9 +159,18 @@ def _sample(
         # The same number for all: one that makes the shortest of them long enough.
         repeats = max(_warm_up(clock, work.run) for work in works)
         times: list[list[float]] = [[] for _ in works]
-        for which in order:
-            times[which].append(clock.milliseconds(works[which].run, repeats))
+        for number, group in enumerate(order):
+            if len(works) > 1 and work.device.type == "cpu":
+                _move(works, number)
+            for which in group:
+                times[which].append(clock.milliseconds(works[which].run, repeats))
     return [_timing(work, taken, repeats) for work, taken in zip(works, times, strict=True)]
+
+
+def _move(works: Sequence[Workload], number: int) -> None:
+    """Move all, before group number: which goes first changes every second time."""
+    for work in works if number // 2 % 2 == 0 else reversed(works):
+        work.move()
 
 
 def _warm_up(clock: Clock, run: Callable[[], object]) -> int:

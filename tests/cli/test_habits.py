@@ -16,6 +16,7 @@ RUNS = {
     "insert": ["insert", "squeezenet1_1"],
     "sites": ["sites", "squeezenet1_1"],
     "models": ["models"],
+    "profile": ["profile", "squeezenet1_1", "--no-time"],
     "export": ["export", "design", "--format", "pt2", "--dry-run"],
     "env": ["env"],
     "completion": ["completion", "bash"],
