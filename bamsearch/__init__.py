@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from bamsearch.graph.rewrite import bam_parameters, insert_bam
     from bamsearch.graph.sites import find_sites
     from bamsearch.profile.counting import count
+    from bamsearch.profile.latency import measure_latency
+    from bamsearch.profile.memory import peak_memory
+    from bamsearch.profile.timing import time_model, time_pair
     from bamsearch.records import Cost, Design, Insertion, Site
 
     __version__: str
@@ -34,7 +37,11 @@ HOMES = {
     "find_sites": "bamsearch.graph.sites",
     "insert_bam": "bamsearch.graph.rewrite",
     "load": "bamsearch.graph.designs",
+    "measure_latency": "bamsearch.profile.latency",
+    "peak_memory": "bamsearch.profile.memory",
     "save": "bamsearch.graph.designs",
+    "time_model": "bamsearch.profile.timing",
+    "time_pair": "bamsearch.profile.timing",
 }
 """Public name → the module that defines it."""
 
@@ -53,7 +60,11 @@ __all__ = [
     "find_sites",
     "insert_bam",
     "load",
+    "measure_latency",
+    "peak_memory",
     "save",
+    "time_model",
+    "time_pair",
 ]
 
 

@@ -55,6 +55,7 @@ def next_steps(summary: ModelSummary, same: list[str], output: Path | None) -> d
     if output is not None:
         return {
             "use": f"model = bamsearch.load({json.dumps(str(output), ensure_ascii=False)})",
+            "time": f"bamsearch profile {shlex.join([summary.model, str(output)])}",
             "export": f"bamsearch export {shlex.quote(str(output))} --format onnx",
         }
     model = summary.model

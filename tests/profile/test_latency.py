@@ -184,7 +184,7 @@ def test_one_network_is_timed_once(net, summary, monkeypatch) -> None:
         summary,
         sites=["three", "three"],  # 16 channels, 4x6
         reductions=[5, 16, 4, 20, 5],  # h = 3, 1, 4, 1
-        dilations=[6, 1, 7, 100],  # effective: 6, 1, 6, 6
+        dilations=[100, 1, 7, 6],  # effective: 6, 1, 6, 6
         held_out=0,
         progress=lambda done, total: steps.append((done, total)),
     )
@@ -349,6 +349,26 @@ def test_a_table_is_kept_and_measured_again_when_something_changes(
     assert len(runs) == 1 + len(changes)
     measure(net, summary, held_out=2, again=True)
     assert len(runs) == 2 + len(changes)
+
+
+def test_without_whole_designs_too(net, summary, monkeypatch) -> None:
+    runs = counted(monkeypatch)
+    larger = summarise_module("resnet18", net, (3, 16, 32))
+    for number, (given, change) in enumerate(
+        [
+            (summary, {}),
+            (larger, {}),
+            (dataclasses.replace(summary, model="resnet34"), {}),
+            (summary, {"reductions": [8]}),
+            (summary, {"dilations": [2]}),
+            (summary, {"sites": ["one"]}),
+        ],
+        start=1,
+    ):
+        for _ in range(2):
+            table = measure(net, given, held_out=0, **change)
+            assert (table.model, table.input_shape) == (given.model, given.input_shape)
+            assert len(runs) == number, change
 
 
 def test_another_machine_measures_again(net, summary, monkeypatch) -> None:
