@@ -54,7 +54,7 @@ NO_PRODUCTS = (
     nn.Hardsigmoid,
     nn.Dropout,
 )
-# Pools and elementwise products come to at most 1.2 %; what is missing in the others is 4 % or more.
+# Pools and elementwise products come to at most 1.2 %; what is wrong is off by 4 % or more.
 TOLERANCE = 0.02
 
 Count = Callable[[nn.Module, torch.Tensor], float]
@@ -132,7 +132,7 @@ def write_classifiers() -> bool:
     rows = classifiers()
     agreed = sum(row[-1] == "yes" for row in rows)
     short = [[row[0], row[1], _giga(row[4]), _giga(row[6]), *row[7:]] for row in rows]
-    head = ["model", "input", "GMACs", "products", "− meta", "_ops", "− _ops", "agree"]
+    head = ["model", "input", "GMACs", "products", "- meta", "_ops", "- _ops", "agree"]
     text = f"""\
 # Counts of every torchvision classifier
 
@@ -141,8 +141,8 @@ def write_classifiers() -> bool:
 {_versions(["torch", "torchvision", "fvcore"])}
 
 One multiply-add is 1. GMACs is bamsearch's total, fvcore's convention: products, normalisation and
-pooling. *Products* is its part without the latter two, what torchvision publishes as `_ops` to three
-decimals. *meta* is torch's own `FlopCounterMode` on the meta device, halved; it knows nothing of
+pooling. *Products* is its part without the latter two, what torchvision publishes as `_ops`, to
+three decimals. *meta* is torch's own `FlopCounterMode` on the meta device, halved; it knows nothing of
 fvcore. All differences are in multiply-adds, those from `_ops` in 10^9 of them; the totals of the
 two counters and the parameters are compared in `classifiers.csv`.
 
@@ -212,7 +212,7 @@ WHY = {
     ("torchinfo", "vit_b_16"): "a linear layer counts once, not once a token; no attention",
     ("torchinfo", "swin_t"): "a linear layer counts once, not once a position; no attention",
     ("torchinfo", "convnext_tiny"): "a linear layer counts once, not once a position",
-    ("thop", "vit_b_16"): "layers only: neither attention's input projection nor its products",
+    ("thop", "vit_b_16"): "layers only: neither attention's projections nor its products",
     ("thop", "swin_t"): "layers only: neither attention's projections nor its products",
 }
 """Why a tool is wrong, read in its source."""

@@ -144,7 +144,8 @@ def test_bam_needs_more_than_nothing_and_the_model_stays_as_it_is() -> None:
     assert all(parameter.grad is None for parameter in base.parameters())
     assert not torch.equal(random, torch.get_rng_state())  # BAM's weights, made here
     after = torch.get_rng_state()
-    saved(base, (3, 4, 5))
+    saved(base.train(), (3, 4, 5))
+    assert base.training
     assert torch.equal(after, torch.get_rng_state())
 
 
