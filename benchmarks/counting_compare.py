@@ -86,9 +86,11 @@ def _published(name: str) -> list[tuple[tuple[int, ...], float, int]]:
 
 
 def _compared(name: str, shape: tuple[int, ...], gmacs: float, params: int) -> list[str]:
-    # GoogLeNet is published without its auxiliary heads, which do not run in eval mode.
-    options: dict[str, Any] = {"aux_logits": False} if "googlenet" in name else {}
-    model = build_model(name, shape, initialise=False, **options)
+    model = build_model(name, shape, initialise=False)
+    if "googlenet" in name:
+        # Published without its auxiliary heads, which do not run in eval mode.
+        del model.aux1, model.aux2
+        model.aux1, model.aux2 = None, None
     ours = count(model, shape, counter="fvcore")
     meta = count(model, shape, counter="FlopCounterMode")
     off = round(round(ours.conv_linear_macs / 1e9, 3) - gmacs, 3)
@@ -142,9 +144,9 @@ def write_classifiers() -> bool:
 
 One multiply-add is 1. GMACs is bamsearch's total, fvcore's convention: products, normalisation and
 pooling. *Products* is its part without the latter two, what torchvision publishes as `_ops`, to
-three decimals. *meta* is torch's own `FlopCounterMode` on the meta device, halved; it knows nothing of
-fvcore. All differences are in multiply-adds, those from `_ops` in 10^9 of them; the totals of the
-two counters and the parameters are compared in `classifiers.csv`.
+three decimals. *meta* is torch's own `FlopCounterMode` on the meta device, halved; it knows nothing
+of fvcore. All differences are in multiply-adds, those from `_ops` in 10^9 of them; the totals of
+the two counters and the parameters are compared in `classifiers.csv`.
 
 **{agreed} of {len(rows)}** published rows agree in all three, and in the number of parameters.
 

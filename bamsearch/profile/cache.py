@@ -28,7 +28,7 @@ T = TypeVar("T")
 _SUMMARIES = "summaries"
 _PACKAGES = ("torch", "torchvision", "timm", "fvcore")
 # What these folders say decides what a summary is; the rest of bamsearch only shows it.
-_SOURCES = ("records.py", "attention", "graph", "profile")
+_SOURCES = ("records", "attention", "graph", "profile")
 
 
 def cache_folder() -> Path:
@@ -125,7 +125,6 @@ def _source_hash() -> str:
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for name in _SOURCES:
-        top = root / name
-        for path in [top] if top.is_file() else sorted(top.rglob("*.py")):
+        for path in sorted((root / name).rglob("*.py")):
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

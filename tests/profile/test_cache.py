@@ -173,7 +173,7 @@ def source(tmp_path, monkeypatch) -> Path:
         "attention/bam.py",
         "graph/sites.py",
         "profile/cache.py",
-        "records.py",
+        "records/designs.py",
         "cli/x.py",
     ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ def source_hash() -> str:
     return cache._source_hash()
 
 
-@pytest.mark.parametrize("name", ["attention/bam.py", "graph/sites.py", "records.py"])
+@pytest.mark.parametrize("name", ["attention/bam.py", "graph/sites.py", "records/designs.py"])
 def test_another_source_is_another_key(source, name):
     before = cache.summary_key("net", None, None)
     (source / name).write_text("2")

@@ -1,0 +1,74 @@
+"""Frozen values that cross floors, processes and the disk. Standard library only.
+
+Everything that lasts is one of these: live modules never leave the process that made them.
+"""
+
+from bamsearch.records.choices import (
+    DType,
+    Init,
+    Kind,
+    Layout,
+    MemoryFormat,
+    Mode,
+    Variant,
+    check_choice,
+    check_input_shape,
+    check_positive,
+)
+from bamsearch.records.costs import (
+    Cost,
+    ModelSummary,
+)
+from bamsearch.records.designs import (
+    DESIGN_VERSION,
+    Design,
+    Insertion,
+    Site,
+)
+from bamsearch.records.latencies import (
+    POOR_ERROR,
+    POOR_R2,
+    HeldOut,
+    LatencyConditions,
+    LatencyEntry,
+    LatencyFit,
+    LatencyTable,
+)
+from bamsearch.records.timings import (
+    NOISY,
+    DeviceFacts,
+    Memory,
+    PairedTiming,
+    Timing,
+)
+
+__all__ = [
+    "DESIGN_VERSION",
+    "NOISY",
+    "POOR_ERROR",
+    "POOR_R2",
+    "Cost",
+    "DType",
+    "Design",
+    "DeviceFacts",
+    "HeldOut",
+    "Init",
+    "Insertion",
+    "Kind",
+    "LatencyConditions",
+    "LatencyEntry",
+    "LatencyFit",
+    "LatencyTable",
+    "Layout",
+    "Memory",
+    "MemoryFormat",
+    "Mode",
+    "ModelSummary",
+    "PairedTiming",
+    "Site",
+    "Timing",
+    "Variant",
+    "check_choice",
+    "check_input_shape",
+    "check_positive",
+]

@@ -1,0 +1,41 @@
+"""The words that records use, and checks of what they may hold."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from bamsearch.errors import InvalidValueError
+
+Kind = Literal["stem", "bottleneck", "head", "block"]
+Layout = Literal["NCHW", "NHWC", "NCTHW", "NTHWC"]
+Variant = Literal["paper", "official"]
+Init = Literal["paper", "identity"]
+DType = Literal["float32", "bfloat16", "float16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+Mode = Literal["eager", "compile", "cudagraph"]
+
+
+def check_positive(name: str, value: object) -> int:
+    """Return value if it is an integer of at least 1, else raise InvalidValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidValueError(f"{name} must be an integer of at least 1, not {value!r}")
+    return value
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise InvalidValueError unless value is one of choices."""
+    if value not in choices:
+        raise InvalidValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def check_input_shape(shape: Any) -> tuple[int, ...]:
+    """Return shape as a tuple of 3 or 4 positive integers, else raise InvalidValueError."""
+    try:
+        checked = tuple(check_positive("each size in input_shape", size) for size in shape)
+    except TypeError:
+        raise InvalidValueError(f"input_shape must be (C, H, W), not {shape!r}") from None
+    if len(checked) not in (3, 4):
+        raise InvalidValueError(
+            f"input_shape must be (C, H, W) or (C, T, H, W) without the batch, not {checked}"
+        )
+    return checked

@@ -1,0 +1,83 @@
+"""What a network costs, counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from bamsearch.records.designs import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a network costs for one input, counted, not timed.
+
+    Attributes:
+        params: number of parameters.
+        macs: fvcore's total, 1 multiply-add = 1: convolution, linear, matrix products and
+            attention, plus its norm and pooling terms.
+        conv_linear_macs: the part that torchvision publishes: no norm, no pooling.
+        by_module: dotted path to macs; "" is the whole. Empty for a closed form.
+        uncounted: operators that took part but are not counted, with how often.
+        counter: what counted: ``fvcore``, ``FlopCounterMode`` or ``closed form``.
+    """
+
+    params: int
+    macs: int
+    conv_linear_macs: int
+    by_module: Mapping[str, int] = field(default_factory=dict)
+    uncounted: Mapping[str, int] = field(default_factory=dict)
+    counter: str = "closed form"
+
+    def __add__(self, other: Cost) -> Cost:
+        """This cost and another's; tables and counter are this one's."""
+        return Cost(
+            self.params + other.params,
+            self.macs + other.macs,
+            self.conv_linear_macs + other.conv_linear_macs,
+            self.by_module,
+            self.uncounted,
+            self.counter,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """What is known of a model before any design: where BAM can go and what the base costs.
+
+    Attributes:
+        model: the MODEL.
+        input_shape: one input without the batch.
+        part: the part that sites and costs are of: "" for the whole model, ``backbone.body`` for
+            a detector, which resizes inside and whose cost depends on what it finds.
+        part_input: what the part is given, equal to input_shape for the whole.
+        sites: all sites, in network order.
+        base: cost of the part without BAM.
+        published_params: what torchvision publishes for the whole model; None where it does not,
+            or where input or classes are not those that it publishes for.
+        published_gmacs: likewise, 10^9 multiply-adds of convolution, linear and attention.
+    """
+
+    model: str
+    input_shape: tuple[int, ...]
+    part: str
+    part_input: tuple[int, ...]
+    sites: tuple[Site, ...]
+    base: Cost
+    published_params: int | None = None
+    published_gmacs: float | None = None
+
+    def to_json(self) -> str:
+        """The summary as JSON text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSummary:
+        """Read what :meth:`to_json` wrote; any error is a ValueError, KeyError or TypeError."""
+        content = json.loads(text)
+        content["sites"] = tuple(Site(**site) for site in content["sites"])
+        content["base"] = Cost(**content["base"])
+        for key in ("input_shape", "part_input"):
+            content[key] = tuple(content[key])
+        return cls(**content)

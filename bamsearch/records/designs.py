@@ -1,0 +1,157 @@
+"""Where BAM can go, and a network with BAM in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import get_args
+
+from bamsearch.errors import DesignError, InvalidValueError
+from bamsearch.records.choices import (
+    Init,
+    Kind,
+    Layout,
+    Variant,
+    check_choice,
+    check_input_shape,
+    check_positive,
+)
+
+DESIGN_VERSION = 1
+"""Format of ``design.json``; raised only when an older bamsearch could misread a newer file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A feature map after which BAM can be inserted.
+
+    Attributes:
+        name: dotted path of the outermost module whose output the map is (``layer1``); the
+            operation's own path where no module ends there; ``name@2`` for a module's second call.
+        channels: C of the map.
+        height: H of the map at the given input.
+        width: W of the map at the given input.
+        stride: how much smaller than the network's input the map is.
+        layout: order of the axes.
+        kind: ``bottleneck`` (just before a spatial reduction), ``stem`` (the same, with at most one
+            weighted layer before it), ``head`` (the last feature map), ``block`` (inside a stage).
+        reducer: what shrinks the map next (``layer2``; the global pooling after a head); None for
+            blocks, and for the head of a network that pools nothing.
+        frames: T of a video map, else None.
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    stride: int
+    layout: Layout
+    kind: Kind
+    reducer: str | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """BAM after one site, with its own reduction and dilation.
+
+    Raises:
+        InvalidValueError: reduction or dilation is not a positive integer.
+    """
+
+    site: str
+    reduction: int = 16
+    dilation: int = 4
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.site, str) or not self.site:
+            raise InvalidValueError(f"a site is named by its dotted path, not {self.site!r}")
+        check_positive("reduction", self.reduction)
+        check_positive("dilation", self.dilation)
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A model and where BAM goes in it, with which r and d: all that is needed to build it again.
+
+    Attributes:
+        model: a MODEL as on the command line: ``resnet101``, ``timm:NAME``, ``package:factory``.
+        input_shape: shape of one input without the batch: (C, H, W), or (C, T, H, W) for video.
+        insertions: one a site; empty is the base network.
+        variant: which BAM, see :class:`bamsearch.BAM`.
+        init: how it starts, see :class:`bamsearch.BAM`.
+        num_classes: classes of the model's head; None is the model's own default.
+        weights: torchvision's published weights that the network is built for, if any. The design
+            does not hold them, but with them torchvision builds some models otherwise: GoogLeNet
+            and Inception normalise their input, segmentation has auxiliary heads, detectors have
+            frozen norms.
+
+    Raises:
+        InvalidValueError: a site twice, an unknown variant or init, an impossible shape.
+    """
+
+    model: str
+    input_shape: tuple[int, ...]
+    insertions: tuple[Insertion, ...] = ()
+    variant: Variant = "paper"
+    init: Init = "paper"
+    num_classes: int | None = None
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        # Lists are what callers and JSON have; a frozen value holds tuples.
+        object.__setattr__(self, "input_shape", check_input_shape(self.input_shape))
+        object.__setattr__(self, "insertions", tuple(self.insertions))
+        if not isinstance(self.model, str) or not self.model:
+            raise InvalidValueError(f"a design names its model, not {self.model!r}")
+        check_choice("variant", self.variant, get_args(Variant))
+        check_choice("init", self.init, get_args(Init))
+        if self.num_classes is not None:
+            check_positive("num_classes", self.num_classes)
+        if self.weights is not None and not isinstance(self.weights, str):
+            raise InvalidValueError(f"weights are named as published, not {self.weights!r}")
+        strange = [one for one in self.insertions if not isinstance(one, Insertion)]
+        if strange:
+            raise InvalidValueError(f"a design holds Insertions, not {strange[0]!r}")
+        names = [insertion.site for insertion in self.insertions]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InvalidValueError(f"site {twice} is in the design twice: a site takes one BAM")
+
+    def to_json(self) -> str:
+        """The design as indented JSON text, the content of ``design.json``."""
+        return json.dumps({"bamsearch_design": DESIGN_VERSION} | asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "design.json") -> Design:
+        """Read what :meth:`to_json` wrote.
+
+        Args:
+            text: the JSON text.
+            source: what to call it in errors, usually its path.
+
+        Raises:
+            DesignError: not JSON, cut short, keys missing or unknown, or made by a newer bamsearch.
+        """
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DesignError(
+                f"{source} is not a whole JSON file ({error}): "
+                "write it again with 'bamsearch insert MODEL -o DIR'"
+            ) from error
+        if not isinstance(content, dict) or "bamsearch_design" not in content:
+            raise DesignError(f"{source} is no bamsearch design: it has no key 'bamsearch_design'")
+        version = content.pop("bamsearch_design")
+        if type(version) is not int or not 1 <= version <= DESIGN_VERSION:
+            raise DesignError(
+                f"{source} has design format {version!r}, this bamsearch reads up to "
+                f"{DESIGN_VERSION}: pip install --upgrade bamsearch"
+            )
+        try:
+            if not isinstance(content["insertions"], list):
+                raise TypeError("its insertions are no list")
+            content["insertions"] = tuple(Insertion(**item) for item in content["insertions"])
+            return cls(**content)
+        except (KeyError, TypeError, InvalidValueError) as error:
+            raise DesignError(f"{source} is not a valid design: {error}") from error

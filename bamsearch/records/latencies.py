@@ -1,0 +1,190 @@
+"""What each BAM adds to a network's time, and how far that can be trusted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+
+from bamsearch.errors import InvalidValueError
+from bamsearch.records.choices import DType, Init, MemoryFormat, Mode, Variant, check_positive
+from bamsearch.records.designs import Insertion
+from bamsearch.records.timings import DeviceFacts
+
+POOR_R2 = 0.9
+POOR_ERROR = 0.10
+"""R² below which, and relative error above which, an additive latency table is called poor."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyEntry:
+    """Milliseconds that one BAM adds.
+
+    Raises:
+        InvalidValueError: r or d is no positive integer, ms is negative or not finite.
+    """
+
+    site: str
+    reduction: int
+    dilation: int
+    ms: float
+
+    def __post_init__(self) -> None:
+        check_positive("reduction", self.reduction)
+        check_positive("dilation", self.dilation)
+        if not 0 <= self.ms < float("inf"):
+            raise InvalidValueError(f"a time must be 0 ms or more, not {self.ms!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A design predicted by a latency table, and measured as a whole model paired with the base.
+
+    Attributes:
+        insertions: the design.
+        predicted_ms: by the table.
+        measured_ms: the paired ratio times the table's base.
+        low_ms: lower end of its 95 % interval.
+        high_ms: upper end.
+    """
+
+    insertions: tuple[Insertion, ...]
+    predicted_ms: float
+    measured_ms: float
+    low_ms: float
+    high_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyFit:
+    """How well an additive table predicts whole models.
+
+    Attributes:
+        r2: 1 - (sum of squared errors) / (sum of squares about the mean of the measured times); it
+            is below 0 where the mean would predict better. None where all designs measured alike.
+        worst: largest absolute error over the measured time of the whole model.
+        designs: what it was measured on.
+    """
+
+    r2: float | None
+    worst: float
+    designs: tuple[HeldOut, ...]
+
+    @property
+    def poor(self) -> bool:
+        """Whether designs should not be ruled out by the table: R² < 0.9 or an error over 10 %."""
+        return self.worst > POOR_ERROR or (self.r2 is not None and self.r2 < POOR_R2)
+
+    @property
+    def within(self) -> int:
+        """How many predictions lie inside the interval of what was measured: no error is seen."""
+        return sum(one.low_ms <= one.predicted_ms <= one.high_ms for one in self.designs)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyConditions:
+    """What the times of a latency table were measured under.
+
+    Attributes:
+        variant: which BAM.
+        init: and how it starts: the gate of ``identity`` takes time too.
+        batch_size: inputs in one call.
+        dtype: of weights and input.
+        memory_format: of weights and input.
+        mode: eager, compiled or a replayed CUDA graph.
+        train: forward and backward, else forward.
+        device: what it ran on.
+    """
+
+    variant: Variant
+    init: Init
+    batch_size: int
+    dtype: DType
+    memory_format: MemoryFormat
+    mode: Mode
+    train: bool
+    device: DeviceFacts
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyTable:
+    """What each BAM adds to a base network's time, taken to be additive.
+
+    Attributes:
+        model: the MODEL.
+        input_shape: of one input of the MODEL, without the batch.
+        part: the part that is timed, as in :class:`ModelSummary`.
+        base_ms: milliseconds of one call of that part without BAM.
+        entries: one for every (site, r, d).
+        conditions: None for times that came from a file.
+        error: on whole models; None where none were measured.
+
+    Raises:
+        InvalidValueError: a (site, r, d) twice, or a base_ms that is not positive and finite.
+    """
+
+    model: str
+    input_shape: tuple[int, ...]
+    part: str
+    base_ms: float
+    entries: tuple[LatencyEntry, ...]
+    conditions: LatencyConditions | None = None
+    error: LatencyFit | None = None
+    # A search asks for 10^5 predictions: looked up, not looked for.
+    _ms: dict[tuple[str, int, int], float] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.base_ms < float("inf"):
+            raise InvalidValueError(f"the base must take more than 0 ms, not {self.base_ms!r}")
+        found: dict[tuple[str, int, int], float] = {}
+        for entry in self.entries:
+            key = (entry.site, entry.reduction, entry.dilation)
+            if key in found:
+                raise InvalidValueError(f"{_at(*key)} has two times in the latency table")
+            found[key] = entry.ms
+        object.__setattr__(self, "_ms", found)
+
+    def predict(self, insertions: Iterable[Insertion]) -> float:
+        """Milliseconds of the base with these BAMs: the sum of their times and the base's.
+
+        Raises:
+            InvalidValueError: a (site, r, d) that the table has no time for.
+        """
+        total = self.base_ms
+        for one in insertions:
+            key = (one.site, one.reduction, one.dilation)
+            ms = self._ms.get(key)
+            if ms is None:
+                raise InvalidValueError(
+                    f"the latency table has no time for {_at(*key)}: "
+                    "measure it with this r and d, or add the row to the file"
+                )
+            total += ms
+        return total
+
+    def to_json(self) -> str:
+        """The table as JSON text."""
+        content = asdict(self)
+        del content["_ms"]
+        return json.dumps(content)
+
+    @classmethod
+    def from_json(cls, text: str) -> LatencyTable:
+        """Read what :meth:`to_json` wrote; any error is a ValueError, KeyError or TypeError."""
+        content = json.loads(text)
+        content["input_shape"] = tuple(content["input_shape"])
+        content["entries"] = tuple(LatencyEntry(**entry) for entry in content["entries"])
+        if content["conditions"] is not None:
+            device = DeviceFacts(**content["conditions"].pop("device"))
+            content["conditions"] = LatencyConditions(**content["conditions"], device=device)
+        if content["error"] is not None:
+            designs = tuple(
+                HeldOut(tuple(Insertion(**one) for one in held.pop("insertions")), **held)
+                for held in content["error"].pop("designs")
+            )
+            content["error"] = LatencyFit(**content["error"], designs=designs)
+        return cls(**content)
+
+
+def _at(site: str, reduction: int, dilation: int) -> str:
+    return f"{site} with r={reduction}, d={dilation}"
