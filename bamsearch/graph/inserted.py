@@ -41,9 +41,8 @@ class InsertedModel(fx.GraphModule):
         bound: tuple[str, ...] = (),
     ) -> None:
         super().__init__(nn.Module(), fx.Graph(), class_name=type(root).__name__)
-        own = set(self.__dict__) - {
-            "meta"
-        }  # a GraphModule's empty notes; a network may have its own
+        # A GraphModule's meta is empty; a network may have one of its own.
+        own = set(self.__dict__) - {"meta"}
         self.__dict__.update({name: root.__dict__[name] for name in _STATE})
         self.__dict__.update({k: v for k, v in root.__dict__.items() if k not in own})
         for name in _STATE_HOOKS:

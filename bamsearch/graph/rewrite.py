@@ -8,24 +8,28 @@ hooks fire, stochastic depth and attention keep their own train and eval behavio
 from __future__ import annotations
 
 import copy
-import random
-import re
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import torch
 from torch import fx, nn
-from torch.nn.utils import parametrize
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import DesignError, InvalidValueError, ModelError
+from bamsearch.graph.coarse import (
+    check_same_in_both,
+    code_of,
+    modules_bound_to_root,
+    opened_by,
+    refuse_unsafe,
+    trace_coarsely,
+)
 from bamsearch.graph.inserted import InsertedModel
 from bamsearch.graph.models import build_model, is_versioned
 from bamsearch.graph.network import Network, find_network
 from bamsearch.graph.placement import place
 from bamsearch.graph.sites import sites_of
-from bamsearch.graph.tracing import Trace, mode, trace
+from bamsearch.graph.tracing import Trace
 from bamsearch.records import Design, Init, Insertion, Site, Variant, check_input_shape
 
 
@@ -149,14 +153,14 @@ def insert(model: nn.Module, network: Network, sites: Sequence[Site], design: De
     prefix = f"{network.path}." if network.path else ""
     chosen = place(sites, [insertion.site for insertion in design.insertions])
     names = [site.name.removeprefix(prefix) for site in chosen]
-    _refuse_unsafe(part, _opened(names))
+    refuse_unsafe(part, opened_by(names))
     # Traced before BAM is added: nn.Sequential and torchvision's feature getters run all children.
-    coarse = [_traced(part, names, training=training) for training in (True, False)]
-    _check_same_in_both(chosen, names, *coarse)
-    bound = _bound_to_root(part, names, *(_code(traced.graph) for traced in coarse))
+    coarse = [trace_coarsely(part, names, training=training) for training in (True, False)]
+    check_same_in_both(chosen, names, *coarse)
+    bound = modules_bound_to_root(part, names, *(code_of(traced.graph) for traced in coarse))
     _add_modules(part, chosen, design)
     train_graph, eval_graph = (_rewritten(traced, names, chosen) for traced in coarse)
-    if _code(train_graph) == _code(eval_graph):
+    if code_of(train_graph) == code_of(eval_graph):
         train_graph = eval_graph
     inserted = InsertedModel(part, train_graph, eval_graph, bound)
     for graph in {id(graph): graph for graph in (train_graph, eval_graph)}.values():
@@ -166,32 +170,6 @@ def insert(model: nn.Module, network: Network, sites: Sequence[Site], design: De
         return inserted
     result.set_submodule(network.path, inserted)
     return result
-
-
-def _opened(names: Sequence[str]) -> frozenset[str]:
-    """The modules to trace through: those around a site, the root included."""
-    return frozenset(
-        ".".join(name.split(".")[:depth]) for name in names for depth in range(name.count(".") + 1)
-    )
-
-
-def _refuse_unsafe(part: nn.Module, opened: frozenset[str]) -> None:
-    """Tracing through a module drops its hooks and parametrizations silently: refuse by name."""
-    for path, module in part.named_modules():
-        if path not in opened:
-            continue
-        hooks = (
-            module._forward_hooks
-            or module._forward_pre_hooks
-            or module._backward_hooks
-            or module._backward_pre_hooks
-        )
-        what = "hooks" if hooks else "parametrizations"
-        if hooks or parametrize.is_parametrized(module):
-            raise ModelError(
-                f"{path or type(module).__name__} has {what}, which tracing would drop: "
-                "remove them, insert BAM, and put them back"
-            )
 
 
 def _add_modules(part: nn.Module, chosen: Sequence[Site], design: Design) -> None:
@@ -218,71 +196,6 @@ def _add_modules(part: nn.Module, chosen: Sequence[Site], design: Design) -> Non
     part.add_module("bam", bams.train(part.training))
 
 
-def _traced(part: nn.Module, names: Sequence[str], *, training: bool) -> Trace:
-    """The coarse trace of part in one mode."""
-    before = _random_states()
-    with mode(part, training=training):
-        coarse = trace(part, _opened(names))
-    if _random_states() != before:
-        raise ModelError(
-            f"{type(part).__name__} draws random numbers in Python, outside of any layer: traced, "
-            "they would be the same for ever. Move that into a module of its own"
-        )
-    return coarse
-
-
-def _bound_to_root(
-    part: nn.Module, names: Sequence[str], train_code: str, eval_code: str
-) -> tuple[str, ...]:
-    """The traced modules whose own mode matters: in one graph it must be the root's."""
-    if train_code == eval_code:
-        return ()
-    opened = _opened(names)
-    bound = []
-    with mode(part, training=True):
-        for path in sorted(opened - {""}):
-            module = part.get_submodule(path)
-            module.training = False
-            try:
-                same = _code(trace(part, opened).graph) == train_code
-            except ModelError:
-                same = False
-            module.training = True
-            if not same:
-                bound.append(path)
-    return tuple(bound)
-
-
-def _random_states() -> tuple[object, ...]:
-    ours = (torch.get_rng_state().tolist(), random.getstate())
-    numpy = sys.modules.get("numpy")
-    if numpy is None:
-        return ours
-    _, words, position, *_ = numpy.random.get_state()
-    return (*ours, words.tolist(), position)
-
-
-def _check_same_in_both(
-    chosen: Sequence[Site], names: Sequence[str], in_train: Trace, in_eval: Trace
-) -> None:
-    """Names number an operation's and a module's calls: the count must not depend on the mode."""
-    numbers = re.compile(r"[@_]\d+$")
-    for site, name in zip(chosen, names, strict=True):
-        reached = {"train": in_train.site_names().values(), "eval": in_eval.site_names().values()}
-        for when, there in reached.items():
-            if name not in there:
-                raise ModelError(f"{site.name} is not reached in {when} mode: choose another site")
-        stem = numbers.sub("", name)
-        train_count, eval_count = (
-            sum(numbers.sub("", other) == stem for other in there) for there in reached.values()
-        )
-        if train_count != eval_count:
-            raise ModelError(
-                f"{site.name} is not the same in train and eval mode, where {stem} happens "
-                f"{train_count} and {eval_count} times: choose another site"
-            )
-
-
 def _rewritten(coarse: Trace, names: Sequence[str], chosen: Sequence[Site]) -> fx.Graph:
     """The coarse graph with a BAM after each site."""
     nodes = {name: node for node, name in coarse.site_names().items()}
@@ -297,7 +210,3 @@ def _rewritten(coarse: Trace, names: Sequence[str], chosen: Sequence[Site]) -> f
 
 def _key(site: Site) -> str:
     return site.name.replace(".", "_")
-
-
-def _code(graph: fx.Graph) -> str:
-    return graph.python_code("self").src
