@@ -1,6 +1,11 @@
 """What all tests share: golden files, a command line to run, and a machine left as it was."""
 
 import os
+import signal
+
+# a shell's background jobs ignore Ctrl-C, and the processes that tests interrupt would inherit that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # before torch is first imported: several threads on shared cores are slower than one
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -16,7 +16,7 @@ from bamsearch.cli.options import command, json_option, pass_console
 from bamsearch.profile.cache import cache_folder
 from bamsearch.profile.devices import Device, list_devices
 
-DEVELOPMENT_EXTRA = "dev"
+DEVELOPMENT_EXTRAS = ("dev", "bench")
 NOT_INSTALLED = "not installed"
 
 
@@ -77,7 +77,7 @@ def read_requirements() -> list[Requirement]:
         extra = re.search(r"""extra == ['"]([\w-]+)['"]""", line)
         if package is not None:
             found.append(Requirement(package[0], extra[1] if extra else ""))
-    return [requirement for requirement in found if requirement.extra != DEVELOPMENT_EXTRA]
+    return [requirement for requirement in found if requirement.extra not in DEVELOPMENT_EXTRAS]
 
 
 def folder_bytes(folder: Path) -> int:

@@ -179,13 +179,10 @@ def _open(
     input_size: tuple[int, int] | None,
     num_classes: int | None,
 ) -> list[Subject]:
-    with model_work(console, "loading torch", targets[0]):
-        from bamsearch.profile.compare import open_subject
-    subjects = []
-    for target in targets:
-        with model_work(console, f"building {target}", target):
-            subjects.append(open_subject(target, input_size, num_classes))
-    return subjects
+    with model_work(console, "building the networks", targets[0]):
+        from bamsearch.profile.compare import open_subjects
+
+        return open_subjects(targets, input_size, num_classes)
 
 
 def _fitting_batch(console: Console, subjects: list[Subject], conditions: Conditions) -> int:

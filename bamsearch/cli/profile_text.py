@@ -131,7 +131,7 @@ def _print_counts(console: Console, profiled: Sequence[Profiled]) -> None:
         now = one.cost
         rows.append(
             [
-                one.subject.name,
+                _name(one, profiled),
                 mega(now.params),
                 change(base.params, now.params) if number else "",
                 giga(now.macs),
@@ -147,6 +147,12 @@ def _print_counts(console: Console, profiled: Sequence[Profiled]) -> None:
         if one.cost.uncounted:
             names = ", ".join(f"{name} {times}×" for name, times in one.cost.uncounted.items())
             console.print(f"  not counted in {one.subject.name}: {names}")
+
+
+def _name(one: Profiled, profiled: Sequence[Profiled]) -> str:
+    """The network's name, with its input where that is not the same for all."""
+    shapes = {other.subject.input_shape for other in profiled}
+    return one.subject.name + (f" at {shape_text(one.subject.input_shape)}" * (len(shapes) > 1))
 
 
 def _print_times(

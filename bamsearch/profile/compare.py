@@ -94,30 +94,52 @@ class Profiled:
     memory: tuple[Memory, ...] = ()
 
 
-def open_subject(
-    target: str, size: Sequence[int] | None = None, num_classes: int | None = None
-) -> Subject:
-    """Build what TARGET names: a design on disk if there is one, else a MODEL.
+def open_subjects(
+    targets: Sequence[str], size: Sequence[int] | None = None, num_classes: int | None = None
+) -> list[Subject]:
+    """Build what each TARGET names: a design on disk if there is one, else a MODEL.
+
+    A MODEL beside a design made from it is built as the design has it, with its input and classes,
+    so that the two can be compared.
 
     Args:
-        target: a ``design.json``, a folder with one, or a MODEL.
-        size: (H, W) of a MODEL's input; None is its own. A design has its own.
-        num_classes: of a MODEL's head; None is its own.
+        targets: each a ``design.json``, a folder with one, or a MODEL.
+        size: (H, W) of a MODEL's input; None is its design's, else its own. A design has its own.
+        num_classes: of a MODEL's head; None likewise.
 
     Raises:
-        ModelError, DesignError, WeightsError: it cannot be built.
+        ModelError, DesignError, WeightsError: one cannot be built.
     """
+    designs = {target: _design_at(target) for target in targets}
+    of_model = {design.model: design for design in designs.values() if design is not None}
+    subjects = []
+    for target, design in designs.items():
+        like = of_model.get(target)
+        if design is not None:
+            module, shape = load(target), design.input_shape
+        else:
+            default = default_input_shape(target) if like is None else like.input_shape
+            shape = (*default[:-2], *size) if size else default
+            module = build_model(
+                target,
+                shape,
+                num_classes=num_classes or (like.num_classes if like else None),
+                weights=like.weights if like and num_classes is None else None,
+            )
+        network = find_network(module, shape)
+        subjects.append(
+            Subject(
+                target, module, shape, network.module, network.path, network.input_shape, design
+            )
+        )
+    return subjects
+
+
+def _design_at(target: str) -> Design | None:
     path = Path(target)
-    design = None
     if path.name == DESIGN_FILE or (path / DESIGN_FILE).exists():
-        design = read_design(design_file(path))
-        module, shape = load(path), design.input_shape
-    else:
-        shape = default_input_shape(target)
-        shape = (*shape[:-2], *size) if size else shape
-        module = build_model(target, shape, num_classes=num_classes)
-    network = find_network(module, shape)
-    return Subject(target, module, shape, network.module, network.path, network.input_shape, design)
+        return read_design(design_file(path))
+    return None
 
 
 def profile(

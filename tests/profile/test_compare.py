@@ -12,7 +12,7 @@ from torch import nn
 from bamsearch import Design, Insertion, save
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import DesignError, ModelError
-from bamsearch.profile.compare import Subject, open_subject, profile
+from bamsearch.profile.compare import Subject, open_subjects, profile
 from bamsearch.records import Cost
 
 
@@ -111,7 +111,7 @@ def test_memory_on_request() -> None:
 def test_a_design_shows_where_its_time_goes(tmp_path: Path) -> None:
     design = Design("resnet18", (3, 64, 64), (Insertion("layer2", 8, 2), Insertion("layer3")))
     save(design, tmp_path)
-    opened = [open_subject("resnet18", (64, 64)), open_subject(str(tmp_path))]
+    opened = open_subjects(["resnet18", str(tmp_path)])
     base, inserted = profile(opened, modes=["eager"], samples=3, clock=ConvolutionClock())
     sites = inserted.measured[0].sites
     assert [(site.name, one.reduction) for site, one, _ in sites] == [("layer2", 8), ("layer3", 16)]
@@ -126,14 +126,33 @@ def test_a_design_shows_where_its_time_goes(tmp_path: Path) -> None:
 
 def test_what_a_target_is(tmp_path: Path) -> None:
     save(Design("resnet18", (3, 32, 32), (Insertion("layer1"),)), tmp_path / "design")
-    by_folder = open_subject(str(tmp_path / "design"))
-    by_file = open_subject(str(tmp_path / "design" / "design.json"))
+    by_folder, by_file, detector, tokens = open_subjects(
+        [
+            str(tmp_path / "design"),
+            str(tmp_path / "design" / "design.json"),
+            "ssdlite320_mobilenet_v3_large",
+            "vit_b_32",  # no site is needed to be profiled
+        ]
+    )
     assert by_folder.design == by_file.design
     assert any(isinstance(module, BAM) for module in by_folder.module.modules())
-    detector = open_subject("ssdlite320_mobilenet_v3_large")
     assert (detector.part, detector.input_shape) == ("backbone", (3, 320, 320))
-    assert open_subject("vit_b_32").design is None  # no site is needed to be profiled
+    assert tokens.design is None
+
+
+def test_a_model_is_built_as_its_design_has_it(tmp_path: Path) -> None:
+    save(Design("resnet18", (3, 32, 48), (Insertion("layer1"),), num_classes=7), tmp_path)
+    base, other, _ = open_subjects(["resnet18", "squeezenet1_1", str(tmp_path)])
+    assert base.input_shape == (3, 32, 48)
+    assert base.model.fc.out_features == 7
+    assert other.input_shape == (3, 224, 224)
+    (asked, _) = open_subjects(["resnet18", str(tmp_path)], (64, 64), 5)
+    assert asked.input_shape == (3, 64, 64)
+    assert asked.model.fc.out_features == 5
+
+
+def test_what_is_no_target(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="did you mean resnet18"):
-        open_subject("resnet81")
+        open_subjects(["resnet81"])
     with pytest.raises(DesignError, match="no design at"):
-        open_subject(str(tmp_path / "nowhere" / "design.json"))
+        open_subjects([str(tmp_path / "nowhere" / "design.json")])
