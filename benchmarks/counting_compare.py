@@ -2,7 +2,7 @@
 
 ``classifiers``: every torchvision classifier and every input it has published weights for, counted
 by fvcore with our handles, by ``FlopCounterMode`` on the meta device divided by 2, and as
-torchvision publishes it (``_ops``). About 15 minutes and 8 GB. ``tools``: six networks counted by
+torchvision publishes it (``_ops``). About 5 minutes and 8 GB. ``tools``: six networks counted by
 ptflops, torchinfo, thop and torchprofile; ``pip install -c constraints.txt -e '.[bench]'``.
 
     OMP_NUM_THREADS=1 python benchmarks/counting_compare.py [classifiers] [tools]
@@ -21,7 +21,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn

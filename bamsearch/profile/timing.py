@@ -7,13 +7,14 @@ its ratio; a drift makes one pair as much too large as it makes the next too sma
 does not mind the pairs in which a burst hit one half alone. Raw samples are kept.
 
 On a CPU a network's place in memory alone makes it up to 4 % faster or slower, for as long as it
-stays there: no number of samples cancels that. So before each pair both are put elsewhere, A first
-in one round, B first in the next.
+stays there: no number of samples cancels that. So before each pair both are put elsewhere, in
+random order: what an allocator does with a regular one is regular, and favours one of the two.
 
-``benchmarks/aa_test.py`` measures what the interval is worth. Two variants are worse there: sums
-over whole rounds A B B A, which cancel a drift to the last digit but let a burst spoil four samples
-(intervals wider by a third), and a bootstrap in blocks of pairs (too narrow: successive ratios are
-not correlated, and there are few blocks).
+``benchmarks/aa_test.py`` measures what the interval is worth. Two variants were worse on 65 series
+of resnet18 against itself on two overloaded cores: sums over whole rounds A B B A, which cancel a
+drift to the last digit but let a burst spoil four samples (intervals wider by a third to a half),
+and a bootstrap in blocks of four pairs (too narrow: successive ratios are not correlated, and there
+are few blocks).
 """
 
 from __future__ import annotations
@@ -159,18 +160,14 @@ def _sample(
         # The same number for all: one that makes the shortest of them long enough.
         repeats = max(_warm_up(clock, work.run) for work in works)
         times: list[list[float]] = [[] for _ in works]
-        for number, group in enumerate(order):
+        turns = np.random.default_rng(0)
+        for group in order:
             if len(works) > 1 and work.device.type == "cpu":
-                _move(works, number)
+                for which in turns.permutation(len(works)):
+                    works[which].move()
             for which in group:
                 times[which].append(clock.milliseconds(works[which].run, repeats))
     return [_timing(work, taken, repeats) for work, taken in zip(works, times, strict=True)]
-
-
-def _move(works: Sequence[Workload], number: int) -> None:
-    """Move all, before group number: which goes first changes every second time."""
-    for work in works if number // 2 % 2 == 0 else reversed(works):
-        work.move()
 
 
 def _warm_up(clock: Clock, run: Callable[[], object]) -> int:

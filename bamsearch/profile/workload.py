@@ -119,8 +119,9 @@ def workloads(
     if resolve_device(given["device"]).type == "cpu":
         # Looking for it there takes minutes: what fits is not what is quick.
         raise DeviceError(f"{trouble}: give a smaller --batch-size, or --fit-batch")
+    _give_memory_back(resolve_device(given["device"]))
     try:
-        fits = _largest(models, shape, given)
+        fits = _largest(models, shape, {**given, "batch_size": max(1, given["batch_size"] // 2)})
     except DeviceError:
         raise DeviceError(f"{trouble}: no smaller batch does, give another --device") from None
     raise DeviceError(
@@ -190,8 +191,7 @@ def _largest(models: Sequence[nn.Module], shape: tuple[int, ...], given: Conditi
             return batch_size
         except OutOfMemory as error:
             trouble = str(error)
-        finally:
-            _give_memory_back(given["device"])
+        _give_memory_back(resolve_device(given["device"]))
         if batch_size == 1:
             raise DeviceError(f"{trouble}: give a smaller input, a shorter dtype or another device")
         batch_size //= 2
@@ -299,11 +299,10 @@ def _synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _give_memory_back(device: str) -> None:
-    """Free what a failed or forgotten attempt held."""
+def _give_memory_back(device: torch.device) -> None:
+    """Free what a failed attempt held."""
     gc.collect()
-    kind = resolve_device(device).type
-    if kind == "cuda":
+    if device.type == "cuda":
         torch.cuda.empty_cache()
-    elif kind == "mps":
+    elif device.type == "mps":
         torch.mps.empty_cache()

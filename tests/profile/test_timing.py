@@ -168,7 +168,6 @@ def test_the_devices_own_clock_is_taken_where_none_is_given():
     timed = time_model(Net(), SHAPE, samples=2)
     assert len(timed.samples) == 2
     assert min(timed.samples) > 0
-    assert timed.calls_per_sample > 1
 
 
 # Statistics of samples.
@@ -346,14 +345,17 @@ def test_a_b_a_b_would_not_cancel_it(monkeypatch):
     assert paired_ratio(a, b)[1] == pytest.approx(1.03 * 1.001)
 
 
-def test_both_move_in_memory_before_each_pair_and_take_turns_at_that(monkeypatch):
+def test_both_move_in_memory_before_each_pair_in_any_order(monkeypatch):
     moved = []
-    monkeypatch.setattr(
-        timing.Workload, "move", lambda work: moved.append(work.module.name), raising=True
-    )
+    monkeypatch.setattr(timing.Workload, "move", lambda work: moved.append(work.module.name))
     clock = FakeClock(lambda name, number: 20.0)
-    time_pair(Net("a"), Net("b"), SHAPE, samples=8, clock=clock)
-    assert "".join(moved) == "ababbaba" * 2
+    time_pair(Net("a"), Net("b"), SHAPE, samples=200, clock=clock)
+    turns = ["".join(turn) for turn in zip(moved[::2], moved[1::2], strict=True)]
+    assert len(turns) == 200
+    assert 70 < turns.count("ab") < 130
+    assert turns.count("ab") + turns.count("ba") == 200
+    # Neither of the two orders of timing goes with one of the two orders of moving.
+    assert 30 < turns[::2].count("ab") < 70
     moved.clear()
     time_model(Net("a"), SHAPE, samples=8, clock=clock)
     assert not moved
@@ -375,11 +377,11 @@ def noisy_pair(seed: int, ratio: float, pairs: int = 40) -> tuple[np.ndarray, np
 @pytest.mark.parametrize("ratio", [1.0, 1.03])
 def test_the_interval_holds_the_true_ratio(ratio):
     held = 0
-    for seed in range(200):
+    for seed in range(100):
         low, middle, high = paired_ratio(*noisy_pair(seed, ratio), seed=seed)
         assert low <= middle <= high
         held += low <= ratio <= high
-    assert 180 <= held <= 198
+    assert 90 <= held <= 99
 
 
 def test_three_per_cent_are_found():
