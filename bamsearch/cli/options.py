@@ -285,6 +285,10 @@ weights_option = click.option(
 """Adds ``weights: str | None``."""
 
 
+force_option = click.option("--force", is_flag=True, help="Overwrite what is there already.")
+"""Adds ``force: bool``."""
+
+
 def output_options(what: str) -> Callable[[Function], Function]:
     """Add ``-o/--output``, ``--force`` and ``-n/--dry-run``.
 
@@ -297,7 +301,7 @@ def output_options(what: str) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         for option in (
             click.option("-n", "--dry-run", is_flag=True, help="Do all but the writing."),
-            click.option("--force", is_flag=True, help="Overwrite what is there already."),
+            force_option,
             click.option(
                 "-o", "--output", type=click.Path(path_type=Path), metavar="PATH", help=what
             ),

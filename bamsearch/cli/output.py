@@ -18,9 +18,9 @@ def check_output_folder(path: Path | None, *, force: bool) -> None:
     if path is None:
         return
     if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file, and a folder is needed: choose another with -o")
+        raise OutputError(f"{path} is a file, and a folder is needed: choose another path")
     if path.is_dir() and any(path.iterdir()) and not force:
-        raise OutputError(f"{path} exists already: choose another with -o, or add --force")
+        raise OutputError(f"{path} exists already: choose another path, or add --force")
     _check_writable(path)
 
 
@@ -34,9 +34,9 @@ def check_output_file(path: Path | None, *, force: bool) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise OutputError(f"{path} is a folder, and a file is needed: choose another with -o")
+        raise OutputError(f"{path} is a folder, and a file is needed: choose another path")
     if path.exists() and not force:
-        raise OutputError(f"{path} exists already: choose another with -o, or add --force")
+        raise OutputError(f"{path} exists already: choose another path, or add --force")
     _check_writable(path)
 
 
@@ -44,6 +44,6 @@ def _check_writable(path: Path) -> None:
     """Raise OutputError unless path, or the nearest folder above it that exists, is writable."""
     place = next(place for place in (path, *path.absolute().parents) if place.exists())
     if place != path and not place.is_dir():
-        raise OutputError(f"{path} cannot be made: {place} is a file; choose another with -o")
+        raise OutputError(f"{path} cannot be made: {place} is a file; choose another path")
     if not os.access(place, os.W_OK):
         raise OutputError(f"{path} cannot be written: no permission in {place}; choose with -o")

@@ -15,12 +15,14 @@ from bamsearch.cli.options import (
     command,
     device_option,
     dtype_option,
+    force_option,
     input_size_option,
     json_option,
     num_classes_option,
     pass_console,
     seed_option,
 )
+from bamsearch.cli.output import check_output_file
 from bamsearch.cli.profile_text import (
     print_latency,
     print_profile,
@@ -99,6 +101,7 @@ DILATIONS = (1, 2, 4, 6)
     metavar="FILE",
     help="Write a torch.profiler trace of the last network.",
 )
+@force_option
 @input_size_option
 @num_classes_option
 @seed_option
@@ -122,6 +125,7 @@ def profile(
     fit_batch: bool,
     latency_table: Path | None,
     trace: Path | None,
+    force: bool,
     input_size: tuple[int, int] | None,
     num_classes: int | None,
     seed: int,
@@ -131,6 +135,7 @@ def profile(
     """Count and time each MODEL or DESIGN, and compare them with the first."""
     if as_json and as_csv:
         raise click.UsageError("--json and --csv: choose one")
+    check_output_file(trace, force=force)
     with model_work(console, "loading torch", targets[0]):
         from bamsearch.profile.devices import resolve_device
 

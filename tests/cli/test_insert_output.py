@@ -78,7 +78,7 @@ def test_what_is_there_stays_without_force(bamsearch_cli, tmp_path, weights, wei
     result = bamsearch_cli(*line, "-r", "4")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        f"bamsearch: error: {tmp_path} exists already: choose another with -o, or add --force\n"
+        f"bamsearch: error: {tmp_path} exists already: choose another path, or add --force\n"
     )
     assert contents(tmp_path) == before
     assert bamsearch_cli(*line, "-r", "4", "--force").exit_code == 0

@@ -25,7 +25,7 @@ def test_a_file_is_not_overwritten(tmp_path):
     path = tmp_path / "file"
     path.write_text("mine")
     with pytest.raises(
-        OutputError, match="file exists already: choose another with -o, or add --force"
+        OutputError, match="file exists already: choose another path, or add --force"
     ):
         check_output_file(path, force=False)
     check_output_file(path, force=True)

@@ -99,6 +99,11 @@ def test_a_trace_is_written(bamsearch_cli: Run) -> None:
     assert result.exit_code == 0, result.stderr
     assert "Written   trace.json" in result.stderr
     assert json.loads(Path("trace.json").read_text())["traceEvents"]
+    Path("trace.json").write_text("mine")
+    refused = bamsearch_cli(*line)
+    assert (refused.exit_code, Path("trace.json").read_text()) == (2, "mine")
+    assert "add --force" in refused.stderr
+    assert bamsearch_cli(*line, "--force").exit_code == 0
 
 
 @pytest.mark.parametrize(
