@@ -60,11 +60,14 @@ def next_steps(summary: ModelSummary, same: list[str], output: Path | None) -> d
         }
     model = summary.model
     steps = {"keep": f"bamsearch insert {shlex.join(same)}"}
+    kept = shlex.quote(model.rpartition(":")[2] + "-bam")
     if "--output" not in same:
-        steps["keep"] += f" -o {shlex.quote(model.rpartition(':')[2] + '-bam')}"
+        steps["keep"] += f" -o {kept}"
     if same == [model] and is_in_torchvision_models(summary):
         shape = "" if summary.input_shape == (3, 224, 224) else f", {summary.input_shape}"
         steps["use"] = f"model = bamsearch.insert_bam(torchvision.models.{model}(){shape})"
+    if "--output" not in same:
+        steps["time"] = f"bamsearch profile {shlex.quote(model)} {kept}   (after keeping it)"
     return steps | {"sites": f"bamsearch sites {shlex.quote(model)}"}
 
 
