@@ -148,7 +148,7 @@ def profile(
         "train": train,
         "threads": threads,
     }
-    subjects = _open(console, targets, input_size, num_classes)
+    subjects = _open(console, targets, input_size, num_classes, seed)
     if latency_table is not None and not any(subject.design is None for subject in subjects):
         raise InvalidValueError("--latency-table needs the MODEL without BAM among the networks")
     if fit_batch:
@@ -161,6 +161,7 @@ def profile(
             modes=modes if timed else (),
             memory=memory,
             samples=samples,
+            seed=seed,
             step=step,
             **conditions,
         )
@@ -172,7 +173,8 @@ def profile(
         print_profile(console, profiled, depth)
     written = []
     if latency_table is not None:
-        written += _latency(console, subjects, latency_table, samples, seed, conditions)
+        in_mode: Conditions = {**conditions, "mode": modes[0]}
+        written += _latency(console, subjects, latency_table, samples, seed, in_mode)
     if trace is not None:
         written += _trace(console, subjects[-1], trace, modes[0], conditions)
     console.finish(_next_steps(targets), written or None)
@@ -183,10 +185,14 @@ def _open(
     targets: tuple[str, ...],
     input_size: tuple[int, int] | None,
     num_classes: int | None,
+    seed: int,
 ) -> list[Subject]:
     with model_work(console, "building the networks", targets[0]):
+        import torch
+
         from bamsearch.profile.compare import open_subjects
 
+        torch.manual_seed(seed)
         return open_subjects(targets, input_size, num_classes)
 
 

@@ -148,6 +148,7 @@ def profile(
     modes: Sequence[Mode] = (),
     memory: bool = False,
     samples: int = 40,
+    seed: int = 0,
     clock: Clock | None = None,
     step: Callable[[], None] = lambda: None,
     **conditions: Unpack[Conditions],
@@ -160,6 +161,7 @@ def profile(
             reported and the others are still timed.
         memory: measure peak memory too.
         samples: of each time.
+        seed: of the intervals' bootstrap.
         clock: what measures; None is the device's own.
         step: called after each measurement.
         conditions: device, batch_size and so on; ``mode`` is not among them.
@@ -178,7 +180,7 @@ def profile(
         # With others to come the first one's time is taken from its pair with the second.
         for mode in modes if number or len(subjects) == 1 else ():
             given: Conditions = {**conditions, "mode": mode}
-            measured.append(_measure(first, subject, samples, clock, given))
+            measured.append(_measure(first, subject, samples, seed, clock, given))
             step()
         peaks = _memory(subject, conditions) if memory else ()
         profiled.append(Profiled(subject, cost, activations, tuple(measured), peaks))
@@ -191,6 +193,7 @@ def _measure(
     first: Subject | None,
     subject: Subject,
     samples: int,
+    seed: int,
     clock: Clock | None,
     conditions: Conditions,
 ) -> Measured:
@@ -204,7 +207,13 @@ def _measure(
             timing = time_model(subject.module, shape, samples=samples, clock=clock, **conditions)
             return Measured(mode, timing, sites=sites)
         pair = time_pair(
-            first.module, subject.module, shape, samples=samples, clock=clock, **conditions
+            first.module,
+            subject.module,
+            shape,
+            samples=samples,
+            seed=seed,
+            clock=clock,
+            **conditions,
         )
         return Measured(mode, pair.b, pair, sites)
     except DeviceError as error:

@@ -133,3 +133,28 @@ def test_a_mode_that_fails_is_reported(bamsearch_cli: Run) -> None:
     assert result.exit_code == 0
     assert "squeezenet1_1: not timed:" in result.stdout
     assert "eager" in result.stdout
+
+
+def test_a_latency_table_is_measured_in_the_mode_asked_for(bamsearch_cli: Run) -> None:
+    # no CUDA graph without CUDA: measured in another mode, the table would say nothing of it
+    line = ["profile", "squeezenet1_1", "--input-size", "64", "--no-time", "--mode", "cudagraph"]
+    result = bamsearch_cli(*line, "--latency-table", "new.csv")
+    assert result.exit_code == 2
+    assert "cudagraph" in result.stderr
+    assert not Path("new.csv").exists()
+
+
+def test_the_seed_is_that_of_the_interval(
+    bamsearch_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+    real = timing.paired_ratio
+
+    def spy(a: list[float], b: list[float], *, seed: int) -> tuple[float, float, float]:
+        seeds.append(seed)
+        return real(a, b, seed=seed)
+
+    monkeypatch.setattr(timing, "paired_ratio", spy)
+    line = ["profile", "resnet18", "r18b", "--input-size", "64", "--samples", "8", "--seed", "7"]
+    assert bamsearch_cli(*line).exit_code == 0
+    assert seeds == [7]
