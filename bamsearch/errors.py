@@ -7,12 +7,17 @@
     ├── ModelError                  a model that cannot be found, built or traced
     ├── WeightsError                weights that cannot be found or do not fit
     ├── DesignError                 a design that cannot be read or is for another model
+    ├── SpaceError                  a search space that cannot be read or is not for the model
+    ├── RunError                    a run that cannot be read, resumed or shared
+    ├── StorageError                a database that cannot be reached
+    ├── ScoreError                  a score that cannot be found, or that failed on a design
     ├── ExportError                 a network that no exporter takes, or that it would change
     ├── DeviceError                 a device that is not there, lacks a dtype, memory or a compiler
     ├── OutputError                 a file or folder that cannot be written
     ├── MissingExtraError           an optional dependency that is not installed
     └── NothingToDoError            exit code 3: the input is fine, there is nothing to do
-        └── NoSiteError             a model without a place for BAM
+        ├── NoSiteError             a model without a place for BAM
+        └── NothingFitsError        no design keeps the budget
 
 A message is one line: the thing, its value and what to do next.
 """
@@ -38,6 +43,22 @@ class WeightsError(BamsearchError):
 
 class DesignError(BamsearchError):
     """A design that cannot be read, or that does not belong to the model."""
+
+
+class SpaceError(BamsearchError):
+    """A search space that cannot be read, or that names sites that the model does not have."""
+
+
+class RunError(BamsearchError):
+    """A run that cannot be read, that is of something else, or that another process works on."""
+
+
+class StorageError(BamsearchError):
+    """A study's database that cannot be reached."""
+
+
+class ScoreError(BamsearchError):
+    """A score that cannot be found, or that failed on a design."""
 
 
 class ExportError(BamsearchError):
@@ -72,3 +93,7 @@ class NothingToDoError(BamsearchError):
 
 class NoSiteError(NothingToDoError):
     """A model without a spatial bottleneck, such as ViT: one resolution after its patches."""
+
+
+class NothingFitsError(NothingToDoError):
+    """No design keeps the budget; the message has the smallest budget that one would keep."""

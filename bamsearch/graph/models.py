@@ -174,7 +174,7 @@ def _builder(
         if name not in timm.list_models():
             raise ModelError(_unknown("timm model", name, timm.list_models()))
         return timm.create_model, {"model_name": name, "pretrained": False}
-    return _factory(source, name), {}
+    return load_function(source, name), {}
 
 
 def _torchvision_arguments(
@@ -220,9 +220,11 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _unknown(what: str, name: str, known: list[str]) -> str:
+def _unknown(
+    what: str, name: str, known: list[str], otherwise: str = "'bamsearch models' lists them"
+) -> str:
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else "'bamsearch models' lists them"
+    hint = f"did you mean {', '.join(near)}?" if near else otherwise
     return f"no {what} is called {name!r}: {hint}"
 
 
@@ -241,22 +243,33 @@ def _timm_input_shape(name: str) -> tuple[int, ...]:
     return tuple(config.input_size)
 
 
-def _factory(source: str, name: str) -> Callable[..., Any]:
-    """``factory`` of ``package.module`` or ``path/file.py``, whose folder is importable too."""
+def load_function(source: str, name: str, kind: str = "factory") -> Callable[..., Any]:
+    """A function of the user's: ``package.module:function`` or ``path/file.py:function``.
+
+    Args:
+        source: the module or the file, before the colon; its own folder, or the current one for a
+            module, is importable while it is loaded.
+        name: the function, after the colon.
+        kind: what the function is to be, for messages: ``factory`` of a model, ``score``.
+
+    Raises:
+        ModelError: no such file, module or function, or it cannot be imported.
+    """
     is_file = source.endswith(".py")
     if is_file and not os.path.isfile(source):
-        raise ModelError(f"no file {source}: a model file is given as path/file.py:factory")
+        raise ModelError(f"no file {source}: a {kind} is given as path/file.py:{kind}")
     folder = os.path.dirname(os.path.abspath(source)) if is_file else os.getcwd()
     with _importable(folder):
         try:
             module = _load_file(source) if is_file else importlib.import_module(source)
         except (Exception, SystemExit) as error:
             raise ModelError(f"{source} cannot be imported: {_reason(error)}") from error
-    factory = getattr(module, name, None)
-    if not callable(factory):
+    function = getattr(module, name, None)
+    if not callable(function):
         functions = [key for key, value in vars(module).items() if inspect.isroutine(value)]
-        raise ModelError(_unknown(f"factory in {source}", name, functions))
-    checked: Callable[..., Any] = factory
+        there = ", ".join(functions[:5]) or "no function"
+        raise ModelError(_unknown(f"{kind} in {source}", name, functions, f"it has {there}"))
+    checked: Callable[..., Any] = function
     return checked
 
 

@@ -3,6 +3,7 @@
 Everything that lasts is one of these: live modules never leave the process that made them.
 """
 
+from bamsearch.records.budgets import Budget, Quantity
 from bamsearch.records.choices import (
     DType,
     Init,
@@ -34,6 +35,15 @@ from bamsearch.records.latencies import (
     LatencyFit,
     LatencyTable,
 )
+from bamsearch.records.runs import (
+    RUN_VERSION,
+    Finalist,
+    Objective,
+    ReferenceKind,
+    Run,
+    RunRecord,
+    Trial,
+)
 from bamsearch.records.timings import (
     NOISY,
     DeviceFacts,
@@ -47,10 +57,13 @@ __all__ = [
     "NOISY",
     "POOR_ERROR",
     "POOR_R2",
+    "RUN_VERSION",
+    "Budget",
     "Cost",
     "DType",
     "Design",
     "DeviceFacts",
+    "Finalist",
     "HeldOut",
     "Init",
     "Insertion",
@@ -64,9 +77,15 @@ __all__ = [
     "MemoryFormat",
     "Mode",
     "ModelSummary",
+    "Objective",
     "PairedTiming",
+    "Quantity",
+    "ReferenceKind",
+    "Run",
+    "RunRecord",
     "Site",
     "Timing",
+    "Trial",
     "Variant",
     "check_choice",
     "check_input_shape",

@@ -1,0 +1,348 @@
+"""A search as it lies on disk: what was asked for, and every trial.
+
+``run.json`` is a :class:`Run`; ``trials.jsonl`` has a line for each finished trial, also those that
+the search is compared with. Both are read without Optuna and without torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from bamsearch.errors import RunError
+from bamsearch.records.budgets import Budget
+from bamsearch.records.choices import Init, Variant
+from bamsearch.records.costs import ModelSummary
+from bamsearch.records.designs import Design, Insertion
+
+RUN_VERSION = 1
+"""Format of ``run.json``; raised only when an older bamsearch could misread a newer run."""
+
+RUN_FILE = "run.json"
+TRIALS_FILE = "trials.jsonl"
+
+Objective = Literal["score", "gflops", "params", "ms"]
+ReferenceKind = Literal["base", "paper", "largest", "random"]
+TrialState = Literal["complete", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A design that was scored.
+
+    Attributes:
+        number: Optuna's; failed and retried ones leave gaps.
+        design: what was scored.
+        score: higher is better; None where scoring failed.
+        params: of the network, exactly.
+        macs: multiply-adds for one input, exactly (fvcore's total).
+        state: ``complete`` or ``failed``.
+        memory: bytes that a training step keeps, where memory was limited.
+        ms: predicted milliseconds, where the time was limited.
+        reason: why it failed.
+        seconds: that the scoring took.
+    """
+
+    number: int
+    design: Design
+    score: float | None
+    params: int
+    macs: int
+    state: TrialState = "complete"
+    memory: int | None = None
+    ms: float | None = None
+    reason: str | None = None
+    seconds: float | None = None
+
+    def cost(self, objective: Objective) -> float:
+        """The objective's value for this design: its score, or what it takes."""
+        values = {"score": self.score, "gflops": self.macs, "params": self.params, "ms": self.ms}
+        value = values[objective]
+        return float("nan") if value is None else value
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """A design of the ranking, timed against the base.
+
+    Attributes:
+        design: what was timed.
+        ms: milliseconds of the base, times the paired ratio.
+        low: lower end of its 95 % interval.
+        high: upper end; the design keeps a budget of time if this does.
+        kept: whether it does, and so stays in the ranking.
+    """
+
+    design: Design
+    ms: float
+    low: float
+    high: float
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a search was asked for, and all that is needed to go on with it.
+
+    Attributes:
+        name: of the run, and of its Optuna study.
+        summary: of the model.
+        variant: which BAM.
+        init: how it starts.
+        num_classes: of the model's head.
+        space: the space's file, parsed.
+        with_stem: whether the stem is in it too.
+        budgets: what every scored design keeps.
+        score: its name, or where a score of the user's own is.
+        objectives: what is searched for; the first ranks.
+        sampler: which one proposes.
+        seed: of everything random.
+        trials: how many in all.
+        designs: how many there are in the space.
+        feasible_designs: how many fit.
+        exact: whether that was counted, else estimated.
+        compare_random: whether a random search of the same length is a reference.
+        device: where designs are scored.
+        storage: the database, without its password; None for ``study.db`` in the run's folder.
+        heartbeat: seconds between a worker's signs of life, where there are several.
+        added: (choice's name, option's label) to (bytes, nanoseconds), where budgets need them.
+        latency: what the times in ``added`` are worth: device, batch, dtype, mode, base and error.
+        command: what was typed.
+        versions: of bamsearch, Python, torch, torchvision, Optuna.
+        git_commit: of the folder that the search was started in, if it is a repository.
+        created: date and time, UTC.
+    """
+
+    name: str
+    summary: ModelSummary
+    variant: Variant
+    init: Init
+    num_classes: int | None
+    space: Mapping[str, Any]
+    with_stem: bool
+    budgets: tuple[Budget, ...]
+    score: str
+    objectives: tuple[Objective, ...]
+    sampler: str
+    seed: int
+    trials: int
+    designs: int
+    feasible_designs: int
+    exact: bool = True
+    compare_random: bool = True
+    device: str = "cpu"
+    storage: str | None = None
+    heartbeat: int = 20
+    added: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    latency: Mapping[str, Any] | None = None
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    git_commit: str | None = None
+    created: str = ""
+
+    @property
+    def model(self) -> str:
+        """The MODEL."""
+        return self.summary.model
+
+    def design(self, insertions: Sequence[Insertion]) -> Design:
+        """Insertions as a design of this run."""
+        return Design(
+            self.model,
+            self.summary.input_shape,
+            tuple(insertions),
+            self.variant,
+            self.init,
+            self.num_classes,
+        )
+
+    def to_json(self) -> str:
+        """The run as indented JSON text, the content of ``run.json``."""
+        content = asdict(self)
+        content["summary"] = json.loads(self.summary.to_json())
+        content["added"] = [[*key, *value] for key, value in self.added.items()]
+        return json.dumps({"bamsearch_run": RUN_VERSION} | content, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = RUN_FILE) -> Run:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            RunError: not JSON, cut short, keys missing or unknown, or made by a newer bamsearch.
+        """
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{source} is not a whole JSON file ({error}): search again") from error
+        if not isinstance(content, dict) or "bamsearch_run" not in content:
+            raise RunError(f"{source} is no bamsearch run: it has no key 'bamsearch_run'")
+        version = content.pop("bamsearch_run")
+        if type(version) is not int or not 1 <= version <= RUN_VERSION:
+            raise RunError(
+                f"{source} has run format {version!r}, this bamsearch reads up to {RUN_VERSION}: "
+                "pip install --upgrade bamsearch"
+            )
+        try:
+            content["summary"] = ModelSummary.from_json(json.dumps(content["summary"]))
+            content["budgets"] = tuple(Budget(**one) for one in content["budgets"])
+            content["objectives"] = tuple(content["objectives"])
+            content["added"] = {(c, o): (m, ns) for c, o, m, ns in content["added"]}
+            return cls(**content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{source} is not a valid run: {error}") from error
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run with what has been scored so far.
+
+    Attributes:
+        run: what was asked for.
+        trials: the search's own, in the order in which they finished.
+        references: (what it is, trial), for what the search is compared with; ``random`` ones are
+            those of the random search.
+        finalists: designs timed under a budget of time.
+    """
+
+    run: Run
+    trials: tuple[Trial, ...] = ()
+    references: tuple[tuple[ReferenceKind, Trial], ...] = ()
+    finalists: tuple[Finalist, ...] = ()
+
+    @property
+    def complete(self) -> tuple[Trial, ...]:
+        """The trials that have a score."""
+        return tuple(trial for trial in self.trials if trial.state == "complete")
+
+    @property
+    def base_may_win(self) -> bool:
+        """Whether the base's score is comparable: not so for zero-cost scores, which grow with it.
+
+        A score of the user's own, named ``package.module:function``, is taken to be.
+        """
+        return ":" in self.run.score
+
+    def reference(self, kind: ReferenceKind) -> Trial | None:
+        """A reference that has a score: the best of its kind; None if there is none yet."""
+        found = [t for k, t in self.references if k == kind and t.score is not None]
+        return max(found, key=lambda trial: trial.score or 0.0, default=None)
+
+    def ranking(self) -> list[Trial]:
+        """Trials from the best on: by score; among equals the one with fewer multiply-adds.
+
+        Those that turned out too slow for a budget of time are left out.
+        """
+        ranked = list(self.complete)
+        base = self.reference("base")
+        if base is not None and self.base_may_win:
+            ranked.append(base)
+        slow = {one.design for one in self.finalists if not one.kept}
+        ranked = [trial for trial in ranked if trial.design not in slow]
+        return sorted(ranked, key=lambda t: (-(t.score or 0.0), t.macs, t.params, t.number))
+
+    @property
+    def best(self) -> Trial | None:
+        """The first of the ranking; None if nothing has a score."""
+        return next(iter(self.ranking()), None)
+
+    def pareto(self) -> list[Trial]:
+        """The trials that no other one beats in one objective and equals in the rest.
+
+        With one objective: score against multiply-adds.
+        """
+        objectives = self.run.objectives if len(self.run.objectives) > 1 else ("score", "gflops")
+        front: list[Trial] = []
+        for trial in self.ranking():
+            mine = _minimised(trial, objectives)
+            if not any(_dominates(_minimised(other, objectives), mine) for other in front):
+                front = [t for t in front if not _dominates(mine, _minimised(t, objectives))]
+                front.append(trial)
+        return front
+
+
+def _minimised(trial: Trial, objectives: Sequence[Objective]) -> tuple[float, ...]:
+    values = (trial.cost(objective) for objective in objectives)
+    return tuple(-v if o == "score" else v for o, v in zip(objectives, values, strict=True))
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """At least as good in all; of equals the first stays."""
+    return all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def trial_line(trial: Trial, reference: ReferenceKind | None) -> str:
+    """A trial as a line of ``trials.jsonl``."""
+    content = asdict(trial)
+    content["design"] = [[i.site, i.reduction, i.dilation] for i in trial.design.insertions]
+    return json.dumps({"reference": reference} | content, allow_nan=False) + "\n"
+
+
+def read_run(folder: Path) -> Run:
+    """What a run was asked for.
+
+    Raises:
+        RunError: no run there, not readable, or from a newer bamsearch.
+    """
+    path = folder / RUN_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"no run at {folder}: 'bamsearch runs' lists those that are there") from error
+    return Run.from_json(text, str(path))
+
+
+def read_record(folder: Path) -> RunRecord:
+    """A run with its trials, as far as they were written.
+
+    Raises:
+        RunError: as :func:`read_run`, or a line of ``trials.jsonl`` that is no trial.
+    """
+    run = read_run(folder)
+    path = folder / TRIALS_FILE
+    lines = path.read_text(encoding="utf-8").splitlines(True) if path.exists() else []
+    trials: list[Trial] = []
+    references: list[tuple[ReferenceKind, Trial]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith("\n"):
+            break  # cut off while it was written
+        try:
+            content = json.loads(line)
+            kind = content.pop("reference")
+            content["design"] = run.design([Insertion(*one) for one in content["design"]])
+            trial = Trial(**content)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path}, line {number} is no trial: {error}") from error
+        if kind is None:
+            trials.append(trial)
+        else:
+            references.append((kind, trial))
+    return RunRecord(run, tuple(trials), tuple(references), read_finalists(folder, run))
+
+
+FINALISTS_FILE = "finalists.json"
+
+
+def read_finalists(folder: Path, run: Run) -> tuple[Finalist, ...]:
+    """The designs that were timed; none if there is no such file."""
+    path = folder / FINALISTS_FILE
+    if not path.exists():
+        return ()
+    try:
+        return tuple(
+            Finalist(run.design([Insertion(*one) for one in item.pop("design")]), **item)
+            for item in json.loads(path.read_text(encoding="utf-8"))
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} does not list finalists: {error}") from error
+
+
+def finalists_text(finalists: Sequence[Finalist]) -> str:
+    """The content of ``finalists.json``."""
+    items = []
+    for one in finalists:
+        sites = [[i.site, i.reduction, i.dilation] for i in one.design.insertions]
+        items.append(asdict(replace(one)) | {"design": sites})
+    return json.dumps(items, indent=2) + "\n"

@@ -1,0 +1,47 @@
+"""jacob_cov: whether different images pull the outputs in different directions."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from bamsearch.score.batch import Batch, logits_of
+from bamsearch.score.weights import call, use_batch_statistics
+
+_K = 1e-5
+
+
+def jacob_cov(module: nn.Module, batch: Batch) -> float:
+    """How uncorrelated the outputs' gradients at different images are.
+
+    Mellor et al. 2020, arXiv 2006.04647v1 (the published version has another score,
+    :func:`bamsearch.score.naswot.naswot`), as in Abdelfattah et al. 2021, arXiv 2101.08134. Row n
+    of J is the gradient of the sum of all outputs at image n, λ are the eigenvalues of the rows'
+    correlation matrix::
+
+        jacob_cov = -Σ_n (log(λ_n + k) + 1 / (λ_n + k)),     k = 1e-5
+
+    Batch: 4 images. Cost: 1 forward and 1 backward to the images; no gradient of a weight is
+    computed. Known failure: four eigenvalues, all near 1 for networks that do not correlate the
+    images at all, are little to tell designs by; sensitive to the seed.
+
+    Args:
+        module: the network; it is put into eval mode with batch norms on batch statistics.
+        batch: images; the labels are not looked at.
+
+    Returns:
+        The score, at most -N; nan where the outputs' sum does not depend on an image.
+
+    Raises:
+        ScoreError: no output with a channel axis.
+    """
+    use_batch_statistics(module)
+    tensors = {name: value.detach() for name, value in module.named_parameters()}
+    images = batch.images.detach().clone().requires_grad_()
+    total = torch.stack([o.sum() for o in logits_of(call(module, tensors, images), len(images))])
+    (jacobian,) = torch.autograd.grad(total.sum(), images)
+    correlation = torch.corrcoef(jacobian.flatten(1).double())
+    if not correlation.isfinite().all():
+        return float("nan")
+    shifted = torch.linalg.eigvalsh(correlation) + _K
+    return -float((shifted.log() + 1 / shifted).sum())

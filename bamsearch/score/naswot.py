@@ -1,0 +1,92 @@
+"""naswot: whether different images switch different activations on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from bamsearch.errors import ScoreError
+from bamsearch.score.batch import Batch
+from bamsearch.score.weights import call, use_batch_statistics
+
+
+def naswot(module: nn.Module, batch: Batch) -> float:
+    """The log-determinant of the kernel of binary activation codes.
+
+    Mellor et al. 2021, arXiv 2006.04647: c_n is image n's code, one bit an activation, set where
+    its input is positive; with A activations and the Hamming distance d_H::
+
+        K_mn   = A - d_H(c_m, c_n)
+        naswot = log |det K|
+
+    The paper's networks have ReLUs. Here ReLU6, GELU, SiLU, hard swish and the like count too:
+    each lets positive inputs through and holds negative ones back. BAM's own hidden ReLUs count.
+
+    Batch: 8 images. Cost: 1 forward. Known failure: K sums over all activations, so that the score
+    grows with their number.
+
+    Args:
+        module: the network; it is put into eval mode with batch norms on batch statistics.
+        batch: images; the labels are not looked at.
+
+    Returns:
+        The score; -inf where two images have the same code.
+
+    Raises:
+        ScoreError: no such activation in the network.
+    """
+    use_batch_statistics(module)
+    tensors = {name: value.detach() for name, value in module.named_parameters()}
+    with torch.no_grad(), _Codes(len(batch.images)) as codes:
+        call(module, tensors, batch.images)
+    if codes.kernel is None:
+        raise ScoreError(
+            f"{type(module).__name__} has no ReLU-like activation, of which naswot is made: "
+            "take another score"
+        )
+    return float(torch.linalg.slogdet(codes.kernel).logabsdet)
+
+
+class _Codes(TorchFunctionMode):
+    """Sums the kernel up while a network runs.
+
+    A function mode sees both nn.ReLU, whose forward is F.relu, and the F.relu that BAM, DenseNet
+    and Inception call themselves; hooks would see modules only.
+    """
+
+    _ACTIVATIONS: frozenset[Callable[..., Any]] = frozenset(
+        (
+            *(F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
+            *(F.relu6, F.hardtanh, F.leaky_relu, F.elu, F.celu, F.selu, torch.prelu),
+            *(F.gelu, F.silu, F.mish, F.hardswish),
+        )
+    )
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._count = count
+        self.kernel: Tensor | None = None
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in self._ACTIVATIONS:
+            # Before the call: it may be in place.
+            self._add(args[0] if args else kwargs["input"])
+        return func(*args, **kwargs)
+
+    def _add(self, inputs: Tensor) -> None:
+        # Frames and windows lie behind their image in the first axis. What has no images there,
+        # such as Swin V2's table of positions, is the same for all of them.
+        if inputs.dim() == 0 or len(inputs) % self._count:
+            return
+        # ±1 and a product of them: agreements less disagreements, exact in float64.
+        signs = torch.where(inputs.reshape(self._count, -1) > 0, 1.0, -1.0).double()
+        agreements = (signs.shape[1] + signs @ signs.T) / 2
+        self.kernel = agreements if self.kernel is None else self.kernel + agreements

@@ -1,0 +1,169 @@
+"""The networks of a search's designs, with everything that BAM does not change made once."""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from bamsearch.attention.bam import BAM
+from bamsearch.attention.cost import hidden_channels
+from bamsearch.graph.models import build_model
+from bamsearch.graph.network import find_network
+from bamsearch.graph.rewrite import insert, refuse_bam
+from bamsearch.graph.sites import sites_of
+from bamsearch.profile.conditions import caller_kept
+from bamsearch.profile.devices import resolve_device
+from bamsearch.records import Design, ModelSummary
+from bamsearch.score.batch import Batch, make_batch
+
+T = TypeVar("T")
+
+
+class Networks:
+    """The networks of designs of one model: the base is built and traced once.
+
+    All have the same base weights, and a BAM's weights depend on the seed, its site and its hidden
+    width alone: two designs that share a site share its weights, so that what differs between
+    their scores comes from what differs between the designs.
+
+    Args:
+        summary: of the model.
+        module: the base; it is copied. None builds the summary's model with weights of the seed.
+        seed: of the weights.
+        num_classes: classes of the head that is built; None is the model's own.
+        device: where the networks are put.
+
+    Raises:
+        ModelError: the model cannot be built or traced, or has BAM already.
+        DeviceError: no such device.
+    """
+
+    def __init__(
+        self,
+        summary: ModelSummary,
+        *,
+        module: nn.Module | None = None,
+        seed: int = 0,
+        num_classes: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.device = resolve_device(device)
+        self.seed = seed
+        self._summary = summary
+        if module is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                base = build_model(summary.model, summary.input_shape, num_classes=num_classes)
+        else:
+            base = copy.deepcopy(module)
+        refuse_bam(base)
+        self._base = base.to(self.device)
+        self._found = find_network(self._base, summary.input_shape)
+        self._sites = sites_of(self._found)
+
+    def share_weights(self) -> None:
+        """Let all networks from now on have the base's own weights, instead of copies.
+
+        Copying them takes most of the time of an insertion. Nobody may write to them then.
+        """
+        shared: dict[int, nn.Parameter] = {}
+        for owner in self._base.modules():
+            for name, value in owner._parameters.items():
+                if value is not None:
+                    new = _Shared(value.detach(), requires_grad=value.requires_grad)
+                    owner._parameters[name] = shared.setdefault(id(value), new)
+
+    def network(self, design: Design) -> nn.Module:
+        """The network of a design, in the base's mode.
+
+        Raises:
+            InvalidValueError: a site that the model does not have.
+            ModelError: BAM cannot be inserted there.
+        """
+        with torch.random.fork_rng(devices=[]):
+            built = insert(self._base, self._found, self._sites, design)
+            bams = [layer for layer in built.modules() if isinstance(layer, BAM)]
+            for insertion, bam in zip(design.insertions, bams, strict=True):
+                self._initialise(bam, insertion.site)
+        return built
+
+    def batch(self, size: int) -> Batch:
+        """Images for the part that is scored, see :attr:`ModelSummary.part`."""
+        like = next((p for p in self._base.parameters() if p.is_floating_point()), None)
+        dtype = torch.float32 if like is None else like.dtype
+        return make_batch(self._summary.part_input, size, self.seed, self.device, dtype)
+
+    def alone(self, function: Callable[[], T]) -> Callable[[], T]:
+        """The same call with torch's random numbers from the seed on, and no trace of it after."""
+
+        def call() -> T:
+            with caller_kept(self.device, torch.get_num_threads()):
+                torch.default_generator.manual_seed(self.seed)
+                if self.device.type != "cpu":
+                    getattr(torch, self.device.type).manual_seed(self.seed)
+                return function()
+
+        return call
+
+    def _initialise(self, bam: BAM, site: str) -> None:
+        """The same weights at every dilation, beside whatever other BAMs, on every device."""
+        key = f"{self.seed} {site} {hidden_channels(bam.channels, bam.reduction)}"
+        torch.default_generator.manual_seed(zlib.crc32(key.encode()))
+        fresh = BAM(
+            bam.channels,
+            bam.reduction,
+            bam.dilation,
+            variant=bam.variant,
+            init=bam.init,
+            layout=bam.layout,
+        )
+        bam.load_state_dict(fresh.state_dict())
+
+
+class _Shared(nn.Parameter):
+    """A weight of which a copied network keeps the original."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
+
+
+def zero_cost(
+    function: Callable[[nn.Module, Batch], float],
+    batch_size: int,
+    summary: ModelSummary,
+    networks: Networks,
+) -> Callable[[Design], Callable[[], float]]:
+    """A score of this room: a design becomes a call without arguments.
+
+    A design with ``init="identity"`` is scored as its ``paper`` twin: behind a gate that starts at
+    0, BAM with any r and d would do nothing.
+    """
+    networks.share_weights()
+    batch = networks.batch(batch_size)
+
+    def prepare(design: Design) -> Callable[[], float]:
+        network = networks.network(replace(design, init="paper"))
+        return networks.alone(partial(function, network.get_submodule(summary.part), batch))
+
+    return prepare
+
+
+def of_user(
+    function: Callable[[nn.Module, Design], object], networks: Networks
+) -> Callable[[Design], Callable[[], object]]:
+    """A user's score: a design becomes a call without arguments.
+
+    The function is given a network of its own, in train mode.
+    """
+
+    def prepare(design: Design) -> Callable[[], object]:
+        return networks.alone(partial(function, networks.network(design).train(), design))
+
+    return prepare

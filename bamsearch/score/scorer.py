@@ -1,0 +1,156 @@
+"""Scores by name: a score becomes a function of a design.
+
+No torch at the top: params and macs are looked up, and need none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+from functools import cache, partial
+from numbers import Real
+from typing import TYPE_CHECKING
+
+from bamsearch.errors import BamsearchError, ModelError, ScoreError
+from bamsearch.profile.costs import DesignCosts
+from bamsearch.records import Design, Init, ModelSummary, Variant
+from bamsearch.score.table import SCORES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_SITES_SHOWN = 3
+
+
+def make_scorer(
+    score: str | Callable[[Design], float],
+    summary: ModelSummary,
+    *,
+    module: nn.Module | None = None,
+    seed: int = 0,
+    num_classes: int | None = None,
+    device: str = "cpu",
+) -> Callable[[Design], float]:
+    """Make a score a function of designs of one model; higher is better.
+
+    The base network is built and traced once, and every design is inserted into a copy of it.
+    Given the seed and the number of threads, a design has the same score on a CPU whenever and
+    after whatever it is scored; on a GPU its last digits can differ. The caller's random state,
+    gradient mode and thread count are left as they are.
+
+    Args:
+        score: a name in :data:`~bamsearch.score.table.SCORES`; ``package.module:function`` or
+            ``path/file.py:function``, which is called with the network, in train mode, and the
+            design; or a callable that is given the design alone.
+        summary: of the model. Of a detector, its ``part`` is scored; a user's function gets all.
+        module: the base, which is copied; None builds the summary's model.
+        seed: of weights, images and labels.
+        num_classes: classes of the head that is built; None is the model's own.
+        device: where networks are run.
+
+    Returns:
+        The function. It raises ScoreError where a score fails, or is no finite number, and what
+        inserting BAM raises.
+
+    Raises:
+        ScoreError: no such score.
+        ModelError: the model cannot be built or traced.
+        DeviceError: no such device.
+    """
+    if callable(score):
+        name = getattr(score, "__name__", type(score).__name__)
+        return _checked(name, lambda design: partial(score, design))
+    known = SCORES.get(score)
+    if known is not None and not known.needs_module:
+        return _checked(score, _of_costs(score, summary))
+    source, _, name = (known.home if known else _home_of_user(score)).partition(":")
+    # Here and not at the top: from here on torch is needed.
+    from bamsearch.graph.models import load_function
+    from bamsearch.score.networks import Networks, of_user, zero_cost
+
+    try:
+        function = load_function(source, name, "score")
+    except ModelError as error:
+        raise ScoreError(str(error)) from error
+    networks = Networks(summary, module=module, seed=seed, num_classes=num_classes, device=device)
+    if known is not None:
+        return _checked(score, zero_cost(function, known.batch, summary, networks))
+    return _checked(score, of_user(function, networks))
+
+
+def _home_of_user(score: str) -> str:
+    """``module:function`` as it was given, or what is wrong with it."""
+    if ":" in score:
+        return score
+    near = difflib.get_close_matches(score.lower(), SCORES, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(SCORES)}"
+    raise ScoreError(f"no score is called {score!r} (your own is FILE.py:function): {hint}")
+
+
+def _of_costs(name: str, summary: ModelSummary) -> Callable[[Design], Callable[[], object]]:
+    """``params`` or ``macs`` of a design, looked up."""
+
+    @cache
+    def costs(variant: Variant, init: Init) -> DesignCosts:
+        return DesignCosts(summary, variant=variant, init=init)
+
+    def prepare(design: Design) -> Callable[[], object]:
+        cost = costs(design.variant, design.init).cost(design.insertions)
+        return partial(getattr, cost, name)
+
+    return prepare
+
+
+def _checked(
+    name: str, prepare: Callable[[Design], Callable[[], object]]
+) -> Callable[[Design], float]:
+    """The score as a float, or a ScoreError that names the design."""
+
+    def score(design: Design) -> float:
+        call = prepare(design)
+        try:
+            # A user's function can raise anything at all.
+            value = call()
+        except (Exception, SystemExit) as error:
+            raise ScoreError(f"{name} failed on {_text(design)}: {_reason(error)}") from error
+        number = _number(value)
+        if number is None or not math.isfinite(number):
+            raise ScoreError(
+                f"{name} of {_text(design)} is {_short(value)}, not a finite number: "
+                "a score must return a float, higher is better"
+            )
+        return number
+
+    return score
+
+
+def _number(value: object) -> float | None:
+    """The value as a float; None where it is no number. A tensor of one value is one."""
+    try:
+        plain = value.item() if hasattr(value, "item") else value
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return None if isinstance(plain, bool) or not isinstance(plain, Real) else float(plain)
+
+
+def _text(design: Design) -> str:
+    """The design in a message: ``resnet18 with BAM after layer1 (r=16, d=4)``."""
+    shown = [f"{i.site} (r={i.reduction}, d={i.dilation})" for i in design.insertions]
+    if not shown:
+        return f"{design.model} without BAM"
+    more = len(shown) - _SITES_SHOWN
+    rest = f" and {more} more sites" if more > 0 else ""
+    return f"{design.model} with BAM after {', '.join(shown[:_SITES_SHOWN])}{rest}"
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    if isinstance(error, BamsearchError):
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _short(value: object) -> str:
+    lines = repr(value).splitlines() or [""]
+    return lines[0] if len(lines) == 1 and len(lines[0]) <= 60 else f"{lines[0][:60]}…"

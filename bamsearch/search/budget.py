@@ -1,0 +1,93 @@
+"""Budgets as they are typed: ``8``, ``45M``, ``200MiB``, ``+2%``; exact in integers.
+
+==========  =======================  ======================================================
+quantity    typed as                 limits
+==========  =======================  ======================================================
+gflops      10^9 multiply-adds       one input, fvcore's total (1 multiply-add = 1 FLOP)
+params      ``45M``, ``900k``        parameters, the base's and every BAM's
+memory      ``200MiB``, ``1.5GB``    bytes that autograd keeps for one input in a training step
+ms          milliseconds             predicted by a latency table, then measured: not exact
+==========  =======================  ======================================================
+
+``+2%`` is the base and 2 %; whatever is not whole is rounded down.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from math import ceil, floor
+
+from bamsearch.errors import InvalidValueError
+from bamsearch.records import Budget, Quantity
+
+_UNITS: dict[Quantity, dict[str, int]] = {
+    "gflops": {"": 10**9, "m": 10**6, "g": 10**9, "t": 10**12},
+    "params": {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9},
+    "memory": {
+        "": 1,
+        "b": 1,
+        **{f"{letter}b": 10 ** (3 * n) for n, letter in enumerate("kmg", start=1)},
+        **{f"{letter}ib": 2 ** (10 * n) for n, letter in enumerate("kmg", start=1)},
+    },
+    "ms": {"": 10**6, "ms": 10**6},
+}
+_EXAMPLES: dict[Quantity, str] = {"gflops": "8", "params": "45M", "memory": "200MiB", "ms": "12"}
+# What a number is shown in: (unit, its size, decimals).
+_SHOWN: dict[Quantity, tuple[str, int, int]] = {
+    "gflops": (" GFLOPs", 10**9, 3),
+    "params": (" M params", 10**6, 3),
+    "memory": (" MiB", 2**20, 1),
+    "ms": (" ms", 10**6, 2),
+}
+_TYPED: dict[Quantity, tuple[str, int, int]] = {
+    "gflops": ("", 10**9, 4),
+    "params": ("", 1, 0),
+    "memory": ("", 1, 0),
+    "ms": ("", 10**6, 2),
+}
+
+
+def parse_budget(quantity: Quantity, text: str, base: int) -> Budget:
+    """A budget as it was typed.
+
+    Args:
+        quantity: what it limits.
+        text: a number with a unit, or ``+N%`` for the base and N per cent.
+        base: what the base takes, in the unit of :class:`bamsearch.records.Budget`.
+
+    Raises:
+        InvalidValueError: not a number, an unknown unit, or not positive.
+    """
+    match = re.fullmatch(r"\s*(\+?)(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z%]*)\s*", text)
+    units = _UNITS[quantity]
+    relative = match is not None and match[3] == "%"
+    if match is None or bool(match[1]) != relative or not (relative or match[3].lower() in units):
+        raise InvalidValueError(
+            f"{option_name(quantity)} {text!r} is no budget: give a number such as "
+            f"{_EXAMPLES[quantity]}, or +2% for what the base takes and 2 % more"
+        )
+    number = Fraction(match[2])
+    if relative:
+        return Budget(quantity, text.strip(), floor(base * (1 + number / 100)), base)
+    if number == 0:
+        raise InvalidValueError(f"{option_name(quantity)} must be more than 0, not {text!r}")
+    return Budget(quantity, text.strip(), floor(number * units[match[3].lower()]), base)
+
+
+def option_name(quantity: Quantity) -> str:
+    """The option that sets the budget: ``--budget-gflops``."""
+    return f"--budget-{quantity}"
+
+
+def amount_text(quantity: Quantity, amount: int) -> str:
+    """An amount as people read it: ``7.834 GFLOPs``."""
+    unit, size, decimals = _SHOWN[quantity]
+    return f"{amount / size:.{decimals}f}{unit}"
+
+
+def typed_up(quantity: Quantity, amount: int) -> str:
+    """The smallest value to type after the option that admits the amount."""
+    unit, size, decimals = _TYPED[quantity]
+    steps = ceil(Fraction(amount, size) * 10**decimals)
+    return f"{steps / 10**decimals:.{decimals}f}{unit}"

@@ -1,0 +1,247 @@
+"""A run's folder: what was asked for, the study, a line a trial, the best design, a log.
+
+::
+
+    runs/NAME/
+      run.json          what was asked for: see bamsearch/records/runs.py
+      study.db          the Optuna study, where the database is no other
+      trials.jsonl      a line for each finished trial
+      finalists.json    designs timed under a budget of time
+      best/design.json  the best one so far, as insert, profile and export take it
+      log.txt           what happened, with date and time
+      lock              held by the search at work
+
+Whatever is written is on the disk when the call returns, and a file is there whole or not at all;
+of ``trials.jsonl`` a last line may be cut off, and is then written again from the study.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bamsearch.errors import InvalidValueError, OutputError, RunError
+from bamsearch.records import Budget, Design, ReferenceKind, Run, RunRecord, Trial
+from bamsearch.records.runs import (
+    FINALISTS_FILE,
+    RUN_FILE,
+    TRIALS_FILE,
+    Finalist,
+    finalists_text,
+    read_record,
+    read_run,
+    trial_line,
+)
+
+RUNS = Path("runs")
+"""Where runs are, below the current folder."""
+
+STUDY_FILE = "study.db"
+LOG_FILE = "log.txt"
+LOCK_FILE = "lock"
+_MOST_RUNS = 10_000
+
+
+class RunFolder:
+    """A run's folder.
+
+    Args:
+        path: the folder; its name is the run's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.absolute().name
+
+    @property
+    def study(self) -> Path:
+        """The file of the study."""
+        return self.path / STUDY_FILE
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            OutputError: it is there already, or cannot be made.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir()
+        except FileExistsError as error:
+            raise OutputError(
+                f"{self.path} exists already: go on with --resume {self.name}, "
+                "or choose another --name"
+            ) from error
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be made: {error.strerror}") from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run while the block works on it; the lock goes with the process.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        lock = FileLock(self.path / LOCK_FILE, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise RunError(
+                f"another search works on run {self.name}: wait for it, "
+                "or start one of your own with another --name"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def busy(self) -> bool:
+        """Whether a search is at work here."""
+        try:
+            with self.locked():
+                return False
+        except RunError:
+            return True
+
+    def write_run(self, run: Run) -> None:
+        """Write ``run.json``."""
+        self._write(RUN_FILE, run.to_json())
+
+    def read_run(self) -> Run:
+        """Read ``run.json``, see :func:`bamsearch.records.runs.read_run`."""
+        return read_run(self.path)
+
+    def read_record(self) -> RunRecord:
+        """Read the run and its trials, see :func:`bamsearch.records.runs.read_record`."""
+        return read_record(self.path)
+
+    def append(self, trials: Sequence[tuple[ReferenceKind | None, Trial]]) -> None:
+        """Add finished trials to ``trials.jsonl``."""
+        if not trials:
+            return
+        text = "".join(trial_line(trial, kind) for kind, trial in trials)
+        with open(self.path / TRIALS_FILE, "a", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def mend(self) -> None:
+        """Take a last line of ``trials.jsonl`` away that was cut off while it was written."""
+        path = self.path / TRIALS_FILE
+        if not path.exists():
+            return
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
+
+    def write_best(self, design: Design) -> None:
+        """Write ``best/design.json``, unless it is that design already."""
+        path = self.path / "best" / "design.json"
+        text = design.to_json()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
+            self._write("best/design.json", text)
+
+    def write_finalists(self, finalists: Sequence[Finalist]) -> None:
+        """Write ``finalists.json``."""
+        self._write(FINALISTS_FILE, finalists_text(finalists))
+
+    def log(self, text: str) -> None:
+        """Add a line with date and time (UTC) to the log."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with open(self.path / LOG_FILE, "a", encoding="utf-8") as file:
+            file.write(f"{now} {text}\n")
+
+    def _write(self, name: str, text: str) -> None:
+        target = self.path / name
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=target.parent, prefix=".writing-", delete=False
+        ) as draft:
+            try:
+                draft.write(text)
+                draft.flush()
+                os.fsync(draft.fileno())
+                draft.close()
+                # A temporary file is for its owner alone; a run is not.
+                umask = os.umask(0)
+                os.umask(umask)
+                os.chmod(draft.name, 0o666 & ~umask)
+                os.replace(draft.name, target)
+            finally:
+                Path(draft.name).unlink(missing_ok=True)
+
+
+def new_folder(model: str, budgets: Sequence[Budget], parent: Path = RUNS) -> RunFolder:
+    """A folder for a run without a name, made: ``runs/MODEL-BUDGET-NNN``, the first that is free.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    words = [_word(model.rpartition(":")[2]), *(_budget_word(budget) for budget in budgets)]
+    stem = "-".join(words if budgets else [*words, "free"])
+    for number in range(1, _MOST_RUNS):
+        folder = RunFolder(parent / f"{stem}-{number:03d}")
+        if not folder.path.exists():
+            try:
+                folder.create()
+                return folder
+            except OutputError:
+                # Another search may have just taken the name.
+                if not folder.path.exists():
+                    raise
+    raise OutputError(f"{parent} has {_MOST_RUNS} runs called {stem}: choose a --name")
+
+
+def named_folder(name: str, parent: Path = RUNS) -> RunFolder:
+    """The folder of a run by its name.
+
+    Raises:
+        InvalidValueError: a name that is no plain word.
+    """
+    if not re.fullmatch(r"[\w][\w.+-]*", name):
+        raise InvalidValueError(
+            f"a run cannot be called {name!r}: letters, digits and . _ + - only; "
+            "another place is given with -o DIR"
+        )
+    return RunFolder(parent / name)
+
+
+def find_folder(run: str) -> RunFolder:
+    """The folder of a run that is there, by its name or its path.
+
+    Raises:
+        RunError: there is none.
+    """
+    for path in (RUNS / run, Path(run)):
+        if (path / RUN_FILE).is_file():
+            return RunFolder(path)
+    raise RunError(f"no run is called {run!r}: 'bamsearch runs' lists those that are there")
+
+
+def all_folders(parent: Path = RUNS) -> list[RunFolder]:
+    """The folders of all runs, oldest first."""
+    files = [path for path in parent.glob(f"*/{RUN_FILE}") if path.is_file()]
+    return [RunFolder(path.parent) for path in sorted(files, key=lambda p: p.stat().st_mtime)]
+
+
+def _budget_word(budget: Budget) -> str:
+    letter = {"gflops": "g", "params": "", "memory": "", "ms": "ms"}[budget.quantity]
+    if budget.text.endswith("%"):
+        return _word(f"{budget.text.rstrip('%')}pc{letter}")
+    return _word(f"{budget.text}{letter}")
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^\w.+-]+", "-", text).strip("-.+").lower() or "model"

@@ -1,0 +1,162 @@
+"""A Gaussian process over designs: its weights by marginal likelihood, then mean and deviation.
+
+With A the weighted sum of the components of :mod:`bamsearch.search.kernel`, the covariance of two
+designs is A + p2 A∘A + p3 A∘A∘A and a constant: effects of single choices, of pairs and of triples.
+Weights, p2, p3 and the noise are those most likely given the scores and a log-normal prior on each
+(Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, chapters 2 and 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.optimize import minimize
+
+from bamsearch.search.kernel import Codes, Floats, Kernel
+
+_CONSTANT = 1.0
+"""Prior variance of the mean of all (standardised) scores."""
+
+_JITTER = 1e-6
+_STEPS = 30
+# Medians, and standard deviations of the logarithm.
+_PAIRS, _TRIPLES, _NOISE = 0.2, 0.05, 1e-2
+_SPREAD, _SPREAD_NOISE = 1.0, 2.0
+_TAIL = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What the process is made of.
+
+    Attributes:
+        components: a weight for each component of the kernel.
+        pairs: p2.
+        triples: p3.
+        noise: its variance.
+    """
+
+    components: Floats
+    pairs: float
+    triples: float
+    noise: float
+
+
+def standardise(scores: Floats) -> Floats:
+    """Scores with median 0 and spread 1, outliers drawn in: beyond 3, by the logarithm.
+
+    Args:
+        scores: finite, of any scale.
+    """
+    largest = np.abs(scores).max(initial=0.0)
+    if largest == 0:
+        return np.zeros(len(scores))
+    scaled = scores / largest
+    centred = scaled - np.median(scaled)
+    low, high = np.quantile(centred, [0.25, 0.75])
+    deviation = centred.std()
+    # Where most scores are equal, the quartiles say nothing of the others.
+    spread = (high - low) / 1.349
+    if spread < 1e-3 * deviation:
+        spread = deviation
+    if spread < 1e-14:
+        return np.zeros(len(scores))
+    found = centred / spread
+    beyond = np.maximum(np.abs(found) - _TAIL, 0.0)
+    drawn: Floats = np.sign(found) * (np.minimum(np.abs(found), _TAIL) + np.log1p(beyond))
+    return drawn
+
+
+def prior_weights(kernel: Kernel) -> Weights:
+    """The weights before anything is seen."""
+    priors = np.array([component.prior for component in kernel.components])
+    return Weights(priors, _PAIRS, _TRIPLES, _NOISE)
+
+
+def likely_weights(kernel: Kernel, codes: Codes, scores: Floats) -> Weights:
+    """The most likely weights.
+
+    Args:
+        kernel: over the feasible set.
+        codes: of the designs scored.
+        scores: standardised.
+    """
+    prior = prior_weights(kernel)
+    at_first = np.log([*prior.components, prior.pairs, prior.triples, prior.noise])
+    spreads = np.full(len(at_first), _SPREAD)
+    spreads[-1] = _SPREAD_NOISE
+    grams = kernel.grams(codes)
+    flat = grams.reshape(len(grams), -1)
+    n = len(scores)
+
+    def loss(logs: Floats) -> tuple[float, Floats]:
+        *components, pairs, triples, noise = np.exp(logs)
+        gram = (np.array(components) @ flat).reshape(n, n)
+        covariance = gram * (1 + gram * (pairs + gram * triples)) + _CONSTANT
+        covariance[np.diag_indices(n)] += noise + _JITTER
+        factor = cho_factor(covariance, lower=True, check_finite=False)
+        inverse = cho_solve(factor, np.eye(n), check_finite=False)
+        solved = inverse @ scores
+        away = (logs - at_first) / spreads
+        value = 0.5 * (scores @ solved) + np.log(np.diag(factor[0])).sum() + 0.5 * (away @ away)
+        slope = 0.5 * (inverse - np.outer(solved, solved))
+        squared = gram * gram
+        by_gram = slope * (1 + 2 * pairs * gram + 3 * triples * squared)
+        own = [
+            pairs * np.sum(slope * squared),
+            triples * np.sum(slope * squared * gram),
+            noise * np.trace(slope),
+        ]
+        gradient = np.concatenate([components * (flat @ by_gram.ravel()), own])
+        return float(value), gradient + away / spreads
+
+    bounds = [(first - 5 * s, first + 5 * s) for first, s in zip(at_first, spreads, strict=True)]
+    found = minimize(
+        loss, at_first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}
+    )
+    *components, pairs, triples, noise = np.exp(found.x)
+    return Weights(np.array(components), pairs, triples, noise)
+
+
+class Posterior:
+    """What is believed of any design after some were scored.
+
+    Args:
+        kernel: over the feasible set.
+        weights: of the process.
+        codes: of the designs scored.
+        scores: standardised, (n,).
+    """
+
+    def __init__(self, kernel: Kernel, weights: Weights, codes: Codes, scores: Floats) -> None:
+        self._kernel, self._weights = kernel, weights
+        self._tables = kernel.tables(codes, weights.components)
+        covariance = self._with_seen(codes)
+        covariance[np.diag_indices(len(codes))] += weights.noise + _JITTER
+        self._root: Floats = np.linalg.cholesky(covariance)
+        half = solve_triangular(self._root, scores, lower=True, check_finite=False)
+        self._solved: Floats = solve_triangular(
+            self._root, half, lower=True, trans="T", check_finite=False
+        )
+
+    def predict(self, codes: Codes) -> tuple[Floats, Floats]:
+        """Mean and standard deviation, without noise, of each design: (n,) and (n,)."""
+        covariance = self._with_seen(codes)
+        mean: Floats = covariance @ self._solved
+        explained = solve_triangular(self._root, covariance.T, lower=True, check_finite=False)
+        gram = self._kernel.diagonal(codes, self._weights.components)
+        variance = self._powers(gram) - (explained**2).sum(axis=0)
+        return mean, np.sqrt(np.maximum(variance, 1e-12))
+
+    def _with_seen(self, codes: Codes) -> Floats:
+        gram: NDArray[np.float64] = self._tables[0][codes[:, 0]]
+        for column, table in enumerate(self._tables[1:], start=1):
+            gram += table[codes[:, column]]
+        return self._powers(gram)
+
+    def _powers(self, gram: Floats) -> Floats:
+        pairs, triples = self._weights.pairs, self._weights.triples
+        return gram * (1 + gram * (pairs + gram * triples)) + _CONSTANT
