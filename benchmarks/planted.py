@@ -81,8 +81,18 @@ def places(feasible: Feasible) -> list[tuple[Floats, Floats, Floats]]:
     found = []
     for choice in feasible.space.choices:
         on = np.array([float(not option.off) for option in choice.options])
-        r = np.array([np.log2(option.reduction) - 3.5 if o else 0.0 for o, option in zip(on, choice.options, strict=True)])
-        d = np.array([np.log2(option.dilation) - 1.5 if o else 0.0 for o, option in zip(on, choice.options, strict=True)])
+        r = np.array(
+            [
+                np.log2(option.reduction) - 3.5 if o else 0.0
+                for o, option in zip(on, choice.options, strict=True)
+            ]
+        )
+        d = np.array(
+            [
+                np.log2(option.dilation) - 1.5 if o else 0.0
+                for o, option in zip(on, choice.options, strict=True)
+            ]
+        )
         found.append((on, r, d))
     return found
 
@@ -91,7 +101,10 @@ def smooth_effects(feasible: Feasible, drawn: Floats) -> list[Floats]:
     """Effects from nine random numbers a choice: on, slopes and curvatures, and where they peak."""
     found = []
     for (on, r, d), (a, b, c, e, f, g) in zip(places(feasible), drawn, strict=True):
-        found.append(on * (a + 0.5 * b * r + 0.5 * c * d - 0.25 * e * r**2 - 0.25 * f * d**2 + 0.25 * g * r * d))
+        found.append(
+            on
+            * (a + 0.5 * b * r + 0.5 * c * d - 0.25 * e * r**2 - 0.25 * f * d**2 + 0.25 * g * r * d)
+        )
     return found
 
 
@@ -111,7 +124,7 @@ def interacting(feasible: Feasible, rng: np.random.Generator) -> Callable[[Rows]
         at = [[one[rows[:, i]] for i, one in enumerate(column)] for column in (on, r, d)]
         for i in range(number):
             for j in range(i):
-                for (a, what) in zip(joint[i, j], at, strict=True):
+                for a, what in zip(joint[i, j], at, strict=True):
                     total = total + a * what[i] * what[j]
         return total
 
@@ -126,7 +139,11 @@ def rough(feasible: Feasible, rng: np.random.Generator) -> Callable[[Rows], Floa
 def pair_tables(feasible: Feasible, rng: np.random.Generator) -> Callable[[Rows], Floats]:
     alone = rough(feasible, rng)
     options = [len(choice.options) for choice in feasible.space.choices]
-    tables = {(i, j): 0.7 * rng.normal(size=(options[i], options[j])) for i in range(len(options)) for j in range(i)}
+    tables = {
+        (i, j): 0.7 * rng.normal(size=(options[i], options[j]))
+        for i in range(len(options))
+        for j in range(i)
+    }
 
     def value(rows: Rows) -> Floats:
         pairs = [table[rows[:, i], rows[:, j]] for (i, j), table in tables.items()]
@@ -212,7 +229,8 @@ def planted(feasible: Feasible, family: str, seed: int) -> Planted:
     rng = np.random.default_rng(key)
     if isinstance(feasible, Listed):
         value = LISTED[family](feasible, rng)
-        values = value(feasible.table)
+        # Whether the base is better is not what a search proposes designs for.
+        values = value(feasible.table[feasible.table.any(axis=1)])
         return Planted(value, float(values.max()), float(values.mean()), float(values.std()))
     linear = BLOCKS[family](feasible, rng)
     values = linear(feasible.sample(rng, SAMPLED))
@@ -230,7 +248,7 @@ def best_linear(feasible: Feasible, objective: Linear) -> Picks:
     starts = np.cumsum([0, *options])
     picked, pairs = int(starts[-1]), len(objective.joint)
     gain = np.concatenate([*objective.effects, objective.joint])
-    rows = np.zeros((len(options) + 3 * pairs, picked + pairs))
+    rows = np.zeros((len(options) + 3 * pairs + 1, picked + pairs))
     low, high = np.full(len(rows), -np.inf), np.zeros(len(rows))
     for i in range(len(options)):
         rows[i, starts[i] : starts[i + 1]] = 1
@@ -243,9 +261,14 @@ def best_linear(feasible: Feasible, objective: Linear) -> Picks:
             rows[row, [starts[i] for i in offs]] = 1
         high[at] = high[at + 1] = 1
         low[at + 2], high[at + 2] = 1, np.inf
+    # One choice at least has BAM.
+    rows[-1, starts[:-1]], high[-1] = 1, len(options) - 1
     budgets = np.concatenate([*feasible.costs, np.zeros((pairs, len(feasible.budgets)))]).T
     # In units of the slack: the solver's tolerances are absolute.
-    limits = [LinearConstraint(b / max(s, 1), -np.inf, 1.0) for b, s in zip(budgets, feasible.slacks.astype(float), strict=True)]
+    limits = [
+        LinearConstraint(b / max(s, 1), -np.inf, 1.0)
+        for b, s in zip(budgets, feasible.slacks.astype(float), strict=True)
+    ]
     found = milp(
         -gain,
         constraints=[LinearConstraint(rows, low, high), *limits],

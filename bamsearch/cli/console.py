@@ -57,7 +57,7 @@ class Console:
             align: one letter a column, ``l`` or ``r``: ``"lrr"``.
             indent: blanks before each line.
         """
-        self.print(_table_text(header, rows, align, indent, sys.stdout))
+        self.print(table_text(header, rows, align, indent, sys.stdout))
 
     def note(self, text: str = "") -> None:
         """Print a remark on stderr, unless ``-q``."""
@@ -123,6 +123,21 @@ class Console:
             task = bar.add_task(title, total=total)
             yield lambda: bar.advance(task)
 
+    @contextmanager
+    def live(self) -> Iterator[Callable[[RenderableType], None] | None]:
+        """A part of stderr that is drawn anew while the block runs.
+
+        Yields:
+            A function that shows something there; None with ``-q`` and where it is no terminal.
+        """
+        if self.quiet or not is_terminal(sys.stderr):
+            yield None
+            return
+        from rich.live import Live
+
+        with Live(console=_rich(sys.stderr), transient=True, refresh_per_second=4) as view:
+            yield view.update
+
 
 def one_line(text: str) -> str:
     """The text with its line breaks folded into blanks."""
@@ -134,14 +149,14 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def _table_text(
+def table_text(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
     align: str,
-    indent: int,
-    stream: TextIO | None,
+    indent: int = 2,
+    stream: TextIO | None = None,
 ) -> str:
-    """The table as text for stream, its lines without trailing blanks."""
+    """The table as text for stream, its lines without trailing blanks; see Console.table."""
     from rich.padding import Padding
     from rich.table import Table
 

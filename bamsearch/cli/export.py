@@ -77,7 +77,9 @@ def export(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Write DESIGN, a design.json or a folder with one, to a file that runs without bamsearch.
+    """Write DESIGN to a file that runs without bamsearch.
+
+    DESIGN is a design.json, a folder with one, a run of a search (its best), or RUN@K (its K-th).
 
     The file is loaded again and compared with PyTorch before it is called done.
     """
@@ -110,10 +112,10 @@ def export(
 def _checked_path(design: str, format: Format, output: Path | None, *, force: bool) -> Path:
     """Where to write, once the format and the place are known to be possible."""
     from bamsearch.export.formats import check_format
-    from bamsearch.graph.designs import design_file, read_design
+    from bamsearch.graph.designs import find_design
 
     check_format(format)
-    path = output or _default_path(read_design(design_file(design)), format)
+    path = output or _default_path(find_design(design)[0], format)
     check_output_file(path, force=force)
     return path
 

@@ -15,6 +15,7 @@ import bamsearch
 from bamsearch.cli.console import Console, is_terminal
 from bamsearch.cli.failures import reported
 from bamsearch.cli.options import HELP_NAMES, quiet_option, verbose_option
+from bamsearch.cli.storage_option import hide_password
 
 COMMANDS = {
     "insert": "bamsearch.cli.insert",
@@ -22,6 +23,10 @@ COMMANDS = {
     "models": "bamsearch.cli.models",
     "profile": "bamsearch.cli.profile",
     "export": "bamsearch.cli.export",
+    "search": "bamsearch.cli.search",
+    "worker": "bamsearch.cli.worker",
+    "runs": "bamsearch.cli.runs",
+    "spaces": "bamsearch.cli.spaces",
     "env": "bamsearch.cli.env",
     "completion": "bamsearch.cli.completion",
 }
@@ -111,6 +116,8 @@ def main(args: Sequence[str] | None = None) -> None:
         # a terminal that cannot show "×" gets "?" rather than a traceback
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    if args is None:
+        hide_password(sys.argv[1:])
     cli.main(args, prog_name="bamsearch")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -42,12 +41,10 @@ def model_work(console: Console, title: str, model: str) -> Iterator[None]:
 
 def _base_of_design(path: str) -> str | None:
     """The MODEL of a design on disk; None where there is no design."""
-    if not os.path.exists(path):
-        return None
-    from bamsearch.graph.designs import design_file, read_design
+    from bamsearch.graph.designs import find_design
 
     with suppress(BamsearchError):
-        return read_design(design_file(path)).model
+        return find_design(path)[0].model
     return None
 
 

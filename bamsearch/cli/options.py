@@ -150,6 +150,17 @@ dtype_option = click.option(
 """Adds ``dtype: str``, a name in torch."""
 
 
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Threads on a CPU.",
+)
+"""Adds ``threads: int``."""
+
+
 class InputSizeType(click.ParamType[tuple[int, int]]):
     """``H`` or ``HxW``, both at least 1."""
 

@@ -21,6 +21,7 @@ from bamsearch.cli.options import (
     num_classes_option,
     pass_console,
     seed_option,
+    threads_option,
 )
 from bamsearch.cli.output import check_output_file
 from bamsearch.cli.profile_text import (
@@ -80,14 +81,7 @@ DILATIONS = (1, 2, 4, 6)
     metavar="N",
     help="Samples, or pairs of them.",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Threads on a CPU.",
-)
+@threads_option
 @click.option("--fit-batch", is_flag=True, help="If memory is short, take the batch that fits.")
 @click.option(
     "--latency-table",

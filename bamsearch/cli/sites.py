@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from bamsearch.attention.cost import bam_cost
+from bamsearch.attention.cost import bam_cost, effective_dilation
 from bamsearch.cli.console import Console
 from bamsearch.cli.model_work import model_work
 from bamsearch.cli.options import (
@@ -60,6 +60,7 @@ def sites(
         console.print_json(_json(summary, shown, costs))
     else:
         _print(console, summary, shown, costs, f"r={reduction}, d={dilation}, variant {variant}")
+        _print_same_dilations(console, shown, dilation)
     console.finish({"insert": f"bamsearch insert {shlex.quote(model)}"})
 
 
@@ -73,6 +74,7 @@ def _json(summary: ModelSummary, shown: list[Site], costs: list[Cost]) -> dict[s
             asdict(site)
             | {"params": cost.params, "macs": cost.macs}
             | {"paper": why_not_paper(site, summary.sites) is None}
+            | {"largest_dilation": max(site.height, site.width)}
             for site, cost in zip(shown, costs, strict=True)
         ],
     }
@@ -99,3 +101,15 @@ def _print(
     header = ["site", "feature map", "stride", "kind", "before", "+ params", "+ GFLOPs", "in paper"]
     console.table(header, rows, "lrrllrrl")
     console.print("\n  GFLOPs: 1 MAC = 1 FLOP (fvcore), norm and pooling included")
+
+
+def _print_same_dilations(console: Console, shown: list[Site], dilation: int) -> None:
+    """From d = max(H, W) on, all dilations are one function: which sites that holds at."""
+    same = [site for site in shown if effective_dilation(site, dilation) != dilation]
+    for size in sorted({max(site.height, site.width) for site in same}):
+        names = [site.name for site in same if max(site.height, site.width) == size]
+        few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        console.print(
+            f"  At {few}, d={dilation} computes the same as d={size}: "
+            "every outer tap falls in the padding."
+        )

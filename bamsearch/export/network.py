@@ -16,7 +16,7 @@ from bamsearch.export.exported import Exported, Format
 from bamsearch.export.files import drafted, keep, refuse_taken
 from bamsearch.export.formats import check_format
 from bamsearch.export.one_input import with_one_input
-from bamsearch.graph.designs import WEIGHTS_FILE, build, design_file, load, read_design
+from bamsearch.graph.designs import build, find_design, load
 from bamsearch.graph.weights import read_weights
 from bamsearch.records import Design, check_input_shape, check_positive
 
@@ -80,7 +80,7 @@ def load_network(
     """The network of a design on disk with its weights.
 
     Args:
-        design: a ``design.json``, or a folder with one.
+        design: a DESIGN, see :func:`bamsearch.graph.designs.find_design`.
         weights: a file with a ``state_dict`` of the network with BAM, ``.safetensors`` or one that
             ``torch.load(weights_only=True)`` reads; None takes ``model.safetensors`` beside the
             design.
@@ -91,11 +91,9 @@ def load_network(
     Raises:
         DesignError, WeightsError, ModelError: as :func:`bamsearch.load`.
     """
-    file = design_file(design)
-    found = read_design(file)
+    found, beside = find_design(design)
     if weights is None:
-        beside = file.parent / WEIGHTS_FILE
-        return load(file), found, beside if beside.exists() else None
+        return load(design), found, beside
     state = read_weights(Path(weights))
     network = build(found)
     try:
@@ -103,7 +101,7 @@ def load_network(
     except RuntimeError as error:
         reason = " ".join(str(error).split()).partition(": ")[2]
         reason = reason if len(reason) <= 200 else f"{reason[:200]}…"
-        raise WeightsError(f"{weights} is not the weights of {file}: {reason}") from error
+        raise WeightsError(f"{weights} is not the weights of {design}: {reason}") from error
     return network, found, Path(weights)
 
 

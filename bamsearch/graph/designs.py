@@ -21,6 +21,7 @@ from bamsearch.graph.network import find_network
 from bamsearch.graph.rewrite import insert
 from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
+from bamsearch.records.runs import find_run, read_record
 
 DESIGN_FILE = "design.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -43,23 +44,22 @@ def load(design: str | os.PathLike[str]) -> nn.Module:
     random.
 
     Args:
-        design: a ``design.json``, or a folder with one.
+        design: see :func:`find_design`.
 
     Raises:
         DesignError: no design there, not readable, or from a newer bamsearch.
         WeightsError: weights that are not those of the design.
         ModelError, InvalidValueError: as :func:`build`.
     """
-    path = design_file(design)
-    weights = path.parent / WEIGHTS_FILE
-    if not weights.exists():
-        return build(read_design(path))
-    module = _build(read_design(path), initialise=False)
+    found, weights = find_design(design)
+    if weights is None:
+        return build(found)
+    module = _build(found, initialise=False)
     try:
         load_model(module, weights, strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
-        raise WeightsError(f"{weights} is not the weights of {path}: {reason}") from error
+        raise WeightsError(f"{weights} is not the weights of {design}: {reason}") from error
     return module
 
 
@@ -131,6 +131,50 @@ def _replace_all(draft: Path, folder: Path) -> None:
         raise
 
 
+def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
+    """What a DESIGN argument means, and its weights where there are some.
+
+    Args:
+        design: a ``design.json``, a folder with one, a search's run (its best design), or
+            ``RUN@K`` (its K-th); a run is given by its folder, or by its name below ``runs/``.
+
+    Raises:
+        DesignError: none of these, not readable, or from a newer bamsearch.
+        RunError: a run that is not readable.
+    """
+    text = os.fspath(design)
+    name, _, rank = text.rpartition("@")
+    run = find_run(name) if rank.isdigit() else None
+    if run is not None:
+        return _ranked(run, int(rank)), None
+    run = find_run(text)
+    if run is not None:
+        return _ranked(run, 1), None
+    path = design_file(design)
+    weights = path.parent / WEIGHTS_FILE
+    return read_design(path), weights if weights.exists() else None
+
+
+def is_design(text: str) -> bool:
+    """Whether a word means a design or a run that is there, rather than a MODEL."""
+    path = Path(text)
+    name, _, rank = text.rpartition("@")
+    return (
+        path.name == DESIGN_FILE
+        or (path / DESIGN_FILE).exists()
+        or find_run(text) is not None
+        or (rank.isdigit() and find_run(name) is not None)
+    )
+
+
+def _ranked(run: Path, rank: int) -> Design:
+    ranking = read_record(run).ranking()
+    if not 1 <= rank <= len(ranking):
+        there = f"it has {len(ranking)}" if ranking else "nothing in it has a score yet"
+        raise DesignError(f"run {run.name} has no design {rank}: {there}")
+    return ranking[rank - 1].design
+
+
 def design_file(design: str | os.PathLike[str]) -> Path:
     """The ``design.json`` that a DESIGN argument means.
 
@@ -142,7 +186,7 @@ def design_file(design: str | os.PathLike[str]) -> Path:
     if not found.is_file():
         raise DesignError(
             f"no design at {path}: give a design.json or a folder with one, "
-            "as 'bamsearch insert MODEL -o DIR' writes it"
+            "as 'bamsearch insert MODEL -o DIR' writes it, or a run of a search"
         )
     return found
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Unpack
 
 from torch import nn
 
 from bamsearch.errors import DeviceError
-from bamsearch.graph.designs import DESIGN_FILE, design_file, load, read_design
-from bamsearch.graph.models import build_model, default_input_shape
+from bamsearch.graph.designs import find_design, is_design, load
+from bamsearch.graph.models import build_model, default_input_shape, model_names
 from bamsearch.graph.network import find_network
 from bamsearch.graph.placement import place
 from bamsearch.profile.bam_alone import bams_alone
@@ -103,7 +102,7 @@ def open_subjects(
     so that the two can be compared.
 
     Args:
-        targets: each a ``design.json``, a folder with one, or a MODEL.
+        targets: each a DESIGN, see :func:`bamsearch.graph.designs.find_design`, or a MODEL.
         size: (H, W) of a MODEL's input; None is its design's, else its own. A design has its own.
         num_classes: of a MODEL's head; None likewise.
 
@@ -136,10 +135,10 @@ def open_subjects(
 
 
 def _design_at(target: str) -> Design | None:
-    path = Path(target)
-    if path.name == DESIGN_FILE or (path / DESIGN_FILE).exists():
-        return read_design(design_file(path))
-    return None
+    # A run may be called like a model: the model is meant, a run's path is never misread.
+    if target in model_names() or not is_design(target):
+        return None
+    return find_design(target)[0]
 
 
 def profile(

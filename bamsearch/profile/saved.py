@@ -101,9 +101,14 @@ def bam_memory(
             hidden = hidden_channels(site.channels, reduction)
             key = (site.layout, before.shape, before.stride(), hidden)
             if key not in own:
-                bam = BAM(site.channels, reduction, variant=variant, init=init, layout=site.layout)
+                # On the meta device, where no random number is drawn.
+                with torch.device("meta"):
+                    bam = BAM(
+                        site.channels, reduction, variant=variant, init=init, layout=site.layout
+                    )
                 own[key] = _own_bytes(bam, before)
             added[site.name, reduction] = around + own[key]
+    _check_apart(list(firsts), full)
     total = without.bytes + sum(added[site.name, first] for site, first in firsts.items())
     if total != full.bytes:
         raise ModelError(
@@ -212,10 +217,22 @@ def _without_and_with(
     return _step(rewritten, image, list(bams.children())), full
 
 
+def _check_apart(sites: Sequence[Site], full: _Step) -> None:
+    """Raise ModelError where the map after one BAM is the map before another, or a view of it."""
+    after = {_address(returned): site for site, (_, returned) in zip(sites, full.maps, strict=True)}
+    for site, (given, _) in zip(sites, full.maps, strict=True):
+        other = after.get(_address(given))
+        if other is not None:
+            raise ModelError(
+                f"BAM at {other.name} and at {site.name} share a map, so that their memory does "
+                "not add up: leave one of them out, or limit something else"
+            )
+
+
 def _own_bytes(bam: BAM, given: Tensor) -> int:
     """What a BAM keeps, less the map that it is given."""
     like = torch.empty_strided(given.shape, given.stride(), device="meta", requires_grad=True)
-    step = _step(_meta(bam), like)
+    step = _step(bam, like)
     return step.bytes - step.kept_of(like)
 
 

@@ -106,6 +106,7 @@ class Run:
         exact: whether that was counted, else estimated.
         compare_random: whether a random search of the same length is a reference.
         device: where designs are scored.
+        threads: torch's, on a CPU.
         storage: the database, without its password; None for ``study.db`` in the run's folder.
         heartbeat: seconds between a worker's signs of life, where there are several.
         added: (choice's name, option's label) to (bytes, nanoseconds), where budgets need them.
@@ -134,6 +135,7 @@ class Run:
     exact: bool = True
     compare_random: bool = True
     device: str = "cpu"
+    threads: int = 1
     storage: str | None = None
     heartbeat: int = 20
     added: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
@@ -280,6 +282,16 @@ def trial_line(trial: Trial, reference: ReferenceKind | None) -> str:
     return json.dumps({"reference": reference} | content, allow_nan=False) + "\n"
 
 
+RUNS = Path("runs")
+"""Where runs are, below the current folder."""
+
+
+def find_run(run: str) -> Path | None:
+    """The folder of a run by its name or its path; None if there is none."""
+    places = (RUNS / run, Path(run)) if run else ()
+    return next((place for place in places if (place / RUN_FILE).is_file()), None)
+
+
 def read_run(folder: Path) -> Run:
     """What a run was asked for.
 
@@ -290,8 +302,28 @@ def read_run(folder: Path) -> Run:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"no run at {folder}: 'bamsearch runs' lists those that are there") from error
+        raise RunError(
+            f"no run at {folder}: 'bamsearch runs' lists those that are there"
+        ) from error
     return Run.from_json(text, str(path))
+
+
+def readable_lines(content: bytes) -> list[bytes]:
+    """The lines of ``trials.jsonl`` as far as they are whole; a power cut can spoil the last ones.
+
+    Args:
+        content: of the file.
+    """
+    whole = []
+    for line in content.splitlines(keepends=True):
+        try:
+            item = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not line.endswith(b"\n") or not isinstance(item, dict):
+            break
+        whole.append(line)
+    return whole
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -302,12 +334,17 @@ def read_record(folder: Path) -> RunRecord:
     """
     run = read_run(folder)
     path = folder / TRIALS_FILE
-    lines = path.read_text(encoding="utf-8").splitlines(True) if path.exists() else []
     trials: list[Trial] = []
     references: list[tuple[ReferenceKind, Trial]] = []
+    file = path.read_bytes() if path.exists() else b""
+    lines = readable_lines(file)
+    spoiled = file[len(b"".join(lines)) :]
+    if readable_lines(spoiled.partition(b"\n")[2]):
+        raise RunError(
+            f"{path}, line {len(lines) + 1} is no trial: "
+            f"'bamsearch search --resume {run.name}' mends it"
+        )
     for number, line in enumerate(lines, start=1):
-        if not line.endswith("\n"):
-            break  # cut off while it was written
         try:
             content = json.loads(line)
             kind = content.pop("reference")

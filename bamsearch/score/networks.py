@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -57,16 +58,17 @@ class Networks:
         self.device = resolve_device(device)
         self.seed = seed
         self._summary = summary
-        if module is None:
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(seed)
-                base = build_model(summary.model, summary.input_shape, num_classes=num_classes)
-        else:
-            base = copy.deepcopy(module)
-        refuse_bam(base)
-        self._base = base.to(self.device)
-        self._found = find_network(self._base, summary.input_shape)
-        self._sites = sites_of(self._found)
+        with _undisturbed():
+            torch.default_generator.manual_seed(seed)
+            base = (
+                build_model(summary.model, summary.input_shape, num_classes=num_classes)
+                if module is None
+                else copy.deepcopy(module)
+            )
+            refuse_bam(base)
+            self._base = base.to(self.device)
+            self._found = find_network(self._base, summary.input_shape)
+            self._sites = sites_of(self._found)
 
     def share_weights(self) -> None:
         """Let all networks from now on have the base's own weights, instead of copies.
@@ -87,7 +89,7 @@ class Networks:
             InvalidValueError: a site that the model does not have.
             ModelError: BAM cannot be inserted there.
         """
-        with torch.random.fork_rng(devices=[]):
+        with _undisturbed():
             built = insert(self._base, self._found, self._sites, design)
             bams = [layer for layer in built.modules() if isinstance(layer, BAM)]
             for insertion, bam in zip(design.insertions, bams, strict=True):
@@ -98,7 +100,8 @@ class Networks:
         """Images for the part that is scored, see :attr:`ModelSummary.part`."""
         like = next((p for p in self._base.parameters() if p.is_floating_point()), None)
         dtype = torch.float32 if like is None else like.dtype
-        return make_batch(self._summary.part_input, size, self.seed, self.device, dtype)
+        with _undisturbed():
+            return make_batch(self._summary.part_input, size, self.seed, self.device, dtype)
 
     def alone(self, function: Callable[[], T]) -> Callable[[], T]:
         """The same call with torch's random numbers from the seed on, and no trace of it after."""
@@ -125,6 +128,13 @@ class Networks:
             layout=bam.layout,
         )
         bam.load_state_dict(fresh.state_dict())
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Leave the caller's random numbers, and make weights that can learn in inference mode too."""
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+        yield
 
 
 class _Shared(nn.Parameter):

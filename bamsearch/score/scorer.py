@@ -79,6 +79,12 @@ def make_scorer(
     return _checked(score, of_user(function, networks))
 
 
+def check_score(score: str) -> None:
+    """Raise ScoreError where a name can be no score; whether a function is there is seen later."""
+    if score not in SCORES:
+        _home_of_user(score)
+
+
 def _home_of_user(score: str) -> str:
     """``module:function`` as it was given, or what is wrong with it."""
     if ":" in score:

@@ -19,8 +19,9 @@ def synflow(module: nn.Module, batch: Batch) -> float:
     """The natural logarithm of the synaptic flow.
 
     Tanaka et al. 2020, arXiv 2006.05467; for architectures Abdelfattah et al. 2021, arXiv
-    2101.08134. All parameters are replaced by their absolute values, norms are left out, the input
-    is one image of ones, R is the sum of all outputs (dense maps averaged over their positions)::
+    2101.08134. The network is made linear: all parameters are replaced by their absolute values,
+    norms and ReLU6's ceiling are left out, attention averages over its positions. The input is one
+    image of ones, R is the sum of all outputs (dense maps averaged over their positions)::
 
         synflow = log Σ_w |w| ∂R/∂|w|     over weights of convolutions and linear layers
 
@@ -30,15 +31,14 @@ def synflow(module: nn.Module, batch: Batch) -> float:
     Batch: one image's shape, its numbers are not looked at. Cost: 1 forward and 1 backward of one
     image in float64. Known failure: at BAM the flow is so large that the sigmoid is 1 to the last
     bit and its gradient 0: F' = 2F, whatever r and d. Designs with the same sites then tie, and
-    every further site adds log 2. Networks of about a hundred layers without bottlenecks in width
-    (DenseNet-201) pass float64's range: the score is then inf.
+    every further site adds log 2.
 
     Args:
         module: the network; it is put into eval mode.
         batch: as above.
 
     Returns:
-        The logarithm; -inf where nothing flows, inf where float64 overflows.
+        The logarithm; -inf where nothing flows, inf or nan where float64 overflows.
 
     Raises:
         ScoreError: no weights, or no output with a channel axis.
@@ -53,7 +53,7 @@ def synflow(module: nn.Module, batch: Batch) -> float:
     for name in chosen:
         tensors[name].requires_grad_()
     ones = torch.ones_like(batch.images[:1], dtype=torch.float64)
-    with _WithoutNorms():
+    with _Linear():
         output = call(module, tensors, ones)
     flow = torch.stack([one.sum() for one in logits_of(output, 1)]).sum()
     weights = [tensors[name] for name in chosen]
@@ -78,16 +78,33 @@ def _identity(prefix: str, eps: float, tensors: dict[str, Tensor]) -> dict[str, 
     return {name: torch.full_like(tensors[name], value) for name, value in names.items()}
 
 
-class _WithoutNorms(TorchFunctionMode):
-    """Normalisations return their input: they would undo the flow, or make it negative."""
+class _Linear(TorchFunctionMode):
+    """Keeps the flow linear and positive.
 
-    _NORMS: frozenset[Callable[..., Any]] = frozenset(
-        (F.batch_norm, F.layer_norm, F.group_norm, F.instance_norm, F.rms_norm)
+    Norms would undo it, ReLU6 cap it at 6: both let it through. Attention's logits are squares of
+    it: it weighs all positions alike. What is left of the activations lets positive numbers through
+    as they are, or nearly.
+    """
+
+    _LEFT_OUT: frozenset[Callable[..., Any]] = frozenset(
+        (
+            *(F.batch_norm, F.layer_norm, F.group_norm, F.instance_norm, F.rms_norm),
+            *(F.relu6, F.hardtanh),
+        )
     )
+    _SOFTMAX: frozenset[Callable[..., Any]] = frozenset((F.softmax, torch.softmax, Tensor.softmax))
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func in self._NORMS:
+        kwargs = kwargs or {}
+        if func in self._LEFT_OUT:
             return args[0] if args else kwargs["input"]
-        return func(*args, **(kwargs or {}))
+        if func in self._SOFTMAX:
+            dim = args[1] if len(args) > 1 else kwargs["dim"]
+            return torch.full_like(args[0], 1 / args[0].shape[dim])
+        if func is F.scaled_dot_product_attention:
+            query, _, value = args[:3]
+            mean = value.mean(-2, keepdim=True)
+            return mean.expand(*query.shape[:-1], value.shape[-1])
+        return func(*args, **kwargs)

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from bamsearch.records import (
 )
 from bamsearch.score.table import DEFAULT_SCORE
 from bamsearch.search.folder import RunFolder
-from bamsearch.search.request import Planned, Request, plan_search, planned_again
+from bamsearch.search.request import Planned, Request, more_trials, plan_search, planned_again
 from bamsearch.search.run import Work, run_search
 
 if TYPE_CHECKING:
@@ -161,10 +161,6 @@ def _resumed(output: str | os.PathLike[str] | None, trials: int, how: Work) -> S
 
 def with_trials(planned: Planned, trials: int | None) -> Planned:
     """A run that is there with more trials in all; see :func:`more_trials`."""
-    from dataclasses import replace
-
-    from bamsearch.search.request import more_trials
-
     nothing = planned.space.picks(())
     count = planned.feasible.count - (nothing is not None)
     return replace(planned, run=more_trials(planned.run, trials, count))
@@ -178,4 +174,5 @@ def _typed(value: float | str) -> str:
 
 
 def _name_of(score: Callable[[Design], float]) -> str:
-    return f"{getattr(score, '__module__', '?')}:{getattr(score, '__qualname__', type(score).__name__)}"
+    name = getattr(score, "__qualname__", type(score).__name__)
+    return f"{getattr(score, '__module__', '?')}:{name}"

@@ -20,6 +20,8 @@ from bamsearch.records import Design, Init, Insertion, ModelSummary, Quantity, S
 # Sets of designs are tables of signed bytes.
 _MOST_OPTIONS = 127
 
+_USUAL_DILATION = 4
+
 Picks = tuple[int, ...]
 """A design: the number of the chosen option, one a choice."""
 
@@ -161,6 +163,13 @@ class SearchSpace:
         of_base = {"gflops": base.macs, "params": base.params, "memory": self.memory, "ms": self.ns}
         return of_base[quantity] + self.added(picks, quantity)
 
+    def largest(self) -> Picks:
+        """The design with most parameters of all; of equals with d = 4."""
+        return tuple(
+            max(range(len(c.options)), key=[_size(option) for option in c.options].__getitem__)
+            for c in self.choices
+        )
+
     def inserts_nothing(self, picks: Sequence[int]) -> bool:
         """Whether the picks are the base network."""
         return all(option.off for _, option in self._chosen(picks))
@@ -222,9 +231,7 @@ BASE = ("", "")
 """The base's own key in :func:`with_costs`."""
 
 
-def with_costs(
-    space: SearchSpace, costs: Mapping[tuple[str, str], tuple[int, int]]
-) -> SearchSpace:
+def with_costs(space: SearchSpace, costs: Mapping[tuple[str, str], tuple[int, int]]) -> SearchSpace:
     """The space with the memory in bytes and the nanoseconds of each option filled in.
 
     Args:
@@ -240,6 +247,10 @@ def with_costs(
         choices.append(replace(choice, options=tuple(options)))
     memory, ns = costs.get(BASE, (0, 0))
     return replace(space, choices=tuple(choices), memory=memory, ns=ns)
+
+
+def _size(option: Option) -> tuple[int, bool]:
+    return option.params, option.dilation == _USUAL_DILATION
 
 
 def _function(site: Site, reduction: int, dilation: int) -> tuple[int, int]:

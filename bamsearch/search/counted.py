@@ -18,7 +18,7 @@ from bamsearch.search.choices import Picks, SearchSpace
 from bamsearch.search.draws import Draws
 from bamsearch.search.feasible import PREFERRED_DILATION, Feasible
 from bamsearch.search.groups import Group, groups_of
-from bamsearch.search.halves import count_exactly
+from bamsearch.search.halves import count_designs, list_halves, most_worth
 
 
 class Counted(Feasible):
@@ -33,9 +33,12 @@ class Counted(Feasible):
         super().__init__(space, budgets)
         self._above, self._slacks = _above_least(self.costs, self.slacks)
         self._groups = groups_of(self._above)
-        counted = count_exactly(self._groups, self._slacks)
-        self.exact = counted is not None
-        self.count = self._draws.estimate(self.designs) if counted is None else counted
+        halves = list_halves(self._groups, self._slacks)
+        self.exact = halves is not None
+        if halves is None:
+            self.count = self._draws.estimate(self.designs)
+        else:
+            self.count = count_designs(halves, self._slacks)
 
     @cached_property
     def _draws(self) -> Draws:
@@ -54,9 +57,8 @@ class Counted(Feasible):
         groups = groups_of(
             [np.column_stack([one, own]) for one, own in zip(self._above, params, strict=True)]
         )
-        counts = _most_params(groups, self._slacks)
         picks = np.zeros(len(self.space.choices), dtype=np.int64)
-        for group, taken in zip(groups, counts, strict=True):
+        for group, taken in _most_params(groups, self._slacks):
             levels = np.repeat(np.arange(len(taken)), taken)
             for member, (column, level) in enumerate(zip(group.columns, levels, strict=True)):
                 start = group.starts[level]
@@ -85,16 +87,27 @@ def _above_least(
     return [rows[:, excludes] for rows in above], left[excludes]
 
 
-def _most_params(groups: Sequence[Group], slacks: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def _most_params(
+    groups: Sequence[Group], slacks: NDArray[np.int64]
+) -> list[tuple[Group, NDArray[np.int64]]]:
     """How many choices of each group are at each level where most parameters fit, exactly.
 
-    An integer programme over these numbers. Its solver works in floating point: what it returns is
-    checked in integers, and excluded if it does not fit.
+    By halves where they can be listed: it is hard for a solver to show that a budget of parameters
+    cannot be met more closely. Else an integer programme over these numbers; its solver works in
+    floating point, so that what it returns is checked in integers, and excluded if it does not fit.
 
     Args:
         groups: by costs and, in the last column of the levels, parameters.
         slacks: (budgets,).
     """
+    most = sum(len(group.columns) * int(group.levels[:, -1].max()) for group in groups)
+    halves = list_halves(groups, np.append(slacks, most))
+    return _programme(groups, slacks) if halves is None else most_worth(halves, slacks)
+
+
+def _programme(
+    groups: Sequence[Group], slacks: NDArray[np.int64]
+) -> list[tuple[Group, NDArray[np.int64]]]:
     levels = np.concatenate([group.levels for group in groups])
     owner = np.repeat(np.arange(len(groups)), [len(group.levels) for group in groups])
     sizes = np.array([len(group.columns) for group in groups])
@@ -106,7 +119,8 @@ def _most_params(groups: Sequence[Group], slacks: NDArray[np.int64]) -> list[NDA
     while True:
         counts = _solve(levels[:, -1], sizes[owner], rules, excluded)
         if (counts @ levels[:, :-1] <= slacks).all():
-            return np.split(counts, np.flatnonzero(np.diff(owner)) + 1)
+            each = np.split(counts, np.flatnonzero(np.diff(owner)) + 1)
+            return list(zip(groups, each, strict=True))
         excluded.append(counts)
 
 

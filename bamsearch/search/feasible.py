@@ -129,6 +129,31 @@ def feasible(space: SearchSpace, budgets: Sequence[Budget], listed: int = LISTED
     return Counted(space, budgets)
 
 
+def smallest(space: SearchSpace, budgets: Sequence[Budget]) -> Picks:
+    """The design with BAM that has fewest parameters, of those that fit if any does.
+
+    One BAM; or, where sites must have BAM, those alone.
+    """
+    none = tuple(0 for _ in space.choices)
+    if not space.inserts_nothing(none):
+        return tuple(
+            min(range(len(c.options)), key=[option.params for option in c.options].__getitem__)
+            for c in space.choices
+        )
+    single = [
+        (*none[:index], number, *none[index + 1 :])
+        for index, choice in enumerate(space.choices)
+        for number in range(1, len(choice.options))
+    ]
+
+    def size(picks: Picks) -> tuple[bool, int, bool]:
+        over = any(space.added(picks, budget.quantity) > budget.slack for budget in budgets)
+        usual = any(i.dilation == PREFERRED_DILATION for i in space.insertions(picks))
+        return over, space.added(picks, "params"), not usual
+
+    return min(single, key=size)
+
+
 def _list(space: SearchSpace, budgets: Sequence[Budget], listed: int) -> NDArray[np.int8] | None:
     """All feasible rows of picks; None if there are more than listed."""
     costs = [costs_of(space, index, budgets) for index in range(len(space.choices))]

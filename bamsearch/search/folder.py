@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,21 +31,25 @@ from bamsearch.records import Budget, Design, ReferenceKind, Run, RunRecord, Tri
 from bamsearch.records.runs import (
     FINALISTS_FILE,
     RUN_FILE,
+    RUNS,
     TRIALS_FILE,
     Finalist,
     finalists_text,
+    find_run,
     read_record,
     read_run,
+    readable_lines,
     trial_line,
 )
-
-RUNS = Path("runs")
-"""Where runs are, below the current folder."""
 
 STUDY_FILE = "study.db"
 LOG_FILE = "log.txt"
 LOCK_FILE = "lock"
 _MOST_RUNS = 10_000
+# Seconds: whoever only looks whether a run is locked has it for a moment.
+_LOOKED_AT = 0.5
+_GO_ON = "; mend that, and go on with --resume"
+_DRAFT = ".writing-"
 
 
 class RunFolder:
@@ -78,6 +81,7 @@ class RunFolder:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir()
+            _sync(self.path.parent)
         except FileExistsError as error:
             raise OutputError(
                 f"{self.path} exists already: go on with --resume {self.name}, "
@@ -93,7 +97,7 @@ class RunFolder:
         Raises:
             RunError: another process holds it.
         """
-        lock = FileLock(self.path / LOCK_FILE, timeout=0)
+        lock = FileLock(self.path / LOCK_FILE, timeout=_LOOKED_AT)
         try:
             lock.acquire()
         except Timeout as error:
@@ -131,18 +135,31 @@ class RunFolder:
         if not trials:
             return
         text = "".join(trial_line(trial, kind) for kind, trial in trials)
-        with open(self.path / TRIALS_FILE, "a", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        path = self.path / TRIALS_FILE
+        new = not path.exists()
+        with open(path, "ab") as file:
+            whole = file.tell()
+            try:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                # As of a full disk: half of it would spoil the line that is written next.
+                with suppress(OSError):
+                    os.truncate(path, whole)
+                raise OutputError(f"{path} cannot be written: {error.strerror}{_GO_ON}") from error
+        if new:
+            _sync(self.path)
 
     def mend(self) -> None:
-        """Take a last line of ``trials.jsonl`` away that was cut off while it was written."""
+        """Take away what was being written when the power went; the study has it all."""
+        for draft in self.path.rglob(f"{_DRAFT}*"):
+            draft.unlink(missing_ok=True)
         path = self.path / TRIALS_FILE
         if not path.exists():
             return
         content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
+        whole = len(b"".join(readable_lines(content)))
         if whole < len(content):
             os.truncate(path, whole)
 
@@ -166,21 +183,19 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         target = self.path / name
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=".writing-", delete=False
-        ) as draft:
-            try:
-                draft.write(text)
-                draft.flush()
-                os.fsync(draft.fileno())
-                draft.close()
-                # A temporary file is for its owner alone; a run is not.
-                umask = os.umask(0)
-                os.umask(umask)
-                os.chmod(draft.name, 0o666 & ~umask)
-                os.replace(draft.name, target)
-            finally:
-                Path(draft.name).unlink(missing_ok=True)
+        draft = target.with_name(f"{_DRAFT}{target.name}")
+        try:
+            # Not a temporary file: that would be for its owner alone.
+            with open(draft, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, target)
+            _sync(target.parent)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise OutputError(f"{target} cannot be written: {error.strerror}{_GO_ON}") from error
 
 
 def new_folder(model: str, budgets: Sequence[Budget], parent: Path = RUNS) -> RunFolder:
@@ -224,9 +239,9 @@ def find_folder(run: str) -> RunFolder:
     Raises:
         RunError: there is none.
     """
-    for path in (RUNS / run, Path(run)):
-        if (path / RUN_FILE).is_file():
-            return RunFolder(path)
+    path = find_run(run)
+    if path is not None:
+        return RunFolder(path)
     raise RunError(f"no run is called {run!r}: 'bamsearch runs' lists those that are there")
 
 
@@ -236,11 +251,22 @@ def all_folders(parent: Path = RUNS) -> list[RunFolder]:
     return [RunFolder(path.parent) for path in sorted(files, key=lambda p: p.stat().st_mtime)]
 
 
+def _sync(folder: Path) -> None:
+    """Let the names in a folder outlive a power cut; only Linux and macOS open folders."""
+    with suppress(PermissionError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
 def _budget_word(budget: Budget) -> str:
-    letter = {"gflops": "g", "params": "", "memory": "", "ms": "ms"}[budget.quantity]
     if budget.text.endswith("%"):
-        return _word(f"{budget.text.rstrip('%')}pc{letter}")
-    return _word(f"{budget.text}{letter}")
+        percent = _word(f"{budget.text.rstrip('%')}pct")
+        return percent if budget.quantity == "gflops" else f"{percent}-{budget.quantity}"
+    unit = {"gflops": "g", "ms": "ms"}.get(budget.quantity, "")
+    return _word(f"{budget.text}{unit}")
 
 
 def _word(text: str) -> str:

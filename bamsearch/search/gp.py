@@ -1,19 +1,25 @@
-"""The default way to propose designs: a Gaussian process over the feasible set.
+"""The default way to propose designs: a Gaussian process over the designs that fit.
 
 A proposal is a function of the feasible set, the seed, and what was observed and excluded, so that
-a resumed search goes on as if nothing had happened. What is kept between proposals only saves
-working it out again.
+a search that was interrupted goes on as if it had not been. What is kept between proposals only
+saves working it out again.
+
+Up to :data:`ONE_BY_ONE` designs, each proposal uses all scores. From then on the model is made
+anew each time that what was observed has grown by a sixteenth, and proposals in between are the
+next best of that model: the time a proposal takes stays the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bamsearch.search.acquire import Rows, candidates, log_expected_improvement
+from bamsearch.records import Objective, Quantity
+from bamsearch.search.acquire import Rows, candidates, chebyshev, log_expected_improvement
 from bamsearch.search.choices import Picks
 from bamsearch.search.feasible import Feasible, Listed
 from bamsearch.search.kernel import Floats, Kernel
@@ -25,37 +31,188 @@ from bamsearch.search.posterior import (
     standardise,
 )
 
-FIRST = 3
 ONE_BY_ONE = 100
-GROWTH = 1.0 / 16
-CONDITIONED = 500
-FITTED = 150
+"""Designs up to which each score counts at once."""
+
+_BATCH_GROWTH = 1 / 16
+_FIT_EACH, _FIT_GROWTH = 20, 1 / 8
+_FIRST = 3
+_FITTED = 150
+_CONDITIONED = 500
+_PENDING = 32
+_STARTS = 8
+_RANKED = 4_000
+_TRADES = 4
+# Acquisitions closer than this are equal: the first design of them is taken, on any machine.
+_DECIMALS = 9
+_DRAWS = 256
+
+Observed = Sequence[tuple[Picks, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """The best designs first: a table for each trade-off between objectives."""
+
+    observed: list[tuple[Picks, float]]
+    pending: list[Picks]
+    tables: list[Rows]
+
+
 class GPProposer:
-    def __init__(self, feasible, objectives=("score",), *, seed=0):
-        self.feasible=feasible; self.objectives=tuple(objectives); self.seed=seed
-        self.kernel=Kernel(feasible)
-    def propose(self, observed, excluded):
-        n=len(observed)
-        rng=np.random.default_rng([self.seed,n])
-        empty=tuple(0 for _ in self.feasible.space.choices)
-        table=np.array([p for p,_ in observed],dtype=np.int8).reshape(n,len(empty))
-        codes=self.kernel.codes(table)
-        y=standardise(np.array([s for _,s in observed]))
-        w=likely_weights(self.kernel,codes,y) if n>=FIRST else prior_weights(self.kernel)
-        self.w=w
-        if n:
-            post=Posterior(self.kernel,w,codes,y)
-            best=post.predict(codes)[0].max()
-            def value(rows):
-                m,s=post.predict(self.kernel.codes(rows))
-                return log_expected_improvement(m,s,best)
-            starts=table[np.argsort(-y,kind="stable")[:8]]
-            starts=starts[self.feasible.which_fit(starts)]
+    """Proposes the feasible design with the greatest expected improvement.
+
+    With several objectives, the one that is best for a trade-off between them, another each time:
+    costs are known exactly, only the score is modelled.
+
+    Args:
+        feasible: the feasible set.
+        objectives: the score is to be greatest, all others least.
+        seed: of all that is drawn.
+    """
+
+    def __init__(
+        self, feasible: Feasible, objectives: Sequence[Objective] = ("score",), *, seed: int = 0
+    ) -> None:
+        self._feasible = feasible
+        self._seed = seed
+        self._kernel = Kernel(feasible)
+        self._costs = [_Cost(feasible, one) for one in objectives if one != "score"]
+        self._ranking = _Ranking([], [], [])
+        self._fitted: tuple[list[tuple[Picks, float]], Weights] = ([], prior_weights(self._kernel))
+
+    def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
+        """The next design: feasible, not excluded, and never the empty one.
+
+        Args:
+            observed: designs and their scores, finite and higher better, as they finished.
+            excluded: designs that must not be proposed: scored, being scored, or failed.
+
+        Returns:
+            None if nothing is left.
+        """
+        if not observed:
+            return self._any(0, excluded)
+        one_by_one = len(observed) <= ONE_BY_ONE
+        used = len(observed) if one_by_one else _last(len(observed), ONE_BY_ONE, _BATCH_GROWTH)
+        known, pending = list(observed[:used]), list[Picks]()
+        if one_by_one:
+            pending = sorted(excluded - {picks for picks, _ in observed})[:_PENDING]
+        if self._ranking.observed != known or self._ranking.pending != pending:
+            self._ranking = _Ranking(known, pending, self._rank(known, pending))
+        tables = self._ranking.tables
+        for row in tables[(len(observed) - used) % len(tables)]:
+            if self._may(picks := tuple(row.tolist()), excluded):
+                return picks
+        return self._any(len(observed), excluded)
+
+    def _may(self, picks: Picks, excluded: AbstractSet[Picks]) -> bool:
+        return picks not in excluded and not self._feasible.space.inserts_nothing(picks)
+
+    def _any(self, number: int, excluded: AbstractSet[Picks]) -> Picks | None:
+        """A design drawn uniformly from what is left."""
+        rng = np.random.default_rng([self._seed, number, len(excluded)])
+        if isinstance(self._feasible, Listed):
+            rows = self._feasible.table[rng.permutation(self._feasible.count)]
         else:
-            rows=self.feasible.sample(rng,1); return tuple(int(v) for v in rows[0])
-        rows,values=candidates(self.feasible,rng,starts,value)
-        order=np.argsort(-np.round(values,9),kind="stable")
-        for i in order:
-            p=tuple(int(v) for v in rows[i])
-            if p not in excluded and p!=empty: return p
-        return None
+            rows = self._feasible.sample(rng, _DRAWS)
+        drawn = (tuple(row.tolist()) for row in rows)
+        return next((picks for picks in drawn if self._may(picks, excluded)), None)
+
+    def _rank(self, observed: Observed, pending: Sequence[Picks]) -> list[Rows]:
+        """The designs worth a proposal, the best first, for each trade-off."""
+        table = np.array([picks for picks, _ in observed], dtype=np.int8)
+        scores = standardise(np.array([score for _, score in observed]))
+        kept = _conditioned(scores)
+        table, scores = table[kept], scores[kept]
+        codes = self._kernel.codes(table)
+        posterior = Posterior(self._kernel, self._weights(observed), codes, scores)
+        expected, _ = posterior.predict(codes)
+        if pending:
+            # As if they had scored what is expected of them: elsewhere there is more to learn.
+            coming = self._kernel.codes(np.array(pending, dtype=np.int8))
+            scores = np.concatenate([scores, posterior.predict(coming)[0]])
+            codes = np.concatenate([codes, coming])
+            posterior = Posterior(self._kernel, self._weights(observed), codes, scores)
+        order = np.argsort(-expected, kind="stable")
+        starts = table[order[self._feasible.which_fit(table[order])][:_STARTS]]
+        rng = np.random.default_rng([self._seed, len(observed), len(pending)])
+        tables = []
+        for _ in range(_TRADES if self._costs and len(observed) >= ONE_BY_ONE else 1):
+            value = self._acquisition(rng, posterior, expected)
+            rows, values = candidates(self._feasible, rng, starts, value)
+            best = np.argsort(-np.round(values, _DECIMALS), kind="stable")
+            tables.append(rows[best[:_RANKED]])
+        return tables
+
+    def _acquisition(
+        self, rng: np.random.Generator, posterior: Posterior, expected: Floats
+    ) -> Callable[[Rows], Floats]:
+        """What the next design has most of; with several objectives, for a drawn trade-off."""
+        low, best = float(expected.min()), float(expected.max())
+        shares = rng.dirichlet(np.ones(1 + len(self._costs)))
+
+        def improvement(rows: Rows) -> Floats:
+            return log_expected_improvement(*posterior.predict(self._kernel.codes(rows)), best)
+
+        def trade(rows: Rows) -> Floats:
+            mean, deviation = posterior.predict(self._kernel.codes(rows))
+            score = (mean + deviation - low) / max(best - low, 1e-9)
+            return chebyshev(np.column_stack([score, *(c.gain(rows) for c in self._costs)]), shares)
+
+        return trade if self._costs else improvement
+
+    def _weights(self, observed: Observed) -> Weights:
+        """The model's weights, fitted anew each time that what is known has grown by an eighth."""
+        number = len(observed)
+        known = list(observed[: _last(number, _FIT_EACH, _FIT_GROWTH)])
+        if number < _FIRST:
+            return prior_weights(self._kernel)
+        if self._fitted[0] != known:
+            table = np.array([picks for picks, _ in known], dtype=np.int8)
+            scores = standardise(np.array([score for _, score in known]))
+            some = np.unique(np.linspace(0, len(known) - 1, _FITTED).astype(int))
+            weights = likely_weights(self._kernel, self._kernel.codes(table[some]), scores[some])
+            self._fitted = known, weights
+        return self._fitted[1]
+
+
+class _Cost:
+    """An objective that is known exactly, and least at best."""
+
+    def __init__(self, feasible: Feasible, quantity: Quantity) -> None:
+        self._added = [
+            np.array([float(option.cost(quantity)) for option in choice.options])
+            for choice in feasible.space.choices
+        ]
+        largest = np.array([feasible.largest()], dtype=np.int8)
+        drawn = feasible.sample(np.random.default_rng(0), _DRAWS)
+        self._scale = max(float(self._total(np.concatenate([largest, drawn])).max()), 1.0)
+
+    def gain(self, rows: Rows) -> Floats:
+        """1 for what adds nothing, about 0 for what adds most."""
+        return 1 - self._total(rows) / self._scale
+
+    def _total(self, rows: Rows) -> Floats:
+        total = np.zeros(len(rows))
+        for column, added in enumerate(self._added):
+            total += added[rows[:, column]]
+        return total
+
+
+def _last(number: int, first: int, growth: float) -> int:
+    """The last step, not above number, of a schedule: each up to first, then growing by a share."""
+    step = min(number, first)
+    while (following := step + max(int(step * growth), 1)) <= number:
+        step = following
+    return step
+
+
+def _conditioned(scores: Floats) -> NDArray[np.int64]:
+    """Which designs the model uses: all, or of many the best half, and of the others each nth."""
+    if len(scores) <= _CONDITIONED:
+        return np.arange(len(scores))
+    order = np.argsort(-scores, kind="stable")
+    best, others = order[: _CONDITIONED // 2], np.sort(order[_CONDITIONED // 2 :])
+    some = np.linspace(0, len(others) - 1, _CONDITIONED - len(best)).astype(int)
+    return np.sort(np.concatenate([best, others[some]]))

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from bamsearch.errors import RunError
 
@@ -19,6 +21,11 @@ PARENT_VARIABLE = "BAMSEARCH_PARENT"
 
 _LOOK = 0.5
 _PATIENCE = 10.0
+_REPLACED = 20
+"""After so many deaths and no score a search stops: it is not a design that kills workers."""
+
+# What the command line ends with when it knows why: done, bad input, nothing to do, interrupted.
+_KNOWN_CODES = (0, 2, 3, 130)
 
 
 def run_workers(
@@ -28,9 +35,9 @@ def run_workers(
     *,
     log: Path,
     stop: Callable[[], bool],
-    finished: Callable[[], None],
+    finished: Callable[[], bool],
 ) -> bool:
-    """Run workers until no trial is left.
+    """Run workers until no trial is left; one that dies is replaced.
 
     Args:
         name: of the run.
@@ -38,41 +45,51 @@ def run_workers(
         number: how many processes.
         log: where they write what they say.
         stop: asked twice a second; then they are ended, and what they score waits again.
-        finished: called twice a second, to look at what is new.
+        finished: called twice a second, to look at what is new; whether there is a new score.
 
     Returns:
         True if no trial is left, False if it was stopped.
 
     Raises:
-        RunError: all workers failed.
+        RunError: all workers failed, or they die and nothing is scored.
     """
     environment = os.environ | {STORAGE_VARIABLE: url, PARENT_VARIABLE: str(os.getpid())}
+    deaths = 0
     with open(log, "a", encoding="utf-8") as output:
-        workers = [
-            subprocess.Popen(
-                [sys.executable, "-m", "bamsearch", "worker", name, "--quiet"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                # Ctrl-C is for the search, which then ends its workers.
-                start_new_session=True,
-            )
-            for _ in range(number)
-        ]
+        start = partial(_start, name, environment, output)
+        workers = [start() for _ in range(number)]
         try:
-            while any(worker.poll() is None for worker in workers):
+            while True:
                 if stop():
                     return False
-                finished()
+                if finished():
+                    deaths = 0
+                codes = [worker.poll() for worker in workers]
+                for place, code in enumerate(codes):
+                    if code not in (None, *_KNOWN_CODES) and deaths < _REPLACED:
+                        deaths += 1
+                        workers[place], codes[place] = start(), None
+                if None not in codes:
+                    break
                 time.sleep(_LOOK)
         finally:
             _end(workers)
-    codes = {worker.returncode for worker in workers}
     if 0 not in codes:
         last = _last_line(log)
         raise RunError(f"all {number} workers ended early: {last or f'see {log}'}")
     return True
+
+
+def _start(name: str, environment: dict[str, str], output: TextIO) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bamsearch", "worker", name, "--quiet"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        # Ctrl-C is for the search, which then ends its workers.
+        start_new_session=True,
+    )
 
 
 def orphaned() -> bool:

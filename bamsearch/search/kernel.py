@@ -57,7 +57,7 @@ class Component:
 
 _WHAT = {"on": 0.4, "r": 0.2, "d": 0.2, "rd": 0.1}
 _WHICH = {"own": 0.5, "stage": 0.3, "near": 0.3, "all": 0.2}
-_CELL = 0.1
+_CELL = 0.3
 _SIZE = 0.1
 
 
@@ -142,9 +142,10 @@ class Kernel:
         at = codes[:, : self._choices]
         found = np.full(len(codes), 0.0)
         for what, link in self._linked(weights).items():
-            features = self._features[what][at]
+            features = self._features[what][at.T]
             root = np.linalg.cholesky(link + 1e-12 * np.eye(self._choices))
-            found += ((root.T @ features) ** 2).sum(axis=(1, 2))
+            linked = root.T @ features.reshape(self._choices, -1)
+            found += (linked**2).sum(axis=0).reshape(len(codes), -1).sum(axis=1)
         found += self._weight(weights, "cell") * np.diag(self._cell)[at].sum(axis=1)
         sizes = sum(self._weight(weights, size) for size in self._code.sizes)
         return found / self._choices + sizes
@@ -177,9 +178,7 @@ class _Coder:
             [np.array([float(getattr(o, size)) for o in c.options]) for c in choices]
             for size in self.sizes
         ]
-        self._scales = [
-            max(_largest_total(feasible, amounts), 1.0) for amounts in self._amounts
-        ]
+        self._scales = [max(_largest_total(feasible, amounts), 1.0) for amounts in self._amounts]
 
     def __call__(self, table: NDArray[np.int8]) -> Codes:
         columns = [codes[table[:, i]] for i, codes in enumerate(self._options)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 from bamsearch.errors import BamsearchError, ScoreError
 from bamsearch.records import Design
@@ -24,9 +25,9 @@ def work(
     *,
     shown: str,
     stop: Callable[[], bool] = lambda: False,
-    finished: Callable[[], None] = lambda: None,
+    finished: Callable[[], object] = lambda: None,
 ) -> bool:
-    """Score trials until none is left.
+    """Score trials until none is left; one that is interrupted waits again.
 
     Args:
         study: the run's studies.
@@ -42,40 +43,48 @@ def work(
         ScoreError: the first ten designs all failed.
         StorageError: the database does not answer any more.
     """
-    failures, successes = 0, 0
-    while not stop():
-        claim = patiently(study.take, shown)
-        if claim is None:
-            return True
-        if isinstance(claim, Busy):
-            time.sleep(_PAUSE)
-            continue
-        with study.at_work(claim):
-            value, reason = _scored(study, score, claim)
-        if value is not None:
-            found = value
-            patiently(lambda: study.finish(claim, found), shown)  # noqa: B023
-            successes += 1
-        else:
-            patiently(lambda: study.fail(claim, reason), shown)  # noqa: B023
-            failures += 1
-        finished()
-        if failures == _HOPELESS and not successes:
-            raise ScoreError(
-                f"the first {_HOPELESS} designs all failed: {reason}. Mend the score, and start anew"
-            )
-    return False
+    failures, scored = 0, False
+    try:
+        while not stop():
+            claim = patiently(study.take, shown)
+            if claim is None:
+                return True
+            if isinstance(claim, Busy):
+                time.sleep(_PAUSE)
+                continue
+            with study.at_work(claim):
+                value, reason = _scored(study, score, claim)
+            patiently(partial(_store, study, claim, value, reason), shown)
+            finished()
+            scored = scored or value is not None
+            failures += value is None
+            if failures == _HOPELESS and not scored and not patiently(study.any_scored, shown):
+                raise ScoreError(
+                    f"the first {_HOPELESS} designs all failed: {reason}. "
+                    "Mend the score, and start anew"
+                )
+        return False
+    finally:
+        study.give_back()
+
+
+def _store(study: SearchStudy, claim: Claim, value: float | None, reason: str) -> None:
+    if value is None:
+        study.fail(claim, reason)
+    else:
+        study.finish(claim, value)
 
 
 def _scored(study: SearchStudy, score: Score, claim: Claim) -> tuple[float | None, str]:
     """The design's score, or why it has none."""
-    if claim.known is not None:
-        return claim.known, ""
+    if claim.known is not None or claim.failed is not None:
+        return claim.known, claim.failed or ""
     try:
         value = float(score(study.run.design(claim.insertions)))
     except Exception as error:  # A score of the user's own can raise anything at all.
-        said = str(error) if isinstance(error, BamsearchError) else f"{type(error).__name__}: {error}"
-        return None, said.splitlines()[0]
+        name = type(error).__name__
+        said = str(error) if isinstance(error, BamsearchError) else f"{name}: {error}"
+        return None, (said.splitlines() or [name])[0]
     if not math.isfinite(value):
         return None, f"its score is {value}"
     return value, ""

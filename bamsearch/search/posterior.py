@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from bamsearch.search.kernel import Codes, Floats, Kernel
@@ -25,7 +25,8 @@ _STEPS = 30
 # Medians, and standard deviations of the logarithm.
 _PAIRS, _TRIPLES, _NOISE = 0.2, 0.05, 1e-2
 _SPREAD, _SPREAD_NOISE = 1.0, 2.0
-_TAIL = 3.0
+_TAIL, _LOWEST = 3.0, 2.0
+_EQUAL = 1e-14
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +47,36 @@ class Weights:
 
 
 def standardise(scores: Floats) -> Floats:
-    """Scores with median 0 and spread 1, outliers drawn in: beyond 3, by the logarithm.
+    """Scores with median 0 and spread 1, far ones drawn in: their order stays.
+
+    Beyond 3 spreads it is the logarithm that counts; below -3, nothing gets under -5: how bad a
+    bad design is says little of the good ones.
 
     Args:
         scores: finite, of any scale.
     """
-    largest = np.abs(scores).max(initial=0.0)
-    if largest == 0:
-        return np.zeros(len(scores))
-    scaled = scores / largest
-    centred = scaled - np.median(scaled)
-    low, high = np.quantile(centred, [0.25, 0.75])
-    deviation = centred.std()
-    # Where most scores are equal, the quartiles say nothing of the others.
-    spread = (high - low) / 1.349
-    if spread < 1e-3 * deviation:
-        spread = deviation
-    if spread < 1e-14:
+    centred = scores / max(np.abs(scores).max(initial=0.0), np.finfo(float).tiny)
+    centred = centred - np.median(centred)
+    spread = _spread(centred)
+    if spread == 0:
         return np.zeros(len(scores))
     found = centred / spread
-    beyond = np.maximum(np.abs(found) - _TAIL, 0.0)
-    drawn: Floats = np.sign(found) * (np.minimum(np.abs(found), _TAIL) + np.log1p(beyond))
-    return drawn
+    over = np.maximum(np.abs(found) - _TAIL, 0.0)
+    drawn_in = np.where(found > 0, np.log1p(over), _LOWEST * over / (_LOWEST + over))
+    standard: Floats = np.sign(found) * (np.minimum(np.abs(found), _TAIL) + drawn_in)
+    return standard
+
+
+def _spread(centred: Floats) -> float:
+    """A standard deviation that does not see a few outliers, even of four scores."""
+    tenth, quarter = np.quantile(centred, [0.1, 0.25], method="higher")
+    upper, most = np.quantile(centred, [0.75, 0.9], method="lower")
+    # Where half of the scores are nearly equal, the others count too.
+    spread = max((upper - quarter) / 1.349, max(most, -tenth) / 12.8)
+    if spread < _EQUAL:
+        apart = np.abs(centred)[np.abs(centred) > _EQUAL]
+        spread = np.quantile(apart, 0.5, method="lower") if len(apart) else 0.0
+    return float(spread)
 
 
 def prior_weights(kernel: Kernel) -> Weights:
@@ -136,7 +145,7 @@ class Posterior:
         self._tables = kernel.tables(codes, weights.components)
         covariance = self._with_seen(codes)
         covariance[np.diag_indices(len(codes))] += weights.noise + _JITTER
-        self._root: Floats = np.linalg.cholesky(covariance)
+        self._root: Floats = cholesky(covariance, lower=True, check_finite=False)
         half = solve_triangular(self._root, scores, lower=True, check_finite=False)
         self._solved: Floats = solve_triangular(
             self._root, half, lower=True, trans="T", check_finite=False

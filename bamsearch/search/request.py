@@ -146,7 +146,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
     )
     added, latency = _measured(request, space, module)
     space = with_costs(space, added)
-    budgets = _budgets(request, space)
+    budgets = _budgets(request, space, latency)
     found = feasible(space, budgets)
     sampler, trials = _sampler_and_trials(request, found)
     run = Run(
@@ -168,6 +168,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         exact=found.exact,
         compare_random=request.compare_random and sampler not in ("random", "exhaustive"),
         device=request.timing.device,
+        threads=request.timing.threads,
         heartbeat=request.heartbeat,
         added=added,
         latency=latency,
@@ -245,9 +246,7 @@ def _measured(
 ) -> tuple[dict[tuple[str, str], tuple[int, int]], dict[str, Any] | None]:
     """What options add in bytes and nanoseconds, where a budget needs them."""
     memory = _memory(request, space, module) if "memory" in request.budgets else {}
-    ns, latency = (
-        _latency(request, space, module) if "ms" in request.budgets else ({}, None)
-    )
+    ns, latency = _latency(request, space, module) if "ms" in request.budgets else ({}, None)
     keys = memory.keys() | ns.keys()
     return {key: (memory.get(key, 0), ns.get(key, 0)) for key in sorted(keys)}, latency
 
@@ -258,10 +257,10 @@ def _memory(
     from bamsearch.profile.saved import bam_memory
 
     module = module or _built(request, space.summary)
-    sites = [site for choice in space.choices for site in choice.sites]
     reductions = {
-        site: sorted({o.reduction for c in space.choices if site in c.sites for o in c.options} - {0})
-        for site in sites
+        site.name: sorted({option.reduction for option in choice.options if not option.off})
+        for choice in space.choices
+        for site in choice.sites
     }
     base, bams = bam_memory(
         module, space.summary, reductions, variant=space.variant, init=space.init
@@ -332,17 +331,18 @@ def _built(request: Request, summary: ModelSummary) -> nn.Module:
     return build_model(request.model, summary.input_shape, num_classes=request.num_classes)
 
 
-def _budgets(request: Request, space: SearchSpace) -> tuple[Budget, ...]:
-    base_of: dict[Quantity, int] = {
+def _budgets(
+    request: Request, space: SearchSpace, latency: Mapping[str, Any] | None
+) -> tuple[Budget, ...]:
+    base: dict[Quantity, int] = {
         "gflops": space.summary.base.macs,
         "params": space.summary.base.params,
         "memory": space.memory,
-        "ms": space.ns,
+        # +2 % is on what was measured; what must fit has the table's worst error on top.
+        "ms": ceil(latency["base_ms"] * 1e6) if latency is not None else 0,
     }
-    return tuple(
-        parse_budget(quantity, text, base_of[quantity])
-        for quantity, text in request.budgets.items()
-    )
+    budgets = [parse_budget(key, text, base[key]) for key, text in request.budgets.items()]
+    return tuple(replace(b, base=space.ns) if b.quantity == "ms" else b for b in budgets)
 
 
 def _sampler_and_trials(request: Request, found: Feasible) -> tuple[str, int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,22 +14,26 @@ from optuna.storages import BaseStorage
 
 from bamsearch.errors import RunError
 from bamsearch.records import ReferenceKind, Run, RunRecord, Trial
+from bamsearch.records.runs import RUN_FILE, TRIALS_FILE
 from bamsearch.score.scorer import make_scorer
+from bamsearch.score.table import SCORES
 from bamsearch.search.finalists import time_finalists
-from bamsearch.search.folder import RunFolder
+from bamsearch.search.folder import LOCK_FILE, LOG_FILE, STUDY_FILE, RunFolder
 from bamsearch.search.jobs import run_workers
 from bamsearch.search.loop import Score, work
 from bamsearch.search.references import first_designs, references
 from bamsearch.search.request import Planned, planned_again
 from bamsearch.search.samplers import make_proposer
-from bamsearch.search.storage import open_storage, shown_url, sqlite_url
-from bamsearch.search.study import (
-    Key,
-    SearchStudy,
+from bamsearch.search.storage import opened_storage, patiently, shown_url, sqlite_url
+from bamsearch.search.studies import (
+    check_free,
+    complete_studies,
     create_studies,
+    find_stored_run,
     store_run,
     stored_run,
 )
+from bamsearch.search.study import Key, SearchStudy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,23 +78,13 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
         StorageError: the database does not answer.
         ScoreError: no such score, or the first ten designs all failed.
     """
-    _quiet()
     shown = None if how.url is None else shown_url(how.url)
     planned = replace(planned, run=replace(planned.run, name=folder.name, storage=shown))
-    run = planned.run
-    with folder.locked():
-        storage = _storage(folder, run, how)
-        _write_down(folder, storage, run)
+    with folder.locked(), _quiet(), _storage(folder, planned.run, how) as storage:
         folder.mend()
+        planned = replace(planned, run=_write_down(folder, storage, planned.run))
         study = open_study(planned, storage, alone=how.jobs == 1 and how.url is None)
-        study.prepare(
-            first_designs(planned.feasible, run.sampler),
-            references(
-                planned.feasible,
-                seed=run.seed,
-                random=run.trials if run.compare_random else 0,
-            ),
-        )
+        _prepare(study, planned, _url(folder, how))
         ledger = _Ledger(folder, study, how)
         ledger.write()
         folder.log(f"searching with {how.jobs} process{'es' if how.jobs > 1 else ''}")
@@ -99,7 +94,7 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
         finally:
             ledger.write()
             folder.log("all trials are finished" if ended else "interrupted")
-        if ended and any(budget.quantity == "ms" for budget in run.budgets):
+        if ended and any(budget.quantity == "ms" for budget in planned.run.budgets):
             folder.write_finalists(time_finalists(folder.read_record(), how.module))
             ledger.write_best()
         return folder.read_record()
@@ -128,16 +123,18 @@ def work_on(name: str, url: str, *, stop: Callable[[], bool]) -> tuple[Run, bool
         StorageError: the database does not answer.
         ScoreError: the run's score is not found here.
     """
-    _quiet()
-    storage = open_storage(url)
-    run = stored_run(storage, name)
-    # Only now is known how often a sign of life is due.
-    storage = open_storage(url, heartbeat=run.heartbeat)
-    study = open_study(planned_again(run), storage, alone=False)
-    score = make_scorer(
-        run.score, run.summary, seed=run.seed, num_classes=run.num_classes, device=run.device
-    )
-    return run, work(study, score, shown=shown_url(url), stop=stop)
+    shown = shown_url(url)
+    with _quiet():
+        with opened_storage(url) as storage:
+            run = patiently(partial(stored_run, storage, name), shown)
+        planned = planned_again(run)
+        score = make_scorer(
+            run.score, run.summary, seed=run.seed, num_classes=run.num_classes, device=run.device
+        )
+        # Only now is known how often a sign of life is due.
+        with opened_storage(url, heartbeat=run.heartbeat) as storage, _computing(run):
+            study = patiently(partial(open_study, planned, storage, alone=False), shown)
+            return run, work(study, score, shown=shown, stop=stop)
 
 
 def folder_from_database(name: str, url: str, folder: RunFolder) -> Run:
@@ -146,7 +143,8 @@ def folder_from_database(name: str, url: str, folder: RunFolder) -> Run:
     Raises:
         RunError: no such run in the database.
     """
-    run = stored_run(open_storage(url), name)
+    with _quiet(), opened_storage(url) as storage:
+        run = patiently(partial(stored_run, storage, name), shown_url(url))
     folder.create()
     folder.write_run(run)
     return run
@@ -158,19 +156,21 @@ class _Ledger:
     def __init__(self, folder: RunFolder, study: SearchStudy, how: Work) -> None:
         self._folder = folder
         self._study = study
+        self._shown = shown_url(_url(folder, how))
         self._watch = how.watch
         self._best: tuple[float, int] | None = None
         record = folder.read_record()
         known: list[Finished] = [(None, t) for t in record.trials]
         known += record.references
         self._written: set[Key] = {(kind, trial.number) for kind, trial in known}
+        self._check()
         self._watch(known)
 
-    def write(self) -> None:
-        """Write down what has finished since the last time."""
-        new = self._study.finished(self._written)
+    def write(self) -> bool:
+        """Write down what has finished since the last time; whether any of it has a score."""
+        new = self._new()
         if not new:
-            return
+            return False
         finished: list[Finished] = [(key[0], trial) for key, trial in new]
         self._folder.append(finished)
         self._written.update(key for key, _ in new)
@@ -181,6 +181,20 @@ class _Ledger:
         if any(kind is None and self._improves(trial) for kind, trial in finished):
             self.write_best()
         self._watch(finished)
+        return any(trial.state == "complete" for _, trial in finished)
+
+    def _new(self, known: frozenset[Key] | None = None) -> list[tuple[Key, Trial]]:
+        read = partial(self._study.finished, self._written if known is None else known)
+        return patiently(read, self._shown)
+
+    def _check(self) -> None:
+        """Raise RunError where the plain record has what the study has not."""
+        in_study = {key for key, _ in self._new(frozenset())}
+        if self._written - in_study:
+            raise RunError(
+                f"{self._folder.path / TRIALS_FILE} has trials that are not in {self._shown}: "
+                "was one of them replaced? Move the file away to go on from the study"
+            )
 
     def write_best(self) -> None:
         """Write the best design so far."""
@@ -198,42 +212,64 @@ class _Ledger:
         return True
 
 
-def _storage(folder: RunFolder, run: Run, how: Work) -> BaseStorage:
+def _url(folder: RunFolder, how: Work) -> str:
+    return how.url or sqlite_url(folder.study)
+
+
+def _storage(folder: RunFolder, run: Run, how: Work) -> AbstractContextManager[BaseStorage]:
     shared = how.jobs > 1 or how.url is not None
-    url = how.url or sqlite_url(folder.study)
-    return open_storage(url, heartbeat=run.heartbeat if shared else None)
+    return opened_storage(_url(folder, how), heartbeat=run.heartbeat if shared else None)
 
 
-def _write_down(folder: RunFolder, storage: BaseStorage, run: Run) -> None:
-    """Write what is asked for into the folder and the database, wherever it is missing."""
-    try:
-        stored = stored_run(storage, run.name)
-    except RunError:
+def _write_down(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
+    """Write what is asked for into the folder and the database, wherever it is missing.
+
+    Returns:
+        The run; with more trials, where another search on it has asked for more.
+    """
+    if not (folder.path / RUN_FILE).exists():
+        # A study that is there is another's. First the folder, or nobody could go on with it.
+        check_free(storage, run.name)
         folder.write_run(run)
         create_studies(storage, run)
-        return
-    if (folder.path / "run.json").exists() and folder.read_run().created != stored.created:
+        return run
+    record = folder.read_record()
+    stored = find_stored_run(storage, run.name)
+    if stored is None:
+        if record.trials or record.references:
+            raise RunError(
+                f"the study of run {run.name} is not in {run.storage or folder.study}: its trials "
+                f"are still in {folder.path / TRIALS_FILE}, but no search can go on with them"
+            )
+        complete_studies(storage, run)
+    elif stored.created != record.run.created:
         raise RunError(
             f"run {run.name} in this database is another one than that in {folder.path}: "
             "choose another --name"
         )
-    if not (folder.path / "run.json").exists():
-        raise RunError(
-            f"there is a run {run.name} in this database: go on with --resume {run.name}, "
-            "or choose another --name"
-        )
+    else:
+        run = replace(run, trials=max(run.trials, stored.trials))
+        store_run(storage, run)
     folder.write_run(run)
-    store_run(storage, run)
+    return run
+
+
+def _prepare(study: SearchStudy, planned: Planned, url: str) -> None:
+    """Queue what is known before any proposal."""
+    run = planned.run
+    first = first_designs(planned.feasible, run.sampler)
+    compared = references(
+        planned.feasible, seed=run.seed, random=run.trials if run.compare_random else 0
+    )
+    patiently(partial(study.prepare, first, compared), shown_url(url))
 
 
 def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: _Ledger) -> bool:
     run = study.run
-    url = how.url or sqlite_url(folder.study)
+    url = _url(folder, how)
     if how.jobs > 1:
-        log = folder.path / "log.txt"
-        return run_workers(
-            run.name, url, how.jobs, log=log, stop=how.stop, finished=ledger.write
-        )
+        log = folder.path / LOG_FILE
+        return run_workers(run.name, url, how.jobs, log=log, stop=how.stop, finished=ledger.write)
     score = make_scorer(
         how.score or run.score,
         run.summary,
@@ -242,15 +278,44 @@ def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: _Ledger
         num_classes=run.num_classes,
         device=run.device,
     )
-    return work(study, score, shown=shown_url(url), stop=how.stop, finished=ledger.write)
+    with _computing(run):
+        return work(study, score, shown=shown_url(url), stop=how.stop, finished=ledger.write)
 
 
-def _quiet() -> None:
+@contextmanager
+def _computing(run: Run) -> Iterator[None]:
+    """Score with the run's threads: with others, a score's last digits differ."""
+    known = SCORES.get(run.score)
+    if known is not None and not known.needs_module:
+        # Nothing is computed, and torch stays unloaded.
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(run.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Optuna tells of each trial on stderr; the search has words of its own for that."""
+    before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def remove_if_empty(path: Path) -> None:
-    """Take away a folder in which nothing was written yet, as when a search cannot start."""
+    """Take away a folder in which no run was written down yet, as when a search cannot start."""
+    if (path / RUN_FILE).exists():
+        return
     with suppress(OSError):
+        for name in (LOCK_FILE, STUDY_FILE, f"{STUDY_FILE}-wal", f"{STUDY_FILE}-shm"):
+            (path / name).unlink(missing_ok=True)
         path.rmdir()

@@ -22,6 +22,7 @@ from bamsearch.records import Objective
 from bamsearch.search.choices import Picks, SearchSpace
 from bamsearch.search.feasible import Feasible, Listed
 from bamsearch.search.gp import GPProposer
+from bamsearch.search.trials import REASON, first_number
 
 SAMPLERS = {
     "gp": "a Gaussian process over sites, r and d, maximised over the designs that fit",
@@ -120,51 +121,50 @@ class OptunaProposer:
 
     def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
         """See :class:`Proposer`."""
-        observed = [one for one in observed if not self._feasible.space.inserts_nothing(one[0])]
-        if list(observed[: len(self._told)]) != self._told:
+        scores = {p: s for p, s in observed if not self._feasible.space.inserts_nothing(p)}
+        if any(scores.get(picks) != score for picks, score in self._told.items()):
             self._forget()
-        coming = {picks for picks, _ in observed[len(self._told) :]}
-        for picks, score in observed[len(self._told) :]:
+        coming = {picks: score for picks, score in scores.items() if picks not in self._told}
+        for picks, score in list(coming.items()):
             # What failed was proposed too, and moved the sampler's random numbers.
-            while (own := self._ask(self._known())) is not None and own != picks:
+            while (own := self._ask()) is not None and own != picks:
                 if own in coming or own not in excluded:
                     break
                 self._fail()
             self._tell(picks, score)
-            coming.discard(picks)
-        while (own := self._ask(self._known())) is not None and own in excluded:
+            del coming[picks]
+        while (own := self._ask()) is not None and own in excluded:
             self._fail()
         return own
-
-    def _known(self) -> set[Picks]:
-        return {picks for picks, _ in self._told} | self._failed
 
     def _forget(self) -> None:
         directions = [
             StudyDirection.MAXIMIZE if objective == "score" else StudyDirection.MINIMIZE
             for objective in self._objectives
         ]
-        self._study = optuna.create_study(
-            sampler=self._sampler(self._seed), directions=directions
-        )
+        self._study = optuna.create_study(sampler=self._sampler(self._seed), directions=directions)
         self._random = RandomProposer(self._feasible, self._seed)
-        self._told: list[tuple[Picks, float]] = []
+        self._told: dict[Picks, float] = {}
         self._failed: set[Picks] = set()
         self._pending: tuple[Picks, optuna.Trial] | None = None
 
-    def _ask(self, known: AbstractSet[Picks]) -> Picks | None:
+    def _ask(self) -> Picks | None:
         """The sampler's own next proposal; asked once until it is told or has failed."""
         if self._pending is not None:
             return self._pending[0]
         for _ in range(_ASKED_AGAIN):
             trial = self._study.ask(self._distributions)
             picks = picks_of(self._feasible.space, trial.params)
-            new = picks not in known and not self._feasible.space.inserts_nothing(picks)
-            if new and self._feasible.fits(picks):
+            new = picks not in self._told and picks not in self._failed
+            if (
+                new
+                and not self._feasible.space.inserts_nothing(picks)
+                and self._feasible.fits(picks)
+            ):
                 self._pending = picks, trial
                 return picks
             self._study.tell(trial, state=TrialState.FAIL)
-        found = self._random.propose((), known)
+        found = self._random.propose((), self._told.keys() | self._failed)
         if found is not None:
             self._pending = found, self._enqueued(found)
         return found
@@ -182,7 +182,7 @@ class OptunaProposer:
         else:
             trial = self._enqueued(picks)
         self._study.tell(trial, objective_values(self._feasible, self._objectives, picks, score))
-        self._told.append((picks, score))
+        self._told[picks] = score
 
     def _enqueued(self, picks: Picks) -> optuna.Trial:
         self._study.enqueue_trial(params_of(self._feasible.space, picks))
@@ -241,27 +241,36 @@ class FeasibleSampler(BaseSampler):
         """The options of a design that fits; none where every one has been proposed."""
         if not search_space:
             return {}
-        trials = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        # The order in which they finished; equal times are Optuna's own order.
-        done = sorted(
-            (t for t in trials if t.state == TrialState.COMPLETE),
-            key=lambda t: (t.datetime_complete is None, t.datetime_complete, t.number),
+        picks = self.propose(
+            [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         )
-        observed = [(self._of(t), t.values[self._score]) for t in done if t.params]
-        taken = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
-        excluded = {
-            self._of(t)
-            for t in trials
-            if t.params and (t.state in taken or "reason" in t.user_attrs)
-        }
-        picks = self.proposer.propose([*self.also, *observed], excluded)
         return {} if picks is None else params_of(self.space, picks)
 
-    def _of(self, trial: FrozenTrial) -> Picks:
-        """The trial's design; a trial's parameters never change once it has them."""
-        if trial.number not in self._picks:
-            self._picks[trial.number] = picks_of(self.space, trial.params)
-        return self._picks[trial.number]
+    def propose(self, trials: Sequence[FrozenTrial]) -> Picks | None:
+        """The next design, from the other trials of a study; None where none is left."""
+        taken = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
+        observed, excluded = [], set()
+        # As one worker finishes them, which no clock that is set back can change.
+        for trial in sorted(trials, key=first_number):
+            picks = self._of(trial)
+            if picks is None:
+                continue
+            if trial.state == TrialState.COMPLETE:
+                observed.append((picks, trial.values[self._score]))
+            if trial.state in taken or REASON in trial.user_attrs:
+                excluded.add(picks)
+        return self.proposer.propose([*self.also, *observed], excluded)
+
+    def _of(self, trial: FrozenTrial) -> Picks | None:
+        """The trial's design; None where it has not all of its parameters yet, or other ones."""
+        found = self._picks.get(trial.number)
+        if found is None:
+            try:
+                found = picks_of(self.space, trial.params)
+            except KeyError:
+                return None
+            self._picks[trial.number] = found
+        return found
 
     def sample_independent(
         self,

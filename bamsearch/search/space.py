@@ -26,7 +26,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from bamsearch.errors import InvalidValueError, NoSiteError, SpaceError
+from bamsearch.errors import NoSiteError, SpaceError
 from bamsearch.graph.placement import PLACEMENTS, place
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import Init, ModelSummary, Site, Variant
@@ -103,7 +103,7 @@ def read_space(name: str) -> SpaceFile:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpaceError(
-            f"{path} cannot be read ({error.strerror}): 'bamsearch spaces' lists those that are there"
+            f"{path} cannot be read ({error.strerror}): 'bamsearch spaces' lists those at hand"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpaceError(f"{path} is no TOML file: {error}") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,25 +13,36 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from bamsearch.errors import MissingExtraError, StorageError
+from bamsearch.search.trials import retry_after_death
 
 T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds for which a database that does not answer is asked again."""
 
-MOST_RETRIES = 3
-"""How often a trial is tried again whose worker died; a design may be what kills it."""
+NO_ANSWER = (SQLAlchemyError, StorageInternalError)
+"""What is raised where a database does not answer."""
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
 # Two beats may be lost to a busy machine.
 _BEATS = 3
+_ARGUMENTS = {
+    # Seconds that a writer waits for another one.
+    "sqlite": {"timeout": 60},
+    # Without them, a server that is cut off is waited for as long as the system likes: minutes to
+    # connect, hours for an answer.
+    "postgresql": {
+        "connect_timeout": 10,
+        "keepalives_idle": 20,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    },
+}
 
 
 def sqlite_url(path: Path) -> str:
@@ -44,13 +56,16 @@ def shown_url(url: str) -> str:
     Raises:
         StorageError: not a URL of a database.
     """
-    return _parsed(url).render_as_string(hide_password=True)
+    parsed = _parsed(url)
+    secret = {key: "***" for key in parsed.query if "password" in key}
+    return parsed.update_query_dict(secret).render_as_string(hide_password=True)
 
 
-def open_storage(
-    url: str, *, heartbeat: int | None = None, patience: float = PATIENCE
-) -> BaseStorage:
-    """Connect to a database, and make Optuna's tables where they are missing.
+@contextmanager
+def opened_storage(
+    url: str, *, heartbeat: int | None = None, patience: float | None = None
+) -> Iterator[BaseStorage]:
+    """Connect to a database for a block, and make Optuna's tables where they are missing.
 
     Args:
         url: as SQLAlchemy takes it: ``postgresql+psycopg://USER@HOST/DB``, ``sqlite:///FILE``.
@@ -62,10 +77,9 @@ def open_storage(
         MissingExtraError: its driver is not installed.
     """
     parsed = _parsed(url)
-    arguments: dict[str, Any] = {"pool_pre_ping": True}
-    if parsed.get_backend_name() == "sqlite":
-        # Seconds that a writer waits for another one.
-        arguments["connect_args"] = {"timeout": 60}
+    backend = parsed.get_backend_name()
+    # What the URL says itself counts.
+    own = {k: v for k, v in _ARGUMENTS.get(backend, {}).items() if k not in parsed.query}
 
     def connect() -> RDBStorage:
         with warnings.catch_warnings():
@@ -73,7 +87,7 @@ def open_storage(
             warnings.simplefilter("ignore", ExperimentalWarning)
             return RDBStorage(
                 url,
-                engine_kwargs=arguments,
+                engine_kwargs={"pool_pre_ping": True, "connect_args": own},
                 heartbeat_interval=heartbeat,
                 grace_period=None if heartbeat is None else _BEATS * heartbeat,
                 heartbeat_stale_trial_callback=retry_after_death,
@@ -82,61 +96,41 @@ def open_storage(
     try:
         storage = patiently(connect, shown_url(url), patience)
     except ImportError as error:
-        raise MissingExtraError("psycopg", "cluster") from error
+        raise _no_driver(parsed, error) from None
     except RuntimeError as error:
         raise StorageError(f"{shown_url(url)} holds studies of another Optuna: {error}") from error
-    if parsed.get_backend_name() == "sqlite":
-        _log_ahead(storage)
-    cached: BaseStorage = optuna.storages.get_storage(storage)
-    return cached
+    try:
+        if backend == "sqlite":
+            _write_safely(storage)
+        yield optuna.storages.get_storage(storage)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
-def retry(study: Study, trial: FrozenTrial) -> None:
-    """Let a trial that was interrupted wait again, as the same design."""
-    _again(study, trial, trial.user_attrs, TrialState.WAITING)
-
-
-def retry_after_death(study: Study, trial: FrozenTrial) -> None:
-    """The same for a trial whose worker died; but not for ever, as the design may be why."""
-    deaths = trial.user_attrs.get("deaths", 0) + 1
-    attrs = trial.user_attrs | {"deaths": deaths}
-    if deaths <= MOST_RETRIES:
-        _again(study, trial, attrs, TrialState.WAITING)
-    else:
-        reason = f"the process that scored it died, {deaths} times"
-        _again(study, trial, attrs | {"reason": reason}, TrialState.FAIL)
-
-
-def _again(study: Study, trial: FrozenTrial, attrs: dict[str, Any], state: TrialState) -> None:
-    study.add_trial(
-        create_trial(
-            state=state,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs=attrs,
-            system_attrs=trial.system_attrs,
-        )
-    )
-
-
-def patiently(call: Callable[[], T], shown: str, patience: float = PATIENCE) -> T:
+def patiently(call: Callable[[], T], shown: str, patience: float | None = None) -> T:
     """Call again while the database does not answer, with longer and longer pauses.
 
     Args:
-        call: what needs the database.
-        shown: its URL for the error, without a password.
-        patience: seconds until it is given up.
+        call: what needs the database; it may be called again after half its work.
+        shown: the database's URL for the error, without a password.
+        patience: seconds until it is given up; :data:`PATIENCE` unless given.
 
     Raises:
-        StorageError: no answer in that time.
+        StorageError: no answer in that time; at once of a file, for which SQLite has waited.
     """
-    end = time.monotonic() + patience
+    end = time.monotonic() + (PATIENCE if patience is None else patience)
     pause = _FIRST_PAUSE
     while True:
         try:
             return call()
-        except (SQLAlchemyError, StorageInternalError) as error:
+        except NO_ANSWER as error:
             reason = _reason(error)
+            if shown.startswith("sqlite"):
+                raise StorageError(
+                    f"{shown} cannot be used ({reason}): is the disk full, or the file in use? "
+                    "What is finished is kept: go on later with --resume"
+                ) from None
             if time.monotonic() + pause > end:
                 raise StorageError(
                     f"{shown} does not answer ({reason}): is the address right, and the server up? "
@@ -147,17 +141,27 @@ def patiently(call: Callable[[], T], shown: str, patience: float = PATIENCE) -> 
 
 
 def _parsed(url: str) -> sqlalchemy.URL:
+    """The URL in its parts; errors do not repeat it, as any of it may be the password."""
     try:
         parsed = make_url(url)
         parsed.get_dialect()
-    except (ArgumentError, NoSuchModuleError) as error:
-        # The text may hold a password: it is not repeated.
+    except (ArgumentError, NoSuchModuleError, ValueError):
         raise StorageError(
             "--storage is no URL of a database: give postgresql+psycopg://USER@HOST/DATABASE"
-        ) from error
-    except ImportError as error:
-        raise MissingExtraError("psycopg", "cluster") from error
+        ) from None
+    if "@" in (parsed.host or ""):
+        raise StorageError("--storage has an @ too many: in a user or password it is written %40")
     return parsed
+
+
+def _no_driver(parsed: sqlalchemy.URL, error: ImportError) -> MissingExtraError | StorageError:
+    if parsed.drivername == "postgresql+psycopg":
+        return MissingExtraError("psycopg", "cluster")
+    cause = error.__cause__ or error
+    return StorageError(
+        f"{parsed.drivername}:// needs a driver that is not installed ({cause}): "
+        "give postgresql+psycopg://USER@HOST/DATABASE"
+    )
 
 
 def _reason(error: BaseException) -> str:
@@ -168,13 +172,20 @@ def _reason(error: BaseException) -> str:
     return lines[0].strip()
 
 
-def _log_ahead(storage: RDBStorage) -> None:
-    """Write-ahead logging: a commit is one write to disk, and readers do not block the writer."""
+def _write_safely(storage: RDBStorage) -> None:
+    """Make a commit one write that is on the disk, and let processes write one after another."""
 
     def prepare(connection: Any, record: Any) -> None:
+        # Or sqlite3 begins a transaction only at its first write.
+        connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
-        # Every commit is on the disk before it returns: a finished trial outlives a power cut.
+        # A finished trial outlives a power cut.
         connection.execute("PRAGMA synchronous=FULL")
 
+    def begin(connection: sqlalchemy.Connection) -> None:
+        # SQLite has no SELECT FOR UPDATE, by which only one worker takes a trial elsewhere.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
     sqlalchemy.event.listen(storage.engine, "connect", prepare)
+    sqlalchemy.event.listen(storage.engine, "begin", begin)
     storage.engine.dispose()

@@ -1,36 +1,36 @@
 """The trials of a run in Optuna: who takes the next one, and what is known of all.
 
-A run is two Optuna studies in one database: ``NAME`` has the search's own trials, and
-``NAME (references)`` the designs that it is compared with. Any number of workers share them:
+Any number of workers share a run's studies:
 
 - a proposal is stored as a waiting trial, then taken by setting it running, which the database
   lets only one worker do; a sign of life is stored before, so that no trial is ever stuck;
-- whoever takes a trial looks for its design among all others: what is there already, or is one too
-  many, is withdrawn. Every worker writes before it reads, so that two can withdraw the same
-  design, but never score it twice.
+- whoever takes a trial looks for its design among all others: where an earlier trial has it, or
+  there are enough without it, it is withdrawn. Every trial is stored before it is taken, so that of
+  several with one design the first stays;
+- a worker that is interrupted lets its trial wait again; of one that is killed, another does so
+  when no sign of life has come for a while.
 """
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bamsearch.errors import RunError
 from bamsearch.profile.costs import DesignCosts
-from bamsearch.records import Insertion, ReferenceKind, Run, Trial
+from bamsearch.records import ReferenceKind, Run, Trial
 from bamsearch.search.choices import Picks
 from bamsearch.search.feasible import Feasible
 from bamsearch.search.samplers import (
@@ -39,15 +39,27 @@ from bamsearch.search.samplers import (
     distributions,
     objective_values,
     params_of,
-    picks_of,
 )
-from bamsearch.search.storage import retry, retry_after_death
+from bamsearch.search.storage import NO_ANSWER
+from bamsearch.search.studies import proposes_nothing, references_name
+from bamsearch.search.trials import (
+    REASON,
+    WITHDRAWN,
+    Sites,
+    as_insertions,
+    as_text,
+    counting,
+    design_of,
+    first_number,
+    kind_of,
+    lost,
+    retry,
+    retry_after_death,
+)
 
-_RUN = "bamsearch"
 _STALE_CHECK = 2.0
-_FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
+_JOIN = 1.0
 
-Sites = tuple[Insertion, ...]
 Key = tuple[ReferenceKind | None, int]
 """What a finished trial is compared as, and its number there."""
 
@@ -61,12 +73,14 @@ class Claim:
         insertions: the design.
         reference: what it is compared as; None for the search's own.
         known: its score, where the same design was scored before.
+        failed: why it has none, where the same design failed before.
     """
 
     trial_id: int
     insertions: Sites
     reference: ReferenceKind | None = None
     known: float | None = None
+    failed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +117,15 @@ class SearchStudy:
         self._storage = storage
         self._main = optuna.load_study(study_name=run.name, storage=storage, sampler=self._sampler)
         self._references = optuna.load_study(
-            study_name=references_name(run.name), storage=storage, sampler=_none()
+            study_name=references_name(run.name), storage=storage, sampler=proposes_nothing()
         )
         self._ids = {
             study.study_name: storage.get_study_id_from_name(study.study_name)
             for study in (self._main, self._references)
         }
         self._checked = float("-inf")
+        self._held: tuple[Study, int] | None = None
+        self._read: dict[str, dict[int, FrozenTrial]] = {}
 
     def prepare(
         self, first: Sequence[Picks], references: Iterable[tuple[ReferenceKind, Sites]]
@@ -120,58 +136,55 @@ class SearchStudy:
             first: designs that are tried before any proposal, all feasible.
             references: what the search is compared with, in the order in which it is scored.
         """
-        if self._alone:
-            for study in (self._main, self._references):
-                for trial in _trials(study, TrialState.RUNNING):
-                    if self._end(trial._trial_id):
-                        retry_after_death(study, trial)
-        if not _trials(self._main):
-            for picks in first:
-                self._store(self._main, self.space.insertions(picks), picks, None)
-        there = {(_kind(trial), _design(trial)) for trial in _trials(self._references)}
+        self._recover()
+        own = {design_of(trial) for trial in counting(self._trials(self._main))}
+        for picks in first[: self.run.trials]:
+            insertions = self.space.insertions(picks)
+            if as_text(insertions) not in own:
+                self._store(self._main, insertions, picks, None)
+        there = {(kind_of(t), design_of(t)) for t in self._trials(self._references)}
         for kind, insertions in references:
-            if (kind, _text(insertions)) not in there:
+            if (kind, as_text(insertions)) not in there:
                 self._store(self._references, insertions, None, kind)
 
     def take(self) -> Claim | Busy | None:
         """The next trial to score; None when all is done."""
-        self._fail_stale()
-        references = _trials(self._references)
-        claim = self._take_reference(references, ("base",))
-        if claim is None:
-            claim = self._take_own(references)
-        if claim is None:
-            claim = self._take_reference(references, ("paper", "largest", "random"))
-        if claim is not None:
+        # Only where the database was lost while one was taken.
+        self.give_back()
+        now = time.monotonic()
+        if not self._alone and now - self._checked >= _STALE_CHECK:
+            self._checked = now
+            self._recover()
+        claim = self._next()
+        if claim is not None or not self._unfinished():
             return claim
-        unfinished = (TrialState.RUNNING, TrialState.WAITING)
-        left = [*_trials(self._main, *unfinished), *_trials(self._references, *unfinished)]
-        return Busy() if left else None
+        if not self._alone:
+            return Busy()
+        # Nobody else can hold what is left: an answer of the database was lost.
+        self._recover()
+        return self._next()
 
     @contextmanager
     def at_work(self, claim: Claim) -> Iterator[None]:
-        """Give signs of life while the block scores; if it is interrupted, the trial waits again."""
+        """Give signs of life while the block scores."""
+        if self._alone:
+            yield
+            return
         stop = Event()
 
         def beat() -> None:
             while not stop.wait(self.run.heartbeat):
-                self._beat(claim.trial_id)
+                # Whatever goes wrong, the next one makes up for it.
+                with suppress(Exception):
+                    self._beat(claim.trial_id)
 
-        thread = None if self._alone else Thread(target=beat, daemon=True)
-        if thread is not None:
-            thread.start()
+        thread = Thread(target=beat, daemon=True)
+        thread.start()
         try:
             yield
-        except BaseException:
-            study = self._main if claim.reference is None else self._references
-            trial = self._storage.get_trial(claim.trial_id)
-            if self._end(claim.trial_id):
-                retry(study, trial)
-            raise
         finally:
             stop.set()
-            if thread is not None:
-                thread.join()
+            thread.join(_JOIN)
 
     def finish(self, claim: Claim, score: float) -> bool:
         """Store a score; False if the trial was taken from this worker, as one thought dead."""
@@ -181,115 +194,194 @@ class SearchStudy:
             if picks is None:
                 raise RunError(f"{claim.insertions} is not in space {self.space.name}")
             values = objective_values(self._feasible, self.run.objectives, picks, score)
-        return self._end(claim.trial_id, TrialState.COMPLETE, values)
+        study = self._study(claim.reference)
+        done = self._set(study, claim.trial_id, TrialState.COMPLETE, values)
+        self._held = None
+        return done
 
     def fail(self, claim: Claim, reason: str) -> bool:
         """Store why a design has no score; False as for :meth:`finish`."""
-        try:
-            self._storage.set_trial_user_attr(claim.trial_id, "reason", reason)
-        except UpdateFinishedTrialError:
-            return False
-        return self._end(claim.trial_id)
+        done = self._fail_with(self._study(claim.reference), claim.trial_id, REASON, reason)
+        self._held = None
+        return done
+
+    def give_back(self) -> None:
+        """Let the trial that this worker has taken, and not finished, wait again."""
+        if self._held is None:
+            return
+        study, trial_id = self._held
+        self._held = None
+        # Without an answer now, it waits again when no sign of life has come, or on --resume.
+        with suppress(*NO_ANSWER):
+            trial = self._storage.get_trial(trial_id)
+            if self._set(study, trial_id):
+                retry(study, trial)
+                self._read.clear()
 
     def finished(self, known: AbstractSet[Key] = frozenset()) -> list[tuple[Key, Trial]]:
-        """(key, trial) of all that have a score or failed and are not known, oldest first."""
+        """(key, trial) of all that have a score or failed and are not known.
+
+        The search's own first; in the order in which they were first proposed, in which one worker
+        finishes them.
+        """
         found = []
         for study in (self._main, self._references):
-            for trial in _trials(study, *_FINISHED):
-                key = (_kind(trial), trial.number)
-                counts = trial.state == TrialState.COMPLETE or "reason" in trial.user_attrs
-                if counts and key not in known:
-                    found.append((trial.datetime_complete, key, self._record(trial)))
-        found.sort(key=lambda item: (item[0], str(item[1])))
-        return [(key, trial) for _, key, trial in found]
+            new = [
+                trial
+                for trial in counting(self._trials(study))
+                if trial.state.is_finished() and (kind_of(trial), trial.number) not in known
+            ]
+            found += sorted(new, key=first_number)
+        return [((kind_of(trial), trial.number), self._record(trial)) for trial in found]
+
+    def any_scored(self) -> bool:
+        """Whether any design has a score."""
+        return any(
+            trial.state == TrialState.COMPLETE
+            for study in (self._main, self._references)
+            for trial in self._trials(study)
+        )
+
+    def _next(self) -> Claim | None:
+        references = self._trials(self._references)
+        return (
+            self._take_reference(references, ("base",))
+            or self._take_own(references)
+            or self._take_reference(references, ("paper", "largest", "random"))
+        )
 
     def _take_own(self, references: Sequence[FrozenTrial]) -> Claim | None:
         """A waiting trial of the search's own, or a new one; None if there is no other."""
         while True:
-            trials = _trials(self._main)
-            for trial in trials:
-                if trial.state == TrialState.WAITING:
-                    claim = self._take(trial, [*trials, *references])
-                    if claim is not None:
-                        return claim
-            if len(_counting(trials)) >= self.run.trials:
+            trials = self._trials(self._main)
+            for trial in _waiting(trials, [*trials, *references]):
+                claim = self._take(trial)
+                if claim is not None:
+                    return claim
+            # Some of those may be withdrawn now.
+            trials = self._trials(self._main)
+            if len(counting(trials)) >= self.run.trials:
                 return None
-            picks = self._propose(references)
+            picks = self._propose(trials, references)
             if picks is None:
                 return None
             claim = self._new(picks, [*trials, *references])
             if claim is not None:
                 return claim
 
-    def _propose(self, references: Sequence[FrozenTrial]) -> Picks | None:
+    def _take_reference(
+        self, references: Sequence[FrozenTrial], kinds: Sequence[ReferenceKind]
+    ) -> Claim | None:
+        candidates = [t for t in references if kind_of(t) in kinds]
+        if not any(t.state == TrialState.WAITING for t in candidates):
+            return None
+        for trial in _waiting(candidates, [*self._trials(self._main), *references]):
+            claim = self._take(trial)
+            if claim is not None:
+                return claim
+        return None
+
+    def _propose(
+        self, trials: Sequence[FrozenTrial], references: Sequence[FrozenTrial]
+    ) -> Picks | None:
         nothing = self.space.picks(())
         self._sampler.also = [
             (nothing, trial.values[0])
             for trial in references
             if nothing is not None
             and trial.state == TrialState.COMPLETE
-            and _kind(trial) == "base"
+            and kind_of(trial) == "base"
         ]
-        new = create_trial(state=TrialState.WAITING)
-        params = self._sampler.sample_relative(self._main, new, distributions(self.space))
-        return picks_of(self.space, params) if params else None
+        return self._sampler.propose(trials)
 
-    def _new(self, picks: Picks, all_trials: Sequence[FrozenTrial]) -> Claim | None:
+    def _new(self, picks: Picks, others: Sequence[FrozenTrial]) -> Claim | None:
+        """Store a proposal and take it; None if another worker was quicker."""
         insertions = self.space.insertions(picks)
-        state = TrialState.RUNNING if self._alone else TrialState.WAITING
-        trial_id = self._store(self._main, insertions, picks, None, state)
-        if self._alone:
-            return Claim(trial_id, insertions, None, self._known(insertions, all_trials))
-        return self._take(self._storage.get_trial(trial_id), all_trials)
+        if not self._alone:
+            trial_id = self._store(self._main, insertions, picks, None)
+            return self._take(self._storage.get_trial(trial_id))
+        trial_id = self._store(self._main, insertions, picks, None, TrialState.RUNNING)
+        self._held = self._main, trial_id
+        return self._claim(trial_id, as_text(insertions), None, others)
 
-    def _take(self, trial: FrozenTrial, all_trials: Sequence[FrozenTrial]) -> Claim | None:
+    def _take(self, trial: FrozenTrial) -> Claim | None:
         """Make a waiting trial this worker's; None if another was quicker or it is withdrawn."""
-        trial_id = trial._trial_id
+        kind, trial_id = kind_of(trial), trial._trial_id
+        study = self._study(kind)
         if not self._alone:
             self._beat(trial_id)
-        try:
-            if not self._storage.set_trial_state_values(trial_id, TrialState.RUNNING):
-                return None
-        except UpdateFinishedTrialError:
+        if not self._set(study, trial_id, TrialState.RUNNING):
             return None
-        kind = _kind(trial)
-        if kind is None and not self._alone and self._superfluous(trial):
-            self._end(trial_id)
+        self._held = study, trial_id
+        trials = {study: self._trials(study) for study in (self._main, self._references)}
+        if self._superfluous(trial, trials[study]):
+            self._fail_with(study, trial_id, WITHDRAWN, True)
+            self._held = None
             return None
-        insertions = tuple(Insertion(*one) for one in json.loads(_design(trial)))
-        return Claim(trial_id, insertions, kind, self._known(insertions, all_trials))
+        others = [t for ts in trials.values() for t in ts if t._trial_id != trial_id]
+        if design_of(trial) in _running(others):
+            self.give_back()
+            return None
+        return self._claim(trial_id, design_of(trial), kind, others)
 
-    def _superfluous(self, trial: FrozenTrial) -> bool:
-        """Whether another trial has the same design, or this one is one too many."""
-        counting = _counting(_trials(self._main))
-        others = [t for t in counting if t.number != trial.number]
-        taken = any(
-            t.state != TrialState.WAITING and _design(t) == _design(trial) for t in others
+    def _superfluous(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether an earlier trial has the same design, or there are enough earlier ones."""
+        kind = kind_of(trial)
+        earlier = [t for t in counting(trials) if t.number < trial.number and kind_of(t) == kind]
+        repeated = any(design_of(t) == design_of(trial) for t in earlier)
+        return repeated or (kind is None and len(earlier) >= self.run.trials)
+
+    def _claim(
+        self, trial_id: int, design: str, kind: ReferenceKind | None, others: Sequence[FrozenTrial]
+    ) -> Claim:
+        known, failed = None, None
+        for other in others:
+            if other.state.is_finished() and design_of(other) == design:
+                failed = other.user_attrs.get(REASON, failed)
+                if other.state == TrialState.COMPLETE:
+                    known = self._score(other)
+        return Claim(trial_id, as_insertions(design), kind, known, failed)
+
+    def _unfinished(self) -> bool:
+        return any(
+            not trial.state.is_finished()
+            for study in (self._main, self._references)
+            for trial in self._trials(study)
         )
-        return taken or sum(t.number < trial.number for t in others) >= self.run.trials
 
-    def _take_reference(
-        self, references: Sequence[FrozenTrial], kinds: Sequence[ReferenceKind]
-    ) -> Claim | None:
-        waiting = [t for t in references if t.state == TrialState.WAITING and _kind(t) in kinds]
-        trials = [*_trials(self._main), *references] if waiting else []
-        for trial in waiting:
-            claim = self._take(trial, trials)
-            if claim is not None:
-                return claim
-        return None
+    def _recover(self) -> None:
+        """Let the trials of workers that are gone wait again."""
+        for study in (self._main, self._references):
+            if self._alone:
+                for trial in self._trials(study):
+                    if trial.state == TrialState.RUNNING and self._set(study, trial._trial_id):
+                        retry_after_death(study, trial)
+            else:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ExperimentalWarning)
+                    optuna.storages.fail_stale_trials(study)
+            self._read.clear()
+            for trial in lost(self._trials(study)):
+                retry(study, trial)
+                self._read.clear()
 
-    def _known(self, insertions: Sites, trials: Sequence[FrozenTrial]) -> float | None:
-        """The design's score, if any trial has one."""
-        design = _text(insertions)
-        for trial in trials:
-            if trial.state == TrialState.COMPLETE and _design(trial) == design:
-                return self._score(trial)
-        return None
+    def _trials(self, study: Study) -> list[FrozenTrial]:
+        """A study's trials, from the database; where nobody else writes, as they were written."""
+        if not self._alone:
+            return study.get_trials(deepcopy=False)
+        name = study.study_name
+        if name not in self._read:
+            self._read[name] = {t.number: t for t in study.get_trials(deepcopy=False)}
+        return list(self._read[name].values())
+
+    def _reread(self, study: Study, trial_id: int) -> None:
+        if study.study_name in self._read:
+            trial = self._storage.get_trial(trial_id)
+            self._read[study.study_name][trial.number] = trial
 
     def _score(self, trial: FrozenTrial) -> float:
         score: float = trial.values[
-            self.run.objectives.index("score") if _kind(trial) is None else 0
+            self.run.objectives.index("score") if kind_of(trial) is None else 0
         ]
         return score
 
@@ -304,13 +396,13 @@ class SearchStudy:
         """Write a whole trial at once: a kill never leaves half of one."""
         cost = self._costs.cost(insertions)
         attrs: dict[str, Any] = {
-            "design": _text(insertions),
+            "design": as_text(insertions),
             "params": cost.params,
             "macs": cost.macs,
         }
         if kind is not None:
             attrs["reference"] = kind
-        constraints = {}
+        constraints: dict[str, float] = {}
         if picks is not None:
             for budget in self.run.budgets:
                 total = self.space.total(picks, budget.quantity)
@@ -324,33 +416,38 @@ class SearchStudy:
             user_attrs=attrs,
             constraints=constraints,
         )
-        return self._storage.create_new_trial(self._ids[study.study_name], template_trial=new)
+        trial_id = self._storage.create_new_trial(self._ids[study.study_name], template_trial=new)
+        self._reread(study, trial_id)
+        return trial_id
 
-    def _end(
+    def _set(
         self,
+        study: Study,
         trial_id: int,
         state: TrialState = TrialState.FAIL,
         values: Sequence[float] | None = None,
     ) -> bool:
-        """End a trial; False if it has ended already."""
+        """Set a trial's state; False if another worker has, or it has ended already."""
         try:
-            return self._storage.set_trial_state_values(trial_id, state, values)
+            done = self._storage.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            done = False
+        self._reread(study, trial_id)
+        return done
+
+    def _fail_with(self, study: Study, trial_id: int, key: str, value: Any) -> bool:
+        """Let a trial fail, with what says why; False if it has ended already."""
+        try:
+            self._storage.set_trial_user_attr(trial_id, key, value)
         except UpdateFinishedTrialError:
             return False
+        return self._set(study, trial_id)
+
+    def _study(self, kind: ReferenceKind | None) -> Study:
+        return self._main if kind is None else self._references
 
     def _beat(self, trial_id: int) -> None:
         self._storage.record_heartbeat(trial_id)  # type: ignore[attr-defined]
-
-    def _fail_stale(self) -> None:
-        """Let the trials of dead workers wait again."""
-        now = time.monotonic()
-        if self._alone or now - self._checked < _STALE_CHECK:
-            return
-        self._checked = now
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            for study in (self._main, self._references):
-                optuna.storages.fail_stale_trials(study)
 
     def _record(self, trial: FrozenTrial) -> Trial:
         attrs = trial.user_attrs
@@ -360,102 +457,25 @@ class SearchStudy:
             seconds = (trial.datetime_complete - trial.datetime_start).total_seconds()
         return Trial(
             number=trial.number,
-            design=self.run.design([Insertion(*one) for one in json.loads(_design(trial))]),
+            design=self.run.design(as_insertions(design_of(trial))),
             score=self._score(trial) if complete else None,
             params=attrs["params"],
             macs=attrs["macs"],
             state="complete" if complete else "failed",
             memory=attrs.get("memory"),
             ms=attrs["ms"] / 1e6 if "ms" in attrs else None,
-            reason=attrs.get("reason"),
+            reason=attrs.get(REASON),
             seconds=seconds,
         )
 
 
-def create_studies(storage: BaseStorage, run: Run) -> None:
-    """Make a run's studies.
-
-    Raises:
-        RunError: there is a study of this name.
-    """
-    directions = [
-        StudyDirection.MAXIMIZE if objective == "score" else StudyDirection.MINIMIZE
-        for objective in run.objectives
-    ]
-    try:
-        main = optuna.create_study(
-            storage=storage, study_name=run.name, directions=directions, sampler=_none()
-        )
-        main.set_metric_names(list(run.objectives))
-        optuna.create_study(
-            storage=storage,
-            study_name=references_name(run.name),
-            direction=StudyDirection.MAXIMIZE,
-            sampler=_none(),
-        )
-        # Last: a study without it was not made whole.
-        main.set_user_attr(_RUN, run.to_json())
-    except DuplicatedStudyError as error:
-        raise RunError(
-            f"there is a run {run.name} in this database: go on with --resume {run.name}, "
-            "or choose another --name"
-        ) from error
+def _waiting(trials: Iterable[FrozenTrial], everywhere: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Those that wait, in the order in which they first did, but for designs being scored now."""
+    busy = _running(everywhere)
+    waiting = [t for t in trials if t.state == TrialState.WAITING and design_of(t) not in busy]
+    return sorted(waiting, key=first_number)
 
 
-def store_run(storage: BaseStorage, run: Run) -> None:
-    """Write what a run is asked for anew, as when more trials are wanted."""
-    optuna.load_study(study_name=run.name, storage=storage, sampler=_none()).set_user_attr(
-        _RUN, run.to_json()
-    )
-
-
-def stored_run(storage: BaseStorage, name: str) -> Run:
-    """What a run in a database was asked for.
-
-    Raises:
-        RunError: no run of this name, not readable, or made by a newer bamsearch.
-    """
-    try:
-        study = optuna.load_study(study_name=name, storage=storage, sampler=_none())
-    except KeyError as error:
-        names = [s.study_name for s in storage.get_all_studies() if _RUN in s.user_attrs]
-        there = f"there are {', '.join(names)}" if names else "there is none yet"
-        raise RunError(f"no run {name} in this database: {there}") from error
-    text = study.user_attrs.get(_RUN)
-    if text is None:
-        raise RunError(f"study {name} in this database is no run of bamsearch: choose another name")
-    return Run.from_json(text, f"run {name}")
-
-
-def references_name(name: str) -> str:
-    """The study that has a run's references."""
-    return f"{name} (references)"
-
-
-def _none() -> optuna.samplers.BaseSampler:
-    # Named, as Optuna's default changes between versions; it proposes nothing.
-    return optuna.samplers.RandomSampler(seed=0)
-
-
-def _trials(study: Study, *states: TrialState) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=states or None)
-
-
-def _counting(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Those that count as trials: scored, failed for a reason, running or waiting."""
-    return [t for t in trials if t.state != TrialState.FAIL or "reason" in t.user_attrs]
-
-
-def _kind(trial: FrozenTrial) -> ReferenceKind | None:
-    kind: ReferenceKind | None = trial.user_attrs.get("reference")
-    return kind
-
-
-def _design(trial: FrozenTrial) -> str:
-    """The design as it is stored: equal text is an equal design."""
-    design: str = trial.user_attrs["design"]
-    return design
-
-
-def _text(insertions: Sites) -> str:
-    return json.dumps([[i.site, i.reduction, i.dilation] for i in insertions])
+def _running(trials: Iterable[FrozenTrial]) -> set[str]:
+    """The designs that are being scored."""
+    return {design_of(trial) for trial in trials if trial.state == TrialState.RUNNING}

@@ -39,7 +39,7 @@ def refused(bamsearch_cli):
         ("", "no model is called ''"),
         ("timm:resnet5", "no timm model is called 'resnet5': did you mean resnet50"),
         ("timm:", "no timm model is called ''"),
-        ("nowhere.py:net", "no file nowhere.py: a model file is given as path/file.py:factory"),
+        ("nowhere.py:net", "no file nowhere.py: a factory is given as path/file.py:factory"),
         ("no_such_package:net", "No module named 'no_such_package'"),
         ("bamsearch.errors:nothing", "no factory in bamsearch.errors is called 'nothing'"),
     ],

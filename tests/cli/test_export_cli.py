@@ -203,7 +203,7 @@ def test_bad_input_is_one_line(bamsearch_cli, names, line, text):
 def test_weights_of_another_network_are_one_line(bamsearch_cli):
     torch.save({"weight": torch.zeros(1)}, "other.pt")
     result = bamsearch_cli("export", "design", "--weights", "other.pt", "--format", "pt2")
-    fail(result, 2, "error: other.pt is not the weights of design/design.json: ")
+    fail(result, 2, "error: other.pt is not the weights of design: ")
     assert len(result.stderr) < 350
 
 

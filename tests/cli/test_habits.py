@@ -11,6 +11,7 @@ from bamsearch.cli import options
 from bamsearch.cli.main import COMMANDS, cli
 from bamsearch.graph.designs import build, save
 from bamsearch.records import Design, Insertion
+from bamsearch.search.api import search
 
 RUNS = {
     "insert": ["insert", "squeezenet1_1"],
@@ -18,6 +19,10 @@ RUNS = {
     "models": ["models"],
     "profile": ["profile", "squeezenet1_1", "--no-time"],
     "export": ["export", "design", "--format", "pt2", "--dry-run"],
+    "search": ["search", "squeezenet1_1", "--score", "params", "--trials", "3", "--no-random"],
+    "worker": ["worker", "there", "--storage", "sqlite:///runs/there/study.db"],
+    "runs": ["runs"],
+    "spaces": ["spaces"],
     "env": ["env"],
     "completion": ["completion", "bash"],
 }
@@ -41,6 +46,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("habits"))
         save(design, "design", build(design))
+        search("squeezenet1_1", score="params", trials=2, output="runs/there", compare_random=False)
         yield
 
 

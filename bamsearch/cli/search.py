@@ -1,0 +1,382 @@
+"""``bamsearch search``: the best r, d and placement among the designs that fit."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bamsearch.cli.console import Console
+from bamsearch.cli.model_work import model_work
+from bamsearch.cli.options import (
+    batch_size_option,
+    command,
+    device_option,
+    dtype_option,
+    input_size_option,
+    json_option,
+    num_classes_option,
+    output_options,
+    pass_console,
+    seed_option,
+    threads_option,
+    variant_option,
+)
+from bamsearch.cli.search_resume import check_same
+from bamsearch.cli.storage_option import storage_option
+from bamsearch.errors import InvalidValueError, OutputError
+from bamsearch.records import DType, Init, Mode, Objective, Quantity, RunRecord, Variant
+from bamsearch.score.table import DEFAULT_SCORE, SCORES
+
+if TYPE_CHECKING:
+    from bamsearch.search.folder import RunFolder
+    from bamsearch.search.request import Planned, Request
+
+DEFAULT_MODEL = "resnet101"
+
+
+@command(
+    "search",
+    examples=[
+        "bamsearch search --budget-gflops 8",
+        "bamsearch search resnet50 --budget-gflops +2% --budget-params 26M --score naswot",
+        "bamsearch search mobilenet_v2 --budget-gflops +5% --objective score --objective params",
+        "bamsearch search --resume resnet101-8g-001 --trials 200",
+    ],
+)
+@click.argument("model", metavar="[MODEL]", required=False)
+@click.option("--budget-gflops", metavar="N", help="10^9 multiply-adds: 8, or +2% on the base.")
+@click.option("--budget-params", metavar="N", help="Parameters: 45M, or +2%.")
+@click.option("--budget-memory", metavar="N", help="Kept in a training step: 200MiB, or +2%.")
+@click.option("--budget-ms", metavar="N", help="Milliseconds on --device: 12, or +2%.")
+@click.option(
+    "--space",
+    default="stages",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="What may be tried: 'bamsearch spaces' lists them.",
+)
+@click.option("--with-stem", is_flag=True, help="Add the stem to the space.")
+@click.option(
+    "--score",
+    default=DEFAULT_SCORE,
+    show_default=True,
+    metavar="NAME|FILE.py:FUNCTION",
+    help=f"What ranks designs: {', '.join(SCORES)}, or a function of (module, design).",
+)
+@click.option(
+    "--objective",
+    "objectives",
+    type=click.Choice(["score", "gflops", "params", "ms"]),
+    multiple=True,
+    default=["score"],
+    show_default=True,
+    help="What is searched for; several give a Pareto front.",
+)
+@click.option(
+    "--sampler",
+    type=click.Choice(["gp", "tpe", "nsga2", "random", "exhaustive"]),
+    help="What proposes designs.  [default: gp; exhaustive where no more fit than --trials]",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many in all, also with --resume.  [default: 100]",
+)
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
+@click.option(
+    "--random/--no-random",
+    "compare_random",
+    default=True,
+    help="Compare with a random search of the same length.  [default: yes]",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that score.",
+)
+@click.option("--resume", metavar="RUN", help="Go on with a run.")
+@click.option("--name", metavar="NAME", help="Of the run.  [default: MODEL-BUDGET-NNN]")
+@storage_option
+@click.option(
+    "--heartbeat",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    metavar="S",
+    help="Seconds between a worker's signs of life; after three it is taken for dead.",
+)
+@device_option
+@threads_option
+@batch_size_option
+@dtype_option
+@click.option(
+    "--mode",
+    type=click.Choice(["eager", "compile", "cudagraph"]),
+    default="eager",
+    show_default=True,
+    help="How networks run for --budget-ms.",
+)
+@variant_option
+@click.option(
+    "--init",
+    type=click.Choice(["paper", "identity"]),
+    default="paper",
+    show_default=True,
+    help="How BAM starts.",
+)
+@input_size_option
+@num_classes_option
+@seed_option
+@json_option
+@output_options("Folder of the run, instead of runs/NAME.")
+@pass_console
+@click.pass_context
+def search(
+    ctx: click.Context,
+    console: Console,
+    model: str | None,
+    budget_gflops: str | None,
+    budget_params: str | None,
+    budget_memory: str | None,
+    budget_ms: str | None,
+    space: str,
+    with_stem: bool,
+    score: str,
+    objectives: tuple[Objective, ...],
+    sampler: str | None,
+    trials: int | None,
+    timeout: float | None,
+    compare_random: bool,
+    jobs: int,
+    resume: str | None,
+    name: str | None,
+    storage: str | None,
+    heartbeat: int,
+    device: str,
+    threads: int,
+    batch_size: int,
+    dtype: DType,
+    mode: Mode,
+    variant: Variant,
+    init: Init,
+    input_size: tuple[int, int] | None,
+    num_classes: int | None,
+    seed: int,
+    as_json: bool,
+    output: Path | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Find the r, d and placement of BAM in MODEL that score best under a budget.
+
+    MODEL is resnet101 unless given. Every finished trial is kept; Ctrl-C, and --resume goes on.
+    """
+    budgets: dict[Quantity, str | None] = {
+        "gflops": budget_gflops,
+        "params": budget_params,
+        "memory": budget_memory,
+        "ms": budget_ms,
+    }
+    if sum(option is not None for option in (resume, name, output)) > 1:
+        raise click.UsageError("--resume, --name and --output: choose one")
+    what = resume or model or DEFAULT_MODEL
+    with model_work(console, f"working out what fits in {what}", what):
+        from bamsearch.search.request import Request, Timing
+
+        request = Request(
+            model=model or DEFAULT_MODEL,
+            budgets={key: text for key, text in budgets.items() if text is not None},
+            space=space,
+            with_stem=with_stem,
+            score=score,
+            objectives=objectives,
+            sampler=sampler,
+            trials=trials,
+            seed=seed,
+            input_size=input_size,
+            num_classes=num_classes,
+            variant=variant,
+            init=init,
+            compare_random=compare_random,
+            heartbeat=heartbeat,
+            timing=Timing(_device(device, score, budget_ms), batch_size, dtype, mode, threads),
+        )
+        if resume is not None:
+            planned, folder = _resumed(ctx, request, resume, storage, model)
+        else:
+            planned, folder = _new(request, name, output, force), None
+    if dry_run:
+        _dry_run(console, planned, folder, name, output, as_json)
+        return
+    if folder is None:
+        folder = _made_folder(planned, name, output, force)
+    _search(console, planned, folder, storage, jobs, timeout, as_json)
+
+
+def _new(request: Request, name: str | None, output: Path | None, force: bool) -> Planned:
+    from bamsearch.score.scorer import check_score
+    from bamsearch.search.folder import named_folder
+    from bamsearch.search.request import plan_search
+
+    check_score(request.score)
+    folder = output or (named_folder(name).path if name is not None else None)
+    if folder is not None:
+        _check_folder(folder, force=force)
+    return plan_search(request, command=shlex.join(["bamsearch", *sys.argv[1:]]))
+
+
+def _check_folder(folder: Path, *, force: bool) -> None:
+    """Raise OutputError unless a run can be made there; with force, an earlier run may be there."""
+    from bamsearch.cli.output import check_output_folder
+    from bamsearch.records.runs import RUN_FILE
+
+    is_run = (folder / RUN_FILE).is_file()
+    if is_run and not force:
+        raise OutputError(
+            f"{folder} is a run already: go on with --resume {folder.name}, choose another name, "
+            "or add --force to start it anew"
+        )
+    check_output_folder(folder, force=force and is_run)
+
+
+def _made_folder(planned: Planned, name: str | None, output: Path | None, force: bool) -> RunFolder:
+    from bamsearch.records.runs import RUN_FILE
+    from bamsearch.search.folder import RunFolder, named_folder, new_folder
+
+    if name is None and output is None:
+        return new_folder(planned.run.model, planned.run.budgets)
+    folder = RunFolder(output) if output is not None else named_folder(name or "")
+    if force and (folder.path / RUN_FILE).is_file():
+        with folder.locked():
+            shutil.rmtree(folder.path)
+    elif folder.path.is_dir():
+        folder.path.rmdir()  # empty, as was checked
+    folder.create()
+    return folder
+
+
+def _resumed(
+    ctx: click.Context, request: Request, resume: str, storage: str | None, model: str | None
+) -> tuple[Planned, RunFolder]:
+    """The run that is there, with more trials if so asked; other options must not differ."""
+    from bamsearch.errors import RunError
+    from bamsearch.search.api import with_trials
+    from bamsearch.search.folder import find_folder, named_folder
+    from bamsearch.search.request import planned_again
+    from bamsearch.search.run import folder_from_database
+
+    try:
+        folder = find_folder(resume)
+        run = folder.read_run()
+    except RunError:
+        if storage is None:
+            raise
+        folder = named_folder(resume)
+        run = folder_from_database(resume, storage, folder)
+    check_same(ctx, run, request, model)
+    if run.storage is not None and storage is None:
+        raise InvalidValueError(
+            f"run {run.name} is in {run.storage}: give --storage with its URL again"
+        )
+    return with_trials(planned_again(run), request.trials), folder
+
+
+def _device(device: str, score: str, budget_ms: str | None) -> str:
+    """The device that is there; not asked where nothing is computed, as that loads torch."""
+    known = SCORES.get(score)
+    if budget_ms is None and known is not None and not known.needs_module:
+        return "cpu"
+    from bamsearch.profile.devices import resolve_device
+
+    return str(resolve_device(device))
+
+
+def _dry_run(
+    console: Console,
+    planned: Planned,
+    folder: RunFolder | None,
+    name: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """What fits, how long it would take, and what would be written."""
+    from bamsearch.cli.search_estimate import estimate_json, estimate_text
+    from bamsearch.cli.search_text import print_feasibility
+
+    with console.progress("timing one score"):
+        from bamsearch.cli.search_estimate import estimate
+
+        seconds = estimate(planned)
+    if as_json:
+        console.print_json(estimate_json(planned, seconds))
+    else:
+        print_feasibility(console, planned)
+        console.print(f"  {estimate_text(planned, seconds)}")
+    place = folder.path if folder is not None else output or Path("runs") / (name or "NAME")
+    files = [place / file for file in ("run.json", "study.db", "trials.jsonl", "log.txt")]
+    console.finish({}, [*files, place / "best" / "design.json"], dry_run=True)
+
+
+def _search(
+    console: Console,
+    planned: Planned,
+    folder: RunFolder,
+    storage: str | None,
+    jobs: int,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    from bamsearch.cli.search_live import search_view
+    from bamsearch.cli.search_text import (
+        duration_text,
+        feasibility_text,
+        next_steps,
+        print_result,
+        result_json,
+    )
+    from bamsearch.search.run import Work, remove_if_empty, run_search
+
+    console.note(f"{feasibility_text(planned)}\n")
+    run = replace(planned.run, name=folder.name)
+    end = None if timeout is None else time.monotonic() + timeout
+    interrupted = False
+    with search_view(console, run) as view:
+        how = Work(
+            url=storage,
+            jobs=jobs,
+            stop=lambda: end is not None and time.monotonic() >= end,
+            watch=view.watch,
+        )
+        try:
+            record = run_search(planned, folder, how)
+        except KeyboardInterrupt:
+            record, interrupted = folder.read_record(), True
+        except BaseException:
+            remove_if_empty(folder.path)
+            raise
+    if as_json:
+        console.print_json(result_json(record))
+    else:
+        print_result(console, record)
+    # Here, as what is on stdout is the same every time.
+    console.note(f"\n{duration_text(view.seconds)} in all")
+    console.finish(next_steps(record, folder.path), _written(record, folder))
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def _written(record: RunRecord, folder: RunFolder) -> list[Path]:
+    best = folder.path / "best" / "design.json"
+    return [folder.path, best] if record.best is not None and best.exists() else [folder.path]

@@ -1,0 +1,57 @@
+"""How long a search would take, from one score."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from bamsearch.cli.search_text import count_text, duration_text, result_budgets
+from bamsearch.score.scorer import make_scorer
+from bamsearch.search.feasible import smallest
+from bamsearch.search.request import Planned
+
+# What a trial takes besides its score: the proposal, and writing it down.
+_OVERHEAD = 0.02
+
+
+def estimate(planned: Planned) -> float:
+    """Seconds that the search would take in one process: the smallest design, scored once."""
+    run, space = planned.run, planned.space
+    score = make_scorer(
+        run.score, run.summary, seed=run.seed, num_classes=run.num_classes, device=run.device
+    )
+    design = space.design(space.insertions(smallest(space, run.budgets)))
+    start = time.monotonic()
+    score(design)
+    return (time.monotonic() - start + _OVERHEAD) * _scores(planned)
+
+
+def estimate_text(planned: Planned, seconds: float) -> str:
+    """``100 trials and 103 references: about 5 min in one process``."""
+    run = planned.run
+    others = _scores(planned) - run.trials
+    return (
+        f"{count_text(run.trials, 'trial')} and {count_text(others, 'reference')}: "
+        f"about {duration_text(seconds)} in one process, sampler {run.sampler}"
+    )
+
+
+def estimate_json(planned: Planned, seconds: float) -> dict[str, Any]:
+    """What ``search --dry-run --json`` prints."""
+    run = planned.run
+    return {
+        "model": run.model,
+        "budget": result_budgets(run),
+        "designs": run.designs,
+        "feasible_designs": run.feasible_designs,
+        "exact": run.exact,
+        "sampler": run.sampler,
+        "trials": run.trials,
+        "references": _scores(planned) - run.trials,
+        "estimated_seconds": seconds,
+    }
+
+
+def _scores(planned: Planned) -> int:
+    run = planned.run
+    return run.trials + 3 + (run.trials if run.compare_random else 0)

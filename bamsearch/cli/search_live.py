@@ -1,0 +1,151 @@
+"""What is seen while a search runs: a live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bamsearch.cli.console import Console, table_text
+from bamsearch.cli.search_text import (
+    design_text,
+    duration_text,
+    number_text,
+    score_text,
+    title,
+)
+from bamsearch.cli.text import giga, mega
+from bamsearch.records import ReferenceKind, Run, Trial
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Finished = tuple[ReferenceKind | None, Trial]
+
+_LAST = 6
+# Where it is no terminal: a line at each improvement, and at least this often.
+_QUIET_SECONDS = 30.0
+
+
+class SearchView:
+    """Follows a search.
+
+    Args:
+        run: what was asked for.
+        console: where lines go.
+        show: draws the live view; None prints lines instead.
+        clock: seconds, for tests.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        console: Console,
+        show: Callable[[RenderableType], None] | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run = run
+        self._console = console
+        self._show = show
+        self._clock = clock
+        self._start = clock()
+        self._said = clock()
+        self._trials: list[Trial] = []
+        self._references = 0
+        self._before: int | None = None
+        self._best: Trial | None = None
+
+    def watch(self, finished: Sequence[Finished]) -> None:
+        """Take in what has finished since the last time; what came first was there before."""
+        first = self._before is None
+        for kind, trial in finished:
+            if kind is None:
+                self._trials.append(trial)
+            else:
+                self._references += 1
+            if kind is None and _better(trial, self._best):
+                self._best = trial
+                if not first:
+                    self._say()
+        if first:
+            self._before = len(self._trials) + self._references
+        if self._clock() - self._said >= _QUIET_SECONDS:
+            self._say()
+        if self._show is not None:
+            self._show(self._drawn())
+
+    @property
+    def seconds(self) -> float:
+        """Since the view was opened."""
+        return self._clock() - self._start
+
+    def _total(self) -> int:
+        run = self._run
+        # The base, the paper default and the largest are references too.
+        return run.trials + 3 + (run.trials if run.compare_random else 0)
+
+    def _speed(self) -> float:
+        done = len(self._trials) + self._references - (self._before or 0)
+        return done / self.seconds if self.seconds > 0 else 0.0
+
+    def _left(self) -> str:
+        speed = self._speed()
+        left = self._total() - len(self._trials) - self._references
+        return duration_text(max(left, 0) / speed) if speed > 0 else "…"
+
+    def _say(self) -> None:
+        """A plain line: where the search is."""
+        self._said = self._clock()
+        if self._show is None:
+            self._console.note(self._line())
+
+    def _line(self) -> str:
+        run = self._run
+        best = "nothing scored yet"
+        if self._best is not None:
+            best = f"best {score_text(self._best.score)}: {design_text(self._best.design)}"
+        return f"{len(self._trials)}/{run.trials} trials · {best} · {self._left()} left"
+
+    def _drawn(self) -> str:
+        run = self._run
+        share = run.feasible_designs / run.designs
+        random = f" · {self._references} references" if self._references else ""
+        lines = [
+            title(run),
+            f"{len(self._trials)} of {run.trials} trials{random} · {self._speed():.2f} a second"
+            f" · {self._left()} left",
+            f"{number_text(run.feasible_designs)} designs fit, {share:.1%} of the space",
+            "",
+        ]
+        if self._best is not None:
+            lines += [f"best  {score_text(self._best.score)}  {design_text(self._best.design)}", ""]
+        last = self._trials[: -_LAST - 1 : -1]
+        rows = [
+            [
+                str(trial.number),
+                score_text(trial.score),
+                giga(trial.macs),
+                mega(trial.params),
+                design_text(trial.design) if trial.reason is None else trial.reason,
+            ]
+            for trial in last
+        ]
+        if rows:
+            lines.append(
+                table_text(["trial", "score", "GFLOPs", "params", "design"], rows, "rrrrl")
+            )
+        return "\n".join(lines)
+
+
+@contextmanager
+def search_view(console: Console, run: Run) -> Iterator[SearchView]:
+    """Follow a search on stderr while the block runs."""
+    with console.live() as show:
+        yield SearchView(run, console, show)
+
+
+def _better(trial: Trial, best: Trial | None) -> bool:
+    if trial.score is None:
+        return False
+    return best is None or best.score is None or trial.score > best.score

@@ -1,0 +1,54 @@
+"""A run that goes on is the run that it was: what else is typed must not differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from bamsearch.errors import RunError
+from bamsearch.records import Run
+from bamsearch.search.request import Request
+
+_COMPARED = ("score", "objectives", "seed", "with_stem", "num_classes", "variant", "init")
+
+
+def check_same(ctx: click.Context, run: Run, request: Request, model: str | None) -> None:
+    """Raise RunError where what was typed is not what the run was asked for.
+
+    Args:
+        ctx: of the command: what was typed counts, defaults do not.
+        run: the run.
+        request: what was typed, with the defaults.
+        model: the MODEL, if it was typed.
+    """
+    if model is not None and model != run.model:
+        raise _differs(run, "MODEL", model, run.model)
+    asked: dict[str, tuple[Any, Any]] = {
+        name: (getattr(request, name), getattr(run, name)) for name in _COMPARED
+    }
+    asked["space"] = (request.space, run.space["name"])
+    asked["sampler"] = (request.sampler, run.sampler)
+    asked["input_size"] = (request.input_size, run.summary.input_shape[-2:])
+    asked["compare_random"] = (request.compare_random, run.compare_random)
+    texts = {budget.quantity: budget.text for budget in run.budgets}
+    for quantity in ("gflops", "params", "memory", "ms"):
+        asked[f"budget_{quantity}"] = (
+            request.budgets.get(quantity),
+            texts.get(quantity, "none"),
+        )
+    for name, (given, there) in asked.items():
+        typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if typed and given != there:
+            raise _differs(run, f"--{name.replace('_', '-')}", given, there)
+
+
+def _differs(run: Run, what: str, given: Any, there: Any) -> RunError:
+    def text(value: Any) -> str:
+        return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+    return RunError(
+        f"run {run.name} has {what} {text(there)}, not {text(given)}: leave it out, "
+        "or start a new run without --resume"
+    )

@@ -1,0 +1,48 @@
+"""``bamsearch worker``: score trials of a run in a database, beside other workers."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import click
+
+from bamsearch.cli.console import Console
+from bamsearch.cli.model_work import model_work
+from bamsearch.cli.options import command, pass_console
+from bamsearch.cli.storage_option import storage_option
+from bamsearch.errors import InvalidValueError
+from bamsearch.search.jobs import STORAGE_VARIABLE, orphaned
+
+
+@command(
+    "worker",
+    examples=[
+        "bamsearch worker resnet101-8g-001 --storage postgresql+psycopg://me@host/db",
+        "BAMSEARCH_STORAGE=postgresql+psycopg://me@host/db bamsearch worker resnet101-8g-001",
+    ],
+)
+@click.argument("name", metavar="NAME")
+@storage_option
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
+@pass_console
+def worker(console: Console, name: str, storage: str | None, timeout: float | None) -> None:
+    """Score trials of run NAME until none is left; start as many as you like, anywhere."""
+    if storage is None:
+        raise InvalidValueError(
+            f"a worker needs the database of {name}: give --storage URL, or set {STORAGE_VARIABLE}"
+        )
+    # Slurm and others end a job so: what it scores must wait for another worker, not for a
+    # sign of life that does not come.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end = None if timeout is None else time.monotonic() + timeout
+
+    def stop() -> bool:
+        return orphaned() or (end is not None and time.monotonic() >= end)
+
+    with model_work(console, f"working on {name}", name):
+        from bamsearch.search.run import work_on
+
+        run, ended = work_on(name, storage, stop=stop)
+    console.print(f"{run.name}: {'no trial is left' if ended else 'stopped, trials are left'}")
+    console.finish({"see": f"bamsearch search --resume {name} --storage URL"})

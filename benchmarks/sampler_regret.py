@@ -1,0 +1,155 @@
+"""Regret of the default sampler, and of its rivals, on objectives whose optimum is known.
+
+    OMP_NUM_THREADS=1 python benchmarks/sampler_regret.py           # hours; goes on where it was
+    OMP_NUM_THREADS=1 python benchmarks/sampler_regret.py --quick   # minutes; writes nothing
+
+The objectives are those of planted.py, over the designs that really fit: of resnet50, resnet101,
+mobilenet_v2 and densenet121 in space ``stages``, of resnet101 and mobilenet_v2 in ``blocks``. The
+samplers are in rivals.py. Regret is (best - found) / (best - mean): of what fits, 0 is the best
+design and 1 an average one; where nothing that fits was found yet, it is 1. Found is the design
+with the best score so far, and with noise its value without noise.
+
+Every run is a line of sampler_regret.jsonl, kept when interrupted; delete the file to start anew.
+From it come sampler_regret.json, .md and .svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from machine import HERE
+from planted import BLOCKS, LISTED, Planted, planted
+from regret_report import write_report
+from rivals import SAMPLERS
+
+from bamsearch.profile.summary import summarise
+from bamsearch.search.budget import parse_budget
+from bamsearch.search.feasible import Feasible, Listed, feasible
+from bamsearch.search.space import read_space, search_space
+
+RUNS = HERE / "sampler_regret.jsonl"
+SPACES = {
+    "resnet50 stages": "4.2",
+    "resnet101 stages": "8",
+    "mobilenet_v2 stages": "+5%",
+    "densenet121 stages": "3.0",
+    "resnet101 blocks": "8",
+    "mobilenet_v2 blocks": "+5%",
+}
+NOISES = (0.0, 0.3)
+SEEDS = 20
+EVERY = 5
+# The GP of Optuna takes about a second a trial.
+SLOW, SLOW_SPACE, SLOW_SEEDS = "GPSampler, constrained", "resnet50 stages", 5
+
+
+def trials_of(noise: float, *, listed: bool) -> int:
+    """How long a run is: curves to 60 where it is clean and small, 30 elsewhere."""
+    return 60 if listed and not noise else 30
+
+
+def space_of(name: str) -> Feasible:
+    model, space = name.split()
+    summary = summarise(model)
+    budget = parse_budget("gflops", SPACES[name], summary.base.macs)
+    return feasible(search_space(read_space(space), summary), [budget])
+
+
+def jobs(seeds: int) -> Iterator[dict[str, Any]]:
+    """All runs, one seed after the other."""
+    for seed, space, noise in product(range(seeds), SPACES, NOISES):
+        families = BLOCKS if space.endswith("blocks") else LISTED
+        for family, sampler in product(families, SAMPLERS):
+            slow_here = space == SLOW_SPACE and not noise and seed < SLOW_SEEDS
+            if sampler != SLOW or slow_here:
+                yield {
+                    "space": space,
+                    "family": family,
+                    "noise": noise,
+                    "seed": seed,
+                    "sampler": sampler,
+                }
+
+
+def regrets(there: Feasible, objective: Planted, job: dict[str, Any]) -> list[float]:
+    """After 5, 10, … trials: the regret of the design whose score was best."""
+    number = trials_of(job["noise"], listed=isinstance(there, Listed))
+    number = 30 if job["sampler"] == SLOW else number
+    rng = np.random.default_rng([job["seed"], 3])
+    noises = job["noise"] * objective.deviation * rng.normal(size=number)
+    trials = SAMPLERS[job["sampler"]](there, job["seed"])
+    found, best_score, regret = [], -np.inf, 1.0
+    picks = next(trials)
+    for number, noise in enumerate(noises, start=1):
+        score = 0.0
+        if picks is not None:
+            value = float(objective.value(np.array([picks], dtype=np.int8))[0])
+            score = value + noise
+            if score > best_score:
+                best_score, regret = score, objective.regret(value)
+        picks = trials.send(score)
+        if number % EVERY == 0:
+            found.append(round(regret, 5))
+    return found
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The runs in a file, without a last line that was cut off."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def key(job: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(job[what] for what in ("space", "family", "noise", "seed", "sampler"))
+
+
+def run(seeds: int, path: Path | None) -> list[dict[str, Any]]:
+    """Make all runs that are not in the file yet."""
+    done = read(path) if path else []
+    if path:
+        path.write_text("".join(json.dumps(one) + "\n" for one in done), encoding="utf-8")
+    known = {key(one) for one in done}
+    spaces = {name: space_of(name) for name in SPACES}
+    objectives: dict[tuple[Any, ...], Planted] = {}
+    for job in jobs(seeds):
+        if key(job) in known:
+            continue
+        drawn = (job["space"], job["family"], job["seed"])
+        if drawn not in objectives:
+            # One seed's are kept: a linear program each.
+            objectives = {at: one for at, one in objectives.items() if at[-1] == job["seed"]}
+            objectives[drawn] = planted(spaces[job["space"]], job["family"], job["seed"])
+        job["regret"] = regrets(spaces[job["space"]], objectives[drawn], job)
+        done.append(job)
+        if path:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(job) + "\n")
+        print(*key(job), job["regret"][-1], flush=True)
+    return done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="one seed, nothing is written")
+    parser.add_argument("--report", action="store_true", help="write the report of the runs so far")
+    chosen = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    if chosen.quick:
+        run(1, None)
+        return
+    write_report(read(RUNS) if chosen.report else run(SEEDS, RUNS), EVERY)
+
+
+if __name__ == "__main__":
+    main()
