@@ -111,7 +111,11 @@ def print_result(console: Console, record: RunRecord) -> None:
         return
     design = _Designs(record)
     header = ["rank", design.header, "score", "GFLOPs", "params"]
-    console.table(header, rows, "rlrrr")
+    if design.wide:
+        console.table(header, rows, "rlrrr")
+    else:  # the longest column last
+        moved = [[row[0], *row[2:], row[1]] for row in [header, *rows]]
+        console.table(moved[0], moved[1:], "rrrrl")
     _print_finalists(console, record, design)
     console.print()
     for line in evidence_lines(record, size_correlation(record)):
@@ -151,6 +155,7 @@ def result_json(record: RunRecord) -> dict[str, Any]:
         "size_correlation": {
             "params": (sizes := size_correlation(record)).params,
             "macs": sizes.macs,
+            "bams": sizes.bams,
             "designs": sizes.designs,
         },
     }
@@ -180,21 +185,7 @@ def evidence_lines(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
         ]
     else:
         lines = [f"EVIDENCE  one value of {run.score} a design: no interval, no repeated seeds."]
-    if sizes.params is None or sizes.macs is None:
-        lines.append(f"          All {sizes.designs} designs score or cost the same: no rank.")
-        return lines
-    named = {"parameter count": sizes.params, "multiply-adds": sizes.macs}
-    most = max(named, key=lambda name: abs(named[name]))
-    if sizes.mostly_size:
-        lines.append(
-            f"          {run.score} tracks {most} here (rho {named[most]:.2f}): "
-            "it mostly ranks size."
-        )
-    else:
-        lines.append(
-            f"          rho of {run.score} with parameters {sizes.params:.2f}, with multiply-adds "
-            f"{sizes.macs:.2f}, over {sizes.designs} designs."
-        )
+    lines.append(f"          {_tracks(run.score, sizes)}")
     base, best = record.reference("base"), record.best
     tied = sum(best is not None and trial.score == best.score for trial in record.ranking())
     if tied > 1:
@@ -208,6 +199,23 @@ def evidence_lines(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
             "          The base is shown, not ranked: such a score grows with the network."
         )
     return lines
+
+
+def _tracks(score: str, sizes: SizeCorrelation) -> str:
+    """What the score goes with over all that was scored."""
+    named = {
+        "parameter count": sizes.params,
+        "multiply-adds": sizes.macs,
+        "number of BAMs": sizes.bams,
+    }
+    known = {name: rho for name, rho in named.items() if rho is not None}
+    if not known:
+        return f"All {sizes.designs} designs score or cost the same: there is nothing to rank."
+    most = max(known, key=lambda name: abs(known[name]))
+    if sizes.mostly_size:
+        return f"{score} tracks {most} here (rho {known[most]:.2f}): it mostly ranks size."
+    rhos = ", ".join(f"{name} {rho:.2f}" for name, rho in known.items())
+    return f"rho of {score} over {sizes.designs} designs: {rhos}."
 
 
 def over_budget(record: RunRecord) -> int:
@@ -283,17 +291,17 @@ class _Designs:
         trials = [*record.ranking()[:_SHOWN], *(t for _, t in record.references)]
         used = {i.site for trial in trials for i in trial.design.insertions}
         self._sites = [site.name for site in record.run.summary.sites if site.name in used]
-        self._wide = len(self._sites) <= _COLUMNS
+        self.wide = len(self._sites) <= _COLUMNS
         self._width = {name: max(len(name), 6) for name in self._sites}
 
     @property
     def header(self) -> str:
-        if not self._wide:
+        if not self.wide:
             return "design"
         return "  ".join(f"{name:{self._width[name]}}" for name in self._sites)
 
     def cell(self, design: Design) -> str:
-        if not self._wide:
+        if not self.wide:
             return design_text(design)
         there = {i.site: i for i in design.insertions}
         return "  ".join(

@@ -14,6 +14,8 @@ from bamsearch.errors import ScoreError
 from bamsearch.score.batch import Batch
 from bamsearch.score.weights import call, use_batch_statistics
 
+_EXACT_IN_FLOAT32 = 2**24
+
 
 def naswot(module: nn.Module, batch: Batch) -> float:
     """The log-determinant of the kernel of binary activation codes.
@@ -86,7 +88,9 @@ class _Codes(TorchFunctionMode):
         # such as Swin V2's table of positions, is the same for all of them.
         if inputs.dim() == 0 or len(inputs) % self._count:
             return
-        # ±1 and a product of them: agreements less disagreements, exact in float64.
-        signs = torch.where(inputs.reshape(self._count, -1) > 0, 1.0, -1.0).double()
-        agreements = (signs.shape[1] + signs @ signs.T) / 2
+        on = inputs.reshape(self._count, -1) > 0
+        # Products of ±1 sum to agreements less disagreements: a whole number, exact in float32 too.
+        dtype = torch.float32 if on.shape[1] <= _EXACT_IN_FLOAT32 else torch.float64
+        signs = torch.where(on, on.new_ones((), dtype=dtype), -on.new_ones((), dtype=dtype))
+        agreements = (on.shape[1] + (signs @ signs.T).double()) / 2
         self.kernel = agreements if self.kernel is None else self.kernel + agreements

@@ -31,7 +31,7 @@ def synflow(module: nn.Module, batch: Batch) -> float:
     Batch: one image's shape, its numbers are not looked at. Cost: 1 forward and 1 backward of one
     image in float64. Known failure: at BAM the flow is so large that the sigmoid is 1 to the last
     bit and its gradient 0: F' = 2F, whatever r and d. Designs with the same sites then tie, and
-    every further site adds log 2.
+    every further site adds log 2. Likewise a tanh on the way (MaxViT's head) stops all flow.
 
     Args:
         module: the network; it is put into eval mode.

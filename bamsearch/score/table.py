@@ -66,8 +66,8 @@ _ALL = (
         f"Mellor et al. 2020, arXiv 2006.04647v1, as in {_ABDELFATTAH}",
         4,
         "1 forward + 1 backward to the images, of 4 images",
-        "four images give a 4 x 4 correlation, whose eigenvalues change little between designs; "
-        "sensitive to the seed",
+        "with batch norm the images' gradients hardly correlate in any design: scores differ in "
+        "the fifth digit, and another seed orders the designs otherwise",
     ),
     ZeroCost(
         "naswot",
@@ -110,5 +110,9 @@ _ALL = (
 SCORES: dict[str, ZeroCost] = {score.name: score for score in _ALL}
 """Every zero-cost score by its name."""
 
-DEFAULT_SCORE = "synflow"
-"""What a search takes when no score is given. Not audited: no score's worth for BAM is known."""
+DEFAULT_SCORE = "snip"
+"""What a search takes when no score is given. Not audited: no score's worth for BAM is known.
+
+Of those that tell r and d apart it was nearest to trained accuracy in a pilot with one small network
+(docs/decisions.md); synflow gives every r and d the same.
+"""

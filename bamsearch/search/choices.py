@@ -20,7 +20,8 @@ from bamsearch.records import Design, Init, Insertion, ModelSummary, Quantity, S
 # Sets of designs are tables of signed bytes.
 _MOST_OPTIONS = 127
 
-_USUAL_DILATION = 4
+USUAL_DILATION = 4
+"""What the largest design has where the dilation changes nothing of its cost: the paper's."""
 
 Picks = tuple[int, ...]
 """A design: the number of the chosen option, one a choice."""
@@ -250,7 +251,7 @@ def with_costs(space: SearchSpace, costs: Mapping[tuple[str, str], tuple[int, in
 
 
 def _size(option: Option) -> tuple[int, bool]:
-    return option.params, option.dilation == _USUAL_DILATION
+    return option.params, option.dilation == USUAL_DILATION
 
 
 def _function(site: Site, reduction: int, dilation: int) -> tuple[int, int]:

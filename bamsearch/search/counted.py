@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from bamsearch.records import Budget
-from bamsearch.search.choices import Picks, SearchSpace
+from bamsearch.search.choices import USUAL_DILATION, Picks, SearchSpace
 from bamsearch.search.draws import Draws
-from bamsearch.search.feasible import PREFERRED_DILATION, Feasible
+from bamsearch.search.feasible import Feasible
 from bamsearch.search.groups import Group, groups_of
 from bamsearch.search.halves import count_designs, list_halves, most_worth
 
@@ -69,7 +69,7 @@ class Counted(Feasible):
     def _preferred(self, column: int, numbers: Sequence[int]) -> int:
         """Of options that cost the same, one with the usual dilation, else the first."""
         options = self.space.choices[column].options
-        usual = (n for n in numbers if options[n].dilation == PREFERRED_DILATION)
+        usual = (n for n in numbers if options[n].dilation == USUAL_DILATION)
         return next(usual, numbers[0])
 
 

@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 from bamsearch.errors import NothingFitsError
 from bamsearch.records import Budget
 from bamsearch.search.budget import amount_text, option_name, typed_up
-from bamsearch.search.choices import Picks, SearchSpace
+from bamsearch.search.choices import USUAL_DILATION, Picks, SearchSpace
 
 LISTED = 500_000
 """How many feasible designs are listed at the most: a row of bytes each."""
-
-PREFERRED_DILATION = 4
-"""What the largest design has where the dilation changes nothing of its cost."""
 
 
 class Feasible(ABC):
@@ -94,7 +91,7 @@ class Listed(Feasible):
         for column, choice in enumerate(self.space.choices):
             added = np.array([option.params for option in choice.options])
             preferred = np.array(
-                [option.dilation == PREFERRED_DILATION for option in choice.options]
+                [option.dilation == USUAL_DILATION for option in choice.options]
             )
             params += added[self.table[:, column]]
             usual += preferred[self.table[:, column]]
@@ -148,7 +145,7 @@ def smallest(space: SearchSpace, budgets: Sequence[Budget]) -> Picks:
 
     def size(picks: Picks) -> tuple[bool, int, bool]:
         over = any(space.added(picks, budget.quantity) > budget.slack for budget in budgets)
-        usual = any(i.dilation == PREFERRED_DILATION for i in space.insertions(picks))
+        usual = any(i.dilation == USUAL_DILATION for i in space.insertions(picks))
         return over, space.added(picks, "params"), not usual
 
     return min(single, key=size)

@@ -36,7 +36,7 @@ ONE_BY_ONE = 100
 
 _BATCH_GROWTH = 1 / 16
 _FIT_EACH, _FIT_GROWTH = 20, 1 / 8
-_FIRST = 3
+_DRAWN_FIRST = 4
 _FITTED = 150
 _CONDITIONED = 500
 _PENDING = 32
@@ -91,8 +91,8 @@ class GPProposer:
         Returns:
             None if nothing is left.
         """
-        if not observed:
-            return self._any(0, excluded)
+        if len(observed) < _DRAWN_FIRST:
+            return self._any(len(observed), excluded)
         one_by_one = len(observed) <= ONE_BY_ONE
         used = len(observed) if one_by_one else _last(len(observed), ONE_BY_ONE, _BATCH_GROWTH)
         known, pending = list(observed[:used]), list[Picks]()
@@ -113,10 +113,10 @@ class GPProposer:
         """A design drawn uniformly from what is left."""
         rng = np.random.default_rng([self._seed, number, len(excluded)])
         if isinstance(self._feasible, Listed):
-            rows = self._feasible.table[rng.permutation(self._feasible.count)]
+            table, order = self._feasible.table, rng.permutation(self._feasible.count)
         else:
-            rows = self._feasible.sample(rng, _DRAWS)
-        drawn = (tuple(row.tolist()) for row in rows)
+            table, order = self._feasible.sample(rng, _DRAWS), np.arange(_DRAWS)
+        drawn = (tuple(table[number].tolist()) for number in order)
         return next((picks for picks in drawn if self._may(picks, excluded)), None)
 
     def _rank(self, observed: Observed, pending: Sequence[Picks]) -> list[Rows]:
@@ -164,10 +164,7 @@ class GPProposer:
 
     def _weights(self, observed: Observed) -> Weights:
         """The model's weights, fitted anew each time that what is known has grown by an eighth."""
-        number = len(observed)
-        known = list(observed[: _last(number, _FIT_EACH, _FIT_GROWTH)])
-        if number < _FIRST:
-            return prior_weights(self._kernel)
+        known = list(observed[: _last(len(observed), _FIT_EACH, _FIT_GROWTH)])
         if self._fitted[0] != known:
             table = np.array([picks for picks, _ in known], dtype=np.int8)
             scores = standardise(np.array([score for _, score in known]))

@@ -122,7 +122,7 @@ def likely_weights(kernel: Kernel, codes: Codes, scores: Floats) -> Weights:
         gradient = np.concatenate([components * (flat @ by_gram.ravel()), own])
         return float(value), gradient + away / spreads
 
-    bounds = [(first - 5 * s, first + 5 * s) for first, s in zip(at_first, spreads, strict=True)]
+    bounds = [(first - 3 * s, first + 3 * s) for first, s in zip(at_first, spreads, strict=True)]
     found = minimize(
         loss, at_first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}
     )

@@ -82,9 +82,11 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
     planned = replace(planned, run=replace(planned.run, name=folder.name, storage=shown))
     with folder.locked(), _quiet(), _storage(folder, planned.run, how) as storage:
         folder.mend()
-        planned = replace(planned, run=_write_down(folder, storage, planned.run))
-        study = open_study(planned, storage, alone=how.jobs == 1 and how.url is None)
-        _prepare(study, planned, _url(folder, how))
+        ask = partial(patiently, shown=shown_url(_url(folder, how)))
+        planned = replace(planned, run=ask(partial(_write_down, folder, storage, planned.run)))
+        alone = how.jobs == 1 and how.url is None
+        study = ask(partial(open_study, planned, storage, alone=alone))
+        ask(partial(_prepare, study, planned))
         ledger = _Ledger(folder, study, how)
         ledger.write()
         folder.log(f"searching with {how.jobs} process{'es' if how.jobs > 1 else ''}")
@@ -254,14 +256,14 @@ def _write_down(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
     return run
 
 
-def _prepare(study: SearchStudy, planned: Planned, url: str) -> None:
+def _prepare(study: SearchStudy, planned: Planned) -> None:
     """Queue what is known before any proposal."""
     run = planned.run
     first = first_designs(planned.feasible, run.sampler)
     compared = references(
         planned.feasible, seed=run.seed, random=run.trials if run.compare_random else 0
     )
-    patiently(partial(study.prepare, first, compared), shown_url(url))
+    study.prepare(first, compared)
 
 
 def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: _Ledger) -> bool:

@@ -1,4 +1,4 @@
-"""How far a score only ranks size: Spearman's rho with parameters and multiply-adds."""
+"""How far a score only ranks size: Spearman's rho with parameters, multiply-adds and BAMs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bamsearch.records import RunRecord, Trial
 
 MOSTLY_SIZE = 0.9
-"""From this rho on, in absolute value, a score mostly ranks size."""
+"""Above this rho, in absolute value, a score mostly ranks size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +17,24 @@ class SizeCorrelation:
     Attributes:
         params: Spearman's rho with parameters; None where one of the two does not vary.
         macs: likewise with multiply-adds.
+        bams: likewise with the number of BAMs: synflow, for one, sees nothing else.
         designs: over how many different designs.
     """
 
     params: float | None
     macs: float | None
+    bams: float | None
     designs: int
 
     @property
     def mostly_size(self) -> bool:
-        """Whether either is at least 0.9 in absolute value."""
-        return any(rho is not None and abs(rho) >= MOSTLY_SIZE for rho in (self.params, self.macs))
+        """Whether one of them is above 0.9 in absolute value."""
+        rhos = (self.params, self.macs, self.bams)
+        return any(rho is not None and abs(rho) > MOSTLY_SIZE for rho in rhos)
 
 
 def size_correlation(record: RunRecord) -> SizeCorrelation:
-    """Spearman's rho of score with size over a run's trials and its random search; no base."""
+    """Spearman's rho of score with size over a run's trials and its references, the base left out."""
     scored: dict[object, Trial] = {
         trial.design: trial
         for trial in (*record.trials, *(trial for _, trial in record.references))
@@ -42,6 +45,7 @@ def size_correlation(record: RunRecord) -> SizeCorrelation:
     return SizeCorrelation(
         _rho(scores, [trial.params for trial in trials]),
         _rho(scores, [trial.macs for trial in trials]),
+        _rho(scores, [len(trial.design.insertions) for trial in trials]),
         len(trials),
     )
 

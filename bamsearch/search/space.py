@@ -191,11 +191,11 @@ def _chosen(space: SpaceFile, summary: ModelSummary, *, with_stem: bool) -> list
             names = set()
     else:
         names = {name for pattern in space.sites for name in _matching(pattern, space, summary)}
+    if with_stem:
+        names |= {site.name for site in summary.sites if site.kind == "stem"}
     for pattern, _ in space.at:
         if not names & _matching(pattern, space, summary):
             raise SpaceError(f"space {space.name}: at.{pattern}: that site is not in the space")
-    if with_stem:
-        names |= {site.name for site in summary.sites if site.kind == "stem"}
     return [site for site in summary.sites if site.name in names]
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Event, Thread
 from typing import Any
 
@@ -371,13 +372,8 @@ class SearchStudy:
             return study.get_trials(deepcopy=False)
         name = study.study_name
         if name not in self._read:
-            self._read[name] = {t.number: t for t in study.get_trials(deepcopy=False)}
+            self._read[name] = {t._trial_id: t for t in study.get_trials(deepcopy=False)}
         return list(self._read[name].values())
-
-    def _reread(self, study: Study, trial_id: int) -> None:
-        if study.study_name in self._read:
-            trial = self._storage.get_trial(trial_id)
-            self._read[study.study_name][trial.number] = trial
 
     def _score(self, trial: FrozenTrial) -> float:
         score: float = trial.values[
@@ -417,7 +413,10 @@ class SearchStudy:
             constraints=constraints,
         )
         trial_id = self._storage.create_new_trial(self._ids[study.study_name], template_trial=new)
-        self._reread(study, trial_id)
+        there = self._read.get(study.study_name)
+        if there is not None:
+            new.number, new._trial_id = len(there), trial_id
+            there[trial_id] = new
         return trial_id
 
     def _set(
@@ -432,7 +431,14 @@ class SearchStudy:
             done = self._storage.set_trial_state_values(trial_id, state, values)
         except UpdateFinishedTrialError:
             done = False
-        self._reread(study, trial_id)
+        trial = self._read.get(study.study_name, {}).get(trial_id)
+        if done and trial is not None:
+            trial.state = state
+            trial.values = None if values is None else list(values)
+            if state == TrialState.RUNNING:
+                trial.datetime_start = datetime.now()
+            else:
+                trial.datetime_complete = datetime.now()
         return done
 
     def _fail_with(self, study: Study, trial_id: int, key: str, value: Any) -> bool:
@@ -441,6 +447,9 @@ class SearchStudy:
             self._storage.set_trial_user_attr(trial_id, key, value)
         except UpdateFinishedTrialError:
             return False
+        trial = self._read.get(study.study_name, {}).get(trial_id)
+        if trial is not None:
+            trial.set_user_attr(key, value)
         return self._set(study, trial_id)
 
     def _study(self, kind: ReferenceKind | None) -> Study:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import random
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -162,3 +164,11 @@ class Engine:
 @pytest.fixture(scope="session")
 def engine() -> Engine:
     return Engine()
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder for runs, in memory where that is possible: databases wait for the disk a lot."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as found:
+        yield Path(found)

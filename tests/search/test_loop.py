@@ -17,7 +17,7 @@ from bamsearch.search.folder import RunFolder
 from bamsearch.search.run import Work, run_search
 
 SAMPLERS = ["gp", "tpe", "nsga2", "random"]
-TRIALS = 14
+TRIALS = 10
 
 
 class Killed(BaseException):
@@ -25,37 +25,37 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_an_interrupted_search_goes_on_as_if_it_had_not_been(engine, tmp_path, sampler):
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(engine, place, sampler):
     planned = engine.planned(sampler=sampler, trials=TRIALS, compare_random=True)
-    whole = engine.search(tmp_path / "whole", planned)
+    whole = engine.search(place / "whole", planned)
     calls = 0
 
     def score(design: Design) -> float:
         nonlocal calls
         calls += 1
-        # the base, the first two designs, a proposal, the same again, later ones, references
-        if calls in (1, 3, 4, 7, 8, 11, 20, 21):
+        # the base, the first two designs, a proposal, the same again, a later one, a reference
+        if calls in (1, 3, 5, 9, 10, 13, 19):
             raise KeyboardInterrupt
         return engine.score(design)
 
     interrupted = 0
     while True:
         try:
-            resumed = engine.search(tmp_path / "parts", planned, score)
+            resumed = engine.search(place / "parts", planned, score)
             break
         except KeyboardInterrupt:
             interrupted += 1
-    assert interrupted == 8
+    assert interrupted == 7
     assert len(whole.trials) == TRIALS
     assert engine.own(resumed) == engine.own(whole)
     assert engine.compared(resumed) == engine.compared(whole)
     assert {kind for kind, _ in whole.references} == {"base", "paper", "largest", "random"}
 
 
-def test_an_exhaustive_search_goes_on(engine, tmp_path):
+def test_an_exhaustive_search_goes_on(engine, place):
     planned = engine.planned(space="paper")
     assert planned.run.sampler == "exhaustive"
-    whole = engine.search(tmp_path / "whole", planned)
+    whole = engine.search(place / "whole", planned)
     calls = 0
 
     def score(design: Design) -> float:
@@ -66,8 +66,8 @@ def test_an_exhaustive_search_goes_on(engine, tmp_path):
         return engine.score(design)
 
     with pytest.raises(KeyboardInterrupt):
-        engine.search(tmp_path / "parts", planned, score)
-    resumed = engine.search(tmp_path / "parts", None, score)
+        engine.search(place / "parts", planned, score)
+    resumed = engine.search(place / "parts", None, score)
     assert engine.own(resumed) == engine.own(whole)
     # every design of the space but the base, each once
     picks = {planned.space.picks(trial.design.insertions) for trial in resumed.trials}
@@ -76,18 +76,18 @@ def test_an_exhaustive_search_goes_on(engine, tmp_path):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_more_trials_later_are_as_good_as_at_once(engine, tmp_path, sampler):
+def test_more_trials_later_are_as_good_as_at_once(engine, place, sampler):
     planned = engine.planned(sampler=sampler, trials=TRIALS)
-    whole = engine.search(tmp_path / "whole", planned)
+    whole = engine.search(place / "whole", planned)
     # one is fewer than there are first designs
     for trials in (1, 6, TRIALS):
         fewer = replace(planned, run=replace(planned.run, trials=trials))
-        record = engine.search(tmp_path / "parts", fewer)
+        record = engine.search(place / "parts", fewer)
         assert engine.own(record) == engine.own(whole)[:trials]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_what_failed_is_kept_and_never_proposed_again(engine, tmp_path, sampler):
+def test_what_failed_is_kept_and_never_proposed_again(engine, place, sampler):
     planned = engine.planned(sampler=sampler, trials=TRIALS)
     calls = 0
 
@@ -102,24 +102,24 @@ def test_what_failed_is_kept_and_never_proposed_again(engine, tmp_path, sampler)
         return value
 
     interrupted: set[int] = set()
-    whole = engine.search(tmp_path / "whole", planned, score)
+    whole = engine.search(place / "whole", planned, score)
     calls, interrupted = 0, {4, 8, 11}
     for _ in interrupted:
         with pytest.raises(KeyboardInterrupt):
-            engine.search(tmp_path / "parts", planned, score)
-    resumed = engine.search(tmp_path / "parts", planned, score)
+            engine.search(place / "parts", planned, score)
+    resumed = engine.search(place / "parts", planned, score)
     failed = [trial for trial in whole.trials if trial.state == "failed"]
     assert 2 <= len(failed) < TRIALS
-    assert {trial.reason for trial in failed} == {"ValueError: no score above 0"}
+    assert all(trial.reason.endswith(": ValueError: no score above 0") for trial in failed)
     assert all(trial.score is None for trial in failed)
     assert len({trial.design for trial in whole.trials}) == TRIALS
     assert engine.own(resumed) == engine.own(whole)
 
 
-def test_a_kill_after_any_write_loses_and_doubles_nothing(engine, tmp_path, monkeypatch):
+def test_a_kill_after_any_write_loses_and_doubles_nothing(engine, place, monkeypatch):
     """Every write to the database or the folder is once the last one."""
-    planned = engine.planned(sampler="tpe", trials=4)
-    whole = engine.search(tmp_path / "whole", planned)
+    planned = engine.planned(sampler="tpe", trials=3)
+    whole = engine.search(place / "whole", planned)
     left = -1
     writes = [
         (RDBStorage, "create_new_study"),
@@ -151,22 +151,22 @@ def test_a_kill_after_any_write_loses_and_doubles_nothing(engine, tmp_path, monk
     while True:
         left, kills = kills + 1, kills + 1
         try:
-            engine.search(tmp_path / str(kills), planned)
+            engine.search(place / str(kills), planned)
         except Killed:
             left = -1
-            resumed = engine.search(tmp_path / str(kills), planned)
+            resumed = engine.search(place / str(kills), planned)
             assert engine.own(resumed) == engine.own(whole), kills
             assert engine.compared(resumed) == engine.compared(whole), kills
         else:
             break
-    # run.json, 2 studies, 2 names and the run, 2 + 3 queued trials, then trials and lines
+    # run.json, 2 studies, 2 names and the run, 2 and 3 queued trials, then trials and lines
     assert kills > 25
 
 
-def test_a_kill_while_a_kill_is_mended(engine, tmp_path, monkeypatch):
+def test_a_kill_while_a_kill_is_mended(engine, place, monkeypatch):
     """The trial that was running has failed, and its copy was never made."""
     planned = engine.planned(sampler="random", trials=5)
-    whole = engine.search(tmp_path / "whole", planned)
+    whole = engine.search(place / "whole", planned)
 
     def killed_at(number: int):
         calls = 0
@@ -181,7 +181,7 @@ def test_a_kill_while_a_kill_is_mended(engine, tmp_path, monkeypatch):
         return score
 
     for number in (1, 3):
-        path = tmp_path / str(number)
+        path = place / str(number)
         with monkeypatch.context() as patch:
             patch.setattr("bamsearch.search.study.retry", _killed)
             with pytest.raises(Killed):
@@ -214,10 +214,10 @@ run_search(planned_again(folder.read_run()), folder, Work(score=score))
 
 
 @pytest.mark.parametrize("sampler", ["gp", "nsga2"])
-def test_kill_9_at_any_moment(engine, tmp_path, sampler):
+def test_kill_9_at_any_moment(engine, place, sampler):
     planned = engine.planned(sampler=sampler, trials=16)
-    whole = engine.search(tmp_path / "whole", planned)
-    folder = RunFolder(tmp_path / "parts")
+    whole = engine.search(place / "whole", planned)
+    folder = RunFolder(place / "parts")
     folder.create()
     folder.write_run(replace(planned.run, name=folder.name))
     generator = random.Random(sampler)
@@ -230,7 +230,7 @@ def test_kill_9_at_any_moment(engine, tmp_path, sampler):
         with process:
             assert process.stdout is not None
             process.stdout.readline()
-            if kills < 4:
+            if kills < 3:
                 time.sleep(generator.uniform(0.05, 0.7))
                 process.kill()
         kills += process.returncode == -signal.SIGKILL
@@ -242,9 +242,9 @@ def test_kill_9_at_any_moment(engine, tmp_path, sampler):
     assert engine.compared(folder.read_record()) == engine.compared(whole)
 
 
-def test_a_design_that_kills_is_tried_three_more_times(engine, tmp_path):
+def test_a_design_that_kills_is_tried_three_more_times(engine, place):
     planned = engine.planned(sampler="random", trials=3)
-    victim = engine.search(tmp_path / "whole", planned).trials[1].design
+    victim = engine.search(place / "whole", planned).trials[1].design
     seen = 0
 
     def score(design: Design) -> float:
@@ -255,66 +255,66 @@ def test_a_design_that_kills_is_tried_three_more_times(engine, tmp_path):
         return engine.score(design)
 
     for _ in range(4):
-        study = RunFolder(tmp_path / "parts").study
+        study = RunFolder(place / "parts").study
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
             # killed for good: nobody lets the trial wait again
             patch.setattr("bamsearch.search.study.SearchStudy.give_back", lambda self: None)
-            engine.search(tmp_path / "parts", planned, score)
+            engine.search(place / "parts", planned, score)
         assert study.exists()
-    record = engine.search(tmp_path / "parts", planned, score)
+    record = engine.search(place / "parts", planned, score)
     assert seen == 4
     assert [trial.state for trial in record.trials] == ["complete", "failed", "complete"]
     assert record.trials[1].reason == "the process that scored it died, 4 times"
 
 
-def test_a_score_that_never_works_ends_the_search(engine, tmp_path):
+def test_a_score_that_never_works_ends_the_search(engine, place):
     planned = engine.planned(sampler="random", trials=30)
 
     def score(design: Design) -> float:
         raise RuntimeError("no such layer")
 
-    with pytest.raises(ScoreError, match=r"first 10 designs all failed: RuntimeError: no such"):
-        engine.search(tmp_path / "run", planned, score)
-    record = RunFolder(tmp_path / "run").read_record()
+    with pytest.raises(ScoreError, match=r"^the first 10 designs all failed: .*: no such layer\. Mend"):
+        engine.search(place / "run", planned, score)
+    record = RunFolder(place / "run").read_record()
     assert len(record.trials) + len(record.references) == 10
     assert record.best is None
 
 
-def test_ten_failures_after_a_success_do_not(engine, tmp_path):
+def test_ten_failures_after_a_success_do_not(engine, place):
     planned = engine.planned(sampler="random", trials=14)
-    engine.search(tmp_path / "run", replace(planned, run=replace(planned.run, trials=1)))
+    engine.search(place / "run", replace(planned, run=replace(planned.run, trials=1)))
 
     def score(design: Design) -> float:
         raise RuntimeError
 
-    record = engine.search(tmp_path / "run", planned, score)
+    record = engine.search(place / "run", planned, score)
     assert [trial.state for trial in record.trials] == ["complete"] + 13 * ["failed"]
-    assert record.trials[1].reason == "RuntimeError: "
+    assert "RuntimeError" in record.trials[1].reason
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_no_number_is_a_failure(engine, tmp_path, value):
+def test_no_number_is_a_failure(engine, place, value):
     planned = engine.planned(sampler="random", trials=2)
     scores = iter([1.0, value, 2.0, 3.0, 4.0, 5.0])
-    record = engine.search(tmp_path / "run", planned, lambda design: next(scores))
-    assert record.trials[0].reason == f"its score is {value}"
+    record = engine.search(place / "run", planned, lambda design: next(scores))
+    assert f"is {value}, not a finite number" in record.trials[0].reason
     assert record.trials[1].score == 2.0
 
 
-def test_stop_is_asked_between_trials(engine, tmp_path):
+def test_stop_is_asked_between_trials(engine, place):
     planned = engine.planned(sampler="random", trials=6)
     stops = iter([False, False, False, True])
-    folder = RunFolder(tmp_path / "run")
+    folder = RunFolder(place / "run")
     folder.create()
     how = Work(score=engine.score, stop=lambda: next(stops))
     # the base is the first
     assert len(run_search(planned, folder, how).trials) == 2
-    assert len(engine.search(tmp_path / "run", planned).trials) == 6
+    assert len(engine.search(place / "run", planned).trials) == 6
 
 
-def test_the_clock_may_be_set_back(engine, tmp_path, monkeypatch):
+def test_the_clock_may_be_set_back(engine, place, monkeypatch):
     planned = engine.planned(sampler="tpe", trials=16)
-    whole = engine.search(tmp_path / "whole", planned)
+    whole = engine.search(place / "whole", planned)
 
     class Backwards:
         now_ = 2_000_000_000.0
@@ -330,18 +330,18 @@ def test_the_clock_may_be_set_back(engine, tmp_path, monkeypatch):
         patch.setattr("optuna.storages._rdb.storage.datetime", Backwards)
         for trials in (7, 12, 16):
             part = replace(planned, run=replace(planned.run, trials=trials))
-            record = engine.search(tmp_path / "parts", part)
+            record = engine.search(place / "parts", part)
     assert engine.own(record) == engine.own(whole)
 
 
-def test_watch_sees_each_trial_once(engine, tmp_path):
+def test_watch_sees_each_trial_once(engine, place):
     planned = engine.planned(sampler="random", trials=4, compare_random=True)
     seen: list[tuple[object, int]] = []
 
     def watch(trials) -> None:
         seen.extend((kind, trial.number) for kind, trial in trials)
 
-    folder = RunFolder(Path(tmp_path / "run"))
+    folder = RunFolder(Path(place / "run"))
     folder.create()
     part = replace(planned, run=replace(planned.run, trials=2))
     run_search(part, folder, Work(score=engine.score, watch=watch))
