@@ -193,7 +193,8 @@ def search(
         raise click.UsageError("--resume, --name and --output: choose one")
     what = resume or model or DEFAULT_MODEL
     with model_work(console, f"working out what fits in {what}", what):
-        from bamsearch.search.request import Request, Timing
+        from bamsearch.search.measured import Timing
+        from bamsearch.search.request import Request
 
         request = Request(
             model=model or DEFAULT_MODEL,
@@ -313,7 +314,7 @@ def _dry_run(
 ) -> None:
     """What fits, how long it would take, and what would be written."""
     from bamsearch.cli.search_estimate import estimate_json, estimate_text
-    from bamsearch.cli.search_text import print_feasibility
+    from bamsearch.cli.search_fit import feasibility_text
 
     with console.progress("timing one score"):
         from bamsearch.cli.search_estimate import estimate
@@ -322,7 +323,7 @@ def _dry_run(
     if as_json:
         console.print_json(estimate_json(planned, seconds))
     else:
-        print_feasibility(console, planned)
+        console.print(feasibility_text(planned))
         console.print(f"  {estimate_text(planned, seconds)}")
     place = folder.path if folder is not None else output or Path("runs") / (name or "NAME")
     files = [place / file for file in ("run.json", "study.db", "trials.jsonl", "log.txt")]
@@ -338,10 +339,10 @@ def _search(
     timeout: float | None,
     as_json: bool,
 ) -> None:
+    from bamsearch.cli.search_fit import feasibility_text
     from bamsearch.cli.search_live import search_view
     from bamsearch.cli.search_text import (
         duration_text,
-        feasibility_text,
         next_steps,
         print_result,
         result_json,

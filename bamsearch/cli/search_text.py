@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from contextlib import suppress
 from math import floor, log10
 from pathlib import Path
 from typing import Any
 
-from bamsearch.cli.console import Console, table_text
+from bamsearch.cli.console import Console
 from bamsearch.cli.text import giga, mega, shape_text
-from bamsearch.errors import NoSiteError
-from bamsearch.graph.placement import plan
-from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import (
     Budget,
     Design,
@@ -26,9 +21,7 @@ from bamsearch.records import (
 )
 from bamsearch.score.table import SCORES
 from bamsearch.search.budget import amount_text
-from bamsearch.search.choices import SearchSpace
-from bamsearch.search.feasible import smallest
-from bamsearch.search.request import Planned, conditions_text
+from bamsearch.search.measured import conditions_text
 from bamsearch.search.sizes import SizeCorrelation, size_correlation
 
 _SHOWN = 5
@@ -46,58 +39,23 @@ REFERENCES: dict[ReferenceKind, str] = {
 def title(run: Run) -> str:
     """The first line: ``resnet101 · 3×224×224 · budget 8.000 GFLOPs, base 7.834``."""
     parts = [run.model, shape_text(run.summary.input_shape)]
-    parts += [f"budget {_budget_text(run, b)}" for b in run.budgets] or ["no budget"]
+    parts += [f"budget {budget_text(run, b)}" for b in run.budgets] or ["no budget"]
     return " · ".join(parts)
 
 
-def _budget_text(run: Run, budget: Budget) -> str:
+def budget_text(run: Run, budget: Budget) -> str:
     """``8.000 GFLOPs, base 7.834``; of time, the base as it was measured."""
     base = budget.base
     if budget.quantity == "ms" and run.latency is not None:
         base = round(run.latency["base_ms"] * 1e6)
-    return f"{amount_text(budget.quantity, budget.limit)}, base {_number(budget.quantity, base)}"
+    return (
+        f"{amount_text(budget.quantity, budget.limit)}, base {bare_amount(budget.quantity, base)}"
+    )
 
 
-def _number(quantity: Quantity, amount: int) -> str:
+def bare_amount(quantity: Quantity, amount: int) -> str:
     """The amount without its unit."""
     return amount_text(quantity, amount).split()[0]
-
-
-def print_feasibility(console: Console, planned: Planned) -> None:
-    """What there is and what of it fits, before anything is scored."""
-    console.print(feasibility_text(planned))
-
-
-def feasibility_text(planned: Planned) -> str:
-    """The same as text."""
-    run, found, space = planned.run, planned.feasible, planned.space
-    limits = {b.quantity: _number(b.quantity, b.limit) for b in run.budgets}
-    extra = [b.quantity for b in run.budgets if b.quantity in ("memory", "ms")]
-    rows = [
-        [
-            "budget",
-            limits.get("gflops", "–"),
-            f"{limits['params']} M" if "params" in limits else "–",
-            *(limits[quantity] for quantity in extra),
-            "",
-        ]
-    ]
-    rows += [_feasibility_row(planned, name, design) for name, design in _landmarks(planned)]
-    header = ["", "GFLOPs", "params", *({"memory": "MiB", "ms": "ms"}[q] for q in extra), ""]
-    sites = sum(len(choice.sites) for choice in space.choices)
-    about = "exact" if found.exact else "an estimate"
-    lines = [
-        f"{title(run)}\nspace {space.name}: {count_text(sites, 'site')}, "
-        f"r and d of {_options_text(space)}\n",
-        table_text(header, rows, "l" + "r" * (len(header) - 2) + "l"),
-        f"\n  {number_text(found.count)} of {number_text(found.designs)} designs fit ({about})",
-    ]
-    if run.latency is not None:
-        lines.append(
-            f"  time on {conditions_text(run)}; predicted, with {run.latency['worst_error']:.1%} "
-            "on top, the worst error of the latency table on whole designs"
-        )
-    return "\n".join(lines)
 
 
 def print_result(console: Console, record: RunRecord) -> None:
@@ -346,7 +304,7 @@ def _print_finalists(console: Console, record: RunRecord, design: _Designs) -> N
     run = record.run
     limit = next(b for b in run.budgets if b.quantity == "ms")
     console.print(
-        f"\n  timed against the base on {conditions_text(run)}, budget {_budget_text(run, limit)}"
+        f"\n  timed against the base on {conditions_text(run)}, budget {budget_text(run, limit)}"
     )
     rows = [
         [
@@ -358,41 +316,3 @@ def _print_finalists(console: Console, record: RunRecord, design: _Designs) -> N
         for one in record.finalists
     ]
     console.table([design.header, "measured", "95 %", ""], rows, "lrrl")
-
-
-def _landmarks(planned: Planned) -> list[tuple[str, Sequence[Insertion]]]:
-    """Base, smallest, paper default and largest: what a budget is looked at against."""
-    space, sites = planned.space, planned.run.summary.sites
-    found: list[tuple[str, Sequence[Insertion]]] = [("base", ())]
-    found.append(("smallest with BAM", space.insertions(smallest(space, planned.run.budgets))))
-    with suppress(NoSiteError):
-        found.append((REFERENCES["paper"], plan(sites)))
-    found.append((REFERENCES["largest"], space.insertions(planned.feasible.largest())))
-    found.append(("largest of all", space.insertions(space.largest())))
-    return found
-
-
-def _feasibility_row(planned: Planned, name: str, insertions: Sequence[Insertion]) -> list[str]:
-    run, space = planned.run, planned.space
-    cost = DesignCosts(run.summary, variant=run.variant, init=run.init).cost(insertions)
-    picks = space.picks(insertions) if insertions else tuple(0 for _ in space.choices)
-    taken: dict[str, int | None] = {"gflops": cost.macs, "params": cost.params}
-    for quantity in ("memory", "ms"):
-        base = space.memory if quantity == "memory" else space.ns
-        known = base if not insertions else None
-        taken[quantity] = known if picks is None or not insertions else space.total(picks, quantity)
-    over = [
-        b for b in run.budgets if (amount := taken[b.quantity]) is not None and amount > b.limit
-    ]
-    extra = [
-        "–" if (amount := taken[b.quantity]) is None else _number(b.quantity, amount)
-        for b in run.budgets
-        if b.quantity in ("memory", "ms")
-    ]
-    return [name, giga(cost.macs), mega(cost.params), *extra, "over" if over else "fits"]
-
-
-def _options_text(space: SearchSpace) -> str:
-    rs = sorted({o.reduction for c in space.choices for o in c.options} - {0})
-    ds = sorted({o.dilation for c in space.choices for o in c.options} - {0})
-    return f"{', '.join(map(str, rs))} and {', '.join(map(str, ds))}"

@@ -59,7 +59,7 @@ def parse_budget(quantity: Quantity, text: str, base: int) -> Budget:
     Raises:
         InvalidValueError: not a number, an unknown unit, or not positive.
     """
-    match = re.fullmatch(r"\s*(\+?)(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z%]*)\s*", text)
+    match = re.fullmatch(r"\s*(\+?)((?:\d+(?:\.\d*)?|\.\d+)(?:[eE]\d\d?)?)\s*([a-zA-Z%]*)\s*", text)
     units = _UNITS[quantity]
     relative = match is not None and match[3] == "%"
     if match is None or bool(match[1]) != relative or not (relative or match[3].lower() in units):

@@ -22,7 +22,7 @@ from bamsearch.records import Objective, Quantity
 from bamsearch.search.acquire import Rows, candidates, chebyshev, log_expected_improvement
 from bamsearch.search.choices import Picks
 from bamsearch.search.feasible import Feasible, Listed
-from bamsearch.search.kernel import Floats, Kernel
+from bamsearch.search.kernel import Floats, Kernel, largest_total, total
 from bamsearch.search.posterior import (
     Posterior,
     Weights,
@@ -182,19 +182,11 @@ class _Cost:
             np.array([float(option.cost(quantity)) for option in choice.options])
             for choice in feasible.space.choices
         ]
-        largest = np.array([feasible.largest()], dtype=np.int8)
-        drawn = feasible.sample(np.random.default_rng(0), _DRAWS)
-        self._scale = max(float(self._total(np.concatenate([largest, drawn])).max()), 1.0)
+        self._scale = largest_total(feasible, self._added)
 
     def gain(self, rows: Rows) -> Floats:
         """1 for what adds nothing, about 0 for what adds most."""
-        return 1 - self._total(rows) / self._scale
-
-    def _total(self, rows: Rows) -> Floats:
-        total = np.zeros(len(rows))
-        for column, added in enumerate(self._added):
-            total += added[rows[:, column]]
-        return total
+        return 1 - total(self._added, rows) / self._scale
 
 
 def _last(number: int, first: int, growth: float) -> int:

@@ -59,6 +59,7 @@ _WHAT = {"on": 0.4, "r": 0.2, "d": 0.2, "rd": 0.1}
 _WHICH = {"own": 0.5, "stage": 0.3, "near": 0.3, "all": 0.2}
 _CELL = 0.3
 _SIZE = 0.1
+_DRAWN = 256
 
 
 class Kernel:
@@ -81,7 +82,7 @@ class Kernel:
                 Component(what, which, a * b)
                 for what, a in _WHAT.items()
                 for which, b in _WHICH.items()
-                if which in self._links
+                if what in self._features and which in self._links
             ),
             Component("cell", "own", _CELL),
             *(Component(size, "own", _SIZE) for size in self._code.sizes),
@@ -178,24 +179,34 @@ class _Coder:
             [np.array([float(getattr(o, size)) for o in c.options]) for c in choices]
             for size in self.sizes
         ]
-        self._scales = [max(_largest_total(feasible, amounts), 1.0) for amounts in self._amounts]
+        self._scales = [largest_total(feasible, amounts) for amounts in self._amounts]
 
     def __call__(self, table: NDArray[np.int8]) -> Codes:
         columns = [codes[table[:, i]] for i, codes in enumerate(self._options)]
         for amounts, scale in zip(self._amounts, self._scales, strict=True):
-            total = sum(amount[table[:, i]] for i, amount in enumerate(amounts))
-            level = np.rint(_LEVELS * np.minimum(total / scale, 1.0))
+            level = np.rint(_LEVELS * np.minimum(total(amounts, table) / scale, 1.0))
             columns.append(level.astype(np.int64))
         return np.column_stack(columns).astype(np.int64)
 
 
-def _largest_total(feasible: Feasible, amounts: Sequence[Floats]) -> float:
-    """A size that few designs exceed: of the largest design, and of a few hundred drawn."""
-    rows = feasible.sample(np.random.default_rng(0), 256)
-    largest = np.array([feasible.largest()], dtype=np.int8)
-    table = np.concatenate([largest, rows])
-    total = sum(amount[table[:, i]] for i, amount in enumerate(amounts))
-    return float(np.max(total))
+def largest_total(feasible: Feasible, amounts: Sequence[Floats]) -> float:
+    """An amount that few designs exceed: of the largest design, and of some drawn; at least 1.
+
+    Args:
+        feasible: the feasible set.
+        amounts: what each option of each choice adds.
+    """
+    rows = feasible.sample(np.random.default_rng(0), _DRAWN)
+    table = np.concatenate([np.array([feasible.largest()], dtype=np.int8), rows])
+    return max(float(total(amounts, table).max()), 1.0)
+
+
+def total(amounts: Sequence[Floats], table: NDArray[np.int8]) -> Floats:
+    """What designs add together: rows of picks, (n, choices), to (n,)."""
+    found = np.zeros(len(table))
+    for column, amount in enumerate(amounts):
+        found += amount[table[:, column]]
+    return found
 
 
 def _option_features(known: Sequence[tuple[int, int]]) -> dict[str, Floats]:

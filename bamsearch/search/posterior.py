@@ -94,40 +94,54 @@ def likely_weights(kernel: Kernel, codes: Codes, scores: Floats) -> Weights:
         scores: standardised.
     """
     prior = prior_weights(kernel)
-    at_first = np.log([*prior.components, prior.pairs, prior.triples, prior.noise])
-    spreads = np.full(len(at_first), _SPREAD)
+    centre = np.log([*prior.components, prior.pairs, prior.triples, prior.noise])
+    spreads = np.full(len(centre), _SPREAD)
     spreads[-1] = _SPREAD_NOISE
-    grams = kernel.grams(codes)
-    flat = grams.reshape(len(grams), -1)
-    n = len(scores)
-
-    def loss(logs: Floats) -> tuple[float, Floats]:
-        *components, pairs, triples, noise = np.exp(logs)
-        gram = (np.array(components) @ flat).reshape(n, n)
-        covariance = gram * (1 + gram * (pairs + gram * triples)) + _CONSTANT
-        covariance[np.diag_indices(n)] += noise + _JITTER
-        factor = cho_factor(covariance, lower=True, check_finite=False)
-        inverse = cho_solve(factor, np.eye(n), check_finite=False)
-        solved = inverse @ scores
-        away = (logs - at_first) / spreads
-        value = 0.5 * (scores @ solved) + np.log(np.diag(factor[0])).sum() + 0.5 * (away @ away)
-        slope = 0.5 * (inverse - np.outer(solved, solved))
-        squared = gram * gram
-        by_gram = slope * (1 + 2 * pairs * gram + 3 * triples * squared)
-        own = [
-            pairs * np.sum(slope * squared),
-            triples * np.sum(slope * squared * gram),
-            noise * np.trace(slope),
-        ]
-        gradient = np.concatenate([components * (flat @ by_gram.ravel()), own])
-        return float(value), gradient + away / spreads
-
-    bounds = [(first - 3 * s, first + 3 * s) for first, s in zip(at_first, spreads, strict=True)]
     found = minimize(
-        loss, at_first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}
+        unlikeliness,
+        centre,
+        (kernel.grams(codes), scores, centre, spreads),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=list(zip(centre - 3 * spreads, centre + 3 * spreads, strict=True)),
+        options={"maxiter": _STEPS},
     )
     *components, pairs, triples, noise = np.exp(found.x)
     return Weights(np.array(components), pairs, triples, noise)
+
+
+def unlikeliness(
+    logs: Floats, grams: Floats, scores: Floats, centre: Floats, spreads: Floats
+) -> tuple[float, Floats]:
+    """Minus the logarithm of likelihood times prior, up to a constant, and its gradient.
+
+    Args:
+        logs: of the components' weights, p2, p3 and the noise: (m + 3,).
+        grams: of the components, (m, n, n).
+        scores: standardised, (n,).
+        centre: of the prior of logs.
+        spreads: its standard deviations.
+    """
+    *components, pairs, triples, noise = np.exp(logs)
+    flat = grams.reshape(len(grams), -1)
+    gram = (np.array(components) @ flat).reshape(grams.shape[1:])
+    squared = gram * gram
+    covariance = gram + pairs * squared + triples * squared * gram + _CONSTANT
+    covariance[np.diag_indices(len(scores))] += noise + _JITTER
+    factor = cho_factor(covariance, lower=True, check_finite=False)
+    inverse = cho_solve(factor, np.eye(len(scores)), check_finite=False)
+    solved = inverse @ scores
+    away = (logs - centre) / spreads
+    value = 0.5 * (scores @ solved) + np.log(np.diag(factor[0])).sum() + 0.5 * (away @ away)
+    slope = 0.5 * (inverse - np.outer(solved, solved))
+    by_gram = slope * (1 + 2 * pairs * gram + 3 * triples * squared)
+    others = [
+        pairs * np.sum(slope * squared),
+        triples * np.sum(slope * squared * gram),
+        noise * np.trace(slope),
+    ]
+    gradient = np.concatenate([components * (flat @ by_gram.ravel()), others])
+    return float(value), gradient + away / spreads
 
 
 class Posterior:

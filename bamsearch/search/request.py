@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,9 +15,7 @@ from bamsearch.errors import InvalidValueError
 from bamsearch.profile.summary import check_has_sites, summarise, summarise_module
 from bamsearch.records import (
     Budget,
-    DType,
     Init,
-    Mode,
     ModelSummary,
     Objective,
     Quantity,
@@ -26,8 +24,9 @@ from bamsearch.records import (
 )
 from bamsearch.score.table import DEFAULT_SCORE
 from bamsearch.search.budget import parse_budget
-from bamsearch.search.choices import BASE, Choice, SearchSpace, with_costs
+from bamsearch.search.choices import SearchSpace, with_costs
 from bamsearch.search.feasible import Feasible, feasible
+from bamsearch.search.measured import Timing, measure
 from bamsearch.search.space import SpaceFile, parse_space, read_space, search_space
 
 if TYPE_CHECKING:
@@ -36,27 +35,6 @@ if TYPE_CHECKING:
 DEFAULT_TRIALS = 100
 DEFAULT_SAMPLER = "gp"
 _VERSIONS = ("bamsearch", "torch", "torchvision", "optuna", "fvcore")
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Under which conditions a budget of time holds.
-
-    Attributes:
-        device: where networks are timed, and scored.
-        batch_size: inputs in one call.
-        dtype: of weights and input.
-        mode: eager, compiled or a replayed CUDA graph.
-        threads: torch's threads on a CPU.
-        samples: of each time.
-    """
-
-    device: str = "cpu"
-    batch_size: int = 1
-    dtype: DType = "float32"
-    mode: Mode = "eager"
-    threads: int = 1
-    samples: int = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +75,7 @@ class Request:
     init: Init = "paper"
     compare_random: bool = True
     heartbeat: int = 20
-    timing: Timing = Timing()
+    timing: Timing = field(default_factory=Timing)
 
 
 @dataclass(frozen=True)
@@ -144,7 +122,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         init=request.init,
         num_classes=request.num_classes,
     )
-    added, latency = _measured(request, space, module)
+    added, latency = measure(space, request.budgets.keys(), request.timing, request.seed, module)
     space = with_costs(space, added)
     budgets = _budgets(request, space, latency)
     found = feasible(space, budgets)
@@ -241,96 +219,6 @@ def _summary(request: Request, module: nn.Module | None) -> ModelSummary:
     return summarise_module(request.model, module, (3, height, width))
 
 
-def _measured(
-    request: Request, space: SearchSpace, module: nn.Module | None
-) -> tuple[dict[tuple[str, str], tuple[int, int]], dict[str, Any] | None]:
-    """What options add in bytes and nanoseconds, where a budget needs them."""
-    memory = _memory(request, space, module) if "memory" in request.budgets else {}
-    ns, latency = _latency(request, space, module) if "ms" in request.budgets else ({}, None)
-    keys = memory.keys() | ns.keys()
-    return {key: (memory.get(key, 0), ns.get(key, 0)) for key in sorted(keys)}, latency
-
-
-def _memory(
-    request: Request, space: SearchSpace, module: nn.Module | None
-) -> dict[tuple[str, str], int]:
-    from bamsearch.profile.saved import bam_memory
-
-    module = module or _built(request, space.summary)
-    reductions = {
-        site.name: sorted({option.reduction for option in choice.options if not option.off})
-        for choice in space.choices
-        for site in choice.sites
-    }
-    base, bams = bam_memory(
-        module, space.summary, reductions, variant=space.variant, init=space.init
-    )
-    found = {BASE: base}
-    for choice, option in _options(space):
-        found[choice.name, option.label] = sum(
-            bams[site.name, option.reduction] for site in choice.sites
-        )
-    return found
-
-
-def _latency(
-    request: Request, space: SearchSpace, module: nn.Module | None
-) -> tuple[dict[tuple[str, str], int], dict[str, Any]]:
-    """Predicted nanoseconds with the table's worst error on top, and what it is worth."""
-    from bamsearch.profile.latency import measure_latency
-
-    timing = request.timing
-    options = [option for _, option in _options(space)]
-    table = measure_latency(
-        module or _built(request, space.summary),
-        space.summary,
-        reductions=sorted({option.reduction for option in options}),
-        dilations=sorted({option.dilation for option in options}),
-        sites=[site.name for choice in space.choices for site in choice.sites],
-        variant=space.variant,
-        init=space.init,
-        samples=timing.samples,
-        seed=request.seed,
-        device=timing.device,
-        batch_size=timing.batch_size,
-        dtype=timing.dtype,
-        mode=timing.mode,
-        threads=timing.threads,
-    )
-    worst = table.error.worst if table.error is not None else 0.0
-    ms = {(e.site, e.reduction, e.dilation): e.ms for e in table.entries}
-
-    def safe(milliseconds: float) -> int:
-        return ceil(milliseconds * (1 + worst) * 1e6)
-
-    found = {BASE: safe(table.base_ms)}
-    for choice, option in _options(space):
-        added = (ms[site.name, option.reduction, option.dilation] for site in choice.sites)
-        found[choice.name, option.label] = safe(sum(added))
-    conditions = table.conditions
-    return found, {
-        "device": conditions.device.name if conditions else timing.device,
-        "batch_size": timing.batch_size,
-        "dtype": timing.dtype,
-        "mode": timing.mode,
-        "threads": timing.threads,
-        "samples": timing.samples,
-        "base_ms": table.base_ms,
-        "worst_error": worst,
-        "r2": table.error.r2 if table.error is not None else None,
-    }
-
-
-def _options(space: SearchSpace) -> list[tuple[Choice, Any]]:
-    return [(c, option) for c in space.choices for option in c.options if not option.off]
-
-
-def _built(request: Request, summary: ModelSummary) -> nn.Module:
-    from bamsearch.graph.models import build_model
-
-    return build_model(request.model, summary.input_shape, num_classes=request.num_classes)
-
-
 def _budgets(
     request: Request, space: SearchSpace, latency: Mapping[str, Any] | None
 ) -> tuple[Budget, ...]:
@@ -372,15 +260,3 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() if found.returncode == 0 else None
-
-
-def conditions_text(run: Run) -> str:
-    """The conditions of a budget of time: ``NAME, batch 1, float32, eager``."""
-    about: Mapping[str, Any] = run.latency or {}
-    parts: Sequence[str] = (
-        str(about.get("device", "")),
-        f"batch {about.get('batch_size', 1)}",
-        str(about.get("dtype", "")),
-        str(about.get("mode", "")),
-    )
-    return ", ".join(parts)

@@ -57,7 +57,7 @@ def shown_url(url: str) -> str:
         StorageError: not a URL of a database.
     """
     parsed = _parsed(url)
-    secret = {key: "***" for key in parsed.query if "password" in key}
+    secret = {key: "hidden" for key in parsed.query if "password" in key}
     return parsed.update_query_dict(secret).render_as_string(hide_password=True)
 
 

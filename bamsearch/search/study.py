@@ -14,35 +14,22 @@ Any number of workers share a run's studies:
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from threading import Event, Thread
-from typing import Any
 
-import optuna
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from bamsearch.errors import RunError
-from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import ReferenceKind, Run, Trial
 from bamsearch.search.choices import Picks
 from bamsearch.search.feasible import Feasible
-from bamsearch.search.samplers import (
-    FeasibleSampler,
-    Proposer,
-    distributions,
-    objective_values,
-    params_of,
-)
+from bamsearch.search.samplers import FeasibleSampler, Proposer, objective_values
 from bamsearch.search.storage import NO_ANSWER
-from bamsearch.search.studies import proposes_nothing, references_name
+from bamsearch.search.store import TrialStore
 from bamsearch.search.trials import (
     REASON,
     WITHDRAWN,
@@ -53,9 +40,6 @@ from bamsearch.search.trials import (
     design_of,
     first_number,
     kind_of,
-    lost,
-    retry,
-    retry_after_death,
 )
 
 _STALE_CHECK = 2.0
@@ -113,20 +97,10 @@ class SearchStudy:
         self.space = feasible.space
         self._feasible = feasible
         self._alone = alone
-        self._costs = DesignCosts(run.summary, variant=run.variant, init=run.init)
         self._sampler = FeasibleSampler(proposer, self.space, run.objectives)
-        self._storage = storage
-        self._main = optuna.load_study(study_name=run.name, storage=storage, sampler=self._sampler)
-        self._references = optuna.load_study(
-            study_name=references_name(run.name), storage=storage, sampler=proposes_nothing()
-        )
-        self._ids = {
-            study.study_name: storage.get_study_id_from_name(study.study_name)
-            for study in (self._main, self._references)
-        }
+        self._store = TrialStore(storage, run, self.space, self._sampler, alone=alone)
         self._checked = float("-inf")
-        self._held: tuple[Study, int] | None = None
-        self._read: dict[str, dict[int, FrozenTrial]] = {}
+        self._held: tuple[ReferenceKind | None, int] | None = None
 
     def prepare(
         self, first: Sequence[Picks], references: Iterable[tuple[ReferenceKind, Sites]]
@@ -137,16 +111,16 @@ class SearchStudy:
             first: designs that are tried before any proposal, all feasible.
             references: what the search is compared with, in the order in which it is scored.
         """
-        self._recover()
-        own = {design_of(trial) for trial in counting(self._trials(self._main))}
+        self._store.recover()
+        own = {design_of(trial) for trial in counting(self._store.own())}
         for picks in first[: self.run.trials]:
             insertions = self.space.insertions(picks)
             if as_text(insertions) not in own:
-                self._store(self._main, insertions, picks, None)
-        there = {(kind_of(t), design_of(t)) for t in self._trials(self._references)}
+                self._store.add(insertions, picks, None)
+        there = {(kind_of(t), design_of(t)) for t in self._store.references()}
         for kind, insertions in references:
             if (kind, as_text(insertions)) not in there:
-                self._store(self._references, insertions, None, kind)
+                self._store.add(insertions, None, kind)
 
     def take(self) -> Claim | Busy | None:
         """The next trial to score; None when all is done."""
@@ -155,14 +129,14 @@ class SearchStudy:
         now = time.monotonic()
         if not self._alone and now - self._checked >= _STALE_CHECK:
             self._checked = now
-            self._recover()
+            self._store.recover()
         claim = self._next()
         if claim is not None or not self._unfinished():
             return claim
         if not self._alone:
             return Busy()
         # Nobody else can hold what is left: an answer of the database was lost.
-        self._recover()
+        self._store.recover()
         return self._next()
 
     @contextmanager
@@ -177,7 +151,7 @@ class SearchStudy:
             while not stop.wait(self.run.heartbeat):
                 # Whatever goes wrong, the next one makes up for it.
                 with suppress(Exception):
-                    self._beat(claim.trial_id)
+                    self._store.beat(claim.trial_id)
 
         thread = Thread(target=beat, daemon=True)
         thread.start()
@@ -195,29 +169,23 @@ class SearchStudy:
             if picks is None:
                 raise RunError(f"{claim.insertions} is not in space {self.space.name}")
             values = objective_values(self._feasible, self.run.objectives, picks, score)
-        study = self._study(claim.reference)
-        done = self._set(study, claim.trial_id, TrialState.COMPLETE, values)
+        done = self._store.set(claim.reference, claim.trial_id, TrialState.COMPLETE, values)
         self._held = None
         return done
 
     def fail(self, claim: Claim, reason: str) -> bool:
         """Store why a design has no score; False as for :meth:`finish`."""
-        done = self._fail_with(self._study(claim.reference), claim.trial_id, REASON, reason)
+        done = self._store.fail(claim.reference, claim.trial_id, REASON, reason)
         self._held = None
         return done
 
     def give_back(self) -> None:
         """Let the trial that this worker has taken, and not finished, wait again."""
-        if self._held is None:
-            return
-        study, trial_id = self._held
-        self._held = None
+        held, self._held = self._held, None
         # Without an answer now, it waits again when no sign of life has come, or on --resume.
         with suppress(*NO_ANSWER):
-            trial = self._storage.get_trial(trial_id)
-            if self._set(study, trial_id):
-                retry(study, trial)
-                self._read.clear()
+            if held is not None:
+                self._store.give_back(*held)
 
     def finished(self, known: AbstractSet[Key] = frozenset()) -> list[tuple[Key, Trial]]:
         """(key, trial) of all that have a score or failed and are not known.
@@ -226,25 +194,27 @@ class SearchStudy:
         finishes them.
         """
         found = []
-        for study in (self._main, self._references):
+        for trials in (self._store.own(), self._store.references()):
             new = [
                 trial
-                for trial in counting(self._trials(study))
+                for trial in counting(trials)
                 if trial.state.is_finished() and (kind_of(trial), trial.number) not in known
             ]
             found += sorted(new, key=first_number)
-        return [((kind_of(trial), trial.number), self._record(trial)) for trial in found]
+        return [((kind_of(trial), trial.number), self._store.record(trial)) for trial in found]
 
     def any_scored(self) -> bool:
         """Whether any design has a score."""
-        return any(
-            trial.state == TrialState.COMPLETE
-            for study in (self._main, self._references)
-            for trial in self._trials(study)
-        )
+        return any(trial.state == TrialState.COMPLETE for trial in self._all())
+
+    def _all(self) -> list[FrozenTrial]:
+        return [*self._store.own(), *self._store.references()]
+
+    def _unfinished(self) -> bool:
+        return any(not trial.state.is_finished() for trial in self._all())
 
     def _next(self) -> Claim | None:
-        references = self._trials(self._references)
+        references = self._store.references()
         return (
             self._take_reference(references, ("base",))
             or self._take_own(references)
@@ -254,13 +224,13 @@ class SearchStudy:
     def _take_own(self, references: Sequence[FrozenTrial]) -> Claim | None:
         """A waiting trial of the search's own, or a new one; None if there is no other."""
         while True:
-            trials = self._trials(self._main)
+            trials = self._store.own()
             for trial in _waiting(trials, [*trials, *references]):
                 claim = self._take(trial)
                 if claim is not None:
                     return claim
             # Some of those may be withdrawn now.
-            trials = self._trials(self._main)
+            trials = self._store.own()
             if len(counting(trials)) >= self.run.trials:
                 return None
             picks = self._propose(trials, references)
@@ -276,7 +246,7 @@ class SearchStudy:
         candidates = [t for t in references if kind_of(t) in kinds]
         if not any(t.state == TrialState.WAITING for t in candidates):
             return None
-        for trial in _waiting(candidates, [*self._trials(self._main), *references]):
+        for trial in _waiting(candidates, [*self._store.own(), *references]):
             claim = self._take(trial)
             if claim is not None:
                 return claim
@@ -299,27 +269,25 @@ class SearchStudy:
         """Store a proposal and take it; None if another worker was quicker."""
         insertions = self.space.insertions(picks)
         if not self._alone:
-            trial_id = self._store(self._main, insertions, picks, None)
-            return self._take(self._storage.get_trial(trial_id))
-        trial_id = self._store(self._main, insertions, picks, None, TrialState.RUNNING)
-        self._held = self._main, trial_id
+            return self._take(self._store.get(self._store.add(insertions, picks, None)))
+        trial_id = self._store.add(insertions, picks, None, TrialState.RUNNING)
+        self._held = None, trial_id
         return self._claim(trial_id, as_text(insertions), None, others)
 
     def _take(self, trial: FrozenTrial) -> Claim | None:
         """Make a waiting trial this worker's; None if another was quicker or it is withdrawn."""
         kind, trial_id = kind_of(trial), trial._trial_id
-        study = self._study(kind)
         if not self._alone:
-            self._beat(trial_id)
-        if not self._set(study, trial_id, TrialState.RUNNING):
+            self._store.beat(trial_id)
+        if not self._store.set(kind, trial_id, TrialState.RUNNING):
             return None
-        self._held = study, trial_id
-        trials = {study: self._trials(study) for study in (self._main, self._references)}
-        if self._superfluous(trial, trials[study]):
-            self._fail_with(study, trial_id, WITHDRAWN, True)
+        self._held = kind, trial_id
+        trials = self._all()
+        if self._superfluous(trial, trials):
+            self._store.fail(kind, trial_id, WITHDRAWN, True)
             self._held = None
             return None
-        others = [t for ts in trials.values() for t in ts if t._trial_id != trial_id]
+        others = [t for t in trials if t._trial_id != trial_id]
         if design_of(trial) in _running(others):
             self.give_back()
             return None
@@ -340,142 +308,8 @@ class SearchStudy:
             if other.state.is_finished() and design_of(other) == design:
                 failed = other.user_attrs.get(REASON, failed)
                 if other.state == TrialState.COMPLETE:
-                    known = self._score(other)
+                    known = self._store.score(other)
         return Claim(trial_id, as_insertions(design), kind, known, failed)
-
-    def _unfinished(self) -> bool:
-        return any(
-            not trial.state.is_finished()
-            for study in (self._main, self._references)
-            for trial in self._trials(study)
-        )
-
-    def _recover(self) -> None:
-        """Let the trials of workers that are gone wait again."""
-        for study in (self._main, self._references):
-            if self._alone:
-                for trial in self._trials(study):
-                    if trial.state == TrialState.RUNNING and self._set(study, trial._trial_id):
-                        retry_after_death(study, trial)
-            else:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", ExperimentalWarning)
-                    optuna.storages.fail_stale_trials(study)
-            self._read.clear()
-            for trial in lost(self._trials(study)):
-                retry(study, trial)
-                self._read.clear()
-
-    def _trials(self, study: Study) -> list[FrozenTrial]:
-        """A study's trials, from the database; where nobody else writes, as they were written."""
-        if not self._alone:
-            return study.get_trials(deepcopy=False)
-        name = study.study_name
-        if name not in self._read:
-            self._read[name] = {t._trial_id: t for t in study.get_trials(deepcopy=False)}
-        return list(self._read[name].values())
-
-    def _score(self, trial: FrozenTrial) -> float:
-        score: float = trial.values[
-            self.run.objectives.index("score") if kind_of(trial) is None else 0
-        ]
-        return score
-
-    def _store(
-        self,
-        study: Study,
-        insertions: Sites,
-        picks: Picks | None,
-        kind: ReferenceKind | None,
-        state: TrialState = TrialState.WAITING,
-    ) -> int:
-        """Write a whole trial at once: a kill never leaves half of one."""
-        cost = self._costs.cost(insertions)
-        attrs: dict[str, Any] = {
-            "design": as_text(insertions),
-            "params": cost.params,
-            "macs": cost.macs,
-        }
-        if kind is not None:
-            attrs["reference"] = kind
-        constraints: dict[str, float] = {}
-        if picks is not None:
-            for budget in self.run.budgets:
-                total = self.space.total(picks, budget.quantity)
-                constraints[budget.quantity] = float(total - budget.limit)
-                if budget.quantity in ("memory", "ms"):
-                    attrs[budget.quantity] = total
-        new = create_trial(
-            state=state,
-            params=params_of(self.space, picks) if picks is not None else {},
-            distributions=distributions(self.space) if picks is not None else {},
-            user_attrs=attrs,
-            constraints=constraints,
-        )
-        trial_id = self._storage.create_new_trial(self._ids[study.study_name], template_trial=new)
-        there = self._read.get(study.study_name)
-        if there is not None:
-            new.number, new._trial_id = len(there), trial_id
-            there[trial_id] = new
-        return trial_id
-
-    def _set(
-        self,
-        study: Study,
-        trial_id: int,
-        state: TrialState = TrialState.FAIL,
-        values: Sequence[float] | None = None,
-    ) -> bool:
-        """Set a trial's state; False if another worker has, or it has ended already."""
-        try:
-            done = self._storage.set_trial_state_values(trial_id, state, values)
-        except UpdateFinishedTrialError:
-            done = False
-        trial = self._read.get(study.study_name, {}).get(trial_id)
-        if done and trial is not None:
-            trial.state = state
-            trial.values = None if values is None else list(values)
-            if state == TrialState.RUNNING:
-                trial.datetime_start = datetime.now()
-            else:
-                trial.datetime_complete = datetime.now()
-        return done
-
-    def _fail_with(self, study: Study, trial_id: int, key: str, value: Any) -> bool:
-        """Let a trial fail, with what says why; False if it has ended already."""
-        try:
-            self._storage.set_trial_user_attr(trial_id, key, value)
-        except UpdateFinishedTrialError:
-            return False
-        trial = self._read.get(study.study_name, {}).get(trial_id)
-        if trial is not None:
-            trial.set_user_attr(key, value)
-        return self._set(study, trial_id)
-
-    def _study(self, kind: ReferenceKind | None) -> Study:
-        return self._main if kind is None else self._references
-
-    def _beat(self, trial_id: int) -> None:
-        self._storage.record_heartbeat(trial_id)  # type: ignore[attr-defined]
-
-    def _record(self, trial: FrozenTrial) -> Trial:
-        attrs = trial.user_attrs
-        complete = trial.state == TrialState.COMPLETE
-        seconds = None
-        if trial.datetime_start is not None and trial.datetime_complete is not None:
-            seconds = (trial.datetime_complete - trial.datetime_start).total_seconds()
-        return Trial(
-            number=trial.number,
-            design=self.run.design(as_insertions(design_of(trial))),
-            score=self._score(trial) if complete else None,
-            params=attrs["params"],
-            macs=attrs["macs"],
-            state="complete" if complete else "failed",
-            memory=attrs.get("memory"),
-            ms=attrs["ms"] / 1e6 if "ms" in attrs else None,
-            reason=attrs.get(REASON),
-            seconds=seconds,
-        )
 
 
 def _waiting(trials: Iterable[FrozenTrial], everywhere: Iterable[FrozenTrial]) -> list[FrozenTrial]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.special import erfcx
 from scipy.stats import multivariate_normal, norm
 
 from bamsearch.records import Budget, Cost, ModelSummary, Site
@@ -17,6 +18,7 @@ from bamsearch.search.posterior import (
     likely_weights,
     prior_weights,
     standardise,
+    unlikeliness,
 )
 from bamsearch.search.space import parse_space, search_space
 
@@ -24,8 +26,7 @@ from bamsearch.search.space import parse_space, search_space
 MAPS = {"a": (64, 28), "b": (64, 28), "c": (64, 28), "d": (128, 14)}
 
 
-@pytest.fixture(scope="module")
-def there() -> Feasible:
+def designs(limit: int) -> Feasible:
     sites = tuple(
         Site(name, channels, side, side, 224 // side, "NCHW", "block")
         for name, (channels, side) in MAPS.items()
@@ -35,7 +36,12 @@ def there() -> Feasible:
     )
     content = {"name": "toy", "sites": ["?"], "reductions": [4, 8, 16], "dilations": [1, 2, 4]}
     space = search_space(parse_space(content, "toy"), summary)
-    return feasible(space, [Budget("gflops", "toy", 107_000_000, 100_000_000)])
+    return feasible(space, [Budget("gflops", "toy", limit, 100_000_000)])
+
+
+@pytest.fixture(scope="module")
+def there() -> Feasible:
+    return designs(107_000_000)
 
 
 def drawn(there: Feasible, number: int) -> np.ndarray:
@@ -64,16 +70,7 @@ def test_each_component_is_a_covariance(there: Feasible) -> None:
 
 def test_what_is_compared() -> None:
     """Of the components, by hand, between designs with BAM at one choice of four."""
-    sites = tuple(
-        Site(name, channels, side, side, 224 // side, "NCHW", "block")
-        for name, (channels, side) in MAPS.items()
-    )
-    summary = ModelSummary(
-        "toy", (3, 224, 224), "", (3, 224, 224), sites, Cost(10**6, 10**8, 10**8)
-    )
-    content = {"name": "toy", "sites": ["?"], "reductions": [4, 8, 16], "dilations": [1, 2, 4]}
-    space = search_space(parse_space(content, "toy"), summary)
-    kernel = Kernel(feasible(space, [Budget("gflops", "toy", 10**10, 10**8)]))
+    kernel = Kernel(designs(10**10))
     # r4 d1 at a, the same at b, at d, r16 d4 at a.
     rows = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [9, 0, 0, 0]], dtype=np.int8)
     grams = kernel.grams(kernel.codes(rows))
@@ -138,6 +135,21 @@ def test_likely_weights_are_a_maximum(there: Feasible) -> None:
             assert likely(beside) < best + 0.01
 
 
+def test_the_gradient_is_that_of_the_unlikeliness(there: Feasible) -> None:
+    kernel = Kernel(there)
+    grams = kernel.grams(kernel.codes(drawn(there, 20)))
+    rng = np.random.default_rng(4)
+    size = len(grams) + 3
+    logs, centre, spreads = rng.normal(size=size), np.zeros(size), rng.uniform(0.5, 2, size)
+    given = grams, rng.normal(size=grams.shape[1]), centre, spreads
+    _, gradient = unlikeliness(logs, *given)
+    for index in range(size):
+        step = np.zeros(size)
+        step[index] = 1e-5
+        rise = unlikeliness(logs + step, *given)[0] - unlikeliness(logs - step, *given)[0]
+        assert gradient[index] == pytest.approx(rise / 2e-5, rel=1e-5, abs=1e-6)
+
+
 @pytest.mark.parametrize("best", [-2.0, 0.0, 3.0, 9.0])
 def test_expected_improvement_is_an_expectation(best: float) -> None:
     mean, deviation = 0.5, 0.7
@@ -146,6 +158,15 @@ def test_expected_improvement_is_an_expectation(best: float) -> None:
     )
     found = log_expected_improvement(np.array([mean]), np.array([deviation]), best)
     assert np.exp(found)[0] == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("z", [-5.0, -20.0, -24.9, -25.1, -40.0, -200.0])
+def test_expected_improvement_far_below_the_best(z: float) -> None:
+    """phi(z) (1 + z Phi(z) / phi(z)), where erfcx gives the ratio."""
+    ratio = np.sqrt(np.pi / 2) * erfcx(-z / np.sqrt(2))
+    wanted = norm.logpdf(z) + np.log(1 + z * ratio)
+    found = log_expected_improvement(np.array([z]), np.ones(1), 0.0)[0]
+    assert found == pytest.approx(wanted, abs=0.01)
 
 
 def test_expected_improvement_tells_hopeless_designs_apart() -> None:

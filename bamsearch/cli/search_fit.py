@@ -1,0 +1,94 @@
+"""What fits, before anything is scored: the base, the smallest, the paper's and the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from bamsearch.cli.console import table_text
+from bamsearch.cli.search_text import (
+    REFERENCES,
+    bare_amount,
+    count_text,
+    number_text,
+    title,
+)
+from bamsearch.cli.text import giga, mega
+from bamsearch.errors import NoSiteError
+from bamsearch.graph.placement import plan
+from bamsearch.profile.costs import DesignCosts
+from bamsearch.records import Insertion
+from bamsearch.search.choices import SearchSpace
+from bamsearch.search.feasible import smallest
+from bamsearch.search.measured import conditions_text
+from bamsearch.search.request import Planned
+
+
+def feasibility_text(planned: Planned) -> str:
+    """What there is and what of it fits, as a table."""
+    run, found, space = planned.run, planned.feasible, planned.space
+    limits = {b.quantity: bare_amount(b.quantity, b.limit) for b in run.budgets}
+    extra = [b.quantity for b in run.budgets if b.quantity in ("memory", "ms")]
+    rows = [
+        [
+            "budget",
+            limits.get("gflops", "–"),
+            f"{limits['params']} M" if "params" in limits else "–",
+            *(limits[quantity] for quantity in extra),
+            "",
+        ]
+    ]
+    rows += [_feasibility_row(planned, name, design) for name, design in _landmarks(planned)]
+    header = ["", "GFLOPs", "params", *({"memory": "MiB", "ms": "ms"}[q] for q in extra), ""]
+    sites = sum(len(choice.sites) for choice in space.choices)
+    about = "exact" if found.exact else "an estimate"
+    lines = [
+        f"{title(run)}\nspace {space.name}: {count_text(sites, 'site')}, "
+        f"r and d of {_options_text(space)}\n",
+        table_text(header, rows, "l" + "r" * (len(header) - 2) + "l"),
+        f"\n  {number_text(found.count)} of {number_text(found.designs)} designs fit ({about})",
+    ]
+    if run.latency is not None:
+        lines.append(
+            f"  time on {conditions_text(run)}; predicted, with {run.latency['worst_error']:.1%} "
+            "on top, the worst error of the latency table on whole designs"
+        )
+    return "\n".join(lines)
+
+
+def _landmarks(planned: Planned) -> list[tuple[str, Sequence[Insertion]]]:
+    """Base, smallest, paper default and largest: what a budget is looked at against."""
+    space, sites = planned.space, planned.run.summary.sites
+    found: list[tuple[str, Sequence[Insertion]]] = [("base", ())]
+    found.append(("smallest with BAM", space.insertions(smallest(space, planned.run.budgets))))
+    with suppress(NoSiteError):
+        found.append((REFERENCES["paper"], plan(sites)))
+    found.append((REFERENCES["largest"], space.insertions(planned.feasible.largest())))
+    found.append(("largest of all", space.insertions(space.largest())))
+    return found
+
+
+def _feasibility_row(planned: Planned, name: str, insertions: Sequence[Insertion]) -> list[str]:
+    run, space = planned.run, planned.space
+    cost = DesignCosts(run.summary, variant=run.variant, init=run.init).cost(insertions)
+    picks = space.picks(insertions) if insertions else tuple(0 for _ in space.choices)
+    taken: dict[str, int | None] = {"gflops": cost.macs, "params": cost.params}
+    for quantity in ("memory", "ms"):
+        base = space.memory if quantity == "memory" else space.ns
+        known = base if not insertions else None
+        taken[quantity] = known if picks is None or not insertions else space.total(picks, quantity)
+    over = [
+        b for b in run.budgets if (amount := taken[b.quantity]) is not None and amount > b.limit
+    ]
+    extra = [
+        "–" if (amount := taken[b.quantity]) is None else bare_amount(b.quantity, amount)
+        for b in run.budgets
+        if b.quantity in ("memory", "ms")
+    ]
+    return [name, giga(cost.macs), mega(cost.params), *extra, "over" if over else "fits"]
+
+
+def _options_text(space: SearchSpace) -> str:
+    rs = sorted({o.reduction for c in space.choices for o in c.options} - {0})
+    ds = sorted({o.dilation for c in space.choices for o in c.options} - {0})
+    return f"{', '.join(map(str, rs))} and {', '.join(map(str, ds))}"
