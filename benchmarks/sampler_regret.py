@@ -1,7 +1,7 @@
 """Regret of the default sampler, and of its rivals, on objectives whose optimum is known.
 
-    OMP_NUM_THREADS=1 python benchmarks/sampler_regret.py           # hours; goes on where it was
-    OMP_NUM_THREADS=1 python benchmarks/sampler_regret.py --quick   # minutes; writes nothing
+    OMP_NUM_THREADS=1 python benchmarks/sampler_regret.py          # an hour or two; goes on
+    OMP_NUM_THREADS=1 python benchmarks/sampler_regret.py --quick  # minutes; writes nothing
 
 The objectives are those of planted.py, over the designs that really fit: of resnet50, resnet101,
 mobilenet_v2 and densenet121 in space ``stages``, of resnet101 and mobilenet_v2 in ``blocks``. The

@@ -35,6 +35,7 @@ from bamsearch.search.request import Request, plan_search
 from bamsearch.search.run import Work, run_search
 from bamsearch.search.storage import opened_storage
 from bamsearch.search.studies import references_name
+from bamsearch.search.trials import first_number
 
 WORKERS = 4
 KILL_EACH = 50
@@ -171,7 +172,7 @@ def search(place: Path, url: str, trials: int) -> dict[str, Any]:
         "doubled": len(complete) - len(set(complete)) + max(len(complete) - trials, 0),
         "scored_twice": sum(number - 1 for number in ended.values()),
         "stuck": sum(not t.state.is_finished() for t in every),
-        "retried": sum("deaths" in t.user_attrs for t in every),
+        "retried": len({first_number(t) for t in every if "deaths" in t.user_attrs}),
         "withdrawn": sum("withdrawn" in t.user_attrs for t in every),
         "over_budget": sum(max(t.constraints.values()) > 0 for t in own),
         "seconds": round(seconds, 1),
@@ -193,7 +194,7 @@ def as_text(found: dict[str, Any]) -> str:
         "designs whose score ended twice": found["scored_twice"],
         "trials stuck, running or waiting": found["stuck"],
         "trials over the budget": found["over_budget"],
-        "trials tried again after a death": found["retried"],
+        "trials tried again, their worker having died": found["retried"],
         "proposals withdrawn, two workers having had the same": found["withdrawn"],
         "workers that ended by themselves, with exit code 0": found["ended_well"],
         "seconds": found["seconds"],

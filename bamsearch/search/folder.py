@@ -84,7 +84,8 @@ class RunFolder:
             _sync(self.path.parent)
         except FileExistsError as error:
             if not self.path.exists():
-                raise OutputError(f"{self.path} cannot be made: a folder above is a file") from error
+                what = "a folder above it is a file"
+                raise OutputError(f"{self.path} cannot be made: {what}") from error
             raise OutputError(
                 f"{self.path} exists already: go on with --resume {self.name}, "
                 "or choose another --name"

@@ -79,7 +79,9 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
         ScoreError: no such score, or the first ten designs all failed.
     """
     shown = None if how.url is None else shown_url(how.url)
-    planned = replace(planned, run=replace(planned.run, name=folder.name, storage=shown))
+    # A folder may have been moved: its study is still called as before.
+    name = planned.run.name or folder.name
+    planned = replace(planned, run=replace(planned.run, name=name, storage=shown))
     with folder.locked(), _quiet(), _storage(folder, planned.run, how) as storage:
         folder.mend()
         ask = partial(patiently, shown=shown_url(_url(folder, how)))

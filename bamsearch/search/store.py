@@ -180,8 +180,9 @@ class TrialStore:
                     warnings.simplefilter("ignore", ExperimentalWarning)
                     optuna.storages.fail_stale_trials(study)
             self._read.clear()
+            # Two workers may do so at once: of two copies, one is withdrawn when it is taken.
             for trial in lost(self._trials(study)):
-                retry(study, trial)
+                retry_after_death(study, trial)
                 self._read.clear()
 
     def beat(self, trial_id: int) -> None:

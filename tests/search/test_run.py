@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -10,6 +11,7 @@ import sqlalchemy
 
 from bamsearch.errors import OutputError, RunError, StorageError
 from bamsearch.search.folder import RunFolder
+from bamsearch.search.request import planned_again
 from bamsearch.search.run import Work, folder_from_database, remove_if_empty, run_search
 
 TRIALS = 6
@@ -163,8 +165,9 @@ def test_more_trials_asked_for_elsewhere_stay(engine, planned, place, url):
     engine.search(place / "one" / "run", few, url=url)
     folder_from_database("run", url, RunFolder(place / "two" / "run"))
     more = replace(planned, run=replace(RunFolder(place / "two" / "run").read_run(), trials=4))
-    assert len(engine.search(place / "two" / "run", more, url=url).trials) == 4
-    assert len(engine.search(place / "one" / "run", few, url=url).trials) == 4
+    assert len(engine.search(place / "two" / "run", more, url=url, stop=lambda: True).trials) == 2
+    record = engine.search(place / "one" / "run", few, url=url)
+    assert len(record.trials) == record.run.trials == 4
 
 
 def test_a_shared_database_changes_nothing_for_one_process(engine, planned, finished, place, url):
@@ -234,6 +237,40 @@ def test_a_full_disk_of_the_folder(engine, planned, place, monkeypatch):
             run_search(planned, folder, Work(score=engine.score))
     record = engine.search(folder.path, planned)
     assert engine.own(record) == engine.own(whole)
+
+
+OLD_RUNS = sorted((Path(__file__).parent / "runs").iterdir())
+
+
+@pytest.mark.parametrize("path", OLD_RUNS, ids=lambda path: path.name)
+def test_a_run_of_each_released_version_goes_on(engine, place, path):
+    """Read, ranked and resumed; in a folder of another name, as a copy may have."""
+    shutil.copytree(path, place / "old")
+    folder = RunFolder(place / "old")
+    record = folder.read_record()
+    assert record.run.versions["bamsearch"] == path.name
+    assert record.run.model == "resnet18"
+    assert len(record.complete) == record.run.trials == 6
+    # the score is the number of parameters
+    sizes = [trial.params for trial in record.ranking()]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(trial.score == trial.params for trial in record.trials)
+    assert record.reference("largest").score == record.best.score
+    again = planned_again(record.run)
+    assert again.feasible.count == record.run.feasible_designs
+    more = replace(again, run=replace(again.run, trials=9))
+    resumed = run_search(more, folder, Work())
+    assert engine.own(resumed)[:6] == engine.own(record)
+    assert len({trial.design for trial in resumed.complete}) == 9
+    limit = record.run.budgets[0].limit
+    assert all(trial.macs <= limit for trial in resumed.trials)
+    assert engine.compared(resumed) == engine.compared(record)
+
+
+def test_a_folder_may_be_moved(engine, run, place):
+    before = run.read_record()
+    run.path.rename(place / "elsewhere")
+    assert engine.search(place / "elsewhere", None, never) == before
 
 
 def test_optuna_is_as_loud_as_before(engine, run):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from bamsearch.records import Run
@@ -73,7 +74,7 @@ def test_budgets_are_kept_by_every_design_that_is_scored(toys, place, alone):
     """Random spaces, budgets and samplers; the design's cost is added up again, by hand."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     seen: set[str] = set()
-    for seed in range(40):
+    for seed in range(25):
         planned = toy_run(toys, 2 * seed + (not alone))
         if planned is None or planned.run.trials > 60:
             continue
@@ -259,3 +260,53 @@ def test_signs_of_life_come_while_a_score_runs(engine, place):
             )
         assert ids == []
         assert one.finish(claim, 1.0)
+
+
+def test_one_too_many_is_withdrawn(engine, storage):
+    """Two workers stored a proposal each, when one was missing."""
+    planned = engine.planned(sampler="random", trials=2)
+    study = made(storage, planned, alone=False)
+    drawn = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    for picks in drawn:
+        study._store.add(planned.space.insertions(picks), picks, None)
+    assert work(study, engine.score, shown="db")
+    own = [trial.design.insertions for key, trial in study.finished() if key[0] is None]
+    assert own == [planned.space.insertions(picks) for picks in drawn[:2]]
+    withdrawn = study._store.own()[2]
+    assert withdrawn.state == TrialState.FAIL
+    assert withdrawn.user_attrs["withdrawn"]
+
+
+def test_an_answer_that_is_lost_while_a_trial_is_taken(engine, storage, monkeypatch):
+    """It is running then, and nobody scores it."""
+    for alone in (True, False):
+        planned = engine.planned(sampler="random", trials=1)
+        study = made(storage, planned, alone=alone, new=alone)
+
+        def gone(*args):
+            raise StorageInternalError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(study, "_superfluous", gone)
+            with pytest.raises(StorageInternalError):
+                study.take()
+        taken = study.take()
+        assert taken.reference == "base"
+        base = [t for t in study._store.references() if t._trial_id == taken.trial_id]
+        assert "deaths" not in base[0].user_attrs
+        study.give_back()
+
+
+def test_a_design_that_is_scored_already_is_given_back(engine, storage):
+    """Both had looked before either had taken it, as its trial and as a reference."""
+    planned = engine.planned(sampler="gp", trials=1)
+    one, other = (made(storage, planned, alone=False, new=new) for new in (True, False))
+    one.finish(one.take(), 0.0)
+    own = one.take()
+    (largest,) = (t for t in other._store.references() if t.user_attrs["reference"] == "largest")
+    assert other._take(largest) is None
+    states = [t.state for t in other._store.references() if t.user_attrs["reference"] == "largest"]
+    assert states == [TrialState.FAIL, TrialState.WAITING]
+    assert one.finish(own, 2.0)
+    assert work(other, engine.score, shown="db")
+    assert {key[0]: trial.score for key, trial in other.finished()}["largest"] == 2.0

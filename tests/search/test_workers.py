@@ -337,7 +337,7 @@ def test_a_server_that_stays_away(engine, server, url, place, monkeypatch):
 def test_the_same_proposals_at_the_same_time(engine, request, place, database, sampler):
     """Workers with one seed propose the same; each design is scored once, and none is missing."""
     url = request.getfixturevalue("url") if database == "postgresql" else f"sqlite:///{place}/db"
-    trials = 24
+    trials = 16
     planned = engine.planned(sampler=sampler, trials=trials, heartbeat=60, compare_random=True)
     folder = RunFolder(place / "run")
     begin(engine, planned, folder, url)
