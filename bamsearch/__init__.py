@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from bamsearch.profile.latency import measure_latency
     from bamsearch.profile.memory import peak_memory
     from bamsearch.profile.timing import time_model, time_pair
-    from bamsearch.records import Cost, Design, Insertion, Site
+    from bamsearch.records import Cost, Design, Insertion, Site, Trial
+    from bamsearch.searching.api import SearchResult, search
 
     __version__: str
 
@@ -29,7 +30,9 @@ HOMES = {
     "Cost": "bamsearch.records",
     "Design": "bamsearch.records",
     "Insertion": "bamsearch.records",
+    "SearchResult": "bamsearch.searching.api",
     "Site": "bamsearch.records",
+    "Trial": "bamsearch.records",
     "bam_parameters": "bamsearch.graph.rewrite",
     "build": "bamsearch.graph.designs",
     "count": "bamsearch.profile.counting",
@@ -40,6 +43,7 @@ HOMES = {
     "measure_latency": "bamsearch.profile.latency",
     "peak_memory": "bamsearch.profile.memory",
     "save": "bamsearch.graph.designs",
+    "search": "bamsearch.searching.api",
     "time_model": "bamsearch.profile.timing",
     "time_pair": "bamsearch.profile.timing",
 }
@@ -51,7 +55,9 @@ __all__ = [
     "Cost",
     "Design",
     "Insertion",
+    "SearchResult",
     "Site",
+    "Trial",
     "__version__",
     "bam_parameters",
     "build",
@@ -63,6 +69,7 @@ __all__ = [
     "measure_latency",
     "peak_memory",
     "save",
+    "search",
     "time_model",
     "time_pair",
 ]

@@ -18,9 +18,9 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 
-from bamsearch.search.choices import Picks
-from bamsearch.search.feasible import Feasible
-from bamsearch.search.gp import GPProposer
+from bamsearch.searching.choices import Picks
+from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.gp import GPProposer
 
 Trials = Generator[Picks | None, float, None]
 

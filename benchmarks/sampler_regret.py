@@ -31,9 +31,9 @@ from regret_report import write_report
 from rivals import SAMPLERS
 
 from bamsearch.profile.summary import summarise
-from bamsearch.search.budget import parse_budget
-from bamsearch.search.feasible import Feasible, Listed, feasible
-from bamsearch.search.space import read_space, search_space
+from bamsearch.searching.budget import parse_budget
+from bamsearch.searching.feasible import Feasible, Listed, feasible
+from bamsearch.searching.space import read_space, search_space
 
 RUNS = HERE / "sampler_regret.jsonl"
 SPACES = {

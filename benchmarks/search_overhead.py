@@ -12,15 +12,16 @@ Writes search_overhead.json and search_overhead.md beside this file.
 from __future__ import annotations
 
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median, quantiles
 from time import perf_counter
 
 from machine import write
 
-from bamsearch.search.folder import RunFolder
-from bamsearch.search.request import Request, plan_search
-from bamsearch.search.run import Finished, Work, run_search
+from bamsearch.searching.folder import RunFolder
+from bamsearch.searching.request import Request, plan_search
+from bamsearch.searching.run import Finished, Work, run_search
 
 SEARCHES = (("stages", "gp", 5_000), ("stages", "random", 1_000), ("blocks", "gp", 500))
 WINDOWS = ((0, 100), (900, 1_000), (1_900, 2_000), (4_900, 5_000), (400, 500))
@@ -47,7 +48,7 @@ def milliseconds(space: str, sampler: str, trials: int) -> list[float]:
         folder = RunFolder(Path(place) / "run")
         folder.create()
         run_search(plan_search(request), folder, Work(watch=watch))
-    return [1e3 * (b - a) for a, b in zip(times, times[1:], strict=False)]
+    return [1e3 * (b - a) for a, b in pairwise(times)]
 
 
 def main() -> None:
@@ -78,7 +79,8 @@ def main() -> None:
         "Milliseconds a trial.\n\n"
         "| space | sampler | trials | median | quartiles | mean | longest |\n"
         "|---|---|---|---:|---:|---:|---:|\n" + "\n".join(rows) + "\n\n"
-        f"The target is a median below {TARGET_MS:.0f} ms over the first 1,000 trials of `stages`.\n"
+        f"The target is a median below {TARGET_MS:.0f} ms over the first 1,000 trials of\n"
+        "`stages`.\n"
     )
     write("search_overhead", content, text)
 

@@ -30,12 +30,12 @@ from typing import Any
 from machine import write
 from optuna.trial import FrozenTrial, TrialState
 
-from bamsearch.search.folder import RunFolder
-from bamsearch.search.request import Request, plan_search
-from bamsearch.search.run import Work, run_search
-from bamsearch.search.storage import opened_storage
-from bamsearch.search.studies import references_name
-from bamsearch.search.trials import first_number
+from bamsearch.searching.folder import RunFolder
+from bamsearch.searching.request import Request, plan_search
+from bamsearch.searching.run import Work, run_search
+from bamsearch.searching.storage import opened_storage
+from bamsearch.searching.studies import references_name
+from bamsearch.searching.trials import first_number
 
 WORKERS = 4
 KILL_EACH = 50

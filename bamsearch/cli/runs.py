@@ -15,7 +15,7 @@ from bamsearch.records import RunRecord
 @pass_console
 def runs(console: Console, as_json: bool) -> None:
     """List the runs below runs/: model, budget, best design and state."""
-    from bamsearch.search.folder import all_folders
+    from bamsearch.searching.folder import all_folders
 
     found: list[tuple[RunRecord, str]] = []
     with console.progress("reading runs"):
@@ -54,7 +54,7 @@ def _json(record: RunRecord, state: str) -> dict[str, Any]:
 
 def _print(console: Console, found: list[tuple[RunRecord, str]]) -> None:
     from bamsearch.cli.search_text import design_text, score_text
-    from bamsearch.search.budget import amount_text
+    from bamsearch.searching.budget import amount_text
 
     rows = []
     for record, state in found:

@@ -35,8 +35,8 @@ from bamsearch.records import DType, Init, Mode, Objective, Quantity, RunRecord,
 from bamsearch.score.table import DEFAULT_SCORE, SCORES
 
 if TYPE_CHECKING:
-    from bamsearch.search.folder import RunFolder
-    from bamsearch.search.request import Planned, Request
+    from bamsearch.searching.folder import RunFolder
+    from bamsearch.searching.request import Planned, Request
 
 DEFAULT_MODEL = "resnet101"
 
@@ -193,8 +193,8 @@ def search(
         raise click.UsageError("--resume, --name and --output: choose one")
     what = resume or model or DEFAULT_MODEL
     with model_work(console, f"working out what fits in {what}", what):
-        from bamsearch.search.measured import Timing
-        from bamsearch.search.request import Request
+        from bamsearch.searching.measured import Timing
+        from bamsearch.searching.request import Request
 
         request = Request(
             model=model or DEFAULT_MODEL,
@@ -228,8 +228,8 @@ def search(
 
 def _new(request: Request, name: str | None, output: Path | None, force: bool) -> Planned:
     from bamsearch.score.scorer import check_score
-    from bamsearch.search.folder import named_folder
-    from bamsearch.search.request import plan_search
+    from bamsearch.searching.folder import named_folder
+    from bamsearch.searching.request import plan_search
 
     check_score(request.score)
     folder = output or (named_folder(name).path if name is not None else None)
@@ -254,7 +254,7 @@ def _check_folder(folder: Path, *, force: bool) -> None:
 
 def _made_folder(planned: Planned, name: str | None, output: Path | None, force: bool) -> RunFolder:
     from bamsearch.records.runs import RUN_FILE
-    from bamsearch.search.folder import RunFolder, named_folder, new_folder
+    from bamsearch.searching.folder import RunFolder, named_folder, new_folder
 
     if name is None and output is None:
         return new_folder(planned.run.model, planned.run.budgets)
@@ -273,10 +273,10 @@ def _resumed(
 ) -> tuple[Planned, RunFolder]:
     """The run that is there, with more trials if so asked; other options must not differ."""
     from bamsearch.errors import RunError
-    from bamsearch.search.api import with_trials
-    from bamsearch.search.folder import find_folder, named_folder
-    from bamsearch.search.request import planned_again
-    from bamsearch.search.run import folder_from_database
+    from bamsearch.searching.api import with_trials
+    from bamsearch.searching.folder import find_folder, named_folder
+    from bamsearch.searching.request import planned_again
+    from bamsearch.searching.run import folder_from_database
 
     try:
         folder = find_folder(resume)
@@ -347,7 +347,7 @@ def _search(
         print_result,
         result_json,
     )
-    from bamsearch.search.run import Work, remove_if_empty, run_search
+    from bamsearch.searching.run import Work, remove_if_empty, run_search
 
     console.note(f"{feasibility_text(planned)}\n")
     run = replace(planned.run, name=folder.name)

@@ -7,8 +7,8 @@ from typing import Any
 
 from bamsearch.cli.search_text import count_text, duration_text, result_budgets
 from bamsearch.score.scorer import make_scorer
-from bamsearch.search.feasible import smallest
-from bamsearch.search.request import Planned
+from bamsearch.searching.feasible import smallest
+from bamsearch.searching.request import Planned
 
 # What a trial takes besides its score: the proposal, and writing it down.
 _OVERHEAD = 0.02

@@ -18,10 +18,10 @@ from bamsearch.errors import NoSiteError
 from bamsearch.graph.placement import plan
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import Insertion
-from bamsearch.search.choices import SearchSpace
-from bamsearch.search.feasible import smallest
-from bamsearch.search.measured import conditions_text
-from bamsearch.search.request import Planned
+from bamsearch.searching.choices import SearchSpace
+from bamsearch.searching.feasible import smallest
+from bamsearch.searching.measured import conditions_text
+from bamsearch.searching.request import Planned
 
 
 def feasibility_text(planned: Planned) -> str:

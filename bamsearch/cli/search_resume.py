@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from bamsearch.errors import RunError
 from bamsearch.records import Run
-from bamsearch.search.request import Request
+from bamsearch.searching.request import Request
 
 _COMPARED = ("score", "objectives", "seed", "with_stem", "num_classes", "variant", "init")
 

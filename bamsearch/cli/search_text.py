@@ -20,9 +20,9 @@ from bamsearch.records import (
     Trial,
 )
 from bamsearch.score.table import SCORES
-from bamsearch.search.budget import amount_text
-from bamsearch.search.measured import conditions_text
-from bamsearch.search.sizes import SizeCorrelation, size_correlation
+from bamsearch.searching.budget import amount_text
+from bamsearch.searching.measured import conditions_text
+from bamsearch.searching.sizes import SizeCorrelation, size_correlation
 
 _SHOWN = 5
 # With more sites than this a design is a list of those that have BAM, not a column each.
@@ -149,6 +149,11 @@ def evidence_lines(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
     if tied > 1:
         lines.append(
             f"          {tied} designs tie for the best score; fewer multiply-adds rank first."
+        )
+    random = record.reference("random")
+    if best is not None and random is not None and (random.score or 0.0) > (best.score or 0.0):
+        lines.append(
+            "          Random search of the same length scored higher here: give more --trials."
         )
     if best is not None and not best.design.insertions:
         lines.append("          No design scores better than the base network.")

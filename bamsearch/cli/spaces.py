@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.options import command, json_option, pass_console
-from bamsearch.search.space import SHIPPED, SpaceFile, shipped_spaces
+from bamsearch.searching.space import SHIPPED, SpaceFile, shipped_spaces
 
 
 @command("spaces", examples=["bamsearch spaces", "bamsearch spaces --json"])

@@ -12,7 +12,7 @@ from bamsearch.cli.model_work import model_work
 from bamsearch.cli.options import command, pass_console
 from bamsearch.cli.storage_option import storage_option
 from bamsearch.errors import InvalidValueError
-from bamsearch.search.jobs import STORAGE_VARIABLE, orphaned
+from bamsearch.searching.jobs import STORAGE_VARIABLE, orphaned
 
 
 @command(
@@ -41,7 +41,7 @@ def worker(console: Console, name: str, storage: str | None, timeout: float | No
         return orphaned() or (end is not None and time.monotonic() >= end)
 
     with model_work(console, f"working on {name}", name):
-        from bamsearch.search.run import work_on
+        from bamsearch.searching.run import work_on
 
         run, ended = work_on(name, storage, stop=stop)
     console.print(f"{run.name}: {'no trial is left' if ended else 'stopped, trials are left'}")

@@ -113,6 +113,6 @@ SCORES: dict[str, ZeroCost] = {score.name: score for score in _ALL}
 DEFAULT_SCORE = "snip"
 """What a search takes when no score is given. Not audited: no score's worth for BAM is known.
 
-Of those that tell r and d apart it was nearest to trained accuracy in a pilot with one small network
-(docs/decisions.md); synflow gives every r and d the same.
+Of those that tell r and d apart it was nearest to trained accuracy in a pilot with one small
+network (docs/decisions.md); synflow gives every r and d the same.
 """

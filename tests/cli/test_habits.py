@@ -11,7 +11,7 @@ from bamsearch.cli import options
 from bamsearch.cli.main import COMMANDS, cli
 from bamsearch.graph.designs import build, save
 from bamsearch.records import Design, Insertion
-from bamsearch.search.api import search
+from bamsearch.searching.api import search
 
 RUNS = {
     "insert": ["insert", "squeezenet1_1"],

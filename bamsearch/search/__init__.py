@@ -1,1 +1,0 @@
-"""Search: which r, d and placement score best among the designs that fit a budget."""

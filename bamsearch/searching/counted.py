@@ -1,0 +1,158 @@
+"""The designs that fit in a space too large to list: counted, drawn, and the largest found.
+
+Nothing here goes through the designs: what they cost depends on how many choices of each group
+of equal ones are at each level of cost (:mod:`bamsearch.searching.groups`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from bamsearch.records import Budget
+from bamsearch.searching.choices import USUAL_DILATION, Picks, SearchSpace
+from bamsearch.searching.draws import Draws
+from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.groups import Group, groups_of
+from bamsearch.searching.halves import count_designs, list_halves, most_worth
+
+
+class Counted(Feasible):
+    """A feasible set of more designs than can be listed.
+
+    Args:
+        space: the space.
+        budgets: what every design keeps; at least one design does.
+    """
+
+    def __init__(self, space: SearchSpace, budgets: Sequence[Budget]) -> None:
+        super().__init__(space, budgets)
+        self._above, self._slacks = _above_least(self.costs, self.slacks)
+        self._groups = groups_of(self._above)
+        halves = list_halves(self._groups, self._slacks)
+        self.exact = halves is not None
+        if halves is None:
+            self.count = self._draws.estimate(self.designs)
+        else:
+            self.count = count_designs(halves, self._slacks)
+
+    @cached_property
+    def _draws(self) -> Draws:
+        return Draws(self._groups, self._slacks, self.which_fit)
+
+    def sample(self, rng: np.random.Generator, number: int) -> NDArray[np.int8]:
+        """See :meth:`Feasible.sample`."""
+        return self._draws.draw(rng, number)
+
+    def largest(self) -> Picks:
+        """See :meth:`Feasible.largest`."""
+        params = [
+            np.array([option.params for option in choice.options], dtype=np.int64)
+            for choice in self.space.choices
+        ]
+        groups = groups_of(
+            [np.column_stack([one, own]) for one, own in zip(self._above, params, strict=True)]
+        )
+        picks = np.zeros(len(self.space.choices), dtype=np.int64)
+        for group, taken in _most_params(groups, self._slacks):
+            levels = np.repeat(np.arange(len(taken)), taken)
+            for member, (column, level) in enumerate(zip(group.columns, levels, strict=True)):
+                start = group.starts[level]
+                equal = group.order[member, start : start + group.times[level]]
+                picks[column] = self._preferred(int(column), sorted(equal.tolist()))
+        return tuple(int(number) for number in picks)
+
+    def _preferred(self, column: int, numbers: Sequence[int]) -> int:
+        """Of options that cost the same, one with the usual dilation, else the first."""
+        options = self.space.choices[column].options
+        usual = (n for n in numbers if options[n].dilation == USUAL_DILATION)
+        return next(usual, numbers[0])
+
+
+def _above_least(
+    costs: Sequence[NDArray[np.int64]], slacks: NDArray[np.int64]
+) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+    """Costs above the least of each choice, and slacks less those, of budgets that exclude any."""
+    least = [rows.min(axis=0) for rows in costs]
+    above = [rows - lowest for rows, lowest in zip(costs, least, strict=True)]
+    left = slacks - np.sum(least, axis=0)
+    excludes = np.sum([rows.max(axis=0) for rows in above], axis=0) > left
+    if not excludes.any():
+        # One budget that costs nothing: every design fits.
+        return [np.zeros((len(rows), 1), dtype=np.int64) for rows in costs], np.zeros(1, np.int64)
+    return [rows[:, excludes] for rows in above], left[excludes]
+
+
+def _most_params(
+    groups: Sequence[Group], slacks: NDArray[np.int64]
+) -> list[tuple[Group, NDArray[np.int64]]]:
+    """How many choices of each group are at each level where most parameters fit, exactly.
+
+    By halves where they can be listed: it is hard for a solver to show that a budget of parameters
+    cannot be met more closely. Else an integer programme over these numbers; its solver works in
+    floating point, so that what it returns is checked in integers, and excluded if it does not fit.
+
+    Args:
+        groups: by costs and, in the last column of the levels, parameters.
+        slacks: (budgets,).
+    """
+    most = sum(len(group.columns) * int(group.levels[:, -1].max()) for group in groups)
+    halves = list_halves(groups, np.append(slacks, most))
+    return _programme(groups, slacks) if halves is None else most_worth(halves, slacks)
+
+
+def _programme(
+    groups: Sequence[Group], slacks: NDArray[np.int64]
+) -> list[tuple[Group, NDArray[np.int64]]]:
+    levels = np.concatenate([group.levels for group in groups])
+    owner = np.repeat(np.arange(len(groups)), [len(group.levels) for group in groups])
+    sizes = np.array([len(group.columns) for group in groups])
+    rules = [
+        LinearConstraint(np.equal.outer(np.arange(len(groups)), owner), sizes, sizes),
+        LinearConstraint(levels[:, :-1].T, -np.inf, slacks),
+    ]
+    excluded: list[NDArray[np.int64]] = []
+    while True:
+        counts = _solve(levels[:, -1], sizes[owner], rules, excluded)
+        if (counts @ levels[:, :-1] <= slacks).all():
+            each = np.split(counts, np.flatnonzero(np.diff(owner)) + 1)
+            return list(zip(groups, each, strict=True))
+        excluded.append(counts)
+
+
+def _solve(
+    worth: NDArray[np.int64],
+    most: NDArray[np.int64],
+    rules: Sequence[LinearConstraint],
+    excluded: Sequence[NDArray[np.int64]],
+) -> NDArray[np.int64]:
+    """The integers from 0 to most that are worth most, other than those excluded."""
+    size, width = len(worth), len(worth) * (1 + len(excluded))
+    rules = [LinearConstraint(_widened(rule.A, width), rule.lb, rule.ub) for rule in rules]
+    for number, other in enumerate(excluded, start=1):
+        # Other counts are larger at one of them at least: where, a binary variable each says.
+        larger = np.zeros((size + 1, width))
+        own = np.arange(number * size, (number + 1) * size)
+        larger[np.arange(size), np.arange(size)] = 1
+        larger[np.arange(size), own] = -(other + 1)
+        larger[size, own] = 1
+        rules.append(LinearConstraint(larger, [*np.zeros(size), 1], np.inf))
+    found = milp(
+        -_widened(worth, width),
+        integrality=np.ones(width),
+        bounds=Bounds(0, np.concatenate([most, np.ones(width - size)])),
+        constraints=rules,
+        options={"mip_rel_gap": 0},
+    )
+    counts: NDArray[np.int64] = np.rint(found.x[:size]).astype(np.int64)
+    return counts
+
+
+def _widened(matrix: NDArray[np.generic], width: int) -> NDArray[np.float64]:
+    """The matrix with columns of zeros added."""
+    missing = width - matrix.shape[-1]
+    return np.pad(matrix.astype(float), [*[(0, 0)] * (matrix.ndim - 1), (0, missing)])

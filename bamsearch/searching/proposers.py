@@ -1,0 +1,72 @@
+"""What decides on the next design.
+
+What each proposes is a function of the seed and of what has finished, so that a search that was
+interrupted goes on as if it had not been: no sampler is ever pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol
+
+import numpy as np
+
+from bamsearch.searching.choices import Picks
+from bamsearch.searching.feasible import Feasible, Listed
+
+Observed = Sequence[tuple[Picks, float]]
+
+# Designs are drawn this many at a time.
+_DRAWN = 256
+
+
+class Proposer(Protocol):
+    """What decides on the next design."""
+
+    def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
+        """The next design, never the empty one; None if none is left.
+
+        Args:
+            observed: designs and their scores, in the order in which they finished.
+            excluded: designs that are scored, being scored, or failed.
+        """
+
+
+class RandomProposer:
+    """Designs drawn uniformly from what fits, in an order that depends on the seed alone.
+
+    Args:
+        feasible: what fits.
+        seed: of the order.
+    """
+
+    def __init__(self, feasible: Feasible, seed: int) -> None:
+        self._feasible = feasible
+        self._rows = self._drawn(np.random.default_rng(seed))
+        self._order: dict[Picks, None] = {}
+
+    def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
+        """See :class:`Proposer`."""
+        return next(self.order(excluded), None)
+
+    def order(self, excluded: AbstractSet[Picks] = frozenset()) -> Iterator[Picks]:
+        """All designs that are not excluded, in order; of a set that is not listed, without end."""
+        for picks in self._order:
+            if picks not in excluded:
+                yield picks
+        for row in self._rows:
+            picks = tuple(row.tolist())
+            if picks in self._order or self._feasible.space.inserts_nothing(picks):
+                continue
+            self._order[picks] = None
+            if picks not in excluded:
+                yield picks
+
+    def _drawn(self, rng: np.random.Generator) -> Iterator[np.ndarray[Any, np.dtype[np.int8]]]:
+        if isinstance(self._feasible, Listed):
+            for row in rng.permutation(self._feasible.count):
+                yield self._feasible.table[row]
+            return
+        while True:
+            yield from self._feasible.sample(rng, _DRAWN)

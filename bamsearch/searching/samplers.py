@@ -1,0 +1,127 @@
+"""What ``--sampler`` names: an Optuna sampler that proposes only new designs that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from bamsearch.errors import InvalidValueError
+from bamsearch.records import Objective
+from bamsearch.searching.choices import Picks, SearchSpace
+from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.gp import GPProposer
+from bamsearch.searching.optuna_proposer import OptunaProposer, nsga2, tpe
+from bamsearch.searching.params import distributions, params_of, picks_of
+from bamsearch.searching.proposers import Proposer, RandomProposer
+from bamsearch.searching.trials import REASON, first_number
+
+SAMPLERS = {
+    "gp": "a Gaussian process over sites, r and d, maximised over the designs that fit",
+    "tpe": "Optuna's TPE, asked again until a proposal fits",
+    "nsga2": "Optuna's NSGA-II, asked again until a proposal fits",
+    "random": "uniformly from what fits",
+    "exhaustive": "every design that fits, in random order",
+}
+"""What ``--sampler`` takes, the default first."""
+
+
+def make_proposer(
+    sampler: str, feasible: Feasible, objectives: Sequence[Objective], seed: int
+) -> Proposer:
+    """The proposer that ``--sampler`` names.
+
+    Raises:
+        InvalidValueError: no such sampler.
+    """
+    if sampler == "gp":
+        return GPProposer(feasible, objectives, seed=seed)
+    if sampler == "tpe":
+        return OptunaProposer(feasible, objectives, seed, tpe)
+    if sampler == "nsga2":
+        return OptunaProposer(feasible, objectives, seed, nsga2)
+    if sampler in ("random", "exhaustive"):
+        return RandomProposer(feasible, seed)
+    raise InvalidValueError(f"no sampler is called {sampler!r}: there are {', '.join(SAMPLERS)}")
+
+
+class FeasibleSampler(BaseSampler):
+    """An Optuna sampler that proposes only designs that fit; for any study of this space.
+
+    Args:
+        proposer: what decides.
+        space: whose choices are the parameters, each with its options' labels.
+        objectives: of the study, in its order; the score is one of them.
+
+    Attributes:
+        also: designs scored elsewhere, such as the base, and their scores.
+    """
+
+    def __init__(
+        self, proposer: Proposer, space: SearchSpace, objectives: Sequence[Objective] = ("score",)
+    ) -> None:
+        self.proposer = proposer
+        self.space = space
+        self.also: list[tuple[Picks, float]] = []
+        self._score = list(objectives).index("score")
+        self._picks: dict[int, Picks] = {}
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """All choices: they are decided together."""
+        return distributions(self.space)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The options of a design that fits; none where every one has been proposed."""
+        if not search_space:
+            return {}
+        picks = self.propose(
+            [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        )
+        return {} if picks is None else params_of(self.space, picks)
+
+    def propose(self, trials: Sequence[FrozenTrial]) -> Picks | None:
+        """The next design, from the other trials of a study; None where none is left."""
+        taken = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
+        observed, excluded = [], set()
+        # As one worker finishes them, which no clock that is set back can change.
+        for trial in sorted(trials, key=first_number):
+            picks = self._of(trial)
+            if picks is None:
+                continue
+            if trial.state == TrialState.COMPLETE:
+                observed.append((picks, trial.values[self._score]))
+            if trial.state in taken or REASON in trial.user_attrs:
+                excluded.add(picks)
+        return self.proposer.propose([*self.also, *observed], excluded)
+
+    def _of(self, trial: FrozenTrial) -> Picks | None:
+        """The trial's design; None where it has not all of its parameters yet, or other ones."""
+        found = self._picks.get(trial.number)
+        if found is None:
+            try:
+                found = picks_of(self.space, trial.params)
+            except KeyError:
+                return None
+            self._picks[trial.number] = found
+        return found
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Only reached for a parameter that is not of the space, or where nothing is left."""
+        raise InvalidValueError(
+            f"{param_name} is not proposed: it is no choice of space {self.space.name}, "
+            "or every design that fits has been proposed"
+        )

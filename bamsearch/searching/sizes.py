@@ -1,0 +1,58 @@
+"""How far a score only ranks size: Spearman's rho with parameters, multiply-adds and BAMs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bamsearch.records import RunRecord, Trial
+
+MOSTLY_SIZE = 0.9
+"""Above this rho, in absolute value, a score mostly ranks size."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizeCorrelation:
+    """Rank correlation of the scores with size, over all designs that have a score.
+
+    Attributes:
+        params: Spearman's rho with parameters; None where one of the two does not vary.
+        macs: likewise with multiply-adds.
+        bams: likewise with the number of BAMs: synflow, for one, sees nothing else.
+        designs: over how many different designs.
+    """
+
+    params: float | None
+    macs: float | None
+    bams: float | None
+    designs: int
+
+    @property
+    def mostly_size(self) -> bool:
+        """Whether one of them is above 0.9 in absolute value."""
+        rhos = (self.params, self.macs, self.bams)
+        return any(rho is not None and abs(rho) > MOSTLY_SIZE for rho in rhos)
+
+
+def size_correlation(record: RunRecord) -> SizeCorrelation:
+    """Spearman's rho of score with size over a run's trials and references, without the base."""
+    scored: dict[object, Trial] = {
+        trial.design: trial
+        for trial in (*record.trials, *(trial for _, trial in record.references))
+        if trial.score is not None and trial.design.insertions
+    }
+    trials = list(scored.values())
+    scores = [trial.score or 0.0 for trial in trials]
+    return SizeCorrelation(
+        _rho(scores, [trial.params for trial in trials]),
+        _rho(scores, [trial.macs for trial in trials]),
+        _rho(scores, [len(trial.design.insertions) for trial in trials]),
+        len(trials),
+    )
+
+
+def _rho(scores: list[float], sizes: list[int]) -> float | None:
+    from scipy import stats
+
+    if len(set(scores)) < 2 or len(set(sizes)) < 2:
+        return None
+    return float(stats.spearmanr(scores, sizes).statistic)

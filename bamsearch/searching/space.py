@@ -1,0 +1,274 @@
+"""Search spaces as TOML files: which sites, reductions and dilations a search may try.
+
+A file::
+
+    name = "stages"              # what reports call it
+    description = "…"            # one line
+    sites = "stages"             # a placement, or names of sites; "layer3.*" matches several
+    reductions = [4, 8, 16, 32]
+    dilations = [1, 2, 4, 6]
+    together = false             # true: one r and one d for all sites
+    optional = true              # false: every site has BAM
+
+    [at."layer3"]                # its own values for a site; names may match several here too
+    reductions = [8, 16]
+    optional = false
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from bamsearch.errors import NoSiteError, SpaceError
+from bamsearch.graph.placement import PLACEMENTS, place
+from bamsearch.profile.costs import DesignCosts
+from bamsearch.records import Init, ModelSummary, Site, Variant
+from bamsearch.searching.choices import Choice, SearchSpace, make_choice
+
+SHIPPED = ("stages", "bottlenecks", "paper", "blocks", "mobile")
+"""The spaces that come with bamsearch, the default first."""
+
+_OPTIONAL = {"description": "", "together": False, "optional": True, "at": {}}
+_LISTS = ("reductions", "dilations")
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRule:
+    """What may be tried at a site.
+
+    Attributes:
+        reductions: values of r.
+        dilations: values of d.
+        optional: whether the site may stay without BAM.
+    """
+
+    reductions: tuple[int, ...]
+    dilations: tuple[int, ...]
+    optional: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceFile:
+    """What a space's file says, before it meets a model.
+
+    Attributes:
+        name: what reports call it.
+        description: one line.
+        sites: a placement, or patterns of site names.
+        rule: for all sites.
+        together: whether all sites share one r and one d.
+        at: pattern of site names, and the rule there; the first that matches counts.
+    """
+
+    name: str
+    description: str
+    sites: str | tuple[str, ...]
+    rule: SiteRule
+    together: bool = False
+    at: tuple[tuple[str, SiteRule], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The file's content, as :func:`parse_space` takes it."""
+        content = {"name": self.name, "description": self.description, "sites": self.sites}
+        at = {pattern: asdict(rule) for pattern, rule in self.at}
+        return content | asdict(self.rule) | {"together": self.together, "at": at}
+
+
+def shipped_spaces() -> list[SpaceFile]:
+    """The spaces that come with bamsearch."""
+    return [read_space(name) for name in SHIPPED]
+
+
+def read_space(name: str) -> SpaceFile:
+    """A space by its name, or from a file.
+
+    Raises:
+        SpaceError: no such space or file, or a file that is no space; the message has the key.
+    """
+    path = Path(name)
+    if name in SHIPPED:
+        path = _folder() / f"{name}.toml"
+    elif path.suffix != ".toml":
+        near = get_close_matches(name, SHIPPED, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SHIPPED)}"
+        raise SpaceError(f"no space is called {name!r}: {hint}; a file of your own ends in .toml")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpaceError(
+            f"{path} cannot be read ({error.strerror}): 'bamsearch spaces' lists those at hand"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpaceError(f"{path} is no TOML file: {error}") from error
+    return parse_space(content, str(path))
+
+
+def parse_space(content: Mapping[str, Any], source: str) -> SpaceFile:
+    """Check what a space's file says.
+
+    Args:
+        content: the file, parsed.
+        source: what to call it in errors.
+
+    Raises:
+        SpaceError: with the path of the key: ``mine.toml: at.layer3.reductions[1]: …``.
+    """
+    given = {**_OPTIONAL, **content}
+    _check_keys(given, ("name", "sites", *_LISTS, *_OPTIONAL), source, "")
+    name, description = (_text(given[key], source, key) for key in ("name", "description"))
+    if not name:
+        raise SpaceError(f"{source}: name: must not be empty")
+    rule = _rule(given, source, "")
+    together = _flag(given["together"], source, "together")
+    if not isinstance(given["at"], dict):
+        raise SpaceError(f"{source}: at: must be tables such as [at.layer3], not {given['at']!r}")
+    if together and given["at"]:
+        raise SpaceError(f"{source}: at: one r and d for all sites leaves no site its own")
+    at = []
+    for pattern, own in given["at"].items():
+        key = f"at.{pattern}"
+        if not isinstance(own, dict):
+            raise SpaceError(f"{source}: {key}: must be a table, not {own!r}")
+        merged = {key: given[key] for key in (*_LISTS, "optional")} | own
+        _check_keys(merged, (*_LISTS, "optional"), source, f"{key}.")
+        at.append((pattern, _rule(merged, source, f"{key}.")))
+    sites = _sites(given["sites"], source)
+    return SpaceFile(name, description, sites, rule, together, tuple(at))
+
+
+def search_space(
+    space: SpaceFile,
+    summary: ModelSummary,
+    *,
+    with_stem: bool = False,
+    variant: Variant = "paper",
+    init: Init = "paper",
+    num_classes: int | None = None,
+) -> SearchSpace:
+    """A space for one model: its sites, and what can be done at each.
+
+    Args:
+        space: from :func:`read_space`.
+        summary: of the model.
+        with_stem: add the stem.
+        variant: which BAM.
+        init: how it starts.
+        num_classes: of the model's head.
+
+    Raises:
+        NoSiteError: no site of the model is in the space.
+        SpaceError: a pattern that matches no site.
+    """
+    sites = _chosen(space, summary, with_stem=with_stem)
+    costs = DesignCosts(summary, variant=variant, init=init)
+    groups = [sites] if space.together else [[site] for site in sites]
+    choices = tuple(_choice(space, group, costs) for group in groups)
+    return SearchSpace(space.name, summary, choices, variant, init, num_classes)
+
+
+def _choice(space: SpaceFile, sites: Sequence[Site], costs: DesignCosts) -> Choice:
+    own = (rule for pattern, rule in space.at if fnmatchcase(sites[0].name, pattern))
+    rule = next(own, space.rule)
+    pairs = [(r, d) for r in rule.reductions for d in rule.dilations]
+    return make_choice(sites, pairs, costs, optional=rule.optional)
+
+
+def _chosen(space: SpaceFile, summary: ModelSummary, *, with_stem: bool) -> list[Site]:
+    """The model's sites in the space, in network order."""
+    if isinstance(space.sites, str):
+        try:
+            names = {site.name for site in place(summary.sites, space.sites)}
+        except NoSiteError as error:
+            if not with_stem or not summary.sites:
+                raise NoSiteError(f"{summary.model}, space {space.name}: {error}") from None
+            names = set()
+    else:
+        names = {name for pattern in space.sites for name in _matching(pattern, space, summary)}
+    if with_stem:
+        names |= {site.name for site in summary.sites if site.kind == "stem"}
+    for pattern, _ in space.at:
+        if not names & _matching(pattern, space, summary):
+            raise SpaceError(f"space {space.name}: at.{pattern}: that site is not in the space")
+    return [site for site in summary.sites if site.name in names]
+
+
+def _matching(pattern: str, space: SpaceFile, summary: ModelSummary) -> set[str]:
+    there = [site.name for site in summary.sites]
+    found = {name for name in there if fnmatchcase(name, pattern)}
+    if not found:
+        near = get_close_matches(pattern, there, n=3, cutoff=0.4) or there[:3]
+        raise SpaceError(
+            f"space {space.name} names {pattern!r}, and {summary.model} has no such site: "
+            f"did you mean {', '.join(near)}? 'bamsearch sites {summary.model}' lists all"
+        )
+    return found
+
+
+def _folder() -> Path:
+    """Where the shipped spaces are: in the wheel, or beside the package in a checkout."""
+    packaged = Path(str(files("bamsearch"))) / "search_spaces"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "search_spaces"
+
+
+def _check_keys(given: Mapping[str, Any], known: Sequence[str], source: str, prefix: str) -> None:
+    for key in given:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise SpaceError(f"{source}: {prefix}{key}: no such key: {hint}")
+    missing = next((key for key in known if key not in given), None)
+    if missing is not None:
+        raise SpaceError(f"{source}: {prefix}{missing}: is missing")
+
+
+def _rule(given: Mapping[str, Any], source: str, prefix: str) -> SiteRule:
+    reductions, dilations = (_numbers(given[key], source, prefix + key) for key in _LISTS)
+    return SiteRule(reductions, dilations, _flag(given["optional"], source, f"{prefix}optional"))
+
+
+def _numbers(value: Any, source: str, key: str) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise SpaceError(f"{source}: {key}: must be a list such as [4, 8, 16], not {value!r}")
+    for place_, number in enumerate(value):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise SpaceError(
+                f"{source}: {key}[{place_}]: must be an integer of at least 1, not {number!r}"
+            )
+    if len(set(value)) != len(value):
+        raise SpaceError(f"{source}: {key}: has a value twice: {value!r}")
+    return tuple(value)
+
+
+def _flag(value: Any, source: str, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise SpaceError(f"{source}: {key}: must be true or false, not {value!r}")
+    return value
+
+
+def _text(value: Any, source: str, key: str) -> str:
+    if not isinstance(value, str):
+        raise SpaceError(f"{source}: {key}: must be text, not {value!r}")
+    return value
+
+
+def _sites(value: Any, source: str) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        if value not in PLACEMENTS:
+            raise SpaceError(
+                f"{source}: sites: {value!r} is none of {', '.join(PLACEMENTS)}; "
+                f'names of sites are a list: ["{value}"]'
+            )
+        return value
+    if not isinstance(value, list | tuple) or not value:
+        raise SpaceError(f"{source}: sites: must be a placement or a list of names, not {value!r}")
+    for place_, name in enumerate(value):
+        if not isinstance(name, str) or not name:
+            raise SpaceError(f"{source}: sites[{place_}]: must be a site's name, not {name!r}")
+    return tuple(value)

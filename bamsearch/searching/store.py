@@ -1,0 +1,231 @@
+"""A run's trials in its two studies: one worker's view of the database."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from bamsearch.profile.costs import DesignCosts
+from bamsearch.records import ReferenceKind, Run, Trial
+from bamsearch.searching.choices import Picks, SearchSpace
+from bamsearch.searching.params import distributions, params_of
+from bamsearch.searching.studies import proposes_nothing, references_name
+from bamsearch.searching.trials import (
+    REASON,
+    Sites,
+    as_insertions,
+    as_text,
+    design_of,
+    kind_of,
+    lost,
+    retry,
+    retry_after_death,
+)
+
+
+class TrialStore:
+    """The trials of a run: its own, and the references that they are compared with.
+
+    Args:
+        storage: the database.
+        run: what was asked for.
+        space: whose designs are the search's own.
+        sampler: of the search's own study.
+        alone: whether no other process can be at work: then nothing is read twice.
+    """
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        run: Run,
+        space: SearchSpace,
+        sampler: BaseSampler,
+        *,
+        alone: bool,
+    ) -> None:
+        self._storage = storage
+        self._run = run
+        self._space = space
+        self._alone = alone
+        self._costs = DesignCosts(run.summary, variant=run.variant, init=run.init)
+        self._own = optuna.load_study(study_name=run.name, storage=storage, sampler=sampler)
+        self._references = optuna.load_study(
+            study_name=references_name(run.name), storage=storage, sampler=proposes_nothing()
+        )
+        self._ids = {
+            study.study_name: storage.get_study_id_from_name(study.study_name)
+            for study in (self._own, self._references)
+        }
+        self._read: dict[str, dict[int, FrozenTrial]] = {}
+
+    def own(self) -> list[FrozenTrial]:
+        """The search's own trials, in the order of their numbers."""
+        return self._trials(self._own)
+
+    def references(self) -> list[FrozenTrial]:
+        """What they are compared with, in the order of their numbers."""
+        return self._trials(self._references)
+
+    def get(self, trial_id: int) -> FrozenTrial:
+        """A trial, from the database."""
+        return self._storage.get_trial(trial_id)
+
+    def add(
+        self,
+        insertions: Sites,
+        picks: Picks | None,
+        kind: ReferenceKind | None,
+        state: TrialState = TrialState.WAITING,
+    ) -> int:
+        """Write a whole trial at once: a kill never leaves half of one.
+
+        Args:
+            insertions: the design.
+            picks: the same in the space; None for a reference.
+            kind: what it is compared as; None for the search's own.
+            state: waiting or running.
+
+        Returns:
+            Optuna's trial_id.
+        """
+        cost = self._costs.cost(insertions)
+        attrs: dict[str, Any] = {
+            "design": as_text(insertions),
+            "params": cost.params,
+            "macs": cost.macs,
+        }
+        if kind is not None:
+            attrs["reference"] = kind
+        constraints: dict[str, float] = {}
+        if picks is not None:
+            for budget in self._run.budgets:
+                total = self._space.total(picks, budget.quantity)
+                constraints[budget.quantity] = float(total - budget.limit)
+                if budget.quantity in ("memory", "ms"):
+                    attrs[budget.quantity] = total
+        new = create_trial(
+            state=state,
+            params=params_of(self._space, picks) if picks is not None else {},
+            distributions=distributions(self._space) if picks is not None else {},
+            user_attrs=attrs,
+            constraints=constraints,
+        )
+        name = self._study(kind).study_name
+        trial_id = self._storage.create_new_trial(self._ids[name], template_trial=new)
+        there = self._read.get(name)
+        if there is not None:
+            new.number, new._trial_id = len(there), trial_id
+            there[trial_id] = new
+        return trial_id
+
+    def set(
+        self,
+        kind: ReferenceKind | None,
+        trial_id: int,
+        state: TrialState,
+        values: Sequence[float] | None = None,
+    ) -> bool:
+        """Set a trial's state; False if another worker has, or it has ended already."""
+        try:
+            done = self._storage.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            done = False
+        trial = self._remembered(kind, trial_id)
+        if done and trial is not None:
+            trial.state = state
+            trial.values = None if values is None else list(values)
+            if state == TrialState.RUNNING:
+                trial.datetime_start = datetime.now()
+            else:
+                trial.datetime_complete = datetime.now()
+        return done
+
+    def fail(self, kind: ReferenceKind | None, trial_id: int, why: str, text: object) -> bool:
+        """Let a trial fail, with an attribute that says why; False if it has ended already."""
+        try:
+            self._storage.set_trial_user_attr(trial_id, why, text)
+        except UpdateFinishedTrialError:
+            return False
+        trial = self._remembered(kind, trial_id)
+        if trial is not None:
+            trial.set_user_attr(why, text)
+        return self.set(kind, trial_id, TrialState.FAIL)
+
+    def give_back(self, kind: ReferenceKind | None, trial_id: int) -> None:
+        """Let a trial wait again that is not scored any more; nothing if it has ended."""
+        trial = self.get(trial_id)
+        if self.set(kind, trial_id, TrialState.FAIL):
+            retry(self._study(kind), trial)
+            self._read.clear()
+
+    def recover(self) -> None:
+        """Let the trials of workers that are gone wait again."""
+        for study in (self._own, self._references):
+            if self._alone:
+                for trial in self._trials(study):
+                    running = trial.state == TrialState.RUNNING
+                    if running and self.set(kind_of(trial), trial._trial_id, TrialState.FAIL):
+                        retry_after_death(study, trial)
+            else:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ExperimentalWarning)
+                    optuna.storages.fail_stale_trials(study)
+            self._read.clear()
+            # Two workers may do so at once: of two copies, one is withdrawn when it is taken.
+            for trial in lost(self._trials(study)):
+                retry_after_death(study, trial)
+                self._read.clear()
+
+    def beat(self, trial_id: int) -> None:
+        """Give a sign of life."""
+        self._storage.record_heartbeat(trial_id)  # type: ignore[attr-defined]
+
+    def score(self, trial: FrozenTrial) -> float:
+        """The score of a trial that has one."""
+        place = self._run.objectives.index("score") if kind_of(trial) is None else 0
+        score: float = trial.values[place]
+        return score
+
+    def record(self, trial: FrozenTrial) -> Trial:
+        """A trial that has ended, without Optuna."""
+        attrs = trial.user_attrs
+        complete = trial.state == TrialState.COMPLETE
+        seconds = None
+        if trial.datetime_start is not None and trial.datetime_complete is not None:
+            seconds = (trial.datetime_complete - trial.datetime_start).total_seconds()
+        return Trial(
+            number=trial.number,
+            design=self._run.design(as_insertions(design_of(trial))),
+            score=self.score(trial) if complete else None,
+            params=attrs["params"],
+            macs=attrs["macs"],
+            state="complete" if complete else "failed",
+            memory=attrs.get("memory"),
+            ms=attrs["ms"] / 1e6 if "ms" in attrs else None,
+            reason=attrs.get(REASON),
+            seconds=seconds,
+        )
+
+    def _trials(self, study: Study) -> list[FrozenTrial]:
+        """From the database; where nobody else writes, as they were written."""
+        if not self._alone:
+            return study.get_trials(deepcopy=False)
+        name = study.study_name
+        if name not in self._read:
+            self._read[name] = {t._trial_id: t for t in study.get_trials(deepcopy=False)}
+        return list(self._read[name].values())
+
+    def _remembered(self, kind: ReferenceKind | None, trial_id: int) -> FrozenTrial | None:
+        return self._read.get(self._study(kind).study_name, {}).get(trial_id)
+
+    def _study(self, kind: ReferenceKind | None) -> Study:
+        return self._own if kind is None else self._references

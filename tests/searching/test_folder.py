@@ -1,0 +1,213 @@
+"""A run's folder: whole files, one search at a time, names."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bamsearch.errors import InvalidValueError, OutputError, RunError
+from bamsearch.records import Budget, Design, Insertion, Trial
+from bamsearch.searching.folder import RunFolder, all_folders, find_folder, named_folder, new_folder
+
+
+@pytest.fixture
+def folder(engine, place) -> RunFolder:
+    made = RunFolder(place / "run")
+    made.create()
+    made.write_run(replace(engine.planned().run, name="run"))
+    return made
+
+
+def a_trial(number: int, score: float | None = 1.0) -> Trial:
+    design = Design("resnet18", (3, 64, 64), (Insertion("layer1", 16, 4),))
+    return Trial(number, design, score, 10, 20)
+
+
+def full_disk(number: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_is_appended_is_read(folder):
+    folder.append([(None, a_trial(0)), ("base", a_trial(0, 2.5))])
+    folder.append([])
+    folder.append([(None, a_trial(1))])
+    record = folder.read_record()
+    assert record.trials == (a_trial(0), a_trial(1))
+    assert record.references == (("base", a_trial(0, 2.5)),)
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        b'{"reference": null, "num',
+        b"\0\0\0\0\0\0",
+        b"\0\0\0\0\n\0\0\n",
+        b'{"reference": null}',
+        b"\xff\xfe\n",
+        b"17\n",
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_a_spoiled_end_is_passed_over_and_taken_away(folder, spoiled):
+    folder.append([(None, a_trial(0)), (None, a_trial(1))])
+    path = folder.path / "trials.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + spoiled)
+    assert folder.read_record().trials == (a_trial(0), a_trial(1))
+    folder.mend()
+    assert path.read_bytes() == whole
+    folder.append([(None, a_trial(2))])
+    assert len(folder.read_record().trials) == 3
+
+
+def test_a_spoiled_middle_is_an_error_until_it_is_mended(folder):
+    folder.append([(None, a_trial(n)) for n in range(3)])
+    path = folder.path / "trials.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"garbage\n" + lines[2])
+    with pytest.raises(RunError, match=r"line 2 is no trial: 'bamsearch search --resume run'"):
+        folder.read_record()
+    folder.mend()
+    assert path.read_bytes() == lines[0]
+
+
+def test_lines_that_are_no_trials(folder):
+    path = folder.path / "trials.jsonl"
+    for line in ({}, {"reference": None}, {"reference": None, "design": 3}):
+        path.write_text(json.dumps(line) + "\n")
+        with pytest.raises(RunError, match="line 1 is no trial"):
+            folder.read_record()
+
+
+def test_half_a_line_on_a_full_disk_is_taken_back(folder, monkeypatch):
+    folder.append([(None, a_trial(0))])
+    before = (folder.path / "trials.jsonl").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        with pytest.raises(OutputError, match=r"No space left on device.*--resume"):
+            folder.append([(None, a_trial(1))])
+    assert (folder.path / "trials.jsonl").read_bytes() == before
+    folder.append([(None, a_trial(2))])
+    assert [trial.number for trial in folder.read_record().trials] == [0, 2]
+
+
+def test_a_file_is_there_whole_or_as_it_was(folder, monkeypatch):
+    before = folder.read_run()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        with pytest.raises(OutputError, match=r"run\.json cannot be written: No space"):
+            folder.write_run(replace(before, trials=999))
+    assert folder.read_run() == before
+    assert sorted(path.name for path in folder.path.iterdir()) == ["run.json"]
+
+
+def test_drafts_of_a_process_that_was_killed_go(folder):
+    folder.write_best(a_trial(0).design)
+    draft = folder.path / "best" / ".writing-design.json"
+    draft.write_text("{")
+    folder.mend()
+    assert not draft.exists()
+    assert Design.from_json((folder.path / "best" / "design.json").read_text())
+
+
+def test_files_are_as_open_as_the_user_wants(folder):
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (folder.path / "run.json").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_one_search_at_a_time(folder):
+    other = RunFolder(folder.path)
+    assert not folder.busy()
+    with folder.locked():
+        assert other.busy()
+        with (
+            pytest.raises(RunError, match="another search works on run run") as raised,
+            other.locked(),
+        ):
+            pass
+        assert raised.value.exit_code == 2
+    assert not folder.busy()
+    with other.locked():
+        pass
+
+
+def test_the_lock_goes_with_a_killed_process(folder):
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from bamsearch.searching.folder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).locked():\n"
+        "    print('locked', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script, str(folder.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert folder.busy()
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    with folder.locked():
+        pass
+
+
+def test_a_folder_is_made_once(place):
+    folder = RunFolder(place / "a" / "b")
+    folder.create()
+    with pytest.raises(OutputError, match=r"exists already: go on with --resume b"):
+        folder.create()
+    (place / "file").touch()
+    with pytest.raises(OutputError, match="cannot be made"):
+        RunFolder(place / "file" / "run").create()
+
+
+def test_runs_without_a_name_get_the_next_number(place):
+    budgets = [Budget("gflops", "8", 8 * 10**9, 7 * 10**9)]
+    names = [new_folder("resnet101", budgets, place).name for _ in range(2)]
+    assert names == ["resnet101-8g-001", "resnet101-8g-002"]
+    assert new_folder("timm:resnet50", [], place).name == "resnet50-free-001"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-x", "a b", "/x"])
+def test_names_that_are_none(name):
+    with pytest.raises(InvalidValueError, match="cannot be called"):
+        named_folder(name)
+
+
+def test_a_run_is_found_by_name_and_by_path(folder, monkeypatch):
+    runs = folder.path.parent / "runs"
+    runs.mkdir()
+    folder.path.rename(runs / "run")
+    monkeypatch.chdir(runs.parent)
+    for name in ("run", "runs/run", str(runs / "run")):
+        assert find_folder(name).read_run().name == "run"
+    assert [one.name for one in all_folders()] == ["run"]
+    for name in ("", "other", "runs"):
+        with pytest.raises(RunError, match="no run is called"):
+            find_folder(name)
+    assert find_folder("runs/run/.").name == "run"
+
+
+def test_the_log_has_dates(folder):
+    folder.log("one")
+    folder.log("two")
+    first, second = (folder.path / "log.txt").read_text().splitlines()
+    assert first.endswith("+00:00 one")
+    assert second.endswith("+00:00 two")
+
+
+def test_the_best_is_written_only_when_it_changes(folder):
+    folder.write_best(a_trial(0).design)
+    path = folder.path / "best" / "design.json"
+    written = path.stat().st_ino
+    folder.write_best(a_trial(0).design)
+    assert path.stat().st_ino == written
+    folder.write_best(Design("resnet18", (3, 64, 64), (Insertion("layer2", 16, 4),)))
+    assert Path(path).stat().st_ino != written

@@ -1,0 +1,312 @@
+"""A run's trials: each takes its turn once, keeps every budget, and says so to Optuna."""
+
+import random
+from dataclasses import replace
+
+import optuna
+import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+
+from bamsearch.records import Run
+from bamsearch.searching.feasible import feasible
+from bamsearch.searching.loop import work
+from bamsearch.searching.references import first_designs, references
+from bamsearch.searching.request import Planned
+from bamsearch.searching.run import open_study
+from bamsearch.searching.storage import opened_storage
+from bamsearch.searching.studies import create_studies, references_name
+from bamsearch.searching.study import Busy, Claim
+
+
+@pytest.fixture
+def storage(place):
+    with opened_storage(f"sqlite:///{place}/study.db", heartbeat=60) as opened:
+        yield opened
+
+
+def made(storage, planned: Planned, *, alone: bool = True, prepare: bool = True, new: bool = True):
+    run = replace(planned.run, name="run")
+    planned = replace(planned, run=run)
+    if new:
+        create_studies(storage, run)
+    study = open_study(planned, storage, alone=alone)
+    if prepare:
+        compared = references(planned.feasible, seed=run.seed, random=0)
+        study.prepare(first_designs(planned.feasible, run.sampler), compared)
+    return study
+
+
+def toy_run(toys, seed: int) -> Planned | None:
+    """A random small space with one or two budgets, and one of the samplers."""
+    generator = random.Random(seed)
+    space = toys.random_space(seed, required=seed % 3 == 0)
+    budgets = toys.random_budgets(seed, space, 1 + seed % 2)
+    fitting = [p for p in toys.brute_force(space, budgets) if not space.inserts_nothing(p)]
+    if not fitting:
+        return None
+    sampler = ["gp", "tpe", "nsga2", "random", "exhaustive"][seed % 5]
+    most = len(fitting) if sampler == "exhaustive" else min(len(fitting), 12)
+    objectives = ("score", budgets[0].quantity) if seed % 4 == 1 else ("score",)
+    objectives = ("score",) if "memory" in objectives else objectives
+    run = Run(
+        name="run",
+        summary=space.summary,
+        variant="paper",
+        init="paper",
+        num_classes=None,
+        space={},
+        with_stem=False,
+        budgets=tuple(budgets),
+        score="x:y",
+        objectives=objectives,
+        sampler=sampler,
+        seed=generator.randrange(100),
+        trials=generator.randint(1, most) if sampler != "exhaustive" else min(most, 30),
+        designs=space.designs,
+        feasible_designs=len(fitting),
+    )
+    return Planned(run, feasible(space, budgets))
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_budgets_are_kept_by_every_design_that_is_scored(toys, place, alone):
+    """Random spaces, budgets and samplers; the design's cost is added up again, by hand."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    seen: set[str] = set()
+    for seed in range(25):
+        planned = toy_run(toys, 2 * seed + (not alone))
+        if planned is None or planned.run.trials > 60:
+            continue
+        run, space = planned.run, planned.space
+        seen.add(run.sampler)
+        url = f"sqlite:///{place}/{seed}.db"
+        with opened_storage(url, heartbeat=60) as storage:
+            create_studies(storage, run)
+            study = open_study(planned, storage, alone=alone)
+            study.prepare(first_designs(planned.feasible, run.sampler)[:2], [("base", ())])
+            generator = random.Random(seed)
+
+            def score(design, generator=generator):
+                if generator.random() < 0.1:
+                    raise ValueError("bad luck")
+                return generator.random()
+
+            assert work(study, score, shown="db")
+            main = optuna.load_study(study_name="run", storage=storage)
+            finished = [trial for (kind, _), trial in study.finished() if kind is None]
+        assert len(finished) == run.trials
+        assert len({trial.design for trial in finished}) == run.trials
+        for trial in finished:
+            assert trial.design.insertions
+            for budget in run.budgets:
+                spent = sum(
+                    option.cost(budget.quantity)
+                    for choice in space.choices
+                    for option in choice.options
+                    for one in trial.design.insertions
+                    if (choice.name, option.reduction, option.dilation)
+                    == (one.site, one.reduction, one.dilation)
+                )
+                assert budget.base + spent <= budget.limit
+        for trial in main.trials:
+            assert set(trial.constraints) == {budget.quantity for budget in run.budgets}
+            assert all(value <= 0 for value in trial.constraints.values())
+    assert seen == {"gp", "tpe", "nsga2", "random", "exhaustive"}
+
+
+def test_what_the_dashboard_shows(engine, storage):
+    planned = engine.planned(sampler="random", trials=3, objectives=("score", "gflops", "params"))
+    study = made(storage, planned)
+    assert work(study, engine.score, shown="db")
+    main = optuna.load_study(study_name="run", storage=storage)
+    assert main.metric_names == ["score", "gflops", "params"]
+    assert [d.name for d in main.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+    base = planned.space.summary.base
+    limit = planned.run.budgets[0].limit
+    for trial, (_, record) in zip(main.trials, study.finished(), strict=False):
+        attrs = trial.user_attrs
+        assert (attrs["params"], attrs["macs"]) == (record.params, record.macs)
+        assert trial.values == [record.score, float(record.macs), float(record.params)]
+        assert trial.constraints == {"gflops": float(record.macs - limit)}
+        assert base.params < record.params
+        # one parameter a choice: off, or r and d
+        assert set(trial.params) == {"layer1", "layer2", "layer3"}
+        labels = {i.site: f"r{i.reduction} d{i.dilation}" for i in record.design.insertions}
+        assert {k: v for k, v in trial.params.items() if v != "off"} == labels
+    assert len(main.best_trials) >= 1
+
+
+def test_the_base_comes_first_and_the_other_references_last(engine, storage):
+    study = made(storage, engine.planned(sampler="random", trials=2))
+    kinds = []
+    while isinstance(claim := study.take(), Claim):
+        kinds.append(claim.reference)
+        study.finish(claim, engine.score(study.run.design(claim.insertions)))
+    assert claim is None
+    assert kinds == ["base", None, None, "paper", "largest"]
+
+
+def test_what_has_a_score_is_not_scored_again(engine, storage):
+    """The largest and the paper's default are tried first, and are references too."""
+    study = made(storage, engine.planned(sampler="gp", trials=3))
+    scored = []
+
+    def score(design):
+        scored.append(design)
+        if len(scored) == 3:
+            raise ValueError("not this one")
+        return engine.score(design)
+
+    assert work(study, score, shown="db")
+    # the base, three trials
+    assert len(scored) == len(set(scored)) == 4
+    by_kind = {key[0]: trial for key, trial in study.finished()}
+    own = [trial for key, trial in study.finished() if key[0] is None]
+    assert by_kind["largest"].score == own[0].score
+    assert (by_kind["paper"].score, by_kind["paper"].reason) == (None, own[1].reason)
+    assert own[1].reason == "ValueError: not this one"
+
+
+def test_while_others_are_at_work_one_is_told_to_wait(engine, storage):
+    planned = engine.planned(sampler="gp", trials=1)
+    one = made(storage, planned, alone=False)
+    two, three, four = (
+        made(storage, planned, alone=False, new=False, prepare=False) for _ in range(3)
+    )
+    base, own, paper = one.take(), two.take(), three.take()
+    assert [base.reference, own.reference, paper.reference] == ["base", None, "paper"]
+    # what is left, the largest, is the design that the second scores
+    assert isinstance(four.take(), Busy)
+    assert two.finish(own, 1.0)
+    largest = four.take()
+    assert (largest.reference, largest.known) == ("largest", 1.0)
+
+
+def test_a_trial_that_was_taken_away_is_not_finished(engine, storage):
+    planned = engine.planned(sampler="random", trials=2)
+    one = made(storage, planned, alone=False)
+    other = made(storage, planned, alone=False, new=False, prepare=False)
+    claim = one.take()
+    # as after too long without a sign of life
+    storage.set_trial_state_values(claim.trial_id, TrialState.FAIL)
+    again = other.take()
+    assert (again.reference, again.insertions) == (claim.reference, claim.insertions)
+    assert other.finish(again, 2.0)
+    assert not one.finish(claim, 1.0)
+    assert not one.fail(claim, "late")
+    one.give_back()
+    bases = [trial for key, trial in one.finished() if key[0] == "base"]
+    assert [trial.score for trial in bases] == [2.0]
+
+
+def test_a_trial_given_back_keeps_its_place(engine, storage):
+    planned = engine.planned(sampler="gp", trials=4)
+    study = made(storage, planned)
+    base = study.take()
+    study.finish(base, 0.0)
+    largest = study.take()
+    study.give_back()
+    assert study.take().insertions == largest.insertions
+    study.give_back()
+    study.give_back()
+    claim = study.take()
+    assert claim.insertions == largest.insertions
+    assert study.finish(claim, 1.0)
+    assert study.take().insertions != largest.insertions
+
+
+def test_a_reason_without_an_end_is_an_end(engine, storage):
+    """Killed between the two: the score has failed, and is not tried again."""
+    planned = engine.planned(sampler="random", trials=2)
+    study = made(storage, planned)
+    study.finish(study.take(), 0.0)
+    claim = study.take()
+    storage.set_trial_user_attr(claim.trial_id, "reason", "ValueError")
+    again = made(storage, planned, new=False)
+    assert work(again, engine.score, shown="db")
+    own = [trial for key, trial in again.finished() if key[0] is None]
+    assert [trial.reason for trial in own] == ["ValueError", None]
+    assert len({trial.design for trial in own}) == 2
+
+
+def test_alone_what_another_left_doubled_is_withdrawn(engine, storage):
+    """Two workers had stored the same proposal, and were killed before one took it back."""
+    planned = engine.planned(sampler="random", trials=3)
+    study = made(storage, planned)
+    study.finish(study.take(), 0.0)
+    claim = study.take()
+    study.finish(claim, 1.0)
+    picks = planned.space.picks(claim.insertions)
+    for _ in range(2):
+        study._store.add(claim.insertions, picks, None)
+    again = made(storage, planned, new=False)
+    assert work(again, engine.score, shown="db")
+    own = [trial for key, trial in again.finished() if key[0] is None]
+    assert len(own) == len({trial.design for trial in own}) == 3
+
+
+def test_signs_of_life_come_while_a_score_runs(engine, place):
+    import time
+
+    planned = engine.planned(sampler="random", trials=1, heartbeat=1)
+    with opened_storage(f"sqlite:///{place}/db", heartbeat=1) as storage:
+        one = made(storage, planned, alone=False)
+        claim = one.take()
+        with one.at_work(claim):
+            time.sleep(4)  # without them, three seconds are death
+            ids = storage._get_stale_trial_ids(
+                storage.get_study_id_from_name(references_name("run"))
+            )
+        assert ids == []
+        assert one.finish(claim, 1.0)
+
+
+def test_one_too_many_is_withdrawn(engine, storage):
+    """Two workers stored a proposal each, when one was missing."""
+    planned = engine.planned(sampler="random", trials=2)
+    study = made(storage, planned, alone=False)
+    drawn = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    for picks in drawn:
+        study._store.add(planned.space.insertions(picks), picks, None)
+    assert work(study, engine.score, shown="db")
+    own = [trial.design.insertions for key, trial in study.finished() if key[0] is None]
+    assert own == [planned.space.insertions(picks) for picks in drawn[:2]]
+    withdrawn = study._store.own()[2]
+    assert withdrawn.state == TrialState.FAIL
+    assert withdrawn.user_attrs["withdrawn"]
+
+
+def test_an_answer_that_is_lost_while_a_trial_is_taken(engine, storage, monkeypatch):
+    """It is running then, and nobody scores it."""
+    for alone in (True, False):
+        planned = engine.planned(sampler="random", trials=1)
+        study = made(storage, planned, alone=alone, new=alone)
+
+        def gone(*args):
+            raise StorageInternalError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(study, "_superfluous", gone)
+            with pytest.raises(StorageInternalError):
+                study.take()
+        taken = study.take()
+        assert taken.reference == "base"
+        base = [t for t in study._store.references() if t._trial_id == taken.trial_id]
+        assert "deaths" not in base[0].user_attrs
+        study.give_back()
+
+
+def test_a_design_that_is_scored_already_is_given_back(engine, storage):
+    """Both had looked before either had taken it, as its trial and as a reference."""
+    planned = engine.planned(sampler="gp", trials=1)
+    one, other = (made(storage, planned, alone=False, new=new) for new in (True, False))
+    one.finish(one.take(), 0.0)
+    own = one.take()
+    (largest,) = (t for t in other._store.references() if t.user_attrs["reference"] == "largest")
+    assert other._take(largest) is None
+    states = [t.state for t in other._store.references() if t.user_attrs["reference"] == "largest"]
+    assert states == [TrialState.FAIL, TrialState.WAITING]
+    assert one.finish(own, 2.0)
+    assert work(other, engine.score, shown="db")
+    assert {key[0]: trial.score for key, trial in other.finished()}["largest"] == 2.0
