@@ -68,6 +68,8 @@ def next_steps(summary: ModelSummary, same: list[str], output: Path | None) -> d
         steps["use"] = f"model = bamsearch.insert_bam(torchvision.models.{model}(){shape})"
     if "--output" not in same:
         steps["time"] = f"bamsearch profile {shlex.quote(model)} {kept}   (after keeping it)"
+    if same == [model]:
+        steps["improve"] = f"bamsearch search {shlex.quote(model)} --budget-gflops +2%"
     return steps | {"sites": f"bamsearch sites {shlex.quote(model)}"}
 
 

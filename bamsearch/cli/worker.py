@@ -9,7 +9,7 @@ import click
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.model_work import model_work
-from bamsearch.cli.options import command, pass_console
+from bamsearch.cli.options import command, device_option, pass_console
 from bamsearch.cli.storage_option import storage_option
 from bamsearch.errors import InvalidValueError
 from bamsearch.searching.jobs import STORAGE_VARIABLE, orphaned
@@ -24,9 +24,12 @@ from bamsearch.searching.jobs import STORAGE_VARIABLE, orphaned
 )
 @click.argument("name", metavar="NAME")
 @storage_option
+@device_option
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
 @pass_console
-def worker(console: Console, name: str, storage: str | None, timeout: float | None) -> None:
+def worker(
+    console: Console, name: str, storage: str | None, device: str, timeout: float | None
+) -> None:
     """Score trials of run NAME until none is left; start as many as you like, anywhere."""
     if storage is None:
         raise InvalidValueError(
@@ -43,6 +46,6 @@ def worker(console: Console, name: str, storage: str | None, timeout: float | No
     with model_work(console, f"working on {name}", name):
         from bamsearch.searching.run import work_on
 
-        run, ended = work_on(name, storage, stop=stop)
+        run, ended = work_on(name, storage, device=device, stop=stop)
     console.print(f"{run.name}: {'no trial is left' if ended else 'stopped, trials are left'}")
     console.finish({"see": f"bamsearch search --resume {name} --storage URL"})

@@ -33,6 +33,7 @@ def run_workers(
     url: str,
     number: int,
     *,
+    device: str = "auto",
     log: Path,
     stop: Callable[[], bool],
     finished: Callable[[], bool],
@@ -43,6 +44,7 @@ def run_workers(
         name: of the run.
         url: of the database.
         number: how many processes.
+        device: where they score.
         log: where they write what they say.
         stop: asked twice a second; then they are ended, and what they score waits again.
         finished: called twice a second, to look at what is new; whether there is a new score.
@@ -56,7 +58,7 @@ def run_workers(
     environment = os.environ | {STORAGE_VARIABLE: url, PARENT_VARIABLE: str(os.getpid())}
     deaths = 0
     with open(log, "a", encoding="utf-8") as output:
-        start = partial(_start, name, environment, output)
+        start = partial(_start, name, device, environment, output)
         workers = [start() for _ in range(number)]
         try:
             while True:
@@ -80,9 +82,11 @@ def run_workers(
     return True
 
 
-def _start(name: str, environment: dict[str, str], output: TextIO) -> subprocess.Popen[bytes]:
+def _start(
+    name: str, device: str, environment: dict[str, str], output: TextIO
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "bamsearch", "worker", name, "--quiet"],
+        [sys.executable, "-m", "bamsearch", "worker", name, "--device", device, "--quiet"],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=output,

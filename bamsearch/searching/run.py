@@ -111,12 +111,16 @@ def open_study(planned: Planned, storage: BaseStorage, *, alone: bool) -> Search
     return SearchStudy(storage, run, planned.feasible, proposer, alone=alone)
 
 
-def work_on(name: str, url: str, *, stop: Callable[[], bool]) -> tuple[Run, bool]:
+def work_on(
+    name: str, url: str, *, device: str | None = None, stop: Callable[[], bool]
+) -> tuple[Run, bool]:
     """Score trials of a run in a database, beside any number of others that do.
 
     Args:
         name: of the run.
         url: of the database.
+        device: where to score, if not where the run does; a search may have been started on a
+            machine without a GPU.
         stop: asked between trials.
 
     Returns:
@@ -133,7 +137,11 @@ def work_on(name: str, url: str, *, stop: Callable[[], bool]) -> tuple[Run, bool
             run = patiently(partial(stored_run, storage, name), shown)
         planned = planned_again(run)
         score = make_scorer(
-            run.score, run.summary, seed=run.seed, num_classes=run.num_classes, device=run.device
+            run.score,
+            run.summary,
+            seed=run.seed,
+            num_classes=run.num_classes,
+            device=_device(run, device),
         )
         # Only now is known how often a sign of life is due.
         with opened_storage(url, heartbeat=run.heartbeat) as storage, _computing(run):
@@ -211,7 +219,15 @@ def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: Ledger)
     url = _url(folder, how)
     if how.jobs > 1:
         log = folder.path / LOG_FILE
-        return run_workers(run.name, url, how.jobs, log=log, stop=how.stop, finished=ledger.write)
+        return run_workers(
+            run.name,
+            url,
+            how.jobs,
+            device=run.device,
+            log=log,
+            stop=how.stop,
+            finished=ledger.write,
+        )
     score = make_scorer(
         how.score or run.score,
         run.summary,
@@ -224,12 +240,24 @@ def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: Ledger)
         return work(study, score, shown=shown_url(url), stop=how.stop, finished=ledger.write)
 
 
+def _builds(run: Run) -> bool:
+    """Whether the score needs a network; else torch stays unloaded."""
+    known = SCORES.get(run.score)
+    return known is None or known.needs_module
+
+
+def _device(run: Run, device: str | None) -> str:
+    if device is None or not _builds(run):
+        return run.device
+    from bamsearch.profile.devices import resolve_device
+
+    return str(resolve_device(device))
+
+
 @contextmanager
 def _computing(run: Run) -> Iterator[None]:
     """Score with the run's threads: with others, a score's last digits differ."""
-    known = SCORES.get(run.score)
-    if known is not None and not known.needs_module:
-        # Nothing is computed, and torch stays unloaded.
+    if not _builds(run):
         yield
         return
     import torch

@@ -81,7 +81,10 @@ def test_json_holds_every_field_and_what_bam_costs(bamsearch_cli, golden):
     content = json.loads(result.stdout)
     assert set(content) == {"model", "input_shape", "part", "part_input", "sites"}
     for site in content["sites"]:
-        assert set(site) == {*Site.__dataclass_fields__, "params", "macs", "paper"}
+        own = {"params", "macs", "paper", "largest_dilation"}
+        assert set(site) == {*Site.__dataclass_fields__, *own}
+        # From there on every outer tap of a 3x3 kernel reads padding.
+        assert site["largest_dilation"] == max(site["height"], site["width"])
     # 3Ch + 18h² + 5h + 3C + 3 at C = 64, h = 4: 768 + 288 + 20 + 192 + 3
     assert next(s["params"] for s in content["sites"] if s["name"] == "layer1") == 1271
 
@@ -99,3 +102,13 @@ def test_blocks_can_be_left_out(bamsearch_cli):
         return [site["name"] for site in content["sites"]]
 
     assert set(names()) - set(names("--no-blocks")) == {"layer1.0"}
+
+
+def test_dilations_that_are_one_function_are_marked(bamsearch_cli):
+    # resnet18 at 64: maps of 32, 16, 8, 4 and 2; a dilation of 8 is the map's size at layer2.
+    said = bamsearch_cli("sites", "resnet18", "--input-size", "64", "-d", "8", "--no-blocks").stdout
+    marks = [line for line in said.splitlines() if "computes the same" in line]
+    assert marks == [
+        "  At layer4, d=8 computes the same as d=2: every outer tap falls in the padding.",
+        "  At layer3, d=8 computes the same as d=4: every outer tap falls in the padding.",
+    ]
