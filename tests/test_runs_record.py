@@ -17,7 +17,8 @@ from bamsearch.records import (
     Site,
     Trial,
 )
-from bamsearch.records.runs import Finalist, finalists_text, read_record, trial_line
+from bamsearch.records.run_files import finalists_text, read_record, trial_line
+from bamsearch.records.runs import Finalist
 
 SUMMARY = ModelSummary(
     "net",

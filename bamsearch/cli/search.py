@@ -241,7 +241,7 @@ def _new(request: Request, name: str | None, output: Path | None, force: bool) -
 def _check_folder(folder: Path, *, force: bool) -> None:
     """Raise OutputError unless a run can be made there; with force, an earlier run may be there."""
     from bamsearch.cli.output import check_output_folder
-    from bamsearch.records.runs import RUN_FILE
+    from bamsearch.records.run_files import RUN_FILE
 
     is_run = (folder / RUN_FILE).is_file()
     if is_run and not force:
@@ -253,7 +253,7 @@ def _check_folder(folder: Path, *, force: bool) -> None:
 
 
 def _made_folder(planned: Planned, name: str | None, output: Path | None, force: bool) -> RunFolder:
-    from bamsearch.records.runs import RUN_FILE
+    from bamsearch.records.run_files import RUN_FILE
     from bamsearch.searching.folder import RunFolder, named_folder, new_folder
 
     if name is None and output is None:

@@ -21,7 +21,7 @@ from bamsearch.graph.network import find_network
 from bamsearch.graph.rewrite import insert
 from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
-from bamsearch.records.runs import find_run, read_record
+from bamsearch.records.run_files import find_run, read_record
 
 DESIGN_FILE = "design.json"
 WEIGHTS_FILE = "model.safetensors"

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from bamsearch.errors import RunError
@@ -20,9 +19,6 @@ from bamsearch.records.designs import Design, Insertion
 
 RUN_VERSION = 1
 """Format of ``run.json``; raised only when an older bamsearch could misread a newer run."""
-
-RUN_FILE = "run.json"
-TRIALS_FILE = "trials.jsonl"
 
 Objective = Literal["score", "gflops", "params", "ms"]
 ReferenceKind = Literal["base", "paper", "largest", "random"]
@@ -169,7 +165,7 @@ class Run:
         return json.dumps({"bamsearch_run": RUN_VERSION} | content, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, source: str = RUN_FILE) -> Run:
+    def from_json(cls, text: str, source: str = "run.json") -> Run:
         """Read what :meth:`to_json` wrote.
 
         Raises:
@@ -273,113 +269,3 @@ def _minimised(trial: Trial, objectives: Sequence[Objective]) -> tuple[float, ..
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     """At least as good in all; of equals the first stays."""
     return all(a <= b for a, b in zip(one, other, strict=True))
-
-
-def trial_line(trial: Trial, reference: ReferenceKind | None) -> str:
-    """A trial as a line of ``trials.jsonl``."""
-    content = asdict(trial)
-    content["design"] = [[i.site, i.reduction, i.dilation] for i in trial.design.insertions]
-    return json.dumps({"reference": reference} | content, allow_nan=False) + "\n"
-
-
-RUNS = Path("runs")
-"""Where runs are, below the current folder."""
-
-
-def find_run(run: str) -> Path | None:
-    """The folder of a run by its name or its path; None if there is none."""
-    places = (RUNS / run, Path(run)) if run else ()
-    return next((place for place in places if (place / RUN_FILE).is_file()), None)
-
-
-def read_run(folder: Path) -> Run:
-    """What a run was asked for.
-
-    Raises:
-        RunError: no run there, not readable, or from a newer bamsearch.
-    """
-    path = folder / RUN_FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(
-            f"no run at {folder}: 'bamsearch runs' lists those that are there"
-        ) from error
-    return Run.from_json(text, str(path))
-
-
-def readable_lines(content: bytes) -> list[bytes]:
-    """The lines of ``trials.jsonl`` as far as they are whole; a power cut can spoil the last ones.
-
-    Args:
-        content: of the file.
-    """
-    whole = []
-    for line in content.splitlines(keepends=True):
-        try:
-            item = json.loads(line)
-        except (ValueError, RecursionError):
-            break
-        if not line.endswith(b"\n") or not isinstance(item, dict):
-            break
-        whole.append(line)
-    return whole
-
-
-def read_record(folder: Path) -> RunRecord:
-    """A run with its trials, as far as they were written.
-
-    Raises:
-        RunError: as :func:`read_run`, or a line of ``trials.jsonl`` that is no trial.
-    """
-    run = read_run(folder)
-    path = folder / TRIALS_FILE
-    trials: list[Trial] = []
-    references: list[tuple[ReferenceKind, Trial]] = []
-    file = path.read_bytes() if path.exists() else b""
-    lines = readable_lines(file)
-    spoiled = file[len(b"".join(lines)) :]
-    if readable_lines(spoiled.partition(b"\n")[2]):
-        raise RunError(
-            f"{path}, line {len(lines) + 1} is no trial: "
-            f"'bamsearch search --resume {run.name}' mends it"
-        )
-    for number, line in enumerate(lines, start=1):
-        try:
-            content = json.loads(line)
-            kind = content.pop("reference")
-            content["design"] = run.design([Insertion(*one) for one in content["design"]])
-            trial = Trial(**content)
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path}, line {number} is no trial: {error}") from error
-        if kind is None:
-            trials.append(trial)
-        else:
-            references.append((kind, trial))
-    return RunRecord(run, tuple(trials), tuple(references), read_finalists(folder, run))
-
-
-FINALISTS_FILE = "finalists.json"
-
-
-def read_finalists(folder: Path, run: Run) -> tuple[Finalist, ...]:
-    """The designs that were timed; none if there is no such file."""
-    path = folder / FINALISTS_FILE
-    if not path.exists():
-        return ()
-    try:
-        return tuple(
-            Finalist(run.design([Insertion(*one) for one in item.pop("design")]), **item)
-            for item in json.loads(path.read_text(encoding="utf-8"))
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} does not list finalists: {error}") from error
-
-
-def finalists_text(finalists: Sequence[Finalist]) -> str:
-    """The content of ``finalists.json``."""
-    items = []
-    for one in finalists:
-        sites = [[i.site, i.reduction, i.dilation] for i in one.design.insertions]
-        items.append(asdict(replace(one)) | {"design": sites})
-    return json.dumps(items, indent=2) + "\n"

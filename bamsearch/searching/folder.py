@@ -28,12 +28,11 @@ from filelock import FileLock, Timeout
 
 from bamsearch.errors import InvalidValueError, OutputError, RunError
 from bamsearch.records import Budget, Design, ReferenceKind, Run, RunRecord, Trial
-from bamsearch.records.runs import (
+from bamsearch.records.run_files import (
     FINALISTS_FILE,
     RUN_FILE,
     RUNS,
     TRIALS_FILE,
-    Finalist,
     finalists_text,
     find_run,
     read_record,
@@ -41,6 +40,7 @@ from bamsearch.records.runs import (
     readable_lines,
     trial_line,
 )
+from bamsearch.records.runs import Finalist
 
 STUDY_FILE = "study.db"
 LOG_FILE = "log.txt"
@@ -126,11 +126,11 @@ class RunFolder:
         self._write(RUN_FILE, run.to_json())
 
     def read_run(self) -> Run:
-        """Read ``run.json``, see :func:`bamsearch.records.runs.read_run`."""
+        """Read ``run.json``, see :func:`bamsearch.records.run_files.read_run`."""
         return read_run(self.path)
 
     def read_record(self) -> RunRecord:
-        """Read the run and its trials, see :func:`bamsearch.records.runs.read_record`."""
+        """Read the run and its trials, see :func:`bamsearch.records.run_files.read_record`."""
         return read_record(self.path)
 
     def append(self, trials: Sequence[tuple[ReferenceKind | None, Trial]]) -> None:

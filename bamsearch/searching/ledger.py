@@ -7,7 +7,7 @@ from functools import partial
 
 from bamsearch.errors import RunError
 from bamsearch.records import ReferenceKind, Trial
-from bamsearch.records.runs import TRIALS_FILE
+from bamsearch.records.run_files import TRIALS_FILE
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.storage import patiently
 from bamsearch.searching.study import Key, SearchStudy

@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 
 from bamsearch.errors import RunError
 from bamsearch.records import Run, RunRecord
-from bamsearch.records.runs import RUN_FILE, TRIALS_FILE
+from bamsearch.records.run_files import RUN_FILE, TRIALS_FILE
 from bamsearch.score.scorer import make_scorer
 from bamsearch.score.table import SCORES
 from bamsearch.searching.finalists import time_finalists
