@@ -32,7 +32,8 @@ from rivals import SAMPLERS
 
 from bamsearch.profile.summary import summarise
 from bamsearch.searching.budget import parse_budget
-from bamsearch.searching.feasible import Feasible, Listed, feasible
+from bamsearch.searching.feasible import Feasible, Listed
+from bamsearch.searching.fitting import feasible
 from bamsearch.searching.space import read_space, search_space
 
 RUNS = HERE / "sampler_regret.jsonl"

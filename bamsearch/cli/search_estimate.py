@@ -7,7 +7,7 @@ from typing import Any
 
 from bamsearch.cli.search_text import count_text, duration_text, result_budgets
 from bamsearch.score.scorer import make_scorer
-from bamsearch.searching.feasible import smallest
+from bamsearch.searching.fitting import smallest
 from bamsearch.searching.request import Planned
 
 # What a trial takes besides its score: the proposal, and writing it down.

@@ -19,7 +19,7 @@ from bamsearch.graph.placement import plan
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import Insertion
 from bamsearch.searching.choices import SearchSpace
-from bamsearch.searching.feasible import smallest
+from bamsearch.searching.fitting import smallest
 from bamsearch.searching.measured import conditions_text
 from bamsearch.searching.request import Planned
 

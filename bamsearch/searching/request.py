@@ -25,7 +25,8 @@ from bamsearch.records import (
 from bamsearch.score.table import DEFAULT_SCORE
 from bamsearch.searching.budget import parse_budget
 from bamsearch.searching.choices import SearchSpace, with_costs
-from bamsearch.searching.feasible import Feasible, feasible
+from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.fitting import feasible
 from bamsearch.searching.measured import Timing, measure
 from bamsearch.searching.space import SpaceFile, parse_space, read_space, search_space
 

@@ -13,7 +13,8 @@ from scipy.stats import chisquare
 from bamsearch.searching import counted, draws
 from bamsearch.searching.choices import Option
 from bamsearch.searching.counted import Counted
-from bamsearch.searching.feasible import Listed, feasible
+from bamsearch.searching.feasible import Listed
+from bamsearch.searching.fitting import feasible
 from bamsearch.searching.groups import groups_of
 from bamsearch.searching.halves import count_designs, list_halves
 

@@ -16,7 +16,8 @@ from bamsearch.records import Cost, Insertion, ModelSummary, Site
 from bamsearch.searching.budget import parse_budget
 from bamsearch.searching.choices import Option, SearchSpace, make_choice, with_costs
 from bamsearch.searching.counted import Counted
-from bamsearch.searching.feasible import Listed, feasible
+from bamsearch.searching.feasible import Listed
+from bamsearch.searching.fitting import feasible
 from bamsearch.searching.space import read_space, search_space
 
 CASES = [(seed, seed % 4, seed % 3 == 0) for seed in range(60)]

@@ -10,7 +10,8 @@ import pytest
 from bamsearch.records import Budget, Cost, ModelSummary, Site
 from bamsearch.searching.choices import Picks
 from bamsearch.searching.counted import Counted
-from bamsearch.searching.feasible import Feasible, Listed, feasible
+from bamsearch.searching.feasible import Feasible, Listed
+from bamsearch.searching.fitting import feasible
 from bamsearch.searching.gp import GPProposer
 from bamsearch.searching.space import parse_space, search_space
 

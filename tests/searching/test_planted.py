@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bamsearch.records import Budget, Cost, ModelSummary, Site
-from bamsearch.searching.feasible import Feasible, Listed, feasible
+from bamsearch.searching.feasible import Feasible, Listed
+from bamsearch.searching.fitting import feasible
 from bamsearch.searching.space import parse_space, search_space
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "planted.py"

@@ -10,7 +10,8 @@ from scipy.stats import multivariate_normal, norm
 
 from bamsearch.records import Budget, Cost, ModelSummary, Site
 from bamsearch.searching.acquire import chebyshev, log_expected_improvement
-from bamsearch.searching.feasible import Feasible, feasible
+from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.fitting import feasible
 from bamsearch.searching.kernel import Kernel
 from bamsearch.searching.posterior import (
     Posterior,

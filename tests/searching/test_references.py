@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bamsearch.records import Insertion
-from bamsearch.searching.feasible import feasible
+from bamsearch.searching.fitting import feasible
 from bamsearch.searching.references import first_designs, paper_default, references
 
 

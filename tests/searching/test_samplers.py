@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from bamsearch.errors import InvalidValueError
-from bamsearch.searching.feasible import feasible
+from bamsearch.searching.fitting import feasible
 from bamsearch.searching.params import distributions, params_of, picks_of
 from bamsearch.searching.proposers import RandomProposer
 from bamsearch.searching.samplers import SAMPLERS, FeasibleSampler, make_proposer

@@ -9,7 +9,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from bamsearch.records import Run
-from bamsearch.searching.feasible import feasible
+from bamsearch.searching.fitting import feasible
 from bamsearch.searching.loop import work
 from bamsearch.searching.references import first_designs, references
 from bamsearch.searching.request import Planned
