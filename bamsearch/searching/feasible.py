@@ -1,8 +1,7 @@
 """The designs of a space that keep all budgets: listed, where they can be, else counted.
 
 What a design costs is a sum over its BAMs, so that the set is known exactly before anything is
-built. Small sets are listed; of larger ones see :mod:`bamsearch.searching.counted`, and for which is
-which :mod:`bamsearch.searching.fitting`.
+built. Small sets are listed; of larger ones see :mod:`bamsearch.searching.counted`.
 """
 
 from __future__ import annotations
