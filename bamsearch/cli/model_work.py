@@ -26,7 +26,7 @@ def model_work(console: Console, title: str, model: str) -> Iterator[None]:
     Raises:
         DesignError: model is a design.json or a folder with one; it has BAM already.
     """
-    with console.progress(title), redirect_stdout(sys.stderr), _hushed(not console.verbose):
+    with console.progress(title), others_hushed(console):
         try:
             yield
         except ModelError as error:
@@ -37,6 +37,13 @@ def model_work(console: Console, title: str, model: str) -> Iterator[None]:
                 f"{model} is a design and has BAM already: give a MODEL, such as its own, "
                 f"{shlex.quote(base)}"
             ) from error
+
+
+@contextmanager
+def others_hushed(console: Console) -> Iterator[None]:
+    """Keep what others print off stdout, and loud loggers silent without ``-v``."""
+    with redirect_stdout(sys.stderr), _hushed(not console.verbose):
+        yield
 
 
 def _base_of_design(path: str) -> str | None:

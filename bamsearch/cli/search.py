@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.model_work import model_work
+from bamsearch.cli.model_work import model_work, others_hushed
 from bamsearch.cli.options import (
     batch_size_option,
     command,
@@ -316,7 +316,7 @@ def _dry_run(
     from bamsearch.cli.search_estimate import estimate_json, estimate_text
     from bamsearch.cli.search_fit import feasibility_text
 
-    with console.progress("timing one score"):
+    with console.progress("timing one score"), others_hushed(console):
         from bamsearch.cli.search_estimate import estimate
 
         seconds = estimate(planned)
@@ -353,7 +353,8 @@ def _search(
     run = replace(planned.run, name=folder.name)
     end = None if timeout is None else time.monotonic() + timeout
     interrupted = False
-    with search_view(console, run) as view:
+    # A score of the user's own may print; our stdout is data.
+    with search_view(console, run) as view, others_hushed(console):
         how = Work(
             url=storage,
             jobs=jobs,

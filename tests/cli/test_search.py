@@ -222,6 +222,7 @@ def test_a_run_of_a_newer_version(done, refused):
 def test_a_score_of_one_s_own_gets_the_network_and_the_design(bamsearch_cli):
     Path("mine.py").write_text(
         "def width(module, design):\n"
+        "    print('looking at', len(design.insertions))\n"
         "    assert sum(p.numel() for p in module.parameters()) > 11_000_000\n"
         "    if len(design.insertions) == 2: raise ValueError('not two')\n"
         "    return -len(design.insertions)\n"
@@ -230,6 +231,7 @@ def test_a_score_of_one_s_own_gets_the_network_and_the_design(bamsearch_cli):
     result = bamsearch_cli(*line, "--sampler", "random", "--trials", "6", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
+    assert "looking at 0" in result.stderr
     # The base has the highest value, and such a score may say so.
     assert found["best"]["design"] == {}
     log = next(Path().glob("runs/*/log.txt")).read_text()

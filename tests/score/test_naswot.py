@@ -44,7 +44,7 @@ class Functional(nn.Module):
         *(Functional(F.relu, inplace=True), Functional(torch.Tensor.relu_), Functional(F.relu6)),
         *(Functional(F.gelu), Functional(F.silu), Functional(F.hardswish)),
     ],
-    ids=lambda a: str(getattr(a, "function", a)),
+    ids=lambda a: getattr(getattr(a, "function", None), "__name__", str(a)),
 )
 def test_two_layers(activation, batch_of) -> None:
     torch.manual_seed(0)
