@@ -35,9 +35,10 @@ COMMANDS = {
 EXAMPLES = """\
 Try one of these:
 
-  bamsearch insert resnet101       place BAM in a model and see what it costs
-  bamsearch sites mobilenet_v2     where BAM can go in a model, and why there
-  bamsearch env                    versions, devices and extras on this machine
+  bamsearch insert resnet101           place BAM in a model and see what it costs
+  bamsearch sites mobilenet_v2         where BAM can go in a model, and why there
+  bamsearch search --budget-gflops 8   the best r, d and placement that fit
+  bamsearch env                        versions, devices and extras on this machine
 
 All commands: bamsearch --help"""
 
