@@ -114,8 +114,11 @@ def search(  # noqa: PLR0913
 
     Raises:
         NoSiteError, NothingFitsError: there is nothing to search.
+        InvalidValueError: storage, or resume, without output; a number out of range.
         BamsearchError: what its words say.
     """
+    if storage is not None and output is None:
+        raise InvalidValueError("a search in a database has a name: give its folder as output")
     module = None if isinstance(model, str) else model
     budgets: dict[Quantity, float | str | None] = {
         "gflops": budget_gflops,
@@ -124,7 +127,7 @@ def search(  # noqa: PLR0913
     }
     name = score if isinstance(score, str) else _name_of(score)
     request = Request(
-        model=model if isinstance(model, str) else type(model).__name__,
+        model=model if isinstance(model, str) else _name_of(type(model)),
         budgets={key: _typed(value) for key, value in budgets.items() if value is not None},
         space=space,
         with_stem=with_stem,
@@ -173,6 +176,7 @@ def _typed(value: float | str) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def _name_of(score: Callable[[Design], float]) -> str:
-    name = getattr(score, "__qualname__", type(score).__name__)
-    return f"{getattr(score, '__module__', '?')}:{name}"
+def _name_of(thing: Callable[..., object]) -> str:
+    """``module:name`` of a function or a class: a design says so that it is of no named MODEL."""
+    name = getattr(thing, "__qualname__", type(thing).__name__)
+    return f"{getattr(thing, '__module__', '?')}:{name}"
