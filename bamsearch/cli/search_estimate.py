@@ -23,13 +23,13 @@ def estimate(planned: Planned) -> float:
     design = space.design(space.insertions(smallest(space, run.budgets)))
     start = time.monotonic()
     score(design)
-    return (time.monotonic() - start + _OVERHEAD) * _scores(planned)
+    return (time.monotonic() - start + _OVERHEAD) * run.scores
 
 
 def estimate_text(planned: Planned, seconds: float) -> str:
     """``100 trials and 103 references: about 5 min in one process``."""
     run = planned.run
-    others = _scores(planned) - run.trials
+    others = run.scores - run.trials
     return (
         f"{count_text(run.trials, 'trial')} and {count_text(others, 'reference')}: "
         f"about {duration_text(seconds)} in one process, sampler {run.sampler}"
@@ -47,11 +47,6 @@ def estimate_json(planned: Planned, seconds: float) -> dict[str, Any]:
         "exact": run.exact,
         "sampler": run.sampler,
         "trials": run.trials,
-        "references": _scores(planned) - run.trials,
+        "references": run.scores - run.trials,
         "estimated_seconds": seconds,
     }
-
-
-def _scores(planned: Planned) -> int:
-    run = planned.run
-    return run.trials + 3 + (run.trials if run.compare_random else 0)

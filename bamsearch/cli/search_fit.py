@@ -17,7 +17,7 @@ from bamsearch.cli.text import giga, mega
 from bamsearch.errors import NoSiteError
 from bamsearch.graph.placement import plan
 from bamsearch.profile.costs import DesignCosts
-from bamsearch.records import Insertion
+from bamsearch.records import Insertion, Quantity
 from bamsearch.searching.choices import SearchSpace
 from bamsearch.searching.fitting import smallest
 from bamsearch.searching.measured import conditions_text
@@ -71,12 +71,14 @@ def _landmarks(planned: Planned) -> list[tuple[str, Sequence[Insertion]]]:
 def _feasibility_row(planned: Planned, name: str, insertions: Sequence[Insertion]) -> list[str]:
     run, space = planned.run, planned.space
     cost = DesignCosts(run.summary, variant=run.variant, init=run.init).cost(insertions)
-    picks = space.picks(insertions) if insertions else tuple(0 for _ in space.choices)
     taken: dict[str, int | None] = {"gflops": cost.macs, "params": cost.params}
-    for quantity in ("memory", "ms"):
-        base = space.memory if quantity == "memory" else space.ns
-        known = base if not insertions else None
-        taken[quantity] = known if picks is None or not insertions else space.total(picks, quantity)
+    picks = space.picks(insertions)
+    measured: dict[Quantity, int] = {"memory": space.memory, "ms": space.ns}
+    for quantity, base in measured.items():
+        # Only designs of the space were measured, and the base.
+        taken[quantity] = base if not insertions else None
+        if insertions and picks is not None:
+            taken[quantity] = base + space.added(picks, quantity)
     over = [
         b for b in run.budgets if (amount := taken[b.quantity]) is not None and amount > b.limit
     ]

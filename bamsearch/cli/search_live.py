@@ -80,18 +80,13 @@ class SearchView:
         """Since the view was opened."""
         return self._clock() - self._start
 
-    def _total(self) -> int:
-        run = self._run
-        # The base, the paper default and the largest are references too.
-        return run.trials + 3 + (run.trials if run.compare_random else 0)
-
     def _speed(self) -> float:
         done = len(self._trials) + self._references - (self._before or 0)
         return done / self.seconds if self.seconds > 0 else 0.0
 
     def _left(self) -> str:
         speed = self._speed()
-        left = self._total() - len(self._trials) - self._references
+        left = self._run.scores - len(self._trials) - self._references
         return duration_text(max(left, 0) / speed) if speed > 0 else "…"
 
     def _say(self) -> None:

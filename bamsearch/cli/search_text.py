@@ -185,8 +185,9 @@ def over_budget(record: RunRecord) -> int:
     """How many scored designs cost more than a budget allows: 0, counted and not assumed."""
 
     def over(trial: Trial) -> bool:
-        taken = {"gflops": trial.macs, "params": trial.params, "memory": trial.memory}
-        return any((taken.get(b.quantity) or 0) > b.limit for b in record.run.budgets)
+        ns = None if trial.ms is None else round(trial.ms * 1e6)
+        taken = {"gflops": trial.macs, "params": trial.params, "memory": trial.memory, "ms": ns}
+        return any((taken[b.quantity] or 0) > b.limit for b in record.run.budgets)
 
     return sum(over(trial) for trial in record.trials)
 

@@ -25,6 +25,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from bamsearch.profile.conditions import Conditions, caller_kept, complete
 from bamsearch.profile.devices import device_facts, resolve_device
+from bamsearch.profile.saved import Packed
 from bamsearch.profile.workload import workload
 from bamsearch.records import DType, Memory, MemoryFormat, check_input_shape
 
@@ -100,23 +101,13 @@ def _allocated(model: nn.Module, shape: tuple[int, ...], asked: Conditions) -> i
         return torch.cuda.max_memory_allocated(work.device)
 
 
-class _Packed:
-    """A tensor that autograd keeps, for as long as it keeps it."""
-
-    __slots__ = ("__weakref__", "tensor")
-
-    def __init__(self, tensor: Tensor) -> None:
-        # Detached: an output of the node that keeps it would hold the node, and the node it.
-        self.tensor = tensor.detach()
-
-
 def _saved(model: nn.Module, shape: tuple[int, ...], asked: Conditions) -> int:
     """Bytes of the storages that autograd keeps at the end of a forward pass.
 
     Storages count once and whole, as a view keeps all of its own alive; parameters and buffers
     do not count, as they are there anyway. The input does.
     """
-    kept: WeakSet[_Packed] = WeakSet()
+    kept: WeakSet[Packed] = WeakSet()
     hooks = saved_tensors_hooks(_pack_into(kept), lambda packed: packed.tensor)
     found: list[int] = []
 
@@ -137,9 +128,9 @@ def _saved(model: nn.Module, shape: tuple[int, ...], asked: Conditions) -> int:
     return found[-1]
 
 
-def _pack_into(kept: WeakSet[_Packed]) -> Any:
-    def pack(tensor: Tensor) -> _Packed:
-        packed = _Packed(tensor)
+def _pack_into(kept: WeakSet[Packed]) -> Any:
+    def pack(tensor: Tensor) -> Packed:
+        packed = Packed(tensor)
         kept.add(packed)
         return packed
 

@@ -141,7 +141,7 @@ class _Step:
         return storage.nbytes() if storage is not None else 0
 
 
-class _Packed:
+class Packed:
     """A tensor that autograd keeps, for as long as it keeps it."""
 
     __slots__ = ("__weakref__", "tensor")
@@ -153,11 +153,11 @@ class _Packed:
 
 def _step(module: nn.Module, image: Tensor, watched: Sequence[nn.Module] = ()) -> _Step:
     """Run a module on the meta device in train mode."""
-    packed: WeakSet[_Packed] = WeakSet()
+    packed: WeakSet[Packed] = WeakSet()
     maps: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
-    def pack(tensor: Tensor) -> _Packed:
-        one = _Packed(tensor)
+    def pack(tensor: Tensor) -> Packed:
+        one = Packed(tensor)
         packed.add(one)
         return one
 

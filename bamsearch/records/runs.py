@@ -146,6 +146,11 @@ class Run:
         """The MODEL."""
         return self.summary.model
 
+    @property
+    def scores(self) -> int:
+        """How many scores there are in all: of trials, base, paper, largest and random search."""
+        return self.trials + 3 + (self.trials if self.compare_random else 0)
+
     def design(self, insertions: Sequence[Insertion]) -> Design:
         """Insertions as a design of this run."""
         return Design(

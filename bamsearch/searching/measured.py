@@ -68,7 +68,8 @@ def measure(
 def _memory(space: SearchSpace, module: nn.Module | None) -> dict[tuple[str, str], int]:
     from bamsearch.profile.saved import bam_memory
 
-    module = module or _built(space)
+    # Shapes alone count: no weights, and none of the caller's random numbers.
+    module = module or _built(space, initialise=False)
     reductions = {
         site.name: sorted({option.reduction for option in choice.options if not option.off})
         for choice in space.choices
@@ -93,7 +94,7 @@ def _latency(
 
     options = [option for _, option in _options(space)]
     table = measure_latency(
-        module or _built(space),
+        module or _built(space, initialise=True),
         space.summary,
         reductions=sorted({option.reduction for option in options}),
         dilations=sorted({option.dilation for option in options}),
@@ -136,11 +137,16 @@ def _options(space: SearchSpace) -> list[tuple[Choice, Option]]:
     return [(c, option) for c in space.choices for option in c.options if not option.off]
 
 
-def _built(space: SearchSpace) -> nn.Module:
+def _built(space: SearchSpace, *, initialise: bool) -> nn.Module:
     from bamsearch.graph.models import build_model
 
     summary = space.summary
-    return build_model(summary.model, summary.input_shape, num_classes=space.num_classes)
+    return build_model(
+        summary.model,
+        summary.input_shape,
+        num_classes=space.num_classes,
+        initialise=initialise,
+    )
 
 
 def conditions_text(run: Run) -> str:
