@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bamsearch.attention.bam import BAM
+    from bamsearch.attention.maps import attention_maps
     from bamsearch.errors import BamsearchError
     from bamsearch.export.network import export_network
     from bamsearch.graph.designs import build, load, save
@@ -33,6 +34,7 @@ HOMES = {
     "SearchResult": "bamsearch.searching.api",
     "Site": "bamsearch.records",
     "Trial": "bamsearch.records",
+    "attention_maps": "bamsearch.attention.maps",
     "bam_parameters": "bamsearch.graph.rewrite",
     "build": "bamsearch.graph.designs",
     "count": "bamsearch.profile.counting",
@@ -59,6 +61,7 @@ __all__ = [
     "Site",
     "Trial",
     "__version__",
+    "attention_maps",
     "bam_parameters",
     "build",
     "count",

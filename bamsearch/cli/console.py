@@ -42,6 +42,10 @@ class Console:
         """Print one or more lines of data on stdout."""
         click.echo(text)
 
+    def print_exactly(self, text: str) -> None:
+        """Print a whole file's text on stdout, its line ends as they are."""
+        click.echo(text.encode(), nl=False)
+
     def print_json(self, value: Any) -> None:
         """Print value as indented JSON on stdout."""
         self.print(json.dumps(value, indent=2, allow_nan=False))

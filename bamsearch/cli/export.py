@@ -16,8 +16,8 @@ from bamsearch.cli.options import (
     seed_option,
 )
 from bamsearch.cli.output import check_output_file
-from bamsearch.cli.text import shape_text
 from bamsearch.records import Design
+from bamsearch.report.text import shape_text
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,10 +6,10 @@ from typing import Any
 
 from bamsearch.attention.cost import effective_dilation
 from bamsearch.cli.console import Console
-from bamsearch.cli.text import change, giga, map_text, mega, shape_text
 from bamsearch.graph.placement import why_not_paper
 from bamsearch.profile.summary import DesignCost
 from bamsearch.records import Cost, Design, ModelSummary
+from bamsearch.report.text import change, giga, map_text, mega, shape_text
 
 CONVENTION = "1 MAC = 1 FLOP (fvcore), norm and pooling included"
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.text import change, giga, map_text, mega, shape_text
+from bamsearch.report.text import change, giga, map_text, mega, shape_text
 
 if TYPE_CHECKING:
     from bamsearch.profile.compare import Measured, Profiled, Subject

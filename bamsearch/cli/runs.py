@@ -43,7 +43,7 @@ def _state(record: RunRecord, *, busy: bool) -> str:
 
 
 def _json(record: RunRecord, state: str) -> dict[str, Any]:
-    from bamsearch.cli.search_text import result_json
+    from bamsearch.cli.search_json import result_json
 
     return result_json(record) | {
         "state": state,
@@ -53,7 +53,7 @@ def _json(record: RunRecord, state: str) -> dict[str, Any]:
 
 
 def _print(console: Console, found: list[tuple[RunRecord, str]]) -> None:
-    from bamsearch.cli.search_text import design_text, score_text
+    from bamsearch.report.text import design_text, score_text
     from bamsearch.searching.budget import amount_text
 
     rows = []

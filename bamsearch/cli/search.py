@@ -31,10 +31,11 @@ from bamsearch.cli.options import (
 from bamsearch.cli.search_resume import check_same
 from bamsearch.cli.storage_option import storage_option
 from bamsearch.errors import InvalidValueError, OutputError
-from bamsearch.records import DType, Init, Mode, Objective, Quantity, RunRecord, Variant
+from bamsearch.records import DType, Init, Mode, Objective, Quantity, Variant
 from bamsearch.score.table import DEFAULT_SCORE, SCORES
 
 if TYPE_CHECKING:
+    from bamsearch.report.content import Report
     from bamsearch.searching.folder import RunFolder
     from bamsearch.searching.request import Planned, Request
 
@@ -340,13 +341,11 @@ def _search(
     as_json: bool,
 ) -> None:
     from bamsearch.cli.search_fit import feasibility_text
+    from bamsearch.cli.search_json import result_json
     from bamsearch.cli.search_live import search_view
-    from bamsearch.cli.search_text import (
-        duration_text,
-        next_steps,
-        print_result,
-        result_json,
-    )
+    from bamsearch.cli.search_text import next_steps, place_of, print_result
+    from bamsearch.report.content import make_report
+    from bamsearch.report.text import duration_text
     from bamsearch.searching.run import Work, remove_if_empty, run_search
 
     console.note(f"{feasibility_text(planned)}\n")
@@ -368,17 +367,30 @@ def _search(
         except BaseException:
             remove_if_empty(folder.path)
             raise
+    report = make_report(record, place_of(folder.path))
     if as_json:
         console.print_json(result_json(record))
     else:
-        print_result(console, record)
+        print_result(console, report)
     # Here, as what is on stdout is the same every time.
     console.note(f"\n{duration_text(view.seconds)} in all")
-    console.finish(next_steps(record, folder.path), _written(record, folder))
+    written = [folder.path, *_written(console, report, folder)]
+    console.finish(next_steps(record, folder.path), written)
     if interrupted:
         raise KeyboardInterrupt
 
 
-def _written(record: RunRecord, folder: RunFolder) -> list[Path]:
+def _written(console: Console, report: Report, folder: RunFolder) -> list[Path]:
+    """Write the report; its files that matter most, and the best design."""
+    from bamsearch.report.writing import REPORT_FOLDER, write_report
+
     best = folder.path / "best" / "design.json"
-    return [folder.path, best] if record.best is not None and best.exists() else [folder.path]
+    found = [best] if report.record.best is not None and best.exists() else []
+    try:
+        with console.progress("making the report"):
+            files = write_report(report, folder.path / REPORT_FOLDER)
+    except OutputError as error:
+        # The trials are safe: a report can be made again.
+        console.warn(f"no report: {error}")
+        return found
+    return [*found, *(file for file in files if file.suffix == ".html")]

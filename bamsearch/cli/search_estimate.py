@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bamsearch.cli.search_text import count_text, duration_text, result_budgets
+from bamsearch.cli.search_json import result_budgets
+from bamsearch.report.text import count_text, duration_text
 from bamsearch.score.scorer import make_scorer
 from bamsearch.searching.fitting import smallest
 from bamsearch.searching.request import Planned

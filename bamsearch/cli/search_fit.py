@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from bamsearch.cli.console import table_text
-from bamsearch.cli.search_text import (
-    REFERENCES,
-    bare_amount,
-    count_text,
-    number_text,
-    title,
-)
-from bamsearch.cli.text import giga, mega
 from bamsearch.errors import NoSiteError
 from bamsearch.graph.placement import plan
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import Insertion, Quantity
+from bamsearch.report.comparison import LABELS
+from bamsearch.report.text import (
+    bare_amount,
+    conditions_text,
+    count_text,
+    giga,
+    mega,
+    number_text,
+    title,
+)
 from bamsearch.searching.choices import SearchSpace
 from bamsearch.searching.fitting import smallest
-from bamsearch.searching.measured import conditions_text
 from bamsearch.searching.request import Planned
 
 
@@ -62,8 +63,8 @@ def _landmarks(planned: Planned) -> list[tuple[str, Sequence[Insertion]]]:
     found: list[tuple[str, Sequence[Insertion]]] = [("base", ())]
     found.append(("smallest with BAM", space.insertions(smallest(space, planned.run.budgets))))
     with suppress(NoSiteError):
-        found.append((REFERENCES["paper"], plan(sites)))
-    found.append((REFERENCES["largest"], space.insertions(planned.feasible.largest())))
+        found.append((LABELS["paper"], plan(sites)))
+    found.append((LABELS["largest"], space.insertions(planned.feasible.largest())))
     found.append(("largest of all", space.insertions(space.largest())))
     return found
 

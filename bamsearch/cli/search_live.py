@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bamsearch.cli.console import Console, table_text
-from bamsearch.cli.search_text import (
+from bamsearch.records import ReferenceKind, Run, Trial
+from bamsearch.report.text import (
     design_text,
     duration_text,
+    giga,
+    mega,
     number_text,
     score_text,
     title,
 )
-from bamsearch.cli.text import giga, mega
-from bamsearch.records import ReferenceKind, Run, Trial
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -21,10 +21,10 @@ from bamsearch.cli.options import (
     reduction_option,
     variant_option,
 )
-from bamsearch.cli.text import giga, map_text, shape_text
 from bamsearch.graph.placement import why_not_paper
 from bamsearch.profile.summary import check_has_sites, summarise
 from bamsearch.records import Cost, ModelSummary, Site, Variant
+from bamsearch.report.text import giga, map_text, shape_text
 
 
 @command(

@@ -13,6 +13,12 @@ Init = Literal["paper", "identity"]
 DType = Literal["float32", "bfloat16", "float16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 Mode = Literal["eager", "compile", "cudagraph"]
+Objective = Literal["score", "gflops", "params", "ms"]
+ReferenceKind = Literal["base", "paper", "largest", "random"]
+"""What a search is compared with."""
+
+Role = Literal["base", "paper", "largest", "random", "found"]
+"""A reference, or what was found."""
 
 
 def check_positive(name: str, value: object) -> int:

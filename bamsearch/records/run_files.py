@@ -8,12 +8,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from bamsearch.errors import RunError
+from bamsearch.records.choices import ReferenceKind
 from bamsearch.records.designs import Insertion
-from bamsearch.records.runs import Finalist, ReferenceKind, Run, RunRecord, Trial
+from bamsearch.records.evidence import Evidence
+from bamsearch.records.runs import Finalist, Run, RunRecord, Trial
 
 RUN_FILE = "run.json"
 TRIALS_FILE = "trials.jsonl"
 FINALISTS_FILE = "finalists.json"
+EVIDENCE_FILE = "evidence.json"
 
 RUNS = Path("runs")
 """Where runs are, below the current folder."""
@@ -96,7 +99,16 @@ def read_record(folder: Path) -> RunRecord:
             trials.append(trial)
         else:
             references.append((kind, trial))
-    return RunRecord(run, tuple(trials), tuple(references), read_finalists(folder, run))
+    return RunRecord(
+        run, tuple(trials), tuple(references), read_finalists(folder, run), _read_evidence(folder)
+    )
+
+
+def _read_evidence(folder: Path) -> Evidence | None:
+    path = folder / EVIDENCE_FILE
+    if not path.exists():
+        return None
+    return Evidence.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
 
 
 def read_finalists(folder: Path, run: Run) -> tuple[Finalist, ...]:

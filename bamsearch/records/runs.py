@@ -13,15 +13,14 @@ from typing import Any, Literal
 
 from bamsearch.errors import RunError
 from bamsearch.records.budgets import Budget
-from bamsearch.records.choices import Init, Variant
+from bamsearch.records.choices import Init, Objective, ReferenceKind, Variant
 from bamsearch.records.costs import ModelSummary
 from bamsearch.records.designs import Design, Insertion
+from bamsearch.records.evidence import Evidence
 
 RUN_VERSION = 1
 """Format of ``run.json``; raised only when an older bamsearch could misread a newer run."""
 
-Objective = Literal["score", "gflops", "params", "ms"]
-ReferenceKind = Literal["base", "paper", "largest", "random"]
 TrialState = Literal["complete", "failed"]
 
 
@@ -40,6 +39,7 @@ class Trial:
         ms: predicted milliseconds, where the time was limited.
         reason: why it failed.
         seconds: that the scoring took.
+        retries: how often it was interrupted before.
     """
 
     number: int
@@ -52,6 +52,7 @@ class Trial:
     ms: float | None = None
     reason: str | None = None
     seconds: float | None = None
+    retries: int = 0
 
     def cost(self, objective: Objective) -> float:
         """The objective's value for this design: its score, or what it takes."""
@@ -70,6 +71,7 @@ class Finalist:
         low: lower end of its 95 % interval.
         high: upper end; the design keeps a budget of time if this does.
         kept: whether it does, and so stays in the ranking.
+        base_ms: the base's milliseconds in that pair; None where an older bamsearch timed it.
     """
 
     design: Design
@@ -77,6 +79,7 @@ class Finalist:
     low: float
     high: float
     kept: bool
+    base_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,12 +211,19 @@ class RunRecord:
         references: (what it is, trial), for what the search is compared with; ``random`` ones are
             those of the random search.
         finalists: designs timed under a budget of time.
+        evidence: what training has shown of the designs; None where nothing was trained.
     """
 
     run: Run
     trials: tuple[Trial, ...] = ()
     references: tuple[tuple[ReferenceKind, Trial], ...] = ()
     finalists: tuple[Finalist, ...] = ()
+    evidence: Evidence | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether there are as many trials as were asked for, or all designs but the base."""
+        return len(self.trials) >= min(self.run.trials, self.run.feasible_designs - 1)
 
     @property
     def complete(self) -> tuple[Trial, ...]:

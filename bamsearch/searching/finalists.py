@@ -61,7 +61,7 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
             threads=about["threads"],
         )
         low, ms, high = (pair.a.median * ratio for ratio in (pair.low, pair.ratio, pair.high))
-        found.append(Finalist(trial.design, ms, low, high, high <= limit))
+        found.append(Finalist(trial.design, ms, low, high, high <= limit, pair.a.median))
         if sum(one.kept for one in found) == WANTED:
             break
     return found

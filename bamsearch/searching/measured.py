@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from bamsearch.records import DType, Mode, Quantity, Run
+from bamsearch.records import DType, Mode, Quantity
 from bamsearch.searching.choices import BASE, Choice, Option, SearchSpace
 
 if TYPE_CHECKING:
@@ -147,9 +147,3 @@ def _built(space: SearchSpace, *, initialise: bool) -> nn.Module:
         num_classes=space.num_classes,
         initialise=initialise,
     )
-
-
-def conditions_text(run: Run) -> str:
-    """The conditions of a budget of time: ``NAME, batch 1, float32, eager``."""
-    about: Mapping[str, Any] = run.latency or {}
-    return f"{about['device']}, batch {about['batch_size']}, {about['dtype']}, {about['mode']}"

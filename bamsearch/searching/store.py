@@ -195,8 +195,13 @@ class TrialStore:
         score: float = trial.values[place]
         return score
 
-    def record(self, trial: FrozenTrial) -> Trial:
-        """A trial that has ended, without Optuna."""
+    def record(self, trial: FrozenTrial, retries: int) -> Trial:
+        """A trial that has ended, without Optuna.
+
+        Args:
+            trial: one of these studies.
+            retries: how often it was interrupted before.
+        """
         attrs = trial.user_attrs
         complete = trial.state == TrialState.COMPLETE
         seconds = None
@@ -213,6 +218,7 @@ class TrialStore:
             ms=attrs["ms"] / 1e6 if "ms" in attrs else None,
             reason=attrs.get(REASON),
             seconds=seconds,
+            retries=retries,
         )
 
     def _trials(self, study: Study) -> list[FrozenTrial]:

@@ -14,6 +14,7 @@ Any number of workers share a run's studies:
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
@@ -195,15 +196,22 @@ class SearchStudy:
         The search's own first; in the order in which they were first proposed, in which one worker
         finishes them.
         """
-        found = []
+        found, retries = [], Counter[Key]()
         for trials in (self._store.own(), self._store.references()):
+            retries.update((kind_of(trial), first_number(trial)) for trial in trials)
             new = [
                 trial
                 for trial in counting(trials)
                 if trial.state.is_finished() and (kind_of(trial), trial.number) not in known
             ]
             found += sorted(new, key=first_number)
-        return [((kind_of(trial), trial.number), self._store.record(trial)) for trial in found]
+        return [
+            (
+                (kind_of(trial), trial.number),
+                self._store.record(trial, retries[kind_of(trial), first_number(trial)] - 1),
+            )
+            for trial in found
+        ]
 
     def any_scored(self) -> bool:
         """Whether any design has a score."""

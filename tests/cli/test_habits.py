@@ -6,6 +6,7 @@ import sys
 
 import click
 import pytest
+from PIL import Image
 
 from bamsearch.cli import options
 from bamsearch.cli.main import COMMANDS, cli
@@ -19,9 +20,11 @@ RUNS = {
     "models": ["models"],
     "profile": ["profile", "squeezenet1_1", "--no-time"],
     "export": ["export", "design", "--format", "pt2", "--dry-run"],
+    "attention": ["attention", "design", "photo.png"],
     "search": ["search", "squeezenet1_1", "--score", "params", "--trials", "3", "--no-random"],
     "worker": ["worker", "there", "--storage", "sqlite:///runs/there/study.db"],
     "runs": ["runs"],
+    "report": ["report", "there", "--dry-run"],
     "spaces": ["spaces"],
     "env": ["env"],
     "completion": ["completion", "bash"],
@@ -36,7 +39,7 @@ SHARED = {
     "--dtype": options.dtype_option,
 }
 
-HEAVY = ("torch", "torchvision", "optuna", "pandas", "fvcore", "timm", "rich")
+HEAVY = ("torch", "torchvision", "optuna", "pandas", "fvcore", "timm", "rich", "matplotlib", "PIL", "altair")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,6 +49,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("habits"))
         save(design, "design", build(design))
+        Image.new("RGB", (64, 48), "red").save("photo.png")
         search("squeezenet1_1", score="params", trials=2, output="runs/there", compare_random=False)
         yield
 

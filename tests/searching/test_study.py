@@ -213,6 +213,7 @@ def test_a_trial_given_back_keeps_its_place(engine, storage):
     claim = study.take()
     assert claim.insertions == largest.insertions
     assert study.finish(claim, 1.0)
+    assert [trial.retries for _, trial in study.finished()] == [2, 0]
     assert study.take().insertions != largest.insertions
 
 

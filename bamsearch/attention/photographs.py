@@ -1,0 +1,142 @@
+"""Photographs as networks see them: read, upright, in the right size, normalised.
+
+The reader is Pillow (``pillow`` on PyPI). The formats are those of photographs; Pillow also opens
+PostScript, by running another program, and that is left out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms.functional import normalize, to_tensor
+
+from bamsearch.errors import InvalidValueError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
+
+MAX_ASPECT = 10
+"""How many times as long as wide a whole photograph may be; each side costs memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Framed:
+    """A photograph in the size of a network's input.
+
+    Attributes:
+        picture: what the network sees, RGB, or L for a network of one channel.
+        box: the part of the upright photograph that it is: left, top, right, bottom in pixels.
+    """
+
+    picture: Image.Image
+    box: tuple[float, float, float, float]
+
+    def place(self, row: int, column: int, height: int, width: int) -> tuple[float, float]:
+        """The middle of a cell of a height x width map, as x, y in the upright photograph.
+
+        A map's cells are taken to tile the input: what a cell sees is about there, not exactly.
+        """
+        left, top, right, bottom = self.box
+        x = left + (column + 0.5) / width * (right - left)
+        y = top + (row + 0.5) / height * (bottom - top)
+        return x, y
+
+
+def read_photograph(path: Path) -> Image.Image:
+    """Read a photograph: upright, 8 bits, RGB, the first frame, on white where it is transparent.
+
+    Args:
+        path: a file in one of :data:`FORMATS`.
+
+    Raises:
+        InvalidValueError: no such file, no picture, cut short, or too many pixels for Pillow.
+    """
+    if path.is_dir():
+        raise InvalidValueError(f"{path} is a folder: give the pictures in it, as {path}/*.jpg")
+    if not path.exists():
+        raise InvalidValueError(f"no picture at {path}: check the path")
+    try:
+        # Pillow warns of odd EXIF data and of big pictures; neither changes what is shown.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(path, formats=FORMATS) as image,
+        ):
+            return _as_rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise InvalidValueError(f"{path} has too many pixels: make it smaller first") from error
+    except UnidentifiedImageError as error:
+        raise InvalidValueError(
+            f"{path} is no picture that can be read: convert it to PNG or JPEG"
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        # A spoilt file raises whatever its decoder stumbles over.
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise InvalidValueError(
+            f"{path} cannot be read as a picture ({reason}): convert it to PNG or JPEG"
+        ) from error
+
+
+def frame(photograph: Image.Image, input_shape: Sequence[int], *, whole: bool = False) -> Framed:
+    """Bring a photograph to the size of a network's input.
+
+    Args:
+        photograph: from :func:`read_photograph`.
+        input_shape: (C, H, W), C being 1 or 3.
+        whole: keep all of it at its aspect ratio, the short side as long as the input's; else the
+            input is filled and what stands over is cut off evenly.
+
+    Raises:
+        InvalidValueError: a network with other channels; a whole photograph that is too long.
+    """
+    channels, height, width = input_shape
+    if channels not in (1, 3):
+        raise InvalidValueError(
+            f"the network takes {channels} channels, and a photograph has 3 or 1"
+        )
+    across, down = photograph.size
+    if whole:
+        if max(across, down) > MAX_ASPECT * min(across, down):
+            raise InvalidValueError(
+                f"a photograph of {across}×{down} is too long to be shown whole: "
+                "cut it, or leave out --full"
+            )
+        scale = min(height, width) / min(across, down)
+        height, width = round(down * scale), round(across * scale)
+    scale = max(height / down, width / across)
+    left, top = (across - width / scale) / 2, (down - height / scale) / 2
+    box = (max(left, 0.0), max(top, 0.0), min(across - left, across), min(down - top, down))
+    picture = photograph.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return Framed(picture.convert("L") if channels == 1 else picture, box)
+
+
+def as_input(picture: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """A batch of one (1, C, H, W): values in 0..1, less the mean, by the standard deviation."""
+    batch: Tensor = normalize(to_tensor(picture), list(mean), list(std))[None]
+    return batch
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    """Grey values of 16 bits, or floating-point ones in 0..1, 0..255 or 0..65535, as bytes."""
+    values = np.nan_to_num(values)
+    highest = values.max()
+    unit = 255.0 if values.dtype.kind == "f" and highest <= 1 else 1.0
+    if values.dtype.kind != "f" or highest > 255:
+        unit = 1 / 257
+    return (values * unit).clip(0, 255).round().astype(np.uint8)

@@ -1,0 +1,263 @@
+"""Contact sheets: the attention maps of one photograph, for one network or several side by side.
+
+A row a site; from left to right M_s and M as heat maps over the photograph, one column a network,
+and M_c, which has no place in the picture, as a curve over its channels. What stands in one row has
+one colour scale. matplotlib is loaded when a sheet is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from bamsearch.attention.heat import Column, Heat, pale, scale_of, spread
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = "viridis"
+OPACITY = 0.6
+MAX_NETWORKS = 6
+"""With more side by side, titles would no longer be legible."""
+
+_DPI = 100
+_MOST_WIDTH, _MOST_HEIGHT, _MOST_PANEL = 2400, 30_000, 320
+_MARGIN, _GAP, _BAR, _TICKS, _BETWEEN = 28, 12, 14, 52, 28
+_HEAD, _LINE = 26, 17
+_LEAST_CURVE, _CURVE_HEIGHT = 260, 150
+_GREY = "0.45"
+
+
+def contact_sheet(title: str, columns: Sequence[Column], sites: Sequence[str]) -> bytes:
+    """Draw a sheet.
+
+    Args:
+        title: names the photograph.
+        columns: one a network, :data:`MAX_NETWORKS` at most.
+        sites: the rows; a network without BAM there has an empty cell.
+
+    Returns:
+        PNG, the same bytes for the same maps: it holds no date.
+    """
+    with _own_style():
+        sheet = _Sheet(title, columns, sites)
+        buffer = io.BytesIO()
+        sheet.figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """Matplotlib as it ships, whatever the user's settings are, and silent."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    # it logs that it builds a cache of fonts, and where, and warns of letters that no font has
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            from matplotlib import style
+
+            with style.context("default", after_reset=True):
+                yield
+    finally:
+        logger.setLevel(level)
+
+
+class _Sheet:
+    """The layout, in pixels from the top left corner."""
+
+    def __init__(self, title: str, columns: Sequence[Column], sites: Sequence[str]) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self.columns = columns
+        count = len(columns)
+        fixed = 2 * _MARGIN + 2 * ((count - 1) * _GAP + _BAR + _TICKS + _BETWEEN) + _TICKS
+        self.panel = min(_MOST_PANEL, (_MOST_WIDTH - fixed - _LEAST_CURVE) // (2 * count))
+        self.curve = max(self.panel, _LEAST_CURVE)
+        self.group = count * self.panel + (count - 1) * _GAP
+        self.width = fixed + 2 * count * self.panel + self.curve
+        slope = max(column.picture.height / column.picture.width for column in columns)
+        self.titles = (2 if count == 1 else max(4, count)) * _LINE
+        # a tall photograph keeps its aspect ratio and is drawn narrower
+        most = max(_MOST_HEIGHT // len(sites), 2 * _CURVE_HEIGHT)
+        self.panel_height = min(round(self.panel * slope), 2 * self.panel, most)
+        row = _HEAD + self.titles + max(self.panel_height, _CURVE_HEIGHT) + _BETWEEN
+        notes = [column for column in columns if column.warning]
+        top = _MARGIN + _HEAD + _LINE * len(notes) + 8
+        first = max(_LINE + 6 + self.panel_height, _LINE * (8 + count)) + _BETWEEN
+        self.height = top + first + len(sites) * row + 10
+        self.figure: Figure = Figure(figsize=(self.width / _DPI, self.height / _DPI), dpi=_DPI)
+        self.canvas = FigureCanvasAgg(self.figure)
+        self._head(title, notes)
+        self._photographs(top)
+        for number, site in enumerate(sites):
+            self._row(site, top + first + number * row)
+
+    def _text(self, text: str, x: float, y: float, room: float, **style: Any) -> None:
+        """Text with its top left corner at x, y, cut to room; a name may hold a $."""
+        style = {"va": "top", "fontsize": 9, "parse_math": False, **style}
+        shown = self.figure.text(x / self.width, 1 - y / self.height, text, None, **style)
+        letters, renderer = len(text), self.canvas.get_renderer()  # type: ignore[no-untyped-call]
+        while letters > 3:
+            width = shown.get_window_extent(renderer).width
+            if width <= room:
+                return
+            letters = min(letters - 1, int(letters * room / width))
+            shown.set_text(
+                f"{text[: letters // 2]}…{text[len(text) - letters + letters // 2 + 1 :]}"
+            )
+
+    def _axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        w, h = self.width, self.height
+        return self.figure.add_axes((x / w, 1 - (y + height) / h, width / w, height / h))
+
+    def _head(self, title: str, notes: Sequence[Column]) -> None:
+        room = self.width - 2 * _MARGIN
+        self._text(title, _MARGIN, _MARGIN, room, fontsize=14, fontweight="bold")
+        for number, column in enumerate(notes):
+            y = _MARGIN + _HEAD + number * _LINE
+            text = f"{column.label}: {column.warning}"
+            self._text(text, _MARGIN, y, room, color="#b00020", fontsize=10)
+
+    def _photographs(self, y: float) -> None:
+        for number, column in enumerate(self.columns):
+            x = _MARGIN + number * (self.panel + _GAP)
+            self._text(column.label, x, y, self.panel, fontweight="bold")
+            self._picture(column.picture, x, y + _LINE + 6)
+        x = _MARGIN + self.group + _BAR + _TICKS + _BETWEEN
+        room = self.width - x - _MARGIN
+        lines = [
+            "Left: the photograph as the network sees it. Below, a row for each site:",
+            "M_s   which positions matter: sigmoid(M_s), a map of one channel",
+            "M     what features are multiplied by: its mean over the channels",
+            "M_c   which channels matter: sigmoid(M_c), highest first; it has no positions",
+            "Over each map its least, mean and greatest value. One row has one scale.",
+            "",
+            *(f"{column.label}: {column.about}" for column in self.columns),
+        ]
+        for number, line in enumerate(lines):
+            self._text(line, x, y + _LINE + 6 + number * _LINE, room, color="0.25")
+
+    def _row(self, site: str, y: float) -> None:
+        heats = [column.heats.get(site) for column in self.columns]
+        maps = y + _HEAD + self.titles
+        x: float = _MARGIN
+        step = self.group + _BAR + _TICKS + _BETWEEN
+        heading: dict[str, Any] = {"fontsize": 11, "fontweight": "bold"}
+        self._text(f"{site} · M_s", x, y, self.group, **heading)
+        self._text("M, mean over channels", x + step, y, self.group, **heading)
+        self._text("M_c by channel", x + 2 * step + _TICKS, y, self.curve, **heading)
+        self._maps(
+            heats, [None if heat is None else heat.m_s for heat in heats], x, maps, facts=True
+        )
+        self._maps(
+            heats, [None if heat is None else heat.m for heat in heats], x + step, maps, facts=False
+        )
+        self._curves(heats, x + 2 * step + _TICKS, maps)
+
+    def _maps(
+        self,
+        heats: Sequence[Heat | None],
+        maps: Sequence[np.ndarray | None],
+        x: float,
+        y: float,
+        *,
+        facts: bool,
+    ) -> None:
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        low, high = scale_of([values for values in maps if values is not None])
+        norm = Normalize(low, high)
+        for number, (column, heat, values) in enumerate(
+            zip(self.columns, heats, maps, strict=True)
+        ):
+            left = x + number * (self.panel + _GAP)
+            if heat is None or values is None:
+                self._empty(left, y)
+                continue
+            axes = self._picture(pale(column.picture), left, y)
+            over = spread(values, column.picture.size)
+            axes.imshow(over, cmap=COLOURS, norm=norm, alpha=OPACITY, interpolation="nearest")
+            lines = [column.label] if len(self.columns) > 1 else []
+            if facts:
+                lines += self._facts(heat)
+            self._over([*lines, _three(values)], left, y, self.panel)
+        place = self._axes(x + self.group + _GAP, y, _BAR, self.panel_height)
+        bar = self.figure.colorbar(ScalarMappable(norm, COLOURS), cax=place, alpha=OPACITY)
+        bar.set_ticks(
+            [low, (low + high) / 2, high], labels=_decimals([low, (low + high) / 2, high])
+        )
+        bar.ax.tick_params(labelsize=8)
+
+    def _facts(self, heat: Heat) -> list[str]:
+        facts = [heat.shape, heat.settings]
+        return facts if len(self.columns) > 1 else [" · ".join(facts)]
+
+    def _curves(self, heats: Sequence[Heat | None], x: float, y: float) -> None:
+        axes = self._axes(x, y, self.curve, max(self.panel_height, _CURVE_HEIGHT) - 14)
+        there = [(number, heat) for number, heat in enumerate(heats) if heat is not None]
+        axes.set_ylim(*scale_of([heat.m_c for _, heat in there]))
+        axes.set_xlim(1, max(2, *(heat.m_c.size for _, heat in there)))
+        several = len(self.columns) > 1
+        lines, colours = [], [f"C{number}" for number, _ in there]
+        for (number, heat), colour in zip(there, colours, strict=True):
+            ranked = np.sort(heat.m_c)[::-1]
+            axes.plot(np.arange(1, ranked.size + 1), ranked, color=colour, lw=1.6)
+            label = f"{self.columns[number].label}: " if several else ""
+            lines.append(f"{label}{_three(heat.m_c)}")
+        if not several:
+            best = np.argsort(-there[0][1].m_c, kind="stable")[:5]
+            lines.insert(0, f"highest: channels {', '.join(map(str, best))}")
+        self._over(lines, x, y, self.curve, colours if several else None)
+        axes.tick_params(labelsize=8)
+        axes.grid(color="0.92")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+
+    def _over(
+        self,
+        lines: Sequence[str],
+        x: float,
+        y: float,
+        room: float,
+        colours: Sequence[str] | None = None,
+    ) -> None:
+        """Lines of text, the last one just above y."""
+        for number, line in enumerate(lines):
+            bottom = y - 5 - (len(lines) - 1 - number) * _LINE
+            colour = colours[number] if colours else "black"
+            self._text(line, x, bottom, room, va="bottom", color=colour)
+
+    def _picture(self, picture: Image.Image, x: float, y: float) -> Axes:
+        axes = self._axes(x, y, self.panel, self.panel_height)
+        axes.imshow(picture.convert("RGB"), interpolation="antialiased")
+        axes.set_anchor("NW")
+        axes.set_axis_off()
+        return axes
+
+    def _empty(self, x: float, y: float) -> None:
+        axes = self._axes(x, y, self.panel, self.panel_height)
+        axes.set_facecolor("0.96")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_color("0.88")
+        axes.text(0.5, 0.5, "no BAM here", ha="center", va="center", color=_GREY, fontsize=9)
+
+
+def _three(values: np.ndarray) -> str:
+    return " · ".join(_decimals([values.min(), values.mean(), values.max()]))
+
+
+def _decimals(values: Sequence[float]) -> list[str]:
+    return [f"{value:.3f}" for value in values]

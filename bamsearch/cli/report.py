@@ -1,0 +1,178 @@
+"""``bamsearch report``: what a search found, as text, Markdown, HTML, CSV and JSON."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from bamsearch.cli.console import Console
+from bamsearch.cli.options import command, json_option, output_options, pass_console
+from bamsearch.errors import NothingToDoError, RunError
+from bamsearch.report.writing import FORMATS, Format
+
+STDOUT = Path("-")
+
+
+@command(
+    "report",
+    examples=[
+        "bamsearch report",
+        "bamsearch report resnet101-8g-001 -f html -f md -o report/",
+        "bamsearch report resnet101-8g-001 -f csv -o - > trials.csv",
+        "bamsearch report resnet101-8g-001 resnet101-8g-002",
+    ],
+)
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.option(
+    "-f",
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    help="What to write; repeatable.  [default: all]",
+)
+@click.option("--schema", is_flag=True, help="Print the JSON schema of report.json, and stop.")
+@json_option
+@output_options("Folder, instead of RUN/report; - for stdout. Several runs write with -o only.")
+@pass_console
+def report(
+    console: Console,
+    runs: tuple[str, ...],
+    formats: tuple[Format, ...],
+    schema: bool,
+    as_json: bool,
+    output: Path | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Report what RUN found: does it help, what it is compared with, and what that is worth.
+
+    RUN is a name below runs/ or a folder; without one it is the newest. Several are compared.
+    """
+    from bamsearch.cli.output import check_output_folder
+
+    if schema:
+        from bamsearch.report.as_json import schema_text
+
+        console.print(schema_text().rstrip("\n"))
+        return
+    if output == STDOUT and len(formats) != 1:
+        raise click.UsageError("-o - takes one format: add -f md, -f csv, -f json or -f html")
+    if output != STDOUT:
+        check_output_folder(output, force=force)
+    wanted = formats or FORMATS
+    unnamed = output == STDOUT or as_json
+    folders = [_folder(run) for run in runs] or [_newest(console, named=not unnamed)]
+    how = _How(wanted, output, as_json, dry_run)
+    if len(folders) == 1:
+        _one(console, folders[0], how)
+    else:
+        _several(console, folders, how)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What to write and where."""
+
+    formats: Sequence[Format]
+    output: Path | None
+    as_json: bool
+    dry_run: bool
+
+
+def _folder(run: str) -> Path:
+    from bamsearch.records.run_files import find_run
+
+    found = find_run(run)
+    if found is None:
+        raise RunError(f"no run is called {run!r}: 'bamsearch runs' lists those that are there")
+    return found
+
+
+def _newest(console: Console, *, named: bool) -> Path:
+    """The newest run below runs/, named in the first line."""
+    from bamsearch.searching.folder import all_folders
+
+    folders = all_folders()
+    if not folders:
+        raise NothingToDoError("there is no run below runs/ yet: 'bamsearch search' makes one")
+    newest = folders[-1].path
+    if named:
+        console.print(f"run {newest.name}, the newest of {len(folders)}")
+    return newest
+
+
+def _one(console: Console, folder: Path, how: _How) -> None:
+    from bamsearch.cli.search_text import next_steps, place_of, print_result
+    from bamsearch.records.run_files import read_record
+    from bamsearch.report.as_json import json_value
+    from bamsearch.report.content import make_report
+    from bamsearch.report.network import network_picture
+    from bamsearch.report.network_text import network_text
+    from bamsearch.report.writing import REPORT_FOLDER, file_names, text_of, write_report
+
+    with console.progress(f"reading {folder}"):
+        record = read_record(folder)
+        made = make_report(record, place_of(folder))
+    if how.output == STDOUT:
+        with console.progress("making the report"):
+            text = text_of(made, how.formats[0])
+        console.print_exactly(text)
+        return
+    target = how.output or folder / REPORT_FOLDER
+    with console.progress("making the report"):
+        written = [target / name for name in file_names(how.formats)]
+        if not how.dry_run:
+            written = write_report(made, target, how.formats)
+    if how.as_json:
+        console.print_json(json_value(made))
+    else:
+        print_result(console, made)
+        best = record.best
+        picture = network_picture(record.run.summary, best.design.insertions if best else ())
+        console.print("\n" + network_text(picture))
+    console.finish(next_steps(record, folder), written, dry_run=how.dry_run)
+
+
+def _several(console: Console, folders: Sequence[Path], how: _How) -> None:
+    from bamsearch.cli.search_text import place_of
+    from bamsearch.records.run_files import read_record
+    from bamsearch.report.content import make_report
+    from bamsearch.report.several import (
+        several_json,
+        several_notes,
+        several_table,
+        several_text,
+        write_several,
+    )
+    from bamsearch.report.writing import file_names
+
+    with console.progress("reading runs", len(folders)) as step:
+        reports = []
+        for folder in folders:
+            reports.append(make_report(read_record(folder), place_of(folder)))
+            step()
+    if how.output == STDOUT:
+        console.print_exactly(several_text(reports, how.formats[0]))
+        return
+    written: list[Path] = []
+    if how.output is not None:
+        written = [how.output / name for name in file_names(how.formats)]
+        if not how.dry_run:
+            with console.progress("making the report"):
+                written = write_several(reports, how.output, how.formats)
+    if how.as_json:
+        console.print_json(several_json(reports))
+    else:
+        table = several_table(reports)
+        console.table(table.header, table.rows, table.align, indent=0)
+        console.print()
+        for note in several_notes(reports):
+            console.print(note)
+    again = " ".join(shlex.quote(place_of(folder)) for folder in folders)
+    steps = {} if written else {"keep": f"bamsearch report {again} -o DIR"}
+    console.finish(steps, written, dry_run=how.dry_run)

@@ -1,0 +1,46 @@
+"""What ``bamsearch search --json`` and ``bamsearch runs --json`` print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bamsearch.records import Run, RunRecord
+from bamsearch.report.as_json import trial_json
+from bamsearch.report.comparison import LABELS
+from bamsearch.report.health import over_budget
+from bamsearch.searching.sizes import size_correlation
+
+
+def result_json(record: RunRecord) -> dict[str, Any]:
+    """What ``search --json`` prints; see the README for its keys."""
+    run, best = record.run, record.best
+    return {
+        "run": run.name,
+        "model": run.model,
+        "budget": result_budgets(run),
+        "designs": run.designs,
+        "feasible_designs": run.feasible_designs,
+        "exact": run.exact,
+        "score": run.score,
+        "trials": len(record.complete),
+        "failed": len(record.trials) - len(record.complete),
+        "infeasible_scored": over_budget(record),
+        "best": None if best is None else trial_json(best),
+        "references": {
+            kind: trial_json(found)
+            for kind in LABELS
+            if (found := record.reference(kind)) is not None
+        },
+        "pareto": [trial_json(trial) for trial in record.pareto()],
+        "size_correlation": {
+            "params": (sizes := size_correlation(record)).params,
+            "macs": sizes.macs,
+            "bams": sizes.bams,
+            "designs": sizes.designs,
+        },
+    }
+
+
+def result_budgets(run: Run) -> dict[str, int]:
+    """Budgets as JSON: multiply-adds, parameters, bytes, nanoseconds."""
+    return {budget.quantity: budget.limit for budget in run.budgets}

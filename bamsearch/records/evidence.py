@@ -1,0 +1,117 @@
+"""What training has shown of a run's designs: ``evidence.json`` beside its ``run.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import get_args
+
+from bamsearch.errors import RunError
+from bamsearch.records.choices import Role
+
+EVIDENCE_VERSION = 1
+"""Format of ``evidence.json``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Accuracy of a trained design on data that neither training nor search has seen.
+
+    Attributes:
+        mean: over the seeds, in per cent.
+        low: lower end of its interval.
+        high: upper end.
+        seeds: how many trainings.
+    """
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Accuracy of what was found, less that of another design, over pairs with the same seed.
+
+    Attributes:
+        against: which other one.
+        points: percentage points, above 0 where what was found is better.
+        low: lower end of the interval.
+        high: upper end.
+        seeds: pairs.
+        seeds_needed: pairs that would tell a difference of ``detectable`` points; None if unknown.
+        detectable: the difference that ``seeds_needed`` is for, in points.
+    """
+
+    against: Role
+    points: float
+    low: float
+    high: float
+    seeds: int
+    seeds_needed: int | None = None
+    detectable: float | None = None
+
+    @property
+    def distinguished(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return not self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Trained comparisons of a run's designs.
+
+    Attributes:
+        data: its name, as given to ``--data``.
+        data_hash: of what was trained and tested on.
+        confidence: of all intervals together, 0.95.
+        accuracies: of the designs that were trained.
+        differences: to what was found; the one to the base first.
+        command: that made it.
+    """
+
+    data: str
+    data_hash: str
+    confidence: float
+    accuracies: Mapping[Role, Accuracy]
+    differences: tuple[Difference, ...]
+    command: str = ""
+
+    def to_json(self) -> str:
+        """The evidence as indented JSON text, the content of ``evidence.json``."""
+        return json.dumps({"bamsearch_evidence": EVIDENCE_VERSION} | asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "evidence.json") -> Evidence:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            RunError: not JSON, keys missing or unknown, or made by a newer bamsearch.
+        """
+        try:
+            content = json.loads(text)
+            version = content.pop("bamsearch_evidence")
+            if version != EVIDENCE_VERSION:
+                raise ValueError(f"format {version!r}, this bamsearch reads {EVIDENCE_VERSION}")
+            content["accuracies"] = {
+                _role(role): Accuracy(**one) for role, one in content["accuracies"].items()
+            }
+            content["differences"] = tuple(Difference(**one) for one in content["differences"])
+            for one in content["differences"]:
+                _role(one.against)
+            return cls(**content)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise RunError(
+                f"{source} is no evidence that this bamsearch reads ({error}): "
+                "make it again, or move it away"
+            ) from error
+
+
+def _role(role: str) -> Role:
+    found = {str(one): one for one in get_args(Role)}
+    if role not in found:
+        raise ValueError(f"{role!r} is none of {', '.join(found)}")
+    result: Role = found[role]
+    return result

@@ -1,0 +1,121 @@
+"""Does it help? What training has shown, else what the scores are worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bamsearch.records import Difference, Evidence, RunRecord
+from bamsearch.report.comparison import LABELS
+from bamsearch.report.text import count_text
+from bamsearch.score.table import SCORES
+from bamsearch.searching.sizes import SizeCorrelation
+
+Verdict = Literal["better", "worse", "not distinguished", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to "does it help?", as far as there is one.
+
+    Attributes:
+        verdict: of what was found against the base; ``unknown`` where nothing was trained.
+        headline: the answer in one line.
+        remarks: what it rests on, a line each.
+        next_step: what to type to know more.
+    """
+
+    verdict: Verdict
+    headline: str
+    remarks: tuple[str, ...]
+    next_step: str
+
+
+def answer(record: RunRecord, sizes: SizeCorrelation, place: str) -> Answer:
+    """The answer that a run gives.
+
+    Args:
+        record: the run.
+        sizes: how far its score ranks size.
+        place: the run's name or folder, as commands take it.
+    """
+    remarks = tuple(score_remarks(record, sizes))
+    next_step = f'model = bamsearch.load("{place}")  # train it beside the base, several seeds each'
+    evidence = record.evidence
+    if record.best is None:
+        return Answer("unknown", "Not known: nothing has a score yet.", (), _go_on(record, place))
+    if evidence is None or not evidence.differences:
+        headline = "Not known. Scores only, no training evidence."
+        return Answer("unknown", headline, remarks, next_step)
+    first, *others = evidence.differences
+    headline = _sentence(first, evidence, "over " if first.points >= 0 else "under ")
+    lines = tuple(_sentence(one, evidence, "against ") for one in others)
+    data = f"Trained on {evidence.data}; intervals of {evidence.confidence:.0%} together."
+    verdict: Verdict = "not distinguished"
+    if first.distinguished:
+        verdict = "better" if first.points > 0 else "worse"
+    return Answer(verdict, headline, (*lines, data, *remarks), evidence.command)
+
+
+def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
+    """What the scores are worth: one is trained, audited, or neither.
+
+    Args:
+        record: the run.
+        sizes: how far its score ranks size.
+    """
+    run = record.run
+    if record.evidence is not None:
+        lines = []
+    elif run.score in SCORES:
+        lines = [f"Nothing was trained; {run.score} has not been audited in this budget."]
+    else:
+        lines = [f"One value of {run.score} a design: no interval, no repeated seeds."]
+    lines.append(tracks(run.score, sizes))
+    base, best = record.reference("base"), record.best
+    tied = sum(best is not None and trial.score == best.score for trial in record.ranking())
+    if tied > 1:
+        lines.append(f"{tied} designs tie for the best score; fewer multiply-adds rank first.")
+    random = record.reference("random")
+    if best is not None and random is not None and (random.score or 0.0) > (best.score or 0.0):
+        lines.append("Random search of the same length scored higher here: give more --trials.")
+    if best is not None and not best.design.insertions:
+        lines.append("No design scores better than the base network.")
+    elif base is not None and not record.base_may_win:
+        lines.append("The base is shown, not ranked: such a score grows with the network.")
+    return lines
+
+
+def tracks(score: str, sizes: SizeCorrelation) -> str:
+    """What the score goes with over all that was scored."""
+    named = {
+        "parameter count": sizes.params,
+        "multiply-adds": sizes.macs,
+        "number of BAMs": sizes.bams,
+    }
+    known = {name: rho for name, rho in named.items() if rho is not None}
+    if not known:
+        return f"All {sizes.designs} designs score or cost the same: there is nothing to rank."
+    most = max(known, key=lambda name: abs(known[name]))
+    if sizes.mostly_size:
+        return f"{score} tracks {most} here (rho {known[most]:.2f}): it mostly ranks size."
+    rhos = ", ".join(f"{name} {rho:.2f}" for name, rho in known.items())
+    return f"rho of {score} over {sizes.designs} designs: {rhos}."
+
+
+def _sentence(one: Difference, evidence: Evidence, word: str) -> str:
+    """``+0.41 points over base, 95 % [+0.12, +0.70], 5 paired seeds``, or that it is not told."""
+    other = "what was found" if one.against == "found" else LABELS[one.against]
+    other = other.format("the").replace(" (r16 d4)", "")
+    interval = f"{evidence.confidence:.0%} [{one.low:+.2f}, {one.high:+.2f}]"
+    seeds = count_text(one.seeds, "paired seed")
+    if one.distinguished:
+        return f"{one.points:+.2f} points {word}{other}, {interval}, {seeds}."
+    needed = ""
+    if one.seeds_needed is not None and one.detectable is not None:
+        needed = f"; about {one.seeds_needed} seeds would tell {one.detectable:g} points"
+    return f"Not distinguished from {other}: {interval}, {seeds}{needed}."
+
+
+def _go_on(record: RunRecord, place: str) -> str:
+    return f"bamsearch search --resume {place} --trials {record.run.trials}"

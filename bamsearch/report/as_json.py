@@ -1,0 +1,123 @@
+"""A report for programs: ``report.json``, whose schema is ``report.schema.json`` in this folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+from bamsearch.records import Design, Trial
+from bamsearch.report.comparison import Compared
+from bamsearch.report.content import CONVENTION, Report
+from bamsearch.report.sites import SiteRow
+
+REPORT_VERSION = 1
+"""Format of ``report.json``; raised when a key goes or changes its meaning."""
+
+
+def schema_text() -> str:
+    """The JSON schema of ``report.json``."""
+    return (files("bamsearch.report") / "report.schema.json").read_text(encoding="utf-8")
+
+
+def json_text(report: Report) -> str:
+    """The report as indented JSON text."""
+    return json.dumps(json_value(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def json_value(report: Report) -> dict[str, Any]:
+    """The report as JSON values: exact integers, designs as {site: [r, d]}."""
+    run, summary = report.record.run, report.record.run.summary
+    return {
+        "bamsearch_report": REPORT_VERSION,
+        "run": run.name,
+        "model": run.model,
+        "input_shape": list(summary.input_shape),
+        "flop_convention": CONVENTION,
+        "finished": report.record.finished,
+        "answer": {
+            "verdict": report.answer.verdict,
+            "headline": report.answer.headline,
+            "remarks": list(report.answer.remarks),
+            "next": report.answer.next_step,
+        },
+        "budget": {one.quantity: one.limit for one in run.budgets},
+        "score": run.score,
+        "comparison": [_compared(row) for row in report.comparison],
+        "found": _found(report),
+        "axes": list(report.axes),
+        "pareto": [trial_json(trial) for trial in report.front],
+        "best_so_far": {
+            "search": list(report.curves.search),
+            "random": list(report.curves.random),
+        },
+        "importance": [
+            asdict(one) | {"sites": list(one.sites), "share": round(one.share, 6)}
+            for one in report.importances
+        ],
+        "size_correlation": asdict(report.sizes),
+        "health": _health(report),
+        "provenance": report.provenance | {"seed": run.seed, "versions": dict(run.versions)},
+        "reproduce": list(report.reproduce),
+    }
+
+
+def trial_json(trial: Trial) -> dict[str, Any]:
+    """A trial: its design as {site: [r, d]}, exact integers."""
+    return {
+        "design": design_json(trial.design),
+        "score": trial.score,
+        "params": trial.params,
+        "macs": trial.macs,
+    }
+
+
+def design_json(design: Design) -> dict[str, list[int]]:
+    """A design as {site: [r, d]}."""
+    return {one.site: [one.reduction, one.dilation] for one in design.insertions}
+
+
+def _compared(row: Compared) -> dict[str, Any]:
+    return {
+        "role": row.role,
+        "label": row.label,
+        "design": None if row.design is None else design_json(row.design),
+        "params": row.params,
+        "macs": row.macs,
+        "score": row.score,
+        "note": row.note or None,
+        "latency": None if row.latency is None else asdict(row.latency),
+        "accuracy": None if row.accuracy is None else asdict(row.accuracy),
+        "found_less_this": None if row.difference is None else asdict(row.difference),
+    }
+
+
+def _found(report: Report) -> dict[str, Any] | None:
+    best = report.record.best
+    if best is None:
+        return None
+    return trial_json(best) | {"sites": [_site(row) for row in report.sites]}
+
+
+def _site(row: SiteRow) -> dict[str, Any]:
+    site = row.site
+    return {
+        "name": site.name,
+        "channels": site.channels,
+        "height": site.height,
+        "width": site.width,
+        "frames": site.frames,
+        "stride": site.stride,
+        "kind": site.kind,
+        "reduction": row.insertion.reduction,
+        "dilation": row.insertion.dilation,
+        "params": row.params,
+        "macs": row.macs,
+        "ms": row.ms,
+    }
+
+
+def _health(report: Report) -> dict[str, Any]:
+    reasons = [{"reason": why, "times": times} for why, times in report.health.reasons]
+    return asdict(report.health) | {"reasons": reasons}

@@ -1,0 +1,141 @@
+"""Base, paper default, largest that fits, best random and found, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bamsearch.errors import NoSiteError
+from bamsearch.graph.placement import plan
+from bamsearch.profile.costs import DesignCosts
+from bamsearch.records import (
+    Accuracy,
+    Design,
+    Difference,
+    ReferenceKind,
+    Role,
+    RunRecord,
+    Trial,
+)
+
+LABELS: dict[ReferenceKind, str] = {
+    "base": "base",
+    "paper": "paper default (r16 d4)",
+    "largest": "largest that fits",
+    "random": "best of {} random",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A design's time, paired with the base's.
+
+    Attributes:
+        ratio: of times, 1 for the base.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        ms: milliseconds.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A row of the comparison.
+
+    Attributes:
+        role: what it is.
+        label: the same in words.
+        design: None where there is none, as of a random search that has not begun.
+        params: exactly; None without a design.
+        macs: of one input, fvcore's total; None without a design.
+        score: None where it has none.
+        note: why there is no design or no score; empty otherwise.
+        latency: None where it was not measured.
+        accuracy: None where it was not trained.
+        difference: of what was found to this design; None where one was not trained.
+    """
+
+    role: Role
+    label: str
+    design: Design | None = None
+    params: int | None = None
+    macs: int | None = None
+    score: float | None = None
+    note: str = ""
+    latency: Latency | None = None
+    accuracy: Accuracy | None = None
+    difference: Difference | None = None
+
+
+def comparison(record: RunRecord) -> tuple[Compared, ...]:
+    """All rows; what was found last."""
+    found: list[tuple[Role, str, Trial | None, str]] = [
+        (kind, reference_label(record, kind), *_reference(record, kind)) for kind in LABELS
+    ]
+    found.append(("found", "found", record.best, "" if record.best else "nothing has a score yet"))
+    return tuple(_compared(record, *one) for one in found)
+
+
+def reference_label(record: RunRecord, kind: ReferenceKind) -> str:
+    """What a reference is called: ``best of 100 random``."""
+    number = sum(there == "random" for there, _ in record.references)
+    return LABELS[kind].format(number) if number else LABELS[kind].replace("of {} ", "")
+
+
+def _reference(record: RunRecord, kind: ReferenceKind) -> tuple[Trial | None, str]:
+    """The reference and why it has no score; what it costs is known even so."""
+    trial = record.reference(kind)
+    if trial is not None:
+        return trial, ""
+    run = record.run
+    if kind == "random":
+        return None, "not scored yet" if run.compare_random else "left out with --no-random"
+    failed = next((t for k, t in record.references if k == kind), None)
+    if failed is not None:
+        return failed, f"failed: {failed.reason}"
+    if kind == "largest":
+        return None, "not scored yet"
+    try:
+        insertions = plan(run.summary.sites) if kind == "paper" else ()
+    except NoSiteError:
+        return None, "the model has none of the paper's sites"
+    cost = DesignCosts(run.summary, variant=run.variant, init=run.init).cost(insertions)
+    taken = {"gflops": cost.macs, "params": cost.params}
+    over = any(taken.get(b.quantity, 0) > b.limit for b in run.budgets)
+    note = "over the budget: not scored" if over else "not scored"
+    return Trial(-1, run.design(insertions), None, cost.params, cost.macs, "failed"), note
+
+
+def _compared(
+    record: RunRecord, role: Role, label: str, trial: Trial | None, note: str
+) -> Compared:
+    if trial is None:
+        return Compared(role, label, note=note)
+    evidence = record.evidence
+    differences = evidence.differences if evidence is not None else ()
+    return Compared(
+        role,
+        label,
+        trial.design,
+        trial.params,
+        trial.macs,
+        trial.score,
+        note,
+        _latency(record, trial.design),
+        evidence.accuracies.get(role) if evidence is not None else None,
+        next((one for one in differences if one.against == role), None),
+    )
+
+
+def _latency(record: RunRecord, design: Design) -> Latency | None:
+    for one in record.finalists:
+        base = one.base_ms
+        if base is not None and design == one.design:
+            return Latency(one.ms / base, one.low / base, one.high / base, one.ms)
+        if base is not None and not design.insertions:
+            return Latency(1.0, 1.0, 1.0, base)
+    return None

@@ -1,0 +1,88 @@
+"""What a report says, worked out once for all formats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bamsearch.records import Objective, RunRecord, Trial
+from bamsearch.report.answer import Answer, answer
+from bamsearch.report.comparison import Compared, comparison
+from bamsearch.report.curves import Curves, curves
+from bamsearch.report.health import Health, health
+from bamsearch.report.importance import Importance, importances
+from bamsearch.report.provenance import provenance, reproduce
+from bamsearch.report.sites import SiteRow, site_rows
+from bamsearch.searching.sizes import SizeCorrelation, size_correlation
+
+CONVENTION = "1 MAC = 1 FLOP (fvcore), norm and pooling included"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says of one run.
+
+    Attributes:
+        record: the run.
+        place: its name or folder, as commands take it.
+        state: whether the search is done, in words; empty where it is.
+        answer: does it help?
+        comparison: base, paper default, largest that fits, best random, found.
+        sites: what the design that was found inserts; empty where there is none.
+        front: designs that no other beats in all of ``axes``, the best score first.
+        axes: objectives of the front; the first is the score.
+        curves: best score so far.
+        importances: what the score depends on; empty where that cannot be said.
+        sizes: how far the score ranks size.
+        health: how the search went.
+        provenance: names to texts.
+        reproduce: commands.
+    """
+
+    record: RunRecord
+    place: str
+    state: str
+    answer: Answer
+    comparison: tuple[Compared, ...]
+    sites: tuple[SiteRow, ...]
+    front: tuple[Trial, ...]
+    axes: tuple[Objective, ...]
+    curves: Curves
+    importances: tuple[Importance, ...]
+    sizes: SizeCorrelation
+    health: Health
+    provenance: dict[str, str]
+    reproduce: tuple[str, ...]
+
+
+def make_report(record: RunRecord, place: str) -> Report:
+    """The report of a run: of the same record, always the same.
+
+    Args:
+        record: the run, whatever there is of it.
+        place: its name or folder, as commands take it.
+    """
+    run, best = record.run, record.best
+    sizes = size_correlation(record)
+    return Report(
+        record,
+        place,
+        _state(record),
+        answer(record, sizes, place),
+        comparison(record),
+        site_rows(run, best.design) if best is not None else (),
+        tuple(record.pareto()),
+        run.objectives if len(run.objectives) > 1 else ("score", "gflops"),
+        curves(record),
+        importances(record),
+        sizes,
+        health(record),
+        provenance(record),
+        reproduce(record, place),
+    )
+
+
+def _state(record: RunRecord) -> str:
+    if record.finished:
+        return ""
+    done = f"{len(record.trials):,} of {record.run.trials:,} trials"
+    return f"Not finished: {done}. The search was interrupted, or is still at work."

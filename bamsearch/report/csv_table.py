@@ -1,0 +1,73 @@
+"""Every trial as a row of a CSV file (RFC 4180), read back by pandas without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bamsearch.records import RunRecord, Trial
+
+Row = dict[str, Any]
+
+
+def csv_text(records: Sequence[RunRecord]) -> str:
+    """The trials, then the references, of one run or several; a row each, units in the header.
+
+    Empty cells are what there is not: the score of a trial that failed, r and d of a site without
+    BAM. ``rank`` numbers the ranking from 1, ``pareto`` marks the front. Of several runs each row
+    starts with the run's name and its model.
+    """
+    import pandas as pd
+
+    rows = [row for record in records for row in _rows(record, named=len(records) > 1)]
+    columns = list(dict.fromkeys(name for record in records for name in _columns(record)))
+    if len(records) > 1:
+        columns = ["run", "model", *columns]
+    # Objects, as whole numbers beside empty cells would become floats.
+    table = pd.DataFrame(rows, columns=columns, dtype=object)
+    text: str = table.to_csv(index=False, lineterminator="\r\n")
+    return text
+
+
+def _rows(record: RunRecord, *, named: bool) -> list[Row]:
+    ranks = {id(trial): rank for rank, trial in enumerate(record.ranking(), start=1)}
+    front = {id(trial) for trial in record.pareto()}
+    run = {"run": record.run.name, "model": record.run.model} if named else {}
+    found = []
+    for role, trial in _everything(record):
+        row = run | {"role": role, "rank": ranks.get(id(trial)), "pareto": id(trial) in front}
+        for one in trial.design.insertions:
+            row |= {f"{one.site} r": one.reduction, f"{one.site} d": one.dilation}
+        found.append(row | _numbers(record, trial))
+    return found
+
+
+def _columns(record: RunRecord) -> list[str]:
+    """All columns but the run's; two for each site that any design uses."""
+    used = {one.site for _, trial in _everything(record) for one in trial.design.insertions}
+    sites = [site.name for site in record.run.summary.sites if site.name in used]
+    empty = Trial(0, record.run.design(()), None, 0, 0)
+    numbers = list(_numbers(record, empty))
+    own = [f"{name} {what}" for name in sites for what in ("r", "d")]
+    return ["number", "role", "state", "rank", "pareto", *numbers[2:], *own]
+
+
+def _numbers(record: RunRecord, trial: Trial) -> Row:
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        f"score ({record.run.score})": trial.score,
+        "parameters": trial.params,
+        "MACs of one input": trial.macs,
+        "GFLOPs (10^9 MACs)": trial.macs / 1e9,
+        "training memory (bytes)": trial.memory,
+        "predicted latency (ms)": trial.ms,
+        "scoring (s)": trial.seconds,
+        "retries": trial.retries,
+        "reason of failure": trial.reason,
+    }
+
+
+def _everything(record: RunRecord) -> list[tuple[str, Trial]]:
+    own = [("trial", trial) for trial in record.trials]
+    return own + [(str(kind), trial) for kind, trial in record.references]

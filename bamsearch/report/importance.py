@@ -1,0 +1,96 @@
+"""Which choices the score depends on.
+
+For each site: whether there is BAM, and, among the designs with BAM there, which r and which d. The
+importance of such a factor is the share of the score's variance that its group means explain,
+without what chance alone would explain: epsilon squared (Kelley, 1935), here cut off at 0::
+
+    (SS_between - (k - 1) · SS_within / (n - k)) / SS_total
+
+for k values over n designs. It is a description of the designs that were scored: a search looks
+more at what scores well, and a factor can stand for another that goes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bamsearch.records import RunRecord, Site
+
+Aspect = Literal["BAM", "r", "d"]
+
+_FEWEST = 10
+"""Designs below which nothing is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """How much of the score's variance one factor explains.
+
+    Attributes:
+        sites: names; several where they go together in every design.
+        aspect: ``BAM`` or none there, or its ``r`` or ``d`` where it is there.
+        share: 0 to 1.
+        designs: over how many.
+        best: the value with the best mean score: ``yes``, ``no``, or the number.
+    """
+
+    sites: tuple[str, ...]
+    aspect: Aspect
+    share: float
+    designs: int
+    best: str
+
+
+def importances(record: RunRecord) -> tuple[Importance, ...]:
+    """All factors that vary, the most important first; none where fewer than 10 designs scored."""
+    import numpy as np
+
+    scored = {
+        trial.design: trial.score
+        for trial in (*record.trials, *(trial for _, trial in record.references))
+        if trial.score is not None and trial.design.insertions
+    }
+    if len(scored) < _FEWEST:
+        return ()
+    scores = np.array(list(scored.values()))
+    there = [{one.site: one for one in design.insertions} for design in scored]
+    used = [site for site in record.run.summary.sites if any(site.name in one for one in there)]
+    by_values: dict[tuple[Aspect, bytes], list[Site]] = {}
+    for site in used:
+        here = [one.get(site.name) for one in there]
+        columns: dict[Aspect, list[int]] = {
+            "BAM": [int(one is not None) for one in here],
+            "r": [one.reduction if one is not None else 0 for one in here],
+            "d": [one.dilation if one is not None else 0 for one in here],
+        }
+        for aspect, values in columns.items():
+            by_values.setdefault((aspect, np.array(values).tobytes()), []).append(site)
+    found = []
+    for (aspect, column), sites in by_values.items():
+        one = _importance(sites, aspect, np.frombuffer(column, dtype=np.int64), scores)
+        if one is not None:
+            found.append(one)
+    return tuple(sorted(found, key=lambda one: -one.share))
+
+
+def _importance(
+    sites: Sequence[Site], aspect: Aspect, values: object, scores: object
+) -> Importance | None:
+    """None where there is one value only, or one design a value."""
+    import pandas as pd
+
+    table = pd.DataFrame({"value": values, "score": scores})
+    if aspect != "BAM":
+        table = table[table["value"] > 0]
+    groups = table.groupby("value")["score"]
+    number, kinds = len(table), groups.ngroups
+    total = float(((table["score"] - table["score"].mean()) ** 2).sum())
+    if kinds < 2 or number <= kinds or total == 0:
+        return None
+    within = float(((table["score"] - groups.transform("mean")) ** 2).sum())
+    share = (total - within - (kinds - 1) * within / (number - kinds)) / total
+    best = int(groups.mean().idxmax())
+    named = ("no", "yes")[best] if aspect == "BAM" else str(best)
+    return Importance(tuple(site.name for site in sites), aspect, max(share, 0.0), number, named)

@@ -1,0 +1,130 @@
+"""A report as Markdown, as GitHub renders it; templates/report.md.j2 has the order."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+from bamsearch.report.content import CONVENTION, Report
+from bamsearch.report.network import network_picture
+from bamsearch.report.network_text import network_text
+from bamsearch.report.tables import (
+    AXES,
+    Table,
+    comparison_table,
+    front_table,
+    health_table,
+    importance_table,
+    provenance_table,
+    sites_table,
+    sizes_table,
+)
+from bamsearch.report.text import score_text, title
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_FRONT_SHOWN = 20
+_IMPORTANCES_SHOWN = 12
+
+
+def markdown(report: Report, *, charts: bool) -> str:
+    """The report.
+
+    Args:
+        report: of a run.
+        charts: refer to ``network.svg``, ``pareto.svg`` and ``curve.svg`` beside the file; else the
+            network is drawn in letters and the other two are left out.
+    """
+    best = report.record.best
+    picture = network_picture(
+        report.record.run.summary, () if best is None else best.design.insertions
+    )
+    return (
+        environment()
+        .get_template("report.md.j2")
+        .render(
+            report=report,
+            run=report.record.run,
+            title=title(report.record.run),
+            charts=charts,
+            network=network_text(picture),
+            convention=CONVENTION,
+            curve=curve_sentence(report),
+            comparison=comparison_table(report),
+            sites=sites_table(report),
+            front=shortened(front_table(report), _FRONT_SHOWN),
+            axes=[AXES[one] for one in report.axes],
+            importances=shortened(importance_table(report), _IMPORTANCES_SHOWN),
+            sizes=sizes_table(report),
+            health=health_table(report),
+            provenance=provenance_table(report),
+        )
+    )
+
+
+def curve_sentence(report: Report) -> str:
+    """How far the search and a random one have come, in words."""
+    search, random = report.curves.search, report.curves.random
+    if not search or search[-1] is None:
+        return "No trial has a score yet."
+    number = search.index(search[-1]) + 1
+    found = f"The best score, {score_text(search[-1])}, came with trial {number} of {len(search)}"
+    if not random or random[-1] is None:
+        return f"{found}; there is no random search to compare with."
+    passed = next((n for n, s in enumerate(search, 1) if s is not None and s >= random[-1]), None)
+    end = "which the search did not reach" if passed is None else f"passed by trial {passed}"
+    return (
+        f"{found}. Random search of {len(random)} designs came to {score_text(random[-1])}, {end}."
+    )
+
+
+def shortened(table: Table, rows: int) -> Table:
+    """The first rows of a table, and a last one that says how many more there are."""
+    more = len(table.rows) - rows
+    if more <= 0:
+        return table
+    last = (f"and {more:,} more", *[""] * (len(table.header) - 1))
+    return Table(table.header, table.align, (*table.rows[:rows], last))
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, on one line, also in a table."""
+    line = " ".join(text.split()).replace("&", "&amp;")
+    line = re.sub(r"([\\`*\[\]<>|~$#])", r"\\\1", line)
+    # Within a word it is no emphasis: mobilenet_v2 stays readable.
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)
+
+
+def table_lines(table: Table) -> str:
+    """A table of GitHub's Markdown."""
+    marks = {"l": "---", "r": "---:"}
+    lines = [table.header, tuple(marks[letter] for letter in table.align)]
+    texts = [" | ".join(escaped(cell) for cell in lines[0]), " | ".join(lines[1])]
+    texts += [" | ".join(escaped(cell) for cell in row) for row in table.rows]
+    return "\n".join(f"| {text} |" for text in texts)
+
+
+def code_block(text: str) -> str:
+    """Text in a fenced block, whatever is in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+@cache
+def environment() -> Environment:
+    """The templates of Markdown, with the filters that they need."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # Autoescape is for HTML; here everything goes through a filter.
+    found = Environment(
+        loader=PackageLoader("bamsearch.report"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters |= {"md": escaped, "table": table_lines, "code": code_block}
+    return found

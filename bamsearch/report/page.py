@@ -1,0 +1,217 @@
+"""A report as one HTML file that opens offline; templates/page.html.j2 has the order.
+
+The file holds its styles, its script and Vega, and asks for nothing. Its policy names its
+scripts by their hashes, so that nothing else runs, and allows no ``eval``: Vega interprets its
+expressions (``ast`` in page.js). Without scripts everything is shown for what was found.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bamsearch.records import Trial
+from bamsearch.report.chart_data import UNITS, cost_axis, drawn, pareto_data
+from bamsearch.report.chart_look import PALETTE
+from bamsearch.report.charts import (
+    curve_spec,
+    curves_spec,
+    pareto_page_svg,
+    svg,
+)
+from bamsearch.report.content import CONVENTION, Report
+from bamsearch.report.differences import differences
+from bamsearch.report.markdown import curve_sentence
+from bamsearch.report.network import network_picture
+from bamsearch.report.network_svg import network_svg
+from bamsearch.report.page_data import DesignCodes, option_table, page_data
+from bamsearch.report.tables import (
+    AXES,
+    Table,
+    accuracy_text,
+    health_table,
+    importance_table,
+    latency_text,
+    provenance_table,
+    sites_table,
+    sizes_table,
+)
+from bamsearch.report.text import budget_text, design_text, giga, mega, score_text, title
+
+_FRONT_SHOWN = 100
+_IMPORTANCES_SHOWN = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A design that the page's list offers.
+
+    Attributes:
+        label: what it is called.
+        text: the design in words.
+        code: the design as the script reads it.
+        score: as text.
+        gflops: as text.
+        params: as text.
+        x: where it is in the chart; None where it is not in it.
+        y: likewise.
+    """
+
+    label: str
+    text: str
+    code: str
+    score: str
+    gflops: str
+    params: str
+    x: float | None
+    y: float | None
+
+
+def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
+    """The report of a run as HTML.
+
+    Args:
+        report: of a run.
+        beside: names of files in the same folder that the page may refer to: ``trials.csv``,
+            ``report.json``.
+
+    Returns:
+        The whole file; of the same report always the same.
+    """
+    codes = DesignCodes(report)
+    run, best = report.record.run, report.record.best
+    picture = network_picture(run.summary, () if best is None else best.design.insertions)
+    data = pareto_data(report)
+    importances = importance_table(report)
+    scripts = (vega_script(), _file("numbers.js"), _file("page.js"))
+    return _render(
+        "page.html.j2",
+        report=report,
+        run=run,
+        title=title(run),
+        beside=beside,
+        budgets=[budget_text(run, one) for one in run.budgets],
+        convention=CONVENTION,
+        differences=[differences(row, report.comparison[0]) for row in report.comparison],
+        trained=any(row.accuracy is not None for row in report.comparison),
+        network=network_svg(picture),
+        site_header=option_table(report, codes),
+        sites=sites_table(report),
+        pareto=pareto_page_svg(report),
+        axes=[AXES[one] for one in report.axes],
+        notes=data.notes if data is not None else (),
+        choices=choices(report, codes),
+        more=max(len(report.front) - _FRONT_SHOWN, 0),
+        curve=svg(curve_spec(report)),
+        curve_text=curve_sentence(report),
+        importances=importances.rows[:_IMPORTANCES_SHOWN],
+        importances_more=max(len(importances.rows) - _IMPORTANCES_SHOWN, 0),
+        sizes=sizes_table(report),
+        health=health_table(report),
+        provenance=provenance_table(report),
+        scripts=scripts,
+        hashes=" ".join(map(_hash, scripts)),
+        data=page_data(report, codes) | {"curve": curve_spec(report)},
+    )
+
+
+def several_page(reports: Sequence[Report], table: Table, notes: Sequence[str]) -> str:
+    """Runs side by side as HTML, without a script of its own.
+
+    Args:
+        reports: of the runs.
+        table: a row for each.
+        notes: which of its numbers can be compared.
+    """
+    return _render(
+        "several.html.j2",
+        reports=reports,
+        table=table,
+        notes=notes,
+        curves=svg(curves_spec(reports)),
+    )
+
+
+def choices(report: Report, codes: DesignCodes) -> list[Choice]:
+    """What the page can show: what was found, what it is compared with, and the front."""
+    found: list[Choice] = []
+    *references, last = report.comparison
+    for row in (last, *references):
+        if row.design is not None and row.params is not None and row.macs is not None:
+            trial = Trial(-1, row.design, row.score, row.params, row.macs)
+            one = report.record.best if row.role == "found" else report.record.reference(row.role)
+            found.append(_choice(row.label, one or trial, report, codes, row.note))
+    return found + [
+        _choice(f"front {number}", trial, report, codes)
+        for number, trial in enumerate(report.front[:_FRONT_SHOWN], start=1)
+    ]
+
+
+def _choice(label: str, trial: Trial, report: Report, codes: DesignCodes, note: str = "") -> Choice:
+    cost = cost_axis(report)
+    shown = bool(drawn([trial], cost))
+    return Choice(
+        label,
+        design_text(trial.design),
+        codes.code(trial.design),
+        note or score_text(trial.score),
+        giga(trial.macs),
+        mega(trial.params),
+        trial.cost(cost) / UNITS[cost] if shown else None,
+        trial.cost("score") if shown else None,
+    )
+
+
+def _render(template: str, **content: Any) -> str:
+    return environment().get_template(template).render(**content)
+
+
+@cache
+def environment() -> Environment:
+    """The templates of HTML; whatever is put into them is escaped, but for our own drawings."""
+    found = Environment(
+        loader=PackageLoader("bamsearch.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # tojson escapes what HTML would read; by default it also sorts keys and pads.
+    found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    found.filters |= {
+        "score": score_text,
+        "giga": giga,
+        "mega": mega,
+        "design": design_text,
+        "latency": latency_text,
+        "accuracy": accuracy_text,
+    }
+    found.globals |= {"palette": PALETTE, "style": _file("page.css")}
+    return found
+
+
+@cache
+def vega_script() -> str:
+    """Vega, Vega-Lite and Vega-Embed for an inline script: ``window.vegaEmbed``."""
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    # Within a script these would end it, or begin what looks like another one.
+    bundle = bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    # The bundle is written as a module: its names, of a letter or two, stay out of the page.
+    return f'(() => {{"use strict";{bundle}\n}})();'
+
+
+def _file(name: str) -> str:
+    return (files("bamsearch.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -1,0 +1,56 @@
+"""What a design inserts, site by site."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bamsearch.attention.cost import effective_dilation
+from bamsearch.profile.costs import DesignCosts
+from bamsearch.records import Design, Insertion, Run, Site
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRow:
+    """One BAM of a design.
+
+    Attributes:
+        site: where it is.
+        insertion: its r and d.
+        params: that it adds.
+        macs: multiply-adds that it adds for one input, fvcore's.
+        ms: milliseconds that it adds, as the run's latency table predicts, its worst error
+            included; None where there is no table, or where sites are chosen together.
+        same_as: the smaller d that computes the same, where there is one: every outer tap of the
+            convolution falls in the padding.
+    """
+
+    site: Site
+    insertion: Insertion
+    params: int
+    macs: int
+    ms: float | None = None
+    same_as: int | None = None
+
+
+def site_rows(run: Run, design: Design) -> tuple[SiteRow, ...]:
+    """The BAMs of a design of the run, in network order."""
+    costs = DesignCosts(run.summary, variant=run.variant, init=run.init)
+    there = {one.site: one for one in design.insertions}
+    return tuple(
+        _row(run, costs, site, there[site.name]) for site in run.summary.sites if site.name in there
+    )
+
+
+def _row(run: Run, costs: DesignCosts, site: Site, insertion: Insertion) -> SiteRow:
+    added = costs.added(site.name, insertion.reduction)
+    label = f"r{insertion.reduction} d{insertion.dilation}"
+    _, ns = run.added.get((site.name, label), (0, 0))
+    same = effective_dilation(site, insertion.dilation)
+    return SiteRow(
+        site,
+        insertion,
+        added.params,
+        added.macs,
+        ns / 1e6 if run.latency is not None and ns else None,
+        same if same != insertion.dilation else None,
+    )

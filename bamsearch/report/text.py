@@ -1,0 +1,107 @@
+"""Numbers, shapes, designs and budgets as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import floor, log10
+
+from bamsearch.records import Budget, Design, Insertion, Quantity, Run, Site
+from bamsearch.searching.budget import amount_text
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape: ``3×224×224``."""
+    return "×".join(str(size) for size in shape)
+
+
+def map_text(site: Site) -> str:
+    """A site's feature map: ``256×56×56``, or ``64×16×56×56`` with its frames."""
+    frames = () if site.frames is None else (site.frames,)
+    return shape_text((site.channels, *frames, site.height, site.width))
+
+
+def giga(count: int) -> str:
+    """A count in 10^9 with three decimals, more where that shows fewer than two digits."""
+    value = count / 1e9
+    decimals = 3 if value == 0 else max(3, 1 - floor(log10(value)))
+    return f"{value:.{decimals}f}"
+
+
+def mega(count: int) -> str:
+    """A count in 10^6: ``44.549 M``."""
+    return f"{count / 1e6:.3f} M"
+
+
+def change(base: int, now: int) -> str:
+    """A relative change: ``+0.81 %``."""
+    return f"{(now / base - 1) * 100:+.2f} %" if base else "new"
+
+
+def design_text(design: Design) -> str:
+    """``layer1 r16 d4, layer3 r8 d2``, or ``no BAM``."""
+    return ", ".join(f"{i.site} {option_text(i)}" for i in design.insertions) or "no BAM"
+
+
+def option_text(insertion: Insertion | None) -> str:
+    """``r16 d4``; a dash for nothing."""
+    return "–" if insertion is None else f"r{insertion.reduction} d{insertion.dilation}"
+
+
+def score_text(score: float | None) -> str:
+    """A score with five significant digits, thousands in full."""
+    if score is None:
+        return "failed"
+    if score == 0:
+        return "0"
+    digits = floor(log10(abs(score)))
+    if digits >= 9 or digits < -4:
+        return f"{score:.4e}"
+    return f"{score:,.{max(0, 4 - digits)}f}"
+
+
+def number_text(number: int) -> str:
+    """A count: in full to 10^9, else its size: ``1.2e+40``."""
+    return f"{number:,}" if number < 10**9 else f"{float(number):.1e}"
+
+
+def count_text(number: int, what: str) -> str:
+    """``1 site``, ``4 sites``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def duration_text(seconds: float) -> str:
+    """``6 min 12 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def title(run: Run) -> str:
+    """The first line: ``resnet101 · 3×224×224 · budget 8.000 GFLOPs, base 7.834``."""
+    parts = [run.model, shape_text(run.summary.input_shape)]
+    parts += [f"budget {budget_text(run, b)}" for b in run.budgets] or ["no budget"]
+    return " · ".join(parts)
+
+
+def budget_text(run: Run, budget: Budget) -> str:
+    """``8.000 GFLOPs, base 7.834``; of time, the base as it was measured."""
+    base = budget.base
+    if budget.quantity == "ms" and run.latency is not None:
+        base = round(run.latency["base_ms"] * 1e6)
+    return (
+        f"{amount_text(budget.quantity, budget.limit)}, base {bare_amount(budget.quantity, base)}"
+    )
+
+
+def bare_amount(quantity: Quantity, amount: int) -> str:
+    """The amount without its unit."""
+    return amount_text(quantity, amount).split()[0]
+
+
+def conditions_text(run: Run) -> str:
+    """The conditions of a budget of time: ``NAME, batch 1, float32, eager``."""
+    about = run.latency or {}
+    return f"{about['device']}, batch {about['batch_size']}, {about['dtype']}, {about['mode']}"

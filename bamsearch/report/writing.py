@@ -1,0 +1,117 @@
+"""A report's files: whole or not there, the same bytes each time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from bamsearch.errors import OutputError
+from bamsearch.report.content import Report
+
+Format = Literal["csv", "md", "html", "json"]
+FORMATS: tuple[Format, ...] = ("md", "html", "csv", "json")
+
+REPORT_FOLDER = "report"
+"""In a run's folder."""
+
+_NAMES: dict[Format, str] = {
+    "md": "report.md",
+    "html": "report.html",
+    "csv": "trials.csv",
+    "json": "report.json",
+}
+
+
+def text_of(report: Report, format: Format) -> str:
+    """The report in one format; Markdown without the files of its charts.
+
+    Args:
+        report: of a run.
+        format: which.
+    """
+    from bamsearch.report.as_json import json_text
+    from bamsearch.report.csv_table import csv_text
+    from bamsearch.report.markdown import markdown
+    from bamsearch.report.page import html_page
+
+    makers: dict[Format, Callable[[], str]] = {
+        "csv": lambda: csv_text([report.record]),
+        "md": lambda: markdown(report, charts=False),
+        "html": lambda: html_page(report),
+        "json": lambda: json_text(report),
+    }
+    return makers[format]()
+
+
+def file_names(formats: Sequence[Format]) -> list[str]:
+    """The main files of these formats."""
+    return [_NAMES[one] for one in FORMATS if one in formats]
+
+
+def write_report(report: Report, folder: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
+    """Write the report.
+
+    Args:
+        report: of a run.
+        folder: made if it is not there.
+        formats: which files; Markdown brings its charts as SVG files.
+
+    Returns:
+        What was written, the main files first.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    from bamsearch.report.charts import curve_svg, pareto_svg
+    from bamsearch.report.markdown import markdown
+    from bamsearch.report.network import network_picture
+    from bamsearch.report.network_svg import network_svg
+    from bamsearch.report.page import html_page
+
+    texts = {_NAMES[one]: text_of(report, one) for one in formats if one in ("csv", "json")}
+    if "md" in formats:
+        best = report.record.best
+        insertions = () if best is None else best.design.insertions
+        picture = network_picture(report.record.run.summary, insertions)
+        texts[_NAMES["md"]] = markdown(report, charts=True)
+        texts["network.svg"] = network_svg(picture)
+        texts |= {"pareto.svg": pareto_svg(report), "curve.svg": curve_svg(report)}
+    if "html" in formats:
+        beside = frozenset(_NAMES[one] for one in formats)
+        texts[_NAMES["html"]] = html_page(report, beside=beside)
+    return write_texts(texts, folder)
+
+
+def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write files by their names; a file is there whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be made, or a file not be written.
+    """
+    first = [name for name in _NAMES.values() if name in texts]
+    names = [*first, *(name for name in texts if name not in first)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            _replace(folder / name, texts[name])
+    except OSError as error:
+        place = error.filename or folder
+        raise OutputError(
+            f"{place} cannot be written: {error.strerror}; choose another place with -o"
+        ) from error
+    return [folder / name for name in names]
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f".writing-{path.name}")
+    try:
+        # Line ends as they are: CSV has its own.
+        with open(draft, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.replace(draft, path)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)

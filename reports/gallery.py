@@ -1,0 +1,112 @@
+"""Write the gallery anew: each report from its record, the published figures, the index.
+
+    make gallery
+
+A run's record is what lies in its folder, ``run.json`` and ``trials.jsonl``; its report is in
+``report/``. The same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import FileSystemLoader
+
+from bamsearch.graph.placement import plan
+from bamsearch.profile.costs import DesignCosts
+from bamsearch.profile.summary import summarise
+from bamsearch.records.run_files import read_record
+from bamsearch.report.content import Report, make_report
+from bamsearch.report.markdown import environment as markdown_environment
+from bamsearch.report.network import network_picture
+from bamsearch.report.network_svg import network_svg
+from bamsearch.report.page import environment as page_environment
+from bamsearch.report.several import several_notes, several_table
+from bamsearch.report.tables import Table
+from bamsearch.report.writing import REPORT_FOLDER, write_report, write_texts
+
+HERE = Path(__file__).parent
+
+RUNS = {
+    "resnet101-8g": "resnet101 under 8 GFLOPs, the search of the README",
+    "resnet50-paper": "resnet50, one r and one d at the paper's sites: all there are",
+    "densenet121-stages": "densenet121, every stage its own r and d",
+    "mobilenet_v2-blocks": "mobilenet_v2, any block may have BAM",
+}
+
+PUBLISHED = {
+    "resnet18": (11.69, 11.71),
+    "resnet50": (25.56, 25.92),
+    "resnet101": (44.55, 44.91),
+    "resnext50_32x4d": (25.03, 25.39),
+    "squeezenet1_1": (1.24, 1.26),
+}
+"""10^6 parameters without and with BAM, r = 16, on ImageNet: Park et al. 2018, arXiv 1807.06514."""
+
+CIFAR = (
+    ("no BAM", "21.49"),
+    ("d = 1, 2, 4, 6 at r = 16", "20.47, 20.28, 20.00, 20.08"),
+    ("r = 4, 8, 16, 32 at d = 4", "20.46, 20.56, 20.00, 21.24"),
+    ("BAM in every block", "20.88"),
+    ("BAM at the bottlenecks", "20.00"),
+)
+"""Error of ResNet-50 on CIFAR-100 in per cent, one training each: the same paper's ablations."""
+
+
+def published_table() -> Table:
+    """What the paper says of parameters, beside what is counted here."""
+    rows = []
+    for model, (base, bam) in PUBLISHED.items():
+        summary = summarise(model)
+        counted = DesignCosts(summary).cost(plan(summary.sites)).params
+        millions = [f"{number / 1e6:.2f}" for number in (summary.base.params, counted)]
+        same = millions == [f"{base:.2f}", f"{bam:.2f}"]
+        rows.append(
+            (
+                model,
+                f"{base:.2f} M",
+                f"{summary.base.params:,}",
+                f"{bam:.2f} M",
+                f"{counted:,}",
+                "yes" if same else "no",
+            )
+        )
+    header = ("network", "published", "counted", "with BAM, published", "counted", "agree")
+    return Table(header, "lrrrrl", tuple(rows))
+
+
+def drawn(report: Report) -> str:
+    """The network and what was found, as SVG."""
+    best = report.record.best
+    insertions = () if best is None else best.design.insertions
+    return network_svg(network_picture(report.record.run.summary, insertions))
+
+
+def main() -> None:
+    """Write all of it."""
+    reports: dict[str, Report] = {}
+    for name in RUNS:
+        reports[name] = make_report(read_record(HERE / name), f"reports/{name}")
+        write_report(reports[name], HERE / name / REPORT_FOLDER)
+    compared = list(reports.values())
+    content = {
+        "runs": RUNS,
+        "reports": reports,
+        "networks": {name: drawn(one) for name, one in reports.items()},
+        "table": several_table(compared),
+        "notes": several_notes(compared),
+        "published": published_table(),
+        "cifar": Table(("ResNet-50 on CIFAR-100", "error, %"), "lr", CIFAR),
+    }
+    markdown = markdown_environment().overlay(loader=FileSystemLoader(HERE))
+    page = page_environment()
+    texts = {
+        "README.md": markdown.get_template("README.md.j2").render(content),
+        "index.html": page.from_string((HERE / "index.html.j2").read_text()).render(content),
+    }
+    for path in write_texts(texts, HERE):
+        print(f"Written   {path.relative_to(HERE.parent)}")
+
+
+if __name__ == "__main__":
+    main()
