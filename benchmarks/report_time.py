@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/report_time.py
 
-Made-up runs of resnet101 under 8 GFLOPs: 10,000 trials and 10,000 of random search, drawn uniformly
-from what fits, with scores that are noise on the number of BAMs. Each report is written by a process
-of its own, from the record on disk, as `bamsearch report` does; all of it counts.
+Made-up runs of resnet101 under 8 GFLOPs: 10,000 trials and 10,000 of random search, drawn
+uniformly from what fits, with scores that are noise on the number of BAMs. Each report is written
+by a process of its own, from the record on disk, as `bamsearch report` does; all of it counts.
 
 Writes report_time.json and report_time.md beside this file.
 """

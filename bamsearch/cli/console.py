@@ -44,7 +44,7 @@ class Console:
 
     def print_exactly(self, text: str) -> None:
         """Print a whole file's text on stdout, its line ends as they are."""
-        click.echo(text.encode(), nl=False)
+        click.echo(text.encode(errors="replace"), nl=False)
 
     def print_json(self, value: Any) -> None:
         """Print value as indented JSON on stdout."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bamsearch.records import RunRecord
+from bamsearch.report.text import score_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,26 @@ def curves(record: RunRecord) -> Curves:
     """The curves of a run; a trial that failed counts as one."""
     random = (trial.score for kind, trial in record.references if kind == "random")
     return Curves(_best_so_far(trial.score for trial in record.trials), _best_so_far(random))
+
+
+def curve_sentence(curves: Curves) -> str:
+    """How far the search and a random one have come, in words."""
+    search, random = curves.search, curves.random
+    if not search or search[-1] is None:
+        return "No trial has a score yet."
+    number = search.index(search[-1]) + 1
+    found = f"The best score, {score_text(search[-1])}, came with trial {number} of {len(search)}"
+    if not random or random[-1] is None:
+        return f"{found}; there is no random search to compare with."
+    reached_at = next(
+        (n for n, s in enumerate(search, 1) if s is not None and s >= random[-1]), None
+    )
+    end = (
+        "which the search did not reach" if reached_at is None else f"reached by trial {reached_at}"
+    )
+    return (
+        f"{found}. Random search of {len(random)} designs came to {score_text(random[-1])}, {end}."
+    )
 
 
 def _best_so_far(scores: Iterable[float | None]) -> tuple[float | None, ...]:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from bamsearch.report.content import CONVENTION, Report
+from bamsearch.report.curves import curve_sentence
 from bamsearch.report.network import network_picture
 from bamsearch.report.network_text import network_text
 from bamsearch.report.tables import (
@@ -20,7 +21,7 @@ from bamsearch.report.tables import (
     sites_table,
     sizes_table,
 )
-from bamsearch.report.text import score_text, title
+from bamsearch.report.text import title
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -51,7 +52,7 @@ def markdown(report: Report, *, charts: bool) -> str:
             charts=charts,
             network=network_text(picture),
             convention=CONVENTION,
-            curve=curve_sentence(report),
+            curve=curve_sentence(report.curves),
             comparison=comparison_table(report),
             sites=sites_table(report),
             front=shortened(front_table(report), _FRONT_SHOWN),
@@ -61,22 +62,6 @@ def markdown(report: Report, *, charts: bool) -> str:
             health=health_table(report),
             provenance=provenance_table(report),
         )
-    )
-
-
-def curve_sentence(report: Report) -> str:
-    """How far the search and a random one have come, in words."""
-    search, random = report.curves.search, report.curves.random
-    if not search or search[-1] is None:
-        return "No trial has a score yet."
-    number = search.index(search[-1]) + 1
-    found = f"The best score, {score_text(search[-1])}, came with trial {number} of {len(search)}"
-    if not random or random[-1] is None:
-        return f"{found}; there is no random search to compare with."
-    passed = next((n for n, s in enumerate(search, 1) if s is not None and s >= random[-1]), None)
-    end = "which the search did not reach" if passed is None else f"passed by trial {passed}"
-    return (
-        f"{found}. Random search of {len(random)} designs came to {score_text(random[-1])}, {end}."
     )
 
 

@@ -28,8 +28,8 @@ from bamsearch.report.charts import (
     svg,
 )
 from bamsearch.report.content import CONVENTION, Report
+from bamsearch.report.curves import curve_sentence
 from bamsearch.report.differences import differences
-from bamsearch.report.markdown import curve_sentence
 from bamsearch.report.network import network_picture
 from bamsearch.report.network_svg import network_svg
 from bamsearch.report.page_data import DesignCodes, option_table, page_data
@@ -111,7 +111,7 @@ def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
         choices=choices(report, codes),
         more=max(len(report.front) - _FRONT_SHOWN, 0),
         curve=svg(curve_spec(report)),
-        curve_text=curve_sentence(report),
+        curve_text=curve_sentence(report.curves),
         importances=importances.rows[:_IMPORTANCES_SHOWN],
         importances_more=max(len(importances.rows) - _IMPORTANCES_SHOWN, 0),
         sizes=sizes_table(report),

@@ -27,6 +27,10 @@ AXES: dict[Objective, str] = {
 }
 
 
+_LEAST_SHARE = 0.005
+"""Less would be shown as 0.00."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """Cells as texts.
@@ -86,10 +90,11 @@ def front_table(report: Report) -> Table:
 
 
 def importance_table(report: Report) -> Table:
-    """What the score depends on."""
+    """What the score depends on; factors that explain nothing are left out."""
     rows = tuple(
         (", ".join(one.sites), one.aspect, f"{one.share:.2f}", one.best, f"{one.designs:,}")
         for one in report.importances
+        if one.share >= _LEAST_SHARE
     )
     header = ("site", "factor", "share of variance", "best mean at", "designs")
     return Table(header, "llrrr", rows)

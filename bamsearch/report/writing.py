@@ -108,9 +108,8 @@ def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
 def _replace(path: Path, text: str) -> None:
     draft = path.with_name(f".writing-{path.name}")
     try:
-        # Line ends as they are: CSV has its own.
-        with open(draft, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        # As bytes: CSV has its own line ends. Half of a character, which JSON can hold, becomes ?.
+        draft.write_bytes(text.encode(errors="replace"))
         os.replace(draft, path)
     finally:
         with suppress(OSError):

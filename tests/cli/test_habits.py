@@ -39,7 +39,18 @@ SHARED = {
     "--dtype": options.dtype_option,
 }
 
-HEAVY = ("torch", "torchvision", "optuna", "pandas", "fvcore", "timm", "rich", "matplotlib", "PIL", "altair")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "optuna",
+    "pandas",
+    "fvcore",
+    "timm",
+    "rich",
+    "matplotlib",
+    "PIL",
+    "altair",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,7 +11,6 @@ from bamsearch.records import (
     Accuracy,
     Budget,
     Cost,
-    Design,
     Difference,
     Evidence,
     Insertion,

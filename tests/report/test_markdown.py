@@ -95,7 +95,7 @@ def test_what_it_says(record):
         "Not known. Scores only, no training evidence.",
         "best of 2 random",
         "The best score, 9.0000, came with trial 3 of 4. "
-        "Random search of 2 designs came to 8.0000, passed by trial 3.",
+        "Random search of 2 designs came to 8.0000, reached by trial 3.",
         "25 of 125, 20.0% (exact)",
         "reason: out of luck",
         "1 MAC = 1 FLOP (fvcore)",
