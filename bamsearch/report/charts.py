@@ -146,7 +146,7 @@ def curves_spec(reports: Sequence[Report]) -> Spec:
         best = next(iter(report.curves.random[-1:]), None)
         if best is not None and best > 0:
             rows += [
-                {"x": point.x, "y": point.y / best, "run": report.record.run.name}
+                {"x": point.x, "y": point.y / best, "run": report.place}
                 for point in curve_points(report.curves)
                 if point.kind == "search"
             ]

@@ -33,14 +33,14 @@ def several_table(reports: Sequence[Report]) -> Table:
     trained = any(report.record.evidence is not None for report in reports)
     timed = any(report.record.finalists for report in reports)
     header = ["run", "model", "space", "budget", "sampler", "trials", "score"]
-    header += ["best", "of random", "design", "params", "", "GFLOPs", ""]
-    header += ["latency"] * timed + ["accuracy", "does it help?"] * trained
+    header += ["best", "of random", "params", "", "GFLOPs", ""]
+    header += ["latency"] * timed + ["accuracy", "does it help?"] * trained + ["design"]
     rows = []
     for report in reports:
         record, found = report.record, report.comparison[-1]
         run, random = record.run, record.reference("random")
         cells = [
-            run.name,
+            report.place,
             f"{run.model} {shape_text(run.summary.input_shape)}",
             str(run.space.get("name", "")),
             "; ".join(budget_text(run, one) for one in run.budgets) or "none",
@@ -53,17 +53,18 @@ def several_table(reports: Sequence[Report]) -> Table:
         ]
         cells += [latency_text(found.latency)] * timed
         cells += [accuracy_text(found.accuracy), report.answer.verdict] * trained
+        # The longest column last.
+        cells.append("–" if found.design is None else design_text(found.design))
         rows.append(tuple(cells))
-    align = "lllllrlrrlrrrr" + "r" * timed + "rl" * trained
+    align = "lllllrlrrrrrr" + "r" * timed + "rl" * trained + "l"
     return Table(tuple(header), align, tuple(rows))
 
 
 def _sizes(found: Compared, base: Compared) -> list[str]:
-    if found.design is None or found.params is None or found.macs is None:
-        return ["–"] * 5
+    if found.params is None or found.macs is None:
+        return ["–"] * 4
     changes = [change(base.params or 0, found.params), change(base.macs or 0, found.macs)]
-    sizes = [mega(found.params), changes[0], giga(found.macs), changes[1]]
-    return [design_text(found.design), *sizes]
+    return [mega(found.params), changes[0], giga(found.macs), changes[1]]
 
 
 def several_notes(reports: Sequence[Report]) -> list[str]:
@@ -73,7 +74,7 @@ def several_notes(reports: Sequence[Report]) -> list[str]:
         run = report.record.run
         shape = shape_text(run.summary.input_shape)
         key = (run.model, shape, run.score, run.variant, run.init, run.num_classes)
-        groups[key].append(run.name)
+        groups[key].append(report.place)
     notes = [f"GFLOPs: {CONVENTION}. Differences are to each run's base."]
     if len(groups) == 1:
         return ["All scores are of one model, input and score: they can be compared.", *notes]
