@@ -191,9 +191,9 @@ def test_several_curves_are_shares_of_the_best_random(record, record_with):
     spec = curves_spec([make_report(record, "one"), make_report(two, "two")])
     # scores 5, then 9 with the third trial of four; the best random one has 8
     assert spec["datasets"]["curves"] == [
-        {"x": 1, "y": 5 / 8, "run": "net-001"},
-        {"x": 3, "y": 9 / 8, "run": "net-001"},
-        {"x": 4, "y": 9 / 8, "run": "net-001"},
+        {"x": 1, "y": 5 / 8, "run": "one"},
+        {"x": 3, "y": 9 / 8, "run": "one"},
+        {"x": 4, "y": 9 / 8, "run": "one"},
     ]
     assert texts(curves_svg([make_report(two, "two")])) == {
         "no run has a random search to compare with"

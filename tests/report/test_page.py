@@ -293,7 +293,7 @@ def test_the_same_record_the_same_bytes():
 
 
 def test_several_runs(record, record_with):
-    reports = [make_report(record, "one"), make_report(record_with(name=HOSTILE), "two")]
+    reports = [make_report(record, "one"), make_report(record_with(name=HOSTILE), HOSTILE)]
     table = Table(("run", "best"), "lr", (("net-001", "9"), (HOSTILE, "9")))
     page = Page(several_page(reports, table, ["They can be compared."]))
     assert page.scripts == []
