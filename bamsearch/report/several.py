@@ -25,7 +25,7 @@ from bamsearch.report.text import (
     score_text,
     shape_text,
 )
-from bamsearch.report.writing import Format, write_texts
+from bamsearch.report.writing import FILES, Format, write_texts
 
 
 def several_table(reports: Sequence[Report]) -> Table:
@@ -127,13 +127,7 @@ def write_several(reports: Sequence[Report], folder: Path, formats: Sequence[For
     Raises:
         OutputError: a file cannot be written.
     """
-    names: dict[Format, str] = {
-        "md": "report.md",
-        "html": "report.html",
-        "csv": "trials.csv",
-        "json": "report.json",
-    }
-    texts = {names[one]: several_text(reports, one) for one in formats if one != "md"}
+    texts = {FILES[one]: several_text(reports, one) for one in formats if one != "md"}
     if "md" in formats:
-        texts |= {names["md"]: _markdown(reports, charts=True), "curve.svg": curves_svg(reports)}
+        texts |= {FILES["md"]: _markdown(reports, charts=True), "curve.svg": curves_svg(reports)}
     return write_texts(texts, folder)

@@ -17,12 +17,13 @@ FORMATS: tuple[Format, ...] = ("md", "html", "csv", "json")
 REPORT_FOLDER = "report"
 """In a run's folder."""
 
-_NAMES: dict[Format, str] = {
+FILES: dict[Format, str] = {
     "md": "report.md",
     "html": "report.html",
     "csv": "trials.csv",
     "json": "report.json",
 }
+"""Each format's main file."""
 
 
 def text_of(report: Report, format: Format) -> str:
@@ -48,7 +49,7 @@ def text_of(report: Report, format: Format) -> str:
 
 def file_names(formats: Sequence[Format]) -> list[str]:
     """The main files of these formats."""
-    return [_NAMES[one] for one in FORMATS if one in formats]
+    return [FILES[one] for one in FORMATS if one in formats]
 
 
 def write_report(report: Report, folder: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
@@ -71,17 +72,17 @@ def write_report(report: Report, folder: Path, formats: Sequence[Format] = FORMA
     from bamsearch.report.network_svg import network_svg
     from bamsearch.report.page import html_page
 
-    texts = {_NAMES[one]: text_of(report, one) for one in formats if one in ("csv", "json")}
+    texts = {FILES[one]: text_of(report, one) for one in formats if one in ("csv", "json")}
     if "md" in formats:
         best = report.record.best
         insertions = () if best is None else best.design.insertions
         picture = network_picture(report.record.run.summary, insertions)
-        texts[_NAMES["md"]] = markdown(report, charts=True)
+        texts[FILES["md"]] = markdown(report, charts=True)
         texts["network.svg"] = network_svg(picture)
         texts |= {"pareto.svg": pareto_svg(report), "curve.svg": curve_svg(report)}
     if "html" in formats:
-        beside = frozenset(_NAMES[one] for one in formats)
-        texts[_NAMES["html"]] = html_page(report, beside=beside)
+        beside = frozenset(FILES[one] for one in formats)
+        texts[FILES["html"]] = html_page(report, beside=beside)
     return write_texts(texts, folder)
 
 
@@ -91,7 +92,7 @@ def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
     Raises:
         OutputError: the folder cannot be made, or a file not be written.
     """
-    first = [name for name in _NAMES.values() if name in texts]
+    first = [name for name in FILES.values() if name in texts]
     names = [*first, *(name for name in texts if name not in first)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
