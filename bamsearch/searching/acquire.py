@@ -8,11 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
+from bamsearch.searching.codes import Floats, Rows
 from bamsearch.searching.feasible import Feasible, Listed
-from bamsearch.searching.kernel import Floats
-
-Rows = NDArray[np.int8]
-"""Designs: (n, choices), the number of the chosen option."""
 
 _ALL = 6_000
 _DRAWN = 1_000
@@ -30,12 +27,12 @@ def log_expected_improvement(mean: Floats, deviation: Floats, best: float) -> Fl
     """
     z = (mean - best) / deviation
     density = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
-    # Below, 1 + z Phi(z) / phi(z) cancels; 1 / z^2 is its expansion.
-    near = np.maximum(z, -25.0)
+    # Below, 1 + z Phi(z) / phi(z) cancels; 1 / z^2 is its expansion. Above, phi(z) vanishes.
+    near = np.clip(z, -25.0, 25.0)
     gain = 1 + near * np.exp(log_ndtr(near) + 0.5 * near**2 + 0.5 * np.log(2 * np.pi))
     gain = np.where(z > -25.0, gain, 1 / np.maximum(z**2, 1.0))
-    found: Floats = np.log(deviation) + density + np.log(np.maximum(gain, 1e-300))
-    return found
+    found = np.log(deviation) + density + np.log(np.maximum(gain, 1e-300))
+    return np.where(z < 25.0, found, np.log(np.maximum(mean - best, 1e-300)))
 
 
 def chebyshev(gains: Floats, shares: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""The default way to propose designs: a Gaussian process over the designs that fit.
+"""The default way to propose designs: Gaussian processes over the designs that fit.
 
 A proposal is a function of the feasible set, the seed, and what was observed and excluded, so that
 a search that was interrupted goes on as if it had not been. What is kept between proposals only
@@ -7,6 +7,9 @@ saves working it out again.
 Up to :data:`ONE_BY_ONE` designs, each proposal uses all scores. From then on the model is made
 anew each time that what was observed has grown by a sixteenth, and proposals in between are the
 next best of that model: the time a proposal takes stays the same.
+
+Expected improvement can stay for long where many designs score the same. While nothing gets
+better, each third proposal is therefore the likeliest to be far better.
 """
 
 from __future__ import annotations
@@ -19,25 +22,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bamsearch.records import Objective, Quantity
-from bamsearch.searching.acquire import Rows, candidates, chebyshev, log_expected_improvement
+from bamsearch.searching.acquire import candidates, chebyshev
 from bamsearch.searching.choices import Picks
+from bamsearch.searching.codes import Floats, Rows, largest_total, total
 from bamsearch.searching.feasible import Feasible, Listed
-from bamsearch.searching.kernel import Floats, Kernel, largest_total, total
-from bamsearch.searching.posterior import (
-    Posterior,
-    Weights,
-    likely_weights,
-    prior_weights,
-    standardise,
-)
+from bamsearch.searching.hypotheses import Hypothesis, hypotheses
+from bamsearch.searching.kernel import Kernel
+from bamsearch.searching.posterior import Mixture, believed, standardise
 
 ONE_BY_ONE = 100
 """Designs up to which each score counts at once."""
 
 _BATCH_GROWTH = 1 / 16
-_FIT_EACH, _FIT_GROWTH = 20, 1 / 8
+_WEIGH_EACH, _WEIGH_GROWTH = 20, 1 / 8
 _DRAWN_FIRST = 4
-_FITTED = 150
+# After so many proposals that were no better, each third is to be better by so many spreads.
+_PATIENCE, _EACH_FAR, _FAR = 6, 3, 1.0
+_WEIGHED = 150
+# Hypotheses kept: fewer where a design has many choices, whose predictions take longer.
+_LEAST_KEPT, _MOST_KEPT, _KEPT_CHOICES = 2, 8, 32
 _CONDITIONED = 500
 _PENDING = 32
 _STARTS = 8
@@ -79,7 +82,8 @@ class GPProposer:
         self._kernel = Kernel(feasible)
         self._costs = [_Cost(feasible, one) for one in objectives if one != "score"]
         self._ranking = _Ranking([], [], [])
-        self._fitted: tuple[list[tuple[Picks, float]], Weights] = ([], prior_weights(self._kernel))
+        self._hypotheses = hypotheses(self._kernel)
+        self._believed: tuple[list[tuple[Picks, float]], list[tuple[Hypothesis, float]]] = ([], [])
 
     def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
         """The next design: feasible, not excluded, and never the empty one.
@@ -126,52 +130,56 @@ class GPProposer:
         kept = _conditioned(scores)
         table, scores = table[kept], scores[kept]
         codes = self._kernel.codes(table)
-        posterior = Posterior(self._kernel, self._weights(observed), codes, scores)
-        expected, _ = posterior.predict(codes)
+        best = float(scores.max()) + (_FAR if _stalls(observed) else 0.0)
+        model = Mixture(self._kernel, self._likely(observed), codes, scores)
+        expected, _ = model.predict(codes)
         if pending:
             # As if they had scored what is expected of them: elsewhere there is more to learn.
             coming = self._kernel.codes(np.array(pending, dtype=np.int8))
-            scores = np.concatenate([scores, posterior.predict(coming)[0]])
+            scores = np.concatenate([scores, model.predict(coming)[0]])
             codes = np.concatenate([codes, coming])
-            posterior = Posterior(self._kernel, self._weights(observed), codes, scores)
+            model = Mixture(self._kernel, self._likely(observed), codes, scores)
         order = np.argsort(-expected, kind="stable")
         starts = table[order[self._feasible.which_fit(table[order])][:_STARTS]]
         rng = np.random.default_rng([self._seed, len(observed), len(pending)])
         tables = []
         for _ in range(_TRADES if self._costs and len(observed) >= ONE_BY_ONE else 1):
-            value = self._acquisition(rng, posterior, expected)
+            value = self._acquisition(rng, model, expected, best)
             rows, values = candidates(self._feasible, rng, starts, value)
-            best = np.argsort(-np.round(values, _DECIMALS), kind="stable")
-            tables.append(rows[best[:_RANKED]])
+            first = np.argsort(-np.round(values, _DECIMALS), kind="stable")
+            tables.append(rows[first[:_RANKED]])
         return tables
 
     def _acquisition(
-        self, rng: np.random.Generator, posterior: Posterior, expected: Floats
+        self, rng: np.random.Generator, model: Mixture, expected: Floats, best: float
     ) -> Callable[[Rows], Floats]:
         """What the next design has most of; with several objectives, for a drawn trade-off."""
-        low, best = float(expected.min()), float(expected.max())
+        low, high = float(expected.min()), float(expected.max())
         shares = rng.dirichlet(np.ones(1 + len(self._costs)))
 
         def improvement(rows: Rows) -> Floats:
-            return log_expected_improvement(*posterior.predict(self._kernel.codes(rows)), best)
+            # Over the best score, noise and all: it is the best score that a search reports.
+            return model.log_improvement(self._kernel.codes(rows), best)
 
         def trade(rows: Rows) -> Floats:
-            mean, deviation = posterior.predict(self._kernel.codes(rows))
-            score = (mean + deviation - low) / max(best - low, 1e-9)
+            mean, deviation = model.predict(self._kernel.codes(rows))
+            score = (mean + deviation - low) / max(high - low, 1e-9)
             return chebyshev(np.column_stack([score, *(c.gain(rows) for c in self._costs)]), shares)
 
         return trade if self._costs else improvement
 
-    def _weights(self, observed: Observed) -> Weights:
-        """The model's weights, fitted anew each time that what is known has grown by an eighth."""
-        known = list(observed[: _last(len(observed), _FIT_EACH, _FIT_GROWTH)])
-        if self._fitted[0] != known:
+    def _likely(self, observed: Observed) -> list[tuple[Hypothesis, float]]:
+        """What is believed, weighed anew each time that what is known has grown by an eighth."""
+        known = list(observed[: _last(len(observed), _WEIGH_EACH, _WEIGH_GROWTH)])
+        if self._believed[0] != known:
             table = np.array([picks for picks, _ in known], dtype=np.int8)
             scores = standardise(np.array([score for _, score in known]))
-            some = np.unique(np.linspace(0, len(known) - 1, _FITTED).astype(int))
-            weights = likely_weights(self._kernel, self._kernel.codes(table[some]), scores[some])
-            self._fitted = known, weights
-        return self._fitted[1]
+            some = np.unique(np.linspace(0, len(known) - 1, _WEIGHED).astype(int))
+            most = min(max(_KEPT_CHOICES // self._kernel.choices, _LEAST_KEPT), _MOST_KEPT)
+            codes = self._kernel.codes(table[some])
+            kept = believed(self._kernel, self._hypotheses, codes, scores[some], most)
+            self._believed = known, kept
+        return self._believed[1]
 
 
 class _Cost:
@@ -187,6 +195,12 @@ class _Cost:
     def gain(self, rows: Rows) -> Floats:
         """1 for what adds nothing, about 0 for what adds most."""
         return 1 - total(self._added, rows) / self._scale
+
+
+def _stalls(observed: Observed) -> bool:
+    """Whether to look for much better designs only: now and then, while nothing gets better."""
+    scores = [score for _, score in observed]
+    return len(scores) - scores.index(max(scores)) > _PATIENCE and len(scores) % _EACH_FAR == 0
 
 
 def _last(number: int, first: int, growth: float) -> int:

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.special import erfcx
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_t, norm
 
 from bamsearch.records import Budget, Cost, ModelSummary, Site
 from bamsearch.searching.acquire import chebyshev, log_expected_improvement
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.fitting import feasible
+from bamsearch.searching.hypotheses import Hypothesis, hypotheses
 from bamsearch.searching.kernel import Kernel
 from bamsearch.searching.posterior import (
-    Posterior,
-    Weights,
-    likely_weights,
-    prior_weights,
+    Mixture,
+    believed,
+    covariances,
+    log_evidence,
     standardise,
-    unlikeliness,
 )
 from bamsearch.searching.space import parse_space, search_space
 
@@ -49,14 +49,27 @@ def drawn(there: Feasible, number: int) -> np.ndarray:
     return np.unique(there.sample(np.random.default_rng(0), number), axis=0)
 
 
-def weights_of(kernel: Kernel) -> Weights:
-    rng = np.random.default_rng(1)
-    return Weights(rng.uniform(0.05, 0.5, len(kernel.components)), 0.3, 0.1, 0.05)
+def interacting(kernel: Kernel) -> list[Hypothesis]:
+    """The first hypotheses, some of which have pairs, interactions of all, and sizes."""
+    found = hypotheses(kernel)[:12]
+    assert sum(one.pairs > 0.01 for one in found) >= 3
+    assert sum(one.joint > 0.01 for one in found) >= 3
+    return found
 
 
-def covariance(kernel: Kernel, weights: Weights, codes: np.ndarray) -> np.ndarray:
-    gram = np.tensordot(weights.components, kernel.grams(codes), axes=1)
-    return gram + weights.pairs * gram**2 + weights.triples * gram**3 + 1.0
+def covariance(there: Feasible, one: Hypothesis, rows: np.ndarray) -> np.ndarray:
+    """Without noise, design by design, from the definition."""
+    kernel = Kernel(there)
+    codes, choices = kernel.codes(rows), rows.shape[1]
+    alike = np.tensordot(one.options, kernel.own_grams(codes), axes=1)
+    found = np.tensordot(one.components, kernel.grams(codes), axes=1) + 1.0
+    for a in range(len(rows)):
+        for b in range(len(rows)):
+            at = alike[:, a, b]
+            pairs = sum(at[i] * at[j] for i in range(choices) for j in range(i))
+            found[a, b] += one.pairs * pairs / (choices * (choices - 1) / 2)
+            found[a, b] += one.joint * np.exp(one.reach * (at.mean() - 1))
+    return found
 
 
 def test_each_component_is_a_covariance(there: Feasible) -> None:
@@ -78,7 +91,8 @@ def test_what_is_compared() -> None:
     found = {(c.what, c.which): gram for c, gram in zip(kernel.components, grams, strict=True)}
     # +1 where both have or lack BAM, -1 elsewhere: equal at all choices, or unlike at two.
     assert found["on", "own"][0].tolist() == [1, 0, 0, 1]
-    assert found["cell", "own"][0].tolist() == [0.25, 0, 0, 0]
+    # The same option, off too.
+    assert found["cell", "own"][0].tolist() == [1, 0.5, 0.5, 0.75]
     # r: nothing between different choices unless they are of one stage.
     same = found["r", "stage"][0, 0]
     assert found["r", "own"][0, 1] == 0
@@ -91,64 +105,116 @@ def test_what_is_compared() -> None:
     assert found["r", "own"][0, 3] < 0
 
 
+def test_likeness_at_a_choice_adds_up_to_the_components(there: Feasible) -> None:
+    kernel = Kernel(there)
+    codes = kernel.codes(drawn(there, 30))
+    own, grams = kernel.own_grams(codes), kernel.grams(codes)
+    for component, gram in zip(kernel.components, grams, strict=True):
+        if component.which == "own" and component.what in kernel.kinds:
+            found = own[kernel.kinds.index(component.what)].sum(axis=0) / kernel.choices
+            assert found == pytest.approx(gram, abs=1e-12), component
+
+
+def test_diagonals_are_those_of_the_grams(there: Feasible) -> None:
+    kernel = Kernel(there)
+    codes = kernel.codes(drawn(there, 30))
+    wanted = np.diagonal(kernel.grams(codes), axis1=1, axis2=2)
+    assert kernel.diagonals(codes) == pytest.approx(wanted, abs=1e-9)
+    options = hypotheses(kernel)[0].options
+    own = np.tensordot(options, kernel.own_grams(codes), axes=1)
+    wanted = np.diagonal(own, axis1=1, axis2=2).T
+    assert kernel.own_diagonals(codes, options) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_covariances_are_those_of_the_definition(there: Feasible) -> None:
+    kernel = Kernel(there)
+    rows = drawn(there, 25)
+    some = interacting(kernel)
+    for one, found in zip(some, covariances(kernel, some, kernel.codes(rows)), strict=True):
+        wanted = covariance(there, one, rows) + (one.noise + 1e-6) * np.eye(len(rows))
+        assert found == pytest.approx(wanted, abs=1e-10)
+
+
+def test_hypotheses_are_alike_in_variance_and_unlike_in_kind(there: Feasible) -> None:
+    kernel = Kernel(there)
+    every = hypotheses(kernel)
+    assert [one.noise for one in every] == [one.noise for one in hypotheses(kernel)]
+    for one in every:
+        assert one.components.sum() + one.pairs + one.joint == pytest.approx(1)
+        assert one.options.sum() == pytest.approx(1)
+        assert min(one.components.min(), one.options.min(), one.pairs, one.joint) >= 0
+    rough = np.array([one.options[-1] for one in every])
+    assert rough.min() < 0.01
+    assert rough.max() > 0.99
+    assert 0.1 < np.mean([one.pairs == 0 for one in every]) < 0.3
+
+
+def test_the_evidence_is_a_t_density(there: Feasible) -> None:
+    """Of a Gaussian whose scale is inverse gamma, of shape and rate 2: 4 degrees of freedom."""
+    kernel = Kernel(there)
+    rows = drawn(there, 30)
+    scores = np.random.default_rng(2).normal(size=len(rows))
+    some = interacting(kernel)
+    wanted = [
+        multivariate_t(
+            np.zeros(len(rows)),
+            covariance(there, one, rows) + (one.noise + 1e-6) * np.eye(len(rows)),
+            df=4,
+        ).logpdf(scores)
+        for one in some
+    ]
+    found = log_evidence(kernel, some, kernel.codes(rows), scores)
+    assert found - found[0] == pytest.approx(np.array(wanted) - wanted[0], abs=1e-7)
+    order = np.argsort(wanted)[::-1][:3]
+    shares = np.exp(np.array(wanted)[order] - wanted[order[0]])
+    kept = believed(kernel, some, kernel.codes(rows), scores, 3)
+    shares = shares[shares >= 0.03]
+    assert [one for one, _ in kept] == [some[i] for i in order[: len(shares)]]
+    assert [share for _, share in kept] == pytest.approx(shares / shares.sum())
+
+
+def test_scores_tell_what_kind_they_are_of(there: Feasible) -> None:
+    kernel = Kernel(there)
+    rows = drawn(there, 60)
+    choice = there.space.choices[0]
+    r = np.array([0.0 if o.off else np.log2(o.reduction) - 3 for o in choice.options])
+    found: dict[str, list[float]] = {"rough": [], "smooth": []}
+    for seed in range(6):
+        drawn_effects = np.random.default_rng(seed).normal(size=(rows.shape[1], len(r)))
+        for kind, effects in (("rough", drawn_effects), ("smooth", drawn_effects[:, :1] * r)):
+            values = sum(one[rows[:, i]] for i, one in enumerate(effects))
+            scores = standardise(np.asarray(values))
+            kept = believed(kernel, hypotheses(kernel), kernel.codes(rows), scores, 8)
+            found[kind].append(sum(share * one.options[-1] for one, share in kept))
+    assert np.mean(found["rough"]) > 0.5
+    assert np.mean(found["smooth"]) < 0.1
+
+
 def test_predictions_are_those_of_the_textbook(there: Feasible) -> None:
     kernel = Kernel(there)
-    weights = weights_of(kernel)
-    codes = kernel.codes(drawn(there, 60))
-    seen, unseen = codes[:20], codes[20:]
+    rows = drawn(there, 60)
+    codes = kernel.codes(rows)
     scores = np.random.default_rng(2).normal(size=20)
-    full = covariance(kernel, weights, codes)
-    inverse = np.linalg.inv(full[:20, :20] + (weights.noise + 1e-6) * np.eye(20))
-    mean, deviation = Posterior(kernel, weights, seen, scores).predict(unseen)
-    assert mean == pytest.approx(full[20:, :20] @ inverse @ scores, abs=1e-9)
-    explained = full[20:, :20] @ inverse @ full[:20, 20:]
-    variance = np.diag(full[20:, 20:] - explained)
-    assert deviation**2 == pytest.approx(variance, abs=1e-9)
-
-
-def test_likely_weights_are_a_maximum(there: Feasible) -> None:
-    """Of the likelihood and the prior, computed by scipy; no step away from it is better."""
-    kernel = Kernel(there)
-    codes = kernel.codes(drawn(there, 40))
-    rng = np.random.default_rng(3)
-    scores = standardise(codes[:, 0] + 0.3 * rng.normal(size=len(codes)))
-    prior = prior_weights(kernel)
-    centre = np.log([*prior.components, prior.pairs, prior.triples, prior.noise])
-    spreads = np.array([1.0] * (len(centre) - 1) + [2.0])
-
-    def likely(logs: np.ndarray) -> float:
-        *components, pairs, triples, noise = np.exp(logs)
-        weights = Weights(np.array(components), pairs, triples, noise)
-        full = covariance(kernel, weights, codes) + (noise + 1e-6) * np.eye(len(codes))
-        return float(
-            multivariate_normal(np.zeros(len(codes)), full).logpdf(scores)
-            + norm(centre, spreads).logpdf(logs).sum()
-        )
-
-    found = likely_weights(kernel, codes, scores)
-    at = np.log([*found.components, found.pairs, found.triples, found.noise])
-    best = likely(at)
-    assert best > likely(centre) + 1
-    for index in range(len(at)):
-        for step in (-0.5, 0.5):
-            beside = at.copy()
-            beside[index] += step
-            assert likely(beside) < best + 0.01
-
-
-def test_the_gradient_is_that_of_the_unlikeliness(there: Feasible) -> None:
-    kernel = Kernel(there)
-    grams = kernel.grams(kernel.codes(drawn(there, 20)))
-    rng = np.random.default_rng(4)
-    size = len(grams) + 3
-    logs, centre, spreads = rng.normal(size=size), np.zeros(size), rng.uniform(0.5, 2, size)
-    given = grams, rng.normal(size=grams.shape[1]), centre, spreads
-    _, gradient = unlikeliness(logs, *given)
-    for index in range(size):
-        step = np.zeros(size)
-        step[index] = 1e-5
-        rise = unlikeliness(logs + step, *given)[0] - unlikeliness(logs - step, *given)[0]
-        assert gradient[index] == pytest.approx(rise / 2e-5, rel=1e-5, abs=1e-6)
+    some = interacting(kernel)
+    shares = np.arange(1, 13) / 78
+    means, variances, improvements = [], [], []
+    for one in some:
+        full = covariance(there, one, rows)
+        inverse = np.linalg.inv(full[:20, :20] + (one.noise + 1e-6) * np.eye(20))
+        scale = (2 + scores @ inverse @ scores / 2) / (2 + 20 / 2)
+        mean = full[20:, :20] @ inverse @ scores
+        variance = scale * np.diag(full[20:, 20:] - full[20:, :20] @ inverse @ full[:20, 20:])
+        means.append(mean)
+        variances.append(variance)
+        z = (mean - 1.5) / np.sqrt(variance)
+        improvements.append(np.sqrt(variance) * (z * norm.cdf(z) + norm.pdf(z)))
+    mixture = Mixture(kernel, list(zip(some, shares, strict=True)), codes[:20], scores)
+    mean, deviation = mixture.predict(codes[20:])
+    assert mean == pytest.approx(shares @ means, abs=1e-9)
+    second = shares @ (np.array(variances) + np.array(means) ** 2)
+    assert deviation**2 == pytest.approx(second - mean**2, abs=1e-9)
+    found = mixture.log_improvement(codes[20:], 1.5)
+    assert np.exp(found) == pytest.approx(shares @ improvements, rel=1e-6)
 
 
 @pytest.mark.parametrize("best", [-2.0, 0.0, 3.0, 9.0])
@@ -168,6 +234,13 @@ def test_expected_improvement_far_below_the_best(z: float) -> None:
     wanted = norm.logpdf(z) + np.log(1 + z * ratio)
     found = log_expected_improvement(np.array([z]), np.ones(1), 0.0)[0]
     assert found == pytest.approx(wanted, abs=0.01)
+
+
+@pytest.mark.parametrize("z", [24.9, 25.1, 40.0, 1e4])
+def test_expected_improvement_far_above_the_best(z: float) -> None:
+    """Then it is certain."""
+    found = log_expected_improvement(np.array([z]), np.ones(1), 0.0)[0]
+    assert found == pytest.approx(np.log(z), abs=1e-9)
 
 
 def test_expected_improvement_tells_hopeless_designs_apart() -> None:
