@@ -5,9 +5,10 @@
 
 The objectives are those of planted.py, over the designs that really fit: of resnet50, resnet101,
 mobilenet_v2 and densenet121 in space ``stages``, of resnet101 and mobilenet_v2 in ``blocks``. The
-samplers are in rivals.py. Regret is (best - found) / (best - mean): of what fits, 0 is the best
-design and 1 an average one; where nothing that fits was found yet, it is 1. Found is the design
-with the best score so far, and with noise its value without noise.
+samplers are in rivals.py; told.py has one that knows the family. Regret is (best - found) / (best -
+mean): of what fits, 0 is the best design and 1 an average one; where nothing that fits was found
+yet, it is 1. Found is the design with the best score so far, and with noise its value without
+noise.
 
 Every run is a line of sampler_regret.jsonl, kept when interrupted; delete the file to start anew.
 From it come sampler_regret.json, .md and .svg.
@@ -28,7 +29,9 @@ import optuna
 from machine import HERE
 from planted import BLOCKS, LISTED, Planted, planted
 from regret_report import write_report
-from rivals import SAMPLERS
+from rivals import SAMPLERS, Trials
+from told import FAMILIES, TOLD
+from told import trials as told_trials
 
 from bamsearch.profile.summary import summarise
 from bamsearch.searching.budget import parse_budget
@@ -68,9 +71,10 @@ def jobs(seeds: int) -> Iterator[dict[str, Any]]:
     """All runs, one seed after the other."""
     for seed, space, noise in product(range(seeds), SPACES, NOISES):
         families = BLOCKS if space.endswith("blocks") else LISTED
-        for family, sampler in product(families, SAMPLERS):
+        for family, sampler in product(families, [*SAMPLERS, TOLD]):
             slow_here = space == SLOW_SPACE and not noise and seed < SLOW_SEEDS
-            if sampler != SLOW or slow_here:
+            told_here = families is LISTED and family in FAMILIES
+            if {SLOW: slow_here, TOLD: told_here}.get(sampler, True):
                 yield {
                     "space": space,
                     "family": family,
@@ -86,7 +90,7 @@ def regrets(there: Feasible, objective: Planted, job: dict[str, Any]) -> list[fl
     number = 30 if job["sampler"] == SLOW else number
     rng = np.random.default_rng([job["seed"], 3])
     noises = job["noise"] * objective.deviation * rng.normal(size=number)
-    trials = SAMPLERS[job["sampler"]](there, job["seed"])
+    trials = trials_by(there, objective, job)
     found, best_score, regret = [], -np.inf, 1.0
     picks = next(trials)
     for number, noise in enumerate(noises, start=1):
@@ -100,6 +104,12 @@ def regrets(there: Feasible, objective: Planted, job: dict[str, Any]) -> list[fl
         if number % EVERY == 0:
             found.append(round(regret, 5))
     return found
+
+
+def trials_by(there: Feasible, objective: Planted, job: dict[str, Any]) -> Trials:
+    if job["sampler"] == TOLD:
+        return told_trials(there, job["seed"], job["family"], objective, job["noise"])
+    return SAMPLERS[job["sampler"]](there, job["seed"])
 
 
 def read(path: Path) -> list[dict[str, Any]]:
