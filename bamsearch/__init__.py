@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bamsearch.errors import BamsearchError
     from bamsearch.export.network import export_network
     from bamsearch.graph.designs import build, load, save
-    from bamsearch.graph.rewrite import bam_parameters, insert_bam
+    from bamsearch.graph.rewrite import bam_parameters, freeze_bam_bn, insert_bam
     from bamsearch.graph.sites import find_sites
     from bamsearch.profile.counting import count
     from bamsearch.profile.latency import measure_latency
@@ -40,6 +40,7 @@ HOMES = {
     "count": "bamsearch.profile.counting",
     "export_network": "bamsearch.export.network",
     "find_sites": "bamsearch.graph.sites",
+    "freeze_bam_bn": "bamsearch.graph.rewrite",
     "insert_bam": "bamsearch.graph.rewrite",
     "load": "bamsearch.graph.designs",
     "measure_latency": "bamsearch.profile.latency",
@@ -67,6 +68,7 @@ __all__ = [
     "count",
     "export_network",
     "find_sites",
+    "freeze_bam_bn",
     "insert_bam",
     "load",
     "measure_latency",

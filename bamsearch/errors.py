@@ -7,8 +7,10 @@
     ├── ModelError                  a model that cannot be found, built or traced
     ├── WeightsError                weights that cannot be found or do not fit
     ├── DesignError                 a design that cannot be read or is for another model
+    ├── DataError                   data that cannot be found, read or split, or that do not fit
     ├── SpaceError                  a search space that cannot be read or is not for the model
     ├── RunError                    a run that cannot be read, resumed or shared
+    ├── TrainingError               a training that diverged, or that cannot be gone on with
     ├── StorageError                a database that cannot be reached
     ├── ScoreError                  a score that cannot be found, or that failed on a design
     ├── ExportError                 a network that no exporter takes, or that it would change
@@ -45,12 +47,20 @@ class DesignError(BamsearchError):
     """A design that cannot be read, or that does not belong to the model."""
 
 
+class DataError(BamsearchError):
+    """A data set that cannot be found, read, fetched or split, or that does not fit the network."""
+
+
 class SpaceError(BamsearchError):
     """A search space that cannot be read, or that names sites that the model does not have."""
 
 
 class RunError(BamsearchError):
     """A run that cannot be read, that is of something else, or that another process works on."""
+
+
+class TrainingError(BamsearchError):
+    """A training whose loss is no number, or that cannot be gone on with."""
 
 
 class StorageError(BamsearchError):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from bamsearch.cli.console import Console
+from bamsearch.cli.data_option import check_fits, data_option, download_option, resolve
 from bamsearch.cli.insert_steps import next_steps, same_again
 from bamsearch.cli.insert_text import insert_json, print_insertion
-from bamsearch.cli.model_work import model_work
+from bamsearch.cli.model_work import model_work, others_hushed
 from bamsearch.cli.options import (
     Override,
     OverrideType,
@@ -70,6 +71,8 @@ if TYPE_CHECKING:
 @weights_option
 @input_size_option
 @num_classes_option
+@data_option
+@download_option
 @seed_option
 @json_option
 @output_options("Folder for design.json and, with --weights, model.safetensors.")
@@ -88,6 +91,8 @@ def insert(
     weights: str | None,
     input_size: tuple[int, int] | None,
     num_classes: int | None,
+    data: str | None,
+    download: bool,
     seed: int,
     as_json: bool,
     output: Path | None,
@@ -98,12 +103,15 @@ def insert(
     check_output_folder(output, force=force)
     if not placement:
         raise InvalidValueError(f"--sites names no site: 'bamsearch sites {model}' lists them")
+    with others_hushed(console):
+        input_size, num_classes, facts = resolve(data, input_size, num_classes, download=download)
     loaded = _load(console, model, weights, input_size, num_classes, seed) if weights else None
     published = None
     if loaded is not None:
         num_classes, published = loaded.num_classes, loaded.published
     with model_work(console, f"tracing and counting {model}", model):
         summary = summarise(model, input_size, num_classes, published)
+    check_fits(facts, summary)
     check_has_sites(summary)
     insertions = plan(
         summary.sites, placement, reduction=reduction, dilation=dilation, overrides=overrides

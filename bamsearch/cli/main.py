@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "bamsearch.cli.export",
     "attention": "bamsearch.cli.attention",
     "search": "bamsearch.cli.search",
+    "train": "bamsearch.cli.train",
     "worker": "bamsearch.cli.worker",
     "runs": "bamsearch.cli.runs",
     "report": "bamsearch.cli.report",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bamsearch.cli.console import Console
+from bamsearch.cli.data_option import data_option, download_option, resolve
 from bamsearch.cli.model_work import model_work
 from bamsearch.cli.options import (
     batch_size_option,
@@ -98,6 +99,8 @@ DILATIONS = (1, 2, 4, 6)
 @force_option
 @input_size_option
 @num_classes_option
+@data_option
+@download_option
 @seed_option
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print the comparison as CSV on stdout.")
@@ -122,6 +125,8 @@ def profile(
     force: bool,
     input_size: tuple[int, int] | None,
     num_classes: int | None,
+    data: str | None,
+    download: bool,
     seed: int,
     as_json: bool,
     as_csv: bool,
@@ -134,6 +139,7 @@ def profile(
         from bamsearch.profile.devices import resolve_device
 
         where = str(resolve_device(device))
+        input_size, num_classes, _ = resolve(data, input_size, num_classes, download=download)
     conditions: Conditions = {
         "device": where,
         "batch_size": batch_size,

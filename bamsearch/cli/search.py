@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bamsearch.cli.console import Console
+from bamsearch.cli.data_option import check_fits, data_option, download_option, resolve
 from bamsearch.cli.model_work import model_work, others_hushed
 from bamsearch.cli.options import (
     batch_size_option,
@@ -139,6 +140,8 @@ DEFAULT_MODEL = "resnet101"
 )
 @input_size_option
 @num_classes_option
+@data_option
+@download_option
 @seed_option
 @json_option
 @output_options("Folder of the run, instead of runs/NAME.")
@@ -174,6 +177,8 @@ def search(
     init: Init,
     input_size: tuple[int, int] | None,
     num_classes: int | None,
+    data: str | None,
+    download: bool,
     seed: int,
     as_json: bool,
     output: Path | None,
@@ -197,6 +202,7 @@ def search(
         from bamsearch.searching.measured import Timing
         from bamsearch.searching.request import Request
 
+        input_size, num_classes, facts = resolve(data, input_size, num_classes, download=download)
         request = Request(
             model=model or DEFAULT_MODEL,
             budgets={key: text for key, text in budgets.items() if text is not None},
@@ -209,6 +215,7 @@ def search(
             seed=seed,
             input_size=input_size,
             num_classes=num_classes,
+            data=facts,
             variant=variant,
             init=init,
             compare_random=compare_random,
@@ -219,6 +226,7 @@ def search(
             planned, folder = _resumed(ctx, request, resume, storage, model)
         else:
             planned, folder = _new(request, name, output, force), None
+        check_fits(facts, planned.run.summary)
     if dry_run:
         _dry_run(console, planned, folder, name, output, as_json)
         return

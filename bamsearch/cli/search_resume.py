@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from bamsearch.errors import RunError
-from bamsearch.records import Run
+from bamsearch.records import DataFacts, Run
 from bamsearch.searching.request import Request
 
 _COMPARED = ("score", "objectives", "seed", "with_stem", "num_classes", "variant", "init")
@@ -32,6 +32,7 @@ def check_same(ctx: click.Context, run: Run, request: Request, model: str | None
     asked["sampler"] = (request.sampler, run.sampler)
     asked["input_size"] = (request.input_size, run.summary.input_shape[-2:])
     asked["compare_random"] = (request.compare_random, run.compare_random)
+    asked["data"] = _data_texts(request.data, run.data)
     texts = {budget.quantity: budget.text for budget in run.budgets}
     for quantity in ("gflops", "params", "memory", "ms"):
         asked[f"budget_{quantity}"] = (
@@ -42,6 +43,18 @@ def check_same(ctx: click.Context, run: Run, request: Request, model: str | None
         typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if typed and given != there:
             raise _differs(run, f"--{name.replace('_', '-')}", given, there)
+
+
+def _data_texts(given: DataFacts | None, there: DataFacts | None) -> tuple[str, str]:
+    """Two texts, equal where the data are, whatever folder they are in."""
+    if given is not None and there is not None:
+        same = (given.hash, given.input_shape) == (there.hash, there.input_shape)
+        given = there if same else given
+    texts = [
+        "none" if one is None else f"{one.name} ({'x'.join(map(str, one.input_shape))}, {one.hash})"
+        for one in (given, there)
+    ]
+    return texts[0], texts[1]
 
 
 def _differs(run: Run, what: str, given: Any, there: Any) -> RunError:

@@ -9,6 +9,7 @@ import click
 
 from bamsearch.attention.cost import bam_cost, effective_dilation
 from bamsearch.cli.console import Console
+from bamsearch.cli.data_option import check_fits, data_option, download_option, resolve
 from bamsearch.cli.model_work import model_work
 from bamsearch.cli.options import (
     command,
@@ -33,6 +34,8 @@ from bamsearch.report.text import giga, map_text, shape_text
 @model_argument
 @input_size_option
 @num_classes_option
+@data_option
+@download_option
 @reduction_option
 @dilation_option
 @variant_option
@@ -44,6 +47,8 @@ def sites(
     model: str,
     input_size: tuple[int, int] | None,
     num_classes: int | None,
+    data: str | None,
+    download: bool,
     reduction: int,
     dilation: int,
     variant: Variant,
@@ -52,7 +57,9 @@ def sites(
 ) -> None:
     """Show every site of MODEL, what a BAM costs there, and what the paper's rule takes."""
     with model_work(console, f"tracing {model}", model):
+        input_size, num_classes, facts = resolve(data, input_size, num_classes, download=download)
         summary = summarise(model, input_size, num_classes)
+    check_fits(facts, summary)
     check_has_sites(summary)
     shown = [site for site in summary.sites if blocks or site.kind != "block"]
     costs = [bam_cost(site, reduction, dilation, variant=variant) for site in shown]

@@ -15,6 +15,7 @@ import torch
 from torch import fx, nn
 
 from bamsearch.attention.bam import BAM
+from bamsearch.attention.norm import Freezable
 from bamsearch.errors import DesignError, InvalidValueError, ModelError
 from bamsearch.graph.coarse import (
     check_same_in_both,
@@ -90,6 +91,27 @@ def bam_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     """The parameters of every BAM in a model, for an optimizer's parameter group."""
     bams = [module for module in model.modules() if isinstance(module, BAM)]
     return chain.from_iterable(bam.parameters() for bam in bams)
+
+
+def freeze_bam_bn(model: nn.Module) -> nn.Module:
+    """Keep the batch norms of every BAM in eval mode, for batches too small to normalise by.
+
+    They then use their running statistics, which stay as they are, also after ``model.train()``;
+    their weights and biases go on learning. A fresh BAM's statistics are a mean of 0 and a variance
+    of 1. Nothing of it is in the ``state_dict``: call it again after loading.
+
+    Args:
+        model: a network with BAM in it, which is changed.
+
+    Returns:
+        The same network.
+    """
+    for bam in (module for module in model.modules() if isinstance(module, BAM)):
+        for norm in bam.modules():
+            if isinstance(norm, Freezable):
+                norm.frozen = True
+                norm.train(False)
+    return model
 
 
 def check_design_fits(design: Design, module: nn.Module, sites: Sequence[Site]) -> None:

@@ -23,6 +23,7 @@ from bamsearch.records.costs import (
     Cost,
     ModelSummary,
 )
+from bamsearch.records.data import DataFacts
 from bamsearch.records.designs import (
     DESIGN_VERSION,
     Design,
@@ -64,6 +65,7 @@ __all__ = [
     "Budget",
     "Cost",
     "DType",
+    "DataFacts",
     "Design",
     "DeviceFacts",
     "Difference",

@@ -15,6 +15,7 @@ from bamsearch.errors import RunError
 from bamsearch.records.budgets import Budget
 from bamsearch.records.choices import Init, Objective, ReferenceKind, Variant
 from bamsearch.records.costs import ModelSummary
+from bamsearch.records.data import DataFacts
 from bamsearch.records.designs import Design, Insertion
 from bamsearch.records.evidence import Evidence
 
@@ -114,6 +115,7 @@ class Run:
         versions: of bamsearch, Python, torch, torchvision, Optuna.
         git_commit: of the folder that the search was started in, if it is a repository.
         created: date and time, UTC.
+        data: what set the input size and the classes; None where no data set did.
     """
 
     name: str
@@ -143,6 +145,7 @@ class Run:
     versions: Mapping[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     created: str = ""
+    data: DataFacts | None = None
 
     @property
     def model(self) -> str:
@@ -196,6 +199,8 @@ class Run:
             content["budgets"] = tuple(Budget(**one) for one in content["budgets"])
             content["objectives"] = tuple(content["objectives"])
             content["added"] = {(c, o): (m, ns) for c, o, m, ns in content["added"]}
+            if content.get("data") is not None:
+                content["data"] = DataFacts.from_dict(content["data"])
             return cls(**content)
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{source} is not a valid run: {error}") from error

@@ -29,6 +29,9 @@ def provenance(record: RunRecord) -> dict[str, str]:
     if run.latency is not None:
         found["timed on"] = conditions_text(run)
     found["data"] = "none: nothing was trained"
+    if run.data is not None:
+        sizes = f"{run.data.train:,} to train on, {run.data.validation:,} to validate on"
+        found["data"] = f"{run.data.name}, {sizes}, hash {run.data.hash}"
     if record.evidence is not None:
         found["data"] = f"{record.evidence.data}, hash {record.evidence.data_hash}"
     found["versions"] = ", ".join(f"{name} {number}" for name, number in run.versions.items())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -13,8 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from bamsearch.attention.bam import BAM
-from bamsearch.attention.cost import hidden_channels
+from bamsearch.graph.initial import initialise_bams, undisturbed
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
 from bamsearch.graph.rewrite import insert, refuse_bam
@@ -58,7 +55,7 @@ class Networks:
         self.device = resolve_device(device)
         self.seed = seed
         self._summary = summary
-        with _undisturbed():
+        with undisturbed():
             torch.default_generator.manual_seed(seed)
             base = (
                 build_model(summary.model, summary.input_shape, num_classes=num_classes)
@@ -89,18 +86,16 @@ class Networks:
             InvalidValueError: a site that the model does not have.
             ModelError: BAM cannot be inserted there.
         """
-        with _undisturbed():
+        with undisturbed():
             built = insert(self._base, self._found, self._sites, design)
-            bams = [layer for layer in built.modules() if isinstance(layer, BAM)]
-            for insertion, bam in zip(design.insertions, bams, strict=True):
-                self._initialise(bam, insertion.site)
+            initialise_bams(built, design, self.seed)
         return built
 
     def batch(self, size: int) -> Batch:
         """Images for the part that is scored, see :attr:`ModelSummary.part`."""
         like = next((p for p in self._base.parameters() if p.is_floating_point()), None)
         dtype = torch.float32 if like is None else like.dtype
-        with _undisturbed():
+        with undisturbed():
             return make_batch(self._summary.part_input, size, self.seed, self.device, dtype)
 
     def alone(self, function: Callable[[], T]) -> Callable[[], T]:
@@ -114,27 +109,6 @@ class Networks:
                 return function()
 
         return call
-
-    def _initialise(self, bam: BAM, site: str) -> None:
-        """The same weights at every dilation, beside whatever other BAMs, on every device."""
-        key = f"{self.seed} {site} {hidden_channels(bam.channels, bam.reduction)}"
-        torch.default_generator.manual_seed(zlib.crc32(key.encode()))
-        fresh = BAM(
-            bam.channels,
-            bam.reduction,
-            bam.dilation,
-            variant=bam.variant,
-            init=bam.init,
-            layout=bam.layout,
-        )
-        bam.load_state_dict(fresh.state_dict())
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Leave the caller's random numbers, and make weights that can learn in inference mode too."""
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
-        yield
 
 
 class _Shared(nn.Parameter):

@@ -15,6 +15,7 @@ from bamsearch.errors import InvalidValueError
 from bamsearch.profile.summary import check_has_sites, summarise, summarise_module
 from bamsearch.records import (
     Budget,
+    DataFacts,
     Init,
     ModelSummary,
     Objective,
@@ -54,6 +55,7 @@ class Request:
         seed: of everything random.
         input_size: (H, W); None is the model's own.
         num_classes: of the head; None is the model's own.
+        data: what set the two, if a data set did.
         variant: which BAM.
         init: how it starts.
         compare_random: whether to run a random search of the same length too.
@@ -72,6 +74,7 @@ class Request:
     seed: int = 0
     input_size: tuple[int, int] | None = None
     num_classes: int | None = None
+    data: DataFacts | None = None
     variant: Variant = "paper"
     init: Init = "paper"
     compare_random: bool = True
@@ -155,6 +158,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         versions={"python": python_version()} | {name: version(name) for name in _VERSIONS},
         git_commit=_git_commit(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        data=request.data,
     )
     return Planned(run, found)
 

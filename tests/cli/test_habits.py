@@ -22,6 +22,11 @@ RUNS = {
     "export": ["export", "design", "--format", "pt2", "--dry-run"],
     "attention": ["attention", "design", "photo.png"],
     "search": ["search", "squeezenet1_1", "--score", "params", "--trials", "3", "--no-random"],
+    "train": [
+        "train",
+        "bamsearch.examples:resnet20",
+        *("--data", "digits", "--epochs", "1", "--batch-size", "512"),
+    ],
     "worker": ["worker", "there", "--storage", "sqlite:///runs/there/study.db"],
     "runs": ["runs"],
     "report": ["report", "there", "--dry-run"],

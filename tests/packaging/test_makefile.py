@@ -8,7 +8,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = {"help", "demo", "test", "test-zoo", "check", "format", "golden", "docs", "clean"}
+TARGETS = {
+    "help",
+    "demo",
+    "test",
+    "test-zoo",
+    "check",
+    "format",
+    "golden",
+    "docs",
+    "gallery",
+    "clean",
+}
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 

@@ -1,0 +1,250 @@
+"""``bamsearch train``: the weights of one design, and what they reach on validation images."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from bamsearch.cli.console import Console
+from bamsearch.cli.data_option import data_option, download_option
+from bamsearch.cli.model_work import others_hushed
+from bamsearch.cli.options import (
+    command,
+    device_option,
+    json_option,
+    output_options,
+    pass_console,
+    seed_option,
+)
+from bamsearch.cli.output import check_output_folder
+from bamsearch.cli.train_text import (
+    print_trained,
+    recipe_text,
+    title_text,
+    train_view,
+    trained_json,
+)
+from bamsearch.errors import OutputError
+from bamsearch.records import Design
+from bamsearch.report.text import duration_text
+from bamsearch.training.recipe import (
+    DEFAULT_RECIPE,
+    FINE_TUNE,
+    RECIPES,
+    Precision,
+)
+
+if TYPE_CHECKING:
+    from bamsearch.training.folder import TrainingFolder
+    from bamsearch.training.request import Planned
+
+PLACE = Path("trained")
+"""Where trainings are kept that were given no folder."""
+
+
+@command(
+    "train",
+    examples=[
+        "bamsearch train bamsearch.examples:resnet20 --data digits",
+        "bamsearch train r20-bam --data cifar10:DIR --recipe paper-cifar --seed 1 -o r20-bam-1",
+        "bamsearch train r50-bam --data imagefolder:DIR --weights DEFAULT --precision bf16-mixed",
+        "bamsearch train --resume r20-bam-1",
+    ],
+)
+@click.argument("design", metavar="[DESIGN|MODEL]", required=False)
+@data_option
+@download_option
+@click.option(
+    "--recipe",
+    type=click.Choice(list(RECIPES)),
+    help=f"How to train.  [default: {DEFAULT_RECIPE}; with trained weights {FINE_TUNE}]",
+)
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    show_default="the recipe's",
+    help="Inputs in one batch.",
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="X",
+    help="Learning rate, other than the recipe's.",
+)
+@click.option(
+    "--weights",
+    metavar="DEFAULT|NAME|FILE|random",
+    help="Trained weights to start from.  [default: model.safetensors beside DESIGN, else random]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["32", "bf16-mixed", "16-mixed"]),
+    help="Of the arithmetic.  [default: 32]",
+)
+@device_option
+@seed_option
+@click.option("--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with DIR.")
+@click.option("--tensorboard", is_flag=True, help="Also write the epochs for TensorBoard.")
+@json_option
+@output_options("Folder of the training.  [default: trained/NAME-NNN]")
+@pass_console
+@click.pass_context
+def train(
+    ctx: click.Context,
+    console: Console,
+    design: str | None,
+    data: str | None,
+    download: bool,
+    recipe: str | None,
+    epochs: int | None,
+    batch_size: int | None,
+    lr: float | None,
+    weights: str | None,
+    precision: Precision | None,
+    device: str,
+    seed: int,
+    resume: Path | None,
+    tensorboard: bool,
+    as_json: bool,
+    output: Path | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Train DESIGN on the data, and say what it reaches on the validation images.
+
+    DESIGN is a design.json, a folder with one, a run of a search (its best), or RUN@K (its K-th).
+    A MODEL is trained as it is, without BAM. After Ctrl-C or a kill, --resume goes on; torchrun
+    trains on several GPUs.
+    """
+    if resume is not None and output is not None:
+        raise click.UsageError("--resume and --output: choose one")
+    first = _is_first_process()
+    console.quiet |= not first
+    if first:
+        _check_folder(output, force=force)
+    with console.progress(f"loading {resume or design} and its data"), others_hushed(console):
+        from bamsearch.training.folder import FILES, TrainingFolder
+        from bamsearch.training.request import Request, plan_resumed, plan_training
+
+        typed = ctx.get_parameter_source("seed") is ParameterSource.COMMANDLINE
+        request = Request(
+            what=design,
+            data=data,
+            download=download,
+            recipe=recipe,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            precision=precision,
+            weights=weights,
+            seed=seed if typed or resume is None else None,
+        )
+        folder = TrainingFolder(
+            resume or output or PLACE / "NAME",
+            tensorboard=tensorboard,
+            force=force,
+            command=shlex.join(["bamsearch", *sys.argv[1:]]),
+        )
+        planned = plan_training(request) if resume is None else plan_resumed(request, folder)
+    if not as_json and first:
+        console.print(f"{title_text(planned.design, planned.data.facts)}\n{recipe_text(planned)}\n")
+    if planned.start.fresh and planned.design.init == "paper" and planned.design.insertions:
+        console.warn(
+            "init paper scales features by about 1.5 at each site: trained weights must adapt "
+            "first; 'bamsearch insert --init identity' keeps what they compute"
+        )
+    if dry_run:
+        console.finish({}, [folder.path / name for name in FILES], dry_run=True)
+        return
+    if first and resume is None and output is None:
+        folder = replace(folder, path=_new_place(planned.design))
+    _train(console, planned, folder, device, resume=resume is not None, as_json=as_json)
+
+
+def _is_first_process() -> bool:
+    """Whether this is the only process, or the first of ``torchrun``."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _check_folder(folder: Path | None, *, force: bool) -> None:
+    """Raise OutputError unless a training can be kept there."""
+    if folder is not None and (folder / "checkpoint.pt").exists() and not force:
+        raise OutputError(
+            f"{folder} is a training already: go on with --resume {folder}, choose another folder, "
+            "or add --force to start it anew"
+        )
+    check_output_folder(folder, force=force)
+
+
+def _new_place(design: Design) -> Path:
+    """A folder ``trained/NAME-NNN`` that is ours alone, made."""
+    name = design.model.rpartition(":")[2] + ("-bam" if design.insertions else "")
+    try:
+        for number in count(1):
+            place = PLACE / f"{name}-{number:03d}"
+            if not place.exists():
+                place.mkdir(parents=True)
+                return place
+    except OSError as error:
+        raise OutputError(f"{PLACE} cannot be written ({error.strerror}): give -o DIR") from error
+    raise AssertionError("count() has no end")
+
+
+def _train(
+    console: Console,
+    planned: Planned,
+    folder: TrainingFolder,
+    device: str,
+    *,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    from bamsearch.training.engine import train as run
+
+    place, recipe = folder.path, planned.recipe
+    title = title_text(planned.design, planned.data.facts)
+    try:
+        # A network may print; our stdout is data.
+        with train_view(console, recipe, title) as view, others_hushed(console):
+            trained = run(
+                planned.start,
+                planned.data,
+                recipe,
+                seed=planned.seed,
+                device=device,
+                output=folder,
+                resume=resume,
+                watch=view.watch,
+            )
+    except KeyboardInterrupt:
+        console.finish({"go on": f"bamsearch train --resume {shlex.quote(str(place))}"}, [place])
+        raise
+    except BaseException:
+        with suppress(OSError):
+            place.rmdir()  # where nothing was written yet
+        raise
+    if not _is_first_process():
+        return
+    if as_json:
+        console.print_json(trained_json(trained, planned, place))
+    else:
+        print_trained(console, trained)
+    console.note(f"\n{duration_text(view.seconds)} in all")
+    word = shlex.quote(str(place))
+    steps = {
+        "use": f"model = bamsearch.load({json.dumps(str(place), ensure_ascii=False)})",
+        "export": f"bamsearch export {word} --format onnx",
+    }
+    console.finish(steps, [place / "model.safetensors", place / "metrics.csv"])

@@ -1,0 +1,185 @@
+"""What is seen of a training: while it runs, and when it is done."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bamsearch.cli.console import Console, table_text
+from bamsearch.records import DataFacts, Design
+from bamsearch.report.text import count_text, design_text, duration_text, shape_text
+from bamsearch.training.progress import Progress, Row
+from bamsearch.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from bamsearch.training.engine import Trained
+    from bamsearch.training.request import Planned
+
+# Where it is no terminal: a line an epoch, and at least this often.
+_QUIET_SECONDS = 30.0
+_LAST = 8
+_HEADER = ["epoch", "lr", "train loss", "accuracy", "validation loss", "accuracy"]
+
+CAUTION = "one seed: no comparison; the interval is of the images alone. The test split is unread."
+
+
+class TrainView:
+    """Follows a training.
+
+    Args:
+        recipe: gives the number of epochs.
+        title: drawn above.
+        console: where lines go.
+        show: draws the live view; None prints lines instead.
+        clock: seconds, for tests.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        title: str,
+        console: Console,
+        show: Callable[[RenderableType], None] | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._recipe = recipe
+        self._title = title
+        self._console = console
+        self._show = show
+        self._clock = clock
+        self._start = self._said = clock()
+        self._first: int | None = None
+        self._epochs = 0
+
+    def watch(self, progress: Progress) -> None:
+        """Take in how far the training is."""
+        if self._first is None:  # called before the first step, too
+            self._first, self._epochs = self._done(progress), progress.epoch
+        if self._show is not None:
+            self._show(self._drawn(progress))
+            return
+        now = self._clock()
+        if progress.epoch > self._epochs or now - self._said >= _QUIET_SECONDS:
+            self._said = now
+            new = progress.epoch > self._epochs
+            self._epochs = progress.epoch
+            self._console.note(self._epoch_line(progress) if new else self._step_line(progress))
+
+    @property
+    def seconds(self) -> float:
+        """Since the view was opened."""
+        return self._clock() - self._start
+
+    def _done(self, progress: Progress) -> int:
+        return progress.epoch * progress.steps + progress.step
+
+    def _left(self, progress: Progress) -> str:
+        done = self._done(progress)
+        new = done - (self._first or 0)
+        if new <= 0:
+            return "…"
+        return duration_text(self.seconds / new * (self._recipe.epochs * progress.steps - done))
+
+    def _epoch_line(self, progress: Progress) -> str:
+        row = progress.rows[-1]
+        left = f" · {self._left(progress)} left" if progress.epoch < self._recipe.epochs else ""
+        return (
+            f"epoch {row.epoch}/{self._recipe.epochs} · lr {row.lr:.3g} · "
+            f"train loss {row.train_loss:.4f}, {row.train_accuracy:.1%} · "
+            f"validation loss {row.validation_loss:.4f}, {row.validation_accuracy:.1%}{left}"
+        )
+
+    def _step_line(self, progress: Progress) -> str:
+        images = max(progress.images, 1)
+        return (
+            f"epoch {progress.epoch + 1}/{self._recipe.epochs} · "
+            f"step {progress.step}/{progress.steps} · loss {progress.loss / images:.4f}, "
+            f"{progress.right / images:.1%} · {self._left(progress)} left"
+        )
+
+    def _drawn(self, progress: Progress) -> str:
+        lines = [self._title, ""]
+        if progress.rows:
+            rows = [_cells(row) for row in progress.rows[-_LAST:]]
+            lines += [table_text(_HEADER, rows, "rrrrrr"), ""]
+        if progress.epoch < self._recipe.epochs:
+            lines.append(self._step_line(progress))
+        return "\n".join(lines)
+
+
+@contextmanager
+def train_view(console: Console, recipe: Recipe, title: str) -> Iterator[TrainView]:
+    """Follow a training on stderr while the block runs."""
+    with console.live() as show:
+        yield TrainView(recipe, title, console, show)
+
+
+def title_text(design: Design, facts: DataFacts) -> str:
+    """``resnet18 · 3×32×32 · BAM at layer1 r16 d4 · cifar10:DIR, 45,000 to train, 5,000 …``."""
+    where = f"BAM at {design_text(design)}" if design.insertions else "no BAM"
+    return (
+        f"{design.model} · {shape_text(design.input_shape)} · {where}\n"
+        f"{facts.name} · {facts.train:,} images to train, {facts.validation:,} to validate · "
+        f"hash {facts.hash}"
+    )
+
+
+def recipe_text(planned: Planned) -> str:
+    """The recipe, where the weights are from, and the seed, in one line."""
+    recipe, weights = planned.recipe, planned.start.weights
+    schedule: str = recipe.schedule
+    if recipe.milestones:
+        schedule = f"steps after {', '.join(map(str, recipe.milestones))}"
+    start = "random weights" if weights is None else f"weights {weights}"
+    return (
+        f"recipe {recipe.name}: {count_text(recipe.epochs, 'epoch')}, batch {recipe.batch_size}, "
+        f"lr {recipe.lr:g}, {schedule} · {start} · seed {planned.seed}"
+    )
+
+
+def print_trained(console: Console, trained: Trained) -> None:
+    """Every epoch, and what came out."""
+    console.table(_HEADER, [_cells(row) for row in trained.rows], "rrrrrr")
+    low, high = trained.interval
+    console.print(
+        f"\nvalidation accuracy  {trained.accuracy:.2%}   "
+        f"95 % interval [{low:.2%}, {high:.2%}], {trained.right:,} of {trained.images:,} images"
+    )
+    console.print(CAUTION)
+
+
+def trained_json(trained: Trained, planned: Planned, folder: Path) -> dict[str, Any]:
+    """What ``train --json`` prints."""
+    return {
+        "folder": str(folder),
+        "design": json.loads(planned.design.to_json()),
+        "data": asdict(planned.data.facts),
+        "recipe": planned.recipe.to_dict(),
+        "seed": planned.seed,
+        "weights": planned.start.weights,
+        "epochs": [asdict(row) for row in trained.rows],
+        "validation": {
+            "accuracy": trained.accuracy,
+            "interval_95": list(trained.interval),
+            "right": trained.right,
+            "images": trained.images,
+        },
+    }
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        str(row.epoch),
+        f"{row.lr:.3g}",
+        f"{row.train_loss:.4f}",
+        f"{row.train_accuracy:.2%}",
+        f"{row.validation_loss:.4f}",
+        f"{row.validation_accuracy:.2%}",
+    ]

@@ -1,0 +1,1 @@
+"""Labelled images by name, split in three: start at :func:`bamsearch.data.loading.load_data`."""

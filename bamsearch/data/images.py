@@ -1,0 +1,64 @@
+"""Stored images brought to a network's input: size and channels, still 8 bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from bamsearch.attention.photographs import frame, read_photograph
+from bamsearch.errors import DataError, InvalidValueError
+
+# Images resized at once: what torch needs in between stays below 1 GB at 224x224.
+_CHUNK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The size and the channels that images are brought to.
+
+    The short side is scaled, and the middle is taken. Three channels of a grey image are three
+    times the same; one channel of a colour image is its grey.
+
+    Attributes:
+        shape: C, H, W, C being 1 or 3.
+    """
+
+    shape: tuple[int, int, int]
+
+    def arrays(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) uint8, all of one size, in this shape."""
+        channels = self.shape[0]
+        if channels == 1 and images.shape[1] == 3:
+            images = F.rgb_to_grayscale(images)
+        if tuple(images.shape[-2:]) != self.shape[1:]:
+            images = torch.cat([self._resized(part) for part in torch.split(images, _CHUNK)])
+        if channels == 3 and images.shape[1] == 1:
+            images = images.expand(-1, 3, -1, -1)
+        return images.contiguous()
+
+    def file(self, path: Path) -> Tensor:
+        """The image of a file, (C, H, W) uint8, as :mod:`bamsearch.attention.photographs` reads it.
+
+        Raises:
+            DataError: it cannot be read, with its path.
+        """
+        try:
+            picture = frame(read_photograph(path), self.shape).picture
+        except InvalidValueError as error:
+            raise DataError(
+                f"{path} is no image that can be read, and none is skipped: mend it or remove it"
+            ) from error
+        read: Tensor = F.pil_to_tensor(picture)
+        return read
+
+    def _resized(self, images: Tensor) -> Tensor:
+        height, width = self.shape[1:]
+        scale = max(height / images.shape[-2], width / images.shape[-1])
+        size = [max(round(images.shape[-2] * scale), height), round(images.shape[-1] * scale)]
+        size[1] = max(size[1], width)
+        resized: Tensor = F.center_crop(F.resize(images, size, antialias=True), [height, width])
+        return resized

@@ -1,0 +1,142 @@
+"""``train``: a network, data and a recipe become trained weights and their numbers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from scipy.stats import binomtest
+from torch import nn
+
+from bamsearch.data.splits import Data
+from bamsearch.errors import InvalidValueError
+from bamsearch.profile.conditions import caller_kept
+from bamsearch.records import Design
+from bamsearch.training.classes import check_gives_classes
+from bamsearch.training.fabric import make_fabric
+from bamsearch.training.folder import TrainingFolder, check_tensorboard
+from bamsearch.training.interrupt import asked_to_stop
+from bamsearch.training.progress import Progress, Row
+from bamsearch.training.recipe import FINE_TUNE, Recipe
+from bamsearch.training.resume import about_training, check_same_training
+from bamsearch.training.run import Run, make_live
+from bamsearch.training.start import Start, start_with
+
+GIVEN = "the caller's"
+"""Where the weights of a module are from."""
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A network after training.
+
+    Attributes:
+        module: the network, in eval mode, on its device.
+        design: of it; None for a module of the caller's.
+        rows: of all epochs.
+        right: validation images that it classifies right after the last epoch.
+        images: validation images.
+    """
+
+    module: nn.Module
+    design: Design | None
+    rows: tuple[Row, ...]
+    right: int
+    images: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the validation images that are right, 0..1."""
+        return self.right / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy: what the number of images alone leaves open."""
+        found = binomtest(self.right, self.images).proportion_ci(CONFIDENCE, "wilson")
+        return float(found.low), float(found.high)
+
+
+def train(
+    what: Start | Design | nn.Module,
+    data: Data,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    output: TrainingFolder | Path | None = None,
+    resume: bool = False,
+    watch: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Train a network.
+
+    With a seed, weights and order of the images are the same for all designs of a model, see
+    :func:`bamsearch.training.start.start_with`. On a CPU with one thread the result is the same bit
+    for bit, also where the process was killed and the training resumed; on a GPU its last digits
+    can differ. The caller's random state is left as it was. The test split is not read.
+
+    Args:
+        what: a design, whose weights are then random; what :func:`start_with` has made; or a
+            network of the caller's, of which a copy is trained.
+        data: what it learns from, and is validated on.
+        recipe: how.
+        seed: of everything random.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        output: where to keep checkpoints, metrics and weights; None keeps nothing.
+        resume: go on with the training in output, from its last checkpoint on.
+        watch: called after every few steps and every epoch.
+
+    Raises:
+        TrainingError: the loss is no number, or output holds another training.
+        KeyboardInterrupt: SIGINT or SIGTERM came; with an output, a checkpoint has been written.
+        MissingExtraError: Lightning Fabric is not installed.
+        DesignError, NothingToDoError: the network does not fit the data.
+    """
+    start = _as_start(what, data, seed)
+    if recipe.name == FINE_TUNE and start.weights is None:
+        raise InvalidValueError(
+            f"recipe {FINE_TUNE} is for trained weights: give --weights, or another recipe"
+        )
+    folder = TrainingFolder(output) if isinstance(output, Path) else output
+    if resume and folder is None:
+        raise InvalidValueError("nothing to resume: give the output of the training")
+    if folder is not None and folder.tensorboard:
+        check_tensorboard()
+    fabric, scaler = make_fabric(device, recipe)
+    with ExitStack() as stack:
+        if folder is not None and fabric.is_global_zero:
+            stack.enter_context(folder.locked())
+        stack.enter_context(caller_kept(fabric.device, torch.get_num_threads()))
+        # Processes would not stop at the same step, and those left would wait for the others.
+        graceful = folder is not None and fabric.world_size == 1
+        stop = stack.enter_context(asked_to_stop(wait=graceful))
+        about = about_training(start, data.facts, recipe, seed)
+        saved = folder.read_checkpoint() if resume and folder is not None else None
+        if saved is not None and folder is not None:
+            check_same_training(saved["about"], about, folder.path)
+        live = make_live(start, data, recipe, seed, fabric, scaler, saved)
+        run = Run(live, about, folder if fabric.is_global_zero else None, stop, watch)
+        if saved is not None:
+            run.progress = Progress.from_dict(saved["progress"])
+        else:
+            run.begin(start.design)
+        run.go()
+        run.finish(start.design)
+    rows, images = tuple(run.progress.rows), len(data.validation)
+    right = round(rows[-1].validation_accuracy * images)
+    return Trained(start.module, start.design, rows, right, images)
+
+
+def _as_start(what: Start | Design | nn.Module, data: Data, seed: int) -> Start:
+    if isinstance(what, Start):
+        return what
+    if isinstance(what, Design):
+        return start_with(what, data, seed=seed)
+    module = copy.deepcopy(what)
+    check_gives_classes(module, type(what).__name__, data.facts)
+    return Start(None, module, data.mean, data.std, GIVEN)

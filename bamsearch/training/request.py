@@ -1,0 +1,158 @@
+"""From what was asked for, in names, to what :func:`bamsearch.training.engine.train` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bamsearch.data.loading import load_data
+from bamsearch.data.splits import Data
+from bamsearch.errors import InvalidValueError, TrainingError
+from bamsearch.graph.designs import build, find_design, is_design
+from bamsearch.records import Design
+from bamsearch.training.folder import TrainingFolder
+from bamsearch.training.recipe import (
+    DEFAULT_RECIPE,
+    FINE_TUNE,
+    Precision,
+    Recipe,
+    find_recipe,
+)
+from bamsearch.training.resume import design_of
+from bamsearch.training.start import Start, check_is_classifier, start_with
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for; None is the default, or what a training that goes on has.
+
+    Attributes:
+        what: a DESIGN, see :func:`bamsearch.graph.designs.find_design`, or a MODEL.
+        data: name of the data, see :func:`bamsearch.data.loading.load_data`.
+        download: fetch the data where it is not there.
+        recipe: name of the recipe.
+        epochs: other than the recipe's, as are the next three.
+        batch_size: images a step.
+        lr: learning rate.
+        precision: of the arithmetic.
+        weights: see :func:`bamsearch.training.start.start_with`.
+        seed: of everything random.
+    """
+
+    what: str | None = None
+    data: str | None = None
+    download: bool = False
+    recipe: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    precision: Precision | None = None
+    weights: str | None = None
+    seed: int | None = None
+
+    def changed(self, recipe: Recipe) -> Recipe:
+        """The recipe with what was asked for."""
+        return recipe.changed(
+            epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, precision=self.precision
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planned:
+    """A training that can begin.
+
+    Attributes:
+        start: the network.
+        design: its design.
+        data: what it learns from.
+        recipe: how.
+        seed: of everything random.
+    """
+
+    start: Start
+    design: Design
+    data: Data
+    recipe: Recipe
+    seed: int
+
+
+def plan_training(request: Request) -> Planned:
+    """A new training.
+
+    Raises:
+        InvalidValueError: no design or no data named, or no such recipe.
+        NothingToDoError: a detector or a segmenter.
+        DesignError, DataError, ModelError, WeightsError: what is not found, not read or not fit.
+    """
+    if request.what is None or request.data is None:
+        missing = "DESIGN or MODEL" if request.what is None else "--data"
+        raise InvalidValueError(
+            f"{missing} is missing: 'bamsearch train DESIGN --data NAME', with a NAME such as "
+            "digits or imagefolder:DIR"
+        )
+    found, beside = find_design(request.what) if is_design(request.what) else (None, None)
+    check_is_classifier(request.what if found is None else found.model)
+    data = _load(request.data, found, request.download)
+    design = found or _base(request.what, data)
+    seed = request.seed or 0
+    start = start_with(design, data, weights=request.weights, beside=beside, seed=seed)
+    usual = DEFAULT_RECIPE if start.weights is None else FINE_TUNE
+    recipe = request.changed(find_recipe(request.recipe or usual))
+    return Planned(start, start.design or design, data, recipe, seed)
+
+
+def plan_resumed(request: Request, folder: TrainingFolder) -> Planned:
+    """A training that goes on; what the request says otherwise, ``train`` will refuse.
+
+    Raises:
+        TrainingError: no readable checkpoint, or one of a module from Python.
+        InvalidValueError: weights to start from are named.
+        DesignError, DataError, ModelError: what cannot be found, read or put together.
+    """
+    about = folder.read_checkpoint()["about"]
+    design = design_of(about)
+    if design is None:
+        raise TrainingError(f"{folder.path} was trained from Python: go on with it there")
+    if request.weights is not None:
+        raise InvalidValueError("--weights is for a new training: leave it out with --resume")
+    facts = about["data"]
+    data = _load(request.data or facts["name"], design, request.download, facts["split_seed"])
+    start = Start(
+        _named(request.what, design, data),
+        build(design),
+        tuple(about["mean"]),
+        tuple(about["std"]),
+        about["weights"],
+        frozenset(about["fresh"]),
+    )
+    recipe = Recipe.from_dict(about["recipe"])
+    if request.recipe is not None and request.recipe != recipe.name:
+        recipe = find_recipe(request.recipe)
+    seed = about["seed"] if request.seed is None else request.seed
+    return Planned(start, design, data, request.changed(recipe), seed)
+
+
+def _named(what: str | None, design: Design, data: Data) -> Design:
+    """The design that was named, to be compared with that of the checkpoint."""
+    if what is None:
+        return design
+    named = find_design(what)[0] if is_design(what) else _base(what, data)
+    # Trained weights may have made these out, which the file does not know.
+    classes = named.num_classes or design.num_classes
+    return replace(named, weights=design.weights, num_classes=classes)
+
+
+def _base(model: str, data: Data) -> Design:
+    return Design(model, data.facts.input_shape, num_classes=data.facts.classes)
+
+
+def _load(name: str, design: Design | None, download: bool, split_seed: int = 0) -> Data:
+    """The data as the design takes it, as far as they can be brought to that."""
+    shape = None if design is None else design.input_shape
+    channels = 1 if shape is not None and shape[0] == 1 else 3
+    data = load_data(name, download=download, split_seed=split_seed, channels=channels)
+    if shape is None or data.native_size is not None or len(shape) != 3:
+        return data
+    if data.facts.input_shape == shape:
+        return data
+    height, width = shape[1:]
+    return load_data(name, input_size=(height, width), split_seed=split_seed, channels=channels)

@@ -1,0 +1,73 @@
+"""A training that goes on must be the training that it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bamsearch.errors import TrainingError
+from bamsearch.records import DataFacts, Design
+from bamsearch.training.recipe import Recipe
+from bamsearch.training.start import Start
+
+
+def about_training(start: Start, facts: DataFacts, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """What decides a training's result, as plain values: for ``train.json`` and checkpoints."""
+    design = None if start.design is None else json.loads(start.design.to_json())
+    return {
+        "design": design,
+        "data": asdict(facts) | {"input_shape": list(facts.input_shape)},
+        "recipe": recipe.to_dict(),
+        "seed": seed,
+        "weights": start.weights,
+        "fresh": sorted(start.fresh),
+        "mean": list(start.mean),
+        "std": list(start.std),
+    }
+
+
+def design_of(about: Mapping[str, Any]) -> Design | None:
+    """The design of a training."""
+    content = about["design"]
+    return None if content is None else Design.from_json(json.dumps(content))
+
+
+def check_same_training(saved: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Raise TrainingError where a checkpoint is of another training, naming the first difference.
+
+    A data set may be found in another folder: its hash counts, not its name.
+
+    Args:
+        saved: what :func:`about_training` was for the checkpoint.
+        now: what it is now.
+        folder: of the checkpoint.
+    """
+    for name, was, given in _compared(saved, now):
+        if was != given:
+            raise TrainingError(
+                f"the training in {folder} has {name} {_text(was)}, not {_text(given)}: leave that "
+                "out, or train anew in another folder"
+            )
+
+
+def _compared(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, object, object]]:
+    """(name, what it was, what it is), of all that must not differ."""
+    found: list[tuple[str, object, object]] = [
+        ("data hash", saved["data"]["hash"], now["data"]["hash"]),
+        ("input", saved["data"]["input_shape"], now["data"]["input_shape"]),
+    ]
+    was, given = saved["design"] or {}, now["design"] or {}
+    found += [(f"design {key}", was.get(key), given.get(key)) for key in {**was, **given}]
+    keys = saved["recipe"]
+    found += [(f"recipe {key}", keys[key], now["recipe"].get(key)) for key in keys]
+    found += [(key, saved[key], now[key]) for key in ("seed", "weights")]
+    return found
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return json.dumps(value)
+    return "none" if value is None else str(value)

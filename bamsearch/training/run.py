@@ -1,0 +1,233 @@
+"""A training from its first epoch, or its last checkpoint, to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim import SGD
+
+from bamsearch.data.splits import Data
+from bamsearch.profile.devices import device_facts
+from bamsearch.records import Design
+from bamsearch.training.augment import augment, normalise
+from bamsearch.training.folder import EVENTS, TrainingFolder
+from bamsearch.training.loop import Live, evaluate, total, train_epoch
+from bamsearch.training.parts import steps_of
+from bamsearch.training.progress import Progress, Row
+from bamsearch.training.recipe import Recipe
+from bamsearch.training.schedule import make_schedule
+from bamsearch.training.start import Start
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def make_live(
+    start: Start,
+    data: Data,
+    recipe: Recipe,
+    seed: int,
+    fabric: Fabric,
+    scaler: torch.amp.GradScaler | None,
+    saved: Mapping[str, Any] | None,
+) -> Live:
+    """Put a training together, on its device.
+
+    Args:
+        start: its module is moved there and is the one that is trained.
+        data: what it learns from.
+        recipe: how.
+        seed: of everything random.
+        fabric: devices, precision and processes.
+        scaler: of 16-mixed.
+        saved: the checkpoint to go on from.
+    """
+    module = start.module.to(fabric.device)
+    optimizer = SGD(
+        _groups(start, recipe),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
+    scheduler = make_schedule(optimizer, recipe, steps_of(data.train, recipe.batch_size))
+    if saved is not None:
+        # Before Fabric wraps them: a loaded optimizer has new groups.
+        module.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        scheduler.load_state_dict(saved["scheduler"])
+        if scaler is not None:
+            scaler.load_state_dict(saved["scaler"])
+    network, wrapped = fabric.setup(module, optimizer)
+    return Live(
+        fabric,
+        module,
+        network,
+        wrapped,
+        optimizer,
+        scheduler,
+        scaler,
+        recipe,
+        data,
+        seed,
+        augment(recipe.augment),
+        normalise(start.mean, start.std),
+    )
+
+
+def _groups(start: Start, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters that were trained before, and those that are new and learn faster."""
+    named = dict(start.module.named_parameters())
+    fresh = [value for name, value in named.items() if name in start.fresh]
+    rest = [value for name, value in named.items() if name not in start.fresh]
+    groups = [
+        {"params": rest, "lr": recipe.lr},
+        {"params": fresh, "lr": recipe.lr * recipe.new_lr_factor},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class Run:
+    """A training and its folder.
+
+    Args:
+        live: the training in memory.
+        about: what it is, for its checkpoints.
+        folder: where it is kept; None keeps nothing, as in all processes but the first.
+        stop: whether to end with a checkpoint, asked between steps.
+        watch: called after every few steps and every epoch.
+    """
+
+    def __init__(
+        self,
+        live: Live,
+        about: Mapping[str, Any],
+        folder: TrainingFolder | None,
+        stop: Callable[[], bool],
+        watch: Callable[[Progress], None] | None,
+    ) -> None:
+        self.progress = Progress(steps=steps_of(live.data.train, live.recipe.batch_size))
+        self._live = live
+        self._about = about
+        self._folder = folder
+        self._stop = stop
+        self._watch = watch or (lambda progress: None)
+        self._saved = time.monotonic()
+        self._looked = time.monotonic()
+
+    def begin(self, design: Design | None) -> None:
+        """Write what the training is, and a checkpoint before its first step."""
+        if self._folder is not None:
+            self._folder.begin({**self._about, **self._circumstances(self._folder)}, design)
+            self._save()
+
+    def go(self) -> None:
+        """Train the epochs that are left.
+
+        Raises:
+            TrainingError: the loss is no number.
+            KeyboardInterrupt: it was asked to stop, and has saved.
+        """
+        progress, live = self.progress, self._live
+        events = self._events()
+        self._watch(progress)
+        self._looked = time.monotonic()
+        while progress.epoch < live.recipe.epochs:
+            if progress.step < progress.steps:
+                train_epoch(live, progress, self._due, self._between_steps)
+            loss, right = evaluate(live, live.data.validation)
+            self._count_seconds()
+            images = total(live, progress.images)
+            row = Row(
+                epoch=progress.epoch + 1,
+                lr=progress.lr,
+                train_loss=total(live, progress.loss) / images,
+                train_accuracy=total(live, progress.right) / images,
+                validation_loss=loss,
+                validation_accuracy=right / len(live.data.validation),
+                seconds=round(progress.seconds, 3),
+            )
+            progress.next_epoch(row)
+            self._save()
+            if events is not None:
+                _add_events(events, row)
+            self._watch(progress)
+            if self._stop() and progress.epoch < live.recipe.epochs:
+                raise KeyboardInterrupt
+        if events is not None:
+            events.close()
+
+    def finish(self, design: Design | None) -> None:
+        """Write the weights."""
+        self._live.module.eval()
+        if self._folder is not None:
+            self._folder.write_metrics(self.progress.rows)
+            self._folder.finish(self._live.module, design)
+
+    def _due(self) -> bool:
+        if self._folder is None:
+            return False
+        return self._stop() or time.monotonic() - self._saved > 60 * self._folder.minutes
+
+    def _between_steps(self) -> None:
+        self._count_seconds()
+        self._watch(self.progress)
+        if self._due():
+            self._save()
+            if self._stop():
+                raise KeyboardInterrupt
+
+    def _count_seconds(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self._looked
+        self._looked = now
+
+    def _save(self) -> None:
+        if self._folder is None:
+            return
+        live = self._live
+        state = {
+            "about": dict(self._about),
+            "model": live.module.state_dict(),
+            "optimizer": live.plain.state_dict(),
+            "scheduler": live.scheduler.state_dict(),
+            "scaler": {} if live.scaler is None else live.scaler.state_dict(),
+            "progress": self.progress.to_dict(),
+        }
+        self._folder.write_checkpoint(state)
+        self._folder.write_metrics(self.progress.rows)
+        self._saved = time.monotonic()
+
+    def _circumstances(self, folder: TrainingFolder) -> dict[str, Any]:
+        fabric = self._live.fabric
+        facts = device_facts(fabric.device, torch.get_num_threads())
+        names = ("bamsearch", "lightning-fabric", "torchvision", "torch")
+        return {
+            "parameters": sum(p.numel() for p in self._live.module.parameters()),
+            "device": facts.name,
+            "threads": facts.threads,
+            "processes": fabric.world_size,
+            "versions": {name: version(name) for name in names} | dict(facts.versions),
+            "command": folder.command,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def _events(self) -> Any:
+        """A writer for TensorBoard, where that is asked for."""
+        if self._folder is None or not self._folder.tensorboard:
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        # Of epochs that a killed process has written and no checkpoint knows.
+        return SummaryWriter(self._folder.path / EVENTS, purge_step=self.progress.epoch + 1)
+
+
+def _add_events(events: Any, row: Row) -> None:
+    for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr"):
+        events.add_scalar(name.replace("_", "/"), getattr(row, name), row.epoch)
+    events.flush()

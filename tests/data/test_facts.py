@@ -1,0 +1,104 @@
+"""The hash tells data apart, and facts are kept in a run."""
+
+import json
+import shutil
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bamsearch.data.loading import load_data
+from bamsearch.records import DataFacts
+
+
+def hash_of(name, **options):
+    return load_data(name, **options).facts.hash
+
+
+def test_the_hash_is_of_the_data_and_not_of_the_place_or_the_size(fashion, tmp_path_factory):
+    first = hash_of(f"fashion-mnist:{fashion}")
+    elsewhere = tmp_path_factory.mktemp("other")
+    shutil.copytree(fashion / "FashionMNIST", elsewhere / "FashionMNIST")
+    assert hash_of(f"fashion-mnist:{elsewhere}") == first
+    assert hash_of(f"fashion-mnist:{fashion}", input_size=(32, 32), channels=1) == first
+
+
+def test_it_changes_with_a_pixel(fashion, write_idx, grey_images):
+    before = hash_of(f"fashion-mnist:{fashion}")
+    pixels = grey_images(100)
+    pixels[99, 27, 27] += 1
+    write_idx(fashion / "FashionMNIST" / "raw" / "train-images-idx3-ubyte", pixels)
+    assert hash_of(f"fashion-mnist:{fashion}") != before
+
+
+def test_it_changes_with_a_label(fashion, write_idx):
+    before = hash_of(f"fashion-mnist:{fashion}")
+    labels = np.arange(100) % 10
+    labels[[0, 1]] = labels[[1, 0]]
+    write_idx(fashion / "FashionMNIST" / "raw" / "train-labels-idx1-ubyte", labels)
+    assert hash_of(f"fashion-mnist:{fashion}") != before
+
+
+def test_it_changes_with_the_split_and_with_the_kind(fashion):
+    before = hash_of(f"fashion-mnist:{fashion}")
+    assert hash_of(f"fashion-mnist:{fashion}", split_seed=1) != before
+    shutil.copytree(fashion / "FashionMNIST", fashion / "MNIST")
+    assert hash_of(f"mnist:{fashion}") != before
+
+
+def test_a_published_test_split_is_not_in_it(fashion, write_idx, grey_images):
+    before = hash_of(f"fashion-mnist:{fashion}")
+    pixels = grey_images(20)[::-1]
+    write_idx(fashion / "FashionMNIST" / "raw" / "t10k-images-idx3-ubyte", pixels)
+    assert hash_of(f"fashion-mnist:{fashion}") == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda own: (own / "cat" / "00.png").rename(own / "cat" / "renamed.png"),
+        lambda own: (own / "cat").rename(own / "tiger"),
+        lambda own: (own / "cat" / "00.png").unlink(),
+        lambda own: (own / "cat" / "00.png").rename(own / "dog" / "cat.png"),
+        lambda own: Image.effect_noise((12, 8), 90).save(own / "cat" / "00.png"),
+    ],
+    ids=["file", "class", "gone", "moved", "size"],
+)
+def test_it_changes_with_the_files(folder, change):
+    own = folder(cat=20, dog=20)
+    before = hash_of(f"imagefolder:{own}")
+    assert hash_of(f"imagefolder:{own}") == before
+    change(own)
+    assert hash_of(f"imagefolder:{own}") != before
+
+
+def test_a_folder_elsewhere_is_the_same_data(folder):
+    own = folder(cat=5, dog=5)
+    before = hash_of(f"imagefolder:{own}")
+    shutil.copytree(own, own.parent / "copy")
+    assert hash_of(f"imagefolder:{own.parent / 'copy'}") == before
+
+
+FACTS = DataFacts("digits", (3, 8, 8), 10, 1445, 176, 176, "0123456789abcdef", 0)
+
+
+def test_facts_are_read_as_they_were_written():
+    assert DataFacts.from_dict(json.loads(json.dumps(asdict(FACTS)))) == FACTS
+
+
+@pytest.mark.parametrize("change", [{"input_shape": [3, 8]}, {"colour": "red"}])
+def test_facts_with_a_wrong_part(change):
+    with pytest.raises((TypeError, ValueError)):
+        DataFacts.from_dict(asdict(FACTS) | change)
+
+
+def test_facts_without_a_part():
+    with pytest.raises(KeyError):
+        DataFacts.from_dict({"name": "digits"})
+
+
+def test_a_seed_is_recorded():
+    facts = load_data("digits", split_seed=7).facts
+    assert facts.split_seed == 7
+    assert replace(facts, hash="") == replace(load_data("digits").facts, hash="", split_seed=7)

@@ -1,0 +1,142 @@
+import pytest
+import torch
+from PIL import Image
+
+from bamsearch.data.loading import load_data
+from bamsearch.errors import DataError
+
+
+def test_only_classes_are_split_by_the_seed(folder):
+    own = folder(cat=20, dog=30)
+    data = load_data(f"imagefolder:{own}", input_size=(8, 8))
+    assert data.class_names == ("cat", "dog")
+    assert data.native_size is None
+    assert data.train.labels.bincount().tolist() == [16, 24]
+    assert data.validation.labels.bincount().tolist() == [2, 3]
+    assert data.test().labels.bincount().tolist() == [2, 3]
+    seen = set()
+    for split in (data.train, data.validation, data.test()):
+        # red is ten times the label, green the number of the file
+        assert torch.equal(split.images[:, 0, 4, 4].long(), 10 * split.labels)
+        seen |= set(zip(split.labels.tolist(), split.images[:, 1, 4, 4].tolist(), strict=True))
+    assert seen == {(0, n) for n in range(20)} | {(1, n) for n in range(30)}
+    other = load_data(f"imagefolder:{own}", input_size=(8, 8), split_seed=1)
+    assert not torch.equal(other.validation.images, data.validation.images)
+
+
+def test_the_default_input_is_224(folder):
+    data = load_data(f"imagefolder:{folder(cat=3, dog=3)}")
+    assert data.facts.input_shape == (3, 224, 224)
+    assert data.train[0][0].shape == (3, 224, 224)
+
+
+@pytest.mark.parametrize(
+    ("parts", "sizes"),
+    [
+        ({"train": 10, "val": 4, "test": 2}, (20, 8, 4)),
+        ({"train": 10, "validation": 4, "test": 2}, (20, 8, 4)),
+        ({"train": 10, "val": 4}, (18, 8, 2)),
+        ({"train": 10, "test": 2}, (18, 2, 4)),
+        ({"train": 10}, (16, 2, 2)),
+    ],
+)
+def test_folders_are_splits_and_what_is_missing_is_taken_from_train(folder, parts, sizes):
+    for part, count in parts.items():
+        own = folder(below=part, cat=count, dog=count)
+    data = load_data(f"imagefolder:{own}")
+    assert (data.facts.train, data.facts.validation, data.facts.test) == sizes
+    assert len(data.test()) == sizes[2]
+
+
+def test_a_class_may_be_called_train(folder):
+    data = load_data(f"imagefolder:{folder(bus=5, train=5)}")
+    assert data.class_names == ("bus", "train")
+
+
+def test_an_image_is_not_read_for_what_is_known_of_a_folder(folder, monkeypatch):
+    own = folder(cat=4, dog=4)
+    monkeypatch.setattr(Image, "open", lambda *args, **kwargs: pytest.fail("an image was read"))
+    data = load_data(f"imagefolder:{own}")
+    assert data.facts.train == 4
+    data.test()
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        ({"cat": 20, "dog": 0}, "no image of class dog: add some, or remove the class"),
+        ({"cat": 0, "cow": 0, "dog": 9}, "no image of classes cat, cow"),
+        ({"cat": 20}, "only one class, cat"),
+        ({"cat": 20, "dog": 2}, "fewer than 3 images, and validation and test .* them: dog"),
+        ({"cat": 0, "dog": 0}, "has no image in its folders: jpg, jpeg, png"),
+        ({f"c{n}": 0 for n in range(8)} | {"d": 3}, "c0, c1, c2, c3, c4 and 3 more"),
+    ],
+)
+def test_classes_that_do_not_do(folder, classes, words):
+    with pytest.raises(DataError, match=words) as raised:
+        load_data(f"imagefolder:{folder(**classes)}")
+    assert "\n" not in str(raised.value)
+
+
+def test_splits_with_different_classes(folder):
+    folder(below="train", cat=5, dog=5)
+    own = folder(below="val", cat=5, cow=5)
+    with pytest.raises(DataError, match="different classes: only one has cow, dog"):
+        load_data(f"imagefolder:{own}")
+
+
+def test_an_empty_class_of_the_test_split(folder):
+    folder(below="train", cat=5, dog=5)
+    own = folder(below="test", cat=5, dog=0)
+    with pytest.raises(DataError, match="the test split of imagefolder has no image of class dog"):
+        load_data(f"imagefolder:{own}")
+
+
+def test_two_validation_splits(folder):
+    for part in ("train", "val", "valid"):
+        own = folder(below=part, cat=3, dog=3)
+    with pytest.raises(DataError, match="has val and valid: keep one"):
+        load_data(f"imagefolder:{own}")
+
+
+def test_no_folders(tmp_path):
+    with pytest.raises(DataError, match=f"no folder {tmp_path}/none"):
+        load_data(f"imagefolder:{tmp_path}/none")
+    with pytest.raises(DataError, match="has no folder in it"):
+        load_data(f"imagefolder:{tmp_path}")
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match="no folder"):
+        load_data(f"imagefolder:{tmp_path}/a.png")
+
+
+def test_there_is_nothing_to_download(folder):
+    with pytest.raises(DataError, match="leave --download out"):
+        load_data(f"imagefolder:{folder(cat=3, dog=3)}", download=True)
+
+
+def test_files_that_are_no_images_are_counted_and_named(folder):
+    own = folder(cat=10, dog=10)
+    for name in ("cat", "dog"):
+        for number in range(10):
+            (own / name / f"{number:02d}.png").write_bytes(b"spoilt")
+    data = load_data(f"imagefolder:{own}")
+    with pytest.raises(
+        DataError, match=r"16 of 16 images cannot be read, and none is skipped"
+    ) as raised:
+        _ = data.train.images
+    assert "00.png" in str(raised.value) or "01.png" in str(raised.value)
+    assert "and 11 more" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_other_files_are_left_out(folder):
+    own = folder(cat=3, dog=3)
+    (own / "cat" / "notes.txt").write_text("miaow")
+    (own / "list.csv").write_text("")
+    assert load_data(f"imagefolder:{own}").facts.train == 2
+
+
+def test_home_is_found(folder, monkeypatch):
+    own = folder(cat=3, dog=3)
+    monkeypatch.setenv("HOME", str(own.parent))
+    assert load_data("imagefolder:~/own").facts.classes == 2
