@@ -102,7 +102,9 @@ def main() -> None:
     page = page_environment()
     texts = {
         "README.md": markdown.get_template("README.md.j2").render(content),
-        "index.html": page.from_string((HERE / "index.html.j2").read_text()).render(content),
+        "index.html": page.from_string((HERE / "index.html.j2").read_text(encoding="utf-8")).render(
+            content
+        ),
     }
     for path in write_texts(texts, HERE):
         print(f"Written   {path.relative_to(HERE.parent)}")
