@@ -10,7 +10,8 @@
     ├── DataError                   data that cannot be found, read or split, or that do not fit
     ├── SpaceError                  a search space that cannot be read or is not for the model
     ├── RunError                    a run that cannot be read, resumed or shared
-    ├── TrainingError               a training that diverged, or that cannot be gone on with
+    ├── TrainingError               a training that cannot be gone on with, or gave too little
+    │   └── DivergedError           a training whose loss is no number
     ├── StorageError                a database that cannot be reached
     ├── ScoreError                  a score that cannot be found, or that failed on a design
     ├── ExportError                 a network that no exporter takes, or that it would change
@@ -60,7 +61,11 @@ class RunError(BamsearchError):
 
 
 class TrainingError(BamsearchError):
-    """A training whose loss is no number, or that cannot be gone on with."""
+    """A training that cannot be gone on with, or trainings that gave too little to compare."""
+
+
+class DivergedError(TrainingError):
+    """A training whose loss is no number."""
 
 
 class StorageError(BamsearchError):

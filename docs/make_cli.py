@@ -14,7 +14,7 @@ HEAD = """\
 Made from `--help` by `make docs`; change the help in `bamsearch/cli/`, not this file.
 Every command has `-h/--help`, `-q/--quiet` and `-v/--verbose`. Data goes to stdout, everything else
 to stderr. Exit codes: 0 done, 1 a bug, 2 input that cannot be used, 3 nothing to do here,
-130 interrupted with Ctrl-C.
+4 `verify --expect` was not met, 130 interrupted with Ctrl-C.
 """
 
 

@@ -5,6 +5,7 @@
 1    a bug in bamsearch, or in a library below it
 2    the input, or the machine, does not allow it
 3    the input is fine, there is nothing to do
+4    done, and verify's --expect is not met
 130  interrupted with Ctrl-C
 141  whoever read our output went away (``| head``)
 ==== ==============================================
@@ -25,7 +26,7 @@ import click
 from bamsearch.cli.console import Console, is_terminal, one_line
 from bamsearch.errors import BamsearchError, NothingToDoError
 
-BUG, BAD_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
+BUG, BAD_INPUT, NOT_AS_EXPECTED, INTERRUPTED, NO_READER = 1, 2, 4, 130, 141
 
 CURES = {
     errno.ENOSPC: "free some space, or choose another place with -o",

@@ -26,6 +26,7 @@ COMMANDS = {
     "attention": "bamsearch.cli.attention",
     "search": "bamsearch.cli.search",
     "train": "bamsearch.cli.train",
+    "verify": "bamsearch.cli.verify",
     "worker": "bamsearch.cli.worker",
     "runs": "bamsearch.cli.runs",
     "report": "bamsearch.cli.report",

@@ -30,7 +30,7 @@ from bamsearch.records.designs import (
     Insertion,
     Site,
 )
-from bamsearch.records.evidence import Accuracy, Difference, Evidence
+from bamsearch.records.evidence import Accuracy, Difference, Evidence, Verdict
 from bamsearch.records.latencies import (
     POOR_ERROR,
     POOR_R2,
@@ -95,6 +95,7 @@ __all__ = [
     "Timing",
     "Trial",
     "Variant",
+    "Verdict",
     "check_choice",
     "check_input_shape",
     "check_positive",

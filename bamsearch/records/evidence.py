@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 from bamsearch.errors import RunError
 from bamsearch.records.choices import Role
+from bamsearch.records.designs import Insertion
 
 EVIDENCE_VERSION = 1
 """Format of ``evidence.json``."""
+
+Verdict = Literal["better", "worse", "equivalent", "not distinguished"]
+"""Of what was found against another design."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Difference:
         seeds: pairs.
         seeds_needed: pairs that would tell a difference of ``detectable`` points; None if unknown.
         detectable: the difference that ``seeds_needed`` is for, in points.
+        equivalent: whether the interval lies inside the margin of :class:`Evidence`.
     """
 
     against: Role
@@ -52,6 +57,14 @@ class Difference:
     seeds: int
     seeds_needed: int | None = None
     detectable: float | None = None
+    equivalent: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval says."""
+        if self.distinguished:
+            return "better" if self.points > 0 else "worse"
+        return "equivalent" if self.equivalent else "not distinguished"
 
     @property
     def distinguished(self) -> bool:
@@ -66,10 +79,13 @@ class Evidence:
     Attributes:
         data: its name, as given to ``--data``.
         data_hash: of what was trained and tested on.
-        confidence: of all intervals together, 0.95.
+        confidence: of the intervals of all differences together, and of each accuracy's, 0.95.
         accuracies: of the designs that were trained.
         differences: to what was found; the one to the base first.
         command: that made it.
+        margin: differences within it, in points, are taken for none; None if that was not asked.
+        designs: that were trained. A search that goes on may find others.
+        remarks: what else is to be known of the trainings, a sentence each.
     """
 
     data: str
@@ -78,6 +94,13 @@ class Evidence:
     accuracies: Mapping[Role, Accuracy]
     differences: tuple[Difference, ...]
     command: str = ""
+    margin: float | None = None
+    designs: Mapping[Role, tuple[Insertion, ...]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def is_of(self, role: Role, insertions: tuple[Insertion, ...]) -> bool:
+        """Whether that design is the one that was trained; yes where that was not written down."""
+        return role not in self.designs or self.designs[role] == insertions
 
     def to_json(self) -> str:
         """The evidence as indented JSON text, the content of ``evidence.json``."""
@@ -101,12 +124,18 @@ class Evidence:
             content["differences"] = tuple(Difference(**one) for one in content["differences"])
             for one in content["differences"]:
                 _role(one.against)
+            content["designs"] = _designs(content.get("designs", {}))
+            content["remarks"] = tuple(content.get("remarks", ()))
             return cls(**content)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise RunError(
                 f"{source} is no evidence that this bamsearch reads ({error}): "
                 "make it again, or move it away"
             ) from error
+
+
+def _designs(content: Mapping[str, Any]) -> dict[Role, tuple[Insertion, ...]]:
+    return {_role(role): tuple(Insertion(**one) for one in many) for role, many in content.items()}
 
 
 def _role(role: str) -> Role:

@@ -266,6 +266,14 @@ class RunRecord:
         """The first of the ranking; None if nothing has a score."""
         return next(iter(self.ranking()), None)
 
+    @property
+    def shown_evidence(self) -> Evidence | None:
+        """The evidence; None where another design is the best by now than the one trained."""
+        best, evidence = self.best, self.evidence
+        if best is None or evidence is None or not evidence.is_of("found", best.design.insertions):
+            return None
+        return evidence
+
     def pareto(self) -> list[Trial]:
         """The trials that no other one beats in one objective and equals in the rest.
 

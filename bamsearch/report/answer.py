@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Literal
 
 from bamsearch.records import Difference, Evidence, RunRecord
+from bamsearch.records import Verdict as Shown
 from bamsearch.report.comparison import LABELS
 from bamsearch.report.text import count_text
 from bamsearch.score.table import SCORES
 from bamsearch.searching.sizes import SizeCorrelation
 
-Verdict = Literal["better", "worse", "not distinguished", "unknown"]
+Verdict = Shown | Literal["unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +42,33 @@ def answer(record: RunRecord, sizes: SizeCorrelation, place: str) -> Answer:
         place: the run's name or folder, as commands take it.
     """
     remarks = tuple(score_remarks(record, sizes))
-    next_step = f'model = bamsearch.load("{place}")  # train it beside the base, several seeds each'
-    evidence = record.evidence
+    next_step = verify_line(record, place)
+    evidence = record.shown_evidence
     if record.best is None:
         return Answer("unknown", "Not known: nothing has a score yet.", (), _go_on(record, place))
+    if evidence is None and record.evidence is not None:
+        headline = "Not known: another design is the best by now than the one that was trained."
+        return Answer("unknown", headline, remarks, next_step)
     if evidence is None or not evidence.differences:
         headline = "Not known. Scores only, no training evidence."
         return Answer("unknown", headline, remarks, next_step)
     first, *others = evidence.differences
-    headline = _sentence(first, evidence, "over " if first.points >= 0 else "under ")
-    lines = tuple(_sentence(one, evidence, "against ") for one in others)
+    headline = _sentence(record, first, evidence, "over " if first.points >= 0 else "under ")
+    lines = tuple(_sentence(record, one, evidence, "against ") for one in others)
     data = f"Trained on {evidence.data}; intervals of {evidence.confidence:.0%} together."
-    verdict: Verdict = "not distinguished"
-    if first.distinguished:
-        verdict = "better" if first.points > 0 else "worse"
-    return Answer(verdict, headline, (*lines, data, *remarks), evidence.command)
+    lines = (*lines, data, *evidence.remarks, *remarks)
+    return Answer(first.verdict, headline, lines, evidence.command)
+
+
+def verify_line(record: RunRecord, place: str) -> str:
+    """What to type to see what training what was found would take.
+
+    Args:
+        record: the run; its data are named, if it has some.
+        place: its name or folder, as commands take it.
+    """
+    data = "NAME" if record.run.data is None else record.run.data.name
+    return shlex.join(["bamsearch", "verify", place, "--data", data, "--dry-run"])
 
 
 def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
@@ -65,7 +79,7 @@ def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
         sizes: how far its score ranks size.
     """
     run = record.run
-    if record.evidence is not None:
+    if record.shown_evidence is not None:
         lines = []
     elif run.score in SCORES:
         lines = [f"Nothing was trained; {run.score} has not been audited in this budget."]
@@ -103,16 +117,22 @@ def tracks(score: str, sizes: SizeCorrelation) -> str:
     return f"rho of {score} over {sizes.designs} designs: {rhos}."
 
 
-def _sentence(one: Difference, evidence: Evidence, word: str) -> str:
+def _sentence(record: RunRecord, one: Difference, evidence: Evidence, word: str) -> str:
     """``+0.41 points over base, 95 % [+0.12, +0.70], 5 paired seeds``, or that it is not told."""
     other = "what was found" if one.against == "found" else LABELS[one.against]
-    other = other.format("the").replace(" (r16 d4)", "")
+    if one.against == "random":
+        scored = record.reference("random") is not None
+        other = "the best of random search" if scored else "a random design"
+    other = other.replace(" (r16 d4)", "")
     interval = f"{evidence.confidence:.0%} [{one.low:+.2f}, {one.high:+.2f}]"
     seeds = count_text(one.seeds, "paired seed")
     if one.distinguished:
         return f"{one.points:+.2f} points {word}{other}, {interval}, {seeds}."
+    if one.equivalent and evidence.margin is not None:
+        return f"Equivalent to {other} within ±{evidence.margin:g} points: {interval}, {seeds}."
     needed = ""
-    if one.seeds_needed is not None and one.detectable is not None:
+    known = one.seeds_needed is not None and one.detectable is not None
+    if known and (one.seeds_needed or 0) > one.seeds:
         needed = f"; about {one.seeds_needed} seeds would tell {one.detectable:g} points"
     return f"Not distinguished from {other}: {interval}, {seeds}{needed}."
 

@@ -113,10 +113,9 @@ def _reference(record: RunRecord, kind: ReferenceKind) -> tuple[Trial | None, st
 def _compared(
     record: RunRecord, role: Role, label: str, trial: Trial | None, note: str
 ) -> Compared:
+    accuracy, difference = _trained(record, role, trial)
     if trial is None:
-        return Compared(role, label, note=note)
-    evidence = record.evidence
-    differences = evidence.differences if evidence is not None else ()
+        return Compared(role, label, note=note, accuracy=accuracy, difference=difference)
     return Compared(
         role,
         label,
@@ -126,9 +125,22 @@ def _compared(
         trial.score,
         note,
         _latency(record, trial.design),
-        evidence.accuracies.get(role) if evidence is not None else None,
-        next((one for one in differences if one.against == role), None),
+        accuracy,
+        difference,
     )
+
+
+def _trained(
+    record: RunRecord, role: Role, trial: Trial | None
+) -> tuple[Accuracy | None, Difference | None]:
+    """What training has shown of the row; nothing where another design has its place by now."""
+    evidence = record.shown_evidence
+    if evidence is None:
+        return None, None
+    if trial is not None and not evidence.is_of(role, trial.design.insertions):
+        return None, None
+    difference = next((one for one in evidence.differences if one.against == role), None)
+    return evidence.accuracies.get(role), difference
 
 
 def _latency(record: RunRecord, design: Design) -> Latency | None:

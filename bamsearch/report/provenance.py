@@ -32,8 +32,8 @@ def provenance(record: RunRecord) -> dict[str, str]:
     if run.data is not None:
         sizes = f"{run.data.train:,} to train on, {run.data.validation:,} to validate on"
         found["data"] = f"{run.data.name}, {sizes}, hash {run.data.hash}"
-    if record.evidence is not None:
-        found["data"] = f"{record.evidence.data}, hash {record.evidence.data_hash}"
+    if record.shown_evidence is not None:
+        found["data"] = f"{record.shown_evidence.data}, hash {record.shown_evidence.data_hash}"
     found["versions"] = ", ".join(f"{name} {number}" for name, number in run.versions.items())
     if run.git_commit is not None:
         found["git commit"] = run.git_commit

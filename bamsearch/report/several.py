@@ -30,7 +30,7 @@ from bamsearch.report.writing import FILES, Format, write_texts
 
 def several_table(reports: Sequence[Report]) -> Table:
     """A row for each run: what was asked for, and what was found."""
-    trained = any(report.record.evidence is not None for report in reports)
+    trained = any(report.record.shown_evidence is not None for report in reports)
     timed = any(report.record.finalists for report in reports)
     header = ["run", "model", "space", "budget", "sampler", "trials", "score"]
     header += ["best", "of random", "params", "", "GFLOPs", ""]

@@ -7,6 +7,8 @@
       study.db          the Optuna study, where the database is no other
       trials.jsonl      a line for each finished trial
       finalists.json    designs timed under a budget of time
+      evidence.json     what training has shown: see bamsearch/records/evidence.py
+      verify/           those trainings, a folder each
       best/design.json  the best one so far, as insert, profile and export take it
       log.txt           what happened, with date and time
       lock              held by the search at work
@@ -27,8 +29,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bamsearch.errors import InvalidValueError, OutputError, RunError
-from bamsearch.records import Budget, Design, ReferenceKind, Run, RunRecord, Trial
+from bamsearch.records import Budget, Design, Evidence, ReferenceKind, Run, RunRecord, Trial
 from bamsearch.records.run_files import (
+    EVIDENCE_FILE,
     FINALISTS_FILE,
     RUN_FILE,
     RUNS,
@@ -177,6 +180,10 @@ class RunFolder:
     def write_finalists(self, finalists: Sequence[Finalist]) -> None:
         """Write ``finalists.json``."""
         self._write(FINALISTS_FILE, finalists_text(finalists))
+
+    def write_evidence(self, evidence: Evidence) -> None:
+        """Write ``evidence.json``."""
+        self._write(EVIDENCE_FILE, evidence.to_json())
 
     def log(self, text: str) -> None:
         """Add a line with date and time (UTC) to the log."""

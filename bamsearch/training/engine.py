@@ -92,7 +92,8 @@ def train(
         watch: called after every few steps and every epoch.
 
     Raises:
-        TrainingError: the loss is no number, or output holds another training.
+        DivergedError: the loss is no number.
+        TrainingError: output holds another training.
         KeyboardInterrupt: SIGINT or SIGTERM came; with an output, a checkpoint has been written.
         MissingExtraError: Lightning Fabric is not installed.
         DesignError, NothingToDoError: the network does not fit the data.

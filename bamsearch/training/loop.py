@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bamsearch.data.splits import Data, Split
-from bamsearch.errors import TrainingError
+from bamsearch.errors import DivergedError
 from bamsearch.training.augment import Transform
 from bamsearch.training.classes import right, total_loss
 from bamsearch.training.parts import Batch, training_batches, validation_batches
@@ -77,7 +77,7 @@ def train_epoch(
         paused: called with all in order between two steps; also after every few steps and the last.
 
     Raises:
-        TrainingError: the loss is no number.
+        DivergedError: the loss is no number.
     """
     fabric = live.fabric
     live.module.train()
@@ -129,7 +129,7 @@ def _take_in(live: Live, progress: Progress, found: list[Tensor]) -> None:
     """Add what steps have given to the progress, if all of it are numbers."""
     for loss, hits, images, rate in torch.stack(found).tolist():
         if loss != loss or abs(loss) == float("inf"):
-            raise TrainingError(_diverged(live, progress, loss, rate))
+            raise DivergedError(_diverged(live, progress, loss, rate))
         progress.step += 1
         progress.loss += loss
         progress.right += int(hits)

@@ -91,7 +91,7 @@ def plan_training(request: Request) -> Planned:
         )
     found, beside = find_design(request.what) if is_design(request.what) else (None, None)
     check_is_classifier(request.what if found is None else found.model)
-    data = _load(request.data, found, request.download)
+    data = load_for(request.data, found, request.download)
     design = found or _base(request.what, data)
     seed = request.seed or 0
     start = start_with(design, data, weights=request.weights, beside=beside, seed=seed)
@@ -115,7 +115,7 @@ def plan_resumed(request: Request, folder: TrainingFolder) -> Planned:
     if request.weights is not None:
         raise InvalidValueError("--weights is for a new training: leave it out with --resume")
     facts = about["data"]
-    data = _load(request.data or facts["name"], design, request.download, facts["split_seed"])
+    data = load_for(request.data or facts["name"], design, request.download, facts["split_seed"])
     start = Start(
         _named(request.what, design, data),
         build(design),
@@ -145,8 +145,15 @@ def _base(model: str, data: Data) -> Design:
     return Design(model, data.facts.input_shape, num_classes=data.facts.classes)
 
 
-def _load(name: str, design: Design | None, download: bool, split_seed: int = 0) -> Data:
-    """The data as the design takes it, as far as they can be brought to that."""
+def load_for(name: str, design: Design | None, download: bool, split_seed: int = 0) -> Data:
+    """The data as a design takes it, as far as they can be brought to that.
+
+    Args:
+        name: see :func:`bamsearch.data.loading.load_data`.
+        design: what takes it; None leaves its size as it is.
+        download: fetch what is not there.
+        split_seed: decides which images a split takes.
+    """
     shape = None if design is None else design.input_shape
     channels = 1 if shape is not None and shape[0] == 1 else 3
     data = load_data(name, download=download, split_seed=split_seed, channels=channels)

@@ -130,7 +130,7 @@ class Run:
         """Train the epochs that are left.
 
         Raises:
-            TrainingError: the loss is no number.
+            DivergedError: the loss is no number.
             KeyboardInterrupt: it was asked to stop, and has saved.
         """
         progress, live = self.progress, self._live

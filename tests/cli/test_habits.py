@@ -27,6 +27,7 @@ RUNS = {
         "bamsearch.examples:resnet20",
         *("--data", "digits", "--epochs", "1", "--batch-size", "512"),
     ],
+    "verify": ["verify", "digits", "--data", "digits", "--dry-run"],
     "worker": ["worker", "there", "--storage", "sqlite:///runs/there/study.db"],
     "runs": ["runs"],
     "report": ["report", "there", "--dry-run"],
@@ -66,7 +67,10 @@ def folder(tmp_path_factory):
         patch.chdir(tmp_path_factory.mktemp("habits"))
         save(design, "design", build(design))
         Image.new("RGB", (64, 48), "red").save("photo.png")
-        search("squeezenet1_1", score="params", trials=2, output="runs/there", compare_random=False)
+        few = {"score": "params", "trials": 2, "compare_random": False}
+        search("squeezenet1_1", output="runs/there", **few)
+        small = {"input_size": (8, 8), "num_classes": 10}
+        search("bamsearch.examples:resnet20", output="runs/digits", **small, **few)
         yield
 
 

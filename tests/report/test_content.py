@@ -1,12 +1,13 @@
 """What a report says, against numbers worked out by hand from tests/report/conftest.py."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bamsearch.errors import RunError
-from bamsearch.records import Evidence, Insertion, RunRecord
+from bamsearch.records import DataFacts, Evidence, Insertion, RunRecord
 from bamsearch.records.run_files import read_record, trial_line
 from bamsearch.records.runs import Finalist
 from bamsearch.report.content import make_report
@@ -151,7 +152,12 @@ def test_without_training_nothing_is_known(record):
     assert answer.verdict == "unknown"
     assert answer.headline == "Not known. Scores only, no training evidence."
     assert answer.remarks[0] == "Nothing was trained; snip has not been audited in this budget."
-    assert 'bamsearch.load("net-001")' in answer.next_step
+    assert answer.next_step == "bamsearch verify net-001 --data NAME --dry-run"
+    facts = DataFacts("imagefolder:my pictures", (3, 32, 32), 10, 90, 10, 10, "abc", 0)
+    with_data = replace(record, run=replace(record.run, data=facts))
+    assert make_report(with_data, "net-001").answer.next_step == (
+        "bamsearch verify net-001 --data 'imagefolder:my pictures' --dry-run"
+    )
 
 
 def test_the_answer_of_training(trained):
@@ -185,10 +191,76 @@ def test_verdicts(trained, low, high, points, verdict, said):
     assert answer.headline.startswith(said)
 
 
+def test_equivalent_is_what_lies_within_the_margin(trained):
+    first = trained.evidence.differences[0]
+    near = replace(first, low=-0.1, high=0.3, points=0.1, equivalent=True)
+    evidence = replace(trained.evidence, differences=(near,), margin=0.5)
+    answer = make_report(replace(trained, evidence=evidence), "net-001").answer
+    assert answer.verdict == "equivalent"
+    assert answer.headline == (
+        "Equivalent to base within ±0.5 points: 95% [-0.10, +0.30], 5 paired seeds."
+    )
+    # What is told from none is better or worse, however little it is.
+    small = replace(near, low=0.05)
+    evidence = replace(evidence, differences=(small,))
+    assert make_report(replace(trained, evidence=evidence), "net-001").answer.verdict == "better"
+
+
+def test_seeds_that_would_not_be_more_are_not_said(trained):
+    paper = replace(trained.evidence.differences[1], seeds_needed=5)
+    evidence = replace(trained.evidence, differences=(paper,))
+    headline = make_report(replace(trained, evidence=evidence), "net-001").answer.headline
+    assert headline == "Not distinguished from paper default: 95% [-0.21, +0.35], 5 paired seeds."
+
+
+def test_the_random_design_is_called_what_it_is(trained):
+    one = replace(trained.evidence.differences[0], against="random")
+    evidence = replace(trained.evidence, differences=(trained.evidence.differences[0], one))
+    said = make_report(replace(trained, evidence=evidence), "x").answer.remarks[0]
+    assert said.startswith("+0.41 points against the best of random search, ")
+    unscored = tuple(pair for pair in trained.references if pair[0] != "random")
+    report = make_report(replace(trained, evidence=evidence, references=unscored), "x")
+    assert report.answer.remarks[0].startswith("+0.41 points against a random design, ")
+    assert by_role(report)["random"].difference == one
+
+
+def test_evidence_of_another_design_than_the_best_is_not_shown_as_its_own(trained):
+    best = trained.best.design.insertions
+    same = replace(trained.evidence, designs={"found": best, "base": ()})
+    assert make_report(replace(trained, evidence=same), "net-001").answer.verdict == "better"
+    other = replace(same, designs={"found": trained.trials[0].design.insertions})
+    report = make_report(replace(trained, evidence=other), "net-001")
+    assert report.answer.verdict == "unknown"
+    assert report.answer.headline == (
+        "Not known: another design is the best by now than the one that was trained."
+    )
+    assert report.answer.next_step == "bamsearch verify net-001 --data NAME --dry-run"
+    assert not any(row.accuracy or row.difference for row in report.comparison)
+    # A search that went on can find another random one too.
+    moved = replace(same, designs={"found": best, "base": best})
+    rows = by_role(make_report(replace(trained, evidence=moved), "net-001"))
+    assert rows["base"].accuracy is None
+    assert rows["found"].accuracy.mean == 90.41
+
+
 def test_evidence_is_read_as_it_was_written(tmp_path, trained):
     (tmp_path / "run.json").write_text(trained.run.to_json())
     (tmp_path / "evidence.json").write_text(trained.evidence.to_json())
     assert read_record(tmp_path).evidence == trained.evidence
+    whole = replace(
+        trained.evidence,
+        margin=0.5,
+        designs={"base": (), "found": (Insertion("layer1", 4, 2),)},
+        remarks=("One.",),
+    )
+    assert Evidence.from_json(whole.to_json()) == whole
+    # As it was before there were a margin, designs and remarks.
+    older = json.loads(trained.evidence.to_json())
+    for key in ("margin", "designs", "remarks"):
+        del older[key]
+    for one in older["differences"]:
+        del one["equivalent"]
+    assert Evidence.from_json(json.dumps(older)) == trained.evidence
     for text in ("", "[]", "{}", '{"bamsearch_evidence": 2}', '{"bamsearch_evidence": 1}'):
         with pytest.raises(RunError, match="no evidence that this bamsearch reads"):
             Evidence.from_json(text)

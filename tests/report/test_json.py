@@ -22,7 +22,10 @@ def test_every_report_keeps_the_schema(validator, record, trained, empty):
     timed = Finalist(record.best.design, 11.0, 10.5, 11.5, kept=True, base_ms=10.0)
     latency = {"device": "cpu", "batch_size": 1, "dtype": "float32", "mode": "eager"}
     run = replace(record.run, latency=latency, objectives=("score", "params"))
-    for one in (record, trained, empty, replace(record, run=run, finalists=(timed,))):
+    near = replace(trained.evidence.differences[0], low=-0.1, equivalent=True)
+    equal = replace(trained, evidence=replace(trained.evidence, differences=(near,), margin=0.5))
+    assert json_value(make_report(equal, "x"))["answer"]["verdict"] == "equivalent"
+    for one in (record, trained, equal, empty, replace(record, run=run, finalists=(timed,))):
         validator.validate(json.loads(json_text(make_report(one, "net-001"))))
 
 

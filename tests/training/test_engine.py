@@ -11,9 +11,9 @@ from bamsearch.data.splits import Data
 from bamsearch.errors import (
     DesignError,
     DeviceError,
+    DivergedError,
     InvalidValueError,
     OutputError,
-    TrainingError,
 )
 from bamsearch.records import Design, Insertion
 from bamsearch.training.engine import Trained, train
@@ -192,7 +192,7 @@ def test_new_parameters_learn_at_their_own_rate(digits):
 def test_a_loss_that_is_no_number_says_where_and_what_to_try(digits, tmp_path):
     recipe = Recipe("r", 2, 256, lr=1e30)
     says = r"the loss is (nan|inf) in epoch 1, step [23] of 5, at a learning rate of \S+: "
-    with pytest.raises(TrainingError, match=says + "start anew with --lr 1e\\+29"):
+    with pytest.raises(DivergedError, match=says + "start anew with --lr 1e\\+29"):
         train(linear(), digits, recipe, device="cpu", output=tmp_path / "run")
     assert (tmp_path / "run" / "checkpoint.pt").is_file()
 

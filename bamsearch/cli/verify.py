@@ -1,0 +1,241 @@
+"""``bamsearch verify``: does what a search found help? Trainings in pairs, with intervals."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from bamsearch.cli.console import Console
+from bamsearch.cli.data_option import download_option
+from bamsearch.cli.failures import NOT_AS_EXPECTED
+from bamsearch.cli.model_work import others_hushed
+from bamsearch.cli.options import command, device_option, json_option, pass_console
+from bamsearch.cli.train_text import train_view
+from bamsearch.cli.verify_text import answer_json, plan_json, print_answer, print_plan
+from bamsearch.errors import OutputError
+from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Precision
+
+if TYPE_CHECKING:
+    from bamsearch.evidence.request import Planned
+    from bamsearch.evidence.verify import Watch
+    from bamsearch.records import Difference
+    from bamsearch.report.content import Report
+
+Expected = Literal["better", "not-worse"]
+
+
+@command(
+    "verify",
+    examples=[
+        "bamsearch verify resnet20-5pct-001 --data digits --dry-run",
+        "bamsearch verify resnet20-5pct-001 --data cifar10:DIR --seeds 8 --recipe paper-cifar",
+        "bamsearch verify resnet50-4.2g-001 --data imagefolder:DIR --weights DEFAULT --epochs 5",
+        "bamsearch verify resnet20-5pct-001 --data digits --expect not-worse",
+    ],
+)
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--data",
+    metavar="NAME",
+    required=True,
+    help="What to train and test on: digits, or KIND:DIR, such as imagefolder:DIR.",
+)
+@download_option
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Trainings of each network.",
+)
+@click.option(
+    "--seed",
+    "first",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of everything random.",
+)
+@click.option(
+    "--recipe",
+    type=click.Choice(list(RECIPES)),
+    help=f"How to train.  [default: {DEFAULT_RECIPE}; with --weights {FINE_TUNE}]",
+)
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@click.option(
+    "--weights",
+    metavar="DEFAULT|NAME|FILE",
+    help="Trained weights of the base: all networks are fine-tuned for the same steps.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["32", "bf16-mixed", "16-mixed"]),
+    help="Of the arithmetic.  [default: 32]",
+)
+@device_option
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.5,
+    show_default=True,
+    metavar="P",
+    help="Equivalent is what differs by fewer points than this.",
+)
+@click.option(
+    "--expect",
+    type=click.Choice(["better", "not-worse"]),
+    help="Exit with 4 unless found is better than the base, or its interval above -margin.",
+)
+@click.option("--force", is_flag=True, help="Overwrite what is there already.")
+@json_option
+@click.option("-n", "--dry-run", is_flag=True, help="Do all but the training.")
+@pass_console
+def verify(
+    console: Console,
+    run: str,
+    data: str,
+    download: bool,
+    seeds: int,
+    first: int,
+    recipe: str | None,
+    epochs: int | None,
+    weights: str | None,
+    precision: Precision | None,
+    device: str,
+    margin: float,
+    expect: Expected | None,
+    force: bool,
+    as_json: bool,
+    dry_run: bool,
+) -> None:
+    """Train what RUN found and what it is compared with, and say whether it helps.
+
+    The base, the paper default, the largest that fits, a random design and what was found are
+    trained with the same seeds: the same base weights, the same order of images. Says first what
+    that takes and what it can tell. After Ctrl-C or a kill the same command goes on.
+    """
+    with console.progress(f"loading {run} and its data"), others_hushed(console):
+        from bamsearch.evidence.estimate import estimate
+        from bamsearch.evidence.request import Request, plan_verify
+
+        request = Request(
+            run=run,
+            data=data,
+            download=download,
+            seeds=seeds,
+            first=first,
+            recipe=recipe,
+            epochs=epochs,
+            precision=precision,
+            weights=weights,
+            device=device,
+            margin=margin,
+            force=force,
+            command=shlex.join(["bamsearch", *sys.argv[1:]]),
+        )
+        planned = plan_verify(request)
+    with console.progress("timing a few steps of each network"), others_hushed(console):
+        known = estimate(planned)
+    _warn_of_init(console, planned)
+    if not as_json:
+        print_plan(console, planned, known)
+    if dry_run:
+        if as_json:
+            console.print_json(plan_json(planned, known))
+        _finish(console, planned, dry_run=True)
+        return
+    report = _trained(console, planned)
+    if as_json:
+        console.print_json(answer_json(report))
+    else:
+        console.print()
+        print_answer(console, report)
+    _finish(console, planned)
+    _check_expected(console, report, expect, margin)
+
+
+def _warn_of_init(console: Console, planned: Planned) -> None:
+    if planned.request.weights is not None and planned.record.run.init == "paper":
+        console.warn(
+            "the run has init paper, which scales features by about 1.5 at each site: trained "
+            "weights must adapt first; 'bamsearch search --init identity' keeps what they compute"
+        )
+
+
+def _trained(console: Console, planned: Planned) -> Report:
+    """Train and test; write the evidence, and the report again."""
+    from bamsearch.cli.search_text import place_of
+    from bamsearch.evidence.verify import run_verify
+    from bamsearch.report.content import make_report
+    from bamsearch.report.writing import REPORT_FOLDER, write_report
+
+    @contextmanager
+    def follow(title: str) -> Iterator[Watch]:
+        console.note(title)
+        with train_view(console, planned.recipe, title) as view:
+            yield view.watch
+
+    folder = planned.folder
+    try:
+        with others_hushed(console):
+            run_verify(planned, follow)
+    except KeyboardInterrupt:
+        console.finish({"go on": "the same command again"}, [_places(planned)[0]])
+        raise
+    report = make_report(folder.read_record(), place_of(folder.path))
+    try:
+        with console.progress("making the report"):
+            write_report(report, folder.path / REPORT_FOLDER)
+    except OutputError as error:
+        # The evidence is safe: a report can be made again.
+        console.warn(f"no report: {error}")
+    return report
+
+
+def _places(planned: Planned) -> list[Path]:
+    from bamsearch.evidence.request import TRAININGS
+    from bamsearch.records.run_files import EVIDENCE_FILE
+    from bamsearch.report.writing import REPORT_FOLDER
+
+    place = planned.folder.path
+    return [place / name for name in (TRAININGS, EVIDENCE_FILE, REPORT_FOLDER)]
+
+
+def _finish(console: Console, planned: Planned, *, dry_run: bool = False) -> None:
+    from bamsearch.cli.search_text import place_of
+
+    name = shlex.quote(place_of(planned.folder.path))
+    step = {"read": f"bamsearch report {name}"}
+    if dry_run:
+        step = {"train": "the same command without --dry-run"}
+    console.finish(step, _places(planned), dry_run=dry_run)
+
+
+def _check_expected(
+    console: Console, report: Report, expect: Expected | None, margin: float
+) -> None:
+    """Leave with exit code 4 unless the answer is as expected."""
+    evidence = report.record.evidence
+    if expect is None or evidence is None or as_expected(evidence.differences[0], expect, margin):
+        return
+    console.warn(f"expected {expect}: {report.answer.headline}")
+    raise click.exceptions.Exit(NOT_AS_EXPECTED)
+
+
+def as_expected(base: Difference, expect: Expected, margin: float) -> bool:
+    """Whether the difference to the base is what was expected.
+
+    Args:
+        base: that difference.
+        expect: ``not-worse`` asks for proof: the whole interval above -margin.
+        margin: in points.
+    """
+    return base.verdict == "better" if expect == "better" else base.low > -margin

@@ -1,0 +1,91 @@
+"""What ``bamsearch verify`` says: what it is about to train, and what came out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from bamsearch.cli.console import Console
+from bamsearch.report.text import count_text, design_text, duration_text, shape_text
+
+if TYPE_CHECKING:
+    from bamsearch.evidence.estimate import Estimate
+    from bamsearch.evidence.request import Planned
+    from bamsearch.report.content import Report
+
+
+def print_plan(console: Console, planned: Planned, known: Estimate) -> None:
+    """The networks, how many trainings, and what so many seeds can tell; stderr has the time."""
+    run, facts, recipe = planned.record.run, planned.data.facts, planned.recipe
+    console.print(f"{run.name} · {run.model} · {shape_text(facts.input_shape)}")
+    console.print(
+        f"{facts.name} · {facts.train:,} images to train, {facts.validation:,} to validate, "
+        f"{facts.test:,} to test · hash {facts.hash}\n"
+    )
+    networks = planned.chosen.networks
+    rows = [[one.label, design_text(one.design)] for one in networks]
+    console.table(["network", "design"], rows, "ll")
+    weights = planned.request.weights
+    start = "random weights" if weights is None else f"all fine-tuned from weights {weights}"
+    seeds = planned.seeds
+    console.print(
+        f"\nrecipe {recipe.name}: {count_text(recipe.epochs, 'epoch')}, batch "
+        f"{recipe.batch_size}, lr {recipe.lr:g} · {start} · seeds {seeds[0]} to {seeds[-1]}"
+    )
+    console.print(
+        f"{count_text(len(networks), 'network')} × {count_text(len(seeds), 'seed')} = "
+        f"{known.trainings} trainings"
+    )
+    for line in (_detectable_text(planned, known), *planned.chosen.remarks):
+        console.print(line)
+    done = f", {known.done} of {known.trainings} trainings are done" if known.done else ""
+    console.note(f"\nabout {duration_text(known.seconds)} to train and test{done}\n")
+
+
+def _detectable_text(planned: Planned, known: Estimate) -> str:
+    from bamsearch.evidence.statistics import RUN_SD
+
+    comparisons = count_text(planned.chosen.comparisons, "comparison")
+    return (
+        f"smallest difference told with a chance of 80 %: {known.detectable:.2f} points "
+        f"({comparisons}, 95 % together)\n"
+        f"  assumed for it: one training spreads by {RUN_SD:g} points over seeds, as in a pilot "
+        "on Fashion-MNIST"
+    )
+
+
+def plan_json(planned: Planned, known: Estimate) -> dict[str, Any]:
+    """What ``verify --dry-run --json`` prints."""
+    from bamsearch.evidence.statistics import RUN_SD
+
+    return {
+        "run": planned.record.run.name,
+        "networks": [
+            {"roles": list(one.roles), "design": json.loads(one.design.to_json())}
+            for one in planned.chosen.networks
+        ],
+        "recipe": planned.recipe.to_dict(),
+        "seeds": list(planned.seeds),
+        "trainings": known.trainings,
+        "done": known.done,
+        "seconds": round(known.seconds, 1),
+        "smallest_detectable": round(known.detectable, 4),
+        "assumed_sd_of_a_training": RUN_SD,
+        "remarks": list(planned.chosen.remarks),
+    }
+
+
+def print_answer(console: Console, report: Report) -> None:
+    """The answer, as the report has it."""
+    console.print(report.answer.headline)
+    for line in report.answer.remarks:
+        console.print(f"  {line}")
+
+
+def answer_json(report: Report) -> dict[str, Any]:
+    """What ``verify --json`` prints: the answer, and ``evidence.json``."""
+    from bamsearch.report.as_json import json_value
+
+    evidence = report.record.evidence
+    shown = None if evidence is None else json.loads(evidence.to_json())
+    return {"answer": json_value(report)["answer"], "evidence": shown}

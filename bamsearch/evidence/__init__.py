@@ -1,0 +1,1 @@
+"""What training says of the designs of a run: ``bamsearch verify``."""

@@ -1,0 +1,157 @@
+"""What is asked of ``verify``, and what is known before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bamsearch.data.splits import Data
+from bamsearch.errors import DataError, InvalidValueError
+from bamsearch.evidence.networks import Chosen, Network, choose
+from bamsearch.records import DataFacts, Run, RunRecord
+from bamsearch.searching.folder import RunFolder, find_folder
+from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
+from bamsearch.training.request import load_for
+from bamsearch.training.start import check_is_classifier
+
+TRAININGS = "verify"
+"""The folder of the trainings, in that of the run."""
+
+DEFAULT_SEEDS = 5
+DEFAULT_MARGIN = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked.
+
+    Attributes:
+        run: name or folder of a run.
+        data: name of the data, see :func:`bamsearch.data.loading.load_data`.
+        download: fetch the data where it is not there.
+        seeds: how many, at least two.
+        first: the first of them.
+        recipe: name of the recipe; None is the usual one.
+        epochs: other than the recipe's.
+        precision: of the arithmetic, other than the recipe's.
+        weights: of the base, which all networks are then fine-tuned from; None is random.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        margin: differences within it, in points, are taken for none.
+        force: trainings that are there and were made otherwise are made anew.
+        command: what was typed.
+    """
+
+    run: str
+    data: str
+    download: bool = False
+    seeds: int = DEFAULT_SEEDS
+    first: int = 0
+    recipe: str | None = None
+    epochs: int | None = None
+    precision: Precision | None = None
+    weights: str | None = None
+    device: str = "auto"
+    margin: float = DEFAULT_MARGIN
+    force: bool = False
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planned:
+    """Trainings that can begin.
+
+    Attributes:
+        request: what is asked.
+        folder: of the run.
+        record: the run.
+        chosen: what is trained.
+        data: what on.
+        recipe: how.
+    """
+
+    request: Request
+    folder: RunFolder
+    record: RunRecord
+    chosen: Chosen
+    data: Data
+    recipe: Recipe
+
+    @property
+    def seeds(self) -> range:
+        """Each is a pair for every comparison."""
+        return range(self.request.first, self.request.first + self.request.seeds)
+
+    @property
+    def trainings(self) -> list[tuple[int, Network]]:
+        """Seed by seed, so that what is there after an interruption are whole pairs."""
+        return [(seed, network) for seed in self.seeds for network in self.chosen.networks]
+
+    def place(self, seed: int, network: Network) -> Path:
+        """The folder of a training."""
+        return self.folder.path / TRAININGS / f"{seed}-{network.name}"
+
+
+def plan_verify(request: Request) -> Planned:
+    """Find the run, what to train, and the data.
+
+    Raises:
+        InvalidValueError: fewer than two seeds, a margin of 0, no such recipe, or ``torchrun``.
+        RunError: no such run.
+        NothingToDoError: a detector, or nothing was found but the base.
+        DataError: the data are not there, or are no data for this run.
+    """
+    _check(request)
+    folder = find_folder(request.run)
+    record = folder.read_record()
+    check_is_classifier(record.run.model)
+    chosen = choose(record)
+    data = load_for(request.data, chosen.designs["base"], request.download)
+    _check_fits(record.run, data.facts)
+    usual = DEFAULT_RECIPE if request.weights is None else FINE_TUNE
+    recipe = find_recipe(request.recipe or usual)
+    if recipe.name == FINE_TUNE and request.weights is None:
+        raise InvalidValueError(
+            f"recipe {FINE_TUNE} is for trained weights: give --weights, or another recipe"
+        )
+    recipe = recipe.changed(epochs=request.epochs, precision=request.precision)
+    return Planned(request, folder, record, chosen, data, recipe)
+
+
+def misfit(run: Run, facts: DataFacts, classes: int | None) -> DataError:
+    """The error of data that a run is not for.
+
+    Args:
+        run: the run.
+        facts: of the data.
+        classes: of the run's networks; None where they are not known.
+    """
+    head = "" if classes is None else f" and {classes} classes"
+    return DataError(
+        f"run {run.name} is for {_size(run.summary.input_shape)}{head}, and {facts.name} has "
+        f"{_size(facts.input_shape)} and {facts.classes} classes: "
+        f"'bamsearch search {run.model} --data {facts.name}' makes a run that fits"
+    )
+
+
+def _check(request: Request) -> None:
+    if request.seeds < 2:
+        raise InvalidValueError(
+            f"--seeds {request.seeds}: a difference without an interval is none, give at least 2"
+        )
+    if request.first + request.seeds > 2**32:
+        raise InvalidValueError(f"--seed {request.first}: the last seed would be over {2**32 - 1}")
+    if not 0 < request.margin < float("inf"):
+        raise InvalidValueError(f"--margin {request.margin:g}: give points above 0, such as 0.5")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InvalidValueError("verify trains in one process: start it without torchrun")
+
+
+def _check_fits(run: Run, facts: DataFacts) -> None:
+    shapes = run.summary.input_shape == facts.input_shape
+    if not shapes or run.num_classes not in (None, facts.classes):
+        raise misfit(run, facts, run.num_classes)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,190 @@
+"""``bamsearch verify``."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+
+from bamsearch.cli.verify import as_expected
+from bamsearch.data.splits import Data
+from bamsearch.records import Difference
+from bamsearch.records.run_files import read_record
+from bamsearch.searching.api import search
+from bamsearch.training.loop import Live
+
+NET = """
+from torch import nn
+def small(num_classes=10):
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes),
+    )
+"""
+
+QUICK = ["--data", "digits", "--seeds", "2", "--epochs", "1", "--device", "cpu"]
+
+
+def made(folder, model, **others):
+    search(model, score="params", trials=2, output=folder, compare_random=False, **others)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A folder with net.py and runs/small, a search in it for digits."""
+    folder = tmp_path_factory.mktemp("verify")
+    (folder / "net.py").write_text(NET)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        made("runs/small", "net.py:small", input_size=(8, 8), num_classes=10)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(start, tmp_path, monkeypatch):
+    """The current folder, a copy of it."""
+    shutil.copytree(start, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_answer_stands_first_in_every_format(bamsearch_cli, here):
+    made("runs/r20", "bamsearch.examples:resnet20", input_size=(8, 8), num_classes=10)
+    result = bamsearch_cli("verify", "r20", *QUICK)
+    assert result.exit_code == 0, result.stderr
+    evidence = read_record(here / "runs" / "r20").evidence
+    first = evidence.differences[0]
+    networks = len({tuple(one) for one in evidence.designs.values()})
+    report = here / "runs" / "r20" / "report"
+    headline = json.loads((report / "report.json").read_text())["answer"]["headline"]
+    assert f"95% [{first.low:+.2f}, {first.high:+.2f}], 2 paired seeds" in headline
+    plan, _, answer = result.stdout.partition(f"\n\n{headline}\n")
+    assert f"{networks} networks × 2 seeds = {2 * networks} trainings" in plan
+    assert "smallest difference told with a chance of 80 %" in plan
+    assert "one training spreads by 0.29 points over seeds, as in a pilot" in plan
+    assert "paper default" in answer.splitlines()[0]
+    assert "to train and test" in result.stderr
+    assert f"training {2 * networks} of {2 * networks}: " in result.stderr
+    markdown = (report / "report.md").read_text().replace("\\", "")
+    assert 0 < markdown.index(headline) < markdown.index("## Comparison")
+    page = (report / "report.html").read_text()
+    assert page.index(headline) < page.index("Comparison</h2>")
+    assert f"EVIDENCE  {headline}" in bamsearch_cli("report", "r20").stdout
+
+
+def test_a_dry_run_writes_nothing_and_reads_no_test_image(bamsearch_cli, here, monkeypatch):
+    monkeypatch.setattr(Data, "test", lambda data: pytest.fail("the test split"))
+    before = {path for path in here.rglob("*") if "__pycache__" not in str(path)}
+    result = bamsearch_cli("verify", "small", *QUICK, "-n")
+    assert result.exit_code == 0, result.stderr
+    assert "random weights · seeds 0 to 1" in result.stdout
+    assert "Would write   runs/small/verify" in result.stderr
+    found = json.loads(bamsearch_cli("verify", "small", *QUICK, "-n", "--json").stdout)
+    assert (found["seeds"], found["done"]) == ([0, 1], 0)
+    assert found["trainings"] == 2 * len(found["networks"])
+    assert found["networks"][0]["roles"] == ["base"]
+    assert found["seconds"] > 0
+    after = {path for path in here.rglob("*") if "__pycache__" not in str(path)}
+    assert after == before
+
+
+def test_what_is_not_as_expected_is_exit_code_4(bamsearch_cli, here):
+    line = ["verify", "small", *QUICK, "--margin", "0.001", "--json"]
+    whole = bamsearch_cli(*line)
+    assert whole.exit_code == 0, whole.stderr
+    found = json.loads(whole.stdout)
+    assert found["evidence"]["differences"][0]["against"] == "base"
+    # Two seeds: the interval is t of one degree of freedom, a dozen deviations wide.
+    assert found["answer"]["verdict"] == "not distinguished"
+    for expected in ("better", "not-worse"):
+        result = bamsearch_cli(*line, "--expect", expected)
+        assert result.exit_code == 4
+        assert f"expected {expected}: Not distinguished from base" in result.stderr
+        assert json.loads(result.stdout)["answer"]["verdict"] == "not distinguished"
+    assert bamsearch_cli(*line, "--margin", "1000", "--expect", "not-worse").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "better", "not_worse"),
+    [(0.1, 0.5, True, True), (-0.1, 0.5, False, True), (-0.6, 0.9, False, False)],
+)
+def test_what_is_expected(low, high, better, not_worse):
+    one = Difference("base", (low + high) / 2, low, high, 5)
+    assert as_expected(one, "better", 0.5) == better
+    assert as_expected(one, "not-worse", 0.5) == not_worse
+
+
+def test_worse_is_not_better():
+    one = Difference("base", -0.2, -0.3, -0.1, 5)
+    assert not as_expected(one, "better", 0.5)
+    assert as_expected(one, "not-worse", 0.5)
+
+
+def test_ctrl_c_and_the_same_command_again(bamsearch_cli, here, monkeypatch):
+    shutil.copytree("runs/small", "runs/cut")
+    assert bamsearch_cli("verify", "small", *QUICK).exit_code == 0
+    plain, calls = Live.__init__, []
+
+    def interrupted(live, *args) -> None:
+        plain(live, *args)
+
+        def hook(module, args) -> None:
+            calls.append(1)
+            if len(calls) == 45:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        live.module.register_forward_pre_hook(hook)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Live, "__init__", interrupted)
+        result = bamsearch_cli("verify", "cut", *QUICK)
+    assert result.exit_code == 130
+    assert "go on  the same command again" in result.stderr
+    assert not (here / "runs/cut/evidence.json").exists()
+    assert bamsearch_cli("verify", "cut", *QUICK).exit_code == 0
+    ends = [(here / "runs" / name / "evidence.json").read_text() for name in ("small", "cut")]
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        (["nowhere", *QUICK], 2, "no run is called 'nowhere'"),
+        (["small"], 2, "Missing option '--data'"),
+        (["small", "--data", "digit"], 2, "did you mean digits?"),
+        (["small", "--data", "digits", "--seeds", "1"], 2, "1 is not in the range x>=2"),
+        (["big", *QUICK], 2, "run big is for 3x32x32, and digits has 3x8x8 and 10 classes: "),
+        (["big", *QUICK], 2, "'bamsearch search net.py:small --data digits'"),
+        (["seven", *QUICK], 2, "is for 3x8x8 and 7 classes, and digits has 3x8x8 and 10"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(bamsearch_cli, here, line, code, says):
+    made("runs/big", "net.py:small", input_size=(32, 32))
+    made("runs/seven", "net.py:small", input_size=(8, 8), num_classes=7)
+    result = bamsearch_cli("verify", *line)
+    assert (result.exit_code, says in result.stderr) == (code, True), result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert not list(here.rglob("verify"))
+
+
+def test_classes_that_no_one_named_are_refused_too(bamsearch_cli, here):
+    text = NET.replace("num_classes=10", "num_classes=12").replace("small", "twelve")
+    (here / "net.py").write_text(text)
+    made("runs/twelve", "net.py:twelve", input_size=(8, 8))
+    result = bamsearch_cli("verify", "twelve", *QUICK)
+    assert result.exit_code == 2
+    assert "'bamsearch search net.py:twelve --data digits' makes a run that fits" in result.stderr
+
+
+def test_trained_weights_that_init_paper_disturbs_are_warned_of(bamsearch_cli, here):
+    assert bamsearch_cli("verify", "small", *QUICK).exit_code == 0
+    weights = "runs/small/verify/0-base/model.safetensors"
+    made("runs/other", "net.py:small", input_size=(8, 8), num_classes=10)
+    result = bamsearch_cli("verify", "other", *QUICK, "--weights", weights, "-n")
+    assert "recipe fine-tune: 1 epoch, batch 64, lr 0.01" in result.stdout
+    assert f"all fine-tuned from weights {weights}" in result.stdout
+    assert "the run has init paper" in result.stderr

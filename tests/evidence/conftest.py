@@ -1,0 +1,51 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from bamsearch.evidence.request import Planned, Request, plan_verify
+from bamsearch.searching.api import search
+
+NETS = Path(__file__).parents[1] / "training" / "nets.py"
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory) -> Path:
+    """The folder of a search in the small network, for digits."""
+    folder = tmp_path_factory.mktemp("evidence") / "small"
+    search(
+        f"{NETS}:small",
+        score="params",
+        trials=3,
+        input_size=(8, 8),
+        num_classes=10,
+        output=folder,
+    )
+    return folder
+
+
+@pytest.fixture
+def run(searched, tmp_path) -> Path:
+    """A copy of that search, to be verified."""
+    return Path(shutil.copytree(searched, tmp_path / "small"))
+
+
+@pytest.fixture
+def plan(run) -> Callable[..., Planned]:
+    """``plan(seeds=3)``: the run, two seeds and an epoch unless said otherwise."""
+
+    def make(**others) -> Planned:
+        usual = {"run": str(run), "data": "digits", "seeds": 2, "epochs": 1, "device": "cpu"}
+        return plan_verify(Request(**(usual | {"command": "bamsearch verify"} | others)))
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

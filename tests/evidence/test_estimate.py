@@ -1,0 +1,42 @@
+"""What is said before anything is trained."""
+
+from itertools import count
+
+import pytest
+
+from bamsearch.evidence.estimate import TIMED_STEPS, estimate, step_seconds
+from bamsearch.evidence.trainings import start_of
+
+
+def test_the_time_is_that_of_a_few_steps(plan):
+    planned = plan(seeds=3, epochs=2)
+    networks = len(planned.chosen.networks)
+    reads = []
+    ticks = count(step=2.0)
+
+    def clock() -> float:
+        reads.append(next(ticks))
+        return reads[-1]
+
+    known = estimate(planned, clock)
+    # 1,445 images in batches of 64 are 22 steps of 2 s; 2 x 176 + 176 images are seen forward only.
+    training = 2.0 * (2 * 22 + (2 * 176 + 176) / 64 / 3)
+    assert known.seconds == pytest.approx(networks * 3 * training)
+    assert (known.done, known.trainings) == (0, 3 * networks)
+    assert len(reads) == networks * (TIMED_STEPS + 1)
+
+
+def test_an_epoch_of_one_step_is_timed_whole(plan):
+    planned = plan()
+    object.__setattr__(planned, "recipe", planned.recipe.changed(batch_size=1445))
+    start = start_of(planned, 0, planned.chosen.networks[0])
+    ticks = iter([5.0, 12.0])
+    assert step_seconds(planned, start, lambda: next(ticks)) == 7.0
+
+
+def test_it_writes_nothing_and_reads_no_test_image(plan, run, monkeypatch):
+    planned = plan()
+    monkeypatch.setattr(type(planned.data), "test", lambda data: pytest.fail("the test split"))
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    estimate(planned)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before

@@ -1,0 +1,101 @@
+"""Which designs of a run are trained."""
+
+from dataclasses import replace
+
+import pytest
+
+from bamsearch.errors import NothingToDoError
+from bamsearch.evidence.networks import choose
+from bamsearch.records import Insertion
+from bamsearch.records.run_files import read_record
+from bamsearch.searching.request import planned_again
+
+
+@pytest.fixture
+def record(searched):
+    return read_record(searched)
+
+
+def with_designs(record, found, **references):
+    """The run with other designs; each name takes insertions as (site, r, d)."""
+
+    def trial(one, design, score):
+        sites = [Insertion(*site) for site in design]
+        return replace(one, design=record.run.design(sites), score=score)
+
+    first = record.trials[0]
+    others = [(kind, trial(first, design, 0.5)) for kind, design in references.items()]
+    return replace(record, trials=(trial(first, found, 9.0),), references=tuple(others))
+
+
+def test_every_role_is_a_network_of_its_own(record):
+    designs = {
+        "base": [],
+        "paper": [("1", 16, 4)],
+        "largest": [("1", 4, 1), ("3", 4, 1)],
+        "random": [("3", 8, 2)],
+    }
+    chosen = choose(with_designs(record, [("1", 4, 2)], **designs))
+    assert [one.roles for one in chosen.networks] == [
+        ("base",),
+        ("paper",),
+        ("largest",),
+        ("random",),
+        ("found",),
+    ]
+    for one in chosen.networks[:4]:
+        placed = [(i.site, i.reduction, i.dilation) for i in one.design.insertions]
+        assert placed == designs[one.name]
+    assert chosen.comparisons == 4
+    assert chosen.remarks == ()
+
+
+def test_equal_networks_are_trained_once(record):
+    # 8 channels: r 8 and 16 both have h = 1. 8x8: from d = 8 on only padding is read.
+    same = with_designs(
+        record,
+        [("1", 8, 8)],
+        paper=[("1", 16, 9)],
+        largest=[("1", 4, 1)],
+        random=[("1", 4, 1)],
+    )
+    chosen = choose(same)
+    assert [one.roles for one in chosen.networks] == [
+        ("base",),
+        ("largest", "random"),
+        ("paper", "found"),
+    ]
+    assert [one.name for one in chosen.networks] == ["base", "largest", "found"]
+    assert chosen.networks[-1].design == same.best.design
+    assert chosen.designs["paper"].insertions == (Insertion("1", 16, 9),)
+    assert chosen.comparisons == 2
+    assert chosen.remarks == (
+        "One network, trained once: largest that fits and random.",
+        "One network, trained once: paper default and found.",
+    )
+
+
+def test_without_a_random_search_one_is_drawn_from_what_fits(record):
+    alone = replace(record, references=tuple(r for r in record.references if r[0] != "random"))
+    chosen = choose(alone)
+    drawn = chosen.designs["random"]
+    assert drawn == choose(alone).designs["random"]
+    feasible = planned_again(record.run).feasible
+    assert feasible.fits(feasible.space.picks(drawn.insertions))
+    assert drawn.insertions
+    said = "The random design is drawn from those that fit: there was no random search."
+    assert said in chosen.remarks
+
+
+def test_what_the_run_has_no_score_of_is_left_out_and_said(record):
+    chosen = choose(with_designs(record, [("1", 4, 2)], random=[("3", 8, 2)]))
+    assert [one.name for one in chosen.networks] == ["base", "random", "found"]
+    assert "The paper default has no score in the run and is not trained." in chosen.remarks
+
+
+def test_the_base_alone_is_nothing_to_verify(record):
+    with pytest.raises(NothingToDoError, match="nothing better than the base") as caught:
+        choose(with_designs(record, []))
+    assert caught.value.exit_code == 3
+    with pytest.raises(NothingToDoError, match="has no score yet: 'bamsearch search --resume"):
+        choose(replace(record, trials=(), references=()))

@@ -1,0 +1,315 @@
+"""Real trainings of a small network, and what is said of them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from bamsearch.data.loading import load_data
+from bamsearch.errors import (
+    DataError,
+    DivergedError,
+    InvalidValueError,
+    RunError,
+    TrainingError,
+)
+from bamsearch.evidence import trainings
+from bamsearch.evidence.estimate import estimate
+from bamsearch.evidence.trainings import Reached
+from bamsearch.evidence.verify import evidence_of, run_verify
+from bamsearch.graph.designs import load
+from bamsearch.records.run_files import read_record
+
+KILLED = """
+import os, signal, sys
+from contextlib import nullcontext
+import torch
+from bamsearch.evidence.request import Request, plan_verify
+from bamsearch.evidence.verify import run_verify
+
+torch.set_num_threads(1)
+wanted = sys.argv[2]
+
+def follow(title):
+    def watch(progress):
+        if title.startswith(wanted) and progress.step == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return nullcontext(watch)
+
+request = Request(
+    sys.argv[1], "digits", seeds=2, epochs=1, device="cpu", command="bamsearch verify"
+)
+run_verify(plan_verify(request), follow)
+"""
+
+
+@pytest.fixture(scope="module")
+def verified(searched, tmp_path_factory):
+    """The run after a verify of two seeds that nothing interrupted."""
+    from bamsearch.evidence.request import Request, plan_verify
+
+    folder = tmp_path_factory.mktemp("verified") / "small"
+    shutil.copytree(searched, folder)
+    calls = []
+    with pytest.MonkeyPatch.context() as patch:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        request = Request(
+            str(folder), "digits", seeds=2, epochs=1, device="cpu", command="bamsearch verify"
+        )
+        planned = plan_verify(request)
+        read = type(planned.data).test
+        patch.setattr(type(planned.data), "test", lambda data: calls.append(1) or read(data))
+        run_verify(planned)
+        torch.set_num_threads(before)
+    assert calls == [1], "the test split is read once"
+    return folder
+
+
+def copied(verified, run):
+    shutil.rmtree(run)
+    shutil.copytree(verified, run)
+
+
+def test_the_evidence_is_of_the_test_images(verified):
+    evidence = read_record(verified).evidence
+    digits = load_data("digits")
+    images, labels = digits.test().on("cpu")
+    accuracies = {}
+    for place in sorted((verified / "verify").iterdir()):
+        about = json.loads((place / "train.json").read_text())
+        mean, std = (torch.tensor(about[key])[:, None, None] for key in ("mean", "std"))
+        with torch.no_grad():
+            right = load(place).eval()((images / 255 - mean) / std).argmax(1) == labels
+        accuracies[place.name] = 100 * float(right.double().mean())
+        assert json.loads((place / "test.json").read_text())["right"] == int(right.sum())
+    assert set(accuracies) >= {"0-base", "1-base", "0-found", "1-found"}
+    found = [accuracies["0-found"], accuracies["1-found"]]
+    base = [accuracies["0-base"], accuracies["1-base"]]
+    first = evidence.differences[0]
+    assert first.against == "base"
+    assert first.points == pytest.approx(np.mean(found) - np.mean(base), abs=1e-4)
+    assert evidence.accuracies["base"].mean == pytest.approx(np.mean(base), abs=1e-4)
+    assert (evidence.data, evidence.data_hash) == ("digits", digits.facts.hash)
+    assert evidence.command == "bamsearch verify"
+
+
+def test_every_network_of_a_seed_sees_the_same(verified):
+    for place in (verified / "verify").iterdir():
+        about = json.loads((place / "train.json").read_text())
+        assert str(about["seed"]) == place.name.partition("-")[0]
+        assert about["recipe"]["epochs"] == 1
+        assert about["weights"] is None
+
+
+@pytest.mark.parametrize("wanted", ["training 3 of", "training 1 of"])
+def test_killed_and_run_again(verified, run, plan, wanted):
+    line = [sys.executable, "-c", KILLED, str(run), wanted]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (run / "evidence.json").exists()
+    run_verify(plan())
+    assert (run / "evidence.json").read_bytes() == (verified / "evidence.json").read_bytes()
+    for place in (verified / "verify").iterdir():
+        for name in ("model.safetensors", "test.json"):
+            assert (run / "verify" / place.name / name).read_bytes() == (place / name).read_bytes()
+
+
+def test_an_interruption_leaves_what_can_be_gone_on_with(verified, run, plan):
+    from contextlib import nullcontext
+
+    def follow(title):
+        def watch(progress):
+            if title.startswith("training 2 of") and progress.step == 20:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return nullcontext(watch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_verify(plan(), follow)
+    assert not (run / "evidence.json").exists()
+    run_verify(plan())
+    assert (run / "evidence.json").read_bytes() == (verified / "evidence.json").read_bytes()
+
+
+def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, monkeypatch):
+    copied(verified, run)
+    monkeypatch.setattr(trainings, "train", lambda *a, **k: pytest.fail("trained again"))
+    planned = plan()
+    monkeypatch.setattr(type(planned.data), "test", lambda data: pytest.fail("tested again"))
+    known = estimate(planned, lambda: pytest.fail("timed again"))
+    assert (known.seconds, known.done) == (0.0, known.trainings)
+    before = (run / "evidence.json").read_bytes()
+    (run / "evidence.json").unlink()
+    run_verify(planned)
+    assert (run / "evidence.json").read_bytes() == before
+
+
+def test_more_seeds_train_those_that_are_new(verified, run, plan, monkeypatch):
+    copied(verified, run)
+    plain, seeds = trainings.train, []
+
+    def spy(*args, **options):
+        seeds.append(options["seed"])
+        return plain(*args, **options)
+
+    monkeypatch.setattr(trainings, "train", spy)
+    evidence = run_verify(plan(seeds=3))
+    assert set(seeds) == {2}
+    assert evidence.differences[0].seeds == 3
+
+
+def test_trainings_of_another_kind_are_refused_and_forced(verified, run, plan):
+    copied(verified, run)
+    for others, says in (
+        ({"epochs": 2}, "recipe epochs 1, not 2"),
+        ({"recipe": "paper-cifar"}, "recipe name short, not paper-cifar"),
+    ):
+        for call in (estimate, run_verify):
+            with pytest.raises(TrainingError, match=f"{says}.*add --force to train anew"):
+                call(plan(**others))
+    planned = plan(epochs=2, force=True)
+    assert estimate(planned).done == 0
+    run_verify(planned)
+    about = json.loads((run / "verify" / "0-found" / "train.json").read_text())
+    assert about["recipe"]["epochs"] == 2
+    # Forced or not, it is now what was asked for.
+    assert estimate(plan(epochs=2)).done == len(planned.trainings)
+
+
+def test_a_run_that_is_worked_on_is_left_alone(plan):
+    planned = plan()
+    with planned.folder.locked(), pytest.raises(RunError, match="works on run small"):
+        run_verify(planned)
+
+
+def test_what_diverges_is_said_and_in_no_pair(run, plan, monkeypatch):
+    plain = trainings.train_one
+
+    def some(planned, seed, network, watch=None):
+        if (seed, network.name) == (1, "base"):
+            raise DivergedError("the loss is nan")
+        plain(planned, seed, network, watch)
+
+    monkeypatch.setattr("bamsearch.evidence.verify.train_one", some)
+    evidence = run_verify(plan(seeds=3))
+    pairs = {one.against: one.seeds for one in evidence.differences}
+    assert pairs.pop("base") == 2
+    assert set(pairs.values()) == {3}
+    assert evidence.accuracies["base"].seeds == 2
+    assert evidence.remarks[-1] == "Diverged, and in no pair: base, seed 1."
+    assert "base, seed 1: the loss is nan" in (run / "log.txt").read_text()
+
+
+def results(planned, **per_cent):
+    """Results by network: a list of per cents a seed of 1,000 images; None is one that diverged."""
+    return {
+        (name, seed): Reached(round(10 * one), 1000)
+        for name, values in per_cent.items()
+        for seed, one in zip(planned.seeds, values, strict=True)
+        if one is not None
+    }
+
+
+def all_networks(planned, **given):
+    names = [one.name for one in planned.chosen.networks]
+    return {name: [80.0, 81.0, 82.0] for name in names} | given
+
+
+def test_differences_by_hand(plan):
+    planned = plan(seeds=3, margin=30.0)
+    comparisons = planned.chosen.comparisons
+    given = all_networks(planned, base=[90.0, 91.0, 92.0], found=[90.5, 92.0, 93.5])
+    evidence = evidence_of(planned, results(planned, **given))
+    first = evidence.differences[0]
+    # 0.5, 1.0 and 1.5: mean 1, deviation 0.5.
+    t = stats.t.ppf(1 - 0.025 / comparisons, 2)
+    assert first.points == 1.0
+    assert first.high - first.points == pytest.approx(t * 0.5 / 3**0.5, abs=1e-4)
+    assert first.points - first.low == pytest.approx(t * 0.5 / 3**0.5, abs=1e-4)
+    assert (first.seeds, first.detectable, first.equivalent) == (3, 0.3, True)
+    assert evidence.margin == 30.0
+    base = evidence.accuracies["base"]
+    assert (base.mean, base.seeds) == (91.0, 3)
+    # t of 97.5 % with two degrees of freedom is 4.3027.
+    assert base.high - base.mean == pytest.approx(4.3027 / 3**0.5, abs=1e-3)
+    roles = [one.against for one in evidence.differences]
+    assert roles == [r for r in ("base", "paper", "largest", "random") if r in roles]
+
+
+def test_too_few_pairs_are_no_evidence(plan):
+    planned = plan(seeds=3)
+    given = all_networks(planned, base=[90.0, 91.0, None], found=[None, 92.0, 93.5])
+    with pytest.raises(TrainingError, match="fewer than two pairs with the base"):
+        evidence_of(planned, results(planned, **given))
+
+
+def test_the_weights_of_the_base_are_tuned_in_all(verified, run, plan):
+    weights = str(verified / "verify" / "0-base" / "model.safetensors")
+    planned = plan(weights=weights)
+    assert planned.recipe.name == "fine-tune"
+    run_verify(planned)
+    for place in (run / "verify").iterdir():
+        about = json.loads((place / "train.json").read_text())
+        assert about["weights"] == weights
+    said = read_record(run).evidence.remarks[0]
+    assert "Recipe fine-tune, 1 epoch, fine-tuned from weights" in said
+
+
+def test_what_cannot_be_asked(plan, run):
+    for others, says in (
+        ({"seeds": 1}, "--seeds 1: a difference without an interval is none"),
+        ({"margin": 0.0}, "--margin 0: give points above 0"),
+        ({"first": 2**32 - 1}, "the last seed would be over"),
+        ({"recipe": "fine-tune"}, "recipe fine-tune is for trained weights"),
+    ):
+        with pytest.raises(InvalidValueError, match=says):
+            plan(**others)
+
+
+def test_torchrun_is_refused(plan, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InvalidValueError, match="without torchrun"):
+        plan()
+
+
+def test_data_of_another_shape_are_refused(plan, run):
+    record = read_record(run)
+    summary = replace(record.run.summary, input_shape=(3, 32, 32))
+    for changed in (replace(record.run, summary=summary), replace(record.run, num_classes=7)):
+        (run / "run.json").write_text(changed.to_json())
+        with pytest.raises(DataError, match=r"digits has 3x8x8 and 10 classes: 'bamsearch search"):
+            plan()
+
+
+def test_how_far_a_training_is(verified, run, plan):
+    planned = plan()
+    base = planned.chosen.networks[0]
+    wanted = trainings.about(planned, trainings.start_of(planned, 0, base), 0)
+    place = planned.place(0, base)
+    assert trainings.state_of(place, wanted) == "new"
+    shutil.copytree(verified / "verify" / "0-base", place)
+    assert trainings.state_of(place, wanted) == "done"
+    (place / "model.safetensors").unlink()
+    assert trainings.state_of(place, wanted) == "begun"
+    # A kill between the first file and the first checkpoint.
+    (place / "checkpoint.pt").unlink()
+    assert trainings.state_of(place, wanted) == "new"
+
+
+def test_a_spoilt_result_is_tested_again(verified, run, plan):
+    copied(verified, run)
+    path = run / "verify" / "0-found" / "test.json"
+    before = path.read_text()
+    path.write_text(before[:5])
+    run_verify(plan())
+    assert path.read_text() == before
+    assert (run / "evidence.json").read_bytes() == (verified / "evidence.json").read_bytes()
