@@ -18,7 +18,7 @@ from bamsearch.profile.summary import summarise
 from bamsearch.records.run_files import read_record
 from bamsearch.report.content import Report, make_report
 from bamsearch.report.markdown import environment as markdown_environment
-from bamsearch.report.network import network_picture
+from bamsearch.report.network import found_picture
 from bamsearch.report.network_svg import network_svg
 from bamsearch.report.page import environment as page_environment
 from bamsearch.report.several import several_notes, several_table
@@ -75,13 +75,6 @@ def published_table() -> Table:
     return Table(header, "lrrrrl", tuple(rows))
 
 
-def drawn(report: Report) -> str:
-    """The network and what was found, as SVG."""
-    best = report.record.best
-    insertions = () if best is None else best.design.insertions
-    return network_svg(network_picture(report.record.run.summary, insertions))
-
-
 def main() -> None:
     """Write all of it."""
     reports: dict[str, Report] = {}
@@ -92,7 +85,7 @@ def main() -> None:
     content = {
         "runs": RUNS,
         "reports": reports,
-        "networks": {name: drawn(one) for name, one in reports.items()},
+        "networks": {name: network_svg(found_picture(one.record)) for name, one in reports.items()},
         "table": several_table(compared),
         "notes": several_notes(compared),
         "published": published_table(),

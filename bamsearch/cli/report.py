@@ -11,7 +11,7 @@ import click
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.options import command, json_option, output_options, pass_console
-from bamsearch.errors import NothingToDoError, RunError
+from bamsearch.errors import NothingToDoError
 from bamsearch.report.writing import FORMATS, Format
 
 STDOUT = Path("-")
@@ -85,12 +85,9 @@ class _How:
 
 
 def _folder(run: str) -> Path:
-    from bamsearch.records.run_files import find_run
+    from bamsearch.searching.folder import find_folder
 
-    found = find_run(run)
-    if found is None:
-        raise RunError(f"no run is called {run!r}: 'bamsearch runs' lists those that are there")
-    return found
+    return find_folder(run).path
 
 
 def _newest(console: Console, *, named: bool) -> Path:
@@ -111,7 +108,7 @@ def _one(console: Console, folder: Path, how: _How) -> None:
     from bamsearch.records.run_files import read_record
     from bamsearch.report.as_json import json_value
     from bamsearch.report.content import make_report
-    from bamsearch.report.network import network_picture
+    from bamsearch.report.network import found_picture
     from bamsearch.report.network_text import network_text
     from bamsearch.report.writing import REPORT_FOLDER, file_names, text_of, write_report
 
@@ -132,9 +129,7 @@ def _one(console: Console, folder: Path, how: _How) -> None:
         console.print_json(json_value(made))
     else:
         print_result(console, made)
-        best = record.best
-        picture = network_picture(record.run.summary, best.design.insertions if best else ())
-        console.print("\n" + network_text(picture))
+        console.print("\n" + network_text(found_picture(record)))
     console.finish(next_steps(record, folder), written, dry_run=how.dry_run)
 
 

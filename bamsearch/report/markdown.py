@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bamsearch.report.content import CONVENTION, Report
 from bamsearch.report.curves import curve_sentence
-from bamsearch.report.network import network_picture
+from bamsearch.report.network import found_picture
 from bamsearch.report.network_text import network_text
 from bamsearch.report.tables import (
     AXES,
@@ -38,10 +38,7 @@ def markdown(report: Report, *, charts: bool) -> str:
         charts: refer to ``network.svg``, ``pareto.svg`` and ``curve.svg`` beside the file; else the
             network is drawn in letters and the other two are left out.
     """
-    best = report.record.best
-    picture = network_picture(
-        report.record.run.summary, () if best is None else best.design.insertions
-    )
+    picture = found_picture(report.record)
     return (
         environment()
         .get_template("report.md.j2")

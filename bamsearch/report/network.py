@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len, set_cell_size
 
 from bamsearch.graph.placement import place
-from bamsearch.records import Insertion, ModelSummary, Site
+from bamsearch.records import Insertion, ModelSummary, RunRecord, Site
 from bamsearch.report.text import count_text, option_text, shape_text
 
 
@@ -108,6 +108,12 @@ class NetworkPicture:
             f"Stages: {', '.join(stages) or 'none, the map keeps one resolution'}. "
             f"BAM after: {', '.join(bams) or 'no site'}."
         )
+
+
+def found_picture(record: RunRecord) -> NetworkPicture:
+    """The picture of what a run found, or of the base as long as that is nothing."""
+    best = record.best
+    return network_picture(record.run.summary, () if best is None else best.design.insertions)
 
 
 def network_picture(summary: ModelSummary, insertions: Sequence[Insertion]) -> NetworkPicture:

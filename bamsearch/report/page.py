@@ -30,7 +30,7 @@ from bamsearch.report.charts import (
 from bamsearch.report.content import CONVENTION, Report
 from bamsearch.report.curves import curve_sentence
 from bamsearch.report.differences import differences
-from bamsearch.report.network import network_picture
+from bamsearch.report.network import found_picture
 from bamsearch.report.network_svg import network_svg
 from bamsearch.report.page_data import DesignCodes, option_table, page_data
 from bamsearch.report.tables import (
@@ -87,8 +87,8 @@ def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
         The whole file; of the same report always the same.
     """
     codes = DesignCodes(report)
-    run, best = report.record.run, report.record.best
-    picture = network_picture(run.summary, () if best is None else best.design.insertions)
+    run = report.record.run
+    picture = found_picture(report.record)
     data = pareto_data(report)
     importances = importance_table(report)
     scripts = (vega_script(), _file("numbers.js"), _file("page.js"))

@@ -68,17 +68,14 @@ def write_report(report: Report, folder: Path, formats: Sequence[Format] = FORMA
     """
     from bamsearch.report.charts import curve_svg, pareto_svg
     from bamsearch.report.markdown import markdown
-    from bamsearch.report.network import network_picture
+    from bamsearch.report.network import found_picture
     from bamsearch.report.network_svg import network_svg
     from bamsearch.report.page import html_page
 
     texts = {FILES[one]: text_of(report, one) for one in formats if one in ("csv", "json")}
     if "md" in formats:
-        best = report.record.best
-        insertions = () if best is None else best.design.insertions
-        picture = network_picture(report.record.run.summary, insertions)
         texts[FILES["md"]] = markdown(report, charts=True)
-        texts["network.svg"] = network_svg(picture)
+        texts["network.svg"] = network_svg(found_picture(report.record))
         texts |= {"pareto.svg": pareto_svg(report), "curve.svg": curve_svg(report)}
     if "html" in formats:
         beside = frozenset(FILES[one] for one in formats)
