@@ -13,8 +13,9 @@ from bamsearch.errors import TrainingError
 from bamsearch.evidence.networks import Network
 from bamsearch.evidence.request import Planned
 from bamsearch.evidence.statistics import ASSUMED_SD, smallest_detectable
-from bamsearch.evidence.trainings import about, start_of, state_of
+from bamsearch.evidence.trainings import about, start_of
 from bamsearch.profile.conditions import caller_kept
+from bamsearch.training.again import state_of
 from bamsearch.training.fabric import make_fabric
 from bamsearch.training.loop import train_epoch
 from bamsearch.training.parts import steps_of

@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from bamsearch.data.splits import Split
-from bamsearch.errors import DesignError, OutputError, TrainingError
+from bamsearch.errors import DesignError, OutputError
 from bamsearch.evidence.networks import Network
 from bamsearch.evidence.request import Planned, misfit
-from bamsearch.graph.designs import WEIGHTS_FILE
 from bamsearch.profile.conditions import caller_kept
-from bamsearch.training.engine import train
+from bamsearch.training.again import train_to_end
 from bamsearch.training.fabric import make_fabric
-from bamsearch.training.folder import CHECKPOINT_FILE, TrainingFolder
+from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.loop import evaluate
 from bamsearch.training.progress import Progress
-from bamsearch.training.resume import about_training, check_same_training
+from bamsearch.training.resume import about_training
 from bamsearch.training.run import make_live
-from bamsearch.training.start import FACTS_FILE, Start, start_with
+from bamsearch.training.start import Start, start_with
 
 TEST_FILE = "test.json"
-
-State = Literal["new", "begun", "done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,31 +68,6 @@ def about(planned: Planned, start: Start, seed: int) -> dict[str, Any]:
     return about_training(start, planned.data.facts, planned.recipe, seed)
 
 
-def state_of(place: Path, wanted: Mapping[str, Any]) -> State:
-    """How far a training is.
-
-    Args:
-        place: its folder.
-        wanted: from :func:`about`.
-
-    Raises:
-        TrainingError: another training is there, by recipe, design or data.
-    """
-    try:
-        saved = json.loads((place / FACTS_FILE).read_text(encoding="utf-8"))
-        if not (place / CHECKPOINT_FILE).is_file():
-            return "new"
-        check_same_training(saved, wanted, place)
-    except (OSError, ValueError, KeyError, TypeError):
-        return "new"
-    except TrainingError as error:
-        said = str(error).rpartition(": ")[0]
-        raise TrainingError(
-            f"{said}: give what that was made with, or add --force to train anew"
-        ) from error
-    return "done" if (place / WEIGHTS_FILE).is_file() else "begun"
-
-
 def train_one(
     planned: Planned,
     seed: int,
@@ -110,26 +81,18 @@ def train_one(
         TrainingError: another training is in its folder, without ``force``.
         KeyboardInterrupt: it was interrupted, and has saved.
     """
-    place = planned.place(seed, network)
-    start = start_of(planned, seed, network)
-    try:
-        state = state_of(place, about(planned, start, seed))
-    except TrainingError:
-        if not planned.request.force:
-            raise
-        state = "new"
-    if state == "done":
-        return
-    if state == "new":
-        shutil.rmtree(place, ignore_errors=True)
-    train(
-        start,
+    folder = TrainingFolder(
+        planned.place(seed, network),
+        command=planned.request.command,
+        force=planned.request.force,
+    )
+    train_to_end(
+        start_of(planned, seed, network),
         planned.data,
         planned.recipe,
         seed=seed,
         device=planned.request.device,
-        output=TrainingFolder(place, command=planned.request.command),
-        resume=state == "begun",
+        folder=folder,
         watch=watch,
     )
 

@@ -40,7 +40,9 @@ from bamsearch.records.latencies import (
     LatencyFit,
     LatencyTable,
 )
+from bamsearch.records.learned import Effect, Estimate, Learned
 from bamsearch.records.runs import (
+    MEASURED,
     RUN_VERSION,
     Finalist,
     Run,
@@ -57,6 +59,7 @@ from bamsearch.records.timings import (
 
 __all__ = [
     "DESIGN_VERSION",
+    "MEASURED",
     "NOISY",
     "POOR_ERROR",
     "POOR_R2",
@@ -69,6 +72,8 @@ __all__ = [
     "Design",
     "DeviceFacts",
     "Difference",
+    "Effect",
+    "Estimate",
     "Evidence",
     "Finalist",
     "HeldOut",
@@ -80,6 +85,7 @@ __all__ = [
     "LatencyFit",
     "LatencyTable",
     "Layout",
+    "Learned",
     "Memory",
     "MemoryFormat",
     "Mode",

@@ -11,12 +11,14 @@ from bamsearch.errors import RunError
 from bamsearch.records.choices import ReferenceKind
 from bamsearch.records.designs import Insertion
 from bamsearch.records.evidence import Evidence
+from bamsearch.records.learned import Learned
 from bamsearch.records.runs import Finalist, Run, RunRecord, Trial
 
 RUN_FILE = "run.json"
 TRIALS_FILE = "trials.jsonl"
 FINALISTS_FILE = "finalists.json"
 EVIDENCE_FILE = "evidence.json"
+LEARNED_FILE = "learned.json"
 
 RUNS = Path("runs")
 """Where runs are, below the current folder."""
@@ -92,6 +94,7 @@ def read_record(folder: Path) -> RunRecord:
             content = json.loads(line)
             kind = content.pop("reference")
             content["design"] = run.design([Insertion(*one) for one in content["design"]])
+            content["curve"] = tuple(content.get("curve", ()))
             trial = Trial(**content)
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path}, line {number} is no trial: {error}") from error
@@ -100,7 +103,12 @@ def read_record(folder: Path) -> RunRecord:
         else:
             references.append((kind, trial))
     return RunRecord(
-        run, tuple(trials), tuple(references), read_finalists(folder, run), _read_evidence(folder)
+        run,
+        tuple(trials),
+        tuple(references),
+        read_finalists(folder, run),
+        _read_evidence(folder),
+        _read_learned(folder),
     )
 
 
@@ -109,6 +117,13 @@ def _read_evidence(folder: Path) -> Evidence | None:
     if not path.exists():
         return None
     return Evidence.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
+
+
+def _read_learned(folder: Path) -> Learned | None:
+    path = folder / LEARNED_FILE
+    if not path.exists():
+        return None
+    return Learned.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
 
 
 def read_finalists(folder: Path, run: Run) -> tuple[Finalist, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from bamsearch.errors import RunError
@@ -18,11 +18,15 @@ from bamsearch.records.costs import ModelSummary
 from bamsearch.records.data import DataFacts
 from bamsearch.records.designs import Design, Insertion
 from bamsearch.records.evidence import Evidence
+from bamsearch.records.learned import Learned
 
 RUN_VERSION = 1
 """Format of ``run.json``; raised only when an older bamsearch could misread a newer run."""
 
-TrialState = Literal["complete", "failed"]
+MEASURED = ("train", "supernet")
+"""Scores that are accuracies: those of networks of any size can be compared."""
+
+TrialState = Literal["complete", "failed", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +36,18 @@ class Trial:
     Attributes:
         number: Optuna's; failed and retried ones leave gaps.
         design: what was scored.
-        score: higher is better; None where scoring failed.
+        score: higher is better; None where scoring failed, or was stopped early.
         params: of the network, exactly.
         macs: multiply-adds for one input, exactly (fvcore's total).
-        state: ``complete`` or ``failed``.
+        state: ``complete``, ``failed``, or ``stopped``: trained for some epochs only, as it could
+            not win.
         memory: bytes that a training step keeps, where memory was limited.
         ms: predicted milliseconds, where the time was limited.
         reason: why it failed.
         seconds: that the scoring took.
         retries: how often it was interrupted before.
+        seed: of its training; None where the score is none.
+        curve: validation accuracy after each epoch of its training, in per cent.
     """
 
     number: int
@@ -54,6 +61,8 @@ class Trial:
     reason: str | None = None
     seconds: float | None = None
     retries: int = 0
+    seed: int | None = None
+    curve: tuple[float, ...] = ()
 
     def cost(self, objective: Objective) -> float:
         """The objective's value for this design: its score, or what it takes."""
@@ -217,6 +226,7 @@ class RunRecord:
             those of the random search.
         finalists: designs timed under a budget of time.
         evidence: what training has shown of the designs; None where nothing was trained.
+        learned: with score ``train``, what its trainings say together; None before there are any.
     """
 
     run: Run
@@ -224,6 +234,7 @@ class RunRecord:
     references: tuple[tuple[ReferenceKind, Trial], ...] = ()
     finalists: tuple[Finalist, ...] = ()
     evidence: Evidence | None = None
+    learned: Learned | None = None
 
     @property
     def finished(self) -> bool:
@@ -241,19 +252,36 @@ class RunRecord:
 
         A score of the user's own, named ``package.module:function``, is taken to be.
         """
-        return ":" in self.run.score
+        return ":" in self.run.score or self.run.score in MEASURED
 
     def reference(self, kind: ReferenceKind) -> Trial | None:
         """A reference that has a score: the best of its kind; None if there is none yet."""
-        found = [t for k, t in self.references if k == kind and t.score is not None]
+        found = self._designs([t for k, t in self.references if k == kind and t.score is not None])
         return max(found, key=lambda trial: trial.score or 0.0, default=None)
+
+    def _designs(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Scored trials; of a design with several trainings one, with what is expected of it."""
+        if self.run.score != "train":
+            return list(trials)
+        by_design: dict[Design, list[Trial]] = {}
+        for trial in trials:
+            by_design.setdefault(trial.design, []).append(trial)
+        return [replace(t[0], score=self._expected(d, t)) for d, t in by_design.items()]
+
+    def _expected(self, design: Design, trials: Sequence[Trial]) -> float:
+        found = None if self.learned is None else self.learned.of(design.insertions)
+        if found is not None:
+            return found.mean
+        return sum(trial.score or 0.0 for trial in trials) / len(trials)
 
     def ranking(self) -> list[Trial]:
         """Trials from the best on: by score; among equals the one with fewer multiply-adds.
 
+        With score ``train`` a design is there once, with the accuracy that is expected of it.
+
         Those that turned out too slow for a budget of time are left out.
         """
-        ranked = list(self.complete)
+        ranked = self._designs(self.complete)
         base = self.reference("base")
         if base is not None and self.base_may_win:
             ranked.append(base)

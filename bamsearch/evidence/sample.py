@@ -1,0 +1,115 @@
+"""A stratified sample of feasible designs: what an audit trains.
+
+A uniform draw says little of whether a site should have BAM: of 17 options at a site, one is "off".
+So designs are drawn evenly over the sets of sites that have BAM, half of them anywhere, and half
+in the *band*: the most expensive quarter of what fits, where a search under a budget looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bamsearch.records import Quantity
+from bamsearch.searching.choices import Picks
+from bamsearch.searching.codes import Rows, total
+from bamsearch.searching.feasible import Feasible, Listed
+from bamsearch.searching.references import paper_default
+
+BAND = 0.75
+"""Quantile of what designs cost at which the band begins."""
+
+_DRAWN = 20_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Designs of a space.
+
+    Attributes:
+        picks: the designs, in the order in which they are trained: the base first where the space
+            has it, then the largest, and the paper default where the space has that.
+        in_band: which of them lie in the band.
+        quantity: what its designs have most of: that of the first budget, else multiply-adds.
+        threshold: what a design in the band adds at least, in the unit of a budget.
+    """
+
+    picks: tuple[Picks, ...]
+    in_band: tuple[bool, ...]
+    quantity: Quantity
+    threshold: int
+
+
+def draw_sample(feasible: Feasible, number: int, seed: int) -> Sample:
+    """Draw a sample; a function of its arguments alone.
+
+    Args:
+        feasible: what fits.
+        number: of designs, the base, the largest and the paper default included; fewer where no
+            more fit.
+        seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    quantity = feasible.budgets[0].quantity if feasible.budgets else "gflops"
+    added = [
+        np.array([float(option.cost(quantity)) for option in choice.options])
+        for choice in feasible.space.choices
+    ]
+    uniform = feasible.table if isinstance(feasible, Listed) else feasible.sample(rng, _DRAWN)
+    threshold = float(np.quantile(total(added, uniform), BAND))
+    found = dict.fromkeys(_known(feasible))
+    rows = _candidates(feasible, rng, uniform)
+    dear = rows[total(added, rows) >= threshold]
+    optional = np.array([choice.options[0].off for choice in feasible.space.choices])
+    strata = [_evenly(each, optional, rng) for each in (rows, dear)]
+    turn = 0
+    while len(found) < number and strata:
+        picks = next(strata[turn % len(strata)], None)
+        if picks is None:
+            del strata[turn % len(strata)]
+        elif picks not in found:
+            found[picks] = None
+            turn += 1
+    table = np.array(list(found), dtype=np.int8)
+    in_band = total(added, table) >= threshold
+    return Sample(tuple(found), tuple(in_band.tolist()), quantity, round(threshold))
+
+
+def _known(feasible: Feasible) -> list[Picks]:
+    """The base, the largest and the paper default, as far as they are designs of the space."""
+    space = feasible.space
+    found = [space.picks(()), feasible.largest()]
+    paper = paper_default(feasible)
+    if paper is not None:
+        found.append(space.picks(paper))
+    return [picks for picks in found if picks is not None]
+
+
+def _candidates(feasible: Feasible, rng: np.random.Generator, uniform: Rows) -> Rows:
+    """Designs with many sets of sites: all of a list, else drawn with a coin for each site."""
+    if isinstance(feasible, Listed):
+        return uniform
+    options = np.array([len(choice.options) for choice in feasible.space.choices])
+    drawn = rng.integers(options, size=(_DRAWN, len(options)))
+    drawn *= rng.random(drawn.shape) < rng.random((_DRAWN, 1))
+    rows = np.unique(np.concatenate([drawn.astype(np.int8), uniform]), axis=0)
+    return rows[feasible.which_fit(rows)]
+
+
+def _evenly(rows: Rows, optional: NDArray[np.bool_], rng: np.random.Generator) -> Iterator[Picks]:
+    """All rows once; each round has one of every set of sites, as long as that has one left."""
+    if not len(rows):
+        return
+    _, which = np.unique((rows > 0) & optional, axis=0, return_inverse=True)
+    order = rng.permutation(len(rows))
+    waiting: dict[int, list[int]] = {}
+    for row in order:
+        waiting.setdefault(int(which.reshape(-1)[row]), []).append(int(row))
+    while waiting:
+        for group in rng.permutation(sorted(waiting)):
+            yield tuple(rows[waiting[group].pop()].tolist())
+            if not waiting[group]:
+                del waiting[group]

@@ -1,0 +1,94 @@
+"""A training that is begun, or gone on with, or done already: whatever its folder says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from bamsearch.data.splits import Data
+from bamsearch.errors import TrainingError
+from bamsearch.graph.designs import WEIGHTS_FILE
+from bamsearch.training.engine import train
+from bamsearch.training.folder import CHECKPOINT_FILE, TrainingFolder
+from bamsearch.training.progress import Progress
+from bamsearch.training.recipe import Recipe
+from bamsearch.training.resume import about_training, check_same_training
+from bamsearch.training.start import FACTS_FILE, Start
+
+State = Literal["new", "begun", "done"]
+
+
+def state_of(place: Path, wanted: Mapping[str, Any]) -> State:
+    """How far a training is.
+
+    Args:
+        place: its folder.
+        wanted: from :func:`about_training`.
+
+    Raises:
+        TrainingError: another training is there, by recipe, design or data.
+    """
+    try:
+        saved = json.loads((place / FACTS_FILE).read_text(encoding="utf-8"))
+        if not (place / CHECKPOINT_FILE).is_file():
+            return "new"
+        check_same_training(saved, wanted, place)
+    except (OSError, ValueError, KeyError, TypeError):
+        return "new"
+    except TrainingError as error:
+        said = str(error).rpartition(": ")[0]
+        raise TrainingError(
+            f"{said}: give what that was made with, or add --force to train anew"
+        ) from error
+    return "done" if (place / WEIGHTS_FILE).is_file() else "begun"
+
+
+def train_to_end(
+    start: Start,
+    data: Data,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str,
+    folder: TrainingFolder,
+    watch: Callable[[Progress], None] | None = None,
+) -> None:
+    """Train a network to its end, from where it is; nothing where it is at its end already.
+
+    Args:
+        start: the network.
+        data: what it learns from.
+        recipe: how.
+        seed: of everything random.
+        device: where.
+        folder: of the training; with its ``force`` another training there gives way.
+        watch: called after every few steps and every epoch.
+
+    Raises:
+        DivergedError: its loss is no number.
+        TrainingError: another training is in its folder, without ``force``.
+        KeyboardInterrupt: it was interrupted, and has saved.
+    """
+    try:
+        state = state_of(folder.path, about_training(start, data.facts, recipe, seed))
+    except TrainingError:
+        if not folder.force:
+            raise
+        state = "new"
+    if state == "done":
+        return
+    if state == "new":
+        shutil.rmtree(folder.path, ignore_errors=True)
+    train(
+        start,
+        data,
+        recipe,
+        seed=seed,
+        device=device,
+        output=folder,
+        resume=state == "begun",
+        watch=watch,
+    )
