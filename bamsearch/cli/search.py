@@ -34,6 +34,7 @@ from bamsearch.cli.storage_option import storage_option
 from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records import DType, Init, Mode, Objective, Quantity, Variant
 from bamsearch.score.table import DEFAULT_SCORE, SCORES
+from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Recipe, find_recipe
 
 if TYPE_CHECKING:
     from bamsearch.report.content import Report
@@ -49,6 +50,7 @@ DEFAULT_MODEL = "resnet101"
         "bamsearch search --budget-gflops 8",
         "bamsearch search resnet50 --budget-gflops +2% --budget-params 26M --score naswot",
         "bamsearch search mobilenet_v2 --budget-gflops +5% --objective score --objective params",
+        "bamsearch search bamsearch.examples:resnet20 --data digits --budget-gflops +5%",
         "bamsearch search --resume resnet101-8g-001 --trials 200",
     ],
 )
@@ -67,10 +69,9 @@ DEFAULT_MODEL = "resnet101"
 @click.option("--with-stem", is_flag=True, help="Add the stem to the space.")
 @click.option(
     "--score",
-    default=DEFAULT_SCORE,
-    show_default=True,
     metavar="NAME|FILE.py:FUNCTION",
-    help=f"What ranks designs: {', '.join(SCORES)}, or a function of (module, design).",
+    help=f"What ranks designs: train, {', '.join(SCORES)}, or a function of (module, design).  "
+    f"[default: train with --data, else {DEFAULT_SCORE}]",
 )
 @click.option(
     "--objective",
@@ -90,14 +91,20 @@ DEFAULT_MODEL = "resnet101"
     "--trials",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many in all, also with --resume.  [default: 100]",
+    help="How many in all, also with --resume.  [default: 100; with score train 40]",
 )
+@click.option(
+    "--recipe",
+    type=click.Choice([name for name in RECIPES if name != FINE_TUNE]),
+    help=f"How score train trains.  [default: {DEFAULT_RECIPE}]",
+)
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
 @click.option(
     "--random/--no-random",
     "compare_random",
-    default=True,
-    help="Compare with a random search of the same length.  [default: yes]",
+    default=None,
+    help="Compare with a random search of the same length.  [default: yes; with score train no]",
 )
 @click.option(
     "-j",
@@ -157,12 +164,14 @@ def search(
     budget_ms: str | None,
     space: str,
     with_stem: bool,
-    score: str,
+    score: str | None,
     objectives: tuple[Objective, ...],
     sampler: str | None,
     trials: int | None,
+    recipe: str | None,
+    epochs: int | None,
     timeout: float | None,
-    compare_random: bool,
+    compare_random: bool | None,
     jobs: int,
     resume: str | None,
     name: str | None,
@@ -203,6 +212,7 @@ def search(
         from bamsearch.searching.request import Request
 
         input_size, num_classes, facts = resolve(data, input_size, num_classes, download=download)
+        where = _device(device, score, budget_ms, data)
         request = Request(
             model=model or DEFAULT_MODEL,
             budgets={key: text for key, text in budgets.items() if text is not None},
@@ -219,8 +229,9 @@ def search(
             variant=variant,
             init=init,
             compare_random=compare_random,
+            recipe=_recipe(recipe, epochs),
             heartbeat=heartbeat,
-            timing=Timing(_device(device, score, budget_ms), batch_size, dtype, mode, threads),
+            timing=Timing(where, batch_size, dtype, mode, threads),
         )
         if resume is not None:
             planned, folder = _resumed(ctx, request, resume, storage, model)
@@ -240,7 +251,8 @@ def _new(request: Request, name: str | None, output: Path | None, force: bool) -
     from bamsearch.searching.folder import named_folder
     from bamsearch.searching.request import plan_search
 
-    check_score(request.score)
+    if request.score is not None:
+        check_score(request.score)
     folder = output or (named_folder(name).path if name is not None else None)
     if folder is not None:
         _check_folder(folder, force=force)
@@ -303,9 +315,15 @@ def _resumed(
     return with_trials(planned_again(run), request.trials), folder
 
 
-def _device(device: str, score: str, budget_ms: str | None) -> str:
+def _recipe(name: str | None, epochs: int | None) -> Recipe | None:
+    if name is None and epochs is None:
+        return None
+    return find_recipe(name or DEFAULT_RECIPE).changed(epochs=epochs)
+
+
+def _device(device: str, score: str | None, budget_ms: str | None, data: str | None) -> str:
     """The device that is there; not asked where nothing is computed, as that loads torch."""
-    known = SCORES.get(score)
+    known = SCORES.get(score or ("train" if data else DEFAULT_SCORE))
     if budget_ms is None and known is not None and not known.needs_module:
         return "cpu"
     from bamsearch.profile.devices import resolve_device

@@ -39,6 +39,10 @@ def check_same(ctx: click.Context, run: Run, request: Request, model: str | None
             request.budgets.get(quantity),
             texts.get(quantity, "none"),
         )
+    recipe, there_recipe = request.recipe, run.recipe or {}
+    if recipe is not None:
+        for name, value in (("recipe", recipe.name), ("epochs", recipe.epochs)):
+            asked[name] = (value, there_recipe.get({"recipe": "name"}.get(name, name), "none"))
     for name, (given, there) in asked.items():
         typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if typed and given != there:

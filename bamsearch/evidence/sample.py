@@ -1,28 +1,24 @@
 """A stratified sample of feasible designs: what an audit trains.
 
-A uniform draw says little of whether a site should have BAM: of 17 options at a site, one is "off".
-So designs are drawn evenly over the sets of sites that have BAM, half of them anywhere, and half
-in the *band*: the most expensive quarter of what fits, where a search under a budget looks.
+Designs are drawn evenly over the sets of sites that have BAM: half of them anywhere, and half in
+the *band*, the most expensive quarter of what fits, where a search under a budget looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bamsearch.records import Quantity
 from bamsearch.searching.choices import Picks
-from bamsearch.searching.codes import Rows, total
+from bamsearch.searching.codes import total
 from bamsearch.searching.feasible import Feasible, Listed
 from bamsearch.searching.references import paper_default
+from bamsearch.searching.strata import DRAWN, evenly, many_sets
 
 BAND = 0.75
 """Quantile of what designs cost at which the band begins."""
-
-_DRAWN = 20_000
 
 
 @dataclass(frozen=True)
@@ -58,13 +54,12 @@ def draw_sample(feasible: Feasible, number: int, seed: int) -> Sample:
         np.array([float(option.cost(quantity)) for option in choice.options])
         for choice in feasible.space.choices
     ]
-    uniform = feasible.table if isinstance(feasible, Listed) else feasible.sample(rng, _DRAWN)
+    uniform = feasible.table if isinstance(feasible, Listed) else feasible.sample(rng, DRAWN)
     threshold = float(np.quantile(total(added, uniform), BAND))
     found = dict.fromkeys(_known(feasible))
-    rows = _candidates(feasible, rng, uniform)
+    rows = many_sets(feasible, rng)
     dear = rows[total(added, rows) >= threshold]
-    optional = np.array([choice.options[0].off for choice in feasible.space.choices])
-    strata = [_evenly(each, optional, rng) for each in (rows, dear)]
+    strata = [evenly(feasible, each, rng) for each in (rows, dear)]
     turn = 0
     while len(found) < number and strata:
         picks = next(strata[turn % len(strata)], None)
@@ -86,30 +81,3 @@ def _known(feasible: Feasible) -> list[Picks]:
     if paper is not None:
         found.append(space.picks(paper))
     return [picks for picks in found if picks is not None]
-
-
-def _candidates(feasible: Feasible, rng: np.random.Generator, uniform: Rows) -> Rows:
-    """Designs with many sets of sites: all of a list, else drawn with a coin for each site."""
-    if isinstance(feasible, Listed):
-        return uniform
-    options = np.array([len(choice.options) for choice in feasible.space.choices])
-    drawn = rng.integers(options, size=(_DRAWN, len(options)))
-    drawn *= rng.random(drawn.shape) < rng.random((_DRAWN, 1))
-    rows = np.unique(np.concatenate([drawn.astype(np.int8), uniform]), axis=0)
-    return rows[feasible.which_fit(rows)]
-
-
-def _evenly(rows: Rows, optional: NDArray[np.bool_], rng: np.random.Generator) -> Iterator[Picks]:
-    """All rows once; each round has one of every set of sites, as long as that has one left."""
-    if not len(rows):
-        return
-    _, which = np.unique((rows > 0) & optional, axis=0, return_inverse=True)
-    order = rng.permutation(len(rows))
-    waiting: dict[int, list[int]] = {}
-    for row in order:
-        waiting.setdefault(int(which.reshape(-1)[row]), []).append(int(row))
-    while waiting:
-        for group in rng.permutation(sorted(waiting)):
-            yield tuple(rows[waiting[group].pop()].tolist())
-            if not waiting[group]:
-                del waiting[group]

@@ -42,6 +42,7 @@ from bamsearch.records.latencies import (
 )
 from bamsearch.records.learned import Effect, Estimate, Learned
 from bamsearch.records.runs import (
+    BASE_SEEDS,
     MEASURED,
     RUN_VERSION,
     Finalist,
@@ -58,6 +59,7 @@ from bamsearch.records.timings import (
 )
 
 __all__ = [
+    "BASE_SEEDS",
     "DESIGN_VERSION",
     "MEASURED",
     "NOISY",

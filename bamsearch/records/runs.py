@@ -23,6 +23,9 @@ from bamsearch.records.learned import Learned
 RUN_VERSION = 1
 """Format of ``run.json``; raised only when an older bamsearch could misread a newer run."""
 
+BASE_SEEDS = 3
+"""Trainings of the base in a search with score ``train``: they say how much noise there is."""
+
 MEASURED = ("train", "supernet")
 """Scores that are accuracies: those of networks of any size can be compared."""
 
@@ -48,6 +51,7 @@ class Trial:
         retries: how often it was interrupted before.
         seed: of its training; None where the score is none.
         curve: validation accuracy after each epoch of its training, in per cent.
+        expected: of one stopped early: the score that its last epoch would have had.
     """
 
     number: int
@@ -63,6 +67,7 @@ class Trial:
     retries: int = 0
     seed: int | None = None
     curve: tuple[float, ...] = ()
+    expected: float | None = None
 
     def cost(self, objective: Objective) -> float:
         """The objective's value for this design: its score, or what it takes."""
@@ -125,6 +130,7 @@ class Run:
         git_commit: of the folder that the search was started in, if it is a repository.
         created: date and time, UTC.
         data: what set the input size and the classes; None where no data set did.
+        recipe: how designs are trained, for the scores that train; None for others.
     """
 
     name: str
@@ -155,6 +161,17 @@ class Run:
     git_commit: str | None = None
     created: str = ""
     data: DataFacts | None = None
+    recipe: Mapping[str, Any] | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether a score is that of one training, and differs from seed to seed."""
+        return self.score == "train"
+
+    @property
+    def repeats(self) -> bool:
+        """Whether designs are trained again with other seeds."""
+        return self.trained and self.sampler == "gp"
 
     @property
     def model(self) -> str:
@@ -164,7 +181,8 @@ class Run:
     @property
     def scores(self) -> int:
         """How many scores there are in all: of trials, base, paper, largest and random search."""
-        return self.trials + 3 + (self.trials if self.compare_random else 0)
+        base = BASE_SEEDS if self.trained else 1
+        return self.trials + base + 2 + (self.trials if self.compare_random else 0)
 
     def design(self, insertions: Sequence[Insertion]) -> Design:
         """Insertions as a design of this run."""
@@ -239,7 +257,8 @@ class RunRecord:
     @property
     def finished(self) -> bool:
         """Whether there are as many trials as were asked for, or all designs but the base."""
-        return len(self.trials) >= min(self.run.trials, self.run.feasible_designs - 1)
+        most = self.run.trials if self.run.repeats else self.run.feasible_designs - 1
+        return len(self.trials) >= min(self.run.trials, most)
 
     @property
     def complete(self) -> tuple[Trial, ...]:
@@ -261,7 +280,7 @@ class RunRecord:
 
     def _designs(self, trials: Sequence[Trial]) -> list[Trial]:
         """Scored trials; of a design with several trainings one, with what is expected of it."""
-        if self.run.score != "train":
+        if not self.run.trained:
             return list(trials)
         by_design: dict[Design, list[Trial]] = {}
         for trial in trials:

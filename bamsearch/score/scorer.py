@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bamsearch.errors import BamsearchError, ModelError, ScoreError
 from bamsearch.profile.costs import DesignCosts
-from bamsearch.records import Design, Init, ModelSummary, Variant
+from bamsearch.records import MEASURED, Design, Init, ModelSummary, Variant
 from bamsearch.score.table import SCORES
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def make_scorer(
 
 def check_score(score: str) -> None:
     """Raise ScoreError where a name can be no score; whether a function is there is seen later."""
-    if score not in SCORES:
+    if score not in SCORES and score not in MEASURED:
         _home_of_user(score)
 
 
@@ -89,8 +89,9 @@ def _home_of_user(score: str) -> str:
     """``module:function`` as it was given, or what is wrong with it."""
     if ":" in score:
         return score
-    near = difflib.get_close_matches(score.lower(), SCORES, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(SCORES)}"
+    names = (*MEASURED, *SCORES)
+    near = difflib.get_close_matches(score.lower(), names, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(names)}"
     raise ScoreError(f"no score is called {score!r} (your own is FILE.py:function): {hint}")
 
 

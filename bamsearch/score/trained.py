@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from bamsearch.records import Design
 from bamsearch.training.again import train_to_end
 from bamsearch.training.engine import train
 from bamsearch.training.folder import TrainingFolder
-from bamsearch.training.progress import Progress
+from bamsearch.training.progress import Progress, Row
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.start import start_with
 
@@ -82,6 +82,11 @@ def train_once(
     return Outcome(
         right=round(rows[-1].validation_accuracy * images),
         images=images,
-        curve=tuple(round(100 * row.validation_accuracy, 6) for row in rows),
+        curve=accuracies(rows),
         seconds=round(sum(row.seconds for row in rows), 3),
     )
+
+
+def accuracies(rows: Sequence[Row]) -> tuple[float, ...]:
+    """The validation accuracy after each epoch, in per cent."""
+    return tuple(round(100 * row.validation_accuracy, 6) for row in rows)

@@ -7,8 +7,9 @@
       study.db          the Optuna study, where the database is no other
       trials.jsonl      a line for each finished trial
       finalists.json    designs timed under a budget of time
+      learned.json      what its trainings say: see bamsearch/records/learned.py
       evidence.json     what training has shown: see bamsearch/records/evidence.py
-      verify/           those trainings, a folder each
+      train/, verify/   those trainings, a folder each
       best/design.json  the best one so far, as insert, profile and export take it
       log.txt           what happened, with date and time
       lock              held by the search at work
@@ -29,10 +30,20 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bamsearch.errors import InvalidValueError, OutputError, RunError
-from bamsearch.records import Budget, Design, Evidence, ReferenceKind, Run, RunRecord, Trial
+from bamsearch.records import (
+    Budget,
+    Design,
+    Evidence,
+    Learned,
+    ReferenceKind,
+    Run,
+    RunRecord,
+    Trial,
+)
 from bamsearch.records.run_files import (
     EVIDENCE_FILE,
     FINALISTS_FILE,
+    LEARNED_FILE,
     RUN_FILE,
     RUNS,
     TRIALS_FILE,
@@ -184,6 +195,10 @@ class RunFolder:
     def write_evidence(self, evidence: Evidence) -> None:
         """Write ``evidence.json``."""
         self._write(EVIDENCE_FILE, evidence.to_json())
+
+    def write_learned(self, learned: Learned) -> None:
+        """Write ``learned.json``."""
+        self._write(LEARNED_FILE, learned.to_json())
 
     def log(self, text: str) -> None:
         """Add a line with date and time (UTC) to the log."""

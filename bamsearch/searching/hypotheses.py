@@ -25,7 +25,12 @@ _SPREAD_SMOOTH, _SPREAD_LINKS = 0.7, 1.0
 _SHARED, _SIZE, _INTERACTING = 0.9, 0.6, 0.8
 _NONE = 0.2
 _REACH = (1.0, 3.0)
-_NOISE = (1e-4, 0.3)
+QUIET = (1e-4, 0.3)
+"""Range of the noise's variance, in units of the scores', where a score is the same each time."""
+
+NOISY = (0.03, 4.0)
+"""Where a score is of one training: of two trainings of a design, the first may say little of the
+second (docs/decisions.md has a pilot where their correlation was 0.31, which is a noise of 2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +59,29 @@ class Hypothesis:
     noise: float
 
 
-def hypotheses(kernel: Kernel, number: int = DRAWN) -> list[Hypothesis]:
-    """Draws from the prior, the same each time."""
+def hypotheses(
+    kernel: Kernel, number: int = DRAWN, noise: tuple[float, float] = QUIET
+) -> list[Hypothesis]:
+    """Draws from the prior, the same each time.
+
+    Args:
+        kernel: over the feasible set.
+        number: of draws.
+        noise: range of its variance.
+    """
     links = sorted({one.which for one in kernel.components if one.which != "own"})
     uniform = np.random.default_rng(0).random((number, 8 + len(_SMOOTH) + len(links)))
-    return [_hypothesis(kernel, links, row) for row in uniform]
+    return [_hypothesis(kernel, links, row, noise) for row in uniform]
 
 
-def _hypothesis(kernel: Kernel, links: list[str], uniform: Floats) -> Hypothesis:
+def _hypothesis(
+    kernel: Kernel, links: list[str], uniform: Floats, noises: tuple[float, float]
+) -> Hypothesis:
     """One draw, of uniform numbers."""
     rough, joint = np.sin(0.5 * np.pi * uniform[:2]) ** 2
     shared, sized, interacting = _share(uniform[2:5]) * [_SHARED, _SIZE, _INTERACTING]
     reach = np.interp(uniform[5], [0, 1], _REACH)
-    noise = np.exp(np.interp(uniform[6], [0, 1], np.log(_NOISE)))
+    noise = np.exp(np.interp(uniform[6], [0, 1], np.log(noises)))
     macs, normal = uniform[7], ndtri(uniform[8:])
     options = _options(kernel, rough, normal[: len(_SMOOTH)])
     by_link = np.exp(_SPREAD_LINKS * normal[len(_SMOOTH) :])

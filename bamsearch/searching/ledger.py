@@ -9,6 +9,7 @@ from bamsearch.errors import RunError
 from bamsearch.records import ReferenceKind, Trial
 from bamsearch.records.run_files import TRIALS_FILE
 from bamsearch.searching.folder import RunFolder
+from bamsearch.searching.learning import learn
 from bamsearch.searching.storage import patiently
 from bamsearch.searching.study import Key, SearchStudy
 
@@ -55,15 +56,20 @@ class Ledger:
             return False
         finished: list[Finished] = [(key[0], trial) for key, trial in new]
         self._folder.append(finished)
+        if self._study.run.trained:
+            learned = learn(self._folder.read_record(), self._study.feasible)
+            if learned is not None:
+                self._folder.write_learned(learned)
         self._written.update(key for key, _ in new)
         for kind, trial in finished:
             if trial.state == "failed":
                 what = "trial" if kind is None else f"{kind} reference"
                 self._folder.log(f"{what} {trial.number} failed: {trial.reason}")
-        if any(kind is None and self._improves(trial) for kind, trial in finished):
+        trained = self._study.run.trained
+        if trained or any(kind is None and self._improves(trial) for kind, trial in finished):
             self.write_best()
         self._watch(finished)
-        return any(trial.state == "complete" for _, trial in finished)
+        return any(trial.state != "failed" for _, trial in finished)
 
     def _new(self, known: frozenset[Key] | None = None) -> list[tuple[Key, Trial]]:
         read = partial(self._study.finished, self._written if known is None else known)

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from functools import partial
 
 from bamsearch.errors import BamsearchError, ScoreError
-from bamsearch.records import Design
+from bamsearch.records import Design, Run
 from bamsearch.searching.storage import patiently
-from bamsearch.searching.study import Busy, Claim, SearchStudy
+from bamsearch.searching.study import Busy, Claim, Scored, SearchStudy
 
 Score = Callable[[Design], float]
+"""The score of a design, the same each time: higher is better."""
+
+Measure = Callable[[Claim], Scored]
+"""What carries a trial out. It raises nothing but what ends the search."""
 
 _PAUSE = 0.5
 _HOPELESS = 10
@@ -21,7 +25,7 @@ _HOPELESS = 10
 
 def work(
     study: SearchStudy,
-    score: Score,
+    measure: Measure,
     *,
     shown: str,
     stop: Callable[[], bool] = lambda: False,
@@ -31,7 +35,7 @@ def work(
 
     Args:
         study: the run's studies.
-        score: higher is better; an exception is a failed trial.
+        measure: carries a trial out.
         shown: the database's URL for errors, without a password.
         stop: asked between trials.
         finished: called after each trial.
@@ -53,14 +57,14 @@ def work(
                 time.sleep(_PAUSE)
                 continue
             with study.at_work(claim):
-                value, reason = _scored(study, score, claim)
-            patiently(partial(_store, study, claim, value, reason), shown)
+                found = claim.known or measure(claim)
+            patiently(partial(study.finish, claim, found), shown)
             finished()
-            scored = scored or value is not None
-            failures += value is None
+            scored = scored or not found.reason
+            failures += bool(found.reason)
             if failures == _HOPELESS and not scored and not patiently(study.any_scored, shown):
                 raise ScoreError(
-                    f"the first {_HOPELESS} designs all failed: {reason}. "
+                    f"the first {_HOPELESS} designs all failed: {found.reason}. "
                     "Mend the score, and start anew"
                 )
         return False
@@ -68,23 +72,23 @@ def work(
         study.give_back()
 
 
-def _store(study: SearchStudy, claim: Claim, value: float | None, reason: str) -> None:
-    if value is None:
-        study.fail(claim, reason)
-    else:
-        study.finish(claim, value)
+def plain(score: Score, run: Run) -> Measure:
+    """A score that is the same each time, as it carries out trials."""
+
+    def measure(claim: Claim) -> Scored:
+        try:
+            value = float(score(run.design(claim.insertions)))
+        except Exception as error:  # A score of the user's own can raise anything at all.
+            return Scored(reason=failure(error))
+        if not math.isfinite(value):
+            return Scored(reason=f"its score is {value}")
+        return Scored(value)
+
+    return measure
 
 
-def _scored(study: SearchStudy, score: Score, claim: Claim) -> tuple[float | None, str]:
-    """The design's score, or why it has none."""
-    if claim.known is not None or claim.failed is not None:
-        return claim.known, claim.failed or ""
-    try:
-        value = float(score(study.run.design(claim.insertions)))
-    except Exception as error:  # A score of the user's own can raise anything at all.
-        name = type(error).__name__
-        said = str(error) if isinstance(error, BamsearchError) else f"{name}: {error}"
-        return None, (said.splitlines() or [name])[0]
-    if not math.isfinite(value):
-        return None, f"its score is {value}"
-    return value, ""
+def failure(error: Exception) -> str:
+    """Why a trial has failed, in a line."""
+    name = type(error).__name__
+    said = str(error) if isinstance(error, BamsearchError) else f"{name}: {error}"
+    return (said.splitlines() or [name])[0]

@@ -51,7 +51,7 @@ def first_designs(feasible: Feasible, sampler: str) -> list[Picks]:
 
 
 def references(
-    feasible: Feasible, *, seed: int, random: int
+    feasible: Feasible, *, seed: int, random: int, base: int = 1
 ) -> list[tuple[ReferenceKind, tuple[Insertion, ...]]]:
     """What the search is compared with, in the order in which it is scored.
 
@@ -59,9 +59,10 @@ def references(
         feasible: what fits.
         seed: of the random search.
         random: how many designs of a random search; 0 leaves it out.
+        base: how often the base is scored: more than once where scores are noisy.
     """
     space = feasible.space
-    found: list[tuple[ReferenceKind, tuple[Insertion, ...]]] = [("base", ())]
+    found: list[tuple[ReferenceKind, tuple[Insertion, ...]]] = [("base", ())] * base
     paper = paper_default(feasible)
     if paper is not None:
         found.append(("paper", paper))

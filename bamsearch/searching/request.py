@@ -30,11 +30,16 @@ from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.fitting import feasible
 from bamsearch.searching.measured import Timing, measure
 from bamsearch.searching.space import SpaceFile, parse_space, read_space, search_space
+from bamsearch.training.recipe import DEFAULT_RECIPE, Recipe, find_recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
 DEFAULT_TRIALS = 100
+
+TRAINED_TRIALS = 40
+"""Each is a training."""
+
 DEFAULT_SAMPLER = "gp"
 _VERSIONS = ("bamsearch", "torch", "torchvision", "optuna", "fvcore")
 
@@ -48,7 +53,8 @@ class Request:
         budgets: quantity to text, as typed.
         space: a space's name or file.
         with_stem: whether the stem is added.
-        score: a score's name, or ``module:function``.
+        score: a score's name, or ``module:function``; None is train where there are data, else
+            the default of those that need none.
         objectives: what is searched for; the first ranks.
         sampler: which one proposes; None lets the number of designs decide.
         trials: how many in all; None is 100, or all designs where ``exhaustive`` is asked for.
@@ -58,7 +64,9 @@ class Request:
         data: what set the two, if a data set did.
         variant: which BAM.
         init: how it starts.
-        compare_random: whether to run a random search of the same length too.
+        compare_random: whether to run a random search of the same length too; None: where that
+            costs no trainings.
+        recipe: how designs are trained; None is the short one.
         heartbeat: seconds between a worker's signs of life.
         timing: conditions of a budget of time; its device also scores.
     """
@@ -67,7 +75,7 @@ class Request:
     budgets: Mapping[Quantity, str] = field(default_factory=dict)
     space: str = "stages"
     with_stem: bool = False
-    score: str = DEFAULT_SCORE
+    score: str | None = None
     objectives: tuple[Objective, ...] = ("score",)
     sampler: str | None = None
     trials: int | None = None
@@ -77,7 +85,8 @@ class Request:
     data: DataFacts | None = None
     variant: Variant = "paper"
     init: Init = "paper"
-    compare_random: bool = True
+    compare_random: bool | None = None
+    recipe: Recipe | None = None
     heartbeat: int = 20
     timing: Timing = field(default_factory=Timing)
 
@@ -114,7 +123,8 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         NothingFitsError: no design keeps the budgets.
         SpaceError, ModelError, InvalidValueError: as their words say.
     """
-    _check(request)
+    request = _with_score(request)
+    _check(request, module)
     summary = _summary(request, module)
     check_has_sites(summary)
     file = read_space(request.space)
@@ -140,7 +150,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         space=file.to_dict(),
         with_stem=request.with_stem,
         budgets=budgets,
-        score=request.score,
+        score=request.score or DEFAULT_SCORE,
         objectives=request.objectives,
         sampler=sampler,
         seed=request.seed,
@@ -148,7 +158,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         designs=found.designs,
         feasible_designs=found.count,
         exact=found.exact,
-        compare_random=request.compare_random and sampler not in ("random", "exhaustive"),
+        compare_random=_compares(request, sampler),
         device=request.timing.device,
         threads=request.timing.threads,
         heartbeat=request.heartbeat,
@@ -159,6 +169,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         git_commit=_git_commit(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         data=request.data,
+        recipe=None if request.recipe is None else request.recipe.to_dict(),
     )
     return Planned(run, found)
 
@@ -197,14 +208,51 @@ def more_trials(run: Run, trials: int | None, count: int) -> Run:
         raise InvalidValueError(
             f"--trials {trials} is fewer than the {run.trials} that {run.name} has: it is the total"
         )
-    return replace(run, trials=min(trials, count))
+    return replace(run, trials=trials if run.repeats else min(trials, count))
 
 
 def _file_of(run: Run) -> SpaceFile:
     return parse_space(run.space, f"space of run {run.name}")
 
 
-def _check(request: Request) -> None:
+def _with_score(request: Request) -> Request:
+    """The request with its score and, where that trains, its recipe."""
+    if request.score is None:
+        score = DEFAULT_SCORE if request.data is None else "train"
+        request = replace(request, score=score)
+    if request.score == "train":
+        return replace(request, recipe=request.recipe or find_recipe(DEFAULT_RECIPE))
+    if request.recipe is not None:
+        raise InvalidValueError(
+            f"--recipe and --epochs are for scores that train, not for {request.score}: "
+            "leave them out, or give --score train"
+        )
+    return request
+
+
+def _compares(request: Request, sampler: str) -> bool:
+    """Whether a random search of the same length is scored too."""
+    wanted = request.compare_random
+    if wanted is None:
+        wanted = request.score != "train"
+    return wanted and sampler not in ("random", "exhaustive")
+
+
+def _check(request: Request, module: nn.Module | None) -> None:
+    if request.score == "train":
+        if request.data is None:
+            raise InvalidValueError(
+                "score train needs data: give --data NAME, such as --data digits"
+            )
+        if module is not None:
+            raise InvalidValueError(
+                "score train builds each network from its MODEL, and a module has none: "
+                "give FILE.py:FUNCTION or package.module:function that makes it"
+            )
+        # Here, as it loads torch.
+        from bamsearch.training.start import check_is_classifier
+
+        check_is_classifier(request.model)
     if "score" not in request.objectives:
         raise InvalidValueError(
             "--objective must name the score: what a design costs is known without a search"
@@ -250,7 +298,9 @@ def _sampler_and_trials(request: Request, found: Feasible) -> tuple[str, int]:
                 f"leave --trials {trials} out, or take another sampler"
             )
         return "exhaustive", count
-    trials = trials or DEFAULT_TRIALS
+    if request.score == "train" and (request.sampler or DEFAULT_SAMPLER) == "gp":
+        return "gp", trials or TRAINED_TRIALS
+    trials = trials or (TRAINED_TRIALS if request.score == "train" else DEFAULT_TRIALS)
     if count <= trials:
         return request.sampler if request.sampler == "random" else "exhaustive", count
     return request.sampler or DEFAULT_SAMPLER, trials

@@ -13,7 +13,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from bamsearch.errors import RunError
-from bamsearch.records import Run, RunRecord
+from bamsearch.records import BASE_SEEDS, Run, RunRecord
 from bamsearch.records.run_files import RUN_FILE, TRIALS_FILE
 from bamsearch.score.scorer import make_scorer
 from bamsearch.score.table import SCORES
@@ -22,7 +22,7 @@ from bamsearch.searching.folder import LOCK_FILE, LOG_FILE, STUDY_FILE, RunFolde
 from bamsearch.searching.jobs import run_workers
 from bamsearch.searching.ledger import Finished as Finished
 from bamsearch.searching.ledger import Ledger
-from bamsearch.searching.loop import Score, work
+from bamsearch.searching.loop import Measure, Score, plain, work
 from bamsearch.searching.references import first_designs, references
 from bamsearch.searching.request import Planned, planned_again
 from bamsearch.searching.samplers import make_proposer
@@ -107,7 +107,9 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
 def open_study(planned: Planned, storage: BaseStorage, *, alone: bool) -> SearchStudy:
     """A run's studies, with the sampler that it was asked for."""
     run = planned.run
-    proposer = make_proposer(run.sampler, planned.feasible, run.objectives, run.seed)
+    proposer = make_proposer(
+        run.sampler, planned.feasible, run.objectives, run.seed, repeats=run.repeats
+    )
     return SearchStudy(storage, run, planned.feasible, proposer, alone=alone)
 
 
@@ -135,18 +137,12 @@ def work_on(
     with _quiet():
         with opened_storage(url) as storage:
             run = patiently(partial(stored_run, storage, name), shown)
-        planned = planned_again(run)
-        score = make_scorer(
-            run.score,
-            run.summary,
-            seed=run.seed,
-            num_classes=run.num_classes,
-            device=_device(run, device),
-        )
+        planned = planned_again(replace(run, device=_device(run, device)))
         # Only now is known how often a sign of life is due.
         with opened_storage(url, heartbeat=run.heartbeat) as storage, _computing(run):
             study = patiently(partial(open_study, planned, storage, alone=False), shown)
-            return run, work(study, score, shown=shown, stop=stop)
+            measure = _measure(study, None, shown, Work())
+            return run, work(study, measure, shown=shown, stop=stop)
 
 
 def folder_from_database(name: str, url: str, folder: RunFolder) -> Run:
@@ -209,7 +205,10 @@ def _prepare(study: SearchStudy, planned: Planned) -> None:
     run = planned.run
     first = first_designs(planned.feasible, run.sampler)
     compared = references(
-        planned.feasible, seed=run.seed, random=run.trials if run.compare_random else 0
+        planned.feasible,
+        seed=run.seed,
+        random=run.trials if run.compare_random else 0,
+        base=BASE_SEEDS if run.trained else 1,
     )
     study.prepare(first, compared)
 
@@ -228,6 +227,20 @@ def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: Ledger)
             stop=how.stop,
             finished=ledger.write,
         )
+    with _computing(run):
+        measure = _measure(study, folder, shown_url(url), how)
+        return work(study, measure, shown=shown_url(url), stop=how.stop, finished=ledger.write)
+
+
+def _measure(study: SearchStudy, folder: RunFolder | None, shown: str, how: Work) -> Measure:
+    """What carries out the trials of a run: its score, or trainings."""
+    run = study.run
+    if run.trained:
+        # Only here is the extra train needed.
+        from bamsearch.searching.trained import trainer
+
+        place = None if folder is None else folder.path
+        return trainer(run, study, folder=place, shown=shown)
     score = make_scorer(
         how.score or run.score,
         run.summary,
@@ -236,8 +249,7 @@ def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: Ledger)
         num_classes=run.num_classes,
         device=run.device,
     )
-    with _computing(run):
-        return work(study, score, shown=shown_url(url), stop=how.stop, finished=ledger.write)
+    return plain(score, run)
 
 
 def _builds(run: Run) -> bool:

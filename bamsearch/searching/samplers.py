@@ -15,10 +15,11 @@ from bamsearch.records import Objective
 from bamsearch.searching.choices import Picks, SearchSpace
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.gp import GPProposer
+from bamsearch.searching.noisy import NoisyProposer
 from bamsearch.searching.optuna_proposer import OptunaProposer, nsga2, tpe
 from bamsearch.searching.params import distributions, params_of, picks_of
 from bamsearch.searching.proposers import Proposer, RandomProposer
-from bamsearch.searching.trials import REASON, first_number
+from bamsearch.searching.trials import EXPECTED, REASON, first_number
 
 SAMPLERS = {
     "gp": "a Gaussian process over sites, r and d, maximised over the designs that fit",
@@ -31,13 +32,27 @@ SAMPLERS = {
 
 
 def make_proposer(
-    sampler: str, feasible: Feasible, objectives: Sequence[Objective], seed: int
+    sampler: str,
+    feasible: Feasible,
+    objectives: Sequence[Objective],
+    seed: int,
+    *,
+    repeats: bool = False,
 ) -> Proposer:
     """The proposer that ``--sampler`` names.
+
+    Args:
+        sampler: its name.
+        feasible: what fits.
+        objectives: of the search.
+        seed: of its random numbers.
+        repeats: whether it may propose a design again, as a noisy score needs; gp only.
 
     Raises:
         InvalidValueError: no such sampler.
     """
+    if sampler == "gp" and repeats:
+        return NoisyProposer(feasible, objectives, seed=seed)
     if sampler == "gp":
         return GPProposer(feasible, objectives, seed=seed)
     if sampler == "tpe":
@@ -56,18 +71,25 @@ class FeasibleSampler(BaseSampler):
         proposer: what decides.
         space: whose choices are the parameters, each with its options' labels.
         objectives: of the study, in its order; the score is one of them.
+        repeats: whether a design that was scored may be proposed again.
 
     Attributes:
         also: designs scored elsewhere, such as the base, and their scores.
     """
 
     def __init__(
-        self, proposer: Proposer, space: SearchSpace, objectives: Sequence[Objective] = ("score",)
+        self,
+        proposer: Proposer,
+        space: SearchSpace,
+        objectives: Sequence[Objective] = ("score",),
+        *,
+        repeats: bool = False,
     ) -> None:
         self.proposer = proposer
         self.space = space
         self.also: list[tuple[Picks, float]] = []
         self._score = list(objectives).index("score")
+        self._repeats = repeats
         self._picks: dict[int, Picks] = {}
 
     def infer_relative_search_space(
@@ -89,7 +111,15 @@ class FeasibleSampler(BaseSampler):
 
     def propose(self, trials: Sequence[FrozenTrial]) -> Picks | None:
         """The next design, from the other trials of a study; None where none is left."""
-        taken = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
+        return self.proposer.propose(*self.observed(trials))
+
+    def observed(
+        self, trials: Sequence[FrozenTrial]
+    ) -> tuple[list[tuple[Picks, float]], set[Picks]]:
+        """Designs with scores, and designs that must not be proposed."""
+        taken = {TrialState.RUNNING, TrialState.WAITING}
+        if not self._repeats:
+            taken |= {TrialState.COMPLETE, TrialState.PRUNED}
         observed, excluded = [], set()
         # As one worker finishes them, which no clock that is set back can change.
         for trial in sorted(trials, key=first_number):
@@ -98,9 +128,11 @@ class FeasibleSampler(BaseSampler):
                 continue
             if trial.state == TrialState.COMPLETE:
                 observed.append((picks, trial.values[self._score]))
+            if trial.state == TrialState.PRUNED and EXPECTED in trial.user_attrs:
+                observed.append((picks, trial.user_attrs[EXPECTED]))
             if trial.state in taken or REASON in trial.user_attrs:
                 excluded.add(picks)
-        return self.proposer.propose([*self.also, *observed], excluded)
+        return [*self.also, *observed], excluded
 
     def _of(self, trial: FrozenTrial) -> Picks | None:
         """The trial's design; None where it has not all of its parameters yet, or other ones."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -16,11 +17,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import ReferenceKind, Run, Trial
+from bamsearch.records.runs import TrialState as Ended
 from bamsearch.searching.choices import Picks, SearchSpace
 from bamsearch.searching.params import distributions, params_of
 from bamsearch.searching.studies import proposes_nothing, references_name
 from bamsearch.searching.trials import (
+    CURVE,
+    EXPECTED,
     REASON,
+    SEED,
     Sites,
     as_insertions,
     as_text,
@@ -29,7 +34,10 @@ from bamsearch.searching.trials import (
     lost,
     retry,
     retry_after_death,
+    seed_of,
 )
+
+_STATES: dict[TrialState, Ended] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "stopped"}
 
 
 class TrialStore:
@@ -85,6 +93,8 @@ class TrialStore:
         picks: Picks | None,
         kind: ReferenceKind | None,
         state: TrialState = TrialState.WAITING,
+        *,
+        seed: int | None = None,
     ) -> int:
         """Write a whole trial at once: a kill never leaves half of one.
 
@@ -93,6 +103,7 @@ class TrialStore:
             picks: the same in the space; None for a reference.
             kind: what it is compared as; None for the search's own.
             state: waiting or running.
+            seed: of its training, where there is one.
 
         Returns:
             Optuna's trial_id.
@@ -105,6 +116,8 @@ class TrialStore:
         }
         if kind is not None:
             attrs["reference"] = kind
+        if seed is not None:
+            attrs[SEED] = seed
         constraints: dict[str, float] = {}
         if picks is not None:
             for budget in self._run.budgets:
@@ -160,6 +173,15 @@ class TrialStore:
             trial.set_user_attr(why, text)
         return self.set(kind, trial_id, TrialState.FAIL)
 
+    def note(self, kind: ReferenceKind | None, trial_id: int, facts: Mapping[str, Any]) -> None:
+        """Add attributes to a trial that is at work; nothing if it has ended already."""
+        trial = self._remembered(kind, trial_id)
+        with suppress(UpdateFinishedTrialError):
+            for name, value in facts.items():
+                self._storage.set_trial_user_attr(trial_id, name, value)
+                if trial is not None:
+                    trial.set_user_attr(name, value)
+
     def give_back(self, kind: ReferenceKind | None, trial_id: int) -> None:
         """Let a trial wait again that is not scored any more; nothing if it has ended."""
         trial = self.get(trial_id)
@@ -213,12 +235,15 @@ class TrialStore:
             score=self.score(trial) if complete else None,
             params=attrs["params"],
             macs=attrs["macs"],
-            state="complete" if complete else "failed",
+            state=_STATES.get(trial.state, "failed"),
             memory=attrs.get("memory"),
             ms=attrs["ms"] / 1e6 if "ms" in attrs else None,
             reason=attrs.get(REASON),
             seconds=seconds,
             retries=retries,
+            seed=seed_of(trial),
+            curve=tuple(attrs.get(CURVE, ())),
+            expected=attrs.get(EXPECTED),
         )
 
     def _trials(self, study: Study) -> list[FrozenTrial]:

@@ -19,7 +19,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from threading import Event, Thread
+from typing import Any
 
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -34,6 +36,8 @@ from bamsearch.searching.samplers import FeasibleSampler
 from bamsearch.searching.storage import NO_ANSWER
 from bamsearch.searching.store import TrialStore
 from bamsearch.searching.trials import (
+    CURVE,
+    EXPECTED,
     REASON,
     WITHDRAWN,
     Sites,
@@ -43,6 +47,8 @@ from bamsearch.searching.trials import (
     design_of,
     first_number,
     kind_of,
+    seed_of,
+    work_of,
 )
 
 _STALE_CHECK = 2.0
@@ -60,15 +66,32 @@ class Claim:
         trial_id: Optuna's, unique in the database.
         insertions: the design.
         reference: what it is compared as; None for the search's own.
-        known: its score, where the same design was scored before.
-        failed: why it has none, where the same design failed before.
+        seed: of its training; None where the score needs none.
+        known: what came of it, where the same was scored before.
     """
 
     trial_id: int
     insertions: Sites
     reference: ReferenceKind | None = None
-    known: float | None = None
-    failed: str | None = None
+    seed: int | None = None
+    known: Scored | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What came of a trial.
+
+    Attributes:
+        score: higher is better; None where it failed, or was stopped early.
+        reason: why it failed; empty otherwise.
+        curve: of its training, see :class:`bamsearch.records.Trial`.
+        expected: the score that one stopped early would have had.
+    """
+
+    score: float | None = None
+    reason: str = ""
+    curve: tuple[float, ...] = ()
+    expected: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +121,9 @@ class SearchStudy:
     ) -> None:
         self.run = run
         self.space = feasible.space
-        self._feasible = feasible
+        self.feasible = feasible
         self._alone = alone
-        self._sampler = FeasibleSampler(proposer, self.space, run.objectives)
+        self._sampler = FeasibleSampler(proposer, self.space, run.objectives, repeats=run.repeats)
         self._store = TrialStore(storage, run, self.space, self._sampler, alone=alone)
         self._checked = float("-inf")
         self._held: tuple[ReferenceKind | None, int] | None = None
@@ -112,18 +135,23 @@ class SearchStudy:
 
         Args:
             first: designs that are tried before any proposal, all feasible.
-            references: what the search is compared with, in the order in which it is scored.
+            references: what the search is compared with, in the order in which it is scored; what
+                is trained has a seed of its own for each time that it is there.
         """
         self._store.recover()
         own = {design_of(trial) for trial in counting(self._store.own())}
         for picks in first[: self.run.trials]:
             insertions = self.space.insertions(picks)
             if as_text(insertions) not in own:
-                self._store.add(insertions, picks, None)
-        there = {(kind_of(t), design_of(t)) for t in self._store.references()}
+                self._store.add(insertions, picks, None, seed=0 if self.run.trained else None)
+        there = Counter((kind_of(t), design_of(t)) for t in counting(self._store.references()))
+        asked = Counter[tuple[ReferenceKind | None, str]]()
         for kind, insertions in references:
-            if (kind, as_text(insertions)) not in there:
-                self._store.add(insertions, None, kind)
+            key = kind, as_text(insertions)
+            if asked[key] >= there[key]:
+                seed = asked[key] if self.run.trained else None
+                self._store.add(insertions, None, kind, seed=seed)
+            asked[key] += 1
 
     def take(self) -> Claim | Busy | None:
         """The next trial to score; None when all is done."""
@@ -164,21 +192,33 @@ class SearchStudy:
             stop.set()
             thread.join(_JOIN)
 
-    def finish(self, claim: Claim, score: float) -> bool:
-        """Store a score; False if the trial was taken from this worker, as one thought dead."""
+    def finish(self, claim: Claim, scored: Scored) -> bool:
+        """Store what came of a trial.
+
+        Returns:
+            False if the trial was taken from this worker, as one thought dead.
+        """
+        facts: dict[str, Any] = {CURVE: list(scored.curve)} if scored.curve else {}
+        if scored.expected is not None:
+            facts[EXPECTED] = scored.expected
+        self._store.note(claim.reference, claim.trial_id, facts)
+        if scored.score is not None:
+            return self._complete(claim, scored.score)
+        if scored.expected is not None:
+            done = self._store.set(claim.reference, claim.trial_id, TrialState.PRUNED)
+        else:
+            done = self._store.fail(claim.reference, claim.trial_id, REASON, scored.reason)
+        self._held = None
+        return done
+
+    def _complete(self, claim: Claim, score: float) -> bool:
         values = [score]
         if claim.reference is None:
             picks = self.space.picks(claim.insertions)
             if picks is None:
                 raise RunError(f"{claim.insertions} is not in space {self.space.name}")
-            values = objective_values(self._feasible, self.run.objectives, picks, score)
+            values = objective_values(self.feasible, self.run.objectives, picks, score)
         done = self._store.set(claim.reference, claim.trial_id, TrialState.COMPLETE, values)
-        self._held = None
-        return done
-
-    def fail(self, claim: Claim, reason: str) -> bool:
-        """Store why a design has no score; False as for :meth:`finish`."""
-        done = self._store.fail(claim.reference, claim.trial_id, REASON, reason)
         self._held = None
         return done
 
@@ -212,6 +252,16 @@ class SearchStudy:
             )
             for trial in found
         ]
+
+    def observed(self) -> list[tuple[Picks, float]]:
+        """Designs and scores that proposals rest on."""
+        self._sampler.also = self._of_base(self._store.references())
+        return self._sampler.observed(self._store.own())[0]
+
+    def curves(self) -> list[tuple[float, ...]]:
+        """Validation accuracies of all trainings that went to their end, an epoch each."""
+        ended = [trial for trial in self._all() if trial.state == TrialState.COMPLETE]
+        return [tuple(trial.user_attrs[CURVE]) for trial in ended if CURVE in trial.user_attrs]
 
     def any_scored(self) -> bool:
         """Whether any design has a score."""
@@ -265,24 +315,34 @@ class SearchStudy:
     def _propose(
         self, trials: Sequence[FrozenTrial], references: Sequence[FrozenTrial]
     ) -> Picks | None:
+        self._sampler.also = self._of_base(references)
+        return self._sampler.propose(trials)
+
+    def _of_base(self, references: Sequence[FrozenTrial]) -> list[tuple[Picks, float]]:
+        """Scores of the base, which is never proposed, where it is a design of the space."""
         nothing = self.space.picks(())
-        self._sampler.also = [
+        return [
             (nothing, trial.values[0])
             for trial in references
             if nothing is not None
             and trial.state == TrialState.COMPLETE
             and kind_of(trial) == "base"
         ]
-        return self._sampler.propose(trials)
 
     def _new(self, picks: Picks, others: Sequence[FrozenTrial]) -> Claim | None:
         """Store a proposal and take it; None if another worker was quicker."""
         insertions = self.space.insertions(picks)
+        seed = self._seed(as_text(insertions), others) if self.run.trained else None
         if not self._alone:
-            return self._take(self._store.get(self._store.add(insertions, picks, None)))
-        trial_id = self._store.add(insertions, picks, None, TrialState.RUNNING)
+            return self._take(self._store.get(self._store.add(insertions, picks, None, seed=seed)))
+        trial_id = self._store.add(insertions, picks, None, TrialState.RUNNING, seed=seed)
         self._held = None, trial_id
-        return self._claim(trial_id, as_text(insertions), None, others)
+        return self._claim(trial_id, (as_text(insertions), seed), None, others)
+
+    def _seed(self, design: str, others: Sequence[FrozenTrial]) -> int:
+        """The first seed that the design has not been trained with, or is being."""
+        taken = {seed_of(trial) for trial in counting(others) if design_of(trial) == design}
+        return next(seed for seed in count() if seed not in taken)
 
     def _take(self, trial: FrozenTrial) -> Claim | None:
         """Make a waiting trial this worker's; None if another was quicker or it is withdrawn."""
@@ -298,37 +358,51 @@ class SearchStudy:
             self._held = None
             return None
         others = [t for t in trials if t._trial_id != trial_id]
-        if design_of(trial) in _running(others):
+        if work_of(trial) in _running(others):
             self.give_back()
             return None
-        return self._claim(trial_id, design_of(trial), kind, others)
+        return self._claim(trial_id, work_of(trial), kind, others)
 
     def _superfluous(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether an earlier trial has the same design, or there are enough earlier ones."""
+        """Whether an earlier trial is the same work, or there are enough earlier ones."""
         kind = kind_of(trial)
         earlier = [t for t in counting(trials) if t.number < trial.number and kind_of(t) == kind]
-        repeated = any(design_of(t) == design_of(trial) for t in earlier)
+        repeated = any(work_of(t) == work_of(trial) for t in earlier)
         return repeated or (kind is None and len(earlier) >= self.run.trials)
 
     def _claim(
-        self, trial_id: int, design: str, kind: ReferenceKind | None, others: Sequence[FrozenTrial]
+        self,
+        trial_id: int,
+        work: tuple[str, int | None],
+        kind: ReferenceKind | None,
+        others: Sequence[FrozenTrial],
     ) -> Claim:
-        known, failed = None, None
+        known = None
         for other in others:
-            if other.state.is_finished() and design_of(other) == design:
-                failed = other.user_attrs.get(REASON, failed)
-                if other.state == TrialState.COMPLETE:
-                    known = self._store.score(other)
-        return Claim(trial_id, as_insertions(design), kind, known, failed)
+            if other.state.is_finished() and work_of(other) == work:
+                found = self._came_of(other)
+                if found is not None and (known is None or known.score is None):
+                    known = found
+        return Claim(trial_id, as_insertions(work[0]), kind, work[1], known)
+
+    def _came_of(self, trial: FrozenTrial) -> Scored | None:
+        """What came of a trial that has ended; None if it was interrupted."""
+        attrs = trial.user_attrs
+        curve = tuple(attrs.get(CURVE, ()))
+        if trial.state == TrialState.COMPLETE:
+            return Scored(self._store.score(trial), curve=curve)
+        if trial.state == TrialState.PRUNED:
+            return Scored(curve=curve, expected=attrs[EXPECTED])
+        return Scored(reason=attrs[REASON]) if REASON in attrs else None
 
 
 def _waiting(trials: Iterable[FrozenTrial], everywhere: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Those that wait, in the order in which they first did, but for designs being scored now."""
+    """Those that wait, in the order in which they first did, but for what is being scored now."""
     busy = _running(everywhere)
-    waiting = [t for t in trials if t.state == TrialState.WAITING and design_of(t) not in busy]
+    waiting = [t for t in trials if t.state == TrialState.WAITING and work_of(t) not in busy]
     return sorted(waiting, key=first_number)
 
 
-def _running(trials: Iterable[FrozenTrial]) -> set[str]:
-    """The designs that are being scored."""
-    return {design_of(trial) for trial in trials if trial.state == TrialState.RUNNING}
+def _running(trials: Iterable[FrozenTrial]) -> set[tuple[str, int | None]]:
+    """The work that is being done."""
+    return {work_of(trial) for trial in trials if trial.state == TrialState.RUNNING}

@@ -25,6 +25,15 @@ WITHDRAWN = "withdrawn"
 REASON = "reason"
 """Why a trial has no score; one that failed without was interrupted."""
 
+SEED = "seed"
+"""Of a trial's training; not there where a score is the same each time."""
+
+CURVE = "curve"
+"""Validation accuracies of a trial's training, an epoch each, in per cent."""
+
+EXPECTED = "expected"
+"""Of a training that was stopped early: what its last epoch would have reached."""
+
 Sites = tuple[Insertion, ...]
 
 # Optuna's name for it.
@@ -47,6 +56,17 @@ def design_of(trial: FrozenTrial) -> str:
     """The design as it is stored: equal text is an equal design."""
     design: str = trial.user_attrs["design"]
     return design
+
+
+def seed_of(trial: FrozenTrial) -> int | None:
+    """The seed of its training; None where its score needs none."""
+    seed: int | None = trial.user_attrs.get(SEED)
+    return seed
+
+
+def work_of(trial: FrozenTrial) -> tuple[str, int | None]:
+    """What is computed: of trials with equal work, one is enough."""
+    return design_of(trial), seed_of(trial)
 
 
 def as_text(insertions: Sites) -> str:

@@ -27,6 +27,7 @@ from bamsearch.evidence.trainings import Reached
 from bamsearch.evidence.verify import evidence_of, run_verify
 from bamsearch.graph.designs import load
 from bamsearch.records.run_files import read_record
+from bamsearch.training import again
 
 KILLED = """
 import os, signal, sys
@@ -142,7 +143,7 @@ def test_an_interruption_leaves_what_can_be_gone_on_with(verified, run, plan):
 
 def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, monkeypatch):
     copied(verified, run)
-    monkeypatch.setattr(trainings, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(again, "train", lambda *a, **k: pytest.fail("trained again"))
     planned = plan()
     monkeypatch.setattr(type(planned.data), "test", lambda data: pytest.fail("tested again"))
     known = estimate(planned, lambda: pytest.fail("timed again"))
@@ -155,13 +156,13 @@ def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, 
 
 def test_more_seeds_train_those_that_are_new(verified, run, plan, monkeypatch):
     copied(verified, run)
-    plain, seeds = trainings.train, []
+    plain, seeds = again.train, []
 
     def spy(*args, **options):
         seeds.append(options["seed"])
         return plain(*args, **options)
 
-    monkeypatch.setattr(trainings, "train", spy)
+    monkeypatch.setattr(again, "train", spy)
     evidence = run_verify(plan(seeds=3))
     assert set(seeds) == {2}
     assert evidence.differences[0].seeds == 3
@@ -295,14 +296,14 @@ def test_how_far_a_training_is(verified, run, plan):
     base = planned.chosen.networks[0]
     wanted = trainings.about(planned, trainings.start_of(planned, 0, base), 0)
     place = planned.place(0, base)
-    assert trainings.state_of(place, wanted) == "new"
+    assert again.state_of(place, wanted) == "new"
     shutil.copytree(verified / "verify" / "0-base", place)
-    assert trainings.state_of(place, wanted) == "done"
+    assert again.state_of(place, wanted) == "done"
     (place / "model.safetensors").unlink()
-    assert trainings.state_of(place, wanted) == "begun"
+    assert again.state_of(place, wanted) == "begun"
     # A kill between the first file and the first checkpoint.
     (place / "checkpoint.pt").unlink()
-    assert trainings.state_of(place, wanted) == "new"
+    assert again.state_of(place, wanted) == "new"
 
 
 def test_a_spoilt_result_is_tested_again(verified, run, plan):

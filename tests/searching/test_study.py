@@ -10,13 +10,13 @@ from optuna.trial import TrialState
 
 from bamsearch.records import Run
 from bamsearch.searching.fitting import feasible
-from bamsearch.searching.loop import work
+from bamsearch.searching.loop import plain, work
 from bamsearch.searching.references import first_designs, references
 from bamsearch.searching.request import Planned
 from bamsearch.searching.run import open_study
 from bamsearch.searching.storage import opened_storage
 from bamsearch.searching.studies import create_studies, references_name
-from bamsearch.searching.study import Busy, Claim
+from bamsearch.searching.study import Busy, Claim, Scored
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_budgets_are_kept_by_every_design_that_is_scored(toys, place, alone):
                     raise ValueError("bad luck")
                 return generator.random()
 
-            assert work(study, score, shown="db")
+            assert work(study, plain(score, study.run), shown="db")
             main = optuna.load_study(study_name="run", storage=storage)
             finished = [trial for (kind, _), trial in study.finished() if kind is None]
         assert len(finished) == run.trials
@@ -118,7 +118,7 @@ def test_budgets_are_kept_by_every_design_that_is_scored(toys, place, alone):
 def test_what_the_dashboard_shows(engine, storage):
     planned = engine.planned(sampler="random", trials=3, objectives=("score", "gflops", "params"))
     study = made(storage, planned)
-    assert work(study, engine.score, shown="db")
+    assert work(study, plain(engine.score, study.run), shown="db")
     main = optuna.load_study(study_name="run", storage=storage)
     assert main.metric_names == ["score", "gflops", "params"]
     assert [d.name for d in main.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
@@ -142,7 +142,7 @@ def test_the_base_comes_first_and_the_other_references_last(engine, storage):
     kinds = []
     while isinstance(claim := study.take(), Claim):
         kinds.append(claim.reference)
-        study.finish(claim, engine.score(study.run.design(claim.insertions)))
+        study.finish(claim, Scored(engine.score(study.run.design(claim.insertions))))
     assert claim is None
     assert kinds == ["base", None, None, "paper", "largest"]
 
@@ -158,7 +158,7 @@ def test_what_has_a_score_is_not_scored_again(engine, storage):
             raise ValueError("not this one")
         return engine.score(design)
 
-    assert work(study, score, shown="db")
+    assert work(study, plain(score, study.run), shown="db")
     # the base, three trials
     assert len(scored) == len(set(scored)) == 4
     by_kind = {key[0]: trial for key, trial in study.finished()}
@@ -178,9 +178,9 @@ def test_while_others_are_at_work_one_is_told_to_wait(engine, storage):
     assert [base.reference, own.reference, paper.reference] == ["base", None, "paper"]
     # what is left, the largest, is the design that the second scores
     assert isinstance(four.take(), Busy)
-    assert two.finish(own, 1.0)
+    assert two.finish(own, Scored(1.0))
     largest = four.take()
-    assert (largest.reference, largest.known) == ("largest", 1.0)
+    assert (largest.reference, largest.known) == ("largest", Scored(1.0))
 
 
 def test_a_trial_that_was_taken_away_is_not_finished(engine, storage):
@@ -192,9 +192,9 @@ def test_a_trial_that_was_taken_away_is_not_finished(engine, storage):
     storage.set_trial_state_values(claim.trial_id, TrialState.FAIL)
     again = other.take()
     assert (again.reference, again.insertions) == (claim.reference, claim.insertions)
-    assert other.finish(again, 2.0)
-    assert not one.finish(claim, 1.0)
-    assert not one.fail(claim, "late")
+    assert other.finish(again, Scored(2.0))
+    assert not one.finish(claim, Scored(1.0))
+    assert not one.finish(claim, Scored(reason="late"))
     one.give_back()
     bases = [trial for key, trial in one.finished() if key[0] == "base"]
     assert [trial.score for trial in bases] == [2.0]
@@ -204,7 +204,7 @@ def test_a_trial_given_back_keeps_its_place(engine, storage):
     planned = engine.planned(sampler="gp", trials=4)
     study = made(storage, planned)
     base = study.take()
-    study.finish(base, 0.0)
+    study.finish(base, Scored(0.0))
     largest = study.take()
     study.give_back()
     assert study.take().insertions == largest.insertions
@@ -212,7 +212,7 @@ def test_a_trial_given_back_keeps_its_place(engine, storage):
     study.give_back()
     claim = study.take()
     assert claim.insertions == largest.insertions
-    assert study.finish(claim, 1.0)
+    assert study.finish(claim, Scored(1.0))
     assert [trial.retries for _, trial in study.finished()] == [2, 0]
     assert study.take().insertions != largest.insertions
 
@@ -221,11 +221,11 @@ def test_a_reason_without_an_end_is_an_end(engine, storage):
     """Killed between the two: the score has failed, and is not tried again."""
     planned = engine.planned(sampler="random", trials=2)
     study = made(storage, planned)
-    study.finish(study.take(), 0.0)
+    study.finish(study.take(), Scored(0.0))
     claim = study.take()
     storage.set_trial_user_attr(claim.trial_id, "reason", "ValueError")
     again = made(storage, planned, new=False)
-    assert work(again, engine.score, shown="db")
+    assert work(again, plain(engine.score, again.run), shown="db")
     own = [trial for key, trial in again.finished() if key[0] is None]
     assert [trial.reason for trial in own] == ["ValueError", None]
     assert len({trial.design for trial in own}) == 2
@@ -235,14 +235,14 @@ def test_alone_what_another_left_doubled_is_withdrawn(engine, storage):
     """Two workers had stored the same proposal, and were killed before one took it back."""
     planned = engine.planned(sampler="random", trials=3)
     study = made(storage, planned)
-    study.finish(study.take(), 0.0)
+    study.finish(study.take(), Scored(0.0))
     claim = study.take()
-    study.finish(claim, 1.0)
+    study.finish(claim, Scored(1.0))
     picks = planned.space.picks(claim.insertions)
     for _ in range(2):
         study._store.add(claim.insertions, picks, None)
     again = made(storage, planned, new=False)
-    assert work(again, engine.score, shown="db")
+    assert work(again, plain(engine.score, again.run), shown="db")
     own = [trial for key, trial in again.finished() if key[0] is None]
     assert len(own) == len({trial.design for trial in own}) == 3
 
@@ -260,7 +260,7 @@ def test_signs_of_life_come_while_a_score_runs(engine, place):
                 storage.get_study_id_from_name(references_name("run"))
             )
         assert ids == []
-        assert one.finish(claim, 1.0)
+        assert one.finish(claim, Scored(1.0))
 
 
 def test_one_too_many_is_withdrawn(engine, storage):
@@ -270,7 +270,7 @@ def test_one_too_many_is_withdrawn(engine, storage):
     drawn = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     for picks in drawn:
         study._store.add(planned.space.insertions(picks), picks, None)
-    assert work(study, engine.score, shown="db")
+    assert work(study, plain(engine.score, study.run), shown="db")
     own = [trial.design.insertions for key, trial in study.finished() if key[0] is None]
     assert own == [planned.space.insertions(picks) for picks in drawn[:2]]
     withdrawn = study._store.own()[2]
@@ -302,12 +302,12 @@ def test_a_design_that_is_scored_already_is_given_back(engine, storage):
     """Both had looked before either had taken it, as its trial and as a reference."""
     planned = engine.planned(sampler="gp", trials=1)
     one, other = (made(storage, planned, alone=False, new=new) for new in (True, False))
-    one.finish(one.take(), 0.0)
+    one.finish(one.take(), Scored(0.0))
     own = one.take()
     (largest,) = (t for t in other._store.references() if t.user_attrs["reference"] == "largest")
     assert other._take(largest) is None
     states = [t.state for t in other._store.references() if t.user_attrs["reference"] == "largest"]
     assert states == [TrialState.FAIL, TrialState.WAITING]
-    assert one.finish(own, 2.0)
-    assert work(other, engine.score, shown="db")
+    assert one.finish(own, Scored(2.0))
+    assert work(other, plain(engine.score, other.run), shown="db")
     assert {key[0]: trial.score for key, trial in other.finished()}["largest"] == 2.0

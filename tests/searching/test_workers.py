@@ -24,7 +24,7 @@ from bamsearch.records import Design
 from bamsearch.searching import storage as storage_module
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.jobs import run_workers
-from bamsearch.searching.loop import work
+from bamsearch.searching.loop import plain, work
 from bamsearch.searching.run import Work, open_study, run_search, work_on
 from bamsearch.searching.storage import opened_storage
 from bamsearch.searching.studies import references_name
@@ -353,7 +353,8 @@ def test_the_same_proposals_at_the_same_time(engine, request, place, database, s
     def worker() -> None:
         try:
             with opened_storage(url, heartbeat=60) as storage:
-                work(open_study(planned, storage, alone=False), score, shown="db")
+                study = open_study(planned, storage, alone=False)
+                work(study, plain(score, planned.run), shown="db")
         except BaseException as error:
             errors.append(error)
 

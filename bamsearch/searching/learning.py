@@ -1,0 +1,135 @@
+"""What the trainings of a search say together: the effects, and the ranking of designs.
+
+The ranking is that of the models that the search proposes by
+(:mod:`~bamsearch.searching.posterior`): a design borrows strength from those like it, so that one
+lucky training does not make it the first. Draws of all designs together give the intervals, and
+the chance of each to be the best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bamsearch.records import Estimate, Insertion, Learned, RunRecord, Trial
+from bamsearch.searching.choices import Picks
+from bamsearch.searching.codes import Floats
+from bamsearch.searching.effects import effects
+from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.hypotheses import NOISY, hypotheses
+from bamsearch.searching.kernel import Kernel
+from bamsearch.searching.posterior import Mixture, believed, spread_of
+
+CONFIDENCE = 0.95
+
+FEWEST = 4
+"""Trainings from which on anything is said."""
+
+_MOST = 8
+_DRAWS = 4_000
+# How far below the median, in spreads, a result counts: how bad a failure is says nothing more.
+_LOWEST = 3.0
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What is expected of designs that were trained.
+
+    Attributes:
+        picks: the designs, each once, in the order of their first training.
+        mean: expected accuracy of each, (designs,).
+        draws: of what all are worth, (draws, designs).
+        noise: standard deviation of one training.
+    """
+
+    picks: tuple[Picks, ...]
+    mean: Floats
+    draws: Floats
+    noise: float
+
+    @property
+    def best(self) -> int:
+        """Which design is expected to be the best."""
+        return int(np.argmax(self.mean))
+
+
+def posterior(
+    feasible: Feasible, observed: list[tuple[Picks, float]], *, seed: int = 0
+) -> Posterior:
+    """Fit the models to trainings; a function of its arguments alone.
+
+    Args:
+        feasible: the feasible set.
+        observed: designs and the accuracy of one training each, at least two.
+        seed: of the draws.
+    """
+    kernel = Kernel(feasible)
+    table = np.array([picks for picks, _ in observed], dtype=np.int8)
+    values = np.array([value for _, value in observed])
+    centre = float(np.median(values))
+    spread = spread_of(values - centre) or 1.0
+    scores = np.maximum((values - centre) / spread, -_LOWEST)
+    codes = kernel.codes(table)
+    likely = believed(kernel, hypotheses(kernel, noise=NOISY), codes, scores, _MOST)
+    model = Mixture(kernel, likely, codes, scores)
+    first = {picks: place for place, (picks, _) in reversed(list(enumerate(observed)))}
+    picks = tuple(sorted(first, key=first.__getitem__))
+    which = np.array([first[one] for one in picks], dtype=np.int64)
+    mean, _ = model.predict(codes[which])
+    draws = model.draw(which, np.random.default_rng(seed), _DRAWS)
+    return Posterior(
+        picks, centre + spread * mean, centre + spread * draws, float(spread * model.noise)
+    )
+
+
+def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
+    """What the trainings of a run say; None before there are a few.
+
+    Args:
+        record: of a run with score ``train``.
+        feasible: what fits.
+    """
+    trainings = trainings_of(record)
+    observed = [
+        (picks, value)
+        for insertions, value in trainings
+        if (picks := feasible.space.picks(insertions)) is not None
+    ]
+    if len(observed) < FEWEST:
+        return None
+    found = posterior(feasible, observed, seed=record.run.seed)
+    best = np.bincount(found.draws.argmax(axis=1), minlength=len(found.picks))
+    low, high = np.quantile(found.draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    ranking = [
+        Estimate(
+            feasible.space.insertions(picks),
+            mean=round(float(found.mean[place]), 4),
+            low=round(float(low[place]), 4),
+            high=round(float(high[place]), 4),
+            trainings=sum(one == picks for one, _ in observed),
+            chance=round(float(best[place] / len(found.draws)), 4),
+        )
+        for place, picks in enumerate(found.picks)
+    ]
+    return Learned(
+        trainings=len(trainings),
+        noise=round(found.noise, 4),
+        confidence=CONFIDENCE,
+        effects=effects(feasible.space, trainings),
+        ranking=tuple(sorted(ranking, key=lambda one: -one.mean)),
+    )
+
+
+def trainings_of(record: RunRecord) -> list[tuple[tuple[Insertion, ...], float]]:
+    """Designs and accuracies of a run's trainings, each once, stopped ones as they were expected.
+
+    References come first, as the base does; what was a trial too is the same training.
+    """
+    found: dict[tuple[tuple[Insertion, ...], int | None], float] = {}
+    everything: list[Trial] = [*(trial for _, trial in record.references), *record.trials]
+    for trial in everything:
+        value = trial.expected if trial.score is None else trial.score
+        if value is not None:
+            found.setdefault((trial.design.insertions, trial.seed), value)
+    return [(insertions, value) for (insertions, _), value in found.items()]

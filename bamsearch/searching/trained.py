@@ -1,0 +1,132 @@
+"""How a search trains: each trial is one short training of a design, with a seed of its own."""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from bamsearch.data.loading import load_data
+from bamsearch.data.splits import Data
+from bamsearch.errors import BamsearchError, DataError, InvalidValueError
+from bamsearch.records import Insertion, Run
+from bamsearch.score.trained import accuracies, train_once
+from bamsearch.searching.early import FEWEST, cannot_win, expected_last
+from bamsearch.searching.learning import posterior
+from bamsearch.searching.loop import Measure, failure
+from bamsearch.searching.storage import patiently
+from bamsearch.searching.study import Claim, Scored, SearchStudy
+from bamsearch.training.progress import Progress
+from bamsearch.training.recipe import Recipe
+
+TRAININGS = "train"
+"""The folder of trainings at work, in that of the run: each has a checkpoint there."""
+
+
+Rule = Callable[[Sequence[float]], Scored | None]
+"""Accuracies so far to what comes of a training that is stopped there; None: it goes on."""
+
+
+class _StoppedError(Exception):
+    """It cannot win."""
+
+    def __init__(self, found: Scored) -> None:
+        super().__init__()
+        self.found = found
+
+
+def data_of(run: Run) -> Data:
+    """The data of a run, as they were when it was started.
+
+    Raises:
+        DataError: not there, or other data.
+    """
+    facts = run.data
+    if facts is None:
+        raise InvalidValueError("score train needs data: give --data NAME, such as --data digits")
+    data = load_data(
+        facts.name,
+        input_size=(facts.input_shape[1], facts.input_shape[2]),
+        split_seed=facts.split_seed,
+        channels=facts.input_shape[0],
+    )
+    if data.facts.hash != facts.hash:
+        raise DataError(
+            f"{facts.name} is not what run {run.name} began with (hash {data.facts.hash}, was "
+            f"{facts.hash}): bring that back, or start a new run"
+        )
+    return data
+
+
+def trainer(run: Run, study: SearchStudy, *, folder: Path | None, shown: str) -> Measure:
+    """Carry trials out by training.
+
+    Args:
+        run: with score ``train``.
+        study: of the run: what is finished says when to stop a training early.
+        folder: of the run, for checkpoints; None, as on another machine, keeps none.
+        shown: the database's URL for errors.
+
+    Raises:
+        DataError: as :func:`data_of`.
+    """
+    data = data_of(run)
+    recipe = Recipe.from_dict(run.recipe or {})
+
+    def measure(claim: Claim) -> Scored:
+        seed = run.seed + (claim.seed or 0)
+        place = None if folder is None else folder / TRAININGS / _name(claim.insertions, seed)
+        rule = patiently(partial(_rule, study), shown) if claim.reference is None else None
+        try:
+            found = train_once(
+                run.design(claim.insertions),
+                data,
+                recipe,
+                seed=seed,
+                device=run.device,
+                place=place,
+                watch=None if rule is None else partial(_look, rule),
+            )
+        except _StoppedError as stopped:
+            if place is not None:
+                shutil.rmtree(place, ignore_errors=True)
+            return stopped.found
+        except (BamsearchError, RuntimeError) as error:
+            return Scored(reason=failure(error))
+        return Scored(found.per_cent, curve=found.curve)
+
+    return measure
+
+
+def _rule(study: SearchStudy) -> Rule | None:
+    """When a training is stopped early, by what is finished now; None where too little is."""
+    finished, observed = study.curves(), study.observed()
+    if len(finished) < FEWEST or len(observed) < FEWEST:
+        return None
+    known = posterior(study.feasible, observed)
+    best = float(known.mean[known.best])
+
+    def rule(curve: Sequence[float]) -> Scored | None:
+        if not cannot_win(curve, finished, best, known.noise):
+            return None
+        expected, _ = expected_last(curve, finished)
+        return Scored(curve=tuple(curve), expected=round(expected, 6))
+
+    return rule
+
+
+def _look(rule: Rule, progress: Progress) -> None:
+    """Raise _StoppedError where the training is to end."""
+    if progress.step:
+        return
+    found = rule(accuracies(progress.rows))
+    if found is not None:
+        raise _StoppedError(found)
+
+
+def _name(insertions: Sequence[Insertion], seed: int) -> str:
+    """The folder of a training: its name is short whatever the design."""
+    text = " ".join(f"{one.site} {one.reduction} {one.dilation}" for one in insertions)
+    return f"{seed}-{zlib.crc32(text.encode()):08x}"
