@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bamsearch.errors import DataError, InvalidValueError
+from bamsearch.data.resolving import resolve as resolve
+from bamsearch.errors import DataError
 from bamsearch.records import DataFacts
 
 if TYPE_CHECKING:
@@ -17,56 +18,13 @@ data_option = click.option(
     metavar="NAME",
     help="Data that sets input size and classes: digits, or KIND:DIR, such as imagefolder:DIR.",
 )
-"""Adds ``data: str | None``, to be given to :func:`resolve` or
+"""Adds ``data: str | None``, to be given to :func:`bamsearch.data.resolving.resolve` or
 :func:`bamsearch.data.loading.load_data`."""
 
 download_option = click.option(
     "--download", is_flag=True, help="Fetch --data where it is not there."
 )
 """Adds ``download: bool``."""
-
-
-def resolve(
-    data: str | None,
-    input_size: tuple[int, int] | None,
-    num_classes: int | None,
-    *,
-    download: bool = False,
-) -> tuple[tuple[int, int] | None, int | None, DataFacts | None]:
-    """Input size and classes of a network that is for the data.
-
-    Args:
-        data: what ``--data`` was given; None leaves the other two as they are.
-        input_size: what ``--input-size`` was given; only data whose images differ in size take it.
-        num_classes: what ``--num-classes`` was given.
-        download: whether to fetch what is not there.
-
-    Returns:
-        Input size, classes, and what is known of the data.
-
-    Raises:
-        InvalidValueError: another size or number of classes than the data have; nothing to fetch.
-        DataError: as :func:`bamsearch.data.loading.load_data`.
-    """
-    if data is None:
-        if download:
-            raise InvalidValueError("--download fetches data, and none is named: add --data NAME")
-        return input_size, num_classes, None
-    from bamsearch.data.loading import load_data
-
-    loaded = load_data(data, input_size=input_size, download=download)
-    facts, native = loaded.facts, loaded.native_size
-    if native is not None and input_size not in (None, native):
-        raise InvalidValueError(
-            f"--data {data} has images of {_size(native)}, --input-size is {_size(input_size)}: "
-            "leave --input-size out"
-        )
-    if num_classes not in (None, facts.classes):
-        raise InvalidValueError(
-            f"--data {data} has {facts.classes} classes, --num-classes is {num_classes}: "
-            "leave --num-classes out"
-        )
-    return facts.input_shape[1:], facts.classes, facts
 
 
 def check_fits(facts: DataFacts | None, summary: ModelSummary) -> None:
@@ -76,7 +34,3 @@ def check_fits(facts: DataFacts | None, summary: ModelSummary) -> None:
             f"--data {facts.name} gives {'x'.join(map(str, facts.input_shape))}, and "
             f"{summary.model} takes {'x'.join(map(str, summary.input_shape))}: choose another MODEL"
         )
-
-
-def _size(size: tuple[int, int] | None) -> str:
-    return "x".join(map(str, size or ()))

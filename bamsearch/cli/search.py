@@ -385,6 +385,7 @@ def _search(
             jobs=jobs,
             stop=lambda: end is not None and time.monotonic() >= end,
             watch=view.watch,
+            follow=view.follow,
         )
         try:
             record = run_search(planned, folder, how)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bamsearch.cli.console import Console, table_text
-from bamsearch.records import ReferenceKind, Run, Trial
+from bamsearch.records import Design, ReferenceKind, Run, Trial
 from bamsearch.report.text import (
     design_text,
     duration_text,
@@ -21,6 +21,8 @@ from bamsearch.report.text import (
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from bamsearch.training.progress import Progress
 
 Finished = tuple[ReferenceKind | None, Trial]
 
@@ -56,6 +58,7 @@ class SearchView:
         self._references = 0
         self._before: int | None = None
         self._best: Trial | None = None
+        self._training = ""
 
     def watch(self, finished: Sequence[Finished]) -> None:
         """Take in what has finished since the last time; what came first was there before."""
@@ -71,6 +74,15 @@ class SearchView:
                     self._say()
         if first:
             self._before = len(self._trials) + self._references
+        if self._clock() - self._said >= _QUIET_SECONDS:
+            self._say()
+        if self._show is not None:
+            self._show(self._drawn())
+
+    def follow(self, design: Design, progress: Progress) -> None:
+        """Take in where the training of a design is."""
+        epoch = progress.epoch + progress.step / max(progress.steps, 1)
+        self._training = f"training {design_text(design)}: epoch {epoch:.1f}"
         if self._clock() - self._said >= _QUIET_SECONDS:
             self._say()
         if self._show is not None:
@@ -127,6 +139,8 @@ class SearchView:
             ]
             for trial in last
         ]
+        if self._training:
+            lines += [self._training, ""]
         if rows:
             lines.append(
                 table_text(["trial", "score", "GFLOPs", "params", "design"], rows, "rrrrl")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bamsearch.data.resolving import resolve
 from bamsearch.errors import InvalidValueError
 from bamsearch.records import (
     Design,
@@ -21,10 +22,10 @@ from bamsearch.records import (
     Trial,
     Variant,
 )
-from bamsearch.score.table import DEFAULT_SCORE
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.request import Planned, Request, more_trials, plan_search, planned_again
 from bamsearch.searching.run import Work, run_search
+from bamsearch.training.recipe import DEFAULT_RECIPE, find_recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,16 +71,19 @@ def search(  # noqa: PLR0913
     budget_memory: float | str | None = None,
     space: str = "stages",
     with_stem: bool = False,
-    score: str | Callable[[Design], float] = DEFAULT_SCORE,
+    score: str | Callable[[Design], float] | None = None,
     objectives: Sequence[Objective] = ("score",),
     sampler: str | None = None,
     trials: int | None = None,
     seed: int = 0,
     input_size: tuple[int, int] | None = None,
     num_classes: int | None = None,
+    data: str | None = None,
+    recipe: str | None = None,
+    epochs: int | None = None,
     variant: Variant = "paper",
     init: Init = "paper",
-    compare_random: bool = True,
+    compare_random: bool | None = None,
     output: str | os.PathLike[str] | None = None,
     storage: str | None = None,
     resume: bool = False,
@@ -95,16 +99,20 @@ def search(  # noqa: PLR0913
         with_stem: add the stem to the space.
         score: a score's name, ``package.module:function`` or ``FILE.py:function`` for a function of
             (module, design), or a callable that is given the design. Higher is better; an exception
-            is a failed trial.
+            is a failed trial. None is train where there are data, else the default zero-cost score.
         objectives: what is searched for; several of score, gflops and params give a Pareto front.
         sampler: gp, tpe, nsga2, random or exhaustive; None decides.
-        trials: how many in all; None is 100, or with resume what the run has.
+        trials: how many in all; None is 100, 40 with score train, or with resume what the run has.
         seed: of everything random.
         input_size: (H, W); None is the model's own.
         num_classes: of the head that is built; None is the model's own.
+        data: name of a data set, which sets input_size and num_classes, and which score train
+            trains on; see :func:`bamsearch.data.loading.load_data`.
+        recipe: how score train trains; None is the short one.
+        epochs: other than the recipe's.
         variant: which BAM.
         init: how it starts.
-        compare_random: run a random search of the same length too.
+        compare_random: run a random search of the same length too; None: unless that trains.
         output: folder of the run; None keeps nothing on disk.
         storage: URL of a database; None is a file in the folder.
         resume: go on with the run in output, as it was asked for; trials is the new total.
@@ -125,7 +133,9 @@ def search(  # noqa: PLR0913
         "params": budget_params,
         "memory": budget_memory,
     }
-    name = score if isinstance(score, str) else _name_of(score)
+    name = score if score is None or isinstance(score, str) else _name_of(score)
+    input_size, num_classes, facts = resolve(data, input_size, num_classes)
+    trains = recipe is not None or epochs is not None
     request = Request(
         model=model if isinstance(model, str) else _name_of(type(model)),
         budgets={key: _typed(value) for key, value in budgets.items() if value is not None},
@@ -141,8 +151,10 @@ def search(  # noqa: PLR0913
         variant=variant,
         init=init,
         compare_random=compare_random,
+        data=facts,
+        recipe=find_recipe(recipe or DEFAULT_RECIPE).changed(epochs=epochs) if trains else None,
     )
-    how = Work(url=storage, module=module, score=None if isinstance(score, str) else score)
+    how = Work(url=storage, module=module, score=score if callable(score) else None)
     if resume:
         return _resumed(output, trials, how)
     planned = plan_search(request, module, command="bamsearch.search")

@@ -13,7 +13,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from bamsearch.errors import RunError
-from bamsearch.records import BASE_SEEDS, Run, RunRecord
+from bamsearch.records import BASE_SEEDS, Design, Run, RunRecord
 from bamsearch.records.run_files import RUN_FILE, TRIALS_FILE
 from bamsearch.score.scorer import make_scorer
 from bamsearch.score.table import SCORES
@@ -40,6 +40,10 @@ from bamsearch.searching.study import SearchStudy
 if TYPE_CHECKING:
     from torch import nn
 
+    from bamsearch.training.progress import Progress
+
+Follow = Callable[[Design, "Progress"], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -52,6 +56,7 @@ class Work:
         score: the score, where no name finds it.
         stop: asked between trials.
         watch: called with what has finished since the last time, the earlier part of a run first.
+        follow: called with a design and where its training is, after every few steps.
     """
 
     url: str | None = None
@@ -60,6 +65,7 @@ class Work:
     score: Score | None = None
     stop: Callable[[], bool] = lambda: False
     watch: Callable[[Sequence[Finished]], None] = lambda trials: None
+    follow: Follow | None = None
 
 
 def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
@@ -240,7 +246,7 @@ def _measure(study: SearchStudy, folder: RunFolder | None, shown: str, how: Work
         from bamsearch.searching.trained import trainer
 
         place = None if folder is None else folder.path
-        return trainer(run, study, folder=place, shown=shown)
+        return trainer(run, study, folder=place, shown=shown, follow=how.follow)
     score = make_scorer(
         how.score or run.score,
         run.summary,

@@ -11,7 +11,7 @@ from pathlib import Path
 from bamsearch.data.loading import load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import BamsearchError, DataError, InvalidValueError
-from bamsearch.records import Insertion, Run
+from bamsearch.records import Design, Insertion, Run
 from bamsearch.score.trained import accuracies, train_once
 from bamsearch.searching.early import FEWEST, cannot_win, expected_last
 from bamsearch.searching.learning import posterior
@@ -60,7 +60,14 @@ def data_of(run: Run) -> Data:
     return data
 
 
-def trainer(run: Run, study: SearchStudy, *, folder: Path | None, shown: str) -> Measure:
+def trainer(
+    run: Run,
+    study: SearchStudy,
+    *,
+    folder: Path | None,
+    shown: str,
+    follow: Callable[[Design, Progress], None] | None = None,
+) -> Measure:
     """Carry trials out by training.
 
     Args:
@@ -68,6 +75,7 @@ def trainer(run: Run, study: SearchStudy, *, folder: Path | None, shown: str) ->
         study: of the run: what is finished says when to stop a training early.
         folder: of the run, for checkpoints; None, as on another machine, keeps none.
         shown: the database's URL for errors.
+        follow: called with a design and where its training is, after every few steps.
 
     Raises:
         DataError: as :func:`data_of`.
@@ -79,15 +87,23 @@ def trainer(run: Run, study: SearchStudy, *, folder: Path | None, shown: str) ->
         seed = run.seed + (claim.seed or 0)
         place = None if folder is None else folder / TRAININGS / _name(claim.insertions, seed)
         rule = patiently(partial(_rule, study), shown) if claim.reference is None else None
+        design = run.design(claim.insertions)
+
+        def watch(progress: Progress) -> None:
+            if follow is not None:
+                follow(design, progress)
+            if rule is not None and not progress.step:
+                _end_early(rule, progress)
+
         try:
             found = train_once(
-                run.design(claim.insertions),
+                design,
                 data,
                 recipe,
                 seed=seed,
                 device=run.device,
                 place=place,
-                watch=None if rule is None else partial(_look, rule),
+                watch=watch,
             )
         except _StoppedError as stopped:
             if place is not None:
@@ -117,10 +133,8 @@ def _rule(study: SearchStudy) -> Rule | None:
     return rule
 
 
-def _look(rule: Rule, progress: Progress) -> None:
+def _end_early(rule: Rule, progress: Progress) -> None:
     """Raise _StoppedError where the training is to end."""
-    if progress.step:
-        return
     found = rule(accuracies(progress.rows))
     if found is not None:
         raise _StoppedError(found)

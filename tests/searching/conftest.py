@@ -12,11 +12,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bamsearch.records import Budget, Cost, Design, ModelSummary, Quantity, RunRecord, Site
 from bamsearch.searching.choices import Choice, Option, Picks, SearchSpace
+from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.fitting import feasible
 from bamsearch.searching.folder import RunFolder
+from bamsearch.searching.noisy import NoisyProposer
 from bamsearch.searching.request import Planned, Request, plan_search, planned_again
 from bamsearch.searching.run import Work, run_search
 
@@ -92,8 +96,34 @@ def brute_force(space: SearchSpace, budgets: Sequence[Budget]) -> list[Picks]:
     ]
 
 
+def three_sites() -> Feasible:
+    """Three sites with four options each; not all can be large."""
+    options = [OFF, *(Option(r, d, params=10 // r, macs=10) for r in (1, 2) for d in (1, 2))]
+    return feasible(make_space([options] * 3), [budget("params", 25)])
+
+
+def noisy_search(there: Feasible, seed: int, trainings: int) -> list[tuple[Picks, float]]:
+    """Trainings as proposed, where BAM helps by 2 at the last site and harms by 1 at the first.
+
+    The noise has a deviation of 1. The base is trained three times before.
+    """
+    proposer, rng = NoisyProposer(there, seed=seed), np.random.default_rng(seed)
+    observed = [((0, 0, 0), float(rng.normal())) for _ in range(3)]
+    for _ in range(trainings):
+        picks = proposer.propose(observed, frozenset())
+        assert picks is not None
+        assert there.fits(picks)
+        assert any(picks)
+        worth = 2.0 * (picks[2] > 0) - 1.0 * (picks[0] > 0)
+        observed.append((picks, worth + float(rng.normal())))
+    return observed
+
+
 class Toys:
     """What tests of small spaces share."""
+
+    three_sites = staticmethod(three_sites)
+    searched = staticmethod(noisy_search)
 
     space = staticmethod(make_space)
     random_space = staticmethod(random_space)

@@ -1,0 +1,152 @@
+"""Searches that train: on digits, with a network of a blink."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bamsearch.data.loading import load_data
+from bamsearch.errors import DataError, InvalidValueError, NothingToDoError
+from bamsearch.records.run_files import LEARNED_FILE
+from bamsearch.score.trained import train_once
+from bamsearch.searching.api import search
+from bamsearch.searching.folder import RunFolder
+from bamsearch.searching.learning import trainings_of
+from bamsearch.searching.request import Request, plan_search, planned_again
+from bamsearch.searching.run import Work, run_search
+from bamsearch.training.recipe import find_recipe
+
+NETS = Path(__file__).parents[1] / "training" / "nets.py"
+MODEL = f"{NETS}:small"
+RECIPE = find_recipe("short").changed(epochs=1)
+TRIALS = 10
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def planned(**others):
+    data = load_data("digits").facts
+    usual = {"data": data, "input_size": (8, 8), "num_classes": 10, "recipe": RECIPE}
+    return plan_search(Request(MODEL, **(usual | {"trials": TRIALS} | others)))
+
+
+def lines(record):
+    trials = [*record.trials, *(trial for _, trial in record.references)]
+    return [(t.design, t.seed, t.score, t.curve, t.state) for t in trials]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    folder = RunFolder(tmp_path_factory.mktemp("trained") / "run")
+    folder.create()
+    return folder, run_search(planned(), folder, Work())
+
+
+def test_with_data_a_search_trains(searched):
+    _, record = searched
+    assert record.run.score == "train"
+    assert record.run.recipe == RECIPE.to_dict()
+    assert not record.run.compare_random
+    assert len(record.trials) == TRIALS
+    assert record.finished
+
+
+def test_a_score_is_the_accuracy_of_one_training_with_its_seed(searched):
+    _, record = searched
+    trial = record.trials[3]
+    found = train_once(trial.design, load_data("digits"), RECIPE, seed=trial.seed)
+    assert trial.score == found.per_cent == 100 * found.right / 176
+    assert trial.curve == found.curve
+
+
+def test_the_base_is_trained_three_times_and_no_work_is_done_twice(searched):
+    _, record = searched
+    base = [trial.seed for kind, trial in record.references if kind == "base"]
+    assert base == [0, 1, 2]
+    own = [(trial.design, trial.seed) for trial in record.trials]
+    assert len(set(own)) == len(own)
+    # The largest that fits is a trial and a reference: one training.
+    largest = record.reference("largest")
+    assert largest is not None
+    twin = next(t for t in record.trials if (t.design, t.seed) == (largest.design, 0))
+    raw = next(trial for kind, trial in record.references if kind == "largest")
+    assert (raw.score, raw.curve) == (twin.score, twin.curve)
+
+
+def test_what_was_learnt_is_there_and_ranks(searched):
+    folder, record = searched
+    learned = record.learned
+    assert learned is not None
+    assert learned.trainings == len(trainings_of(record))
+    best = record.best
+    assert best is not None
+    by_design = {one.insertions: one.mean for one in learned.ranking}
+    assert best.score == max(by_design.values())
+    assert json.loads((folder.path / "best" / "design.json").read_text())["insertions"] == [
+        {"site": i.site, "reduction": i.reduction, "dilation": i.dilation}
+        for i in best.design.insertions
+    ]
+
+
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(searched, tmp_path):
+    folder, done = searched
+    again = RunFolder(tmp_path / "run")
+    again.create()
+    asked = []
+    run_search(planned(), again, Work(stop=lambda: len(asked) > 5 or asked.append(1) is not None))
+    part = again.read_record()
+    assert 0 < len(part.trials) < TRIALS
+    record = run_search(planned_again(again.read_run()), again, Work())
+    assert lines(record) == lines(done)
+    assert (again.path / LEARNED_FILE).read_bytes() == (folder.path / LEARNED_FILE).read_bytes()
+
+
+def test_more_trials_than_designs_are_more_seeds(tmp_path):
+    space = tmp_path / "one.toml"
+    space.write_text('name = "one"\nsites = "stages"\nreductions = [4]\ndilations = [1]\n')
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    record = run_search(planned(space=str(space), trials=7), folder, Work())
+    designs = {trial.design for trial in record.trials}
+    assert record.run.feasible_designs - 1 < 7
+    assert len(record.trials) == 7
+    assert len(designs) <= record.run.feasible_designs - 1
+    assert max(trial.seed or 0 for trial in record.trials) > 0
+
+
+def test_what_does_not_fit_together_is_refused():
+    with pytest.raises(InvalidValueError, match="score train needs data: give --data NAME"):
+        planned(data=None, score="train")
+    with pytest.raises(InvalidValueError, match="for scores that train, not for params"):
+        planned(score="params")
+    with pytest.raises(NothingToDoError, match="is a detector"):
+        plan_search(Request("ssd300_vgg16", data=load_data("digits").facts, num_classes=10))
+    with pytest.raises(InvalidValueError, match="a module has none"):
+        search(torch.nn.Linear(1, 1), data="digits")
+
+
+def test_other_data_under_the_same_name_are_noticed(searched, tmp_path):
+    folder, _ = searched
+    run = folder.read_run()
+    assert run.data is not None
+    changed = replace(run, data=replace(run.data, hash="0" * 16), name="")
+    other = RunFolder(tmp_path / "run")
+    other.create()
+    with pytest.raises(DataError, match="is not what run run began with"):
+        run_search(planned_again(changed), other, Work())
+
+
+def test_from_python():
+    found = search(MODEL, data="digits", epochs=1, trials=2, space="paper")
+    assert found.record.run.score == "train"
+    assert found.best is not None
