@@ -1,0 +1,352 @@
+"""How many trainings a search needs until it has found what helps: replayed on an audit's table.
+
+An audit has trained a sample of designs with several seeds. Here searches are simulated on that
+table: each asks for a design, and is given one of its trainings that it has not had, in an order
+drawn for each simulation. So a replay takes milliseconds, has real noise, and knows the truth as
+well as the whole table does.
+
+- ``train``: what ``bamsearch search --score train`` does: three trainings of the base, designs that
+  the model proposes, new seeds for contenders, early stopping; it recommends what it expects to be
+  the best.
+- ``train, no early stopping`` and ``train, halving``: the same without, and with the rule of Optuna's
+  Hyperband instead.
+- ``random`` and ``tpe``: every design once, one seed each; they recommend the best score so far. TPE's
+  proposals are brought to the nearest design of the table that is not trained yet.
+
+**Found**: from then on and to the end of the replay, what is recommended has the true best effects.
+Those are of the whole table: BAM at every site whose effect's 95 % interval is above 0, and none
+where it is below. **Regret**: expected accuracy of the best design, less that of the recommended
+one, both by the whole table. Compute is counted in epochs of training.
+
+Run: ``OMP_NUM_THREADS=1 python benchmarks/train_replay.py [AUDIT]``
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+import machine
+import numpy as np
+import optuna
+from bamsearch.records.audits import Audit
+from numpy.typing import NDArray
+from scipy import stats
+
+from bamsearch.records import Insertion
+from bamsearch.searching.choices import Picks
+from bamsearch.searching.early import FEWEST, cannot_win, expected_last
+from bamsearch.searching.effects import effects
+from bamsearch.searching.feasible import Feasible, Listed
+from bamsearch.searching.learning import Posterior, posterior
+from bamsearch.searching.noisy import NoisyProposer
+from bamsearch.searching.params import distributions, picks_of
+from bamsearch.searching.space import parse_space, search_space
+
+Curve = tuple[float, ...]
+Floats = NDArray[np.float64]
+HERE = Path(__file__).parent
+AUDIT = HERE.parent / "reports" / "audit" / "fashion-mnist-light"
+SEARCHES, LONGEST = 200, 60
+
+
+@dataclass(frozen=True)
+class Table:
+    """An audit's trainings, and what they say together.
+
+    Attributes:
+        feasible: the designs of the table, and no other.
+        curves: accuracies after each epoch, of each training of each design.
+        worth: expected accuracy of each design by the whole table.
+        good: designs with the true best effects.
+        epochs: of a whole training.
+        words: the true best effects.
+    """
+
+    feasible: Listed
+    curves: dict[Picks, list[Curve]]
+    worth: dict[Picks, float]
+    good: frozenset[Picks]
+    epochs: int
+    words: str
+
+
+@dataclass
+class Spent:
+    """What a simulated search has done so far.
+
+    Attributes:
+        recommended: a design after each training; None before there is any.
+        epochs: trained until then.
+    """
+
+    recommended: list[Picks | None]
+    epochs: list[int]
+
+
+Proposals = Generator[Picks, float, None]
+Stops = Callable[[Curve, list[Curve], Posterior], int]
+"""Of a training to come: after how many epochs it is ended."""
+
+
+class Trainings:
+    """Trainings of a table, handed out in an order of their own for each simulation."""
+
+    def __init__(self, table: Table, seed: int) -> None:
+        rng = np.random.default_rng([seed, 3])
+        self._left = {
+            picks: [curves[place] for place in rng.permutation(len(curves))]
+            for picks, curves in table.curves.items()
+        }
+
+    def take(self, picks: Picks) -> Curve:
+        return self._left[picks].pop()
+
+    def used_up(self) -> set[Picks]:
+        return {picks for picks, left in self._left.items() if not left}
+
+
+def train(table: Table, seed: int, stops: Stops) -> Spent:
+    """What ``--score train`` does."""
+    trainings, spent = Trainings(table, seed), Spent([], [])
+    proposer = NoisyProposer(table.feasible, seed=seed)
+    nothing = (0,) * len(table.feasible.space.choices)
+    observed: list[tuple[Picks, float]] = []
+    finished: list[Curve] = []
+    done = 0
+    queue = [nothing] * min(3, len(table.curves.get(nothing, [])))
+    queue.append(table.feasible.largest())
+    while len(spent.epochs) < LONGEST:
+        picks = queue.pop(0) if queue else proposer.propose(observed, trainings.used_up())
+        if picks is None:
+            break
+        curve = trainings.take(picks)
+        known = posterior(table.feasible, observed) if len(observed) >= FEWEST else None
+        ended = table.epochs if known is None else stops(curve, finished, known)
+        done += ended
+        if ended < table.epochs:
+            observed.append((picks, expected_last(curve[:ended], finished)[0]))
+        else:
+            observed.append((picks, curve[-1]))
+            finished.append(curve)
+        best = None
+        if len(observed) >= FEWEST:
+            now = posterior(table.feasible, observed)
+            best = now.picks[now.best]
+        spent.recommended.append(best)
+        spent.epochs.append(done)
+    return spent
+
+
+def never(curve: Curve, finished: list[Curve], known: Posterior) -> int:
+    return len(curve)
+
+
+def by_interval(curve: Curve, finished: list[Curve], known: Posterior) -> int:
+    """The rule of bamsearch."""
+    best = float(known.mean[known.best])
+    for epoch in range(1, len(curve)):
+        if cannot_win(curve[:epoch], finished, best, known.noise):
+            return epoch
+    return len(curve)
+
+
+def halving(curve: Curve, finished: list[Curve], known: Posterior) -> int:
+    """The rungs of Hyperband's most eager bracket: the best third goes on at each power of 3."""
+    rung = 1
+    while rung < len(curve) and len(finished) >= 3:
+        reached = sorted((one[rung - 1] for one in finished), reverse=True)
+        if curve[rung - 1] < reached[max(len(reached) // 3 - 1, 0)]:
+            return rung
+        rung *= 3
+    return len(curve)
+
+
+def one_seed(table: Table, seed: int, propose: Callable[[Table, int], Proposals]) -> Spent:
+    """Every design once; the best score so far is recommended."""
+    trainings, spent = Trainings(table, seed), Spent([], [])
+    best: tuple[float, Picks] | None = None
+    proposals = propose(table, seed)
+    picks = next(proposals)
+    while True:
+        score = trainings.take(picks)[-1]
+        if best is None or score > best[0]:
+            best = (score, picks)
+        spent.recommended.append(best[1])
+        spent.epochs.append(table.epochs * len(spent.recommended))
+        try:
+            picks = proposals.send(score)
+        except StopIteration:
+            return spent
+
+
+def random(table: Table, seed: int) -> Proposals:
+    designs = [picks for picks in table.curves if any(picks)]
+    for place in np.random.default_rng([seed, 1]).permutation(len(designs)):
+        yield designs[place]
+
+
+def tpe(table: Table, seed: int) -> Proposals:
+    """Optuna's TPE; what it proposes is brought to the nearest design that is left."""
+    space = table.feasible.space
+    sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=10)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    left = {picks: None for picks in table.curves if any(picks)}
+    parameters = distributions(space)
+    while left:
+        trial = study.ask(parameters)
+        picks = min(left, key=partial(_apart, table.feasible, picks_of(space, trial.params)))
+        del left[picks]
+        score = yield picks
+        params = {c.name: c.options[n].label for c, n in zip(space.choices, picks, strict=True)}
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=parameters, value=score)
+        )
+
+
+def _apart(feasible: Feasible, one: Picks, other: Picks) -> float:
+    """Steps between two designs: 2 for BAM or none, 1 for a doubling of r or of d."""
+    steps = 0.0
+    for choice, a, b in zip(feasible.space.choices, one, other, strict=True):
+        x, y = choice.options[a], choice.options[b]
+        if x.off != y.off:
+            steps += 2
+        elif not x.off:
+            steps += abs(np.log2(x.reduction / y.reduction)) + abs(np.log2(x.dilation / y.dilation))
+    return steps
+
+
+def found_after(table: Table, spent: Spent) -> int | None:
+    """Epochs after which what is recommended always has the true best effects; None: never."""
+    good = [picks in table.good for picks in spent.recommended]
+    if not good[-1]:
+        return None
+    first = len(good) - next((n for n, one in enumerate(reversed(good)) if not one), len(good))
+    return spent.epochs[first]
+
+
+def regret_after(table: Table, spent: Spent, epochs: int) -> float:
+    """Points between the best design and what is recommended then."""
+    before = [p for p, e in zip(spent.recommended, spent.epochs, strict=True) if e <= epochs]
+    chosen = before[-1] if before else None
+    mean = float(np.mean(list(table.worth.values())))
+    return max(table.worth.values()) - (mean if chosen is None else table.worth[chosen])
+
+
+def read_table(folder: Path) -> Table:
+    """An audit's folder as a table."""
+    audit = Audit.from_json((folder / "audit.json").read_text(encoding="utf-8"))
+    space = search_space(
+        parse_space(audit.space, audit.name),
+        audit.summary,
+        with_stem=audit.with_stem,
+        variant=audit.variant,
+        init=audit.init,
+        num_classes=audit.num_classes,
+    )
+    curves: dict[Picks, list[Curve]] = {}
+    runs = []
+    for line in (folder / "trainings.jsonl").read_text(encoding="utf-8").splitlines():
+        one = json.loads(line)
+        insertions = tuple(Insertion(*each) for each in one["design"])
+        picks = space.picks(insertions)
+        if picks is not None and "curve" in one:
+            curves.setdefault(picks, []).append(tuple(one["curve"]))
+            runs.append((insertions, one["curve"][-1]))
+    feasible = Listed(space, audit.budgets, np.array(sorted(curves), dtype=np.int8))
+    known = posterior(feasible, [(picks, c[-1]) for picks, each in curves.items() for c in each])
+    found = [e for e in effects(space, runs) if e.aspect == "site" and e.distinguished]
+    good = {site: True for e in found if e.low > 0 for site in e.sites}
+    good |= {site: False for e in found if e.high < 0 for site in e.sites}
+
+    def right(picks: Picks) -> bool:
+        there = {one.site for one in space.insertions(picks)}
+        return all((site in there) == wanted for site, wanted in good.items())
+
+    words = ", ".join(f"{'BAM' if on else 'none'} at {site}" for site, on in good.items())
+    return Table(
+        feasible,
+        curves,
+        dict(zip(known.picks, known.mean.tolist(), strict=True)),
+        frozenset(picks for picks in curves if right(picks)),
+        len(next(iter(curves.values()))[0]),
+        words or "no site's effect is told from 0: every design counts",
+    )
+
+
+SEARCHERS: dict[str, Callable[[Table, int], Spent]] = {
+    "train": partial(train, stops=by_interval),
+    "train, no early stopping": partial(train, stops=never),
+    "train, halving": partial(train, stops=halving),
+    "random": partial(one_seed, propose=random),
+    "tpe": partial(one_seed, propose=tpe),
+}
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(path_type=Path, exists=True), default=AUDIT)
+@click.option("--searches", default=SEARCHES, help="Simulated searches of each kind.")
+def main(folder: Path, searches: int) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    table = read_table(folder)
+    # All are compared over the same compute: that of training each design once.
+    longest = table.epochs * sum(any(picks) for picks in table.curves)
+    results = {}
+    for name, search in SEARCHERS.items():
+        spent = [search(table, seed) for seed in range(searches)]
+        results[name] = {
+            "found": [found_after(table, one) for one in spent],
+            "regret": [
+                [regret_after(table, one, share * longest // 4) for one in spent]
+                for share in (1, 2, 4)
+            ],
+        }
+    text = describe(table, results, longest, searches)
+    content = {"audit": folder.name, "longest": longest, "good": len(table.good)}
+    machine.write("train_replay", content | {"results": results}, text)
+
+
+def describe(table: Table, results: dict[str, dict[str, list]], longest: int, n: int) -> str:
+    """The page."""
+    ours = np.array([_capped(v, longest) for v in results["train"]["found"]])
+    lines = [
+        "# Trainings until what helps is found",
+        "",
+        f"{n} simulated searches of each kind on a table of {len(table.curves)} designs; the true "
+        f"best effects: {table.words}. {len(table.good)} designs have them.",
+        "",
+        "Epochs until the recommendation has them for good; a search that never gets there counts "
+        f"as {longest}, which is every design once. Ratio: epochs of `train` over those of the "
+        "row, with a 95 % bootstrap interval over searches.",
+        "",
+        "| | found | epochs, mean | median | ratio | regret, points: a quarter | half | all |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, one in results.items():
+        capped = np.array([_capped(value, longest) for value in one["found"]])
+        ratio = stats.bootstrap(
+            (ours, capped),
+            lambda a, b, axis=-1: a.mean(axis=axis) / b.mean(axis=axis),
+            method="percentile",
+            rng=0,
+        ).confidence_interval
+        share = np.mean([v is not None and v <= longest for v in one["found"]])
+        regrets = " | ".join(f"{np.mean(each):.2f}" for each in one["regret"])
+        lines.append(
+            f"| {name} | {share:.0%} | {capped.mean():.0f} | {np.median(capped):.0f} | "
+            f"{ours.mean() / capped.mean():.2f} [{ratio.low:.2f}, {ratio.high:.2f}] | {regrets} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _capped(value: int | None, longest: int) -> int:
+    return longest if value is None else min(value, longest)
+
+
+if __name__ == "__main__":
+    main()
