@@ -8,10 +8,10 @@ well as the whole table does.
 - ``train``: what ``bamsearch search --score train`` does: three trainings of the base, designs that
   the model proposes, new seeds for contenders, early stopping; it recommends what it expects to be
   the best.
-- ``train, no early stopping`` and ``train, halving``: the same without, and with the rule of Optuna's
+- ``train, no early stopping`` and ``train, halving``: the same without, and with the rule of
   Hyperband instead.
-- ``random`` and ``tpe``: every design once, one seed each; they recommend the best score so far. TPE's
-  proposals are brought to the nearest design of the table that is not trained yet.
+- ``random`` and ``tpe``: every design once, one seed each; they recommend the best score so far.
+  TPE's proposals are brought to the nearest design of the table that is not trained yet.
 
 **Found**: from then on and to the end of the replay, what is recommended has the true best effects.
 Those are of the whole table: BAM at every site whose effect's 95 % interval is above 0, and none

@@ -10,7 +10,9 @@ from bamsearch.records import (
     Budget,
     Cost,
     Design,
+    Estimate,
     Insertion,
+    Learned,
     ModelSummary,
     Run,
     RunRecord,
@@ -148,6 +150,22 @@ def test_the_best_random_design_stands_for_its_search():
         RUN, (), tuple(("random", trial(number, score)) for number, score in enumerate(scores))
     )
     assert record.reference("random") == trial(1, 3.0)
+
+
+def test_with_trainings_a_design_is_there_once_with_its_expected_accuracy():
+    run = replace(RUN, score="train")
+    one, two = trial(0, 90.0), trial(1, 95.0)
+    again = replace(one, number=2, score=92.0, seed=1)
+    stopped = replace(trial(3, None), state="stopped")
+    record = RunRecord(run, (one, two, again, stopped))
+    # the mean, as long as nothing has been learnt
+    assert [(t.number, t.score) for t in record.designs(record.trials)] == [(0, 91.0), (1, 95.0)]
+    ranking = (Estimate(one.design.insertions, 94.0, 93.0, 95.0, 2, 0.6),)
+    learned = replace(record, learned=Learned(4, 0.3, 0.95, (), ranking))
+    assert [t.score for t in learned.designs([again])] == [94.0]
+    assert [t.score for t in learned.ranking()] == [95.0, 94.0]
+    other = RunRecord(RUN, record.trials)
+    assert other.designs(record.trials) == [one, two, again]
 
 
 def test_what_turned_out_too_slow_is_not_ranked():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from textwrap import wrap
 
 from bamsearch.cli.console import Console
 from bamsearch.records import Design, RunRecord, Trial
@@ -12,7 +13,14 @@ from bamsearch.report.answer import Answer
 from bamsearch.report.comparison import LABELS, reference_label
 from bamsearch.report.content import Report
 from bamsearch.report.health import over_budget
-from bamsearch.report.tables import AXES
+from bamsearch.report.markdown import shortened
+from bamsearch.report.mattered import Mattered
+from bamsearch.report.mattered_tables import (
+    effects_legend,
+    effects_table,
+    estimate_cells,
+)
+from bamsearch.report.tables import axis_names
 from bamsearch.report.text import (
     budget_text,
     conditions_text,
@@ -27,6 +35,8 @@ from bamsearch.report.text import (
 )
 
 _SHOWN = 5
+_EFFECTS = 12
+_EXPECTED = ("expected, %", "95%", "trainings", "best")
 # With more sites than this a design is a list of those that have BAM, not a column each.
 _COLUMNS = 6
 
@@ -44,20 +54,35 @@ def print_result(console: Console, report: Report) -> None:
         console.print("  nothing has a score yet")
         return
     design = _Designs(record)
-    header = ["rank", design.header, "score", "GFLOPs", "params"]
+    scored = _EXPECTED if report.trained else ("score",)
+    header = ["rank", design.header, *scored, "GFLOPs", "params"]
+    numbers = "r" * (len(scored) + 2)
     if design.wide:
-        console.table(header, rows, "rlrrr")
+        console.table(header, rows, f"rl{numbers}")
     else:  # the longest column last
         moved = [[row[0], *row[2:], row[1]] for row in [header, *rows]]
-        console.table(moved[0], moved[1:], "rrrrl")
+        console.table(moved[0], moved[1:], f"r{numbers}l")
     _print_finalists(console, record, design)
     console.print()
     for line in _evidence_lines(report.answer):
         console.print(line)
-    first, *others = (AXES[one] for one in report.axes)
+    first, *others = axis_names(report)
     console.print(
         f"Pareto    {count_text(len(report.front), 'design')}, {first} against {', '.join(others)}"
     )
+    if report.mattered is not None:
+        _print_mattered(console, report, report.mattered)
+
+
+def _print_mattered(console: Console, report: Report, found: Mattered) -> None:
+    console.print(f"\nMATTERED  {found.sentence}")
+    for remark in found.learned.remarks:
+        console.print(f"          {remark}")
+    if found.effects:
+        table = shortened(effects_table(report), _EFFECTS)
+        console.table(table.header, table.rows, table.align)
+    for line in wrap(effects_legend(report), 90):
+        console.print(f"          {line}")
 
 
 def _evidence_lines(answer: Answer) -> list[str]:
@@ -99,30 +124,39 @@ def _counts(record: RunRecord) -> str:
     run = record.run
     fit = f"{number_text(run.feasible_designs)} of {number_text(run.designs)} designs fit"
     scored = f"{len(record.complete):,} scored"
-    failed = len(record.trials) - len(record.complete)
+    failed = sum(trial.state == "failed" for trial in record.trials)
+    stopped = sum(trial.state == "stopped" for trial in record.trials)
+    early = f" · {stopped} stopped early" if record.run.score == "train" else ""
     about = "exact" if run.exact else "estimate"
-    return f"{fit} ({about}) · {scored} · {over_budget(record)} over budget · {failed} failed"
+    return (
+        f"{fit} ({about}) · {scored} · {over_budget(record)} over budget · {failed} failed{early}"
+    )
 
 
 def _ranking_rows(record: RunRecord) -> list[list[str]]:
     design = _Designs(record)
     ranking = record.ranking()
     rows = [
-        [str(rank), design.cell(trial.design), *_numbers(trial)]
+        [str(rank), design.cell(trial.design), *_numbers(record, trial)]
         for rank, trial in enumerate(ranking[:_SHOWN], start=1)
     ]
     compared = [
-        ["", reference_label(record, kind), *_numbers(found)]
+        ["", reference_label(record, kind), *_numbers(record, found)]
         for kind in LABELS
         if (found := record.reference(kind)) is not None
     ]
     if compared:
-        rows += [["", "for comparison", "", "", ""], *compared]
+        rows += [["", "for comparison", *[""] * (len(compared[0]) - 2)], *compared]
     return rows
 
 
-def _numbers(trial: Trial) -> list[str]:
-    return [score_text(trial.score), giga(trial.macs), mega(trial.params)]
+def _numbers(record: RunRecord, trial: Trial) -> list[str]:
+    scored = [score_text(trial.score)]
+    if record.run.score == "train":
+        learned, insertions = record.learned, trial.design.insertions
+        found = None if learned is None else learned.of(insertions)
+        scored = [f"{trial.score:.2f}", *estimate_cells(found)[1:]]
+    return [*scored, giga(trial.macs), mega(trial.params)]
 
 
 def _print_finalists(console: Console, record: RunRecord, design: _Designs) -> None:

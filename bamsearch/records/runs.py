@@ -275,15 +275,20 @@ class RunRecord:
 
     def reference(self, kind: ReferenceKind) -> Trial | None:
         """A reference that has a score: the best of its kind; None if there is none yet."""
-        found = self._designs([t for k, t in self.references if k == kind and t.score is not None])
+        found = self.designs([trial for there, trial in self.references if there == kind])
         return max(found, key=lambda trial: trial.score or 0.0, default=None)
 
-    def _designs(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Scored trials; of a design with several trainings one, with what is expected of it."""
+    def designs(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Those that have a score; with score ``train`` a design once, with what is expected of it.
+
+        Args:
+            trials: of this run, its references or both.
+        """
+        scored = [trial for trial in trials if trial.score is not None]
         if not self.run.trained:
-            return list(trials)
+            return scored
         by_design: dict[Design, list[Trial]] = {}
-        for trial in trials:
+        for trial in scored:
             by_design.setdefault(trial.design, []).append(trial)
         return [replace(t[0], score=self._expected(d, t)) for d, t in by_design.items()]
 
@@ -300,7 +305,7 @@ class RunRecord:
 
         Those that turned out too slow for a budget of time are left out.
         """
-        ranked = self._designs(self.complete)
+        ranked = self.designs(self.complete)
         base = self.reference("base")
         if base is not None and self.base_may_win:
             ranked.append(base)

@@ -9,6 +9,7 @@ from typing import Literal
 from bamsearch.records import Difference, Evidence, RunRecord
 from bamsearch.records import Verdict as Shown
 from bamsearch.report.comparison import LABELS
+from bamsearch.report.mattered import interval_text
 from bamsearch.report.text import count_text
 from bamsearch.score.table import SCORES
 from bamsearch.searching.sizes import SizeCorrelation
@@ -51,6 +52,8 @@ def answer(record: RunRecord, sizes: SizeCorrelation, place: str) -> Answer:
         return Answer("unknown", headline, remarks, next_step)
     if evidence is None or not evidence.differences:
         headline = "Not known. Scores only, no training evidence."
+        if record.run.score == "train":
+            headline = "Not known. Short trainings on validation images only, no test result."
         return Answer("unknown", headline, remarks, next_step)
     first, *others = evidence.differences
     headline = _sentence(record, first, evidence, "over " if first.points >= 0 else "under ")
@@ -81,11 +84,13 @@ def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
     run = record.run
     if record.shown_evidence is not None:
         lines = []
+    elif run.score == "train":
+        lines = _trained_remarks(record)
     elif run.score in SCORES:
         lines = [f"Nothing was trained; {run.score} has not been audited in this budget."]
     else:
         lines = [f"One value of {run.score} a design: no interval, no repeated seeds."]
-    lines.append(tracks(run.score, sizes))
+    lines.append(tracks("accuracy" if run.score == "train" else run.score, sizes))
     base, best = record.reference("base"), record.best
     tied = sum(best is not None and trial.score == best.score for trial in record.ranking())
     if tied > 1:
@@ -97,6 +102,28 @@ def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
         lines.append("No design scores better than the base network.")
     elif base is not None and not record.base_may_win:
         lines.append("The base is shown, not ranked: such a score grows with the network.")
+    return lines
+
+
+def _trained_remarks(record: RunRecord) -> list[str]:
+    """What is expected of what was found and of the base; apart or not, as their intervals are."""
+    lines = [
+        "Each accuracy is an expectation from short trainings, on the validation images: "
+        "no test result; verify tests."
+    ]
+    best, learned = record.best, record.learned
+    if best is None or learned is None:
+        return lines
+    found, base = learned.of(best.design.insertions), learned.of(())
+    if found is None or base is None or not best.design.insertions:
+        return lines
+    apart = found.low > base.high or found.high < base.low
+    verdict = "do not overlap" if apart else "overlap"
+    texts = [f"{o.mean:.2f} {interval_text(o.low, o.high)} %" for o in (found, base)]
+    lines.append(
+        f"Expected of what was found: {texts[0]}, of the base: {texts[1]}; "
+        f"the {learned.confidence:.0%} intervals {verdict}."
+    )
     return lines
 
 

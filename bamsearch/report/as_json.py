@@ -56,6 +56,7 @@ def json_value(report: Report) -> dict[str, Any]:
             asdict(one) | {"sites": list(one.sites), "share": round(one.share, 6)}
             for one in report.importances
         ],
+        "mattered": _mattered(report),
         "size_correlation": asdict(report.sizes),
         "health": _health(report),
         "provenance": report.provenance | {"seed": run.seed, "versions": dict(run.versions)},
@@ -115,6 +116,36 @@ def _site(row: SiteRow) -> dict[str, Any]:
         "params": row.params,
         "macs": row.macs,
         "ms": row.ms,
+    }
+
+
+def _mattered(report: Report) -> dict[str, Any] | None:
+    found = report.mattered
+    if found is None:
+        return None
+    return {
+        "trainings": found.learned.trainings,
+        "designs": len(found.ranking),
+        "noise": found.learned.noise,
+        "confidence": found.learned.confidence,
+        "effects": [
+            asdict(one) | {"sites": list(one.sites), "distinguished": one.distinguished}
+            for one in found.effects
+        ],
+        "ranking": [
+            {
+                "rank": one.rank,
+                "role": one.role or None,
+                "design": design_json(one.design),
+                "mean": one.estimate.mean,
+                "low": one.estimate.low,
+                "high": one.estimate.high,
+                "trainings": one.estimate.trainings,
+                "chance": one.estimate.chance,
+            }
+            for one in found.ranking
+        ],
+        "remarks": list(found.learned.remarks),
     }
 
 

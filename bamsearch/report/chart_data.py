@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Literal
 
 from bamsearch.records import Objective, Role, Trial
 from bamsearch.report.content import Report
 from bamsearch.report.curves import Curves
-from bamsearch.report.text import count_text
+from bamsearch.report.text import EXPECTED, count_text
 
 Kind = Literal[
     "search", "random search", "base", "paper default", "largest that fits", "best random", "found"
@@ -55,11 +55,13 @@ class Axis:
         objective: what it shows.
         low: its left or lower end, in the axis' unit.
         high: its other end.
+        title: None for that of ``TITLES``.
     """
 
     objective: Objective
     low: float
     high: float
+    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,10 @@ def pareto_data(report: Report) -> ParetoData | None:
         return [Point(kind, t.cost(cost) / UNITS[cost], t.cost("score")) for t in found]
 
     random = [trial for kind, trial in record.references if kind == "random"]
-    trials = [*points("random search", random), *points("search", record.trials)]
+    trials = [
+        *points("random search", record.designs(random)),
+        *points("search", record.designs(record.trials)),
+    ]
     marked = []
     for row in report.comparison:
         one = record.best if row.role == "found" else record.reference(row.role)
@@ -117,6 +122,7 @@ def pareto_data(report: Report) -> ParetoData | None:
     limits = [b.limit / _limit_unit(cost) for b in record.run.budgets if b.quantity == cost]
     x, limit, notes = _cost_axis(cost, trials, marked, next(iter(limits), None))
     y, below = _score_axis(trials, marked)
+    y = replace(y, title=EXPECTED if report.trained else None)
     joined = len(report.axes) == 2
     if not joined:
         notes.append("The front is of three objectives: seen in two, it is no line.")

@@ -95,7 +95,7 @@ def pareto_spec(data: ParetoData) -> Spec:
         layers.insert(-5, line.encode(x, y, color=alt.value("var(--chart-found)")))
     found = [point for point in data.marked if point.kind == "found"]
     others = [point for point in data.marked if point.kind != "found"]
-    return _spec(
+    return layered(
         layers,
         {
             "trials": [],
@@ -116,17 +116,21 @@ def curve_spec(report: Report) -> Spec:
     margin = (max(ys) - min(ys)) * 0.05 or abs(max(ys)) * 0.01 or 1.0
     x = alt.X(
         "x:Q",
-        title="designs tried",
+        title="designs tried" if report.curves.what == "score" else "trials",
         axis=_COUNTS,
         scale=alt.Scale(domain=[0, max(p.x for p in points)]),
     )
-    y = _axis(alt.Y, Axis("score", min(ys) - margin, max(ys) + margin), "best score so far")
+    y = _axis(
+        alt.Y,
+        Axis("score", min(ys) - margin, max(ys) + margin),
+        f"best {report.curves.what} so far",
+    )
     kinds = [kind for kind in MARKS if any(point.kind == kind for point in points)]
     line = _on("curves").mark_line(interpolate="step-after", strokeWidth=2, aria=False)
     dash = alt.StrokeDash(
         "kind:N", title=None, scale=alt.Scale(domain=kinds, range=[[1, 0], [5, 3]][: len(kinds)])
     )
-    return _spec([line.encode(x, y, _colour(kinds), dash)], {"curves": _rows(points)})
+    return layered([line.encode(x, y, _colour(kinds), dash)], {"curves": _rows(points)})
 
 
 def curves_svg(reports: Sequence[Report]) -> str:
@@ -159,7 +163,17 @@ def curves_spec(reports: Sequence[Report]) -> Spec:
         "strokeDash": alt.StrokeDash("run:N", title=None),
     }
     line = _on("curves").mark_line(interpolate="step-after", strokeWidth=2, aria=False)
-    return _spec([line.encode(**encoding)], {"curves": rows})
+    return layered([line.encode(**encoding)], {"curves": rows})
+
+
+def layered(layers: Sequence[alt.Chart], datasets: dict[str, list[dict[str, Any]]]) -> Spec:
+    """Layers over each other, with their data, in the look of all charts."""
+    chart = alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT)
+    spec: Spec = chart.to_dict()
+    spec["datasets"] = {**spec.get("datasets", {}), **datasets}
+    spec["background"] = "var(--chart-back)"
+    spec["config"] = config()
+    return spec
 
 
 def svg(spec: Spec) -> str:
@@ -218,7 +232,7 @@ def _axis(channel: type[Any], axis: Axis, title: str | None = None) -> Any:
     options = alt.Axis(format=form) if form else alt.Axis()
     return channel(
         f"{'x' if channel is alt.X else 'y'}:Q",
-        title=title or TITLES[axis.objective],
+        title=title or axis.title or TITLES[axis.objective],
         scale=scale,
         axis=options,
     )
@@ -228,16 +242,7 @@ def _rows(points: Sequence[Point]) -> list[dict[str, Any]]:
     return [asdict(point) for point in points]
 
 
-def _spec(layers: Sequence[alt.Chart], datasets: dict[str, list[dict[str, Any]]]) -> Spec:
-    chart = alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT)
-    spec: Spec = chart.to_dict()
-    spec["datasets"] = {**spec.get("datasets", {}), **datasets}
-    spec["background"] = "var(--chart-back)"
-    spec["config"] = config()
-    return spec
-
-
 def _empty(text: str) -> Spec:
     chart = alt.Chart(alt.InlineData([{}])).mark_text(text=text, fontSize=14, aria=False)
-    spec = _spec([chart.encode(color=alt.value("var(--chart-muted)"))], {})
+    spec = layered([chart.encode(color=alt.value("var(--chart-muted)"))], {})
     return spec | {"height": 60}

@@ -11,6 +11,7 @@ from bamsearch.records import (
     Accuracy,
     Design,
     Difference,
+    Estimate,
     ReferenceKind,
     Role,
     RunRecord,
@@ -57,6 +58,7 @@ class Compared:
         latency: None where it was not measured.
         accuracy: None where it was not trained.
         difference: of what was found to this design; None where one was not trained.
+        expected: with score ``train``, what the score is the mean of.
     """
 
     role: Role
@@ -69,6 +71,7 @@ class Compared:
     latency: Latency | None = None
     accuracy: Accuracy | None = None
     difference: Difference | None = None
+    expected: Estimate | None = None
 
 
 def comparison(record: RunRecord) -> tuple[Compared, ...]:
@@ -127,6 +130,7 @@ def _compared(
         _latency(record, trial.design),
         accuracy,
         difference,
+        None if record.learned is None else record.learned.of(trial.design.insertions),
     )
 
 

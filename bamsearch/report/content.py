@@ -10,6 +10,7 @@ from bamsearch.report.comparison import Compared, comparison
 from bamsearch.report.curves import Curves, curves
 from bamsearch.report.health import Health, health
 from bamsearch.report.importance import Importance, importances
+from bamsearch.report.mattered import Mattered, mattered
 from bamsearch.report.provenance import provenance, reproduce
 from bamsearch.report.sites import SiteRow, site_rows
 from bamsearch.searching.sizes import SizeCorrelation, size_correlation
@@ -32,6 +33,7 @@ class Report:
         axes: objectives of the front; the first is the score.
         curves: best score so far.
         importances: what the score depends on; empty where that cannot be said.
+        mattered: what trainings say of it; None where nothing was trained.
         sizes: how far the score ranks size.
         health: how the search went.
         provenance: names to texts.
@@ -48,10 +50,16 @@ class Report:
     axes: tuple[Objective, ...]
     curves: Curves
     importances: tuple[Importance, ...]
+    mattered: Mattered | None
     sizes: SizeCorrelation
     health: Health
     provenance: dict[str, str]
     reproduce: tuple[str, ...]
+
+    @property
+    def trained(self) -> bool:
+        """Whether the score is an accuracy that short trainings lead to expect."""
+        return self.record.run.score == "train"
 
 
 def make_report(record: RunRecord, place: str) -> Report:
@@ -74,6 +82,7 @@ def make_report(record: RunRecord, place: str) -> Report:
         run.objectives if len(run.objectives) > 1 else ("score", "gflops"),
         curves(record),
         importances(record),
+        mattered(record),
         sizes,
         health(record),
         provenance(record),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from bamsearch.records import RunRecord, Trial
+from bamsearch.records import Effect, RunRecord, Trial
 
 Row = dict[str, Any]
 
@@ -15,7 +16,8 @@ def csv_text(records: Sequence[RunRecord]) -> str:
 
     Empty cells are what there is not: the score of a trial that failed, r and d of a site without
     BAM. ``rank`` numbers the ranking from 1, ``pareto`` marks the front. Of several runs each row
-    starts with the run's name and its model.
+    starts with the run's name and its model. Where designs are trained, the score is of that
+    training alone, and what is expected of its design stands beside it.
     """
     import pandas as pd
 
@@ -30,16 +32,22 @@ def csv_text(records: Sequence[RunRecord]) -> str:
 
 
 def _rows(record: RunRecord, *, named: bool) -> list[Row]:
-    ranks = {id(trial): rank for rank, trial in enumerate(record.ranking(), start=1)}
-    front = {id(trial) for trial in record.pareto()}
+    ranks = {_key(record, trial): rank for rank, trial in enumerate(record.ranking(), start=1)}
+    front = {_key(record, trial) for trial in record.pareto()}
     run = {"run": record.run.name, "model": record.run.model} if named else {}
     found = []
     for role, trial in _everything(record):
-        row = run | {"role": role, "rank": ranks.get(id(trial)), "pareto": id(trial) in front}
+        key = _key(record, trial)
+        row = run | {"role": role, "rank": ranks.get(key), "pareto": key in front}
         for one in trial.design.insertions:
             row |= {f"{one.site} r": one.reduction, f"{one.site} d": one.dilation}
         found.append(row | _numbers(record, trial))
     return found
+
+
+def _key(record: RunRecord, trial: Trial) -> Hashable:
+    """What has a rank: a trial, or a design with all its trainings."""
+    return trial.design if record.run.score == "train" else id(trial)
 
 
 def _columns(record: RunRecord) -> list[str]:
@@ -53,10 +61,11 @@ def _columns(record: RunRecord) -> list[str]:
 
 
 def _numbers(record: RunRecord, trial: Trial) -> Row:
-    return {
+    trained = record.run.score == "train"
+    numbers = {
         "number": trial.number,
         "state": trial.state,
-        f"score ({record.run.score})": trial.score,
+        f"score ({record.run.score}{', %' if trained else ''})": trial.score,
         "parameters": trial.params,
         "MACs of one input": trial.macs,
         "GFLOPs (10^9 MACs)": trial.macs / 1e9,
@@ -66,6 +75,32 @@ def _numbers(record: RunRecord, trial: Trial) -> Row:
         "retries": trial.retries,
         "reason of failure": trial.reason,
     }
+    return numbers | (_expected(record, trial) if trained else {})
+
+
+def _expected(record: RunRecord, trial: Trial) -> Row:
+    found = None if record.learned is None else record.learned.of(trial.design.insertions)
+    values = ("mean", "low", "high", "trainings", "chance")
+    mean, low, high, trainings, chance = (getattr(found, name, None) for name in values)
+    return {
+        "seed": trial.seed,
+        "expected accuracy (%)": mean,
+        "expected, low (%)": low,
+        "expected, high (%)": high,
+        "trainings of the design": trainings,
+        "chance to be best (0..1)": chance,
+    }
+
+
+def effects_csv(effects: Sequence[Effect]) -> str:
+    """Effects on accuracy, a row each; sites that go together are joined by spaces."""
+    import pandas as pd
+
+    rows = [asdict(one) | {"sites": " ".join(one.sites)} for one in effects]
+    table = pd.DataFrame(rows, columns=["aspect", "sites", "points", "low", "high", "designs"])
+    table["distinguished from 0"] = [one.distinguished for one in effects]
+    text: str = table.to_csv(index=False, lineterminator="\r\n")
+    return text
 
 
 def _everything(record: RunRecord) -> list[tuple[str, Trial]]:

@@ -15,7 +15,8 @@ class Differences:
     Attributes:
         params: relative: ``+0.81 %``.
         gflops: relative.
-        score: absolute, in the score's own unit.
+        score: absolute, in the score's own unit; none of expected accuracies, whose difference
+            has an interval that theirs do not tell.
         accuracy: points with their interval, of pairs with the same seed only.
     """
 
@@ -37,7 +38,7 @@ def differences(row: Compared, other: Compared) -> Differences:
     return Differences(
         _relative(row.params, other.params),
         _relative(row.macs, other.macs),
-        _absolute(row.score, other.score),
+        "" if row.expected or other.expected else _absolute(row.score, other.score),
         _accuracy(row, other),
     )
 

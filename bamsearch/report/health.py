@@ -19,7 +19,8 @@ class Health:
         exact: whether that was counted, else estimated.
         wanted: trials asked for.
         scored: trials with a score.
-        failed: trials without.
+        failed: trials without, as something went wrong.
+        stopped: trainings stopped early, as they could not win.
         reasons: why, and how often, the most frequent first.
         over_budget: scored designs that cost more than a budget allows: 0, counted, not assumed.
         slow: timed designs that left the ranking, as too slow for a budget of time.
@@ -34,6 +35,7 @@ class Health:
     wanted: int
     scored: int
     failed: int
+    stopped: int
     reasons: tuple[tuple[str, int], ...]
     over_budget: int
     slow: int
@@ -62,7 +64,8 @@ def health(record: RunRecord) -> Health:
         run.exact,
         run.trials,
         len(record.complete),
-        len(record.trials) - len(record.complete),
+        sum(trial.state == "failed" for trial in record.trials),
+        sum(trial.state == "stopped" for trial in record.trials),
         tuple(reasons.most_common()),
         over_budget(record),
         sum(not one.kept for one in record.finalists),

@@ -44,7 +44,10 @@ class Importance:
 
 
 def importances(record: RunRecord) -> tuple[Importance, ...]:
-    """All factors that vary, the most important first; none where fewer than 10 designs scored."""
+    """All factors that vary, the most important first; none where fewer than 10 designs scored.
+
+    None either where designs are trained: those have effects, :mod:`bamsearch.report.mattered`.
+    """
     import numpy as np
 
     scored = {
@@ -52,7 +55,7 @@ def importances(record: RunRecord) -> tuple[Importance, ...]:
         for trial in (*record.trials, *(trial for _, trial in record.references))
         if trial.score is not None and trial.design.insertions
     }
-    if len(scored) < _FEWEST:
+    if len(scored) < _FEWEST or record.run.score == "train":
         return ()
     scores = np.array(list(scored.values()))
     there = [{one.site: one for one in design.insertions} for design in scored]

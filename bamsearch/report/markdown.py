@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING
 
 from bamsearch.report.content import CONVENTION, Report
 from bamsearch.report.curves import curve_sentence
+from bamsearch.report.interval_charts import EFFECTS, TOP
+from bamsearch.report.mattered_tables import (
+    effects_legend,
+    effects_table,
+    ranking_legend,
+    ranking_table,
+)
 from bamsearch.report.network import found_picture
 from bamsearch.report.network_text import network_text
 from bamsearch.report.tables import (
-    AXES,
     Table,
+    axis_names,
     comparison_table,
     front_table,
     health_table,
@@ -35,8 +42,8 @@ def markdown(report: Report, *, charts: bool) -> str:
 
     Args:
         report: of a run.
-        charts: refer to ``network.svg``, ``pareto.svg`` and ``curve.svg`` beside the file; else the
-            network is drawn in letters and the other two are left out.
+        charts: refer to ``network.svg`` and the other charts beside the file; else the network is
+            drawn in letters and the others are left out.
     """
     picture = found_picture(report.record)
     return (
@@ -53,8 +60,12 @@ def markdown(report: Report, *, charts: bool) -> str:
             comparison=comparison_table(report),
             sites=sites_table(report),
             front=shortened(front_table(report), _FRONT_SHOWN),
-            axes=[AXES[one] for one in report.axes],
+            axes=axis_names(report),
             importances=shortened(importance_table(report), _IMPORTANCES_SHOWN),
+            effects=shortened(effects_table(report), EFFECTS),
+            effects_legend=effects_legend(report),
+            ranking=ranking_table(report, TOP),
+            ranking_legend=ranking_legend(report),
             sizes=sizes_table(report),
             health=health_table(report),
             provenance=provenance_table(report),

@@ -30,17 +30,32 @@ from bamsearch.report.charts import (
 from bamsearch.report.content import CONVENTION, Report
 from bamsearch.report.curves import curve_sentence
 from bamsearch.report.differences import differences
+from bamsearch.report.interval_charts import (
+    EFFECTS,
+    TOP,
+    effects_page_svg,
+    ranking_page_svg,
+)
+from bamsearch.report.markdown import shortened
+from bamsearch.report.mattered_tables import (
+    effects_legend,
+    effects_table,
+    ranking_legend,
+    ranking_table,
+)
 from bamsearch.report.network import found_picture
 from bamsearch.report.network_svg import network_svg
 from bamsearch.report.page_data import DesignCodes, option_table, page_data
 from bamsearch.report.tables import (
-    AXES,
     Table,
     accuracy_text,
+    axis_names,
+    compared_score,
     health_table,
     importance_table,
     latency_text,
     provenance_table,
+    score_name,
     sites_table,
     sizes_table,
 )
@@ -106,7 +121,8 @@ def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
         site_header=option_table(report, codes),
         sites=sites_table(report),
         pareto=pareto_page_svg(report),
-        axes=[AXES[one] for one in report.axes],
+        axes=axis_names(report),
+        score_name=score_name(report),
         notes=data.notes if data is not None else (),
         choices=choices(report, codes),
         more=max(len(report.front) - _FRONT_SHOWN, 0),
@@ -118,9 +134,26 @@ def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
         health=health_table(report),
         provenance=provenance_table(report),
         scripts=scripts,
+        **_mattered(report),
         hashes=" ".join(map(_hash, scripts)),
         data=page_data(report, codes) | {"curve": curve_spec(report)},
     )
+
+
+def _mattered(report: Report) -> dict[str, Any]:
+    """What the page's section of that name needs."""
+    found = report.mattered
+    if found is None:
+        return {"trained_style": _file("mattered.css")}
+    return {
+        "trained_style": _file("mattered.css"),
+        "effects": shortened(effects_table(report), EFFECTS),
+        "effects_chart": effects_page_svg(found) if found.effects else "",
+        "effects_legend": effects_legend(report),
+        "ranking": ranking_table(report, TOP),
+        "ranking_chart": ranking_page_svg(found),
+        "ranking_legend": ranking_legend(report),
+    }
 
 
 def several_page(reports: Sequence[Report], table: Table, notes: Sequence[str]) -> str:
@@ -188,6 +221,7 @@ def environment() -> Environment:
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     found.filters |= {
         "score": score_text,
+        "compared_score": compared_score,
         "giga": giga,
         "mega": mega,
         "design": design_text,

@@ -112,8 +112,8 @@ def _columns(report: Report, codes: DesignCodes) -> dict[str, list[Any]]:
         if (trial := record.reference(kind)) is not None
     ]
     found = [
-        *(("random search", trial) for trial in drawn(random, cost)),
-        *(("search", trial) for trial in drawn(record.trials, cost)),
+        *(("random search", trial) for trial in drawn(record.designs(random), cost)),
+        *(("search", trial) for trial in drawn(record.designs(record.trials), cost)),
         *((kind, trial) for kind, trial in named if drawn([trial], cost)),
     ]
     trials = [trial for _, trial in found]

@@ -13,6 +13,8 @@ def provenance(record: RunRecord) -> dict[str, str]:
     """What was run, on what, with which versions: names to texts."""
     run = record.run
     paper = f" ({SCORES[run.score].paper})" if run.score in SCORES else ""
+    if run.score == "train":
+        paper = " (accuracy on the validation images after a short training, in per cent)"
     found = {
         "command": run.command or "bamsearch.search(...) from Python",
         "started": run.created,

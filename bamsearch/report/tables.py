@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from bamsearch.records import Accuracy, Objective, Trial
 from bamsearch.report.comparison import Compared, Latency
 from bamsearch.report.content import Report
+from bamsearch.report.mattered import interval_text
 from bamsearch.report.text import (
+    EXPECTED,
     change,
     design_text,
     duration_text,
@@ -50,10 +52,12 @@ def comparison_table(report: Report) -> Table:
     """Base, references and found, with differences to the base."""
     base = report.comparison[0]
     trained = any(row.accuracy is not None for row in report.comparison)
-    header = ["", "design", "params", "", "GFLOPs", "", "latency, paired ratio", "score"]
+    score = score_name(report)
+    header = ["", "design", "params", "", "GFLOPs", "", "latency, paired ratio", score]
     rows = []
     for row in report.comparison:
-        cells = [row.label, *_size_cells(row, base), latency_text(row.latency), _score(row)]
+        cells = [row.label, *_size_cells(row, base), latency_text(row.latency)]
+        cells.append(compared_score(row))
         if trained:
             cells += [accuracy_text(row.accuracy), _difference(row)]
         rows.append(tuple(cells))
@@ -84,9 +88,20 @@ def sites_table(report: Report) -> Table:
 def front_table(report: Report) -> Table:
     """The Pareto front."""
     timed = "ms" in report.axes
-    header = ["design", "score", "GFLOPs", "params", *(["ms"] if timed else [])]
+    header = ["design", score_name(report), "GFLOPs", "params", *(["ms"] if timed else [])]
     rows = tuple(tuple(_front_cells(trial, timed=timed)) for trial in report.front)
     return Table(tuple(header), "lrrr" + ("r" if timed else ""), rows)
+
+
+def score_name(report: Report) -> str:
+    """``score``, or what it is where designs are trained."""
+    return EXPECTED if report.trained else "score"
+
+
+def axis_names(report: Report) -> list[str]:
+    """The objectives of the front, in words."""
+    score = "expected accuracy" if report.trained else "score"
+    return [score if axis == "score" else AXES[axis] for axis in report.axes]
 
 
 def importance_table(report: Report) -> Table:
@@ -120,6 +135,7 @@ def health_table(report: Report) -> Table:
         ("scored", f"{found.scored:,} of {found.wanted:,}"),
         ("over budget", f"{found.over_budget:,}"),
         ("failed", f"{found.failed:,}"),
+        *[("stopped early, as they could not win", f"{found.stopped:,}")] * report.trained,
         ("begun again after an interruption", f"{found.retried:,}"),
         ("duplicates withdrawn", f"{found.withdrawn:,}"),
     ]
@@ -162,8 +178,13 @@ def _size_cells(row: Compared, base: Compared) -> list[str]:
     return [design_text(row.design), mega(row.params), changes[0], giga(row.macs), changes[1]]
 
 
-def _score(row: Compared) -> str:
-    return row.note if row.score is None else score_text(row.score)
+def compared_score(row: Compared) -> str:
+    """The score; with its interval where it is an expected accuracy; else why there is none."""
+    if row.score is None:
+        return row.note
+    if row.expected is not None:
+        return f"{row.score:.2f} {interval_text(row.expected.low, row.expected.high)}"
+    return score_text(row.score)
 
 
 def _difference(row: Compared) -> str:

@@ -8,6 +8,9 @@ from math import floor, log10
 from bamsearch.records import Budget, Design, Insertion, Quantity, Run, Site
 from bamsearch.searching.budget import amount_text
 
+EXPECTED = "expected accuracy, %"
+"""What the score of a design is where designs are trained."""
+
 
 def shape_text(shape: Sequence[int]) -> str:
     """A shape: ``3×224×224``."""

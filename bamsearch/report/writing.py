@@ -58,7 +58,8 @@ def write_report(report: Report, folder: Path, formats: Sequence[Format] = FORMA
     Args:
         report: of a run.
         folder: made if it is not there.
-        formats: which files; Markdown brings its charts as SVG files.
+        formats: which files; Markdown brings its charts as SVG files, and CSV a second table where
+            trainings told effects.
 
     Returns:
         What was written, the main files first.
@@ -67,16 +68,24 @@ def write_report(report: Report, folder: Path, formats: Sequence[Format] = FORMA
         OutputError: a file cannot be written.
     """
     from bamsearch.report.charts import curve_svg, pareto_svg
+    from bamsearch.report.csv_table import effects_csv
+    from bamsearch.report.interval_charts import effects_svg, ranking_svg
     from bamsearch.report.markdown import markdown
     from bamsearch.report.network import found_picture
     from bamsearch.report.network_svg import network_svg
     from bamsearch.report.page import html_page
 
     texts = {FILES[one]: text_of(report, one) for one in formats if one in ("csv", "json")}
+    found = report.mattered
+    if found is not None and "csv" in formats:
+        texts["effects.csv"] = effects_csv(found.effects)
     if "md" in formats:
         texts[FILES["md"]] = markdown(report, charts=True)
         texts["network.svg"] = network_svg(found_picture(report.record))
         texts |= {"pareto.svg": pareto_svg(report), "curve.svg": curve_svg(report)}
+        if found is not None:
+            texts["ranking.svg"] = ranking_svg(found)
+            texts |= {"effects.svg": effects_svg(found)} if found.effects else {}
     if "html" in formats:
         beside = frozenset(FILES[one] for one in formats)
         texts[FILES["html"]] = html_page(report, beside=beside)

@@ -23,7 +23,7 @@ from math import log2, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import linalg, optimize, stats
 
 from bamsearch.attention.cost import effective_dilation, hidden_channels
 from bamsearch.records import Effect, Insertion, Site
@@ -214,7 +214,7 @@ def _solved(model: Floats, data: _Means, ratio: float) -> tuple[Floats, float, F
         ratio: of the variance of u to that of the noise.
     """
     weights = data.counts / (1 + ratio * data.counts)
-    inverse: Floats = np.linalg.inv(model.T @ (weights[:, None] * model))
+    inverse: Floats = linalg.inv(model.T @ (weights[:, None] * model))
     solved = inverse @ (model.T @ (weights * data.means))
     left = data.within + float(weights @ (data.means - model @ solved) ** 2)
     return solved, left, inverse

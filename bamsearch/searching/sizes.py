@@ -37,8 +37,8 @@ def size_correlation(record: RunRecord) -> SizeCorrelation:
     """Spearman's rho of score with size over a run's trials and references, without the base."""
     scored: dict[object, Trial] = {
         trial.design: trial
-        for trial in (*record.trials, *(trial for _, trial in record.references))
-        if trial.score is not None and trial.design.insertions
+        for trial in record.designs([*record.trials, *(trial for _, trial in record.references)])
+        if trial.design.insertions
     }
     trials = list(scored.values())
     scores = [trial.score or 0.0 for trial in trials]

@@ -11,9 +11,13 @@ from bamsearch.records import (
     Accuracy,
     Budget,
     Cost,
+    DataFacts,
     Difference,
+    Effect,
+    Estimate,
     Evidence,
     Insertion,
+    Learned,
     ModelSummary,
     Run,
     RunRecord,
@@ -96,9 +100,61 @@ EVIDENCE = Evidence(
 )
 
 
+# What trainings said of the run below: no model's output, but values to be found again.
+LEARNED = Learned(
+    trainings=8,
+    noise=0.31,
+    confidence=0.95,
+    effects=(
+        Effect("site", ("layer1",), -0.1, -0.4, 0.2, 3),
+        Effect("site", ("layer2",), 0.42, 0.11, 0.73, 4),
+        Effect("r", ("layer1", "layer2"), -0.05, -0.33, 0.23, 5),
+    ),
+    ranking=(
+        Estimate((Insertion("layer2", 4, 2),), 91.3, 90.95, 91.65, 2, 0.7),
+        Estimate((Insertion("layer1", 4, 1), Insertion("layer2", 4, 1)), 91.2, 90.7, 91.7, 1, 0.3),
+        Estimate((Insertion("layer2", 8, 1),), 91.0, 90.4, 91.6, 1, 0.0),
+        Estimate((), 90.8, 90.4, 91.2, 2, 0.004),
+        Estimate((Insertion("layer1", 16, 4), Insertion("layer2", 16, 4)), 90.7, 90.1, 91.3, 1, 0),
+        Estimate((Insertion("layer1", 8, 2),), 88.5, 87.5, 89.5, 1, 0.0),
+    ),
+    remarks=("Pairs of sites are not told apart.",),
+)
+
+
+def learned_record() -> RunRecord:
+    """A run that trains: a design with two seeds, a lucky one, one stopped early, one failed."""
+    data = DataFacts("digits", (3, 32, 32), 10, 1000, 200, 300, "abc", 0)
+    run = replace(RUN, score="train", trials=6, data=data, name="net-train")
+    trials = (
+        trial(0, 91.0, ("layer2", 4, 2), run=run, seed=0, curve=(85.0, 91.0), seconds=3.0),
+        trial(1, 92.0, ("layer1", 4, 1), ("layer2", 4, 1), run=run, seed=0, curve=(84.5, 92.0)),
+        replace(
+            trial(2, None, ("layer1", 8, 2), run=run, seed=0, curve=(80.5,)),
+            state="stopped",
+            reason="could not win",
+        ),
+        trial(3, None, ("layer2", 8, 2), run=run, seed=0, reason="the loss is no number"),
+        trial(4, 91.5, ("layer2", 4, 2), run=run, seed=1, curve=(86.0, 91.5)),
+        trial(5, 90.9, ("layer2", 8, 1), run=run, seed=0, curve=(83.0, 90.9)),
+    )
+    references = (
+        ("base", trial(0, 90.5, run=run, seed=0)),
+        ("base", trial(1, 91.0, run=run, seed=1)),
+        ("paper", trial(2, 90.5, ("layer1", 16, 4), ("layer2", 16, 4), run=run, seed=0)),
+    )
+    return RunRecord(run, trials, references, learned=LEARNED)
+
+
 @pytest.fixture
 def record() -> RunRecord:
     return small_record()
+
+
+@pytest.fixture
+def learned() -> RunRecord:
+    """The record of a run that trains."""
+    return learned_record()
 
 
 @pytest.fixture

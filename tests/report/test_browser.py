@@ -226,6 +226,44 @@ def test_texts_have_contrast(opened, trained, scheme):
     assert page.evaluate(PALE) == []
 
 
+# The ends of the charts' texts beyond their drawing's, in pixels.
+CUT = """() => [...document.querySelectorAll("#effects svg, #ranking svg")].flatMap((svg) => {
+  const box = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll("text")].map((text) => {
+    const own = text.getBoundingClientRect();
+    return Math.max(box.left - own.left, own.right - box.right);
+  });
+})"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_mattered_can_be_read(opened, learned, scheme):
+    page = opened(learned, color_scheme=scheme)
+    assert page.evaluate(PALE) == []
+    over = page.evaluate(CUT)
+    assert len(over) > 10
+    assert max(over) <= 0
+    table = page.locator("div:has(> table > #ranking-rows)")
+    assert table.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+
+
+@pytest.mark.parametrize(("width", "media"), [(390, "screen"), (688, "print")])
+def test_what_mattered_on_a_phone_and_on_paper(opened, learned, width, media):
+    page = opened(learned, viewport={"width": width, "height": 800})
+    page.emulate_media(media=media)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator("#effects svg, #ranking svg").locator("visible=true").count() == 2
+    assert max(page.evaluate(CUT)) <= 0
+
+
+def test_a_design_that_was_trained_twice_is_one_point(opened, learned):
+    page = opened(learned)
+    x, y = page.evaluate(FIND, "layer1 r4 d1, layer2 r4 d1")
+    page.mouse.click(x, y)
+    assert on(page) == {"layer1": ("r4", "d1"), "layer2": ("r4", "d1")}
+    assert "score 91.200" in page.locator("#shown").inner_text()
+
+
 @pytest.mark.parametrize("width", [390, 768])
 def test_a_narrow_window_scrolls_one_way_only(opened, record, width):
     page = opened(record, viewport={"width": width, "height": 800})

@@ -1,0 +1,102 @@
+"""The charts of what mattered: dots with their intervals, effects about 0 and designs by rank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import altair as alt
+
+from bamsearch.report.charts import Spec, layered, standalone, svg
+from bamsearch.report.mattered import Mattered, Ranked, effect_text
+
+TOP = 10
+"""Designs of the ranking that are shown, besides those with a role."""
+
+EFFECTS = 20
+"""Effects that are shown, the largest."""
+
+_WIDTH, _STEP = 260, 24
+_LABEL, _LETTER = 160, 6.6
+
+_ROLES = {
+    "found": "chart-found",
+    "base": "chart-ink",
+    "paper default": "chart-default",
+    "largest that fits": "chart-largest",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A row of such a chart: ``colour`` is of the line, ``fill`` of the dot."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    colour: str
+    fill: str
+
+
+def effects_page_svg(found: Mattered) -> str:
+    """Effects in points about 0 as SVG whose colours are CSS variables; hollow: not told from 0."""
+    dots = []
+    for one in found.effects[:EFFECTS]:
+        colour = "var(--chart-search)" if one.distinguished else "var(--chart-muted)"
+        fill = colour if one.distinguished else "var(--chart-back)"
+        dots.append(Dot(effect_text(one), one.points, one.low, one.high, colour, fill))
+    return svg(_spec(dots, "points of accuracy", 0.0))
+
+
+def ranking_page_svg(found: Mattered) -> str:
+    """Expected accuracies by rank, likewise, with a line at the base's."""
+    dots = [_ranked(one) for one in found.top(TOP)]
+    base = next((one.estimate.mean for one in found.ranking if not one.estimate.insertions), None)
+    return svg(_spec(dots, "expected accuracy, %", base))
+
+
+def effects_svg(found: Mattered) -> str:
+    """The effects as a standalone SVG in light colours."""
+    return standalone(effects_page_svg(found))
+
+
+def ranking_svg(found: Mattered) -> str:
+    """The ranking as a standalone SVG in light colours."""
+    return standalone(ranking_page_svg(found))
+
+
+def _ranked(one: Ranked) -> Dot:
+    colour = f"var(--{_ROLES.get(one.role, 'chart-search')})"
+    value = one.estimate
+    return Dot(one.label, value.mean, value.low, value.high, colour, colour)
+
+
+def _spec(dots: Sequence[Dot], title: str, line: float | None) -> Spec:
+    """A row for each dot, from above; a dashed line at one value."""
+    lines = [] if line is None else [line]
+    ends = [*lines, *(end for dot in dots for end in (dot.low, dot.high))]
+    margin = (max(ends) - min(ends)) * 0.04 or 1.0
+    scale = alt.Scale(domain=[min(ends) - margin, max(ends) + margin], nice=False, zero=False)
+    axis = alt.Axis(tickCount=5)
+    # The page's font may be wider than the one that the chart is laid out with.
+    room = min(max(len(dot.label) for dot in dots) * _LETTER, 1.2 * _LABEL) + 10
+    labels = alt.Axis(labelLimit=_LABEL, minExtent=room, grid=False)
+    y = alt.Y("label:N", sort=None, title=None, axis=labels)
+    rows = alt.Chart(alt.NamedData("dots"))
+    x = alt.X("value:Q", title=title, scale=scale, axis=axis)
+    colour = alt.Color("colour:N", scale=None)
+    layers = [
+        rows.mark_rule(strokeWidth=2, aria=False).encode(
+            alt.X("low:Q", title=title, scale=scale, axis=axis), y, colour, x2="high:Q"
+        ),
+        rows.mark_point(size=70, strokeWidth=2, opacity=1, aria=False).encode(
+            x, y, colour, fill=alt.Fill("fill:N", scale=None)
+        ),
+    ]
+    if lines:
+        rule = alt.Chart(alt.NamedData("line")).mark_rule(strokeDash=[4, 3], aria=False)
+        layers.insert(0, rule.encode(x, color=alt.value("var(--chart-muted)")))
+    marked = [{"value": value} for value in lines]
+    spec = layered(layers, {"dots": [asdict(dot) for dot in dots], "line": marked})
+    return spec | {"width": _WIDTH, "height": {"step": _STEP}}
