@@ -23,7 +23,8 @@ def result_json(record: RunRecord) -> dict[str, Any]:
         "exact": run.exact,
         "score": run.score,
         "trials": len(record.complete),
-        "failed": len(record.trials) - len(record.complete),
+        "failed": sum(trial.state == "failed" for trial in record.trials),
+        "stopped": sum(trial.state == "stopped" for trial in record.trials),
         "infeasible_scored": over_budget(record),
         "best": None if best is None else trial_json(best),
         "references": {

@@ -9,7 +9,7 @@ from textwrap import wrap
 from bamsearch.cli.console import Console
 from bamsearch.records import Design, RunRecord, Trial
 from bamsearch.records.run_files import RUNS
-from bamsearch.report.answer import Answer
+from bamsearch.report.answer import Answer, verify_line
 from bamsearch.report.comparison import LABELS, reference_label
 from bamsearch.report.content import Report
 from bamsearch.report.health import over_budget
@@ -187,7 +187,9 @@ def next_steps(record: RunRecord, folder: Path) -> dict[str, str]:
     if record.best is not None:
         model = shlex.quote(run.model)
         steps["time"] = f"bamsearch profile {model} {shlex.quote(str(folder))}"
-    if len(record.trials) < run.feasible_designs - 1:
+        if record.best.design.insertions:
+            steps["prove"] = verify_line(record, place_of(folder))
+    if run.repeats or len(record.trials) < run.feasible_designs - 1:
         more = run.trials if len(record.trials) < run.trials else 2 * run.trials
         steps["go on"] = f"bamsearch search --resume {name} --trials {more}"
     return steps

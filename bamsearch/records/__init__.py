@@ -40,7 +40,7 @@ from bamsearch.records.latencies import (
     LatencyFit,
     LatencyTable,
 )
-from bamsearch.records.learned import Effect, Estimate, Learned
+from bamsearch.records.learned import Effect, Estimate, Gain, Learned
 from bamsearch.records.runs import (
     BASE_SEEDS,
     MEASURED,
@@ -78,6 +78,7 @@ __all__ = [
     "Estimate",
     "Evidence",
     "Finalist",
+    "Gain",
     "HeldOut",
     "Init",
     "Insertion",

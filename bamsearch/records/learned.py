@@ -65,6 +65,21 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Gain:
+    """By how much the first of the ranking is expected to be better than the base.
+
+    Attributes:
+        points: of accuracy on the validation images.
+        low: lower end of its interval.
+        high: upper end.
+    """
+
+    points: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Learned:
     """Trainings of a search, seen through a model of them.
 
@@ -74,6 +89,7 @@ class Learned:
         confidence: of each interval, 0.95.
         effects: of sites, r and d; none where the trainings are too few to tell.
         ranking: of all designs trained, the greatest expectation first.
+        gain: of the first of the ranking over the base; None where that is not in the ranking.
         remarks: what else is to be known, a sentence each.
     """
 
@@ -82,6 +98,7 @@ class Learned:
     confidence: float
     effects: tuple[Effect, ...]
     ranking: tuple[Estimate, ...]
+    gain: Gain | None = None
     remarks: tuple[str, ...] = ()
 
     def of(self, insertions: Sequence[Insertion]) -> Estimate | None:
@@ -109,6 +126,8 @@ class Learned:
                 Effect(**(one | {"sites": tuple(one["sites"])})) for one in content["effects"]
             )
             content["ranking"] = tuple(_estimate(one) for one in content["ranking"])
+            if content["gain"] is not None:
+                content["gain"] = Gain(**content["gain"])
             content["remarks"] = tuple(content["remarks"])
             return cls(**content)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

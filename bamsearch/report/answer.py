@@ -114,15 +114,14 @@ def _trained_remarks(record: RunRecord) -> list[str]:
     best, learned = record.best, record.learned
     if best is None or learned is None:
         return lines
-    found, base = learned.of(best.design.insertions), learned.of(())
-    if found is None or base is None or not best.design.insertions:
+    first, gain = learned.ranking[0], learned.gain
+    if gain is None or first.insertions != best.design.insertions:
         return lines
-    apart = found.low > base.high or found.high < base.low
-    verdict = "do not overlap" if apart else "overlap"
-    texts = [f"{o.mean:.2f} {interval_text(o.low, o.high)} %" for o in (found, base)]
+    interval = interval_text(gain.low, gain.high, signed=True)
+    told = "" if gain.low > 0 or gain.high < 0 else ", not distinguished from 0"
     lines.append(
-        f"Expected of what was found: {texts[0]}, of the base: {texts[1]}; "
-        f"the {learned.confidence:.0%} intervals {verdict}."
+        f"Expected of what was found: {gain.points:+.2f} points over base, "
+        f"{learned.confidence:.0%} {interval}{told}."
     )
     return lines
 

@@ -128,6 +128,7 @@ def _mattered(report: Report) -> dict[str, Any] | None:
         "designs": len(found.ranking),
         "noise": found.learned.noise,
         "confidence": found.learned.confidence,
+        "gain": None if found.learned.gain is None else asdict(found.learned.gain),
         "effects": [
             asdict(one) | {"sites": list(one.sites), "distinguished": one.distinguished}
             for one in found.effects

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bamsearch.records import Estimate, Insertion, Learned, RunRecord, Trial
+from bamsearch.records import Estimate, Gain, Insertion, Learned, RunRecord, Trial
 from bamsearch.searching.choices import Picks
 from bamsearch.searching.codes import Floats
 from bamsearch.searching.effects import effects
@@ -112,13 +112,24 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
         )
         for place, picks in enumerate(found.picks)
     ]
+    first = found.best
+    nothing = feasible.space.picks(())
+    gain = None
+    if nothing in found.picks and found.picks[first] != nothing:
+        gain = _gain(found.draws[:, first] - found.draws[:, found.picks.index(nothing)])
     return Learned(
         trainings=len(trainings),
         noise=round(found.noise, 4),
         confidence=CONFIDENCE,
         effects=effects(feasible.space, trainings),
         ranking=tuple(sorted(ranking, key=lambda one: -one.mean)),
+        gain=gain,
     )
+
+
+def _gain(draws: Floats) -> Gain:
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Gain(*(round(float(value), 4) for value in (draws.mean(), low, high)))
 
 
 def trainings_of(record: RunRecord) -> list[tuple[tuple[Insertion, ...], float]]:

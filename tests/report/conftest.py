@@ -16,6 +16,7 @@ from bamsearch.records import (
     Effect,
     Estimate,
     Evidence,
+    Gain,
     Insertion,
     Learned,
     ModelSummary,
@@ -118,6 +119,7 @@ LEARNED = Learned(
         Estimate((Insertion("layer1", 16, 4), Insertion("layer2", 16, 4)), 90.7, 90.1, 91.3, 1, 0),
         Estimate((Insertion("layer1", 8, 2),), 88.5, 87.5, 89.5, 1, 0.0),
     ),
+    gain=Gain(0.5, 0.1, 0.9),
     remarks=("Pairs of sites are not told apart.",),
 )
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
+from bamsearch.records import Gain
 from bamsearch.records.run_files import trial_line
 from bamsearch.report.answer import answer
 from bamsearch.report.as_json import json_text, json_value, schema_text
@@ -150,14 +151,14 @@ def test_the_answer_says_what_was_trained_and_that_it_is_no_test(learned):
     assert found.remarks[:2] == (
         "Each accuracy is an expectation from short trainings, on the validation images: "
         "no test result; verify tests.",
-        "Expected of what was found: 91.30 [90.95, 91.65] %, of the base: 90.80 [90.40, 91.20] %; "
-        "the 95% intervals overlap.",
+        "Expected of what was found: +0.50 points over base, 95% [+0.10, +0.90].",
     )
     assert found.remarks[2].startswith("rho of accuracy over 4 designs")
-    first, *others = learned.learned.ranking
-    surer = replace(learned.learned, ranking=(replace(first, low=91.21), *others))
-    said = answer(replace(learned, learned=surer), sizes, "x").remarks[1]
-    assert said.endswith("the 95% intervals do not overlap.")
+    unsure = replace(learned.learned, gain=Gain(0.5, -0.1, 1.1))
+    said = answer(replace(learned, learned=unsure), sizes, "x").remarks[1]
+    assert said.endswith("95% [-0.10, +1.10], not distinguished from 0.")
+    alone = replace(learned.learned, gain=None)
+    assert answer(replace(learned, learned=alone), sizes, "x").remarks[1].startswith("rho of")
 
 
 def test_a_training_that_has_only_begun(learned):

@@ -107,6 +107,12 @@ def test_the_ranking_has_every_design_once(toys, record):
     assert best.mean > worst.mean
     # One training of 73 among others near 70 is partly luck.
     assert best.mean < 73.0
+    base, gain = found.of(()), found.gain
+    assert base is not None
+    assert gain is not None
+    assert found.ranking[0] == best
+    assert gain.points == pytest.approx(best.mean - base.mean, abs=0.1)
+    assert gain.low < gain.points < gain.high
 
 
 def test_nothing_is_said_of_three_trainings(toys, record):
