@@ -28,7 +28,7 @@ def initialise_bams(network: nn.Module, design: Design, seed: int) -> None:
     bams = [layer for layer in network.modules() if isinstance(layer, BAM)]
     with undisturbed():
         for insertion, bam in zip(design.insertions, bams, strict=True):
-            _initialise(bam, insertion.site, seed)
+            initialise_bam(bam, insertion.site, seed)
 
 
 @contextmanager
@@ -38,7 +38,11 @@ def undisturbed() -> Iterator[None]:
         yield
 
 
-def _initialise(bam: BAM, site: str, seed: int) -> None:
+def initialise_bam(bam: BAM, site: str, seed: int) -> None:
+    """Give one BAM the weights of the seed, the site and its hidden width.
+
+    torch's random numbers are moved: call it inside :func:`undisturbed`.
+    """
     key = f"{seed} {site} {hidden_channels(bam.channels, bam.reduction)}"
     torch.default_generator.manual_seed(zlib.crc32(key.encode()))
     fresh = BAM(

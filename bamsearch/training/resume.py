@@ -14,8 +14,22 @@ from bamsearch.training.recipe import Recipe
 from bamsearch.training.start import Start
 
 
-def about_training(start: Start, facts: DataFacts, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """What decides a training's result, as plain values: for ``train.json`` and checkpoints."""
+def about_training(
+    start: Start,
+    facts: DataFacts,
+    recipe: Recipe,
+    seed: int,
+    task: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What decides a training's result, as plain values: for ``train.json`` and checkpoints.
+
+    Args:
+        start: what is trained.
+        facts: of the data.
+        recipe: how.
+        seed: of everything random.
+        task: see :attr:`bamsearch.training.task.Task.about`; left out where it is empty.
+    """
     design = None if start.design is None else json.loads(start.design.to_json())
     return {
         "design": design,
@@ -26,6 +40,7 @@ def about_training(start: Start, facts: DataFacts, recipe: Recipe, seed: int) ->
         "fresh": sorted(start.fresh),
         "mean": list(start.mean),
         "std": list(start.std),
+        **({"task": dict(task)} if task else {}),
     }
 
 
@@ -59,11 +74,22 @@ def _compared(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[st
         ("data hash", saved["data"]["hash"], now["data"]["hash"]),
         ("input", saved["data"]["input_shape"], now["data"]["input_shape"]),
     ]
+    was, given = _flat(saved.get("task")), _flat(now.get("task"))
+    found += [(key, was.get(key), given.get(key)) for key in {**was, **given}]
     was, given = saved["design"] or {}, now["design"] or {}
     found += [(f"design {key}", was.get(key), given.get(key)) for key in {**was, **given}]
     keys = saved["recipe"]
     found += [(f"recipe {key}", keys[key], now["recipe"].get(key)) for key in keys]
     found += [(key, saved[key], now[key]) for key in ("seed", "weights")]
+    return found
+
+
+def _flat(task: Mapping[str, Any] | None) -> dict[str, object]:
+    """A task's facts, those in a mapping of their own each under both names: ``options paths``."""
+    found: dict[str, object] = {}
+    for name, value in (task or {}).items():
+        inner = value if isinstance(value, Mapping) else {"": value}
+        found.update({f"{name} {key}".strip(): one for key, one in inner.items()})
     return found
 
 

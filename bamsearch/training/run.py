@@ -16,12 +16,13 @@ from bamsearch.profile.devices import device_facts
 from bamsearch.records import Design
 from bamsearch.training.augment import augment, normalise
 from bamsearch.training.folder import EVENTS, TrainingFolder
-from bamsearch.training.loop import Live, evaluate, total, train_epoch
+from bamsearch.training.loop import Live, total, train_epoch
 from bamsearch.training.parts import steps_of
 from bamsearch.training.progress import Progress, Row
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.schedule import make_schedule
 from bamsearch.training.start import Start
+from bamsearch.training.task import Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -97,6 +98,7 @@ class Run:
 
     Args:
         live: the training in memory.
+        task: how its steps go.
         about: what it is, for its checkpoints.
         folder: where it is kept; None keeps nothing, as in all processes but the first.
         stop: whether to end with a checkpoint, asked between steps.
@@ -106,6 +108,7 @@ class Run:
     def __init__(
         self,
         live: Live,
+        task: Task,
         about: Mapping[str, Any],
         folder: TrainingFolder | None,
         stop: Callable[[], bool],
@@ -113,6 +116,7 @@ class Run:
     ) -> None:
         self.progress = Progress(steps=steps_of(live.data.train, live.recipe.batch_size))
         self._live = live
+        self._task = task
         self._about = about
         self._folder = folder
         self._stop = stop
@@ -139,8 +143,8 @@ class Run:
         self._looked = time.monotonic()
         while progress.epoch < live.recipe.epochs:
             if progress.step < progress.steps:
-                train_epoch(live, progress, self._due, self._between_steps)
-            loss, right = evaluate(live, live.data.validation)
+                train_epoch(live, progress, self._due, self._between_steps, self._task.step)
+            loss, right = self._task.validate(live, progress.epoch)
             self._count_seconds()
             images = total(live, progress.images)
             row = Row(
