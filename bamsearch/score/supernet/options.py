@@ -1,0 +1,71 @@
+"""How a supernet is trained and scored. No torch here, as in :mod:`bamsearch.training.recipe`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any, Literal, get_args
+
+from bamsearch.errors import InvalidValueError
+from bamsearch.records import check_choice, check_positive
+
+Share = Literal["width", "dilation", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class SupernetOptions:
+    """The remedies known for supernets that rank badly; the defaults are the plain sandwich.
+
+    Attributes:
+        warmup: epochs in which the base alone is trained, before any BAM.
+        paths: designs drawn at random in each step.
+        sandwich: whether each step also trains the largest and the smallest design
+            (arXiv 1903.05134).
+        distil: share of the loss of all but the largest design that is taken against what the
+            largest has just predicted instead of the labels, 0..1 (likewise); needs sandwich.
+        share: which weights designs share at a site. ``width``: all; r takes the first hidden
+            channels of the widest BAM, and every d its 3x3 weights. ``dilation``: each d has 3x3
+            weights of its own. ``none``: each r and d has a BAM of its own.
+        recalibration: training batches, at most those of an epoch, that give the batch norms of a
+            design their statistics before it is scored.
+        fine_tune: steps of SGD that a copy of the design is trained for before it is scored.
+        fine_tune_lr: their learning rate.
+
+    Raises:
+        InvalidValueError: a value out of range, or some that go not together.
+    """
+
+    warmup: int = 0
+    paths: int = 2
+    sandwich: bool = True
+    distil: float = 0.0
+    share: Share = "width"
+    recalibration: int = 16
+    fine_tune: int = 0
+    fine_tune_lr: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_choice("share", self.share, get_args(Share))
+        check_positive("recalibration", self.recalibration)
+        for name in ("warmup", "paths", "fine_tune"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise InvalidValueError(f"{name} must be an integer of at least 0, not {value!r}")
+        if not (isfinite(self.distil) and 0 <= self.distil <= 1):
+            raise InvalidValueError(f"distil of {self.distil!r}: give a number from 0 to 1")
+        if not (isfinite(self.fine_tune_lr) and self.fine_tune_lr > 0):
+            raise InvalidValueError(f"fine_tune_lr of {self.fine_tune_lr!r}: give one above 0")
+        if self.distil and not self.sandwich:
+            raise InvalidValueError("distil needs the largest design as teacher: add sandwich")
+        if not (self.paths or self.sandwich):
+            raise InvalidValueError("no paths and no sandwich: nothing would be trained")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as JSON takes them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> SupernetOptions:
+        """Read what :meth:`to_dict` made."""
+        return cls(**content)
