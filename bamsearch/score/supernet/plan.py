@@ -48,6 +48,10 @@ class SupernetPlan:
         fixed = [self.largest, self.smallest] if self.options.sandwich else []
         return [*dict.fromkeys(fixed), *(self.draw(numbers) for _ in range(self.options.paths))]
 
+    def shown(self, epoch: int) -> Design:
+        """The design whose accuracy is looked at after an epoch."""
+        return self.space.base if epoch < self.options.warmup else self.largest
+
     def about(self) -> dict[str, Any]:
         """What of it decides the weights, as plain values; ``draw`` cannot be told."""
         return {

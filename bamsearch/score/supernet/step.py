@@ -49,9 +49,7 @@ class Sandwich:
 
         In the warm-up it is the base. The fine-tuning is left out.
         """
-        warm = epoch < self.plan.options.warmup
-        design = self.plan.space.base if warm else self.plan.largest
-        alone = replace(live, module=self.network.standalone(design))
+        alone = replace(live, module=self.network.standalone(self.plan.shown(epoch)))
         recalibrate(alone, self.plan.options.recalibration)
         return evaluate(alone, live.data.validation)
 

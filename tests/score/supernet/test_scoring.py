@@ -13,6 +13,7 @@ from bamsearch.data.drawing import permutation
 from bamsearch.data.loading import load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import DataError, DivergedError, InvalidValueError
+from bamsearch.records import Design
 from bamsearch.score.supernet import scoring
 from bamsearch.score.supernet.scoring import supernet_scorer
 from bamsearch.score.supernet.train import train_supernet
@@ -139,14 +140,22 @@ def test_fine_tuning_is_sgd_on_a_copy_at_its_own_rate(supernet, digits, design, 
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_the_last_row_is_the_score_of_the_largest(plan_of, digits, quick):
-    rows = []
+def test_a_row_is_of_the_largest(plan_of, digits, quick):
+    seen = []
     plan = plan_of(paths=0, recalibration=2)
-    trained = train_supernet(
-        plan, digits, quick, device="cpu", watch=lambda progress: rows.extend(progress.rows)
-    )
-    score = supernet_scorer(trained, digits, device="cpu")(plan.largest)
-    assert 100 * rows[-1].validation_accuracy == pytest.approx(score)
+    trained = train_supernet(plan, digits, quick, seed=4, device="cpu", watch=seen.append)
+    row = seen[-1].rows[-1]
+
+    def expected(asked: Design) -> tuple[float, float]:
+        alone = trained.network.standalone(asked)
+        accuracy = by_hand(alone, digits, 2)
+        logits = alone(inputs_of(digits, digits.validation.images))
+        return accuracy, F.cross_entropy(logits, digits.validation.labels).item()
+
+    found = (100 * row.validation_accuracy, row.validation_loss)
+    assert found == pytest.approx(expected(plan.largest), rel=1e-5)
+    assert found != pytest.approx(expected(plan.space.base), rel=1e-5)
+    assert supernet_scorer(trained, digits, device="cpu")(plan.largest) == pytest.approx(found[0])
 
 
 def test_the_callers_random_state_is_left(supernet, digits, design):
