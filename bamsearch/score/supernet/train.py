@@ -35,9 +35,9 @@ def train_supernet(
 
     As :func:`bamsearch.training.engine.train`: on a CPU with one thread the result is the same bit
     for bit, also where the process was killed and the training resumed, given a ``draw`` that
-    depends on its random numbers alone. What ``train.json``, ``metrics.csv`` and the progress say
-    of training images is of the first design of each step, which is the largest of a sandwich; the
-    validation is that of the largest. In the warm-up both are the base's.
+    depends on its random numbers alone. What ``metrics.csv`` and the progress say of training
+    images is of the first design of each step, which is the largest of a sandwich; the validation
+    is that of the largest. In the warm-up both are the base's.
 
     A step takes as many forward and backward passes as it trains designs; their gradients are
     summed, so that a rate which suits one design may be too high.
