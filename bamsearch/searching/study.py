@@ -261,7 +261,9 @@ class SearchStudy:
     def curves(self) -> list[tuple[float, ...]]:
         """Validation accuracies of all trainings that went to their end, an epoch each."""
         ended = [trial for trial in self._all() if trial.state == TrialState.COMPLETE]
-        return [tuple(trial.user_attrs[CURVE]) for trial in ended if CURVE in trial.user_attrs]
+        # A reference that is a trial too is one training.
+        curves = {work_of(t): tuple(t.user_attrs[CURVE]) for t in ended if CURVE in t.user_attrs}
+        return list(curves.values())
 
     def any_scored(self) -> bool:
         """Whether any design has a score."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +15,13 @@ from bamsearch.data.loading import load_data
 from bamsearch.errors import DataError, InvalidValueError, NothingToDoError
 from bamsearch.records.run_files import LEARNED_FILE
 from bamsearch.score.trained import train_once
+from bamsearch.searching import trained
 from bamsearch.searching.api import search
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.learning import trainings_of
 from bamsearch.searching.request import Request, plan_search, planned_again
 from bamsearch.searching.run import Work, run_search
+from bamsearch.searching.trained import TRAININGS
 from bamsearch.training.recipe import find_recipe
 
 NETS = Path(__file__).parents[1] / "training" / "nets.py"
@@ -109,6 +113,56 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(searched, tmp_path)
     record = run_search(planned_again(again.read_run()), again, Work())
     assert lines(record) == lines(done)
     assert (again.path / LEARNED_FILE).read_bytes() == (folder.path / LEARNED_FILE).read_bytes()
+
+
+def test_a_training_that_was_interrupted_goes_on(searched, tmp_path, monkeypatch):
+    _, done = searched
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    seen = []
+
+    def interrupt(design, progress):
+        seen.append(design)
+        if len(set(seen)) == 3 and progress.step > 10 and not progress.rows:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    few = planned(trials=4)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(few, folder, Work(follow=interrupt))
+    at_work = list((folder.path / TRAININGS).iterdir())
+    assert len(at_work) == 1
+    assert (at_work[0] / "checkpoint.pt").is_file()
+    begun = []
+    record = run_search(
+        planned_again(folder.read_run()),
+        folder,
+        Work(follow=lambda design, progress: begun.append(progress.step)),
+    )
+    assert begun[0] > 10
+    expected = [line for line in lines(done) if line[:2] in {line[:2] for line in lines(record)}]
+    assert sorted(map(str, lines(record))) == sorted(map(str, expected))
+    assert not list((folder.path / TRAININGS).iterdir())
+
+
+def test_a_training_that_cannot_win_is_stopped(searched, tmp_path, monkeypatch):
+    monkeypatch.setattr(trained, "cannot_win", lambda curve, *others: bool(curve))
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    two = RECIPE.changed(epochs=2)
+    record = run_search(planned(recipe=two, trials=8), folder, Work())
+    stopped = [trial for trial in record.trials if trial.state == "stopped"]
+    # Six trainings are needed to know what one gains; three of the base are among them.
+    assert [trial.state for trial in record.trials] == ["complete"] * 3 + ["stopped"] * 5
+    base = [trial for kind, trial in record.references if kind == "base"]
+    ended = [trial.curve for trial in (*base, *record.trials[:3])]
+    gain = sum(last - first for first, last in ended) / 6
+    for trial in stopped:
+        assert trial.score is None
+        assert len(trial.curve) == 1
+        assert trial.expected == pytest.approx(trial.curve[0] + gain, abs=1e-4)
+    assert record.learned is not None
+    assert record.learned.trainings == 11
+    assert all(trial.state == "complete" for trial in record.complete)
 
 
 def test_more_trials_than_designs_are_more_seeds(tmp_path):

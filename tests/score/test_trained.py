@@ -1,0 +1,77 @@
+"""One short training of a design: what it reaches, and that a kill changes nothing of it."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from bamsearch.data.loading import load_data
+from bamsearch.records import Design, Insertion
+from bamsearch.score.trained import train_once
+from bamsearch.training.engine import train
+from bamsearch.training.recipe import find_recipe
+
+NETS = Path(__file__).parents[1] / "training" / "nets.py"
+DESIGN = Design(f"{NETS}:small", (3, 8, 8), (Insertion("3", 4, 1),), num_classes=10)
+RECIPE = find_recipe("short").changed(epochs=2)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits")
+
+
+def test_it_is_the_training_of_that_seed(digits):
+    found = train_once(DESIGN, digits, RECIPE, seed=4)
+    trained = train(DESIGN, digits, RECIPE, seed=4, device="cpu")
+    assert (found.right, found.images) == (trained.right, trained.images)
+    assert found.per_cent == pytest.approx(100 * trained.accuracy)
+    assert found.curve == pytest.approx([100 * row.validation_accuracy for row in trained.rows])
+    assert train_once(DESIGN, digits, RECIPE, seed=5).curve != found.curve
+
+
+def test_an_interrupted_training_goes_on_and_its_folder_goes(digits, tmp_path):
+    place = tmp_path / "training"
+
+    def interrupt(progress):
+        if progress.epoch == 1 and progress.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_once(DESIGN, digits, RECIPE, seed=4, place=place, watch=interrupt)
+    assert (place / "checkpoint.pt").is_file()
+    epochs = []
+    found = train_once(
+        DESIGN, digits, RECIPE, seed=4, place=place, watch=lambda p: epochs.append(p.epoch)
+    )
+    assert epochs[0] == 1
+    whole = train_once(DESIGN, digits, RECIPE, seed=4)
+    assert (found.right, found.curve) == (whole.right, whole.curve)
+    assert not place.exists()
+
+
+def test_another_training_in_its_folder_gives_way(digits, tmp_path):
+    place = tmp_path / "training"
+    train(DESIGN, digits, RECIPE, seed=1, device="cpu", output=place)
+    found = train_once(DESIGN, digits, RECIPE, seed=4, place=place)
+    assert found.curve == train_once(DESIGN, digits, RECIPE, seed=4).curve
+
+
+def test_one_that_was_killed_at_its_very_end_is_not_trained_again(digits, tmp_path):
+    place = tmp_path / "training"
+    trained = train(DESIGN, digits, RECIPE, seed=4, device="cpu", output=place)
+    found = train_once(
+        DESIGN, digits, RECIPE, seed=4, place=place, watch=lambda p: pytest.fail("trained again")
+    )
+    assert found.right == trained.right
+    assert not place.exists()
