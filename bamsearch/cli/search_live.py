@@ -112,7 +112,8 @@ class SearchView:
         run = self._run
         best = "nothing scored yet"
         if self._best is not None:
-            best = f"best {score_text(self._best.score)}: {design_text(self._best.design)}"
+            word = "highest" if run.trained else "best"
+            best = f"{word} {score_text(self._best.score)}: {design_text(self._best.design)}"
         return f"{len(self._trials)}/{run.trials} trials · {best} · {self._left()} left"
 
     def _drawn(self) -> str:
@@ -127,7 +128,11 @@ class SearchView:
             "",
         ]
         if self._best is not None:
-            lines += [f"best  {score_text(self._best.score)}  {design_text(self._best.design)}", ""]
+            word = "highest" if run.trained else "best"
+            lines += [
+                f"{word}  {score_text(self._best.score)}  {design_text(self._best.design)}",
+                "",
+            ]
         last = self._trials[: -_LAST - 1 : -1]
         rows = [
             [
