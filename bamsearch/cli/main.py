@@ -27,6 +27,7 @@ COMMANDS = {
     "search": "bamsearch.cli.search",
     "train": "bamsearch.cli.train",
     "verify": "bamsearch.cli.verify",
+    "audit": "bamsearch.cli.audit",
     "worker": "bamsearch.cli.worker",
     "runs": "bamsearch.cli.runs",
     "report": "bamsearch.cli.report",

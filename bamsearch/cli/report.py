@@ -51,7 +51,8 @@ def report(
 ) -> None:
     """Report what RUN found: does it help, what it is compared with, and what that is worth.
 
-    RUN is a name below runs/ or a folder; without one it is the newest. Several are compared.
+    RUN is a name below runs/ or a folder; without one it is the newest. Several are compared. An
+    audit, by name or folder, is reported by itself.
     """
     from bamsearch.cli.output import check_output_folder
 
@@ -66,6 +67,19 @@ def report(
         check_output_folder(output, force=force)
     wanted = formats or FORMATS
     unnamed = output == STDOUT or as_json
+    if len(runs) == 1 and (audit := _audit_folder(runs[0])) is not None:
+        from bamsearch.cli.audit_text import report_audit
+
+        report_audit(
+            console,
+            audit,
+            wanted,
+            output,
+            stdout=output == STDOUT,
+            as_json=as_json,
+            dry_run=dry_run,
+        )
+        return
     folders = [_folder(run) for run in runs] or [_newest(console, named=not unnamed)]
     how = _How(wanted, output, as_json, dry_run)
     if len(folders) == 1:
@@ -88,6 +102,14 @@ def _folder(run: str) -> Path:
     from bamsearch.searching.folder import find_folder
 
     return find_folder(run).path
+
+
+def _audit_folder(name: str) -> Path | None:
+    """The folder of an audit of that name, unless it is a run's."""
+    from bamsearch.records.audit_files import find_audit
+    from bamsearch.records.run_files import find_run
+
+    return None if find_run(name) is not None else find_audit(name)
 
 
 def _newest(console: Console, *, named: bool) -> Path:

@@ -1,4 +1,4 @@
-"""What ``verify`` will take, and what it can tell: from a few timed steps of each network."""
+"""What trainings will take, and what ``verify`` can tell: from a few timed steps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from bamsearch.data.splits import Data
 from bamsearch.errors import TrainingError
 from bamsearch.evidence.networks import Network
 from bamsearch.evidence.request import Planned
@@ -20,6 +21,7 @@ from bamsearch.training.fabric import make_fabric
 from bamsearch.training.loop import train_epoch
 from bamsearch.training.parts import steps_of
 from bamsearch.training.progress import Progress
+from bamsearch.training.recipe import Recipe
 from bamsearch.training.run import make_live
 from bamsearch.training.start import Start
 
@@ -70,18 +72,38 @@ def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -
         missing = sum(not _is_done(planned, seed, network, start) for seed in planned.seeds)
         done += len(planned.seeds) - missing
         if missing:
-            seconds += missing * _seconds(planned, step_seconds(planned, start, clock))
+            step = step_seconds(
+                start, planned.data, planned.recipe, device=planned.request.device, clock=clock
+            )
+            tested = planned.data.facts.test
+            seconds += missing * training_seconds(step, planned.data, planned.recipe, tested)
     detectable = smallest_detectable(ASSUMED_SD, len(planned.seeds), planned.chosen.comparisons)
     return Estimate(seconds, done, len(planned.trainings), detectable)
 
 
-def step_seconds(planned: Planned, start: Start, clock: Callable[[], float]) -> float:
-    """Seconds of one training step; start's module is changed."""
+def step_seconds(
+    start: Start,
+    data: Data,
+    recipe: Recipe,
+    *,
+    device: str,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Seconds of one training step; start's module is changed, and nothing is written.
+
+    Args:
+        start: the network.
+        data: what it learns from.
+        recipe: how.
+        device: where.
+        clock: seconds; read after each step. An epoch of one step is timed from its begin.
+    """
     # What a step takes does not depend on the rate, and with a low one nothing diverges.
-    recipe = planned.recipe.changed(lr=planned.recipe.lr * 1e-6)
-    fabric, scaler = make_fabric(planned.request.device, recipe)
+    recipe = recipe.changed(lr=recipe.lr * 1e-6)
+    fabric, scaler = make_fabric(device, recipe)
     times: list[float] = []
-    wanted = min(TIMED_STEPS + 1, steps_of(planned.data.train, recipe.batch_size))
+    steps = steps_of(data.train, recipe.batch_size)
+    wanted = min(TIMED_STEPS + 1, steps)
 
     def paused() -> None:
         times.append(clock())
@@ -89,14 +111,28 @@ def step_seconds(planned: Planned, start: Start, clock: Callable[[], float]) -> 
             raise _EnoughError
 
     with caller_kept(fabric.device, torch.get_num_threads()):
-        live = make_live(start, planned.data, recipe, planned.seeds[0], fabric, scaler, None)
-        progress = Progress(steps=steps_of(planned.data.train, recipe.batch_size))
+        live = make_live(start, data, recipe, 0, fabric, scaler, None)
+        progress = Progress(steps=steps)
         if wanted == 1:
             times.append(clock())
             wanted = 2
         with suppress(_EnoughError):
             train_epoch(live, progress, lambda: True, paused)
     return (times[-1] - times[0]) / (len(times) - 1)
+
+
+def training_seconds(step: float, data: Data, recipe: Recipe, tested: int = 0) -> float:
+    """Seconds of one training with its validations, and a test.
+
+    Args:
+        step: seconds of a training step.
+        data: what is trained and validated on.
+        recipe: how.
+        tested: images that are classified at the end.
+    """
+    steps = recipe.epochs * steps_of(data.train, recipe.batch_size)
+    images = recipe.epochs * len(data.validation) + tested
+    return step * (steps + _FORWARD * images / recipe.batch_size)
 
 
 def _is_done(planned: Planned, seed: int, network: Network, start: Start) -> bool:
@@ -106,11 +142,3 @@ def _is_done(planned: Planned, seed: int, network: Network, start: Start) -> boo
         if planned.request.force:
             return False
         raise
-
-
-def _seconds(planned: Planned, step: float) -> float:
-    """One training with its validations, and the test."""
-    facts, recipe = planned.data.facts, planned.recipe
-    steps = recipe.epochs * steps_of(planned.data.train, recipe.batch_size)
-    images = recipe.epochs * facts.validation + facts.test
-    return step * (steps + _FORWARD * images / recipe.batch_size)

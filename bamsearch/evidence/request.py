@@ -107,7 +107,7 @@ def plan_verify(request: Request) -> Planned:
     check_is_classifier(record.run.model)
     chosen = choose(record)
     data = load_for(request.data, chosen.designs["base"], request.download)
-    _check_fits(record.run, data.facts)
+    check_fits(record.run, data.facts)
     usual = DEFAULT_RECIPE if request.weights is None else FINE_TUNE
     recipe = find_recipe(request.recipe or usual)
     if recipe.name == FINE_TUNE and request.weights is None:
@@ -134,6 +134,13 @@ def misfit(run: Run, facts: DataFacts, classes: int | None) -> DataError:
     )
 
 
+def check_fits(run: Run, facts: DataFacts) -> None:
+    """Raise DataError where data are not for the networks of a run."""
+    shapes = run.summary.input_shape == facts.input_shape
+    if not shapes or run.num_classes not in (None, facts.classes):
+        raise misfit(run, facts, run.num_classes)
+
+
 def _check(request: Request) -> None:
     if request.seeds < 2:
         raise InvalidValueError(
@@ -145,12 +152,6 @@ def _check(request: Request) -> None:
         raise InvalidValueError(f"--margin {request.margin:g}: give points above 0, such as 0.5")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InvalidValueError("verify trains in one process: start it without torchrun")
-
-
-def _check_fits(run: Run, facts: DataFacts) -> None:
-    shapes = run.summary.input_shape == facts.input_shape
-    if not shapes or run.num_classes not in (None, facts.classes):
-        raise misfit(run, facts, run.num_classes)
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -3,6 +3,18 @@
 Everything that lasts is one of these: live modules never leave the process that made them.
 """
 
+from bamsearch.records.audits import (
+    ANOTHER_SEED,
+    TRAIN,
+    Agreement,
+    Audit,
+    Audited,
+    Ceiling,
+    Cited,
+    Measure,
+    Setting,
+    cited,
+)
 from bamsearch.records.budgets import Budget, Quantity
 from bamsearch.records.choices import (
     DType,
@@ -59,6 +71,7 @@ from bamsearch.records.timings import (
 )
 
 __all__ = [
+    "ANOTHER_SEED",
     "BASE_SEEDS",
     "DESIGN_VERSION",
     "MEASURED",
@@ -66,8 +79,14 @@ __all__ = [
     "POOR_ERROR",
     "POOR_R2",
     "RUN_VERSION",
+    "TRAIN",
     "Accuracy",
+    "Agreement",
+    "Audit",
+    "Audited",
     "Budget",
+    "Ceiling",
+    "Cited",
     "Cost",
     "DType",
     "DataFacts",
@@ -89,6 +108,7 @@ __all__ = [
     "LatencyTable",
     "Layout",
     "Learned",
+    "Measure",
     "Memory",
     "MemoryFormat",
     "Mode",
@@ -100,6 +120,7 @@ __all__ = [
     "Role",
     "Run",
     "RunRecord",
+    "Setting",
     "Site",
     "Timing",
     "Trial",
@@ -108,4 +129,5 @@ __all__ = [
     "check_choice",
     "check_input_shape",
     "check_positive",
+    "cited",
 ]

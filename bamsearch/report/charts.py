@@ -52,7 +52,7 @@ def pareto_page_svg(report: Report) -> str:
     """The Pareto chart as SVG whose colours are CSS variables."""
     data = pareto_data(report)
     if data is None:
-        return svg(_empty("nothing has a score yet"))
+        return svg(empty_spec("nothing has a score yet"))
     spec = pareto_spec(data)
     spec["datasets"]["trials"] = _rows(thinned(data.trials))
     return svg(spec)
@@ -111,7 +111,7 @@ def curve_spec(report: Report) -> Spec:
     """The best score so far against the number of trials."""
     points = curve_points(report.curves)
     if not points:
-        return _empty("nothing has a score yet")
+        return empty_spec("nothing has a score yet")
     ys = [point.y for point in points]
     margin = (max(ys) - min(ys)) * 0.05 or abs(max(ys)) * 0.01 or 1.0
     x = alt.X(
@@ -155,7 +155,7 @@ def curves_spec(reports: Sequence[Report]) -> Spec:
                 if point.kind == "search"
             ]
     if not rows:
-        return _empty("no run has a random search to compare with")
+        return empty_spec("no run has a random search to compare with")
     encoding = {
         "x": alt.X("x:Q", title="designs tried", axis=_COUNTS),
         "y": alt.Y("y:Q", title="best score / best random", scale=alt.Scale(zero=False)),
@@ -242,7 +242,8 @@ def _rows(points: Sequence[Point]) -> list[dict[str, Any]]:
     return [asdict(point) for point in points]
 
 
-def _empty(text: str) -> Spec:
+def empty_spec(text: str) -> Spec:
+    """A line of text in place of a chart that has nothing to show."""
     chart = alt.Chart(alt.InlineData([{}])).mark_text(text=text, fontSize=14, aria=False)
     spec = layered([chart.encode(color=alt.value("var(--chart-muted)"))], {})
     return spec | {"height": 60}

@@ -1,5 +1,6 @@
 """What is said before anything is trained."""
 
+from functools import partial
 from itertools import count
 
 import pytest
@@ -31,7 +32,9 @@ def test_an_epoch_of_one_step_is_timed_whole(plan):
     object.__setattr__(planned, "recipe", planned.recipe.changed(batch_size=1445))
     start = start_of(planned, 0, planned.chosen.networks[0])
     ticks = iter([5.0, 12.0])
-    assert step_seconds(planned, start, lambda: next(ticks)) == 7.0
+    clock = partial(next, ticks)
+    recipe = planned.recipe
+    assert step_seconds(start, planned.data, recipe, device="cpu", clock=clock) == 7.0
 
 
 def test_it_writes_nothing_and_reads_no_test_image(plan, run, monkeypatch):

@@ -1,0 +1,307 @@
+"""``bamsearch audit``: which scores order designs as training does?"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from bamsearch.cli.audit_text import plan_json, print_audit, print_plan, result_json
+from bamsearch.cli.console import Console
+from bamsearch.cli.data_option import data_option, download_option
+from bamsearch.cli.model_work import model_work, others_hushed
+from bamsearch.cli.options import (
+    command,
+    device_option,
+    input_size_option,
+    json_option,
+    output_options,
+    pass_console,
+    seed_option,
+    threads_option,
+    variant_option,
+)
+from bamsearch.cli.train_text import train_view
+from bamsearch.errors import InvalidValueError, OutputError
+from bamsearch.records import Init, Quantity, Variant
+from bamsearch.score.table import SCORES
+from bamsearch.training.recipe import DEFAULT_RECIPE, RECIPES, Precision
+
+if TYPE_CHECKING:
+    from bamsearch.evidence.audit_folder import AuditFolder
+    from bamsearch.evidence.audit_request import Planned
+    from bamsearch.evidence.audit_trainings import Watch
+    from bamsearch.records import Audit
+
+# What a run says of itself.
+_OF_RUNS = (
+    *(f"budget_{quantity}" for quantity in ("gflops", "params", "memory", "ms")),
+    *("space", "with_stem", "variant", "init", "input_size"),
+)
+
+
+@command(
+    "audit",
+    examples=[
+        "bamsearch audit bamsearch.examples:resnet20 --data digits --epochs 1 --dry-run",
+        "bamsearch audit bamsearch.examples:resnet20 --data cifar10:DIR --budget-gflops +10% -j 2",
+        "bamsearch audit resnet20-10pct-001 --data cifar10:DIR --designs 60 --seeds 5",
+    ],
+)
+@click.argument("what", metavar="MODEL|RUN")
+@data_option
+@download_option
+@click.option("--budget-gflops", metavar="N", help="10^9 multiply-adds: 8, or +2% on the base.")
+@click.option("--budget-params", metavar="N", help="Parameters: 45M, or +2%.")
+@click.option("--budget-memory", metavar="N", help="Kept in a training step: 200MiB, or +2%.")
+@click.option("--budget-ms", metavar="N", help="Milliseconds on --device: 12, or +2%.")
+@click.option(
+    "--space",
+    default="stages",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="What may be tried: 'bamsearch spaces' lists them.",
+)
+@click.option("--with-stem", is_flag=True, help="Add the stem to the space.")
+@variant_option
+@click.option(
+    "--init",
+    type=click.Choice(["paper", "identity"]),
+    default="paper",
+    show_default=True,
+    help="How BAM starts.",
+)
+@input_size_option
+@click.option(
+    "--designs",
+    type=click.IntRange(min=8),
+    default=40,
+    show_default=True,
+    metavar="N",
+    help="How many are trained.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=2),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Trainings of each design.",
+)
+@click.option(
+    "--scores",
+    default="all",
+    show_default=True,
+    metavar="LIST",
+    help=f"What is audited, with commas between: {', '.join(SCORES)}, FILE.py:FUNCTION.",
+)
+@click.option(
+    "--recipe",
+    type=click.Choice(list(RECIPES)),
+    default=DEFAULT_RECIPE,
+    show_default=True,
+    help="How to train.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@click.option(
+    "--precision",
+    type=click.Choice(["32", "bf16-mixed", "16-mixed"]),
+    help="Of the arithmetic.  [default: 32]",
+)
+@device_option
+@threads_option
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that train.",
+)
+@seed_option
+@click.option("--name", metavar="NAME", help="Of the audit.  [default: MODEL-DATA-NNN]")
+@json_option
+@output_options("Folder of the audit, instead of audits/NAME.")
+@pass_console
+@click.pass_context
+def audit(
+    ctx: click.Context,
+    console: Console,
+    what: str,
+    data: str | None,
+    download: bool,
+    budget_gflops: str | None,
+    budget_params: str | None,
+    budget_memory: str | None,
+    budget_ms: str | None,
+    space: str,
+    with_stem: bool,
+    variant: Variant,
+    init: Init,
+    input_size: tuple[int, int] | None,
+    designs: int,
+    seeds: int,
+    scores: str,
+    recipe: str,
+    epochs: int | None,
+    precision: Precision | None,
+    device: str,
+    threads: int,
+    jobs: int,
+    seed: int,
+    name: str | None,
+    as_json: bool,
+    output: Path | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Train a sample of designs, and say which scores order them as training does.
+
+    Half of the sample is from the most expensive quarter of what fits, where a search under a
+    budget looks. A RUN sets model, space and budgets. After Ctrl-C or a kill the same command goes
+    on. Later searches of the model cite what was found.
+    """
+    if name is not None and output is not None:
+        raise click.UsageError("--name and --output: choose one")
+    budgets: dict[Quantity, str | None] = {
+        "gflops": budget_gflops,
+        "params": budget_params,
+        "memory": budget_memory,
+        "ms": budget_ms,
+    }
+    with model_work(console, f"working out what fits in {what}", what):
+        from bamsearch.evidence.audit_request import Request, is_run, plan_audit
+
+        if is_run(what):
+            _check_run(ctx, what)
+        request = Request(
+            what=what,
+            data=data,
+            download=download,
+            budgets={key: text for key, text in budgets.items() if text is not None},
+            space=space,
+            with_stem=with_stem,
+            variant=variant,
+            init=init,
+            input_size=input_size,
+            designs=designs,
+            seeds=seeds,
+            seed=seed,
+            recipe=recipe,
+            epochs=epochs,
+            precision=precision,
+            device=device,
+            threads=threads,
+            scores=tuple(one.strip() for one in scores.split(",") if one.strip()),
+            command=shlex.join(["bamsearch", *sys.argv[1:]]),
+        )
+        planned = plan_audit(request)
+        planned, folder = _placed(planned, name, output, force=force)
+    with console.progress("timing a few steps"), others_hushed(console):
+        from bamsearch.evidence.audit_estimate import estimate_audit
+
+        known = estimate_audit(planned, folder, force=force)
+    if not as_json:
+        print_plan(console, planned, known, jobs)
+    if dry_run:
+        if as_json:
+            console.print_json(plan_json(planned, known))
+        console.finish(
+            {"train": "the same command without --dry-run"}, _files(folder), dry_run=True
+        )
+        return
+    found = _audited(console, planned, folder, jobs, force=force)
+    if as_json:
+        console.print_json(result_json(found, _place(folder)))
+    else:
+        console.print()
+        print_audit(console, found, _place(folder))
+    _finish(console, found, folder)
+
+
+def _check_run(ctx: click.Context, run: str) -> None:
+    """Raise InvalidValueError where an option says what the run says."""
+    for name in _OF_RUNS:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise InvalidValueError(
+                f"--{name.replace('_', '-')} is set by run {run}: leave it out, or give a MODEL"
+            )
+
+
+def _placed(
+    planned: Planned, name: str | None, output: Path | None, *, force: bool
+) -> tuple[Planned, AuditFolder]:
+    """Where the audit is, and what is asked as it is there already."""
+    from dataclasses import replace
+
+    from bamsearch.cli.output import check_output_folder
+    from bamsearch.evidence.audit_folder import AuditFolder, named_folder, usual_folder
+
+    if output is not None:
+        folder = AuditFolder(output)
+    else:
+        folder = named_folder(name) if name is not None else usual_folder(planned.audit)
+    check_output_folder(folder.path, force=force or folder.is_audit)
+    asked = planned.audit if force else folder.opened(planned.audit)
+    return replace(planned, audit=asked), folder
+
+
+def _audited(
+    console: Console, planned: Planned, folder: AuditFolder, jobs: int, *, force: bool
+) -> Audit:
+    """Train, score, and write the report."""
+    from bamsearch.evidence.audit import run_audit
+
+    @contextmanager
+    def follow(title: str) -> Iterator[Watch]:
+        with train_view(console, planned.recipe, title) as view:
+            yield view.watch
+
+    try:
+        with others_hushed(console):
+            found = run_audit(
+                planned, folder, jobs=jobs, follow=follow, say=console.note, force=force
+            )
+    except KeyboardInterrupt:
+        console.finish({"go on": "the same command again"}, [folder.path])
+        raise
+    try:
+        with console.progress("making the report"):
+            from bamsearch.report.audit_writing import write_audit_report
+
+            write_audit_report(found, folder.path)
+    except OutputError as error:
+        # The audit is safe: a report can be made again.
+        console.warn(f"no report: {error}")
+    return found
+
+
+def _files(folder: AuditFolder) -> list[Path]:
+    from bamsearch.records.audit_files import AUDIT_FILE, TRAININGS_FILE
+    from bamsearch.report.audit_writing import AUDIT_FILES
+
+    names = (AUDIT_FILE, TRAININGS_FILE, AUDIT_FILES["html"])
+    return [folder.path / name for name in names]
+
+
+def _place(folder: AuditFolder) -> str:
+    from bamsearch.report.audit_writing import audit_place
+
+    return audit_place(folder.path)
+
+
+def _finish(console: Console, found: Audit, folder: AuditFolder) -> None:
+    steps = {"read": f"bamsearch report {shlex.quote(_place(folder))}"}
+    if found.default is not None:
+        words = [found.model, "--data", found.data.name, "--score", found.default]
+        for budget in found.budgets:
+            words += [f"--budget-{budget.quantity}", budget.text]
+        steps["search"] = shlex.join(["bamsearch", "search", *words])
+    console.finish(steps, _files(folder))

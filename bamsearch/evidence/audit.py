@@ -1,0 +1,158 @@
+"""``audit``: train a sample of designs, and see which scores order them as training does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bamsearch.evidence.agreement import Comparison, Values, agreements
+from bamsearch.evidence.audit_folder import AuditFolder, Scores
+from bamsearch.evidence.audit_request import Planned
+from bamsearch.evidence.audit_scores import score_missing
+from bamsearch.evidence.audit_trainings import Follow, Say, train_missing
+from bamsearch.evidence.audit_verdict import default_score, verdict
+from bamsearch.evidence.ceiling import ceiling
+from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit, Audited, Ceiling, Effect
+from bamsearch.records.audits import Setting
+
+
+def run_audit(
+    planned: Planned,
+    folder: AuditFolder,
+    *,
+    jobs: int = 1,
+    follow: Follow = lambda title: nullcontext(),
+    say: Say = lambda text: None,
+    scored: Callable[[], None] = lambda: None,
+    force: bool = False,
+) -> Audit:
+    """Train what is not trained yet, score the sample, and write ``audit.json``.
+
+    A training that was interrupted goes on; one that is finished is not repeated. On a CPU the
+    numbers are those of an audit that was not interrupted, bit for bit.
+
+    Args:
+        planned: what is asked.
+        folder: where.
+        jobs: processes that train.
+        follow: follows a training of this process.
+        say: told what each training reached.
+        scored: called after each score.
+        force: what is in the folder is taken away first.
+
+    Raises:
+        RunError: another audit works in the folder, or is there.
+        KeyboardInterrupt: it was interrupted; the same call goes on.
+    """
+    with folder.locked():
+        if force:
+            folder.clear()
+        audit = folder.opened(planned.audit)
+        folder.mend()
+        if not folder.begun:
+            folder.write_audit(audit)
+        train_missing(replace(planned, audit=audit), folder, jobs=jobs, follow=follow, say=say)
+        scores = score_missing(audit, folder, scored)
+        audit = found(with_results(audit, folder, scores))
+        folder.write_audit(audit)
+    return audit
+
+
+def with_results(audit: Audit, folder: AuditFolder, scores: Scores) -> Audit:
+    """The audit with accuracies and scores of its designs.
+
+    Args:
+        audit: what is asked.
+        folder: has the trainings.
+        scores: of any source; each has a value for every design.
+    """
+    trained = folder.trainings(audit)
+    designs = []
+    for index, one in enumerate(audit.designs):
+        reached = tuple(trained[one.insertions, seed].per_cent for seed in audit.seeds)
+        values = {name: values[index] for name, values in scores.items()}
+        designs.append(replace(one, accuracies=reached, scores=values))
+    return replace(audit, designs=tuple(designs))
+
+
+def found(audit: Audit, effects: Sequence[Effect] = ()) -> Audit:
+    """What the trainings and the scores say together.
+
+    The base is left out of every correlation: a zero-cost score grows with the network, and cannot
+    tell whether a network should have BAM at all. So are designs with a training that diverged.
+
+    Args:
+        audit: with accuracies and scores.
+        effects: of sites, r and d, where they are known.
+    """
+    complete = [one for one in audit.designs if one.insertions and one.mean is not None]
+    band = [one for one in complete if one.in_band]
+    settings: list[tuple[Setting, list[Audited]]] = [
+        ("band", band),
+        ("space", complete),
+        ("size", complete),
+    ]
+    many: list[Agreement] = []
+    ceilings: list[Ceiling] = []
+    for setting, designs in settings:
+        many += _agreements(audit, designs, setting)
+        noise = ceiling(_accuracies(designs, len(audit.seeds)), setting)
+        if noise is not None and setting != "size":
+            ceilings.append(noise)
+    audit = replace(
+        audit,
+        agreements=tuple(many),
+        ceilings=tuple(ceilings),
+        effects=tuple(effects),
+        remarks=tuple(_remarks(audit, len(complete), len(band))),
+    )
+    return replace(audit, default=default_score(audit), verdict=verdict(audit))
+
+
+def _agreements(audit: Audit, designs: Sequence[Audited], setting: Setting) -> list[Agreement]:
+    accuracies = _accuracies(designs, len(audit.seeds))
+    size = np.array([float(one.params) for one in designs])
+    truth = accuracies.mean(axis=1)
+    names = dict.fromkeys(name for one in audit.designs for name in one.scores)
+    comparisons = [
+        Comparison(name, ((_values([one.scores[name] for one in designs]), truth),))
+        for name in names
+    ]
+    seeds = range(len(audit.seeds))
+    # A seed is held against the others: with itself it would agree too well.
+    others = [np.delete(accuracies, seed, axis=1).mean(axis=1) for seed in seeds]
+    alone = tuple((accuracies[:, seed], others[seed]) for seed in seeds)
+    pairs = tuple((accuracies[:, i], accuracies[:, j]) for i in seeds for j in seeds if i < j)
+    comparisons += [Comparison(TRAIN, alone), Comparison(ANOTHER_SEED, pairs)]
+    return agreements(comparisons, size, setting, audit.seeds[0])
+
+
+def _accuracies(designs: Sequence[Audited], seeds: int) -> NDArray[np.float64]:
+    """(designs, seeds), of designs that are complete."""
+    rows = [one.accuracies for one in designs]
+    return np.array(rows, dtype=np.float64).reshape(len(designs), seeds)
+
+
+def _values(values: Sequence[float | None]) -> Values:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _remarks(audit: Audit, complete: int, band: int) -> list[str]:
+    """What is to be known of the sample, a sentence each."""
+    images = audit.data.validation
+    found = [
+        f"Accuracy is the mean over {len(audit.seeds)} seeds on {images:,} validation images; the "
+        "test split is unread.",
+        f"{complete} designs with BAM are compared, {band} of them in the band, the most expensive "
+        "quarter of what fits. The base is trained too, and in no correlation.",
+    ]
+    with_bam = sum(bool(one.insertions) for one in audit.designs)
+    if complete < with_bam:
+        found.append(f"{with_bam - complete} left out: a training of theirs diverged.")
+    if len(audit.designs) < audit.number:
+        found.append(f"{audit.number} designs were asked for; no more than these fit.")
+    return found

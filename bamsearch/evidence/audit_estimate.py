@@ -1,0 +1,66 @@
+"""What an audit will take: from a few timed steps of a small, a middling and a large design."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bamsearch.evidence.audit_folder import AuditFolder
+from bamsearch.evidence.audit_request import Planned
+from bamsearch.evidence.audit_trainings import missing, threads_set
+from bamsearch.evidence.estimate import step_seconds, training_seconds
+from bamsearch.training.start import start_with
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEstimate:
+    """What is known before the trainings.
+
+    Attributes:
+        trainings: in all.
+        done: that are finished.
+        seconds: of what is left to train, in one process.
+    """
+
+    trainings: int
+    done: int
+    seconds: float
+
+
+def estimate_audit(
+    planned: Planned,
+    folder: AuditFolder,
+    *,
+    force: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
+) -> AuditEstimate:
+    """Look at what is there, and time what is not; nothing is written.
+
+    Between the designs that are timed a step is taken to grow with the multiply-adds.
+
+    Args:
+        planned: what is asked.
+        folder: where it is, or will be.
+        force: what is there is not counted.
+        clock: seconds, for tests.
+    """
+    audit = planned.audit
+    trainings = len(audit.designs) * len(audit.seeds)
+    left = sorted(missing(audit, None if force else folder), key=lambda job: job.audited.macs)
+    if not left:
+        return AuditEstimate(trainings, trainings, 0.0)
+    known: dict[int, float] = {}
+    for job in (left[0], left[len(left) // 2], left[-1]):
+        if job.audited.macs not in known:
+            start = start_with(audit.design(job.audited), planned.data, seed=audit.seeds[0])
+            with threads_set(audit.threads):
+                known[job.audited.macs] = step_seconds(
+                    start, planned.data, planned.recipe, device=audit.device, clock=clock
+                )
+    macs = [job.audited.macs for job in left]
+    steps = np.interp(macs, list(known), list(known.values()))
+    seconds = sum(training_seconds(step, planned.data, planned.recipe) for step in steps.tolist())
+    return AuditEstimate(trainings, trainings - len(left), seconds)

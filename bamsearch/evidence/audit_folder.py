@@ -1,0 +1,266 @@
+"""The folder of an audit at work, see :mod:`bamsearch.records.audit_files`; and which one it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bamsearch.errors import InvalidValueError, OutputError, RunError
+from bamsearch.records import Audit, Insertion
+from bamsearch.records.audit_files import (
+    AUDIT_FILE,
+    AUDITS,
+    SCORES_FILE,
+    TRAIN_FOLDER,
+    TRAININGS_FILE,
+    Training,
+    read_audit,
+    read_trainings,
+)
+
+Scores = Mapping[str, Sequence[float | None]]
+"""Score → its value for each design of the sample; None where it failed."""
+
+_LOCK_FILE = "lock"
+_GO_ON = "mend that, and audit again: it goes on"
+
+
+class AuditFolder:
+    """An audit's folder.
+
+    Args:
+        path: of the folder; its name is the audit's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The audit's name."""
+        return self.path.absolute().name
+
+    @property
+    def begun(self) -> bool:
+        """Whether what is asked has been written."""
+        return (self.path / AUDIT_FILE).exists()
+
+    @property
+    def is_audit(self) -> bool:
+        """Whether files of an audit are there; trainings alone can be gone on from."""
+        return self.begun or (self.path / TRAININGS_FILE).exists()
+
+    @property
+    def train(self) -> Path:
+        """Where trainings at work keep their checkpoints."""
+        return self.path / TRAIN_FOLDER
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the audit while the block works on it; the folder is made where there is none.
+
+        Raises:
+            RunError: another process holds it.
+            OutputError: it cannot be made.
+        """
+        with _explained(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / _LOCK_FILE)
+        try:
+            lock.acquire(timeout=0.5)
+        except Timeout as error:
+            raise RunError(
+                f"another audit works in {self.path}: wait for it, or choose another --name"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def opened(self, asked: Audit) -> Audit:
+        """What is asked, under the folder's name; as it is there already, if it is.
+
+        Args:
+            asked: the audit, without findings.
+
+        Raises:
+            RunError: another audit is there, or trainings of other designs or seeds.
+        """
+        if self.begun:
+            there = read_audit(self.path)
+            difference = first_difference(asked, there)
+            if difference is not None:
+                what, now, before = difference
+                raise RunError(
+                    f"{self.path} was asked with {what} {before}, not {now}: ask the same, choose "
+                    "another --name, or add --force to start it anew"
+                )
+            asked = there
+        else:
+            asked = replace(asked, name=self.name)
+        self.trainings(asked)
+        return asked
+
+    def trainings(self, audit: Audit) -> dict[tuple[tuple[Insertion, ...], int], Training]:
+        """The finished trainings: (insertions, seed) → training.
+
+        Raises:
+            RunError: a line is no training, or is of a design or a seed that is not asked for.
+        """
+        wanted = {one.insertions for one in audit.designs}
+        found = {}
+        for number, one in enumerate(read_trainings(self.path)[0], start=1):
+            if one.insertions not in wanted or one.seed not in audit.seeds:
+                odd = f"seed {one.seed}" if one.seed not in audit.seeds else "a design"
+                raise RunError(
+                    f"{self.path / TRAININGS_FILE}, line {number} has {odd} that is not asked for: "
+                    "give the options that it was made with, or choose another --name"
+                )
+            found[one.insertions, one.seed] = one
+        return found
+
+    def clear(self) -> None:
+        """Take away what an earlier audit has left."""
+        for name in (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE):
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.train, ignore_errors=True)
+
+    def mend(self) -> None:
+        """Cut off what was being written when the power went."""
+        path = self.path / TRAININGS_FILE
+        whole = read_trainings(self.path)[1]
+        if path.exists() and whole < path.stat().st_size:
+            os.truncate(path, whole)
+
+    def append(self, training: Training) -> None:
+        """Add a finished training; it is on the disk when the call returns."""
+        path = self.path / TRAININGS_FILE
+        with _explained(path), open(path, "ab") as file:
+            whole = file.tell()
+            try:
+                file.write(training.to_line().encode())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                # As of a full disk: half of it would spoil the line that is written next.
+                with suppress(OSError):
+                    os.truncate(path, whole)
+                raise
+
+    def read_scores(self, audit: Audit) -> dict[str, list[float | None]]:
+        """The scores that are there; none where the file is no such thing, or of another sample."""
+        path = self.path / SCORES_FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            whole = {name: list(values) for name, values in content.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+        return {name: v for name, v in whole.items() if len(v) == len(audit.designs)}
+
+    def write_scores(self, scores: Scores) -> None:
+        """Write ``scores.json``."""
+        text = json.dumps(scores, indent=1, allow_nan=False) + "\n"
+        self._write(SCORES_FILE, text)
+
+    def write_audit(self, audit: Audit) -> None:
+        """Write ``audit.json``."""
+        self._write(AUDIT_FILE, audit.to_json())
+
+    def _write(self, name: str, text: str) -> None:
+        target = self.path / name
+        draft = target.with_name(f".writing-{name}")
+        with _explained(target):
+            with open(draft, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, target)
+
+
+def first_difference(asked: Audit, there: Audit) -> tuple[str, str, str] | None:
+    """The first option in which two audits differ: its name, and both values; None if in none."""
+    for (what, one), (_, other) in zip(_options(asked), _options(there), strict=True):
+        if one != other:
+            return what, str(one), str(other)
+    return None
+
+
+def named_folder(name: str) -> AuditFolder:
+    """The folder of an audit by its name.
+
+    Raises:
+        InvalidValueError: a name that is no plain word.
+    """
+    if not re.fullmatch(r"[\w][\w.+-]*", name):
+        raise InvalidValueError(
+            f"an audit cannot be called {name!r}: letters, digits and . _ + - only; "
+            "another place is given with -o DIR"
+        )
+    return AuditFolder(AUDITS / name)
+
+
+def usual_folder(asked: Audit) -> AuditFolder:
+    """The folder of an audit without a name: the one that is asked the same, else a new one.
+
+    ``audits/MODEL-DATA-NNN``, so that the same command goes on with what it has begun.
+    """
+    words = (asked.model.rpartition(":")[2], asked.data.name.partition(":")[0])
+    stem = "-".join(re.sub(r"[^\w.+-]+", "-", word).strip("-.+").lower() for word in words)
+    for number in count(1):
+        folder = AuditFolder(AUDITS / f"{stem}-{number:03d}")
+        if not folder.path.exists():
+            break
+        try:
+            if first_difference(asked, read_audit(folder.path)) is None:
+                break
+        except RunError:
+            continue
+    return folder
+
+
+def _options(audit: Audit) -> list[tuple[str, object]]:
+    """What decides the numbers of an audit, by the options that set it."""
+    texts = {budget.quantity: budget.text for budget in audit.budgets}
+    facts = audit.data
+    budgets: list[tuple[str, object]] = [
+        (f"--budget-{quantity}", texts.get(quantity, "none"))
+        for quantity in ("gflops", "params", "memory", "ms")
+    ]
+    return [
+        ("MODEL", audit.model),
+        ("--data", f"{facts.name.partition(':')[0]} of hash {facts.hash}"),
+        ("--input-size", "x".join(map(str, audit.summary.input_shape))),
+        *budgets,
+        ("--space", audit.space.get("name")),
+        ("the content of --space", json.dumps(audit.space, sort_keys=True)),
+        ("--with-stem", audit.with_stem),
+        ("--variant", audit.variant),
+        ("--init", audit.init),
+        ("--designs", audit.number),
+        ("--seeds", len(audit.seeds)),
+        ("--seed", audit.seeds[0]),
+        ("--recipe", audit.recipe["name"]),
+        ("--epochs", audit.recipe["epochs"]),
+        ("--precision", audit.recipe["precision"]),
+        ("the content of --recipe", json.dumps(audit.recipe, sort_keys=True)),
+        ("--scores", ", ".join(audit.scores)),
+        ("--device", audit.device),
+        ("--threads", audit.threads),
+    ]
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}; {_GO_ON}") from error

@@ -1,0 +1,255 @@
+"""What is asked of ``audit``, and what is known before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from platform import python_version
+
+from bamsearch.data.loading import load_data
+from bamsearch.data.splits import Data
+from bamsearch.errors import DataError, InvalidValueError
+from bamsearch.evidence.request import check_fits
+from bamsearch.evidence.sample import draw_sample
+from bamsearch.profile.devices import resolve_device
+from bamsearch.records import Audit, Audited, Init, Quantity, Variant
+from bamsearch.records.run_files import find_run, read_run
+from bamsearch.score.scorer import check_score
+from bamsearch.score.table import SCORES
+from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.measured import Timing
+from bamsearch.searching.request import Planned as PlannedSearch
+from bamsearch.searching.request import Request as SearchRequest
+from bamsearch.searching.request import plan_search, planned_again
+from bamsearch.training.recipe import (
+    DEFAULT_RECIPE,
+    FINE_TUNE,
+    Precision,
+    Recipe,
+    find_recipe,
+)
+from bamsearch.training.request import load_for
+from bamsearch.training.start import check_is_classifier
+
+DEFAULT_DESIGNS = 40
+DEFAULT_SEEDS = 3
+LEAST_DESIGNS = 8
+"""Fewer designs say nothing of a score."""
+
+_VERSIONS = ("bamsearch", "torch", "torchvision", "lightning-fabric", "scipy")
+
+ALL = "all"
+"""What to give for ``scores`` for each zero-cost score there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked.
+
+    Attributes:
+        what: a MODEL; or the name or folder of a run, which sets all but data, sample and training.
+        data: name of the data; None is that of the run.
+        download: fetch the data where it is not there.
+        budgets: quantity to text, as typed.
+        space: a space's name or file.
+        with_stem: whether the stem is added.
+        variant: which BAM.
+        init: how it starts.
+        input_size: (H, W) of images that differ in size; None is the data's own.
+        designs: of the sample.
+        seeds: how many, at least two.
+        seed: the first of them; also of the sample, of the scores and of the intervals.
+        recipe: name of the recipe.
+        epochs: other than the recipe's.
+        precision: of the arithmetic, other than the recipe's.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        threads: torch's, on a CPU.
+        scores: names; ``all`` for every zero-cost score.
+        command: what was typed.
+    """
+
+    what: str
+    data: str | None = None
+    download: bool = False
+    budgets: Mapping[Quantity, str] = field(default_factory=dict)
+    space: str = "stages"
+    with_stem: bool = False
+    variant: Variant = "paper"
+    init: Init = "paper"
+    input_size: tuple[int, int] | None = None
+    designs: int = DEFAULT_DESIGNS
+    seeds: int = DEFAULT_SEEDS
+    seed: int = 0
+    recipe: str = DEFAULT_RECIPE
+    epochs: int | None = None
+    precision: Precision | None = None
+    device: str = "auto"
+    threads: int = 1
+    scores: tuple[str, ...] = (ALL,)
+    command: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """Trainings that can begin.
+
+    Attributes:
+        audit: what is asked, with the designs of the sample; without a name yet.
+        data: what is trained on.
+        recipe: how.
+    """
+
+    audit: Audit
+    data: Data
+    recipe: Recipe
+
+
+def plan_audit(request: Request) -> Planned:
+    """Load the data, work out what fits, and draw the sample.
+
+    Raises:
+        InvalidValueError: numbers, names or options out of range, or ``torchrun``.
+        RunError: the run cannot be read.
+        NothingToDoError: no classifier, no site for BAM, or nothing fits.
+        DataError: the data are not there, or do not fit the network.
+        ScoreError: no such score.
+    """
+    _check(request)
+    scores = _scores(request.scores)
+    recipe = find_recipe(request.recipe)
+    if recipe.name == FINE_TUNE:
+        raise InvalidValueError(
+            f"recipe {FINE_TUNE} is for trained weights, and an audit trains from random ones: "
+            "give another --recipe"
+        )
+    recipe = recipe.changed(epochs=request.epochs, precision=request.precision)
+    device = str(resolve_device(request.device))
+    searched, data = _of_run(request) if is_run(request.what) else _of_model(request, device)
+    run, feasible = searched.run, searched.feasible
+    sample = draw_sample(feasible, request.designs, request.seed)
+    audit = Audit(
+        name="",
+        summary=run.summary,
+        variant=run.variant,
+        init=run.init,
+        num_classes=run.num_classes,
+        space=run.space,
+        with_stem=run.with_stem,
+        budgets=run.budgets,
+        data=data.facts,
+        recipe=recipe.to_dict(),
+        number=request.designs,
+        seeds=tuple(range(request.seed, request.seed + request.seeds)),
+        scores=scores,
+        quantity=sample.quantity,
+        threshold=sample.threshold,
+        feasible_designs=run.feasible_designs,
+        exact=run.exact,
+        designs=tuple(
+            _audited(feasible, picks, in_band=in_band)
+            for picks, in_band in zip(sample.picks, sample.in_band, strict=True)
+        ),
+        device=device,
+        threads=request.threads,
+        command=request.command,
+        versions={"python": python_version()} | {name: version(name) for name in _VERSIONS},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return Planned(audit, data, recipe)
+
+
+def is_run(what: str) -> bool:
+    """Whether that is the name or the folder of a run."""
+    return find_run(what) is not None
+
+
+def _of_run(request: Request) -> tuple[PlannedSearch, Data]:
+    path = find_run(request.what)
+    run = read_run(path) if path is not None else None
+    if run is None:
+        raise InvalidValueError(f"{request.what!r} is no run")
+    check_is_classifier(run.model)
+    if request.data is None and run.data is None:
+        raise InvalidValueError(f"--data is missing: run {run.name} has no data of its own")
+    split_seed = 0
+    name = request.data
+    if name is None and run.data is not None:
+        name, split_seed = run.data.name, run.data.split_seed
+    data = load_for(name or "", run.design(()), request.download, split_seed)
+    check_fits(run, data.facts)
+    return planned_again(run), data
+
+
+def _of_model(request: Request, device: str) -> tuple[PlannedSearch, Data]:
+    if request.data is None:
+        raise InvalidValueError(
+            "--data is missing: 'bamsearch audit MODEL --data NAME', with a NAME such as digits or "
+            "imagefolder:DIR"
+        )
+    check_is_classifier(request.what)
+    data = load_data(request.data, input_size=request.input_size, download=request.download)
+    facts, native = data.facts, data.native_size
+    size = request.input_size
+    if native is not None and size is not None and size != native:
+        sizes = ["x".join(map(str, one)) for one in (native, size)]
+        raise InvalidValueError(
+            f"--data {request.data} has images of {sizes[0]}, --input-size is {sizes[1]}: "
+            "leave --input-size out"
+        )
+    searched = plan_search(
+        SearchRequest(
+            model=request.what,
+            budgets=request.budgets,
+            space=request.space,
+            with_stem=request.with_stem,
+            input_size=facts.input_shape[1:],
+            num_classes=facts.classes,
+            data=facts,
+            variant=request.variant,
+            init=request.init,
+            seed=request.seed,
+            timing=Timing(device=device, threads=request.threads),
+        )
+    )
+    if searched.run.summary.input_shape != facts.input_shape:
+        raise DataError(
+            f"--data {facts.name} gives {'x'.join(map(str, facts.input_shape))}, and "
+            f"{request.what} takes {'x'.join(map(str, searched.run.summary.input_shape))}: "
+            "choose another MODEL"
+        )
+    return searched, data
+
+
+def _audited(feasible: Feasible, picks: tuple[int, ...], *, in_band: bool) -> Audited:
+    space = feasible.space
+    params, macs = (space.total(picks, quantity) for quantity in ("params", "gflops"))
+    return Audited(space.insertions(picks), params, macs, in_band)
+
+
+def _scores(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The scores by name; ``params`` is always there, as the others are compared with it."""
+    wanted: dict[str, None] = {}
+    for name in (*names, "params"):
+        check_score("params" if name == ALL else name)
+        wanted |= dict.fromkeys(SCORES if name == ALL else [name])
+    known = [name for name in SCORES if name in wanted]
+    return (*known, *(name for name in wanted if name not in SCORES))
+
+
+def _check(request: Request) -> None:
+    if request.designs < LEAST_DESIGNS:
+        raise InvalidValueError(
+            f"--designs {request.designs}: so few say nothing of a score, give at least "
+            f"{LEAST_DESIGNS}"
+        )
+    if request.seeds < 2:
+        raise InvalidValueError(
+            f"--seeds {request.seeds}: the noise shows between seeds, give at least 2"
+        )
+    if request.seed + request.seeds > 2**32:
+        raise InvalidValueError(f"--seed {request.seed}: the last seed would be over {2**32 - 1}")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InvalidValueError("audit trains each network in one process: start it with -j N")

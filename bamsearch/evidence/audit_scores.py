@@ -1,0 +1,53 @@
+"""What the scores that are audited say of the designs of the sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bamsearch.errors import ScoreError
+from bamsearch.evidence.audit_folder import AuditFolder, Scores
+from bamsearch.evidence.audit_trainings import threads_set
+from bamsearch.records import Audit
+from bamsearch.score.scorer import make_scorer
+
+
+def score_missing(
+    audit: Audit, folder: AuditFolder, done: Callable[[], None] = lambda: None
+) -> Scores:
+    """The scores of all designs; those that ``scores.json`` has are not computed again.
+
+    What other scores stand in the file, such as of a supernet, is audited like any other.
+
+    Args:
+        audit: what is asked.
+        folder: where they are kept.
+        done: called after each score.
+
+    Raises:
+        ScoreError: no such score.
+    """
+    found = folder.read_scores(audit)
+    for name in audit.scores:
+        if name not in found:
+            found[name] = _values(audit, name)
+            folder.write_scores(found)
+        done()
+    return found
+
+
+def _values(audit: Audit, name: str) -> list[float | None]:
+    values: list[float | None] = []
+    with threads_set(audit.threads):
+        scorer = make_scorer(
+            name,
+            audit.summary,
+            seed=audit.seeds[0],
+            num_classes=audit.num_classes,
+            device=audit.device,
+        )
+        for one in audit.designs:
+            try:
+                values.append(scorer(audit.design(one)))
+            except ScoreError:
+                values.append(None)
+    return values

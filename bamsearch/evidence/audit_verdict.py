@@ -1,0 +1,85 @@
+"""Which score deserves to be the default, in words."""
+
+from __future__ import annotations
+
+from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit
+from bamsearch.records.runs import MEASURED
+
+CHEAPEST = "params"
+
+
+def default_score(audit: Audit) -> str | None:
+    """The score that a search without data should take.
+
+    It is the one nearest to training inside the band, if its paired difference to ``params`` is
+    above 0 with 95 %; else ``params``, which costs nothing. None if nothing can be compared.
+    """
+    best, size = nearest(audit), audit.agreement(CHEAPEST, "band")
+    if best is None or size is None or size.value is None:
+        return None
+    return best.score if best.told else CHEAPEST
+
+
+def nearest(audit: Audit) -> Agreement | None:
+    """Tau inside the band of the zero-cost score, ``params`` aside, that is nearest to training."""
+    known = [
+        one
+        for one in audit.agreements
+        if (one.setting, one.measure) == ("band", "tau")
+        and one.score not in (CHEAPEST, ANOTHER_SEED, *MEASURED)
+        and one.value is not None
+    ]
+    return max(known, key=lambda one: one.value or 0.0, default=None)
+
+
+def verdict(audit: Audit) -> str:
+    """What the audit says, the answer first."""
+    best, size = nearest(audit), audit.agreement(CHEAPEST, "band")
+    if best is None or size is None or size.value is None:
+        why = "no score has a value there" if size is None or not size.reason else size.reason
+        return f"Not known: inside the band params cannot be compared ({why}). Give more --designs."
+    if best.told:
+        first = (
+            f"Inside the budget {best.score} orders designs better than params: "
+            f"tau {_text(best)} against {_text(size)}, {_difference(best)}."
+        )
+    else:
+        first = (
+            f"Inside the budget no zero-cost score is told from params, tau {_text(size)}: the "
+            f"nearest, {best.score}, has {_text(best)}, {_difference(best)}. The cheapest, params, "
+            "is as good."
+        )
+    chosen = best if best.told else size
+    if chosen.low is not None and chosen.low <= 0:
+        first += f" {chosen.score} itself is not told from chance there."
+    return " ".join([first, *_trained(audit)])
+
+
+def _trained(audit: Audit) -> list[str]:
+    """How scores that train do in the band, a sentence each."""
+    found = []
+    for name in MEASURED:
+        one = audit.agreement(name, "band")
+        if one is None or one.value is None or one.more is None:
+            continue
+        what = f"One training of a design ({name})" if name == TRAIN else name
+        if one.told:
+            how = "better than params"
+        elif one.more_high is not None and one.more_high < 0:
+            how = "worse than params"
+        else:
+            how = "no better than params, as far as can be told"
+        found.append(f"{what} orders them {how}: tau {_text(one)}, {_difference(one)}.")
+    return found
+
+
+def _text(one: Agreement) -> str:
+    interval = "" if one.low is None else f" [{one.low:.2f}, {one.high:.2f}]"
+    return f"{one.value:.2f}{interval}"
+
+
+def _difference(one: Agreement) -> str:
+    if one.more is None:
+        return "no difference known"
+    interval = "" if one.more_low is None else f" [{one.more_low:+.2f}, {one.more_high:+.2f}]"
+    return f"difference {one.more:+.2f}{interval}"

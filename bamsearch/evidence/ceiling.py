@@ -1,0 +1,63 @@
+"""What the noise of training leaves for a score to find."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import sqrt
+
+import numpy as np
+
+from bamsearch.evidence.agreement import LEAST, Values
+from bamsearch.records import Ceiling, Setting
+
+_DIGITS = 4
+
+
+def ceiling(accuracies: Values, setting: Setting) -> Ceiling | None:
+    """Spread of runs and of designs, and how far the mean over seeds can be relied on.
+
+    With r the correlation of one seed with another, the mean of S seeds has reliability
+    S r / (1 + (S - 1) r) (Spearman and Brown 1910): the square of its correlation with what an
+    endless number of seeds would give, and so of what a perfect score can be expected to reach.
+
+    Args:
+        accuracies: (designs, seeds), in per cent, without gaps.
+        setting: whose designs they are.
+
+    Returns:
+        None of fewer than four designs, or of one seed.
+    """
+    designs, seeds = accuracies.shape
+    if designs < LEAST or seeds < 2:
+        return None
+    within = accuracies.var(axis=1, ddof=1).mean()
+    # What a seed does to all designs alike changes no order, and is in no difference of pairs.
+    centred = accuracies - accuracies.mean(axis=0)
+    rest = centred - centred.mean(axis=1, keepdims=True)
+    paired = (rest**2).sum() / ((designs - 1) * (seeds - 1))
+    between = max(float(accuracies.mean(axis=1).var(ddof=1) - paired / seeds), 0.0)
+    pearson = _pearson(accuracies)
+    reliability = highest = None
+    if pearson is not None:
+        above = max(pearson, 0.0)
+        reliability = round(seeds * above / (1 + (seeds - 1) * above), _DIGITS)
+        highest = round(sqrt(reliability), _DIGITS)
+    return Ceiling(
+        setting,
+        designs,
+        run_sd=round(sqrt(within), _DIGITS),
+        paired_sd=round(sqrt(paired), _DIGITS),
+        design_sd=round(sqrt(between), _DIGITS),
+        pearson=None if pearson is None else round(pearson, _DIGITS),
+        reliability=reliability,
+        highest=highest,
+    )
+
+
+def _pearson(accuracies: Values) -> float | None:
+    """The mean correlation of two seeds; None where all designs are the same in one."""
+    if np.any(np.ptp(accuracies, axis=0) == 0):
+        return None
+    table = np.atleast_2d(np.corrcoef(accuracies.T))
+    pairs = combinations(range(accuracies.shape[1]), 2)
+    return float(np.mean([table[one, other] for one, other in pairs]))

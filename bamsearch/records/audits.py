@@ -1,0 +1,337 @@
+"""What an audit has shown of the scores: ``audit.json`` in its folder.
+
+At the start it holds what is asked and the designs of the sample, at the end all that was found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from math import asin, pi
+from typing import Any, Literal
+
+from bamsearch.errors import RunError
+from bamsearch.records.budgets import Budget, Quantity
+from bamsearch.records.choices import Init, Variant
+from bamsearch.records.costs import ModelSummary
+from bamsearch.records.data import DataFacts
+from bamsearch.records.designs import Design, Insertion
+from bamsearch.records.learned import Effect
+
+AUDIT_VERSION = 1
+"""Format of ``audit.json``; raised only when an older bamsearch could misread a newer audit."""
+
+Setting = Literal["band", "space", "size"]
+"""``space``: all designs of the sample that have BAM. ``band``: those in the most expensive quarter
+of what fits, where a search under a budget looks. ``size``: as ``space``, with the number of
+parameters held fixed (partial correlation)."""
+
+Measure = Literal["tau", "rho"]
+"""Kendall's tau-b, Spearman's rho."""
+
+TRAIN = "train"
+"""One training, against the mean of the trainings with the other seeds."""
+
+ANOTHER_SEED = "another seed"
+"""One training against one other: what noise leaves for any score to find."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """A design of the sample.
+
+    Attributes:
+        insertions: the design's; none is the base.
+        params: of the network.
+        macs: multiply-adds for one input.
+        in_band: whether it is in the most expensive quarter of what fits.
+        accuracies: on the validation images, in per cent, one a seed; None where the training
+            diverged; empty before all are trained.
+        scores: what each score says; None where it failed on this design.
+    """
+
+    insertions: tuple[Insertion, ...]
+    params: int
+    macs: int
+    in_band: bool
+    accuracies: tuple[float | None, ...] = ()
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean accuracy over the seeds; None unless all of its trainings have come to an end."""
+        known = [value for value in self.accuracies if value is not None]
+        complete = known and len(known) == len(self.accuracies)
+        return sum(known) / len(known) if complete else None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far a score orders designs as training does.
+
+    Attributes:
+        score: its name; or :data:`TRAIN`, or :data:`ANOTHER_SEED`.
+        setting: over which designs.
+        measure: of the correlation.
+        designs: how many.
+        value: the correlation, -1..1; None where there is none.
+        low: lower end of its interval.
+        high: upper end.
+        more: the value less that of ``params`` with the same trainings; None for ``params``.
+        more_low: lower end of the interval of that difference.
+        more_high: upper end.
+        reason: why there is no value, or no interval.
+    """
+
+    score: str
+    setting: Setting
+    measure: Measure
+    designs: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    more: float | None = None
+    more_low: float | None = None
+    more_high: float | None = None
+    reason: str = ""
+
+    @property
+    def told(self) -> bool:
+        """Whether the interval of the difference to ``params`` lies above 0."""
+        return self.more_low is not None and self.more_low > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What the noise of training leaves for a score to find.
+
+    Attributes:
+        setting: over which designs: ``space`` or ``band``.
+        designs: how many.
+        run_sd: how far the accuracies of one design spread over seeds, in points.
+        paired_sd: the same without what a seed does to all designs alike.
+        design_sd: how far the designs themselves spread, without that noise; in points.
+        pearson: correlation of one seed with another, mean over pairs; None if there is none.
+        reliability: of the mean over the seeds, by Spearman and Brown, 0..1.
+        highest: rho that can be expected of a perfect score at the most: its square root.
+    """
+
+    setting: Setting
+    designs: int
+    run_sd: float
+    paired_sd: float
+    design_sd: float
+    pearson: float | None = None
+    reliability: float | None = None
+    highest: float | None = None
+
+    @property
+    def highest_tau(self) -> float | None:
+        """``highest`` as a tau, by Greiner's relation for normal values."""
+        return None if self.highest is None else 2 / pi * asin(self.highest)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What an audit was asked for, and what it found.
+
+    Attributes:
+        name: of the audit.
+        summary: of the model.
+        variant: which BAM.
+        init: how it starts.
+        num_classes: of the model's head.
+        space: the space's file, parsed.
+        with_stem: whether the stem is in it too.
+        budgets: what every design keeps.
+        data: what is trained and validated on; the test split is not read.
+        recipe: how, as JSON takes it.
+        number: designs that were asked for; the sample has fewer where no more fit.
+        seeds: of the trainings; the first is also that of the sample and of the scores.
+        scores: that are audited.
+        quantity: what the band is measured in.
+        threshold: what a design in the band adds at least, in the unit of a budget.
+        feasible_designs: how many fit.
+        exact: whether that was counted, else estimated.
+        designs: the sample, in the order of training.
+        device: where it is trained.
+        threads: torch's, on a CPU.
+        command: what was typed.
+        versions: of bamsearch, Python, torch, torchvision.
+        created: date and time, UTC.
+        agreements: of each score, in each setting; empty before the audit is finished.
+        ceilings: what noise leaves.
+        effects: of sites, r and d, where they were worked out.
+        default: the score that deserves to be the default of a search without data; None if the
+            audit is too small to say.
+        verdict: why, in a sentence or two.
+        remarks: what else is to be known, a sentence each.
+    """
+
+    name: str
+    summary: ModelSummary
+    variant: Variant
+    init: Init
+    num_classes: int | None
+    space: Mapping[str, Any]
+    with_stem: bool
+    budgets: tuple[Budget, ...]
+    data: DataFacts
+    recipe: Mapping[str, Any]
+    number: int
+    seeds: tuple[int, ...]
+    scores: tuple[str, ...]
+    quantity: Quantity
+    threshold: int
+    feasible_designs: int
+    exact: bool
+    designs: tuple[Audited, ...]
+    device: str = "cpu"
+    threads: int = 1
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+    agreements: tuple[Agreement, ...] = ()
+    ceilings: tuple[Ceiling, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    default: str | None = None
+    verdict: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The MODEL."""
+        return self.summary.model
+
+    @property
+    def finished(self) -> bool:
+        """Whether all is trained, and worked out."""
+        return bool(self.agreements)
+
+    def design(self, audited: Audited) -> Design:
+        """A design of the sample as one that can be built."""
+        return Design(
+            self.model,
+            self.summary.input_shape,
+            audited.insertions,
+            self.variant,
+            self.init,
+            self.num_classes,
+        )
+
+    def agreement(self, score: str, setting: Setting, measure: Measure = "tau") -> Agreement | None:
+        """How far a score agrees with training; None if that was not asked."""
+        wanted = (score, setting, measure)
+        found = (one for one in self.agreements if (one.score, one.setting, one.measure) == wanted)
+        return next(found, None)
+
+    def ceiling(self, setting: Setting) -> Ceiling | None:
+        """What noise leaves in a setting; None where that is not known."""
+        return next((one for one in self.ceilings if one.setting == setting), None)
+
+    def to_json(self) -> str:
+        """The audit as indented JSON text, the content of ``audit.json``."""
+        content = asdict(self)
+        content["summary"] = json.loads(self.summary.to_json())
+        for one in content["designs"]:
+            one["insertions"] = [
+                [i["site"], i["reduction"], i["dilation"]] for i in one["insertions"]
+            ]
+        text = json.dumps({"bamsearch_audit": AUDIT_VERSION} | content, indent=2, allow_nan=False)
+        return text + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "audit.json") -> Audit:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            RunError: not JSON, keys missing or unknown, or made by a newer bamsearch.
+        """
+        try:
+            content = json.loads(text)
+            version = content.pop("bamsearch_audit")
+            if version != AUDIT_VERSION:
+                raise ValueError(f"format {version!r}, this bamsearch reads {AUDIT_VERSION}")
+            content["summary"] = ModelSummary.from_json(json.dumps(content["summary"]))
+            content["budgets"] = tuple(Budget(**one) for one in content["budgets"])
+            content["data"] = DataFacts.from_dict(content["data"])
+            content["designs"] = tuple(_audited(one) for one in content["designs"])
+            content["agreements"] = tuple(Agreement(**one) for one in content["agreements"])
+            content["ceilings"] = tuple(Ceiling(**one) for one in content["ceilings"])
+            content["effects"] = tuple(
+                Effect(**(one | {"sites": tuple(one["sites"])})) for one in content["effects"]
+            )
+            for key in ("seeds", "scores", "remarks"):
+                content[key] = tuple(content[key])
+            return cls(**content)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise RunError(
+                f"{source} is no audit that this bamsearch reads ({error}): "
+                "audit again, with another --name or --force"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """What an audit says of the score of a search, as the search's record keeps it.
+
+    Attributes:
+        name: of the audit.
+        data: that it was trained on.
+        score: the search's.
+        setting: over which designs: ``band``, or ``space`` where the band has too few.
+        tau: Kendall's, with trained accuracy.
+        low: lower end of its interval; None where there is none.
+        high: upper end.
+        designs: how many.
+        another_seed: tau of one seed against another over the same designs.
+        same_budgets: whether the audit had the budgets of the search.
+    """
+
+    name: str
+    data: str
+    score: str
+    setting: Setting
+    tau: float
+    low: float | None
+    high: float | None
+    designs: int
+    another_seed: float | None
+    same_budgets: bool
+
+
+def cited(audit: Audit, score: str, budgets: tuple[Budget, ...]) -> Cited | None:
+    """What an audit says of a score; None if it says nothing.
+
+    Args:
+        audit: a finished one.
+        score: its name.
+        budgets: of the search.
+    """
+    settings: tuple[Setting, ...] = ("band", "space")
+    for setting in settings:
+        found = audit.agreement(score, setting)
+        if found is not None and found.value is not None:
+            other = audit.agreement(ANOTHER_SEED, setting)
+            limits = [{(b.quantity, b.limit) for b in many} for many in (audit.budgets, budgets)]
+            return Cited(
+                audit.name,
+                audit.data.name,
+                score,
+                setting,
+                found.value,
+                found.low,
+                found.high,
+                found.designs,
+                None if other is None else other.value,
+                limits[0] == limits[1],
+            )
+    return None
+
+
+def _audited(content: Mapping[str, Any]) -> Audited:
+    given = dict(content)
+    given["insertions"] = tuple(Insertion(*one) for one in given["insertions"])
+    given["accuracies"] = tuple(given["accuracies"])
+    return Audited(**given)

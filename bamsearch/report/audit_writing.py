@@ -1,0 +1,132 @@
+"""The files of an audit's report: whole or not there, the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bamsearch.records import Audit
+from bamsearch.records.audit_files import AUDITS
+from bamsearch.report.audit_content import INTERVALS, AuditReport, make_audit_report
+from bamsearch.report.writing import FORMATS, Format, write_texts
+
+AUDIT_FILES: dict[Format, str] = {
+    "md": "report.md",
+    "html": "report.html",
+    "csv": "designs.csv",
+    "json": "report.json",
+}
+"""Each format's main file."""
+
+AUDIT_REPORT_VERSION = 1
+"""Format of an audit's ``report.json``."""
+
+_DESIGNS_SHOWN = 20
+
+
+def audit_place(folder: Path) -> str:
+    """What commands call an audit: its name where it is below ``audits/``, else its path."""
+    return folder.name if folder.parent == AUDITS else str(folder)
+
+
+def audit_text(report: AuditReport, format: Format) -> str:
+    """The report in one format; Markdown without the files of its charts."""
+    makers: dict[Format, Callable[[], str]] = {
+        "csv": lambda: audit_csv(report.audit),
+        "md": lambda: _markdown(report, charts=False),
+        "html": lambda: _page(report),
+        "json": lambda: json.dumps(audit_json(report), indent=2, allow_nan=False) + "\n",
+    }
+    return makers[format]()
+
+
+def audit_json(report: AuditReport) -> dict[str, Any]:
+    """The answer, and ``audit.json``."""
+    return {
+        "bamsearch_audit_report": AUDIT_REPORT_VERSION,
+        "answer": {
+            "default": report.audit.default,
+            "headline": report.headline,
+            "remarks": list(report.remarks),
+        },
+        "audit": json.loads(report.audit.to_json()),
+    }
+
+
+def audit_csv(audit: Audit) -> str:
+    """A row a design: what it inserts, sizes, accuracies and scores; empty is what is not there."""
+    import pandas as pd
+
+    used = {one.site for design in audit.designs for one in design.insertions}
+    names = dict.fromkeys(name for one in audit.designs for name in one.scores)
+    rows = []
+    for number, one in enumerate(audit.designs):
+        row: dict[str, Any] = {"design": number, "in band": one.in_band}
+        row |= {"parameters": one.params, "MACs of one input": one.macs}
+        row["accuracy (%), mean"] = None if one.mean is None else round(one.mean, 6)
+        reached = one.accuracies or (None,) * len(audit.seeds)
+        for seed, value in zip(audit.seeds, reached, strict=True):
+            row[f"accuracy (%), seed {seed}"] = None if value is None else round(value, 6)
+        row |= {f"score ({name})": one.scores.get(name) for name in names}
+        there = {i.site: i for i in one.insertions}
+        for site in (site.name for site in audit.summary.sites if site.name in used):
+            insertion = there.get(site)
+            row[f"{site} r"] = None if insertion is None else insertion.reduction
+            row[f"{site} d"] = None if insertion is None else insertion.dilation
+        rows.append(row)
+    # Objects, as whole numbers beside empty cells would become floats.
+    text: str = pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\r\n")
+    return text
+
+
+def write_audit_report(
+    audit: Audit, folder: Path, formats: Sequence[Format] = FORMATS, place: str | None = None
+) -> list[Path]:
+    """Write the report of an audit.
+
+    Args:
+        audit: the record.
+        folder: made if it is not there.
+        formats: which files; Markdown brings its charts as SVG files.
+        place: what commands call the audit; None is by the folder.
+
+    Returns:
+        What was written.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    report = make_audit_report(audit, place or audit_place(folder))
+    texts = {AUDIT_FILES[one]: audit_text(report, one) for one in formats if one != "md"}
+    if "md" in formats:
+        from bamsearch.report.audit_charts import agreements_spec, scatter_spec
+        from bamsearch.report.charts import standalone, svg
+
+        texts[AUDIT_FILES["md"]] = _markdown(report, charts=True)
+        texts["agreement.svg"] = standalone(svg(agreements_spec(audit)))
+        texts["accuracy.svg"] = standalone(svg(scatter_spec(audit)))
+    return write_texts(texts, folder)
+
+
+def _markdown(report: AuditReport, *, charts: bool) -> str:
+    from bamsearch.report.markdown import environment, shortened
+
+    template = environment().get_template("audit.md.j2")
+    designs = shortened(report.designs, _DESIGNS_SHOWN)
+    return template.render(report=report, charts=charts, intervals=INTERVALS, designs=designs)
+
+
+def _page(report: AuditReport) -> str:
+    from bamsearch.report.audit_charts import agreements_spec, scatter_spec
+    from bamsearch.report.charts import svg
+    from bamsearch.report.page import environment
+
+    template = environment().get_template("audit.html.j2")
+    return template.render(
+        report=report,
+        agreement=svg(agreements_spec(report.audit)),
+        accuracy=svg(scatter_spec(report.audit)),
+        intervals=INTERVALS,
+    )
