@@ -37,6 +37,7 @@ from bamsearch.score.table import DEFAULT_SCORE, SCORES
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Recipe, find_recipe
 
 if TYPE_CHECKING:
+    from bamsearch.records import Cited, Run
     from bamsearch.report.content import Report
     from bamsearch.searching.folder import RunFolder
     from bamsearch.searching.request import Planned, Request
@@ -256,7 +257,17 @@ def _new(request: Request, name: str | None, output: Path | None, force: bool) -
     folder = output or (named_folder(name).path if name is not None else None)
     if folder is not None:
         _check_folder(folder, force=force)
-    return plan_search(request, command=shlex.join(["bamsearch", *sys.argv[1:]]))
+    planned = plan_search(request, command=shlex.join(["bamsearch", *sys.argv[1:]]))
+    return replace(planned, run=replace(planned.run, audit=_audit_of(planned.run)))
+
+
+def _audit_of(run: Run) -> Cited | None:
+    """What the newest audit of the network below ``audits/`` says of the run's score."""
+    from bamsearch.records import cited
+    from bamsearch.records.audit_files import audits_of
+
+    found = [cited(audit, run.score, run.budgets) for audit in audits_of(run.summary)]
+    return next((one for one in reversed(found) if one is not None), None)
 
 
 def _check_folder(folder: Path, *, force: bool) -> None:

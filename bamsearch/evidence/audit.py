@@ -14,7 +14,7 @@ from bamsearch.evidence.audit_folder import AuditFolder, Scores
 from bamsearch.evidence.audit_request import Planned
 from bamsearch.evidence.audit_scores import score_missing
 from bamsearch.evidence.audit_trainings import Follow, Say, train_missing
-from bamsearch.evidence.audit_verdict import default_score, verdict
+from bamsearch.evidence.audit_verdict import default_score, trained_sentences, verdict
 from bamsearch.evidence.ceiling import ceiling
 from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit, Audited, Ceiling, Effect
 from bamsearch.records.audits import Setting
@@ -108,9 +108,11 @@ def found(audit: Audit, effects: Sequence[Effect] = ()) -> Audit:
         agreements=tuple(many),
         ceilings=tuple(ceilings),
         effects=tuple(effects),
-        remarks=tuple(_remarks(audit, len(complete), len(band))),
     )
-    return replace(audit, default=default_score(audit), verdict=verdict(audit))
+    remarks = [*trained_sentences(audit), *_remarks(audit, len(complete), len(band))]
+    return replace(
+        audit, default=default_score(audit), verdict=verdict(audit), remarks=tuple(remarks)
+    )
 
 
 def _agreements(audit: Audit, designs: Sequence[Audited], setting: Setting) -> list[Agreement]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import FrameType
 
 import torch
 
@@ -216,14 +217,16 @@ class _Worker:
     threads: int
 
 
-# Of a process that trains.
+# Of a process that trains: what it was told, and the training at work.
 _told: list[_Worker] = []
+_at_work: list[Path] = []
 
 
 def _begin(worker: _Worker, stop: Event) -> None:
     """Make this process ready to train."""
     # Ctrl-C is for the parent, which then asks all to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stopped)
     threading.Thread(target=_heed, args=(stop,), daemon=True).start()
     torch.set_num_threads(worker.threads)
     _told[:] = [worker]
@@ -235,13 +238,23 @@ def _heed(stop: Event) -> None:
     while not stop.wait(_LOOK):
         if os.getppid() != parent:
             os._exit(1)
-    # A training takes that as a request to save; a process without one ends.
+    # A training takes that as a request to save, and to end.
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stopped(number: int, frame: FrameType | None) -> None:
+    """While a training is put together; an idle process ends as its pool does."""
+    if _at_work:
+        raise KeyboardInterrupt
 
 
 def _work(design: Design, seed: int, place: Path) -> Training:
     worker = _told[0]
-    return _trained(design, _data(), worker.recipe, seed, worker.device, place)
+    _at_work[:] = [place]
+    try:
+        return _trained(design, _data(), worker.recipe, seed, worker.device, place)
+    finally:
+        _at_work.clear()
 
 
 @cache

@@ -38,25 +38,26 @@ def verdict(audit: Audit) -> str:
     if best is None or size is None or size.value is None:
         why = "no score has a value there" if size is None or not size.reason else size.reason
         return f"Not known: inside the band params cannot be compared ({why}). Give more --designs."
+    where = "Inside the budget" if audit.budgets else "In the most expensive quarter of the space"
     if best.told:
         first = (
-            f"Inside the budget {best.score} orders designs better than params: "
+            f"{where} {best.score} orders designs better than params: "
             f"tau {_text(best)} against {_text(size)}, {_difference(best)}."
         )
     else:
         first = (
-            f"Inside the budget no zero-cost score is told from params, tau {_text(size)}: the "
+            f"{where} no zero-cost score is told from params, tau {_text(size)}: the "
             f"nearest, {best.score}, has {_text(best)}, {_difference(best)}. The cheapest, params, "
             "is as good."
         )
     chosen = best if best.told else size
     if chosen.low is not None and chosen.low <= 0:
         first += f" {chosen.score} itself is not told from chance there."
-    return " ".join([first, *_trained(audit)])
+    return first
 
 
-def _trained(audit: Audit) -> list[str]:
-    """How scores that train do in the band, a sentence each."""
+def trained_sentences(audit: Audit) -> list[str]:
+    """How scores that train do inside the band, a sentence each."""
     found = []
     for name in MEASURED:
         one = audit.agreement(name, "band")
@@ -69,7 +70,7 @@ def _trained(audit: Audit) -> list[str]:
             how = "worse than params"
         else:
             how = "no better than params, as far as can be told"
-        found.append(f"{what} orders them {how}: tau {_text(one)}, {_difference(one)}.")
+        found.append(f"{what} orders designs {how}: tau {_text(one)}, {_difference(one)}.")
     return found
 
 

@@ -286,7 +286,8 @@ class Cited:
         high: upper end.
         designs: how many.
         another_seed: tau of one seed against another over the same designs.
-        same_budgets: whether the audit had the budgets of the search.
+        budgets: whether the audit had any.
+        same_budgets: whether it had those of the search.
     """
 
     name: str
@@ -298,6 +299,7 @@ class Cited:
     high: float | None
     designs: int
     another_seed: float | None
+    budgets: bool
     same_budgets: bool
 
 
@@ -325,6 +327,7 @@ def cited(audit: Audit, score: str, budgets: tuple[Budget, ...]) -> Cited | None
                 found.high,
                 found.designs,
                 None if other is None else other.value,
+                bool(limits[0]),
                 limits[0] == limits[1],
             )
     return None

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from bamsearch.errors import RunError
+from bamsearch.records.audits import Cited
 from bamsearch.records.budgets import Budget
 from bamsearch.records.choices import Init, Objective, ReferenceKind, Variant
 from bamsearch.records.costs import ModelSummary
@@ -131,6 +132,7 @@ class Run:
         created: date and time, UTC.
         data: what set the input size and the classes; None where no data set did.
         recipe: how designs are trained, for the scores that train; None for others.
+        audit: what an audit of the network says of the score; None where there was none.
     """
 
     name: str
@@ -162,6 +164,7 @@ class Run:
     created: str = ""
     data: DataFacts | None = None
     recipe: Mapping[str, Any] | None = None
+    audit: Cited | None = None
 
     @property
     def trained(self) -> bool:
@@ -228,6 +231,8 @@ class Run:
             content["added"] = {(c, o): (m, ns) for c, o, m, ns in content["added"]}
             if content.get("data") is not None:
                 content["data"] = DataFacts.from_dict(content["data"])
+            if content.get("audit") is not None:
+                content["audit"] = Cited(**content["audit"])
             return cls(**content)
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{source} is not a valid run: {error}") from error

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
-from bamsearch.records import Difference, Evidence, RunRecord
+from bamsearch.records import Cited, Difference, Evidence, RunRecord
 from bamsearch.records import Verdict as Shown
 from bamsearch.report.comparison import LABELS
 from bamsearch.report.mattered import interval_text
@@ -86,6 +86,8 @@ def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
         lines = []
     elif run.score == "train":
         lines = _trained_remarks(record)
+    elif run.audit is not None and run.audit.score == run.score:
+        lines = [f"Nothing was trained; {_audited(run.audit)}"]
     elif run.score in SCORES:
         lines = [f"Nothing was trained; {run.score} has not been audited in this budget."]
     else:
@@ -141,6 +143,22 @@ def tracks(score: str, sizes: SizeCorrelation) -> str:
         return f"{score} tracks {most} here (rho {known[most]:.2f}): it mostly ranks size."
     rhos = ", ".join(f"{name} {rho:.2f}" for name, rho in known.items())
     return f"rho of {score} over {sizes.designs} designs: {rhos}."
+
+
+def _audited(audit: Cited) -> str:
+    """What an audit says of the score."""
+    own = "" if audit.same_budgets else " of the audit"
+    where = f"over the sample{own}"
+    if audit.setting == "band":
+        where = f"inside the budget{own}" if audit.budgets else "in the most expensive quarter"
+    interval = "" if audit.low is None else f" [{audit.low:.2f}, {audit.high:.2f}]"
+    noise = ""
+    if audit.another_seed is not None:
+        noise = f"; one seed against another {audit.another_seed:.2f}"
+    return (
+        f"{audit.score} was audited on {audit.data} (audit {audit.name}): Kendall's tau with "
+        f"trained accuracy {where} {audit.tau:.2f}{interval} over {audit.designs} designs{noise}."
+    )
 
 
 def _sentence(record: RunRecord, one: Difference, evidence: Evidence, word: str) -> str:

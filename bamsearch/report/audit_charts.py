@@ -14,7 +14,8 @@ from bamsearch.report.charts import Spec, empty_spec
 
 Panel = alt.LayerChart | alt.FacetChart
 
-_PANEL, _ROW = 165, 24
+_PANEL, _ROW, _LETTER = 165, 24, 7.5
+_MARGIN = 0.04
 _SIDE = 250
 _IN, _OUT = "in the band", "below it"
 
@@ -26,7 +27,7 @@ def agreements_spec(audit: Audit) -> Spec:
     if not known:
         return empty_spec("nothing is known yet")
     ends = [x for one in known for x in (one.value, one.low, one.high) if x is not None]
-    domain = [min(-0.2, *ends), max(1.0, *ends)]
+    domain = [min(-0.2, *ends) - _MARGIN, max(1.0, *ends) + _MARGIN]
     panels = [
         _panel(audit, setting, names, domain, first=not at) for at, setting in enumerate(SETTINGS)
     ]
@@ -44,7 +45,11 @@ def _panel(
         scale=scale,
         axis=alt.Axis(values=[0, 0.5, 1], format=".1f"),
     )
-    axis = alt.Axis(grid=False, ticks=False, domain=False, labels=first, labelLimit=200)
+    # Room for the longest label, in whatever font the page has.
+    room = max(map(len, map(label, names))) * _LETTER if first else 0
+    axis = alt.Axis(
+        grid=False, ticks=False, domain=False, labels=first, labelLimit=0, minExtent=room
+    )
     y = alt.Y("score:N", title=None, sort=[label(name) for name in names], axis=axis)
     colour = alt.Color(
         "trains:N",
@@ -100,27 +105,30 @@ def _row(one: Agreement) -> dict[str, Any]:
 
 def scatter_spec(audit: Audit) -> Spec:
     """Accuracy of each design against its parameters, and against the score nearest to it."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
-            "params": one.params / 1e6,
+            "size": one.params / 1e6,
             "accuracy": one.mean,
             "low": min(value for value in one.accuracies if value is not None),
             "high": max(value for value in one.accuracies if value is not None),
             "where": _IN if one.in_band else _OUT if one.insertions else "base",
-            **{name: value for name, value in one.scores.items() if value is not None},
+            "scores": one.scores,
         }
         for one in audit.designs
         if one.mean is not None
     ]
     if not rows:
         return empty_spec("nothing is trained yet")
-    panels = [_scatter(rows, "params", "parameters, M", first=True)]
+    panels = [_scatter(rows, "size", "parameters, M", first=True)]
     name = next((n for n in score_names(audit) if n not in (*LABELS, "params")), None)
     if name is not None:
-        inserted = [row for row in rows if row["where"] != "base" and name in row]
-        panels.append(
-            _scatter([row | {"score": row[name]} for row in inserted], "score", name, first=False)
-        )
+        # A score cannot rank the base.
+        scored = [
+            row | {"score": value}
+            for row in rows
+            if row["where"] != "base" and (value := row["scores"].get(name)) is not None
+        ]
+        panels.append(_scatter(scored, "score", name, first=False))
     return _finished(alt.hconcat(*panels, spacing=30))
 
 
