@@ -59,3 +59,94 @@ def bamsearch_cli() -> Callable[..., Result]:
         return CliRunner().invoke(cli, list(args), prog_name="bamsearch")
 
     return run
+
+
+@pytest.fixture
+def audit():
+    """The record of an audit that never was: six designs, two seeds, worked out by hand."""
+    from bamsearch.records import (
+        Agreement,
+        Audit,
+        Audited,
+        Budget,
+        Ceiling,
+        Cost,
+        DataFacts,
+        Effect,
+        Insertion,
+        ModelSummary,
+        Site,
+    )
+
+    one = Site("layer1", 8, 8, 8, 4, "NCHW", "bottleneck", "layer2")
+    two = Site("layer2", 16, 4, 4, 8, "NCHW", "head", "avgpool")
+    summary = ModelSummary(
+        "net", (3, 32, 32), "", (3, 32, 32), (one, two), Cost(1000, 100_000, 90_000)
+    )
+    sample = [
+        ((), (80.0, 81.0), None),
+        ((("layer1", 4, 1), ("layer2", 4, 1)), (84.0, 83.5), 9.5),
+        ((("layer1", 8, 1),), (81.0, 82.0), 3.0),
+        ((("layer2", 8, 2),), (82.0, None), 4.0),
+        ((("layer2", 4, 2),), (83.0, 83.0), 6.0),
+        ((("layer1", 4, 2),), (80.5, 81.0), 7.0),
+    ]
+    designs = []
+    for insertions, reached, snip in sample:
+        size = sum(100 * site[1] for site in insertions)
+        designs.append(
+            Audited(
+                tuple(Insertion(*each) for each in insertions),
+                1000 + size,
+                100_000 + 10 * size,
+                size >= 800,
+                reached,
+                {"snip": snip, "params": 1000.0 + size},
+            )
+        )
+    agreements = []
+    for setting, designs_there in (("band", 5), ("space", 9), ("size", 9)):
+        for measure in ("tau", "rho"):
+            how = (setting, measure, designs_there)
+            size = Agreement("params", *how, 0.31, 0.05, 0.52)
+            if setting == "size":
+                size = Agreement("params", *how, reason="it is the size itself")
+            more = (0.04, -0.1, 0.15) if setting != "size" else (None, None, None)
+            agreements += [
+                Agreement("snip", *how, 0.35, -0.004, 0.6, *more),
+                size,
+                Agreement("train", *how, 0.4, 0.1, 0.7),
+                Agreement("another seed", *how, 0.45, 0.2, 0.6),
+            ]
+    return Audit(
+        name="net-digits-001",
+        summary=summary,
+        variant="paper",
+        init="paper",
+        num_classes=10,
+        space={"name": "stages", "sites": "stages", "reductions": [4, 8], "dilations": [1, 2]},
+        with_stem=False,
+        budgets=(Budget("gflops", "+20%", 120_000, 100_000),),
+        data=DataFacts("digits", (3, 32, 32), 10, 1445, 176, 176, "0123456789abcdef", 0),
+        recipe={"name": "short", "epochs": 5, "batch_size": 64, "lr": 0.1, "precision": "32"},
+        number=6,
+        seeds=(0, 1),
+        scores=("snip", "params"),
+        quantity="gflops",
+        threshold=8000,
+        feasible_designs=25,
+        exact=True,
+        designs=tuple(designs),
+        command="bamsearch audit net --data digits --designs 6 --seeds 2",
+        versions={"bamsearch": "0.1.0", "torch": "2.14.1"},
+        created="2026-01-02T03:04:05+00:00",
+        agreements=tuple(agreements),
+        ceilings=(
+            Ceiling("band", 5, 0.3, 0.28, 0.5, 0.76, 0.8636, 0.9293),
+            Ceiling("space", 9, 0.3, 0.28, 0.0),
+        ),
+        effects=(Effect("site", ("layer2",), 0.39, 0.23, 0.55, 3),),
+        default="params",
+        verdict="Inside the budget no zero-cost score is told from params.",
+        remarks=("Accuracy is the mean over 2 seeds.",),
+    )

@@ -105,6 +105,7 @@ def agreements(
     size: Values,
     setting: Setting,
     seed: int,
+    number: int = RESAMPLES,
 ) -> list[Agreement]:
     """All scores over the designs of a setting.
 
@@ -114,8 +115,11 @@ def agreements(
             others are compared with elsewhere.
         setting: which it is; the values are of its designs.
         seed: of the bootstrap.
+        number: of its samples.
     """
-    counts = resamples(len(size), seed) if len(size) >= LEAST else np.ones((0, len(size)))
+    counts = np.ones((0, len(size)))
+    if len(size) >= LEAST:
+        counts = resamples(len(size), seed, number)
     return [
         _agreement(one, size, setting, measure, counts)
         for one in comparisons

@@ -105,8 +105,9 @@ def write_audit_report(
         from bamsearch.report.charts import standalone, svg
 
         texts[AUDIT_FILES["md"]] = _markdown(report, charts=True)
-        texts["agreement.svg"] = standalone(svg(agreements_spec(audit)))
-        texts["accuracy.svg"] = standalone(svg(scatter_spec(audit)))
+        if audit.finished:
+            texts["agreement.svg"] = standalone(svg(agreements_spec(audit)))
+            texts["accuracy.svg"] = standalone(svg(scatter_spec(audit)))
     return write_texts(texts, folder)
 
 

@@ -28,6 +28,11 @@ RUNS = {
         *("--data", "digits", "--epochs", "1", "--batch-size", "512"),
     ],
     "verify": ["verify", "digits", "--data", "digits", "--dry-run"],
+    "audit": [
+        "audit",
+        "bamsearch.examples:resnet20",
+        *("--data", "digits", "--designs", "8", "--epochs", "1", "--dry-run"),
+    ],
     "worker": ["worker", "there", "--storage", "sqlite:///runs/there/study.db"],
     "runs": ["runs"],
     "report": ["report", "there", "--dry-run"],

@@ -1,0 +1,148 @@
+"""Correlations against SciPy's, textbook formulas, and samples written out."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bamsearch.evidence.agreement import (
+    Comparison,
+    agreements,
+    partial,
+    resamples,
+    spearman,
+    tau_b,
+)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def tied(rng, n: int = 15):
+    """Two columns that go together, both with ties."""
+    x = rng.integers(0, 6, n).astype(float)
+    return x, x + rng.integers(0, 5, n)
+
+
+def by_scipy(measure: str, x, y) -> float:
+    function = stats.kendalltau if measure == "tau" else stats.spearmanr
+    return float(function(x, y).statistic)
+
+
+def partial_by_hand(measure: str, x, y, z) -> float:
+    """Kendall's formula; for rho, what a line through the ranks of z leaves of those of x and y."""
+    if measure == "tau":
+        xy, xz, yz = (by_scipy("tau", *pair) for pair in ((x, y), (x, z), (y, z)))
+        return (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
+    ranks = [stats.rankdata(v) for v in (x, y, z)]
+    design = np.column_stack([np.ones(len(x)), ranks[2]])
+    left = [rank - design @ np.linalg.lstsq(design, rank, rcond=None)[0] for rank in ranks[:2]]
+    return float(np.corrcoef(*left)[0, 1])
+
+
+def only(found, score: str, measure: str):
+    return next(one for one in found if (one.score, one.measure) == (score, measure))
+
+
+def test_tau_with_ties_by_hand():
+    x, y = np.array([1.0, 1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0, 2.0])
+    # Of 6 pairs (1,2) ties in x and (3,4) in y; (1,3) and (1,4) agree, (2,3) and (2,4) do not.
+    assert tau_b(x, y, np.ones((1, 4)))[0] == 0
+    y = np.array([1.0, 2.0, 2.0, 3.0])
+    # (1,2) ties in x, (2,3) in y; the other 4 pairs are concordant.
+    assert tau_b(x, y, np.ones((1, 4)))[0] == pytest.approx(4 / np.sqrt(5 * 5))
+
+
+@pytest.mark.parametrize(("function", "measure"), [(tau_b, "tau"), (spearman, "rho")])
+def test_each_resample_is_what_scipy_says_of_it_written_out(rng, function, measure):
+    x, y = tied(rng)
+    counts = resamples(15, 3, number=60)
+    assert (counts.sum(axis=1) == 15).all()
+    found = function(x, y, np.concatenate([np.ones((1, 15)), counts]))
+    assert found[0] == pytest.approx(by_scipy(measure, x, y))
+    for value, row in zip(found[1:], counts.astype(int), strict=True):
+        written = np.repeat(np.arange(15), row)
+        assert value == pytest.approx(by_scipy(measure, x[written], y[written]))
+
+
+@pytest.mark.parametrize(("function", "measure"), [(tau_b, "tau"), (spearman, "rho")])
+def test_partial_correlation_is_that_of_the_textbook(rng, function, measure):
+    z = rng.normal(size=20)
+    x, y = z + rng.normal(size=20), z + rng.normal(size=20)
+    ones = np.ones((1, 20))
+    found = partial(function(x, y, ones), function(x, z, ones), function(y, z, ones))
+    assert found[0] == pytest.approx(partial_by_hand(measure, x, y, z))
+
+
+def test_what_size_decides_has_no_partial_correlation():
+    assert np.isnan(partial(np.array([0.5]), np.array([1.0]), np.array([0.5]))).all()
+
+
+@pytest.mark.parametrize("measure", ["tau", "rho"])
+def test_values_and_percentiles_of_a_direct_bootstrap(rng, measure):
+    size = rng.normal(size=20)
+    x, y = size + rng.normal(size=20), size + rng.normal(size=20)
+    draws = [np.repeat(np.arange(20), row) for row in resamples(20, 9, number=400).astype(int)]
+    found = agreements([Comparison("s", ((x, y),))], size, "band", 9, number=400)
+    one = only(found, "s", measure)
+    values = [by_scipy(measure, x[d], y[d]) for d in draws]
+    assert one.value == pytest.approx(by_scipy(measure, x, y), abs=1e-4)
+    assert (one.low, one.high) == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=1e-4)
+    more = [v - by_scipy(measure, size[d], y[d]) for v, d in zip(values, draws, strict=True)]
+    assert (one.more_low, one.more_high) == pytest.approx(
+        np.quantile(more, [0.025, 0.975]), abs=1e-4
+    )
+    held = only(agreements([Comparison("s", ((x, y),))], size, "size", 9, number=400), "s", measure)
+    values = [partial_by_hand(measure, x[d], y[d], size[d]) for d in draws]
+    assert held.value == pytest.approx(partial_by_hand(measure, x, y, size), abs=1e-4)
+    assert (held.low, held.high) == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=1e-4)
+    assert held.more is None
+
+
+def test_several_pairs_are_a_mean_and_size_meets_the_same_trainings(rng):
+    size = rng.normal(size=10)
+    pairs = tuple((rng.normal(size=10), size + rng.normal(size=10)) for _ in range(3))
+    one = only(agreements([Comparison("train", pairs)], size, "space", 0), "train", "tau")
+    mean = np.mean([by_scipy("tau", x, y) for x, y in pairs])
+    sizes = np.mean([by_scipy("tau", size, y) for _, y in pairs])
+    assert one.value == pytest.approx(mean, abs=1e-4)
+    assert one.more == pytest.approx(mean - sizes, abs=1e-4)
+
+
+def test_what_has_no_value_says_why(rng):
+    y, size = rng.normal(size=8), np.arange(8.0)
+    gaps = np.where(np.arange(8) < 5, np.nan, y)
+    same = np.ones(8)
+    given = [
+        Comparison("same", ((same, y),)),
+        Comparison("gaps", ((gaps, y),)),
+        Comparison("truth", ((y, same),)),
+        Comparison("params", ((size, y),)),
+    ]
+    found = agreements(given, size, "space", 0)
+    for score, reason in [
+        ("same", "it is the same for all designs"),
+        ("gaps", "fewer than 4 designs"),
+        ("truth", "all designs reach the same accuracy"),
+    ]:
+        one = only(found, score, "tau")
+        assert (one.value, one.low, one.more, one.reason) == (None, None, None, reason)
+    assert only(found, "gaps", "tau").designs == 3
+    assert only(found, "params", "tau").value is not None
+    held = agreements([*given, Comparison("twice", ((2 * size, y),))], size, "size", 0)
+    assert only(held, "params", "tau").reason == "it is the size itself"
+    assert only(held, "twice", "rho").reason == "the size decides it"
+    assert only(agreements(given, same, "size", 0), "gaps", "tau").value is None
+    few = agreements([Comparison("s", ((y[:3], y[:3]),))], size[:3], "band", 0)
+    assert {one.reason for one in few} == {"fewer than 4 designs"}
+
+
+def test_gaps_leave_the_other_designs(rng):
+    x, y, size = rng.normal(size=(3, 12))
+    x[[2, 7]] = np.nan
+    one = only(agreements([Comparison("s", ((x, y),))], size, "space", 0), "s", "tau")
+    known = np.isfinite(x)
+    assert one.designs == 10
+    assert one.value == pytest.approx(by_scipy("tau", x[known], y[known]), abs=1e-4)
+    assert one.low < one.value < one.high

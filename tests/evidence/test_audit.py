@@ -1,0 +1,355 @@
+"""A whole audit on small digits: what it trains, how it goes on, and what it says."""
+
+import json
+import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bamsearch.errors import DataError, DivergedError, InvalidValueError, RunError, ScoreError
+from bamsearch.evidence import audit_trainings
+from bamsearch.evidence.audit import found, run_audit
+from bamsearch.evidence.audit_estimate import estimate_audit
+from bamsearch.evidence.audit_folder import AuditFolder, first_difference, usual_folder
+from bamsearch.evidence.audit_request import Request, plan_audit
+from bamsearch.evidence.audit_trainings import missing
+from bamsearch.records import Agreement, Audit, Effect
+from bamsearch.records.audit_files import read_trainings
+from bamsearch.score.scorer import make_scorer
+from bamsearch.score.trained import train_once
+from bamsearch.searching.api import search
+
+NETS = Path(__file__).parents[1] / "training" / "nets.py"
+SCORES = ("naswot", "macs")
+
+
+def asked(**others):
+    usual = {"what": f"{NETS}:small", "data": "digits", "designs": 8, "seeds": 2, "epochs": 1}
+    return plan_audit(Request(**(usual | {"scores": SCORES, "device": "cpu"} | others)))
+
+
+@pytest.fixture(scope="module")
+def planned():
+    made = asked()
+    # Five steps an epoch.
+    return replace(made, recipe=made.recipe.changed(batch_size=256))
+
+
+@pytest.fixture(scope="module")
+def whole(planned, tmp_path_factory):
+    """The folder of an audit that was not interrupted."""
+    folder = AuditFolder(tmp_path_factory.mktemp("audit") / "small")
+    run_audit(planned, folder)
+    return folder.path
+
+
+def record(folder) -> Audit:
+    return Audit.from_json((folder / "audit.json").read_text())
+
+
+def results(folder) -> tuple[object, str, str]:
+    """All that is on disk but names and seconds."""
+    audit = replace(record(folder), name="")
+    rows = [replace(one, seconds=0.0) for one in read_trainings(folder)[0]]
+    return audit, str(rows), (folder / "scores.json").read_text()
+
+
+def test_each_line_is_what_one_training_gives_seed_by_seed(planned, whole):
+    rows, _ = read_trainings(whole)
+    sample = [one.insertions for one in planned.audit.designs]
+    assert [(one.seed, one.insertions) for one in rows] == [
+        (seed, insertions) for seed in (0, 1) for insertions in sample
+    ]
+    design = planned.audit.design(planned.audit.designs[3])
+    alone = train_once(design, planned.data, planned.recipe, seed=1)
+    there = rows[len(sample) + 3]
+    assert (there.right, there.images, there.curve) == (alone.right, 176, alone.curve)
+    assert not (whole / "train").exists()
+
+
+def test_the_record_has_accuracies_scores_and_correlations(planned, whole):
+    audit = record(whole)
+    rows, _ = read_trainings(whole)
+    assert audit.scores == ("naswot", "params", "macs")
+    for index, one in enumerate(audit.designs):
+        assert one.accuracies == (rows[index].per_cent, rows[index + 8].per_cent)
+        assert one.scores["params"] == one.params
+        assert one.scores["macs"] == one.macs
+    scorer = make_scorer("naswot", audit.summary, num_classes=10, seed=0)
+    assert audit.designs[2].scores["naswot"] == scorer(audit.design(audit.designs[2]))
+    inserted = [one for one in audit.designs if one.insertions]
+    assert len(inserted) == 7
+    mean = [np.mean(one.accuracies) for one in inserted]
+    for name in ("naswot", "params", "macs"):
+        expected = stats.spearmanr([one.scores[name] for one in inserted], mean).statistic
+        there = audit.agreement(name, "space", "rho")
+        assert there.value == pytest.approx(expected, abs=1e-4)
+        assert there.designs == 7
+    # Two seeds: each is held against the other, which is what a seed of another is too.
+    pair = stats.kendalltau(*zip(*(one.accuracies for one in inserted), strict=True)).statistic
+    for name in ("train", "another seed"):
+        assert audit.agreement(name, "space").value == pytest.approx(pair, abs=1e-4)
+    assert audit.ceiling("space").designs == 7
+    assert audit.verdict
+
+
+def test_no_seed_is_held_against_itself(audit):
+    first = (1.0, 2.0, 3.0, 4.0, 5.0)
+    designs = tuple(
+        replace(
+            audit.designs[1],
+            accuracies=(value, 7 - value * value, third),
+            in_band=False,
+            scores={"params": value},
+        )
+        for value, third in zip(first, (0.0, 9.0, 0.0, 9.0, 1.0), strict=True)
+    )
+    made = found(replace(audit, designs=designs, seeds=(0, 1, 2)))
+    columns = np.array([one.accuracies for one in designs]).T
+    expected = np.mean(
+        [
+            stats.kendalltau(columns[s], np.delete(columns, s, 0).mean(axis=0)).statistic
+            for s in range(3)
+        ]
+    )
+    assert made.agreement("train", "space").value == pytest.approx(expected, abs=1e-4)
+    pairs = [
+        stats.kendalltau(columns[i], columns[j]).statistic for i, j in ((0, 1), (0, 2), (1, 2))
+    ]
+    assert made.agreement("another seed", "space").value == pytest.approx(np.mean(pairs), abs=1e-4)
+
+
+def test_stopped_anywhere_it_ends_the_same(planned, whole, tmp_path, monkeypatch):
+    folder = AuditFolder(tmp_path / "cut")
+    titles = []
+
+    @contextmanager
+    def follow(title):
+        titles.append(title)
+        seen = []
+
+        def interrupt(progress):
+            seen.append(progress)
+            # Before the first step, and in the middle of a training.
+            if len(titles) == 4 and len(seen) == calls:
+                raise KeyboardInterrupt
+
+        yield interrupt
+
+    for stop in (1, 2):
+        calls = stop
+        titles.clear()
+        with pytest.raises(KeyboardInterrupt):
+            run_audit(planned, folder, follow=follow)
+        assert not record(folder.path).finished
+        with open(folder.path / "trainings.jsonl", "ab") as file:
+            file.write(b'{"design": [["3", 4')
+    assert len(read_trainings(folder.path)[0]) == 6
+    run_audit(planned, folder)
+    assert results(folder.path) == results(whole)
+    before = (folder.path / "audit.json").read_bytes()
+    monkeypatch.setattr(audit_trainings, "train_once", lambda *a, **k: pytest.fail("trained"))
+    run_audit(planned, folder)
+    assert (folder.path / "audit.json").read_bytes() == before
+
+
+def test_trainings_that_were_done_elsewhere_are_taken(planned, whole, tmp_path):
+    folder = AuditFolder(tmp_path / "other")
+    folder.path.mkdir()
+    lines = (whole / "trainings.jsonl").read_text().splitlines(keepends=True)
+    (folder.path / "trainings.jsonl").write_text("".join(reversed(lines[2:])))
+    assert [job.index for job in missing(planned.audit, folder)] == [0, 1]
+    run_audit(planned, folder)
+    assert replace(record(folder.path), name="") == replace(record(whole), name="")
+
+
+def test_a_process_of_its_own_gives_the_same(planned, whole, tmp_path):
+    jobs = missing(planned.audit, None)[2:4]
+    # One process, as each loads torch anew; there are several for as many as are asked for.
+    done = list(audit_trainings._in_processes(planned, tmp_path, jobs, 1))
+    assert [job for job, _ in done] == jobs
+    there = read_trainings(whole)[0][2:4]
+    assert [replace(one, seconds=0) for _, one in done] == [
+        replace(one, seconds=0) for one in there
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seeds": 3}, "was asked with --seeds 2, not 3"),
+        ({"epochs": 2}, "--epochs 1, not 2"),
+        ({"seed": 1}, "--seed 0, not 1"),
+        ({"budgets": {"params": "+90%"}}, r"--budget-params none, not \+90%"),
+        ({"scores": ("snip",)}, "--scores naswot, params, macs, not snip, params"),
+        ({"init": "identity"}, "--init paper, not identity"),
+    ],
+)
+def test_another_request_is_refused_by_its_first_difference(whole, change, says):
+    with pytest.raises(RunError, match=says):
+        run_audit(asked(**change), AuditFolder(whole))
+
+
+def test_trainings_of_something_else_are_refused(planned, whole, tmp_path):
+    folder = AuditFolder(tmp_path / "odd")
+    folder.path.mkdir()
+    shutil.copy(whole / "trainings.jsonl", folder.path)
+    with pytest.raises(RunError, match="line 9 has seed 1 that is not asked for"):
+        run_audit(replace(planned, audit=replace(planned.audit, seeds=(0, 7))), folder)
+    (folder.path / "trainings.jsonl").write_text(
+        '{"design": [["3", 5, 1]], "seed": 0, "diverged": true}\n'
+    )
+    with pytest.raises(RunError, match="line 1 has a design that is not asked for"):
+        run_audit(planned, folder)
+
+
+def test_force_starts_anew(planned, whole, tmp_path, monkeypatch):
+    folder = AuditFolder(Path(shutil.copytree(whole, tmp_path / "again")))
+    trained = []
+
+    def quick(design, *args, seed, **others):
+        trained.append(seed)
+        raise DivergedError("the loss is nan")
+
+    monkeypatch.setattr(audit_trainings, "train_once", quick)
+    audit = run_audit(planned, folder, force=True)
+    assert trained == [0] * 8 + [1] * 8
+    assert {one.accuracies for one in audit.designs} == {(None, None)}
+    assert audit.default is None
+    assert audit.verdict.startswith("Not known")
+    assert "7 left out: a training of theirs diverged." in audit.remarks
+    assert {one.value for one in audit.agreements} == {None}
+
+
+def test_a_score_that_fails_on_a_design_is_a_gap(planned, tmp_path, monkeypatch):
+    from bamsearch.evidence import audit_scores
+
+    folder = AuditFolder(tmp_path / "gap")
+    folder.path.mkdir()
+
+    def make(name, *args, **others):
+        def score(design):
+            if not design.insertions:
+                raise ScoreError("no")
+            return 1.0
+
+        return score
+
+    monkeypatch.setattr(audit_scores, "make_scorer", make)
+    folder.write_scores({"supernet": [float(n) for n in range(8)], "short": [1.0]})
+    scores = audit_scores.score_missing(planned.audit, folder)
+    assert scores["naswot"] == [None] + [1.0] * 7
+    # What another source has put there is audited too, if it is of this sample.
+    assert list(scores) == ["supernet", "naswot", "params", "macs"]
+    assert json.loads((folder.path / "scores.json").read_text()) == scores
+
+
+def test_the_time_of_what_is_left(planned, whole, tmp_path):
+    folder = AuditFolder(tmp_path / "new")
+    ticks = iter(range(0, 1000, 2))
+    known = estimate_audit(planned, folder, clock=lambda: float(next(ticks)))
+    # 5 steps of 2 s, and 176 images of which a batch of 256 takes a third of a step.
+    assert known.seconds == pytest.approx(16 * 2.0 * (5 + 176 / 256 / 3))
+    assert (known.trainings, known.done) == (16, 0)
+    done = estimate_audit(planned, AuditFolder(whole))
+    assert (done.done, done.seconds) == (16, 0.0)
+    assert estimate_audit(planned, AuditFolder(whole), force=True).done == 0
+    assert not folder.path.exists()
+
+
+def test_the_same_command_finds_its_folder(planned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = usual_folder(planned.audit)
+    assert str(first.path) == "audits/small-digits-001"
+    with first.locked():
+        first.write_audit(replace(planned.audit, name=first.name))
+    assert usual_folder(planned.audit).name == "small-digits-001"
+    other = replace(planned.audit, threads=2)
+    assert first_difference(other, planned.audit) == ("--threads", "2", "1")
+    assert usual_folder(other).name == "small-digits-002"
+    with first.locked(), pytest.raises(RunError, match="another audit works in"):
+        run_audit(planned, AuditFolder(first.path))
+
+
+def test_a_run_sets_model_space_budgets_and_data(tmp_path):
+    run = search(
+        f"{NETS}:small",
+        score="params",
+        trials=2,
+        input_size=(8, 8),
+        num_classes=10,
+        budget_params="+60%",
+        variant="official",
+        output=tmp_path / "run",
+    ).record.run
+    audit = asked(what=str(tmp_path / "run")).audit
+    assert (audit.model, audit.variant, audit.num_classes) == (run.model, "official", 10)
+    assert (audit.budgets, audit.feasible_designs) == (run.budgets, run.feasible_designs)
+    assert all(one.params <= run.budgets[0].limit for one in audit.designs)
+    with pytest.raises(InvalidValueError, match="--data is missing: run run has no data"):
+        asked(what=str(tmp_path / "run"), data=None)
+    search(f"{NETS}:small", score="params", trials=2, input_size=(16, 16), output=tmp_path / "big")
+    with pytest.raises(DataError, match="run big is for 3x16x16"):
+        asked(what=str(tmp_path / "big"))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"designs": 7}, InvalidValueError, "at least 8"),
+        ({"seeds": 1}, InvalidValueError, "at least 2"),
+        ({"seed": 2**32 - 1}, InvalidValueError, "the last seed"),
+        ({"recipe": "fine-tune"}, InvalidValueError, "from random ones"),
+        ({"data": None}, InvalidValueError, "--data is missing"),
+        ({"input_size": (9, 9)}, InvalidValueError, "has images of 8x8, --input-size is 9x9"),
+        ({"scores": ("snap",)}, ScoreError, "did you mean snip"),
+    ],
+)
+def test_bad_requests(change, error, says):
+    with pytest.raises(error, match=says):
+        asked(**change)
+
+
+def told(score: str, value: float, more: float, low: float) -> Agreement:
+    return Agreement(
+        score, "band", "tau", 9, value, value - 0.2, value + 0.2, more, low, more + 0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "default", "says"),
+    [
+        (0.01, "snip", "Inside the budget snip orders designs better than params: tau 0.50"),
+        (-0.01, "params", "no zero-cost score is told from params, tau 0.15 [-0.05, 0.35]: the"),
+    ],
+)
+def test_the_default_is_told_from_params_or_params(audit, low, default, says):
+    from bamsearch.evidence.audit_verdict import default_score, trained_sentences, verdict
+
+    many = (
+        replace(told("params", 0.15, 0, 0), more=None, more_low=None, more_high=None),
+        told("snip", 0.5, 0.35, low),
+        told("zico", 0.4, 0.25, 0.2),
+        told("train", 0.9, 0.75, 0.5),
+        told("another seed", 0.8, 0.65, 0.5),
+    )
+    made = replace(audit, agreements=many)
+    assert default_score(made) == default
+    assert says in verdict(made)
+    # Of params, where that is what is taken.
+    assert ("params itself is not told from chance" in verdict(made)) == (default == "params")
+    assert trained_sentences(made) == [
+        "One training of a design (train) orders designs better than params: "
+        "tau 0.90 [0.70, 1.10], difference +0.75 [+0.50, +0.85]."
+    ]
+    plain = verdict(replace(made, budgets=()))
+    assert plain.startswith("In the most expensive quarter of the space ")
+
+
+def test_effects_are_kept(audit):
+    effect = Effect("site", ("layer2",), 0.4, 0.2, 0.6, 3)
+    assert found(audit, [effect]).effects == (effect,)
