@@ -9,7 +9,7 @@
     ├── DesignError                 a design that cannot be read or is for another model
     ├── DataError                   data that cannot be found, read or split, or that do not fit
     ├── SpaceError                  a search space that cannot be read or is not for the model
-    ├── RunError                    a run that cannot be read, resumed or shared
+    ├── RunError                    a run or an audit that cannot be read, resumed or shared
     ├── TrainingError               a training that cannot be gone on with, or gave too little
     │   └── DivergedError           a training whose loss is no number
     ├── StorageError                a database that cannot be reached
@@ -57,7 +57,7 @@ class SpaceError(BamsearchError):
 
 
 class RunError(BamsearchError):
-    """A run that cannot be read, that is of something else, or that another process works on."""
+    """A run or an audit that cannot be read, is of something else, or is worked on elsewhere."""
 
 
 class TrainingError(BamsearchError):

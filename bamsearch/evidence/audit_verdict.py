@@ -75,12 +75,21 @@ def trained_sentences(audit: Audit) -> list[str]:
 
 
 def _text(one: Agreement) -> str:
-    interval = "" if one.low is None else f" [{one.low:.2f}, {one.high:.2f}]"
-    return f"{one.value:.2f}{interval}"
+    low, high = one.low, one.high
+    interval = "" if low is None or high is None else f" [{_number(low)}, {_number(high)}]"
+    return f"{_number(one.value or 0.0)}{interval}"
 
 
 def _difference(one: Agreement) -> str:
     if one.more is None:
         return "no difference known"
-    interval = "" if one.more_low is None else f" [{one.more_low:+.2f}, {one.more_high:+.2f}]"
-    return f"difference {one.more:+.2f}{interval}"
+    low, high = one.more_low, one.more_high
+    interval = ""
+    if low is not None and high is not None:
+        interval = f" [{_number(low, '+')}, {_number(high, '+')}]"
+    return f"difference {_number(one.more, '+')}{interval}"
+
+
+def _number(value: float, sign: str = "") -> str:
+    """Two decimals; what rounds to 0 has no minus."""
+    return f"{round(value, 2) + 0.0:{sign}.2f}"
