@@ -57,7 +57,8 @@ class AuditFolder:
     @property
     def is_audit(self) -> bool:
         """Whether files of an audit are there; trainings alone can be gone on from."""
-        return self.begun or (self.path / TRAININGS_FILE).exists()
+        names = (AUDIT_FILE, TRAININGS_FILE, _LOCK_FILE)
+        return any((self.path / name).exists() for name in names)
 
     @property
     def train(self) -> Path:

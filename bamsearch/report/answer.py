@@ -151,7 +151,11 @@ def _audited(audit: Cited) -> str:
     where = f"over the sample{own}"
     if audit.setting == "band":
         where = f"inside the budget{own}" if audit.budgets else "in the most expensive quarter"
-    interval = "" if audit.low is None else f" [{audit.low:.2f}, {audit.high:.2f}]"
+    interval = ""
+    if audit.low is not None and audit.high is not None:
+        # Without the minus of what rounds to 0.
+        low, high = (round(end, 2) + 0.0 for end in (audit.low, audit.high))
+        interval = f" [{low:.2f}, {high:.2f}]"
     noise = ""
     if audit.another_seed is not None:
         noise = f"; one seed against another {audit.another_seed:.2f}"

@@ -9,11 +9,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bamsearch.records import ANOTHER_SEED, Audit
+from bamsearch.records import ANOTHER_SEED, Audit, Budget, cited
 from bamsearch.report.audit_charts import agreements_spec, scatter_spec
 from bamsearch.report.audit_content import make_audit_report, score_names
 from bamsearch.report.audit_writing import audit_csv, audit_text, write_audit_report
 from bamsearch.report.charts import standalone, svg
+from bamsearch.report.content import make_report
 
 EVIL = "<script>alert(1)</script>"
 
@@ -120,6 +121,33 @@ def test_what_is_drawn(audit):
         assert panel["layer"][1]["encoding"]["x"]["title"] == title
         # The one that diverged is nowhere, the base not where a score is.
         assert len(spec["datasets"][panel["data"]["name"]]) == designs
+
+
+@pytest.mark.parametrize(
+    ("limits", "setting", "where"),
+    [
+        ((120_000, 120_000), "band", "inside the budget 0.35"),
+        ((120_000, 110_000), "band", "inside the budget of the audit 0.35"),
+        ((None, None), "band", "in the most expensive quarter 0.35"),
+        ((120_000, 120_000), "space", "over the sample 0.35"),
+    ],
+)
+def test_a_search_says_what_an_audit_found(audit, record, limits, setting, where):
+    own, searched = (
+        () if limit is None else (Budget("gflops", "", limit, 100_000),) for limit in limits
+    )
+    kept = tuple(one for one in audit.agreements if one.setting in (setting, "space"))
+    audit = replace(audit, budgets=own, agreements=kept)
+    run = replace(record.run, budgets=searched, audit=cited(audit, "snip", searched))
+    first = make_report(replace(record, run=run), "a").answer.remarks[0]
+    designs = 5 if setting == "band" else 9
+    assert first == (
+        "Nothing was trained; snip was audited on digits (audit net-digits-001): Kendall's tau "
+        f"with trained accuracy {where} [0.00, 0.60] over {designs} designs; "
+        "one seed against another 0.45."
+    )
+    other = replace(record, run=replace(run, score="zico"))
+    assert "zico has not been audited" in make_report(other, "a").answer.remarks[0]
 
 
 def test_files(audit, tmp_path):
