@@ -33,11 +33,11 @@ import click
 import machine
 import numpy as np
 import optuna
-from bamsearch.records.audits import Audit
 from numpy.typing import NDArray
 from scipy import stats
 
 from bamsearch.records import Insertion
+from bamsearch.records.audits import Audit
 from bamsearch.searching.choices import Picks
 from bamsearch.searching.early import FEWEST, cannot_win, expected_last
 from bamsearch.searching.effects import effects
@@ -260,7 +260,8 @@ def read_table(folder: Path) -> Table:
             runs.append((insertions, one["curve"][-1]))
     feasible = Listed(space, audit.budgets, np.array(sorted(curves), dtype=np.int8))
     known = posterior(feasible, [(picks, c[-1]) for picks, each in curves.items() for c in each])
-    found = [e for e in effects(space, runs) if e.aspect == "site" and e.distinguished]
+    told = [one for one in effects(audit.summary.sites, runs) if one.distinguished]
+    found = [one for one in told if one.aspect == "site"]
     good = {site: True for e in found if e.low > 0 for site in e.sites}
     good |= {site: False for e in found if e.high < 0 for site in e.sites}
 

@@ -18,6 +18,7 @@ from bamsearch.evidence.audit_verdict import default_score, trained_sentences, v
 from bamsearch.evidence.ceiling import ceiling
 from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit, Audited, Ceiling, Effect
 from bamsearch.records.audits import Setting
+from bamsearch.searching.effects import Training, effects
 
 
 def run_audit(
@@ -57,7 +58,8 @@ def run_audit(
             folder.write_audit(audit)
         train_missing(replace(planned, audit=audit), folder, jobs=jobs, follow=follow, say=say)
         scores = score_missing(audit, folder, scored)
-        audit = found(with_results(audit, folder, scores))
+        audit = with_results(audit, folder, scores)
+        audit = found(audit, effects(audit.summary.sites, _trainings(audit)))
         folder.write_audit(audit)
     return audit
 
@@ -77,6 +79,16 @@ def with_results(audit: Audit, folder: AuditFolder, scores: Scores) -> Audit:
         values = {name: values[index] for name, values in scores.items()}
         designs.append(replace(one, accuracies=reached, scores=values))
     return replace(audit, designs=tuple(designs))
+
+
+def _trainings(audit: Audit) -> list[Training]:
+    """Designs and accuracies, one for each training that came to its end."""
+    return [
+        (one.insertions, accuracy)
+        for one in audit.designs
+        for accuracy in one.accuracies
+        if accuracy is not None
+    ]
 
 
 def found(audit: Audit, effects: Sequence[Effect] = ()) -> Audit:

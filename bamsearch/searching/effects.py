@@ -28,7 +28,6 @@ from scipy import linalg, optimize, stats
 from bamsearch.attention.cost import effective_dilation, hidden_channels
 from bamsearch.records import Effect, Insertion, Site
 from bamsearch.records.learned import Aspect
-from bamsearch.searching.choices import SearchSpace
 
 Floats = NDArray[np.float64]
 
@@ -59,14 +58,14 @@ def noise(runs: Sequence[Training]) -> float | None:
     return sqrt(found.within / spare) if spare else None
 
 
-def effects(space: SearchSpace, runs: Sequence[Training]) -> tuple[Effect, ...]:
+def effects(sites: Sequence[Site], runs: Sequence[Training]) -> tuple[Effect, ...]:
     """The effect of each site, of r and of d in points, each with its 95 % interval.
 
     Intervals are Student's with designs less coefficients degrees of freedom: exact where all
     designs have equally many seeds, or one.
 
     Args:
-        space: of the search; sites that are no choice of it may be in the runs too.
+        sites: of the model, in network order.
         runs: trainings with their accuracies, those of references included.
 
     Returns:
@@ -75,7 +74,7 @@ def effects(space: SearchSpace, runs: Sequence[Training]) -> tuple[Effect, ...]:
         them; all of it where there are too few for the sites.
     """
     used = {one.site for insertions, _ in runs for one in insertions}
-    sites = [site for site in space.summary.sites if site.name in used]
+    sites = [site for site in sites if site.name in used]
     designs = [_computed(sites, insertions) for insertions, _ in runs]
     means = _pooled(designs, [accuracy for _, accuracy in runs])
     # Seeds that happen to agree do not prove that there is no noise.

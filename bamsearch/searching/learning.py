@@ -121,7 +121,7 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
         trainings=len(trainings),
         noise=round(found.noise, 4),
         confidence=CONFIDENCE,
-        effects=effects(feasible.space, trainings),
+        effects=effects(record.run.summary.sites, trainings),
         ranking=tuple(sorted(ranking, key=lambda one: -one.mean)),
         gain=gain,
     )

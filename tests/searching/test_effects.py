@@ -10,12 +10,11 @@ import pytest
 from scipy import stats
 
 from bamsearch.records import Cost, Insertion, ModelSummary, Site
-from bamsearch.searching.choices import SearchSpace
 from bamsearch.searching.effects import effects, noise
 
 SITES = tuple(Site(f"s{n}", 8, 9, 9, 4, "NCHW", "block") for n in range(4))
 SUMMARY = ModelSummary("net", (3, 9, 9), "", (3, 9, 9), SITES, Cost(1000, 10**9, 10**9))
-SPACE = SearchSpace("toy", SUMMARY, ())
+SITES = SUMMARY.sites
 
 
 def design(*sites: tuple[int, int, int]) -> tuple[Insertion, ...]:
@@ -63,7 +62,7 @@ def test_a_seed_each_is_ordinary_least_squares():
     solved, (left,), *_ = np.linalg.lstsq(matrix, accuracies, rcond=None)
     errors = np.sqrt(left / (30 - 7) * np.diag(np.linalg.inv(matrix.T @ matrix)))
     half = stats.t.ppf(0.975, 30 - 7) * errors
-    found = effects(SPACE, list(zip(designs, accuracies, strict=True)))
+    found = effects(SITES, list(zip(designs, accuracies, strict=True)))
     assert [one.aspect for one in found] == ["site"] * 4 + ["r", "d"]
     assert [one.sites for one in found[:4]] == [("s0",), ("s1",), ("s2",), ("s3",)]
     assert found[4].sites == found[5].sites == ("s0", "s1", "s2", "s3")
@@ -79,7 +78,7 @@ def test_r_alone_is_the_slope_of_a_line():
     designs = [design((1, r, d)) for r in (1, 2, 4, 8) for d in (1, 2)]
     accuracies = 90 + rng.normal(size=8)
     # d is balanced, so that its column leaves r's slope as it is
-    found = by_name(effects(SPACE, list(zip(designs, accuracies, strict=True))))
+    found = by_name(effects(SITES, list(zip(designs, accuracies, strict=True))))
     line = stats.linregress([np.log2(one[0].reduction) for one in designs], accuracies)
     assert set(found) == {"r", "d"}
     assert found["r"].points == pytest.approx(line.slope)
@@ -111,7 +110,7 @@ def test_balanced_seeds_are_the_textbook_analysis_of_variance(lack, more):
     assert (between / 11 > within / 32) == more
     variance = between / 11 if more else (between + within) / 43
     half = stats.t.ppf(0.975, 16 - 5) * sqrt(4 * variance / 48)
-    found = effects(SPACE, runs)
+    found = effects(SITES, runs)
     assert [one.sites for one in found] == [("s0",), ("s1",), ("s2",), ("s3",)]
     np.testing.assert_allclose([one.points for one in found], 2 * contrasts, atol=1e-9)
     np.testing.assert_allclose([one.high - one.points for one in found], half, rtol=1e-4)
@@ -131,7 +130,7 @@ def test_most_intervals_have_the_planted_effects():
             for some, mean in zip(designs, means, strict=True)
             for _ in range(rng.integers(1, 4))
         ]
-        found = effects(SPACE, runs)
+        found = effects(SITES, runs)
         inside += [one.low <= true <= one.high for one, true in zip(found, planted, strict=True)]
     # of 1200: 1140 expected; of each 200: 190, with a deviation of 3.1
     assert 1110 <= inside.sum() <= 1170
@@ -144,7 +143,7 @@ def test_seeds_of_a_design_are_no_independent_evidence():
     missed = 0
     for _ in range(100):
         runs = factorial(rng, 20, 0.5, 0.05)[0]
-        (*_, last) = effects(SPACE, runs)
+        (*_, last) = effects(SITES, runs)
         missed += not last.low <= 0.5 <= last.high
     assert missed <= 13
 
@@ -157,7 +156,7 @@ def test_sites_that_go_together_are_one_and_those_in_all_designs_are_none():
             design((0, 4, 1), (2, r, d)),
             design((0, 4, 1), (1, r, d), (2, 1, 1), (3, d, 4)),
         ]
-    found = effects(SPACE, [(some, 90 + rng.normal()) for some in designs])
+    found = effects(SITES, [(some, 90 + rng.normal()) for some in designs])
     assert [one.sites for one in found if one.aspect == "site"] == [("s1", "s3")]
     assert next(iter(found)).designs == 12
     assert [one.aspect for one in found] == ["site", "r", "d"]
@@ -166,10 +165,10 @@ def test_sites_that_go_together_are_one_and_those_in_all_designs_are_none():
 def test_sites_of_which_one_is_always_there_are_left_open():
     rng = np.random.default_rng(1)
     designs = [design((n, r, d)) for n in (0, 1) for r in (1, 2, 4) for d in (1, 2)]
-    found = effects(SPACE, [(some, 90 + rng.normal()) for some in designs])
+    found = effects(SITES, [(some, 90 + rng.normal()) for some in designs])
     assert [one.aspect for one in found] == ["r", "d"]
     # The base makes the difference.
-    found = effects(SPACE, [(some, 90 + rng.normal()) for some in [(), *designs]])
+    found = effects(SITES, [(some, 90 + rng.normal()) for some in [(), *designs]])
     assert [one.aspect for one in found] == ["site", "site", "r", "d"]
 
 
@@ -180,7 +179,7 @@ def test_an_r_that_no_site_has_two_of_is_no_factor():
         design(*((n, reductions[n], 1) for n in range(4) if on[n]))
         for on in product((0, 1), repeat=4)
     ]
-    found = effects(SPACE, [(some, 90 + rng.normal()) for some in designs])
+    found = effects(SITES, [(some, 90 + rng.normal()) for some in designs])
     assert [one.aspect for one in found] == ["site"] * 4
 
 
@@ -189,26 +188,26 @@ def test_too_few_designs():
 
     def of(count: int, seeds: int = 1):
         designs = drawn(np.random.default_rng(7), 40)[:count]
-        return effects(SPACE, [(one, 90 + rng.normal()) for one in designs for _ in range(seeds)])
+        return effects(SITES, [(one, 90 + rng.normal()) for one in designs for _ in range(seeds)])
 
     # seven coefficients and three to spare, else five
     assert [one.aspect for one in of(10)] == ["site"] * 4 + ["r", "d"]
     assert [one.aspect for one in of(9)] == ["site"] * 4
     assert of(7, seeds=5) == ()
-    assert effects(SPACE, []) == ()
-    assert effects(SPACE, [((), 90.0)] * 9) == ()
+    assert effects(SITES, []) == ()
+    assert effects(SITES, [((), 90.0)] * 9) == ()
 
 
 def test_accuracies_that_are_all_the_same_tell_nothing():
     designs = drawn(np.random.default_rng(7), 20)
-    assert effects(SPACE, [(one, 91.3) for one in designs for _ in (0, 1)]) == ()
+    assert effects(SITES, [(one, 91.3) for one in designs for _ in (0, 1)]) == ()
 
 
 def test_seeds_that_agree_leave_the_designs_to_differ():
     """No noise at all: the interval is of the design means."""
     rng = np.random.default_rng(4)
     means = [(some, 90 + rng.normal()) for some in drawn(rng, 25)]
-    once, twice = effects(SPACE, means), effects(SPACE, means * 2)
+    once, twice = effects(SITES, means), effects(SITES, means * 2)
     for one, other in zip(once, twice, strict=True):
         assert other.points == pytest.approx(one.points, abs=1e-6)
         assert other.high - other.low == pytest.approx(one.high - one.low, rel=1e-3)
@@ -221,7 +220,7 @@ def test_what_computes_the_same_is_one_design():
     runs = [(some, 90 + rng.normal()) for some in drawn(rng, 25)]
     plain = [(design((0, 8, 9)), 90.5), (design((0, 8, 9)), 91.0)]
     other = [(design((0, 16, 100)), 90.5), (design((0, 8, 9)), 91.0)]
-    assert effects(SPACE, runs + plain) == effects(SPACE, runs + other)
+    assert effects(SITES, runs + plain) == effects(SITES, runs + other)
 
 
 def test_noise_is_pooled_over_designs():
