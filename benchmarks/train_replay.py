@@ -42,6 +42,7 @@ from bamsearch.searching.choices import Picks
 from bamsearch.searching.early import FEWEST, cannot_win, expected_last
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Feasible, Listed
+from bamsearch.searching.kernel import Kernel
 from bamsearch.searching.learning import Posterior, posterior
 from bamsearch.searching.noisy import NoisyProposer
 from bamsearch.searching.params import distributions, picks_of
@@ -51,7 +52,7 @@ Curve = tuple[float, ...]
 Floats = NDArray[np.float64]
 HERE = Path(__file__).parent
 AUDIT = HERE.parent / "reports" / "audit" / "fashion-mnist-light"
-SEARCHES, LONGEST = 200, 60
+SEARCHES, LONGEST = 200, 40
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,11 @@ class Trainings:
 def train(table: Table, seed: int, stops: Stops) -> Spent:
     """What ``--score train`` does."""
     trainings, spent = Trainings(table, seed), Spent([], [])
-    proposer = NoisyProposer(table.feasible, seed=seed)
+    proposer, kernel = NoisyProposer(table.feasible, seed=seed), Kernel(table.feasible)
     nothing = (0,) * len(table.feasible.space.choices)
     observed: list[tuple[Picks, float]] = []
     finished: list[Curve] = []
-    done = 0
+    known, done = None, 0
     queue = [nothing] * min(3, len(table.curves.get(nothing, [])))
     queue.append(table.feasible.largest())
     while len(spent.epochs) < LONGEST:
@@ -125,7 +126,6 @@ def train(table: Table, seed: int, stops: Stops) -> Spent:
         if picks is None:
             break
         curve = trainings.take(picks)
-        known = posterior(table.feasible, observed) if len(observed) >= FEWEST else None
         ended = table.epochs if known is None else stops(curve, finished, known)
         done += ended
         if ended < table.epochs:
@@ -133,11 +133,8 @@ def train(table: Table, seed: int, stops: Stops) -> Spent:
         else:
             observed.append((picks, curve[-1]))
             finished.append(curve)
-        best = None
-        if len(observed) >= FEWEST:
-            now = posterior(table.feasible, observed)
-            best = now.picks[now.best]
-        spent.recommended.append(best)
+        known = posterior(kernel, observed) if len(observed) >= FEWEST else None
+        spent.recommended.append(None if known is None else known.picks[known.best])
         spent.epochs.append(done)
     return spent
 
@@ -259,7 +256,8 @@ def read_table(folder: Path) -> Table:
             curves.setdefault(picks, []).append(tuple(one["curve"]))
             runs.append((insertions, one["curve"][-1]))
     feasible = Listed(space, audit.budgets, np.array(sorted(curves), dtype=np.int8))
-    known = posterior(feasible, [(picks, c[-1]) for picks, each in curves.items() for c in each])
+    trainings = [(picks, curve[-1]) for picks, each in curves.items() for curve in each]
+    known = posterior(Kernel(feasible), trainings)
     told = [one for one in effects(audit.summary.sites, runs) if one.distinguished]
     found = [one for one in told if one.aspect == "site"]
     good = {site: True for e in found if e.low > 0 for site in e.sites}

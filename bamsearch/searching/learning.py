@@ -8,6 +8,7 @@ the chance of each to be the best.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,14 +40,15 @@ class Posterior:
     Attributes:
         picks: the designs, each once, in the order of their first training.
         mean: expected accuracy of each, (designs,).
-        draws: of what all are worth, (draws, designs).
         noise: standard deviation of one training.
+        draw: gives draws of what all are worth together, (about number, designs), of a number and
+            a seed.
     """
 
     picks: tuple[Picks, ...]
     mean: Floats
-    draws: Floats
     noise: float
+    draw: Callable[[int, int], Floats]
 
     @property
     def best(self) -> int:
@@ -54,17 +56,13 @@ class Posterior:
         return int(np.argmax(self.mean))
 
 
-def posterior(
-    feasible: Feasible, observed: list[tuple[Picks, float]], *, seed: int = 0
-) -> Posterior:
+def posterior(kernel: Kernel, observed: Sequence[tuple[Picks, float]]) -> Posterior:
     """Fit the models to trainings; a function of its arguments alone.
 
     Args:
-        feasible: the feasible set.
+        kernel: over the feasible set.
         observed: designs and the accuracy of one training each, at least two.
-        seed: of the draws.
     """
-    kernel = Kernel(feasible)
     table = np.array([picks for picks, _ in observed], dtype=np.int8)
     values = np.array([value for _, value in observed])
     centre = float(np.median(values))
@@ -77,10 +75,11 @@ def posterior(
     picks = tuple(sorted(first, key=first.__getitem__))
     which = np.array([first[one] for one in picks], dtype=np.int64)
     mean, _ = model.predict(codes[which])
-    draws = model.draw(which, np.random.default_rng(seed), _DRAWS)
-    return Posterior(
-        picks, centre + spread * mean, centre + spread * draws, float(spread * model.noise)
-    )
+
+    def draw(number: int, seed: int) -> Floats:
+        return centre + spread * model.draw(which, np.random.default_rng(seed), number)
+
+    return Posterior(picks, centre + spread * mean, float(spread * model.noise), draw)
 
 
 def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
@@ -98,9 +97,10 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
     ]
     if len(observed) < FEWEST:
         return None
-    found = posterior(feasible, observed, seed=record.run.seed)
-    best = np.bincount(found.draws.argmax(axis=1), minlength=len(found.picks))
-    low, high = np.quantile(found.draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    found = posterior(Kernel(feasible), observed)
+    draws = found.draw(_DRAWS, record.run.seed)
+    best = np.bincount(draws.argmax(axis=1), minlength=len(found.picks))
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     ranking = [
         Estimate(
             feasible.space.insertions(picks),
@@ -108,7 +108,7 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
             low=round(float(low[place]), 4),
             high=round(float(high[place]), 4),
             trainings=sum(one == picks for one, _ in observed),
-            chance=round(float(best[place] / len(found.draws)), 4),
+            chance=round(float(best[place] / len(draws)), 4),
         )
         for place, picks in enumerate(found.picks)
     ]
@@ -116,7 +116,7 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
     nothing = feasible.space.picks(())
     gain = None
     if nothing in found.picks and found.picks[first] != nothing:
-        gain = _gain(found.draws[:, first] - found.draws[:, found.picks.index(nothing)])
+        gain = _gain(draws[:, first] - draws[:, found.picks.index(nothing)])
     return Learned(
         trainings=len(trainings),
         noise=round(found.noise, 4),

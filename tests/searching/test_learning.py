@@ -42,10 +42,10 @@ def test_accuracies_keep_their_unit(toys):
     there = toys.three_sites()
     observed = toys.searched(there, 0, 20)
     moved = [(picks, 70 + 3 * value) for picks, value in observed]
-    plain, found = posterior(there, observed), posterior(there, moved)
+    plain, found = posterior(Kernel(there), observed), posterior(Kernel(there), moved)
     assert found.mean == pytest.approx(70 + 3 * plain.mean, abs=1e-6)
     assert found.noise == pytest.approx(3 * plain.noise, rel=1e-6)
-    assert found.draws == pytest.approx(70 + 3 * plain.draws, abs=1e-5)
+    assert found.draw(100, 5) == pytest.approx(70 + 3 * plain.draw(100, 5), abs=1e-5)
 
 
 def trial(number: int, seed: int, score: float | None, *insertions: Insertion, **others) -> Trial:
