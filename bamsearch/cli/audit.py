@@ -36,7 +36,7 @@ from bamsearch.training.recipe import DEFAULT_RECIPE, RECIPES, Precision
 if TYPE_CHECKING:
     from bamsearch.evidence.audit_folder import AuditFolder
     from bamsearch.evidence.audit_request import Planned
-    from bamsearch.evidence.audit_trainings import Watch
+    from bamsearch.evidence.audit_workers import Watch
     from bamsearch.records import Audit
 
 # What a run says of itself.

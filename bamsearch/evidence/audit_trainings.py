@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing.synchronize import Event
 from pathlib import Path
-from types import FrameType
 
 import torch
 
-from bamsearch.data.splits import Data
-from bamsearch.errors import DataError, DivergedError, TrainingError
+from bamsearch.errors import TrainingError
 from bamsearch.evidence.audit_folder import AuditFolder
 from bamsearch.evidence.audit_request import Planned
-from bamsearch.records import Audit, Audited, DataFacts, Design
+from bamsearch.evidence.audit_workers import Watch, Worker, begin, trained, work
+from bamsearch.records import Audit, Audited
 from bamsearch.records.audit_files import Training
-from bamsearch.score.trained import train_once
-from bamsearch.training.progress import Progress
-from bamsearch.training.recipe import Recipe
-from bamsearch.training.request import load_for
 
-Watch = Callable[[Progress], None]
 Follow = Callable[[str], AbstractContextManager[Watch | None]]
 """Given the title of a training, what follows it."""
 
 Say = Callable[[str], None]
-
-_LOOK = 0.5
 
 
 @dataclass(frozen=True)
@@ -121,7 +108,7 @@ def _one_by_one(
     for job in waiting:
         with follow(job.title) as watch, threads_set(audit.threads):
             design = audit.design(job.audited)
-            training = _trained(
+            training = trained(
                 design,
                 planned.data,
                 planned.recipe,
@@ -131,27 +118,6 @@ def _one_by_one(
                 watch,
             )
         yield job, training
-
-
-def _trained(
-    design: Design,
-    data: Data,
-    recipe: Recipe,
-    seed: int,
-    device: str,
-    place: Path,
-    watch: Watch | None = None,
-) -> Training:
-    try:
-        reached = train_once(
-            design, data, recipe, seed=seed, device=device, place=place, watch=watch
-        )
-    except DivergedError:
-        shutil.rmtree(place, ignore_errors=True)
-        return Training(design.insertions, seed)
-    return Training(
-        design.insertions, seed, reached.right, reached.images, reached.curve, reached.seconds
-    )
 
 
 @contextmanager
@@ -174,8 +140,8 @@ def _in_processes(
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     base = audit.design(audit.designs[0])
-    worker = _Worker(audit.data, base, planned.recipe, audit.device, audit.threads)
-    pool = ProcessPoolExecutor(jobs, context, _begin, (worker, stop))
+    worker = Worker(audit.data, base, planned.recipe, audit.device, audit.threads)
+    pool = ProcessPoolExecutor(jobs, context, begin, (worker, stop))
     running: dict[Future[Training], Job] = {}
     ahead = iter(waiting)
     try:
@@ -183,7 +149,7 @@ def _in_processes(
             # No more than are at work: what is not begun then needs no taking back.
             while len(running) < jobs and (job := next(ahead, None)) is not None:
                 design = audit.design(job.audited)
-                running[pool.submit(_work, design, job.seed, place / job.place)] = job
+                running[pool.submit(work, design, job.seed, place / job.place)] = job
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -196,73 +162,3 @@ def _in_processes(
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class _Worker:
-    """What a process that trains is told once.
-
-    Attributes:
-        facts: of the data.
-        base: a design, for which the data are loaded.
-        recipe: how.
-        device: where.
-        threads: torch's, on a CPU.
-    """
-
-    facts: DataFacts
-    base: Design
-    recipe: Recipe
-    device: str
-    threads: int
-
-
-# Of a process that trains: what it was told, and the training at work.
-_told: list[_Worker] = []
-_at_work: list[Path] = []
-
-
-def _begin(worker: _Worker, stop: Event) -> None:
-    """Make this process ready to train."""
-    # Ctrl-C is for the parent, which then asks all to stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stopped)
-    threading.Thread(target=_heed, args=(stop,), daemon=True).start()
-    torch.set_num_threads(worker.threads)
-    _told[:] = [worker]
-
-
-def _heed(stop: Event) -> None:
-    """End this process when it is asked to, after a checkpoint, or when its parent is gone."""
-    parent = os.getppid()
-    while not stop.wait(_LOOK):
-        if os.getppid() != parent:
-            os._exit(1)
-    # A training takes that as a request to save, and to end.
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _stopped(number: int, frame: FrameType | None) -> None:
-    """While a training is put together; an idle process ends as its pool does."""
-    if _at_work:
-        raise KeyboardInterrupt
-
-
-def _work(design: Design, seed: int, place: Path) -> Training:
-    worker = _told[0]
-    _at_work[:] = [place]
-    try:
-        return _trained(design, _data(), worker.recipe, seed, worker.device, place)
-    finally:
-        _at_work.clear()
-
-
-@cache
-def _data() -> Data:
-    """The data, read once in each process."""
-    worker = _told[0]
-    facts = worker.facts
-    data = load_for(facts.name, worker.base, download=False, split_seed=facts.split_seed)
-    if data.facts.hash != facts.hash:
-        raise DataError(f"{facts.name} has changed since the audit began: audit again")
-    return data

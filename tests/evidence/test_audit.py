@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from bamsearch.errors import DataError, DivergedError, InvalidValueError, RunError, ScoreError
-from bamsearch.evidence import audit_trainings
+from bamsearch.evidence import audit_trainings, audit_workers
 from bamsearch.evidence.audit import found, run_audit
 from bamsearch.evidence.audit_estimate import estimate_audit
 from bamsearch.evidence.audit_folder import AuditFolder, first_difference, usual_folder
@@ -155,7 +155,7 @@ def test_stopped_anywhere_it_ends_the_same(planned, whole, tmp_path, monkeypatch
     run_audit(planned, folder)
     assert results(folder.path) == results(whole)
     before = (folder.path / "audit.json").read_bytes()
-    monkeypatch.setattr(audit_trainings, "train_once", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(audit_workers, "train_once", lambda *a, **k: pytest.fail("trained"))
     run_audit(planned, folder)
     assert (folder.path / "audit.json").read_bytes() == before
 
@@ -218,7 +218,7 @@ def test_force_starts_anew(planned, whole, tmp_path, monkeypatch):
         trained.append(seed)
         raise DivergedError("the loss is nan")
 
-    monkeypatch.setattr(audit_trainings, "train_once", quick)
+    monkeypatch.setattr(audit_workers, "train_once", quick)
     audit = run_audit(planned, folder, force=True)
     assert trained == [0] * 8 + [1] * 8
     assert {one.accuracies for one in audit.designs} == {(None, None)}

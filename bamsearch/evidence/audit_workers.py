@@ -1,0 +1,143 @@
+"""A training of an audit, and the processes that train several at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from bamsearch.data.splits import Data
+from bamsearch.errors import DataError, DivergedError
+from bamsearch.records import DataFacts, Design
+from bamsearch.records.audit_files import Training
+from bamsearch.score.trained import train_once
+from bamsearch.training.progress import Progress
+from bamsearch.training.recipe import Recipe
+from bamsearch.training.request import load_for
+
+Watch = Callable[[Progress], None]
+
+_LOOK = 0.5
+
+
+def trained(
+    design: Design,
+    data: Data,
+    recipe: Recipe,
+    seed: int,
+    device: str,
+    place: Path,
+    watch: Watch | None = None,
+) -> Training:
+    """One training of a design to its end; one that diverges has no result.
+
+    Args:
+        design: what to train.
+        data: what on.
+        recipe: how.
+        seed: of everything random.
+        device: where.
+        place: for checkpoints, from which it goes on; taken away at the end.
+        watch: see :func:`bamsearch.score.trained.train_once`.
+    """
+    try:
+        reached = train_once(
+            design, data, recipe, seed=seed, device=device, place=place, watch=watch
+        )
+    except DivergedError:
+        shutil.rmtree(place, ignore_errors=True)
+        return Training(design.insertions, seed)
+    return Training(
+        design.insertions, seed, reached.right, reached.images, reached.curve, reached.seconds
+    )
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a process that trains is told once.
+
+    Attributes:
+        facts: of the data.
+        base: a design, for which the data are loaded.
+        recipe: how.
+        device: where.
+        threads: torch's, on a CPU.
+    """
+
+    facts: DataFacts
+    base: Design
+    recipe: Recipe
+    device: str
+    threads: int
+
+
+# Of a process that trains: what it was told, and the training at work.
+_told: list[Worker] = []
+_at_work: list[Path] = []
+
+
+def begin(worker: Worker, stop: Event) -> None:
+    """Make this process ready to train.
+
+    Args:
+        worker: what it is told.
+        stop: set when it is to end.
+    """
+    # Ctrl-C is for the parent, which then asks all to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stopped)
+    threading.Thread(target=_heed, args=(stop,), daemon=True).start()
+    torch.set_num_threads(worker.threads)
+    _told[:] = [worker]
+
+
+def _heed(stop: Event) -> None:
+    """End this process when it is asked to, after a checkpoint, or when its parent is gone."""
+    parent = os.getppid()
+    while not stop.wait(_LOOK):
+        if os.getppid() != parent:
+            os._exit(1)
+    # A training takes that as a request to save, and to end.
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stopped(number: int, frame: FrameType | None) -> None:
+    """While a training is put together; an idle process ends as its pool does."""
+    if _at_work:
+        raise KeyboardInterrupt
+
+
+def work(design: Design, seed: int, place: Path) -> Training:
+    """Train a design, see :func:`trained`, in a process that is ready.
+
+    Args:
+        design: what to train.
+        seed: of everything random.
+        place: for checkpoints.
+    """
+    worker = _told[0]
+    _at_work[:] = [place]
+    try:
+        return trained(design, _data(), worker.recipe, seed, worker.device, place)
+    finally:
+        _at_work.clear()
+
+
+@cache
+def _data() -> Data:
+    """The data, read once in each process."""
+    worker = _told[0]
+    facts = worker.facts
+    data = load_for(facts.name, worker.base, download=False, split_seed=facts.split_seed)
+    if data.facts.hash != facts.hash:
+        raise DataError(f"{facts.name} has changed since the audit began: audit again")
+    return data
