@@ -31,8 +31,10 @@ from bamsearch.cli.options import (
 )
 from bamsearch.cli.search_resume import check_same
 from bamsearch.cli.storage_option import storage_option
+from bamsearch.cli.supernet_option import supernet_option
 from bamsearch.errors import InvalidValueError, OutputError
-from bamsearch.records import DType, Init, Mode, Objective, Quantity, Variant
+from bamsearch.records import MEASURED, DType, Init, Mode, Objective, Quantity, Variant
+from bamsearch.score.supernet.options import SupernetOptions
 from bamsearch.score.table import DEFAULT_SCORE, SCORES
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Recipe, find_recipe
 
@@ -52,6 +54,7 @@ DEFAULT_MODEL = "resnet101"
         "bamsearch search resnet50 --budget-gflops +2% --budget-params 26M --score naswot",
         "bamsearch search mobilenet_v2 --budget-gflops +5% --objective score --objective params",
         "bamsearch search bamsearch.examples:resnet20 --data digits --budget-gflops +5%",
+        "bamsearch search resnet50 --data imagefolder:DIR --score supernet --supernet warmup=1",
         "bamsearch search --resume resnet101-8g-001 --trials 200",
     ],
 )
@@ -71,7 +74,8 @@ DEFAULT_MODEL = "resnet101"
 @click.option(
     "--score",
     metavar="NAME|FILE.py:FUNCTION",
-    help=f"What ranks designs: train, {', '.join(SCORES)}, or a function of (module, design).  "
+    help=f"What ranks designs: {', '.join((*MEASURED, *SCORES))}, or a function of (module, "
+    "design).  "
     f"[default: train with --data, else {DEFAULT_SCORE}]",
 )
 @click.option(
@@ -97,9 +101,11 @@ DEFAULT_MODEL = "resnet101"
 @click.option(
     "--recipe",
     type=click.Choice([name for name in RECIPES if name != FINE_TUNE]),
-    help=f"How score train trains.  [default: {DEFAULT_RECIPE}]",
+    help=f"How scores train and supernet train.  [default: {DEFAULT_RECIPE}, of a supernet over "
+    "10 epochs]",
 )
 @click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@supernet_option
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
 @click.option(
     "--random/--no-random",
@@ -171,6 +177,7 @@ def search(
     trials: int | None,
     recipe: str | None,
     epochs: int | None,
+    supernet: SupernetOptions | None,
     timeout: float | None,
     compare_random: bool | None,
     jobs: int,
@@ -231,6 +238,7 @@ def search(
             init=init,
             compare_random=compare_random,
             recipe=_recipe(recipe, epochs),
+            supernet=supernet,
             heartbeat=heartbeat,
             timing=Timing(where, batch_size, dtype, mode, threads),
         )
@@ -357,14 +365,16 @@ def _dry_run(
     with console.progress("timing one score"), others_hushed(console):
         from bamsearch.cli.search_estimate import estimate
 
-        seconds = estimate(planned)
+        known = estimate(planned)
     if as_json:
-        console.print_json(estimate_json(planned, seconds))
+        console.print_json(estimate_json(planned, known))
     else:
         console.print(feasibility_text(planned))
-        console.print(f"  {estimate_text(planned, seconds)}")
+        console.print(f"  {estimate_text(planned, known)}")
     place = folder.path if folder is not None else output or Path("runs") / (name or "NAME")
-    files = [place / file for file in ("run.json", "study.db", "trials.jsonl", "log.txt")]
+    names = ["run.json", "study.db", "trials.jsonl", "log.txt"]
+    names += ["supernet"] * (planned.run.score == "supernet")
+    files = [place / file for file in names]
     console.finish({}, [*files, place / "best" / "design.json"], dry_run=True)
 
 

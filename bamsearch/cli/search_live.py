@@ -53,6 +53,7 @@ class SearchView:
         self._show = show
         self._clock = clock
         self._start = clock()
+        self._scoring = clock()
         self._said = clock()
         self._trials: list[Trial] = []
         self._references = 0
@@ -74,16 +75,24 @@ class SearchView:
                     self._say()
         if first:
             self._before = len(self._trials) + self._references
+        if finished and not self._run.trained:
+            self._training = ""
         if self._clock() - self._said >= _QUIET_SECONDS:
             self._say()
         if self._show is not None:
             self._show(self._drawn())
 
-    def follow(self, design: Design, progress: Progress) -> None:
-        """Take in where the training of a design is."""
+    def follow(self, design: Design | None, progress: Progress) -> None:
+        """Take in where the training of a design is, or without one that of the supernet."""
+        first = not self._training
         epoch = progress.epoch + progress.step / max(progress.steps, 1)
-        self._training = f"training {design_text(design)}: epoch {epoch:.1f}"
-        if self._clock() - self._said >= _QUIET_SECONDS:
+        if design is None:
+            epochs = (self._run.recipe or {}).get("epochs")
+            self._training = f"training the supernet: epoch {epoch:.1f} of {epochs}"
+            self._scoring = self._clock()
+        else:
+            self._training = f"training {design_text(design)}: epoch {epoch:.1f}"
+        if (first and design is None) or self._clock() - self._said >= _QUIET_SECONDS:
             self._say()
         if self._show is not None:
             self._show(self._drawn())
@@ -95,7 +104,8 @@ class SearchView:
 
     def _speed(self) -> float:
         done = len(self._trials) + self._references - (self._before or 0)
-        return done / self.seconds if self.seconds > 0 else 0.0
+        seconds = self._clock() - self._scoring
+        return done / seconds if seconds > 0 else 0.0
 
     def _left(self) -> str:
         speed = self._speed()
@@ -110,6 +120,8 @@ class SearchView:
 
     def _line(self) -> str:
         run = self._run
+        if self._training and not run.trained:
+            return self._training
         best = "nothing scored yet"
         if self._best is not None:
             word = "highest" if run.trained else "best"

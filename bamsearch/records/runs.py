@@ -131,7 +131,9 @@ class Run:
         git_commit: of the folder that the search was started in, if it is a repository.
         created: date and time, UTC.
         data: what set the input size and the classes; None where no data set did.
-        recipe: how designs are trained, for the scores that train; None for others.
+        recipe: how designs are trained, for the scores that train; with score ``supernet``, how the
+            supernet is. None for others.
+        supernet: what else of the supernet was asked for, option to value; None for other scores.
         audit: what an audit of the network says of the score; None where there was none.
     """
 
@@ -164,6 +166,7 @@ class Run:
     created: str = ""
     data: DataFacts | None = None
     recipe: Mapping[str, Any] | None = None
+    supernet: Mapping[str, Any] | None = None
     audit: Cited | None = None
 
     @property

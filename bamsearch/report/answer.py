@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
-from bamsearch.records import Cited, Difference, Evidence, RunRecord
+from bamsearch.records import MEASURED, Cited, Difference, Evidence, RunRecord
 from bamsearch.records import Verdict as Shown
 from bamsearch.report.comparison import LABELS
 from bamsearch.report.mattered import interval_text
@@ -86,13 +86,18 @@ def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
         lines = []
     elif run.score == "train":
         lines = _trained_remarks(record)
+    elif run.score == "supernet":
+        lines = [
+            "Accuracies are of one weight-sharing supernet on the validation images: they rank "
+            "designs only as far as an audit shows."
+        ]
     elif run.audit is not None and run.audit.score == run.score:
         lines = [f"Nothing was trained; {_audited(run.audit)}"]
     elif run.score in SCORES:
         lines = [f"Nothing was trained; {run.score} has not been audited in this budget."]
     else:
         lines = [f"One value of {run.score} a design: no interval, no repeated seeds."]
-    lines.append(tracks("accuracy" if run.score == "train" else run.score, sizes))
+    lines.append(tracks("accuracy" if run.score in MEASURED else run.score, sizes))
     base, best = record.reference("base"), record.best
     tied = sum(best is not None and trial.score == best.score for trial in record.ranking())
     if tied > 1:

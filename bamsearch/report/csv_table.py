@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bamsearch.records import Effect, RunRecord, Trial
+from bamsearch.records import MEASURED, Effect, RunRecord, Trial
 
 Row = dict[str, Any]
 
@@ -65,7 +65,7 @@ def _numbers(record: RunRecord, trial: Trial) -> Row:
     numbers = {
         "number": trial.number,
         "state": trial.state,
-        f"score ({record.run.score}{', %' if trained else ''})": trial.score,
+        f"score ({record.run.score}{', %' if record.run.score in MEASURED else ''})": trial.score,
         "parameters": trial.params,
         "MACs of one input": trial.macs,
         "GFLOPs (10^9 MACs)": trial.macs / 1e9,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from bamsearch.records import RunRecord
+from bamsearch.records import MEASURED, RunRecord
 from bamsearch.report.text import budget_text, conditions_text, shape_text
 from bamsearch.score.table import SCORES
 
@@ -13,8 +13,9 @@ def provenance(record: RunRecord) -> dict[str, str]:
     """What was run, on what, with which versions: names to texts."""
     run = record.run
     paper = f" ({SCORES[run.score].paper})" if run.score in SCORES else ""
-    if run.score == "train":
-        paper = " (accuracy on the validation images after a short training, in per cent)"
+    if run.score in MEASURED:
+        how = "after a short training" if run.trained else "of one supernet's weights"
+        paper = f" (accuracy on the validation images {how}, in per cent)"
     found = {
         "command": run.command or "bamsearch.search(...) from Python",
         "started": run.created,

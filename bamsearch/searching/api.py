@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bamsearch.data.resolving import resolve
 from bamsearch.errors import InvalidValueError
@@ -22,6 +22,7 @@ from bamsearch.records import (
     Trial,
     Variant,
 )
+from bamsearch.score.supernet.options import make_options
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.request import Planned, Request, more_trials, plan_search, planned_again
 from bamsearch.searching.run import Work, run_search
@@ -81,6 +82,7 @@ def search(  # noqa: PLR0913
     data: str | None = None,
     recipe: str | None = None,
     epochs: int | None = None,
+    supernet: Mapping[str, Any] | None = None,
     variant: Variant = "paper",
     init: Init = "paper",
     compare_random: bool | None = None,
@@ -106,10 +108,12 @@ def search(  # noqa: PLR0913
         seed: of everything random.
         input_size: (H, W); None is the model's own.
         num_classes: of the head that is built; None is the model's own.
-        data: name of a data set, which sets input_size and num_classes, and which score train
-            trains on; see :func:`bamsearch.data.loading.load_data`.
-        recipe: how score train trains; None is the short one.
+        data: name of a data set, which sets input_size and num_classes, and which scores train and
+            supernet train on; see :func:`bamsearch.data.loading.load_data`.
+        recipe: how they train; None is the short one, for a supernet over 10 epochs.
         epochs: other than the recipe's.
+        supernet: options of score supernet, such as ``{"warmup": 1}``; see
+            :class:`bamsearch.score.supernet.options.SupernetOptions`.
         variant: which BAM.
         init: how it starts.
         compare_random: run a random search of the same length too; None: unless that trains.
@@ -153,6 +157,7 @@ def search(  # noqa: PLR0913
         compare_random=compare_random,
         data=facts,
         recipe=find_recipe(recipe or DEFAULT_RECIPE).changed(epochs=epochs) if trains else None,
+        supernet=None if supernet is None else make_options(supernet),
     )
     how = Work(url=storage, module=module, score=score if callable(score) else None)
     if resume:

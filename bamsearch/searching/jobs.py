@@ -19,6 +19,9 @@ STORAGE_VARIABLE = "BAMSEARCH_STORAGE"
 PARENT_VARIABLE = "BAMSEARCH_PARENT"
 """The process that started a worker: it ends when that is gone."""
 
+FOLDER_VARIABLE = "BAMSEARCH_RUN_FOLDER"
+"""The run's folder, for the workers that a search starts on its own machine."""
+
 _LOOK = 0.5
 _PATIENCE = 10.0
 _REPLACED = 20
@@ -45,7 +48,7 @@ def run_workers(
         url: of the database.
         number: how many processes.
         device: where they score.
-        log: where they write what they say.
+        log: where they write what they say, in the run's folder.
         stop: asked twice a second; then they are ended, and what they score waits again.
         finished: called twice a second, to look at what is new; whether there is a new score.
 
@@ -55,7 +58,11 @@ def run_workers(
     Raises:
         RunError: all workers failed, or they die and nothing is scored.
     """
-    environment = os.environ | {STORAGE_VARIABLE: url, PARENT_VARIABLE: str(os.getpid())}
+    environment = os.environ | {
+        STORAGE_VARIABLE: url,
+        PARENT_VARIABLE: str(os.getpid()),
+        FOLDER_VARIABLE: str(log.parent.absolute()),
+    }
     deaths = 0
     with open(log, "a", encoding="utf-8") as output:
         start = partial(_start, name, device, environment, output)

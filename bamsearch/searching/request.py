@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bamsearch.errors import InvalidValueError
 from bamsearch.profile.summary import check_has_sites, summarise, summarise_module
 from bamsearch.records import (
+    MEASURED,
     Budget,
     DataFacts,
     Init,
@@ -23,6 +24,7 @@ from bamsearch.records import (
     Run,
     Variant,
 )
+from bamsearch.score.supernet.options import SupernetOptions
 from bamsearch.score.table import DEFAULT_SCORE
 from bamsearch.searching.budget import parse_budget
 from bamsearch.searching.choices import SearchSpace, with_costs
@@ -39,6 +41,9 @@ DEFAULT_TRIALS = 100
 
 TRAINED_TRIALS = 40
 """Each is a training."""
+
+SUPERNET_EPOCHS = 10
+"""Of the usual recipe, for a supernet: it has many designs to learn, and is trained once."""
 
 DEFAULT_SAMPLER = "gp"
 _VERSIONS = ("bamsearch", "torch", "torchvision", "optuna", "fvcore")
@@ -66,7 +71,9 @@ class Request:
         init: how it starts.
         compare_random: whether to run a random search of the same length too; None: where that
             costs no trainings.
-        recipe: how designs are trained; None is the short one.
+        recipe: how designs are trained, or a supernet; None is the short one, for a supernet with
+            :data:`SUPERNET_EPOCHS`.
+        supernet: what else is asked of a supernet; None is the plain one.
         heartbeat: seconds between a worker's signs of life.
         timing: conditions of a budget of time; its device also scores.
     """
@@ -87,6 +94,7 @@ class Request:
     init: Init = "paper"
     compare_random: bool | None = None
     recipe: Recipe | None = None
+    supernet: SupernetOptions | None = None
     heartbeat: int = 20
     timing: Timing = field(default_factory=Timing)
 
@@ -170,6 +178,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         data=request.data,
         recipe=None if request.recipe is None else request.recipe.to_dict(),
+        supernet=None if request.supernet is None else request.supernet.to_dict(),
     )
     return Planned(run, found)
 
@@ -216,12 +225,21 @@ def _file_of(run: Run) -> SpaceFile:
 
 
 def _with_score(request: Request) -> Request:
-    """The request with its score and, where that trains, its recipe."""
+    """The request with its score and, where that trains, its recipe and options."""
     if request.score is None:
         score = DEFAULT_SCORE if request.data is None else "train"
         request = replace(request, score=score)
+    usual = find_recipe(DEFAULT_RECIPE)
+    if request.score == "supernet":
+        recipe = request.recipe or usual.changed(epochs=SUPERNET_EPOCHS)
+        return replace(request, recipe=recipe, supernet=request.supernet or SupernetOptions())
+    if request.supernet is not None:
+        raise InvalidValueError(
+            f"--supernet is for score supernet, not for {request.score}: leave it out, or give "
+            "--score supernet"
+        )
     if request.score == "train":
-        return replace(request, recipe=request.recipe or find_recipe(DEFAULT_RECIPE))
+        return replace(request, recipe=request.recipe or usual)
     if request.recipe is not None:
         raise InvalidValueError(
             f"--recipe and --epochs are for scores that train, not for {request.score}: "
@@ -239,20 +257,8 @@ def _compares(request: Request, sampler: str) -> bool:
 
 
 def _check(request: Request, module: nn.Module | None) -> None:
-    if request.score == "train":
-        if request.data is None:
-            raise InvalidValueError(
-                "score train needs data: give --data NAME, such as --data digits"
-            )
-        if module is not None:
-            raise InvalidValueError(
-                "score train builds each network from its MODEL, and a module has none: "
-                "give FILE.py:FUNCTION or package.module:function that makes it"
-            )
-        # Here, as it loads torch.
-        from bamsearch.training.start import check_is_classifier
-
-        check_is_classifier(request.model)
+    if request.score in MEASURED:
+        _check_trains(request, module)
     if "score" not in request.objectives:
         raise InvalidValueError(
             "--objective must name the score: what a design costs is known without a search"
@@ -263,6 +269,24 @@ def _check(request: Request, module: nn.Module | None) -> None:
         raise InvalidValueError("--objective ms needs --budget-ms: it makes the latency table")
     if request.trials is not None and request.trials < 1:
         raise InvalidValueError(f"--trials must be at least 1, not {request.trials}")
+
+
+def _check_trains(request: Request, module: nn.Module | None) -> None:
+    if request.data is None:
+        raise InvalidValueError(
+            f"score {request.score} needs data: give --data NAME, such as --data digits"
+        )
+    if module is not None:
+        raise InvalidValueError(
+            f"score {request.score} builds each network from its MODEL, and a module has none: "
+            "give FILE.py:FUNCTION or package.module:function that makes it"
+        )
+    if request.supernet is not None and request.recipe is not None:
+        request.supernet.check_leaves(request.recipe.epochs)
+    # Here, as it loads torch.
+    from bamsearch.training.start import check_is_classifier
+
+    check_is_classifier(request.model)
 
 
 def _summary(request: Request, module: nn.Module | None) -> ModelSummary:

@@ -5,7 +5,7 @@ A uniform draw says little of whether a site should have BAM: of 17 options at a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +33,48 @@ def evenly(feasible: Feasible, rows: Rows, rng: np.random.Generator) -> Iterator
     """All rows once; each round has one of every set of sites, as long as that has one left."""
     if not len(rows):
         return
-    optional: NDArray[np.bool_] = np.array([c.options[0].off for c in feasible.space.choices])
-    _, which = np.unique((rows > 0) & optional, axis=0, return_inverse=True)
+    which = _set_numbers(feasible, rows)
     order = rng.permutation(len(rows))
     waiting: dict[int, list[int]] = {}
     for row in order:
-        waiting.setdefault(int(which.reshape(-1)[row]), []).append(int(row))
+        waiting.setdefault(int(which[row]), []).append(int(row))
     while waiting:
         for group in rng.permutation(sorted(waiting)):
             yield tuple(rows[waiting[group].pop()].tolist())
             if not waiting[group]:
                 del waiting[group]
+
+
+def even_draws(
+    feasible: Feasible, rng: np.random.Generator
+) -> Callable[[np.random.Generator], Picks]:
+    """What draws a design that fits: first a set of sites, all alike, then one with that set.
+
+    Args:
+        feasible: what fits. Of a set that is not listed, the draws are among :data:`DRAWN` designs.
+        rng: decides which those are.
+
+    Returns:
+        The function: what it draws depends on the random numbers that it is given alone.
+    """
+    rows = many_sets(feasible, rng)
+    if not len(rows):  # a budget so tight that no coin has met it
+        rows = np.unique(feasible.sample(rng, DRAWN), axis=0)
+    which = _set_numbers(feasible, rows)
+    order = np.argsort(which, kind="stable")
+    sizes = np.bincount(which)
+    ends = np.cumsum(sizes)
+
+    def draw(numbers: np.random.Generator) -> Picks:
+        group = int(numbers.integers(len(sizes)))
+        place = ends[group] - 1 - int(numbers.integers(sizes[group]))
+        return tuple(rows[order[place]].tolist())
+
+    return draw
+
+
+def _set_numbers(feasible: Feasible, rows: Rows) -> NDArray[np.int64]:
+    """A number for each row, equal where the same sites have BAM."""
+    optional: NDArray[np.bool_] = np.array([c.options[0].off for c in feasible.space.choices])
+    _, which = np.unique((rows > 0) & optional, axis=0, return_inverse=True)
+    return which.reshape(-1)

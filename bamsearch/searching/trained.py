@@ -46,7 +46,9 @@ def data_of(run: Run) -> Data:
     """
     facts = run.data
     if facts is None:
-        raise InvalidValueError("score train needs data: give --data NAME, such as --data digits")
+        raise InvalidValueError(
+            f"score {run.score} needs data: give --data NAME, such as --data digits"
+        )
     data = load_data(
         facts.name,
         input_size=(facts.input_shape[1], facts.input_shape[2]),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any, Literal, get_args
 
@@ -61,6 +62,13 @@ class SupernetOptions:
         if not (self.paths or self.sandwich):
             raise InvalidValueError("no paths and no sandwich: nothing would be trained")
 
+    def check_leaves(self, epochs: int) -> None:
+        """Raise InvalidValueError where the warm-up leaves none of a training's epochs."""
+        if self.warmup >= epochs:
+            raise InvalidValueError(
+                f"warmup of {self.warmup} epochs: of {epochs} none is left for BAM"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """The options as JSON takes them."""
         return asdict(self)
@@ -69,3 +77,58 @@ class SupernetOptions:
     def from_dict(cls, content: Mapping[str, Any]) -> SupernetOptions:
         """Read what :meth:`to_dict` made."""
         return cls(**content)
+
+
+_SWITCH = {"yes": True, "no": False}
+_READ: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "bool": _SWITCH.__getitem__,
+    "Share": str,
+}
+_WANTED = {"int": "an integer", "float": "a number", "bool": "yes or no"}
+
+NAMES = tuple(field.name for field in fields(SupernetOptions))
+"""What :func:`parse_options` takes."""
+
+
+def parse_options(texts: Sequence[str]) -> SupernetOptions:
+    """The options as they are typed: ``["warmup=1", "share=dilation"]``.
+
+    Raises:
+        InvalidValueError: no such option, one that is there twice, or a value out of range.
+    """
+    found: dict[str, Any] = {}
+    kinds = {field.name: str(field.type) for field in fields(SupernetOptions)}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        _check_name(name)
+        if not equals:
+            raise InvalidValueError(f"supernet option {name} has no value: give {name}=VALUE")
+        if name in found:
+            raise InvalidValueError(f"supernet option {name} is there twice: give it once")
+        try:
+            found[name] = _READ[kinds[name]](value)
+        except (ValueError, KeyError) as error:
+            raise InvalidValueError(
+                f"supernet option {name} of {value!r}: give {_WANTED[kinds[name]]}"
+            ) from error
+    return SupernetOptions(**found)
+
+
+def make_options(values: Mapping[str, Any]) -> SupernetOptions:
+    """The options by name; those that are left out are the defaults.
+
+    Raises:
+        InvalidValueError: as :func:`parse_options`.
+    """
+    for name in values:
+        _check_name(name)
+    return SupernetOptions(**values)
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"
+        raise InvalidValueError(f"no option of a supernet is called {name!r}: {hint}")

@@ -64,23 +64,14 @@ def train_supernet(
         DesignError, NothingToDoError, ModelError: the network does not fit the data, or cannot be
             built.
     """
-    if plan.options.warmup >= recipe.epochs:
-        raise InvalidValueError(
-            f"warmup of {plan.options.warmup} epochs: of {recipe.epochs} none is left for BAM"
-        )
+    plan.options.check_leaves(recipe.epochs)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InvalidValueError("a supernet is trained in one process: start it without torchrun")
-    base = start_with(plan.space.base, data, seed=seed) if plan.start is None else plan.start
-    network = SlotNetwork(plan.space, base.module, plan.options.share, seed)
-    for design in (plan.largest, plan.smallest):
-        network.check(design)
-    fresh = frozenset() if base.weights is None else base.fresh | network.fresh
-    start = Start(None, network.module, base.mean, base.std, base.weights, fresh)
-    sandwich = Sandwich(network, plan)
+    task, network = supernet_task(plan, data, seed)
     folder = TrainingFolder(output) if isinstance(output, Path) else output
     there = folder is not None and (folder.path / CHECKPOINT_FILE).is_file()
     carry_out(
-        Task(start, sandwich.step, sandwich.validate, plan.about()),
+        task,
         data,
         recipe,
         seed=seed,
@@ -89,4 +80,23 @@ def train_supernet(
         resume=resume and there,
         watch=watch,
     )
-    return Supernet(network, plan.options, recipe, seed, base.mean, base.std, data.facts.hash)
+    mean, std = task.start.mean, task.start.std
+    return Supernet(network, plan.options, recipe, seed, mean, std, data.facts.hash)
+
+
+def supernet_task(plan: SupernetPlan, data: Data, seed: int) -> tuple[Task, SlotNetwork]:
+    """What the training of a supernet is, and the network that it trains.
+
+    Raises:
+        InvalidValueError: a design that is not in the space.
+        DesignError, NothingToDoError, ModelError: the network does not fit the data, or cannot be
+            built.
+    """
+    base = start_with(plan.space.base, data, seed=seed) if plan.start is None else plan.start
+    network = SlotNetwork(plan.space, base.module, plan.options.share, seed)
+    for design in (plan.largest, plan.smallest):
+        network.check(design)
+    fresh = frozenset() if base.weights is None else base.fresh | network.fresh
+    start = Start(None, network.module, base.mean, base.std, base.weights, fresh)
+    sandwich = Sandwich(network, plan)
+    return Task(start, sandwich.step, sandwich.validate, plan.about()), network

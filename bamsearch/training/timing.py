@@ -1,0 +1,70 @@
+"""What a training will take: a few of its steps, timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from bamsearch.data.splits import Data
+from bamsearch.profile.conditions import caller_kept
+from bamsearch.training.fabric import make_fabric
+from bamsearch.training.loop import train_epoch
+from bamsearch.training.parts import steps_of
+from bamsearch.training.progress import Progress
+from bamsearch.training.recipe import Recipe
+from bamsearch.training.run import make_live
+from bamsearch.training.task import Task
+
+TIMED_STEPS = 3
+"""After one that warms up."""
+
+FORWARD = 1 / 3
+"""What a forward pass alone, as of a validation batch, takes of a training step, about."""
+
+
+class _EnoughError(Exception):
+    """The steps have been timed."""
+
+
+def step_seconds(
+    task: Task,
+    data: Data,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Seconds of one step.
+
+    Args:
+        task: what is trained; its module is changed.
+        data: what it learns from.
+        recipe: how.
+        seed: of everything random.
+        device: where.
+        threads: torch's, on a CPU.
+        clock: seconds; read after each step. An epoch of one step is timed from its begin.
+    """
+    # What a step takes does not depend on the rate, and with a low one nothing diverges.
+    recipe = recipe.changed(lr=recipe.lr * 1e-6)
+    fabric, scaler = make_fabric(device, recipe)
+    times: list[float] = []
+    steps = steps_of(data.train, recipe.batch_size)
+    wanted = min(TIMED_STEPS + 1, steps)
+
+    def paused() -> None:
+        times.append(clock())
+        if len(times) == wanted:
+            raise _EnoughError
+
+    with caller_kept(fabric.device, threads):
+        live = make_live(task.start, data, recipe, seed, fabric, scaler, None)
+        if wanted == 1:
+            times.append(clock())
+            wanted = 2
+        with suppress(_EnoughError):
+            train_epoch(live, Progress(steps=steps), lambda: True, paused, task.step)
+    return (times[-1] - times[0]) / (len(times) - 1)
