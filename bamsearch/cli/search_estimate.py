@@ -47,13 +47,13 @@ def estimate(planned: Planned) -> Estimate:
 
 def _of_trainings(planned: Planned) -> Estimate:
     # Only here is torch needed.
-    from bamsearch.searching.estimate import supernet_seconds, training_seconds
+    from bamsearch.searching.estimate import design_seconds, supernet_seconds
     from bamsearch.searching.trained import data_of
 
     run = planned.run
     data = data_of(run)
     if run.trained:
-        one = training_seconds(run, planned.feasible, data)
+        one = design_seconds(run, planned.feasible, data)
         return Estimate((one + _OVERHEAD) * run.scores)
     training, one = supernet_seconds(run, planned.feasible, data)
     return Estimate(training + (one + _OVERHEAD) * run.scores, training)

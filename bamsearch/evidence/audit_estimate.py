@@ -11,8 +11,9 @@ import numpy as np
 from bamsearch.evidence.audit_folder import AuditFolder
 from bamsearch.evidence.audit_request import Planned
 from bamsearch.evidence.audit_trainings import missing, threads_set
-from bamsearch.evidence.estimate import step_seconds, training_seconds
 from bamsearch.training.start import start_with
+from bamsearch.training.task import Task
+from bamsearch.training.timing import step_seconds, training_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def estimate_audit(
             start = start_with(audit.design(job.audited), planned.data, seed=audit.seeds[0])
             with threads_set(audit.threads):
                 known[job.audited.macs] = step_seconds(
-                    start, planned.data, planned.recipe, device=audit.device, clock=clock
+                    Task(start), planned.data, planned.recipe, device=audit.device, clock=clock
                 )
     macs = [job.audited.macs for job in left]
     steps = np.interp(macs, list(known), list(known.values()))

@@ -15,7 +15,7 @@ from bamsearch.training.parts import steps_of
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.start import start_with
 from bamsearch.training.task import Task
-from bamsearch.training.timing import FORWARD, step_seconds
+from bamsearch.training.timing import FORWARD, step_seconds, training_seconds
 
 Timer = Callable[[Run, Task, Data], float]
 """Seconds of a step, where and how the run trains."""
@@ -27,7 +27,7 @@ def timed(run: Run, task: Task, data: Data) -> float:
     return step_seconds(task, data, recipe, device=run.device, threads=run.threads)
 
 
-def training_seconds(run: Run, feasible: Feasible, data: Data, timer: Timer = timed) -> float:
+def design_seconds(run: Run, feasible: Feasible, data: Data, timer: Timer = timed) -> float:
     """Seconds of one training: the mean of a small and a large design, none stopped early.
 
     Args:
@@ -41,7 +41,7 @@ def training_seconds(run: Run, feasible: Feasible, data: Data, timer: Timer = ti
     designs = [run.design(space.insertions(picks)) for picks in ends]
     tasks = [Task(start_with(one, data, seed=run.seed)) for one in designs]
     step = sum(timer(run, task, data) for task in tasks) / len(tasks)
-    return step * recipe.epochs * _steps_of_epoch(data, recipe)
+    return training_seconds(step, data, recipe)
 
 
 def supernet_seconds(
@@ -63,14 +63,8 @@ def supernet_seconds(
     designs = len(warm.designs(run.seed, 0, 0))
     one = step / designs
     steps = steps_of(data.train, recipe.batch_size)
-    looks = one * (_steps_of_epoch(data, recipe) - steps)
+    looks = one * FORWARD * len(data.validation) / recipe.batch_size
     later = recipe.epochs - options.warmup
     training = steps * (later * step + options.warmup * one) + recipe.epochs * looks
     recalibrated = FORWARD * min(options.recalibration, steps)
     return training, one * (options.fine_tune + recalibrated) + looks
-
-
-def _steps_of_epoch(data: Data, recipe: Recipe) -> float:
-    """An epoch, with its validation counted in training steps."""
-    steps = steps_of(data.train, recipe.batch_size)
-    return steps + FORWARD * len(data.validation) / recipe.batch_size

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import torch
+
 from bamsearch.data.splits import Data
 from bamsearch.profile.conditions import caller_kept
 from bamsearch.training.fabric import make_fabric
@@ -20,7 +22,7 @@ TIMED_STEPS = 3
 """After one that warms up."""
 
 FORWARD = 1 / 3
-"""What a forward pass alone, as of a validation batch, takes of a training step, about."""
+"""Of a training step: what a forward pass alone takes, as of a validation batch, about."""
 
 
 class _EnoughError(Exception):
@@ -34,7 +36,7 @@ def step_seconds(
     *,
     seed: int = 0,
     device: str = "auto",
-    threads: int = 1,
+    threads: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Seconds of one step.
@@ -45,7 +47,7 @@ def step_seconds(
         recipe: how.
         seed: of everything random.
         device: where.
-        threads: torch's, on a CPU.
+        threads: torch's, on a CPU; None leaves them.
         clock: seconds; read after each step. An epoch of one step is timed from its begin.
     """
     # What a step takes does not depend on the rate, and with a low one nothing diverges.
@@ -60,7 +62,7 @@ def step_seconds(
         if len(times) == wanted:
             raise _EnoughError
 
-    with caller_kept(fabric.device, threads):
+    with caller_kept(fabric.device, threads or torch.get_num_threads()):
         live = make_live(task.start, data, recipe, seed, fabric, scaler, None)
         if wanted == 1:
             times.append(clock())
@@ -68,3 +70,17 @@ def step_seconds(
         with suppress(_EnoughError):
             train_epoch(live, Progress(steps=steps), lambda: True, paused, task.step)
     return (times[-1] - times[0]) / (len(times) - 1)
+
+
+def training_seconds(step: float, data: Data, recipe: Recipe, tested: int = 0) -> float:
+    """Seconds of one training with its validations, and a test.
+
+    Args:
+        step: seconds of a training step.
+        data: what is trained and validated on.
+        recipe: how.
+        tested: images that are classified at the end.
+    """
+    steps = recipe.epochs * steps_of(data.train, recipe.batch_size)
+    images = recipe.epochs * len(data.validation) + tested
+    return step * (steps + FORWARD * images / recipe.batch_size)

@@ -1,12 +1,11 @@
 """What is said before anything is trained."""
 
-from functools import partial
 from itertools import count
 
 import pytest
 
-from bamsearch.evidence.estimate import TIMED_STEPS, estimate, step_seconds
-from bamsearch.evidence.trainings import start_of
+from bamsearch.evidence.estimate import estimate
+from bamsearch.training.timing import TIMED_STEPS
 
 
 def test_the_time_is_that_of_a_few_steps(plan):
@@ -25,16 +24,6 @@ def test_the_time_is_that_of_a_few_steps(plan):
     assert known.seconds == pytest.approx(networks * 3 * training)
     assert (known.done, known.trainings) == (0, 3 * networks)
     assert len(reads) == networks * (TIMED_STEPS + 1)
-
-
-def test_an_epoch_of_one_step_is_timed_whole(plan):
-    planned = plan()
-    object.__setattr__(planned, "recipe", planned.recipe.changed(batch_size=1445))
-    start = start_of(planned, 0, planned.chosen.networks[0])
-    ticks = iter([5.0, 12.0])
-    clock = partial(next, ticks)
-    recipe = planned.recipe
-    assert step_seconds(start, planned.data, recipe, device="cpu", clock=clock) == 7.0
 
 
 def test_it_writes_nothing_and_reads_no_test_image(plan, run, monkeypatch):

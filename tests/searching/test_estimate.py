@@ -9,7 +9,7 @@ import pytest
 
 from bamsearch.data.loading import load_data
 from bamsearch.score.supernet.options import SupernetOptions
-from bamsearch.searching.estimate import supernet_seconds, training_seconds
+from bamsearch.searching.estimate import design_seconds, supernet_seconds
 from bamsearch.searching.request import Request, plan_search
 from bamsearch.training.recipe import find_recipe
 
@@ -35,7 +35,7 @@ def planned(score, **others):
 
 def test_of_a_training_it_is_the_mean_of_a_small_and_a_large_design():
     seconds = iter([1.0, 3.0])
-    found = training_seconds(*planned("train"), timer=lambda run, task, data: next(seconds))
+    found = design_seconds(*planned("train"), timer=lambda run, task, data: next(seconds))
     assert found == pytest.approx(4 * 2.0 * (STEPS + LOOK))
 
 
