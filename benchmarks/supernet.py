@@ -49,9 +49,8 @@ from bamsearch.score.supernet.train import train_supernet
 from bamsearch.searching.choices import Picks
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.fitting import feasible
-from bamsearch.searching.hypotheses import NOISY, hypotheses
 from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.posterior import Mixture, believed, spread_of
+from bamsearch.searching.learning import Posterior
 from bamsearch.searching.space import parse_space, search_space
 from bamsearch.searching.strata import even_draws
 from bamsearch.searching.supernet import slot_space
@@ -63,8 +62,6 @@ Floats = NDArray[np.float64]
 HERE = Path(__file__).parent
 LINES = HERE / "supernet.jsonl"
 SUBSETS, RESAMPLES, FEWEST = 50, 2_000, 4
-# As in bamsearch/searching/learning.py.
-MODELS, LOWEST = 8, -3.0
 SETTINGS = ("space", "band", "size")
 
 
@@ -216,34 +213,18 @@ def _key(design: Design) -> list[list[Any]]:
     return [[one.site, one.reduction, one.dilation] for one in design.insertions]
 
 
-def predicted(fits: Feasible, observed: list[tuple[Picks, float]], wanted: list[Picks]) -> Floats:
-    """What the models of ``--score train`` expect of designs, also of such as were not trained."""
-    kernel = Kernel(fits)
-    values = np.array([value for _, value in observed])
-    centre = float(np.median(values))
-    spread = spread_of(values - centre) or 1.0
-    codes = kernel.codes(np.array([picks for picks, _ in observed], dtype=np.int8))
-    scores = np.maximum((values - centre) / spread, LOWEST)
-    likely = believed(kernel, hypotheses(kernel, noise=NOISY), codes, scores, MODELS)
-    mean, _ = Mixture(kernel, likely, codes, scores).predict(
-        kernel.codes(np.array(wanted, dtype=np.int8))
-    )
-    expected: Floats = centre + spread * mean
-    return expected
-
-
 def subsets(sample: Sample, trainings: int) -> Iterator[tuple[Floats, int]]:
     """What so many trainings lead to expect of all designs, and the seed that they had."""
     picks = [sample.feasible.space.picks(one.insertions) for one in sample.designs]
     known = [n for n, one in enumerate(picks) if one is not None]
     wanted = [one for one in picks if one is not None]
-    rng = np.random.default_rng(0)
+    rng, kernel = np.random.default_rng(0), Kernel(sample.feasible)
     while True:
         column = int(rng.integers(sample.accuracies.shape[1]))
         chosen = rng.choice(len(known), size=min(trainings, len(known)), replace=False)
         observed = [(wanted[n], float(sample.accuracies[known[n], column])) for n in chosen]
         values = np.full(len(picks), np.nan)
-        values[known] = predicted(sample.feasible, observed, wanted)
+        values[known] = Posterior(kernel, observed).expected(wanted)
         yield values, column
 
 

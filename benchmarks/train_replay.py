@@ -43,7 +43,7 @@ from bamsearch.searching.early import FEWEST, cannot_win, expected_last
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Feasible, Listed
 from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.learning import Posterior, posterior
+from bamsearch.searching.learning import Posterior
 from bamsearch.searching.noisy import NoisyProposer
 from bamsearch.searching.params import distributions, picks_of
 from bamsearch.searching.space import parse_space, search_space
@@ -133,7 +133,7 @@ def train(table: Table, seed: int, stops: Stops) -> Spent:
         else:
             observed.append((picks, curve[-1]))
             finished.append(curve)
-        known = posterior(kernel, observed) if len(observed) >= FEWEST else None
+        known = Posterior(kernel, observed) if len(observed) >= FEWEST else None
         spent.recommended.append(None if known is None else known.picks[known.best])
         spent.epochs.append(done)
     return spent
@@ -257,7 +257,7 @@ def read_table(folder: Path) -> Table:
             runs.append((insertions, one["curve"][-1]))
     feasible = Listed(space, audit.budgets, np.array(sorted(curves), dtype=np.int8))
     trainings = [(picks, curve[-1]) for picks, each in curves.items() for curve in each]
-    known = posterior(Kernel(feasible), trainings)
+    known = Posterior(Kernel(feasible), trainings)
     told = [one for one in effects(audit.summary.sites, runs) if one.distinguished]
     found = [one for one in told if one.aspect == "site"]
     good = {site: True for e in found if e.low > 0 for site in e.sites}

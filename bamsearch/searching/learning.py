@@ -8,14 +8,13 @@ the chance of each to be the best.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from bamsearch.records import Estimate, Gain, Insertion, Learned, RunRecord, Trial
 from bamsearch.searching.choices import Picks
-from bamsearch.searching.codes import Floats
+from bamsearch.searching.codes import Codes, Floats
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.hypotheses import NOISY, hypotheses
@@ -33,53 +32,51 @@ _DRAWS = 4_000
 _LOWEST = 3.0
 
 
-@dataclass(frozen=True)
 class Posterior:
-    """What is expected of designs that were trained.
-
-    Attributes:
-        picks: the designs, each once, in the order of their first training.
-        mean: expected accuracy of each, (designs,).
-        noise: standard deviation of one training.
-        draw: gives draws of what all are worth together, (about number, designs), of a number and
-            a seed.
-    """
-
-    picks: tuple[Picks, ...]
-    mean: Floats
-    noise: float
-    draw: Callable[[int, int], Floats]
-
-    @property
-    def best(self) -> int:
-        """Which design is expected to be the best."""
-        return int(np.argmax(self.mean))
-
-
-def posterior(kernel: Kernel, observed: Sequence[tuple[Picks, float]]) -> Posterior:
-    """Fit the models to trainings; a function of its arguments alone.
+    """What is expected of designs after trainings; a function of its arguments alone.
 
     Args:
         kernel: over the feasible set.
         observed: designs and the accuracy of one training each, at least two.
+
+    Attributes:
+        picks: the designs trained, each once, in the order of their first training.
+        mean: expected accuracy of each, (designs,).
+        noise: standard deviation of one training.
     """
-    table = np.array([picks for picks, _ in observed], dtype=np.int8)
-    values = np.array([value for _, value in observed])
-    centre = float(np.median(values))
-    spread = spread_of(values - centre) or 1.0
-    scores = np.maximum((values - centre) / spread, -_LOWEST)
-    codes = kernel.codes(table)
-    likely = believed(kernel, hypotheses(kernel, noise=NOISY), codes, scores, _MOST)
-    model = Mixture(kernel, likely, codes, scores)
-    first = {picks: place for place, (picks, _) in reversed(list(enumerate(observed)))}
-    picks = tuple(sorted(first, key=first.__getitem__))
-    which = np.array([first[one] for one in picks], dtype=np.int64)
-    mean, _ = model.predict(codes[which])
 
-    def draw(number: int, seed: int) -> Floats:
-        return centre + spread * model.draw(which, np.random.default_rng(seed), number)
+    def __init__(self, kernel: Kernel, observed: Sequence[tuple[Picks, float]]) -> None:
+        values = np.array([value for _, value in observed])
+        self._centre = float(np.median(values))
+        self._spread = spread_of(values - self._centre) or 1.0
+        scores = np.maximum((values - self._centre) / self._spread, -_LOWEST)
+        self._kernel = kernel
+        codes = self._codes([picks for picks, _ in observed])
+        likely = believed(kernel, hypotheses(kernel, noise=NOISY), codes, scores, _MOST)
+        self._model = Mixture(kernel, likely, codes, scores)
+        first = {picks: place for place, (picks, _) in reversed(list(enumerate(observed)))}
+        self.picks = tuple(sorted(first, key=first.__getitem__))
+        self._which = np.array([first[picks] for picks in self.picks], dtype=np.int64)
+        self.mean = self.expected(self.picks)
+        self.noise = self._spread * self._model.noise
 
-    return Posterior(picks, centre + spread * mean, float(spread * model.noise), draw)
+    @property
+    def best(self) -> int:
+        """Which of the designs trained is expected to be the best."""
+        return int(np.argmax(self.mean))
+
+    def expected(self, designs: Sequence[Picks]) -> Floats:
+        """Expected accuracy of any designs of the space: (designs,)."""
+        mean, _ = self._model.predict(self._codes(designs))
+        return self._centre + self._spread * mean
+
+    def draw(self, number: int, seed: int) -> Floats:
+        """Draws of what the designs trained are worth, together: (about number, designs)."""
+        drawn = self._model.draw(self._which, np.random.default_rng(seed), number)
+        return self._centre + self._spread * drawn
+
+    def _codes(self, designs: Sequence[Picks]) -> Codes:
+        return self._kernel.codes(np.array(designs, dtype=np.int8))
 
 
 def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
@@ -97,7 +94,7 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
     ]
     if len(observed) < FEWEST:
         return None
-    found = posterior(Kernel(feasible), observed)
+    found = Posterior(Kernel(feasible), observed)
     draws = found.draw(_DRAWS, record.run.seed)
     best = np.bincount(draws.argmax(axis=1), minlength=len(found.picks))
     low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)

@@ -15,7 +15,7 @@ from bamsearch.records import Design, Insertion, Run
 from bamsearch.score.trained import accuracies, train_once
 from bamsearch.searching.early import FEWEST, cannot_win, expected_last
 from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.learning import posterior
+from bamsearch.searching.learning import Posterior
 from bamsearch.searching.loop import Measure, failure
 from bamsearch.searching.storage import patiently
 from bamsearch.searching.study import Claim, Scored, SearchStudy
@@ -124,7 +124,7 @@ def _rule(study: SearchStudy) -> Rule | None:
     finished, observed = study.curves(), study.observed()
     if len(finished) < FEWEST or len(observed) < FEWEST:
         return None
-    known = posterior(Kernel(study.feasible), observed)
+    known = Posterior(Kernel(study.feasible), observed)
     best = float(known.mean[known.best])
 
     def rule(curve: Sequence[float]) -> Scored | None:

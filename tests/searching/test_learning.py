@@ -10,7 +10,7 @@ import pytest
 from bamsearch.records import Design, Insertion, RunRecord, Trial
 from bamsearch.searching.hypotheses import NOISY, hypotheses
 from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.learning import learn, posterior, trainings_of
+from bamsearch.searching.learning import Posterior, learn, trainings_of
 from bamsearch.searching.posterior import Mixture, covariances
 
 A, B = Insertion("s0", 1, 1), Insertion("s2", 2, 1)
@@ -42,7 +42,7 @@ def test_accuracies_keep_their_unit(toys):
     there = toys.three_sites()
     observed = toys.searched(there, 0, 20)
     moved = [(picks, 70 + 3 * value) for picks, value in observed]
-    plain, found = posterior(Kernel(there), observed), posterior(Kernel(there), moved)
+    plain, found = Posterior(Kernel(there), observed), Posterior(Kernel(there), moved)
     assert found.mean == pytest.approx(70 + 3 * plain.mean, abs=1e-6)
     assert found.noise == pytest.approx(3 * plain.noise, rel=1e-6)
     assert found.draw(100, 5) == pytest.approx(70 + 3 * plain.draw(100, 5), abs=1e-5)

@@ -7,7 +7,7 @@ import pytest
 
 from bamsearch.searching.feasible import Listed
 from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.learning import posterior
+from bamsearch.searching.learning import Posterior
 from bamsearch.searching.noisy import FIRST, NoisyProposer
 from bamsearch.searching.strata import evenly, many_sets
 
@@ -50,7 +50,7 @@ def test_what_is_expected_to_be_best_has_bam_where_it_helps(searches):
     there, found = searches
     good = 0
     for observed in found:
-        known = posterior(Kernel(there), observed)
+        known = Posterior(Kernel(there), observed)
         best = known.picks[known.best]
         good += best[2] > 0 and best[0] == 0
     assert good >= 3
