@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from bamsearch.data.loading import load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import BamsearchError
-from bamsearch.evidence.agreement import Comparison, agreements, resamples, tau_b
+from bamsearch.evidence.audit.agreement import Comparison, agreements, resamples, tau_b
 from bamsearch.records import Design
 from bamsearch.records.audit_files import read_audit, read_trainings
 from bamsearch.records.audits import Agreement, Audit

@@ -34,9 +34,9 @@ from bamsearch.score.table import SCORES
 from bamsearch.training.recipe import DEFAULT_RECIPE, RECIPES, Precision
 
 if TYPE_CHECKING:
-    from bamsearch.evidence.audit_folder import AuditFolder
-    from bamsearch.evidence.audit_request import Planned
-    from bamsearch.evidence.audit_workers import Watch
+    from bamsearch.evidence.audit.folder import AuditFolder
+    from bamsearch.evidence.audit.request import Planned
+    from bamsearch.evidence.audit.workers import Watch
     from bamsearch.records import Audit
 
 # What a run says of itself.
@@ -177,7 +177,7 @@ def audit(
         "ms": budget_ms,
     }
     with model_work(console, f"working out what fits in {what}", what):
-        from bamsearch.evidence.audit_request import Request, is_run, plan_audit
+        from bamsearch.evidence.audit.request import Request, is_run, plan_audit
 
         if is_run(what):
             _check_run(ctx, what)
@@ -205,7 +205,7 @@ def audit(
         planned = plan_audit(request)
         planned, folder = _placed(planned, name, output, force=force)
     with console.progress("timing a few steps"), others_hushed(console):
-        from bamsearch.evidence.audit_estimate import estimate_audit
+        from bamsearch.evidence.audit.estimate import estimate_audit
 
         known = estimate_audit(planned, folder, force=force)
     if not as_json:
@@ -242,7 +242,7 @@ def _placed(
     from dataclasses import replace
 
     from bamsearch.cli.output import check_output_folder
-    from bamsearch.evidence.audit_folder import AuditFolder, named_folder, usual_folder
+    from bamsearch.evidence.audit.folder import AuditFolder, named_folder, usual_folder
 
     if output is not None:
         folder = AuditFolder(output)
@@ -257,7 +257,7 @@ def _audited(
     console: Console, planned: Planned, folder: AuditFolder, jobs: int, *, force: bool
 ) -> Audit:
     """Train, score, and write the report."""
-    from bamsearch.evidence.audit import run_audit
+    from bamsearch.evidence.audit.run import run_audit
 
     @contextmanager
     def follow(title: str) -> Iterator[Watch]:

@@ -12,8 +12,8 @@ from bamsearch.records import Audit
 from bamsearch.report.text import count_text, duration_text, shape_text
 
 if TYPE_CHECKING:
-    from bamsearch.evidence.audit_estimate import AuditEstimate
-    from bamsearch.evidence.audit_request import Planned
+    from bamsearch.evidence.audit.estimate import AuditEstimate
+    from bamsearch.evidence.audit.request import Planned
     from bamsearch.report.writing import Format
 
 

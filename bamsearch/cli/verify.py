@@ -22,8 +22,8 @@ from bamsearch.errors import OutputError
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Precision
 
 if TYPE_CHECKING:
-    from bamsearch.evidence.request import Planned
-    from bamsearch.evidence.verify import Watch
+    from bamsearch.evidence.verify.request import Planned
+    from bamsearch.evidence.verify.run import Watch
     from bamsearch.records import Difference
     from bamsearch.report.content import Report
 
@@ -123,8 +123,8 @@ def verify(
     that takes and what it can tell. After Ctrl-C or a kill the same command goes on.
     """
     with console.progress(f"loading {run} and its data"), others_hushed(console):
-        from bamsearch.evidence.estimate import estimate
-        from bamsearch.evidence.request import Request, plan_verify
+        from bamsearch.evidence.verify.estimate import estimate
+        from bamsearch.evidence.verify.request import Request, plan_verify
 
         request = Request(
             run=run,
@@ -173,7 +173,7 @@ def _warn_of_init(console: Console, planned: Planned) -> None:
 def _trained(console: Console, planned: Planned) -> Report:
     """Train and test; write the evidence, and the report again."""
     from bamsearch.cli.search_text import place_of
-    from bamsearch.evidence.verify import run_verify
+    from bamsearch.evidence.verify.run import run_verify
     from bamsearch.report.content import make_report
     from bamsearch.report.writing import REPORT_FOLDER, write_report
 
@@ -201,7 +201,7 @@ def _trained(console: Console, planned: Planned) -> Report:
 
 
 def _places(planned: Planned) -> list[Path]:
-    from bamsearch.evidence.request import TRAININGS
+    from bamsearch.evidence.verify.request import TRAININGS
     from bamsearch.records.run_files import EVIDENCE_FILE
     from bamsearch.report.writing import REPORT_FOLDER
 

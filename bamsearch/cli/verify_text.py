@@ -9,8 +9,8 @@ from bamsearch.cli.console import Console
 from bamsearch.report.text import count_text, design_text, duration_text, shape_text
 
 if TYPE_CHECKING:
-    from bamsearch.evidence.estimate import Estimate
-    from bamsearch.evidence.request import Planned
+    from bamsearch.evidence.verify.estimate import Estimate
+    from bamsearch.evidence.verify.request import Planned
     from bamsearch.report.content import Report
 
 
@@ -43,7 +43,7 @@ def print_plan(console: Console, planned: Planned, known: Estimate) -> None:
 
 
 def _detectable_text(planned: Planned, known: Estimate) -> str:
-    from bamsearch.evidence.statistics import RUN_SD
+    from bamsearch.evidence.verify.statistics import RUN_SD
 
     comparisons = count_text(planned.chosen.comparisons, "comparison")
     return (
@@ -56,7 +56,7 @@ def _detectable_text(planned: Planned, known: Estimate) -> str:
 
 def plan_json(planned: Planned, known: Estimate) -> dict[str, Any]:
     """What ``verify --dry-run --json`` prints."""
-    from bamsearch.evidence.statistics import RUN_SD
+    from bamsearch.evidence.verify.statistics import RUN_SD
 
     return {
         "run": planned.record.run.name,

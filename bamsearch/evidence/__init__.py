@@ -1,1 +1,1 @@
-"""What training says of the designs of a run: ``bamsearch verify``."""
+"""What training says: of scores (``audit``), and of the designs of a run (``verify``)."""

@@ -159,8 +159,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(bamsearch_cli, here, audit, mo
 
 def _begin(folder) -> None:
     """An audit with three seeds that has just begun."""
-    from bamsearch.evidence.audit_folder import AuditFolder
-    from bamsearch.evidence.audit_request import Request, plan_audit
+    from bamsearch.evidence.audit.folder import AuditFolder
+    from bamsearch.evidence.audit.request import Request, plan_audit
 
     request = Request(
         "net.py:small",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bamsearch.evidence.request import Planned, Request, plan_verify
+from bamsearch.evidence.verify.request import Planned, Request, plan_verify
 from bamsearch.searching.api import search
 
 NETS = Path(__file__).parents[1] / "training" / "nets.py"

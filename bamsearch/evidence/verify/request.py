@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bamsearch.data.splits import Data
 from bamsearch.errors import DataError, InvalidValueError
-from bamsearch.evidence.networks import Chosen, Network, choose
+from bamsearch.evidence.verify.networks import Chosen, Network, choose
 from bamsearch.records import DataFacts, Run, RunRecord
 from bamsearch.searching.folder import RunFolder, find_folder
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe

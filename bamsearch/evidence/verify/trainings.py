@@ -17,8 +17,8 @@ import torch
 
 from bamsearch.data.splits import Split
 from bamsearch.errors import DesignError, OutputError
-from bamsearch.evidence.networks import Network
-from bamsearch.evidence.request import Planned, misfit
+from bamsearch.evidence.verify.networks import Network
+from bamsearch.evidence.verify.request import Planned, misfit
 from bamsearch.profile.conditions import caller_kept
 from bamsearch.training.again import train_to_end
 from bamsearch.training.fabric import make_fabric

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bamsearch.errors import TrainingError
-from bamsearch.evidence.networks import Network
-from bamsearch.evidence.request import Planned
-from bamsearch.evidence.statistics import ASSUMED_SD, smallest_detectable
-from bamsearch.evidence.trainings import about, start_of
+from bamsearch.evidence.verify.networks import Network
+from bamsearch.evidence.verify.request import Planned
+from bamsearch.evidence.verify.statistics import ASSUMED_SD, smallest_detectable
+from bamsearch.evidence.verify.trainings import about, start_of
 from bamsearch.training.again import state_of
 from bamsearch.training.start import Start
 from bamsearch.training.task import Task

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bamsearch.errors import ScoreError
-from bamsearch.evidence.audit_folder import AuditFolder, Scores
-from bamsearch.evidence.audit_trainings import threads_set
+from bamsearch.evidence.audit.folder import AuditFolder, Scores
+from bamsearch.evidence.audit.trainings import threads_set
 from bamsearch.records import Audit
 from bamsearch.score.scorer import make_scorer
 

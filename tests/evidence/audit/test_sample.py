@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from bamsearch.evidence.sample import draw_sample
+from bamsearch.evidence.audit.sample import draw_sample
 from bamsearch.profile.summary import summarise
 from bamsearch.records import Budget
 from bamsearch.searching.fitting import feasible

@@ -12,8 +12,8 @@ from platform import python_version
 from bamsearch.data.loading import load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import DataError, InvalidValueError
-from bamsearch.evidence.request import check_fits
-from bamsearch.evidence.sample import draw_sample
+from bamsearch.evidence.audit.sample import draw_sample
+from bamsearch.evidence.verify.request import check_fits
 from bamsearch.profile.devices import resolve_device
 from bamsearch.records import Audit, Audited, Init, Quantity, Variant
 from bamsearch.records.run_files import find_run, read_run

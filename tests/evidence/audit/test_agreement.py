@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bamsearch.evidence.agreement import (
+from bamsearch.evidence.audit.agreement import (
     Comparison,
     agreements,
     partial,

@@ -11,19 +11,20 @@ import pytest
 from scipy import stats
 
 from bamsearch.errors import DataError, DivergedError, InvalidValueError, RunError, ScoreError
-from bamsearch.evidence import audit_trainings, audit_workers
-from bamsearch.evidence.audit import found, run_audit
-from bamsearch.evidence.audit_estimate import estimate_audit
-from bamsearch.evidence.audit_folder import AuditFolder, first_difference, usual_folder
-from bamsearch.evidence.audit_request import Request, plan_audit
-from bamsearch.evidence.audit_trainings import missing
+from bamsearch.evidence.audit import trainings as audit_trainings
+from bamsearch.evidence.audit import workers as audit_workers
+from bamsearch.evidence.audit.estimate import estimate_audit
+from bamsearch.evidence.audit.folder import AuditFolder, first_difference, usual_folder
+from bamsearch.evidence.audit.request import Request, plan_audit
+from bamsearch.evidence.audit.run import found, run_audit
+from bamsearch.evidence.audit.trainings import missing
 from bamsearch.records import Agreement, Audit, Effect
 from bamsearch.records.audit_files import read_trainings
 from bamsearch.score.scorer import make_scorer
 from bamsearch.score.trained import train_once
 from bamsearch.searching.api import search
 
-NETS = Path(__file__).parents[1] / "training" / "nets.py"
+NETS = Path(__file__).parents[2] / "training" / "nets.py"
 SCORES = ("naswot", "macs")
 
 
@@ -229,7 +230,7 @@ def test_force_starts_anew(planned, whole, tmp_path, monkeypatch):
 
 
 def test_a_score_that_fails_on_a_design_is_a_gap(planned, tmp_path, monkeypatch):
-    from bamsearch.evidence import audit_scores
+    from bamsearch.evidence.audit import scores as audit_scores
 
     folder = AuditFolder(tmp_path / "gap")
     folder.path.mkdir()
@@ -331,7 +332,7 @@ def told(score: str, value: float, more: float, low: float) -> Agreement:
     ],
 )
 def test_the_default_is_told_from_params_or_params(audit, low, default, says):
-    from bamsearch.evidence.audit_verdict import default_score, trained_sentences, verdict
+    from bamsearch.evidence.audit.verdict import default_score, trained_sentences, verdict
 
     many = (
         replace(told("params", 0.15, 0, 0), more=None, more_low=None, more_high=None),

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 
 from bamsearch.errors import DivergedError, TrainingError
-from bamsearch.evidence.networks import LABELS, Network
-from bamsearch.evidence.request import Planned
-from bamsearch.evidence.statistics import CONFIDENCE, WANTED, interval, level, seeds_needed
-from bamsearch.evidence.trainings import Reached, evaluate_one, train_one
+from bamsearch.evidence.verify.networks import LABELS, Network
+from bamsearch.evidence.verify.request import Planned
+from bamsearch.evidence.verify.statistics import CONFIDENCE, WANTED, interval, level, seeds_needed
+from bamsearch.evidence.verify.trainings import Reached, evaluate_one, train_one
 from bamsearch.records import Accuracy, Difference, Evidence, Role
 from bamsearch.training.progress import Progress
 

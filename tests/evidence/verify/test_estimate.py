@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from bamsearch.evidence.estimate import estimate
+from bamsearch.evidence.verify.estimate import estimate
 from bamsearch.training.timing import TIMED_STEPS
 
 

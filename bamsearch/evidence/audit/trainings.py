@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from bamsearch.errors import TrainingError
-from bamsearch.evidence.audit_folder import AuditFolder
-from bamsearch.evidence.audit_request import Planned
-from bamsearch.evidence.audit_workers import Watch, Worker, begin, trained, work
+from bamsearch.evidence.audit.folder import AuditFolder
+from bamsearch.evidence.audit.request import Planned
+from bamsearch.evidence.audit.workers import Watch, Worker, begin, trained, work
 from bamsearch.records import Audit, Audited
 from bamsearch.records.audit_files import Training
 

@@ -21,10 +21,10 @@ from bamsearch.errors import (
     RunError,
     TrainingError,
 )
-from bamsearch.evidence import trainings
-from bamsearch.evidence.estimate import estimate
-from bamsearch.evidence.trainings import Reached
-from bamsearch.evidence.verify import evidence_of, run_verify
+from bamsearch.evidence.verify import trainings
+from bamsearch.evidence.verify.estimate import estimate
+from bamsearch.evidence.verify.run import evidence_of, run_verify
+from bamsearch.evidence.verify.trainings import Reached
 from bamsearch.graph.designs import load
 from bamsearch.records.run_files import read_record
 from bamsearch.training import again
@@ -33,8 +33,8 @@ KILLED = """
 import os, signal, sys
 from contextlib import nullcontext
 import torch
-from bamsearch.evidence.request import Request, plan_verify
-from bamsearch.evidence.verify import run_verify
+from bamsearch.evidence.verify.request import Request, plan_verify
+from bamsearch.evidence.verify.run import run_verify
 
 torch.set_num_threads(1)
 wanted = sys.argv[2]
@@ -55,7 +55,7 @@ run_verify(plan_verify(request), follow)
 @pytest.fixture(scope="module")
 def verified(searched, tmp_path_factory):
     """The run after a verify of two seeds that nothing interrupted."""
-    from bamsearch.evidence.request import Request, plan_verify
+    from bamsearch.evidence.verify.request import Request, plan_verify
 
     folder = tmp_path_factory.mktemp("verified") / "small"
     shutil.copytree(searched, folder)

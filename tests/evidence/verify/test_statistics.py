@@ -5,7 +5,7 @@ from math import sqrt
 import pytest
 from scipy import stats
 
-from bamsearch.evidence.statistics import (
+from bamsearch.evidence.verify.statistics import (
     ASSUMED_SD,
     interval,
     level,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bamsearch.errors import NothingToDoError
-from bamsearch.evidence.networks import choose
+from bamsearch.evidence.verify.networks import choose
 from bamsearch.records import Insertion
 from bamsearch.records.run_files import read_record
 from bamsearch.searching.request import planned_again

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bamsearch.evidence.ceiling import ceiling
+from bamsearch.evidence.audit.ceiling import ceiling
 
 
 def test_by_hand():

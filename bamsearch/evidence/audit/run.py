@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bamsearch.evidence.agreement import Comparison, Values, agreements
-from bamsearch.evidence.audit_folder import AuditFolder, Scores
-from bamsearch.evidence.audit_request import Planned
-from bamsearch.evidence.audit_scores import score_missing
-from bamsearch.evidence.audit_trainings import Follow, Say, train_missing
-from bamsearch.evidence.audit_verdict import default_score, trained_sentences, verdict
-from bamsearch.evidence.ceiling import ceiling
+from bamsearch.evidence.audit.agreement import Comparison, Values, agreements
+from bamsearch.evidence.audit.ceiling import ceiling
+from bamsearch.evidence.audit.folder import AuditFolder, Scores
+from bamsearch.evidence.audit.request import Planned
+from bamsearch.evidence.audit.scores import score_missing
+from bamsearch.evidence.audit.trainings import Follow, Say, train_missing
+from bamsearch.evidence.audit.verdict import default_score, trained_sentences, verdict
 from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit, Audited, Ceiling, Effect
 from bamsearch.records.audits import Setting
 from bamsearch.searching.effects import Training, effects

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bamsearch.evidence.audit_folder import AuditFolder
-from bamsearch.evidence.audit_request import Planned
-from bamsearch.evidence.audit_trainings import missing, threads_set
+from bamsearch.evidence.audit.folder import AuditFolder
+from bamsearch.evidence.audit.request import Planned
+from bamsearch.evidence.audit.trainings import missing, threads_set
 from bamsearch.training.start import start_with
 from bamsearch.training.task import Task
 from bamsearch.training.timing import step_seconds, training_seconds

@@ -1,0 +1,1 @@
+"""``bamsearch audit``: which scores order designs as training does."""

@@ -1,0 +1,1 @@
+"""``bamsearch verify``: does what a search found help?"""
