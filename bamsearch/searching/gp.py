@@ -26,7 +26,7 @@ from bamsearch.searching.acquire import candidates, chebyshev
 from bamsearch.searching.choices import Picks
 from bamsearch.searching.codes import Floats, Rows, largest_total, total
 from bamsearch.searching.feasible import Feasible, Listed
-from bamsearch.searching.hypotheses import QUIET, Hypothesis, hypotheses
+from bamsearch.searching.hypotheses import Hypothesis, hypotheses
 from bamsearch.searching.kernel import Kernel
 from bamsearch.searching.posterior import Mixture, believed, standardise
 
@@ -72,7 +72,7 @@ class GPProposer:
         feasible: the feasible set.
         objectives: the score is to be greatest, all others least.
         seed: of all that is drawn.
-        noise: range of its variance, in units of the scores'.
+        drawn: gives what may be true of the score.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class GPProposer:
         objectives: Sequence[Objective] = ("score",),
         *,
         seed: int = 0,
-        noise: tuple[float, float] = QUIET,
+        drawn: Callable[[Kernel], list[Hypothesis]] = hypotheses,
     ) -> None:
         self._feasible = feasible
         self._seed = seed
         self._kernel = Kernel(feasible)
         self._costs = [_Cost(feasible, one) for one in objectives if one != "score"]
         self._ranking = _Ranking([], [], [])
-        self._hypotheses = hypotheses(self._kernel, noise=noise)
+        self._hypotheses = drawn(self._kernel)
         self._believed: tuple[list[tuple[Picks, float]], list[tuple[Hypothesis, float]]] = ([], [])
 
     def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:

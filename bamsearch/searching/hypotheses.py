@@ -25,6 +25,8 @@ _SPREAD_SMOOTH, _SPREAD_LINKS = 0.7, 1.0
 _SHARED, _SIZE, _INTERACTING = 0.9, 0.6, 0.8
 _NONE = 0.2
 _REACH = (1.0, 3.0)
+# Greatest weight of r, and of d, where that of BAM or none is 1; and of what is alike at all sites.
+_R_OR_D, _ALIKE = 1.5, 0.5
 QUIET = (1e-4, 0.3)
 """Range of the noise's variance, in units of the scores', where a score is the same each time."""
 
@@ -72,6 +74,32 @@ def hypotheses(
     links = sorted({one.which for one in kernel.components if one.which != "own"})
     uniform = np.random.default_rng(0).random((number, 8 + len(_SMOOTH) + len(links)))
     return [_hypothesis(kernel, links, row, noise) for row in uniform]
+
+
+def noisy_hypotheses(kernel: Kernel) -> list[Hypothesis]:
+    """What may be true of a noisy score: anything, or what is plain.
+
+    Where one training says little, few of them can only tell what is plain: an effect of BAM at
+    each site, and one of r and of d that is alike at all sites. Half of what is weighed is that.
+    """
+    return [*hypotheses(kernel, noise=NOISY), *_plain(kernel, DRAWN)]
+
+
+def _plain(kernel: Kernel, number: int) -> list[Hypothesis]:
+    """Draws in which each site has its effect, r and d have the same at all, and nothing else."""
+    links = {one.which for one in kernel.components}
+    shared = "all" if "all" in links else "own"
+    uniform = np.random.default_rng(1).random((number, 4))
+    found = []
+    for r, d, alike, noise in uniform * [_R_OR_D, _R_OR_D, _ALIKE, 1.0]:
+        weights = {("on", "own"): 1.0 - alike, ("r", shared): r, ("d", shared): d}
+        # BAM anywhere may have an effect too, whatever its site.
+        weights["on", shared] = weights.get(("on", shared), 0.0) + alike
+        all_of = np.array([weights.get((c.what, c.which), 0.0) for c in kernel.components])
+        variance = float(np.exp(np.interp(noise, [0, 1], np.log(NOISY))))
+        none = np.zeros(len(kernel.kinds))
+        found.append(Hypothesis(all_of / all_of.sum(), none, 0.0, 0.0, _REACH[0], variance))
+    return found
 
 
 def _hypothesis(

@@ -17,7 +17,7 @@ from bamsearch.searching.choices import Picks
 from bamsearch.searching.codes import Codes, Floats
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Feasible
-from bamsearch.searching.hypotheses import NOISY, hypotheses
+from bamsearch.searching.hypotheses import noisy_hypotheses
 from bamsearch.searching.kernel import Kernel
 from bamsearch.searching.posterior import Mixture, believed, spread_of
 
@@ -52,7 +52,7 @@ class Posterior:
         scores = np.maximum((values - self._centre) / self._spread, -_LOWEST)
         self._kernel = kernel
         codes = self._codes([picks for picks, _ in observed])
-        likely = believed(kernel, hypotheses(kernel, noise=NOISY), codes, scores, _MOST)
+        likely = believed(kernel, noisy_hypotheses(kernel), codes, scores, _MOST)
         self._model = Mixture(kernel, likely, codes, scores)
         first = {picks: place for place, (picks, _) in reversed(list(enumerate(observed)))}
         self.picks = tuple(sorted(first, key=first.__getitem__))

@@ -24,7 +24,7 @@ from bamsearch.searching.choices import Picks
 from bamsearch.searching.codes import Floats, Rows
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.gp import GPProposer, Observed
-from bamsearch.searching.hypotheses import NOISY
+from bamsearch.searching.hypotheses import noisy_hypotheses
 from bamsearch.searching.posterior import Mixture
 from bamsearch.searching.strata import evenly, many_sets
 
@@ -44,7 +44,7 @@ class NoisyProposer(GPProposer):
     def __init__(
         self, feasible: Feasible, objectives: Sequence[Objective] = ("score",), *, seed: int = 0
     ) -> None:
-        super().__init__(feasible, objectives, seed=seed, noise=NOISY)
+        super().__init__(feasible, objectives, seed=seed, drawn=noisy_hypotheses)
         rng = np.random.default_rng(seed)
         designs = evenly(feasible, many_sets(feasible, rng), rng)
         some = (picks for picks in designs if not feasible.space.inserts_nothing(picks))
