@@ -9,8 +9,12 @@ import pytest
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.search_live import SearchView
+from bamsearch.data.loading import load_data
+from bamsearch.records import Trial
 from bamsearch.records.run_files import read_run
+from bamsearch.searching.request import Request, plan_search
 from bamsearch.training.progress import Progress
+from bamsearch.training.recipe import find_recipe
 
 MODEL = f"{Path(__file__).parents[1] / 'training' / 'nets.py'}:small"
 LINE = ["search", MODEL, "--data", "digits", "--score", "supernet", "--epochs", "1"]
@@ -82,20 +86,23 @@ def test_without_data_it_is_refused(bamsearch_cli):
     assert "score supernet needs data: give --data NAME" in result.stderr
 
 
-def test_while_it_trains_no_trial_is_counted_as_slow(bamsearch_cli):
-    result = bamsearch_cli(*LINE, *OPTIONS, *SHORT, "--name", "net")
-    assert result.exit_code == 0, result.stderr
+def test_while_it_trains_no_trial_is_counted_as_slow():
+    request = Request(
+        MODEL,
+        data=load_data("digits").facts,
+        input_size=(8, 8),
+        num_classes=10,
+        score="supernet",
+        recipe=find_recipe("short").changed(epochs=4),
+    )
+    run = plan_search(request).run
     shown, now = [], [0.0]
-    run = read_run(Path("runs/net"))
     view = SearchView(run, Console(), shown.append, clock=lambda: now[0])
     view.watch([])
     now[0] = 500.0
-    view.follow(None, Progress(epoch=0, step=11, steps=22))
-    assert "training the supernet: epoch 0.5 of 1" in shown[-1]
+    view.follow(None, Progress(epoch=2, step=11, steps=22))
+    assert "training the supernet: epoch 2.5 of 4" in shown[-1]
     now[0] = 502.0
-    from bamsearch.records.run_files import read_record
-
-    first = read_record(Path("runs/net")).trials[0]
-    view.watch([(None, first)])
+    view.watch([(None, Trial(0, run.design(()), 70.0, 1, 1))])
     assert "training the supernet" not in shown[-1]
     assert "0.50 a second" in shown[-1]

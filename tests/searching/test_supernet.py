@@ -155,12 +155,11 @@ def test_a_worker_asks_the_supernet_of_the_run_and_no_other(searched, tmp_path, 
     source, done = searched
     monkeypatch.chdir(tmp_path)
     folder = folder_at(tmp_path / "run")
-    # A second search on this study waits for nothing: the first one ends at once.
     run_search(planned(), folder, Work(stop=lambda: True))
     url = sqlite_url(folder.study)
 
-    def go():
-        return work_on("run", url, stop=lambda: False)
+    def go(name="run", url=url):
+        return work_on(name, url, stop=lambda: False)
 
     with pytest.raises(RunError, match=r"not here: .* copy its supernet/ to runs/run/supernet"):
         go()
@@ -168,11 +167,10 @@ def test_a_worker_asks_the_supernet_of_the_run_and_no_other(searched, tmp_path, 
     with pytest.raises(RunError, match=r"cannot be asked yet .*: the search trains it first"):
         go()
     other = folder_at(tmp_path / "other")
-    run_search(planned(seed=1, recipe=RECIPE.changed(epochs=1), trials=1), other, Work())
-    monkeypatch.setenv(FOLDER_VARIABLE, str(other.path))
-    with pytest.raises(RunError, match="is the supernet of another run than run"):
-        go()
+    run_search(planned(seed=1), other, Work(stop=lambda: True))
     monkeypatch.setenv(FOLDER_VARIABLE, str(source.path))
+    with pytest.raises(RunError, match="is the supernet of another run than other"):
+        go("other", sqlite_url(other.study))
     _, ended = go()
     assert ended
     record = run_search(planned_again(folder.read_run()), folder, Work())
