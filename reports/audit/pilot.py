@@ -1,0 +1,80 @@
+"""How the task of the committed audit was picked: how far designs spread, and how far seeds do.
+
+For each kind of images of task.py, made in ``FOLDER/KIND``, a few designs of the network are
+trained with two seeds. A task is good for an audit where designs differ by more than seeds do.
+
+``OMP_NUM_THREADS=1 python reports/audit/pilot.py FOLDER`` writes ``reports/audit/pilot.md``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from bamsearch.data.loading import load_data
+from bamsearch.records import Design, Insertion
+from bamsearch.score.trained import train_once
+from bamsearch.training.recipe import find_recipe
+
+HERE = Path(__file__).parent
+KINDS = ("plain", "clutter", "light")
+SEEDS = (0, 1)
+EPOCHS = 6
+DESIGNS = {
+    "base": (),
+    "layer1": (Insertion("layer1", 4, 4),),
+    "layer2": (Insertion("layer2", 4, 4),),
+    "layer3": (Insertion("layer3", 4, 2),),
+    "all": (Insertion("layer1", 4, 4), Insertion("layer2", 4, 4), Insertion("layer3", 4, 2)),
+}
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+def main(folder: Path) -> None:
+    """Train, and write the page."""
+    recipe = find_recipe("short").changed(epochs=EPOCHS)
+    names = " | ".join(DESIGNS)
+    lines = [
+        "# How the task was picked",
+        "",
+        f"Accuracy on the validation images, mean of {len(SEEDS)} seeds, {EPOCHS} epochs of recipe "
+        "short. Noise: standard deviation of one training about its design's mean. Spread: of the "
+        "designs' means.",
+        "",
+        f"| images | {names} | noise | spread |",
+        f"| --- | {' | '.join('---:' for _ in DESIGNS)} | ---: | ---: |",
+    ]
+    for kind in KINDS:
+        data = load_data(f"imagefolder:{folder / kind}", input_size=(32, 32))
+        reached = np.array(
+            [
+                [
+                    train_once(
+                        Design(
+                            "reports/audit/network.py:conv3",
+                            data.facts.input_shape,
+                            insertions,
+                            num_classes=data.facts.classes,
+                        ),
+                        data,
+                        recipe,
+                        seed=seed,
+                    ).per_cent
+                    for seed in SEEDS
+                ]
+                for insertions in DESIGNS.values()
+            ]
+        )
+        means = reached.mean(axis=1)
+        noise = float(np.sqrt(reached.var(axis=1, ddof=1).mean()))
+        cells = " | ".join(f"{mean:.2f}" for mean in means)
+        lines.append(f"| {kind} | {cells} | {noise:.2f} | {means.std(ddof=1):.2f} |")
+        print(lines[-1], flush=True)
+    (HERE / "pilot.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
