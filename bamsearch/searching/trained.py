@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bamsearch.data.loading import load_data
 from bamsearch.data.splits import Data
-from bamsearch.errors import BamsearchError, DataError, InvalidValueError
+from bamsearch.errors import DataError, InvalidValueError, MissingExtraError, OutputError
 from bamsearch.records import Design, Insertion, Run
 from bamsearch.score.trained import accuracies, train_once
 from bamsearch.searching.early import FEWEST, cannot_win, expected_last
@@ -112,7 +112,10 @@ def trainer(
             if place is not None:
                 shutil.rmtree(place, ignore_errors=True)
             return stopped.found
-        except (BamsearchError, RuntimeError) as error:
+        except (DataError, MissingExtraError, OutputError):
+            # A full disk, or an image that is gone, says nothing of the design.
+            raise
+        except Exception as error:  # A network of the user's own can raise anything at all.
             return Scored(reason=failure(error))
         return Scored(found.per_cent, curve=found.curve)
 

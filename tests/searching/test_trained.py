@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bamsearch.data.loading import load_data
-from bamsearch.errors import DataError, InvalidValueError, NothingToDoError
+from bamsearch.errors import DataError, InvalidValueError, NothingToDoError, OutputError
 from bamsearch.records.run_files import LEARNED_FILE
 from bamsearch.score.trained import train_once
 from bamsearch.searching import trained
@@ -198,6 +198,36 @@ def test_other_data_under_the_same_name_are_noticed(searched, tmp_path):
     other.create()
     with pytest.raises(DataError, match="is not what run run began with"):
         run_search(planned_again(changed), other, Work())
+
+
+def test_whatever_a_network_raises_in_training_is_a_failed_trial(tmp_path, monkeypatch):
+    def raises(design, data, recipe, **others):
+        if design.insertions:
+            raise IndexError("my own")
+        return train_once(design, data, recipe, **others)
+
+    monkeypatch.setattr(trained, "train_once", raises)
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    record = run_search(planned(trials=2), folder, Work())
+    assert [trial.reason for trial in record.trials] == ["IndexError: my own"] * 2
+
+
+def test_a_full_disk_ends_the_search_and_fails_no_design(searched, tmp_path, monkeypatch):
+    _, done = searched
+
+    def full(*args, **others):
+        raise OutputError("no space left")
+
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    with monkeypatch.context() as patch:
+        patch.setattr(trained, "train_once", full)
+        with pytest.raises(OutputError, match="no space left"):
+            run_search(planned(trials=2), folder, Work())
+    record = run_search(planned_again(folder.read_run()), folder, Work())
+    assert [trial.state for trial in record.trials] == ["complete"] * 2
+    assert {line[:4] for line in lines(record)} <= {line[:4] for line in lines(done)}
 
 
 def test_from_python():
