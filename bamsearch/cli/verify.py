@@ -43,8 +43,7 @@ Expected = Literal["better", "not-worse"]
 @click.option(
     "--data",
     metavar="NAME",
-    required=True,
-    help="What to train and test on: digits, or KIND:DIR, such as imagefolder:DIR.",
+    help="What to train and test on: digits, or KIND:DIR.  [default: the run's]",
 )
 @download_option
 @click.option(
@@ -101,7 +100,7 @@ Expected = Literal["better", "not-worse"]
 def verify(
     console: Console,
     run: str,
-    data: str,
+    data: str | None,
     download: bool,
     seeds: int,
     first: int,

@@ -63,13 +63,20 @@ def work(
             scored = scored or not found.reason
             failures += bool(found.reason)
             if failures == _HOPELESS and not scored and not patiently(study.any_scored, shown):
-                raise ScoreError(
-                    f"the first {_HOPELESS} designs all failed: {found.reason}. "
-                    "Mend the score, and start anew"
-                )
+                raise ScoreError(_hopeless(study.run, found.reason))
         return False
     finally:
         study.give_back()
+
+
+def _hopeless(run: Run, reason: str) -> str:
+    """What to say where nothing has a score after ten failures."""
+    if run.trained:
+        return (
+            f"the first {_HOPELESS} trainings all failed: {reason}. "
+            f"'bamsearch train {run.model} --data NAME' shows one alone"
+        )
+    return f"the first {_HOPELESS} designs all failed: {reason}. Mend the score, and start anew"
 
 
 def plain(score: Score, run: Run) -> Measure:

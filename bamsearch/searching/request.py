@@ -180,7 +180,20 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         recipe=None if request.recipe is None else request.recipe.to_dict(),
         supernet=None if request.supernet is None else request.supernet.to_dict(),
     )
+    if run.score in MEASURED and request.data is not None:
+        _check_classes(run, request.data)
     return Planned(run, found)
+
+
+def _check_classes(run: Run, facts: DataFacts) -> None:
+    """Raise an error where the networks do not give a score for each class of the data."""
+    # Here, as it loads torch.
+    from bamsearch.graph.models import build_model
+    from bamsearch.training.classes import check_gives_classes
+
+    shape = run.summary.input_shape
+    module = build_model(run.model, shape, num_classes=run.num_classes, initialise=False)
+    check_gives_classes(module, run.model, facts)
 
 
 def planned_again(run: Run) -> Planned:

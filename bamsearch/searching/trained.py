@@ -10,7 +10,13 @@ from pathlib import Path
 
 from bamsearch.data.loading import load_data
 from bamsearch.data.splits import Data
-from bamsearch.errors import DataError, InvalidValueError, MissingExtraError, OutputError
+from bamsearch.errors import (
+    DataError,
+    DivergedError,
+    InvalidValueError,
+    MissingExtraError,
+    OutputError,
+)
 from bamsearch.records import Design, Insertion, Run
 from bamsearch.score.trained import accuracies, train_once
 from bamsearch.searching.early import FEWEST, cannot_win, expected_last
@@ -112,6 +118,9 @@ def trainer(
             if place is not None:
                 shutil.rmtree(place, ignore_errors=True)
             return stopped.found
+        except DivergedError as error:
+            # What it advises is for train, which has an option for the rate.
+            return Scored(reason=failure(error).partition(": start anew")[0])
         except (DataError, MissingExtraError, OutputError):
             # A full disk, or an image that is gone, says nothing of the design.
             raise

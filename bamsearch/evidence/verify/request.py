@@ -28,7 +28,7 @@ class Request:
 
     Attributes:
         run: name or folder of a run.
-        data: name of the data, see :func:`bamsearch.data.loading.load_data`.
+        data: name of the data, see :func:`bamsearch.data.loading.load_data`; None: the run's.
         download: fetch the data where it is not there.
         seeds: how many, at least two.
         first: the first of them.
@@ -43,7 +43,7 @@ class Request:
     """
 
     run: str
-    data: str
+    data: str | None = None
     download: bool = False
     seeds: int = DEFAULT_SEEDS
     first: int = 0
@@ -106,7 +106,13 @@ def plan_verify(request: Request) -> Planned:
     record = folder.read_record()
     check_is_classifier(record.run.model)
     chosen = choose(record)
-    data = load_for(request.data, chosen.designs["base"], request.download)
+    name = request.data or (None if record.run.data is None else record.run.data.name)
+    if name is None:
+        raise InvalidValueError(
+            f"run {record.run.name} was searched without data: give --data NAME, such as "
+            "--data digits"
+        )
+    data = load_for(name, chosen.designs["base"], request.download)
     check_fits(record.run, data.facts)
     usual = DEFAULT_RECIPE if request.weights is None else FINE_TUNE
     recipe = find_recipe(request.recipe or usual)
