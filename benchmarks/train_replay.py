@@ -53,7 +53,7 @@ Curve = tuple[float, ...]
 Floats = NDArray[np.float64]
 HERE = Path(__file__).parent
 AUDIT = HERE.parent / "reports" / "audit" / "fashion-mnist-light"
-SEARCHES, LONGEST, VARIANT_SHARE = 200, 40, 5
+SEARCHES, LONGEST, VARIANT_SHARE = 200, 40, 10
 NEAR = 0.3
 """Points: the difference that verify looks for, about the size of BAM's published effects."""
 

@@ -11,7 +11,7 @@ from bamsearch.records import Verdict as Shown
 from bamsearch.report.comparison import LABELS
 from bamsearch.report.mattered import interval_text
 from bamsearch.report.text import count_text
-from bamsearch.score.table import SCORES
+from bamsearch.score.table import DEFAULT_REASON, DEFAULT_SCORE, SCORES
 from bamsearch.searching.sizes import SizeCorrelation
 
 Verdict = Shown | Literal["unknown"]
@@ -94,7 +94,8 @@ def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
     elif run.audit is not None and run.audit.score == run.score:
         lines = [f"Nothing was trained; {_audited(run.audit)}"]
     elif run.score in SCORES:
-        lines = [f"Nothing was trained; {run.score} has not been audited in this budget."]
+        reason = f"; {DEFAULT_REASON}" if run.score == DEFAULT_SCORE else ""
+        lines = [f"Nothing was trained; {run.score} has not been audited in this budget{reason}."]
     else:
         lines = [f"One value of {run.score} a design: no interval, no repeated seeds."]
     lines.append(tracks("accuracy" if run.score in MEASURED else run.score, sizes))

@@ -111,8 +111,8 @@ SCORES: dict[str, ZeroCost] = {score.name: score for score in _ALL}
 """Every zero-cost score by its name."""
 
 DEFAULT_SCORE = "snip"
-"""What a search takes when no score is given. Not audited: no score's worth for BAM is known.
+"""What a search without data takes: of all scores it was nearest to training in the committed audit
+(reports/audit), and told from ``params`` there. Of another network that says little for sure."""
 
-Of those that tell r and d apart it was nearest to trained accuracy in a pilot with one small
-network (docs/decisions.md); synflow gives every r and d the same.
-"""
+DEFAULT_REASON = "on another network it was nearest to training (bamsearch's reports/audit)"
+"""What every output says of the default score."""
