@@ -206,7 +206,8 @@ def _ranks(x: Values, counts: Counts) -> Values:
 
 
 def _centred(ranks: Values, counts: Counts) -> Values:
-    mean = (counts * ranks).sum(axis=1) / counts.sum(axis=1)
+    # A sample can have none of the designs that a score has a value for.
+    mean = (counts * ranks).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
     centred: Values = ranks - mean[:, None]
     return centred
 

@@ -146,3 +146,12 @@ def test_gaps_leave_the_other_designs(rng):
     assert one.designs == 10
     assert one.value == pytest.approx(by_scipy("tau", x[known], y[known]), abs=1e-4)
     assert one.low < one.value < one.high
+
+
+def test_resamples_without_a_design_that_has_a_value_are_passed_over(rng):
+    # Of 4000 samples of 20 designs some 46 have none of these 4: 0.8 ** 20 each.
+    x, y, size = rng.normal(size=(3, 20))
+    x[4:] = np.nan
+    one = only(agreements([Comparison("s", ((x, y),))], size, "space", 0), "s", "rho")
+    assert one.designs == 4
+    assert one.value == pytest.approx(by_scipy("rho", x[:4], y[:4]), abs=1e-4)
