@@ -147,6 +147,6 @@ def audit():
         ),
         effects=(Effect("site", ("layer2",), 0.39, 0.23, 0.55, 3),),
         default="params",
-        verdict="Inside the budget no zero-cost score is told from params.",
+        verdict="Inside the budget snip is not told to order designs better than params.",
         remarks=("Accuracy is the mean over 2 seeds.",),
     )

@@ -46,9 +46,9 @@ def verdict(audit: Audit) -> str:
         )
     else:
         first = (
-            f"{where} no zero-cost score is told from params, tau {_text(size)}: the "
-            f"nearest, {best.score}, has {_text(best)}, {_difference(best)}. The cheapest, params, "
-            "is as good."
+            f"{where} the zero-cost score nearest to training, {best.score}, is not told to order "
+            f"designs better than params: tau {_text(best)} against {_text(size)}, "
+            f"{_difference(best)}. So params is taken, the cheapest."
         )
     chosen = best if best.told else size
     if chosen.low is not None and chosen.low <= 0:

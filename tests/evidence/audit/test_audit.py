@@ -328,7 +328,8 @@ def told(score: str, value: float, more: float, low: float) -> Agreement:
     ("low", "default", "says"),
     [
         (0.01, "snip", "Inside the budget snip orders designs better than params: tau 0.50"),
-        (-0.01, "params", "no zero-cost score is told from params, tau 0.15 [-0.05, 0.35]: the"),
+        # zico is told from params, though snip is not: nothing is said of all scores.
+        (-0.01, "params", "nearest to training, snip, is not told to order designs better than"),
     ],
 )
 def test_the_default_is_told_from_params_or_params(audit, low, default, says):
