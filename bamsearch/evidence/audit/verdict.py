@@ -21,11 +21,15 @@ def default_score(audit: Audit) -> str | None:
 
 
 def nearest(audit: Audit) -> Agreement | None:
-    """Tau inside the band of the zero-cost score, ``params`` aside, that is nearest to training."""
+    """Tau inside the band of the zero-cost score, ``params`` aside, that is nearest to training.
+
+    Of those that were asked for: a search cannot take what only stands in ``scores.json``.
+    """
     known = [
         one
         for one in audit.agreements
         if (one.setting, one.measure) == ("band", "tau")
+        and one.score in audit.scores
         and one.score not in (CHEAPEST, ANOTHER_SEED, *MEASURED)
         and one.value is not None
     ]

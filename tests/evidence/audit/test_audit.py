@@ -339,10 +339,12 @@ def test_the_default_is_told_from_params_or_params(audit, low, default, says):
         replace(told("params", 0.15, 0, 0), more=None, more_low=None, more_high=None),
         told("snip", 0.5, 0.35, low),
         told("zico", 0.4, 0.25, 0.2),
+        # Of scores.json: no search can take it.
+        told("mine", 0.9, 0.75, 0.7),
         told("train", 0.9, 0.75, 0.5),
         told("another seed", 0.8, 0.65, 0.5),
     )
-    made = replace(audit, agreements=many)
+    made = replace(audit, scores=("snip", "zico", "params"), agreements=many)
     assert default_score(made) == default
     assert says in verdict(made)
     # Of params, where that is what is taken.
