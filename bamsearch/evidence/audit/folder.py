@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
+from math import isfinite
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -158,14 +159,24 @@ class AuditFolder:
                 raise
 
     def read_scores(self, audit: Audit) -> dict[str, list[float | None]]:
-        """The scores that are there; none where the file is no such thing, or of another sample."""
+        """The scores that are there; none where the file is no such thing, or of another sample.
+
+        Raises:
+            RunError: a value is no number.
+        """
         path = self.path / SCORES_FILE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             whole = {name: list(values) for name, values in content.items()}
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
-        return {name: v for name, v in whole.items() if len(v) == len(audit.designs)}
+        found = {name: v for name, v in whole.items() if len(v) == len(audit.designs)}
+        for name, values in found.items():
+            for value in values:
+                number = type(value) in (int, float) and isfinite(value)
+                if value is not None and not number:
+                    raise RunError(f"{path}, {name}: {value!r} is no number: {_GO_ON}")
+        return found
 
     def write_scores(self, scores: Scores) -> None:
         """Write ``scores.json``."""

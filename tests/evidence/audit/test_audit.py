@@ -252,6 +252,13 @@ def test_a_score_that_fails_on_a_design_is_a_gap(planned, tmp_path, monkeypatch)
     assert json.loads((folder.path / "scores.json").read_text()) == scores
 
 
+@pytest.mark.parametrize("spoiled", ["NaN", '"high"', "true", "[1]"])
+def test_scores_that_are_no_numbers_are_refused(planned, tmp_path, spoiled):
+    (tmp_path / "scores.json").write_text(f'{{"supernet": [{", ".join([spoiled] * 8)}]}}')
+    with pytest.raises(RunError, match=r"scores.json, supernet: .* is no number"):
+        AuditFolder(tmp_path).read_scores(planned.audit)
+
+
 def test_the_time_of_what_is_left(planned, whole, tmp_path):
     folder = AuditFolder(tmp_path / "new")
     ticks = iter(range(0, 1000, 2))
