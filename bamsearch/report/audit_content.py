@@ -30,8 +30,8 @@ LABELS = {TRAIN: "train (one seed)", ANOTHER_SEED: "one seed, of another"}
 """What a row is called that is no zero-cost score."""
 
 INTERVALS = (
-    "In brackets: 95 % intervals, from resampling the designs; each is of itself, not of all "
-    "together. A dash: no value, see the reasons below."
+    "In brackets: 95 % intervals, from resampling the designs; each of itself, those of the "
+    "differences to params together. A dash: no value, see the reasons below."
 )
 
 

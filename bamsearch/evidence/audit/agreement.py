@@ -22,7 +22,7 @@ Counts = NDArray[np.float64]
 
 Correlation = Callable[[Values, Values, Counts], Values]
 
-RESAMPLES = 4_000
+RESAMPLES = 10_000
 LEAST = 4
 """Designs: fewer have no correlation that is worth a number."""
 
@@ -116,19 +116,30 @@ def agreements(
         setting: which it is; the values are of its designs.
         seed: of the bootstrap.
         number: of its samples.
+
+    Returns:
+        Correlations with an interval each; differences to ``params`` with intervals that hold
+        together (Bonferroni over the scores that are compared with it).
     """
+    rivals = max(sum(one.score != "params" for one in comparisons), 1)
+    together = 1 - (1 - CONFIDENCE) / rivals
     counts = np.ones((0, len(size)))
     if len(size) >= LEAST:
         counts = resamples(len(size), seed, number)
     return [
-        _agreement(one, size, setting, measure, counts)
+        _agreement(one, size, setting, measure, counts, together)
         for one in comparisons
         for measure in MEASURES
     ]
 
 
 def _agreement(
-    one: Comparison, size: Values, setting: Setting, measure: Measure, counts: Counts
+    one: Comparison,
+    size: Values,
+    setting: Setting,
+    measure: Measure,
+    counts: Counts,
+    together: float,
 ) -> Agreement:
     known = np.all([np.isfinite(x) & np.isfinite(y) for x, y in one.pairs], axis=0)
     designs = int(known.sum())
@@ -148,7 +159,7 @@ def _agreement(
     if setting != "size" and one.score != "params":
         sizes = [(size[known], y) for _, y in pairs]
         difference = values - _mean(sizes, None, MEASURES[measure], counts)
-        more = _interval(difference) if np.isfinite(difference[0]) else more
+        more = _interval(difference, together) if np.isfinite(difference[0]) else more
     reason = "" if low is not None else "too many resamples tie"
     return Agreement(
         one.score, setting, measure, designs, value, low, high, more[0], more[1], more[2], reason
@@ -186,13 +197,15 @@ def _mean(
     return mean
 
 
-def _interval(values: Values) -> tuple[float, float | None, float | None]:
+def _interval(
+    values: Values, confidence: float = CONFIDENCE
+) -> tuple[float, float | None, float | None]:
     """The first value, and the percentiles of the others that are numbers."""
     value, others = float(values[0]), values[1:]
     finite = others[np.isfinite(others)]
     if not len(finite) or len(finite) < (1 - _MOST_UNDEFINED) * len(others):
         return round(value, _DIGITS), None, None
-    half = (1 - CONFIDENCE) / 2
+    half = (1 - confidence) / 2
     low, high = np.quantile(finite, [half, 1 - half])
     return round(value, _DIGITS), round(float(low), _DIGITS), round(float(high), _DIGITS)
 

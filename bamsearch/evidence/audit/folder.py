@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bamsearch.errors import InvalidValueError, OutputError, RunError
-from bamsearch.records import Audit, Insertion
+from bamsearch.records import ANOTHER_SEED, TRAIN, Audit, Insertion
 from bamsearch.records.audit_files import (
     AUDIT_FILE,
     AUDITS,
@@ -159,19 +159,25 @@ class AuditFolder:
                 raise
 
     def read_scores(self, audit: Audit) -> dict[str, list[float | None]]:
-        """The scores that are there; none where the file is no such thing, or of another sample.
+        """The scores that are there.
 
         Raises:
-            RunError: a value is no number.
+            RunError: the file is no such thing, or of another sample; it may be someone's own.
         """
         path = self.path / SCORES_FILE
+        if not path.exists():
+            return {}
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            whole = {name: list(values) for name, values in content.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
-        found = {name: v for name, v in whole.items() if len(v) == len(audit.designs)}
+            found = {name: list(values) for name, values in content.items()}
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise RunError(f"{path} is no table of scores ({error}): {_GO_ON}") from error
         for name, values in found.items():
+            if len(values) != len(audit.designs) or name in (TRAIN, ANOTHER_SEED):
+                raise RunError(
+                    f"{path}, {name}: {len(values)} values, and the audit has "
+                    f"{len(audit.designs)} designs; {TRAIN} is worked out here: {_GO_ON}"
+                )
             for value in values:
                 number = type(value) in (int, float) and isfinite(value)
                 if value is not None and not number:

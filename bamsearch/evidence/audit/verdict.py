@@ -7,15 +7,19 @@ from bamsearch.records.runs import MEASURED
 
 CHEAPEST = "params"
 
+LEAST_IN_BAND = 8
+"""Designs: fewer say nothing of a score."""
+
 
 def default_score(audit: Audit) -> str | None:
     """The score that a search without data should take.
 
     It is the one nearest to training inside the band, if its paired difference to ``params`` is
-    above 0 with 95 %; else ``params``, which costs nothing. None if nothing can be compared.
+    above 0 with 95 %; else ``params``, which costs nothing. None if nothing can be compared, or
+    over too few designs.
     """
     best, size = nearest(audit), audit.agreement(CHEAPEST, "band")
-    if best is None or size is None or size.value is None:
+    if best is None or size is None or size.value is None or size.designs < LEAST_IN_BAND:
         return None
     return best.score if best.told else CHEAPEST
 
@@ -42,6 +46,11 @@ def verdict(audit: Audit) -> str:
     if best is None or size is None or size.value is None:
         why = "no score has a value there" if size is None or not size.reason else size.reason
         return f"Not known: inside the band params cannot be compared ({why}). Give more --designs."
+    if size.designs < LEAST_IN_BAND:
+        return (
+            f"Not known: {size.designs} designs lie inside the band, and fewer than "
+            f"{LEAST_IN_BAND} say nothing of a score. Give more --designs."
+        )
     where = "Inside the budget" if audit.budgets else "In the most expensive quarter of the space"
     if best.told:
         first = (

@@ -100,6 +100,23 @@ def test_values_and_percentiles_of_a_direct_bootstrap(rng, measure):
     assert held.more is None
 
 
+def test_differences_to_the_size_hold_together(rng):
+    x, y = tied(rng, 20)
+    size = rng.integers(0, 6, 20).astype(float)
+    rivals = [Comparison(name, ((x, y),)) for name in "abcd"]
+    one = only(
+        agreements([*rivals, Comparison("params", ((size, y),))], size, "band", 1), "a", "tau"
+    )
+    counts = resamples(20, 1)
+    more = tau_b(x, y, counts) - tau_b(size, y, counts)
+    # Four differences at 5 % together: 1.25 % each.
+    wanted = np.nanquantile(more, [0.00625, 0.99375])
+    assert (one.more_low, one.more_high) == pytest.approx(wanted, abs=1e-4)
+    assert (one.low, one.high) == pytest.approx(
+        np.nanquantile(tau_b(x, y, counts), [0.025, 0.975]), abs=1e-4
+    )
+
+
 def test_several_pairs_are_a_mean_and_size_meets_the_same_trainings(rng):
     size = rng.normal(size=10)
     pairs = tuple((rng.normal(size=10), size + rng.normal(size=10)) for _ in range(3))

@@ -244,12 +244,28 @@ def test_a_score_that_fails_on_a_design_is_a_gap(planned, tmp_path, monkeypatch)
         return score
 
     monkeypatch.setattr(audit_scores, "make_scorer", make)
-    folder.write_scores({"supernet": [float(n) for n in range(8)], "short": [1.0]})
+    folder.write_scores({"supernet": [float(n) for n in range(8)]})
     scores = audit_scores.score_missing(planned.audit, folder)
     assert scores["naswot"] == [None] + [1.0] * 7
-    # What another source has put there is audited too, if it is of this sample.
+    # What another source has put there is audited too.
     assert list(scores) == ["supernet", "naswot", "params", "macs"]
     assert json.loads((folder.path / "scores.json").read_text()) == scores
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"supernet": [1.0]}', "supernet: 1 values, and the audit has 8 designs"),
+        (f'{{"train": {[1.0] * 8}}}', "train is worked out here"),
+        ("{", "is no table of scores"),
+        ("[]", "is no table of scores"),
+    ],
+)
+def test_scores_of_another_sample_are_refused_and_kept(planned, tmp_path, text, says):
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(RunError, match=says):
+        AuditFolder(tmp_path).read_scores(planned.audit)
+    assert (tmp_path / "scores.json").read_text() == text
 
 
 @pytest.mark.parametrize("spoiled", ["NaN", '"high"', "true", "[1]"])
