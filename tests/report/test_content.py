@@ -151,7 +151,10 @@ def test_without_training_nothing_is_known(record):
     answer = make_report(record, "net-001").answer
     assert answer.verdict == "unknown"
     assert answer.headline == "Not known. Scores only, no training evidence."
-    assert answer.remarks[0] == "Nothing was trained; snip has not been audited in this budget."
+    assert answer.remarks[0] == (
+        "Nothing was trained; snip has not been audited in this budget; on another network it was "
+        "nearest to training (bamsearch's reports/audit)."
+    )
     assert answer.next_step == "bamsearch verify net-001 --data NAME --dry-run"
     facts = DataFacts("imagefolder:my pictures", (3, 32, 32), 10, 90, 10, 10, "abc", 0)
     with_data = replace(record, run=replace(record.run, data=facts))
