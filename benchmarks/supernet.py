@@ -39,6 +39,7 @@ from bamsearch.data.loading import load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import BamsearchError
 from bamsearch.evidence.audit.agreement import Comparison, agreements, resamples, tau_b
+from bamsearch.evidence.audit.folder import AuditFolder
 from bamsearch.records import Design
 from bamsearch.records.audit_files import read_audit, read_trainings
 from bamsearch.records.audits import Agreement, Audit
@@ -389,11 +390,25 @@ def read_lines(sample: Sample) -> list[Mapping[str, Any]]:
     return [ours[name] for name in VARIANTS if name in ours]
 
 
+def give_to_audit(folder: Path, sample: Sample, line: Mapping[str, Any]) -> None:
+    """Put a supernet's answers into the audit's ``scores.json``, where all scores are audited."""
+    known = dict(zip((d.insertions for d in sample.designs), line["scores"], strict=True))
+    there = AuditFolder(folder)
+    scores = there.read_scores(sample.audit)
+    scores["supernet"] = [known.get(one.insertions) for one in sample.audit.designs]
+    there.write_scores(scores)
+
+
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--variant", "names", multiple=True, type=click.Choice(list(VARIANTS)))
+@click.option(
+    "--audited",
+    type=click.Choice(list(VARIANTS)),
+    help="Give this one's answers to the audit, as score supernet: then audit again.",
+)
 @click.option("--report", is_flag=True, help="Only write the page of what is there.")
-def main(folder: Path, names: tuple[str, ...], report: bool) -> None:
+def main(folder: Path, names: tuple[str, ...], audited: str | None, report: bool) -> None:
     torch.set_num_threads(1)
     sample = read_sample(folder)
     done = {line["variant"] for line in read_lines(sample)}
@@ -408,6 +423,8 @@ def main(folder: Path, names: tuple[str, ...], report: bool) -> None:
     lines = read_lines(sample)
     if not lines:
         raise click.UsageError(f"no supernet of {sample.audit.name} yet: leave --report out")
+    if audited is not None:
+        give_to_audit(folder, sample, next(one for one in lines if one["variant"] == audited))
     results = {
         "all": over_all(sample, lines),
         "equal": {line["variant"]: equal_compute(sample, line) for line in lines},
