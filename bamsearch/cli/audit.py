@@ -27,6 +27,7 @@ from bamsearch.cli.options import (
     threads_option,
     variant_option,
 )
+from bamsearch.cli.space_options import init_option, space_options
 from bamsearch.cli.train_text import train_view
 from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records import Init, Quantity, Variant
@@ -57,26 +58,9 @@ _OF_RUNS = (
 @click.argument("what", metavar="MODEL|RUN")
 @data_option
 @download_option
-@click.option("--budget-gflops", metavar="N", help="10^9 multiply-adds: 8, or +2% on the base.")
-@click.option("--budget-params", metavar="N", help="Parameters: 45M, or +2%.")
-@click.option("--budget-memory", metavar="N", help="Kept in a training step: 200MiB, or +2%.")
-@click.option("--budget-ms", metavar="N", help="Milliseconds on --device: 12, or +2%.")
-@click.option(
-    "--space",
-    default="stages",
-    show_default=True,
-    metavar="NAME|FILE",
-    help="What may be tried: 'bamsearch spaces' lists them.",
-)
-@click.option("--with-stem", is_flag=True, help="Add the stem to the space.")
+@space_options
 @variant_option
-@click.option(
-    "--init",
-    type=click.Choice(["paper", "identity"]),
-    default="paper",
-    show_default=True,
-    help="How BAM starts.",
-)
+@init_option
 @input_size_option
 @click.option(
     "--designs",

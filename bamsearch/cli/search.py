@@ -30,6 +30,7 @@ from bamsearch.cli.options import (
     variant_option,
 )
 from bamsearch.cli.search_resume import check_same
+from bamsearch.cli.space_options import init_option, space_options
 from bamsearch.cli.storage_option import storage_option
 from bamsearch.cli.supernet_option import supernet_option
 from bamsearch.errors import InvalidValueError, OutputError
@@ -59,18 +60,7 @@ DEFAULT_MODEL = "resnet101"
     ],
 )
 @click.argument("model", metavar="[MODEL]", required=False)
-@click.option("--budget-gflops", metavar="N", help="10^9 multiply-adds: 8, or +2% on the base.")
-@click.option("--budget-params", metavar="N", help="Parameters: 45M, or +2%.")
-@click.option("--budget-memory", metavar="N", help="Kept in a training step: 200MiB, or +2%.")
-@click.option("--budget-ms", metavar="N", help="Milliseconds on --device: 12, or +2%.")
-@click.option(
-    "--space",
-    default="stages",
-    show_default=True,
-    metavar="NAME|FILE",
-    help="What may be tried: 'bamsearch spaces' lists them.",
-)
-@click.option("--with-stem", is_flag=True, help="Add the stem to the space.")
+@space_options
 @click.option(
     "--score",
     metavar="NAME|FILE.py:FUNCTION",
@@ -145,13 +135,7 @@ DEFAULT_MODEL = "resnet101"
     help="How networks run for --budget-ms.",
 )
 @variant_option
-@click.option(
-    "--init",
-    type=click.Choice(["paper", "identity"]),
-    default="paper",
-    show_default=True,
-    help="How BAM starts.",
-)
+@init_option
 @input_size_option
 @num_classes_option
 @data_option
