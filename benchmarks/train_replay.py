@@ -1,13 +1,13 @@
 """How many trainings a search needs until it has found what helps: replayed on an audit's table.
 
 An audit has trained a sample of designs with several seeds. Here searches are simulated on that
-table: each asks for a design, and is given one of its trainings that it has not had, in an order
-drawn for each simulation. So a replay takes milliseconds, has real noise, and knows the truth as
-well as the whole table does.
+table: each asks for a design, and is given one of its trainings that it has not had, the seeds in
+an order drawn for each simulation. So a replay has real noise, and knows the truth as well as the
+whole table does.
 
-- ``train``: what ``bamsearch search --score train`` does: three trainings of the base, designs that
-  the model proposes, new seeds for contenders, early stopping; it recommends what it expects to be
-  the best.
+- ``train``: what ``bamsearch search --score train`` does: the base and the largest design, others
+  that the model proposes, new seeds for contenders, early stopping; it recommends what it expects
+  to be the best. (A search trains the base twice more at its end, to compare.)
 - ``train, no early stopping`` and ``train, halving``: the same without, and with the rule of
   Hyperband instead.
 - ``random`` and ``tpe``: every design once, one seed each; they recommend the best score so far.
@@ -100,12 +100,14 @@ Stops = Callable[[Curve, list[Curve], Posterior], int]
 
 
 class Trainings:
-    """Trainings of a table, handed out in an order of their own for each simulation."""
+    """Trainings of a table; in which order of seeds is drawn for each simulation."""
 
     def __init__(self, table: Table, seed: int) -> None:
-        rng = np.random.default_rng([seed, 3])
+        seeds = max(len(curves) for curves in table.curves.values())
+        order = np.random.default_rng([seed, 3]).permutation(seeds)
+        # As in a search, the first training of every design has the same seed.
         self._left = {
-            picks: [curves[place] for place in rng.permutation(len(curves))]
+            picks: [curves[place] for place in order if place < len(curves)]
             for picks, curves in table.curves.items()
         }
 
@@ -124,8 +126,7 @@ def train(table: Table, seed: int, stops: Stops) -> Spent:
     observed: list[tuple[Picks, float]] = []
     finished: list[Curve] = []
     known, done = None, 0
-    queue = [nothing] * min(3, len(table.curves.get(nothing, [])))
-    queue.append(table.feasible.largest())
+    queue = [nothing, table.feasible.largest()]
     while len(spent.epochs) < LONGEST:
         picks = queue.pop(0) if queue else proposer.propose(observed, trainings.used_up())
         if picks is None:
@@ -253,8 +254,8 @@ def read_table(folder: Path) -> Table:
     )
     curves: dict[Picks, list[Curve]] = {}
     runs = []
-    for line in (folder / "trainings.jsonl").read_text(encoding="utf-8").splitlines():
-        one = json.loads(line)
+    lines = (folder / "trainings.jsonl").read_text(encoding="utf-8").splitlines()
+    for one in sorted(map(json.loads, lines), key=lambda one: one["seed"]):
         insertions = tuple(Insertion(*each) for each in one["design"])
         picks = space.picks(insertions)
         if picks is not None and "curve" in one:

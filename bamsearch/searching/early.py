@@ -2,12 +2,13 @@
 
 What a training reaches after its last epoch is what it has now, and what is gained from here on.
 That gain is known from the trainings that are finished: its mean, and how far it spreads. A
-training is stopped where the upper end of the 95 % prediction interval of its last accuracy lies
+training is stopped where the upper end of the 99.9 % prediction interval of its last accuracy lies
 below what is expected of the best design, less a margin for an unlucky seed.
 
-A plain halving stops a fixed share of all trainings, however alike they are. Where one training is
-as noisy as designs differ, those that it stops are not the bad designs but the unlucky ones
-(benchmarks/train_replay.md has both).
+The limits are wide on purpose: only what is hopeless is stopped. Halving stops a fixed share of all
+trainings, however alike they are; where one training is as noisy as designs differ, those are not
+the bad designs but the unlucky ones, and what it saves is spent again on finding the best. So did a
+rule with the usual 95 % (benchmarks/train_replay.md has halving).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-FEWEST = 6
+FEWEST = 8
 """Finished trainings from which on any is stopped."""
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.999
 
 
 def expected_last(

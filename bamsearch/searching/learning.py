@@ -118,7 +118,8 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
         trainings=len(trainings),
         noise=round(found.noise, 4),
         confidence=CONFIDENCE,
-        effects=effects(record.run.summary.sites, trainings),
+        # A prediction of where a training would have ended is no measurement of an effect.
+        effects=effects(record.run.summary.sites, trainings_of(record, ended=True)),
         ranking=tuple(sorted(ranking, key=lambda one: -one.mean)),
         gain=gain,
     )
@@ -129,15 +130,21 @@ def _gain(draws: Floats) -> Gain:
     return Gain(*(round(float(value), 4) for value in (draws.mean(), low, high)))
 
 
-def trainings_of(record: RunRecord) -> list[tuple[tuple[Insertion, ...], float]]:
+def trainings_of(
+    record: RunRecord, *, ended: bool = False
+) -> list[tuple[tuple[Insertion, ...], float]]:
     """Designs and accuracies of a run's trainings, each once, stopped ones as they were expected.
 
     References come first, as the base does; what was a trial too is the same training.
+
+    Args:
+        record: of the run.
+        ended: leave out those that were stopped.
     """
     found: dict[tuple[tuple[Insertion, ...], int | None], float] = {}
     everything: list[Trial] = [*(trial for _, trial in record.references), *record.trials]
     for trial in everything:
-        value = trial.expected if trial.score is None else trial.score
+        value = trial.expected if trial.score is None and not ended else trial.score
         if value is not None:
             found.setdefault((trial.design.insertions, trial.seed), value)
     return [(insertions, value) for (insertions, _), value in found.items()]

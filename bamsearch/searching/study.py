@@ -278,9 +278,10 @@ class SearchStudy:
     def _next(self) -> Claim | None:
         references = self._store.references()
         return (
-            self._take_reference(references, ("base",))
+            self._take_reference([t for t in references if not seed_of(t)], ("base",))
             or self._take_own(references)
-            or self._take_reference(references, ("paper", "largest", "random"))
+            # Further seeds of the base are for the comparison: no proposal waits for them.
+            or self._take_reference(references, ("base", "paper", "largest", "random"))
         )
 
     def _take_own(self, references: Sequence[FrozenTrial]) -> Claim | None:

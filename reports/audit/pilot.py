@@ -19,15 +19,14 @@ from bamsearch.score.trained import train_once
 from bamsearch.training.recipe import find_recipe
 
 HERE = Path(__file__).parent
-KINDS = ("plain", "clutter", "light")
+KINDS = ("plain", "light")
 SEEDS = (0, 1)
 EPOCHS = 6
 DESIGNS = {
     "base": (),
-    "layer1": (Insertion("layer1", 4, 4),),
     "layer2": (Insertion("layer2", 4, 4),),
     "layer3": (Insertion("layer3", 4, 2),),
-    "all": (Insertion("layer1", 4, 4), Insertion("layer2", 4, 4), Insertion("layer3", 4, 2)),
+    "both": (Insertion("layer2", 4, 4), Insertion("layer3", 4, 2)),
 }
 
 

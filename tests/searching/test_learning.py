@@ -83,6 +83,10 @@ def test_a_training_counts_once_and_a_stopped_one_as_it_was_expected(record):
     ]
 
 
+def test_effects_are_of_trainings_that_ended(record):
+    assert trainings_of(record, ended=True) == trainings_of(record)[:-1]
+
+
 def test_the_ranking_has_every_design_once(toys, record):
     there = toys.three_sites()
     found = learn(record, there)

@@ -149,19 +149,19 @@ def test_a_training_that_cannot_win_is_stopped(searched, tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     folder.create()
     two = RECIPE.changed(epochs=2)
-    record = run_search(planned(recipe=two, trials=8), folder, Work())
+    record = run_search(planned(recipe=two, trials=10), folder, Work())
     stopped = [trial for trial in record.trials if trial.state == "stopped"]
-    # Six trainings are needed to know what one gains; three of the base are among them.
-    assert [trial.state for trial in record.trials] == ["complete"] * 3 + ["stopped"] * 5
-    base = [trial for kind, trial in record.references if kind == "base"]
-    ended = [trial.curve for trial in (*base, *record.trials[:3])]
-    gain = sum(last - first for first, last in ended) / 6
+    # Eight trainings are needed to know what one gains; the first of the base is among them.
+    assert [trial.state for trial in record.trials] == ["complete"] * 7 + ["stopped"] * 3
+    base = next(trial for kind, trial in record.references if kind == "base")
+    ended = [trial.curve for trial in (base, *record.trials[:7])]
+    gain = sum(last - first for first, last in ended) / 8
     for trial in stopped:
         assert trial.score is None
         assert len(trial.curve) == 1
         assert trial.expected == pytest.approx(trial.curve[0] + gain, abs=1e-4)
     assert record.learned is not None
-    assert record.learned.trainings == 11
+    assert record.learned.trainings == 13
     assert all(trial.state == "complete" for trial in record.complete)
 
 
