@@ -25,7 +25,6 @@ SIZE, OBJECT = 32, 20
 TRAIN, VALIDATION = 16_000, 12_000
 CONTRAST = (0.15, 0.6)
 SLOPE = 0.25
-PIECES, PIECE = 5, 8
 
 Floats = NDArray[np.float64]
 
@@ -41,21 +40,10 @@ def light(canvas: Floats, rng: np.random.RandomState) -> Floats:
     return sloped
 
 
-def clutter(canvas: Floats, others: Floats, rng: np.random.RandomState) -> Floats:
-    """Pieces of other objects, beneath what is there."""
-    for _ in range(PIECES):
-        other = others[rng.randint(len(others))]
-        (top, left), (y, x) = rng.randint(0, OBJECT - PIECE, 2), rng.randint(0, SIZE - PIECE, 2)
-        place = canvas[y : y + PIECE, x : x + PIECE]
-        piece = other[top : top + PIECE, left : left + PIECE]
-        canvas[y : y + PIECE, x : x + PIECE] = np.where(place > 0, place, piece)
-    return canvas
-
-
 @click.command(help=__doc__)
 @click.argument("source", type=click.Path(exists=True, file_okay=False))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--kind", type=click.Choice(["light", "clutter", "plain"]), default="light")
+@click.option("--kind", type=click.Choice(["light", "plain"]), default="light")
 def main(source: str, folder: Path, kind: str) -> None:
     """Write the images of three splits."""
     rng = np.random.RandomState(0)
@@ -74,8 +62,6 @@ def main(source: str, folder: Path, kind: str) -> None:
             canvas = np.zeros((SIZE, SIZE))
             y, x = rng.randint(0, SIZE - OBJECT + 1, 2)
             canvas[y : y + OBJECT, x : x + OBJECT] = image
-            if kind == "clutter":
-                canvas = clutter(canvas, objects, rng)
             if kind == "light":
                 canvas = light(canvas, rng)
             place = folder / split / known.classes[label].replace("/", "-")
