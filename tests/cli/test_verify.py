@@ -153,7 +153,7 @@ def test_ctrl_c_and_the_same_command_again(bamsearch_cli, here, monkeypatch):
     ("line", "code", "says"),
     [
         (["nowhere", *QUICK], 2, "no run is called 'nowhere'"),
-        (["small"], 2, "Missing option '--data'"),
+        (["small"], 2, "was searched without data: give --data NAME"),
         (["small", "--data", "digit"], 2, "did you mean digits?"),
         (["small", "--data", "digits", "--seeds", "1"], 2, "1 is not in the range x>=2"),
         (["big", *QUICK], 2, "run big is for 3x32x32, and digits has 3x8x8 and 10 classes: "),

@@ -200,7 +200,7 @@ def test_what_diverges_is_said_and_in_no_pair(run, plan, monkeypatch):
             raise DivergedError("the loss is nan")
         plain(planned, seed, network, watch)
 
-    monkeypatch.setattr("bamsearch.evidence.verify.train_one", some)
+    monkeypatch.setattr("bamsearch.evidence.verify.run.train_one", some)
     evidence = run_verify(plan(seeds=3))
     pairs = {one.against: one.seeds for one in evidence.differences}
     assert pairs.pop("base") == 2
