@@ -7,8 +7,8 @@ below what is expected of the best design, less a margin for an unlucky seed.
 
 The limits are wide on purpose: only what is hopeless is stopped. Halving stops a fixed share of all
 trainings, however alike they are; where one training is as noisy as designs differ, those are not
-the bad designs but the unlucky ones, and what it saves is spent again on finding the best. So did a
-rule with the usual 95 % (benchmarks/train_replay.md has halving).
+the bad designs but the unlucky ones, and what it saves is spent again on finding the best
+(benchmarks/train_replay.md has both).
 """
 
 from __future__ import annotations
