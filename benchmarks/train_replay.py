@@ -6,8 +6,9 @@ an order drawn for each simulation. So a replay has real noise, and knows the tr
 whole table does.
 
 - ``train``: what ``bamsearch search --score train`` does: the base and the largest design, others
-  that the model proposes, new seeds for contenders, early stopping; it recommends what it expects
-  to be the best. (A search trains the base twice more at its end, to compare.)
+  that the model proposes, new seeds for contenders, early stopping; from the fourth training on it
+  recommends what it expects to be the best. (A search trains the base twice more at its end, to
+  compare.)
 - ``train, no early stopping`` and ``train, halving``: the same without, and with the rule of
   Hyperband instead.
 - ``random`` and ``tpe``: every design once, one seed each; they recommend the best score so far.
@@ -40,11 +41,11 @@ from scipy import stats
 from bamsearch.records import Effect, Insertion
 from bamsearch.records.audits import Audit
 from bamsearch.searching.choices import Picks
-from bamsearch.searching.early import FEWEST, cannot_win, expected_last
+from bamsearch.searching.early import cannot_win, expected_last
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Feasible, Listed
 from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.learning import Posterior
+from bamsearch.searching.learning import FEWEST, Posterior
 from bamsearch.searching.noisy import NoisyProposer
 from bamsearch.searching.params import distributions, picks_of
 from bamsearch.searching.space import parse_space, search_space

@@ -254,11 +254,11 @@ def _new(request: Request, name: str | None, output: Path | None, force: bool) -
 
 
 def _audit_of(run: Run) -> Cited | None:
-    """What the newest audit of the network below ``audits/`` says of the run's score."""
+    """What the newest audit of network and space below ``audits/`` says of the run's score."""
     from bamsearch.records import cited
     from bamsearch.records.audit_files import audits_of
 
-    found = [cited(audit, run.score, run.budgets) for audit in audits_of(run.summary)]
+    found = [cited(audit, run.score, run.budgets) for audit in audits_of(run)]
     return next((one for one in reversed(found) if one is not None), None)
 
 

@@ -43,21 +43,17 @@ def print_plan(console: Console, planned: Planned, known: Estimate) -> None:
 
 
 def _detectable_text(planned: Planned, known: Estimate) -> str:
-    from bamsearch.evidence.verify.statistics import RUN_SD
-
+    source = "the search found" if known.measured else "in a pilot on Fashion-MNIST"
     comparisons = count_text(planned.chosen.comparisons, "comparison")
     return (
         f"smallest difference told with a chance of 80 %: {known.detectable:.2f} points "
         f"({comparisons}, 95 % together)\n"
-        f"  assumed for it: one training spreads by {RUN_SD:g} points over seeds, as in a pilot "
-        "on Fashion-MNIST"
+        f"  assumed for it: one training spreads by {known.run_sd:.2f} points over seeds, as {source}"
     )
 
 
 def plan_json(planned: Planned, known: Estimate) -> dict[str, Any]:
     """What ``verify --dry-run --json`` prints."""
-    from bamsearch.evidence.verify.statistics import RUN_SD
-
     return {
         "run": planned.record.run.name,
         "networks": [
@@ -70,7 +66,8 @@ def plan_json(planned: Planned, known: Estimate) -> dict[str, Any]:
         "done": known.done,
         "seconds": round(known.seconds, 1),
         "smallest_detectable": round(known.detectable, 4),
-        "assumed_sd_of_a_training": RUN_SD,
+        "assumed_sd_of_a_training": round(known.run_sd, 4),
+        "sd_measured": known.measured,
         "remarks": list(planned.chosen.remarks),
     }
 

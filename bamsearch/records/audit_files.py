@@ -21,9 +21,9 @@ from typing import Any
 
 from bamsearch.errors import RunError
 from bamsearch.records.audits import Audit
-from bamsearch.records.costs import ModelSummary
 from bamsearch.records.designs import Insertion
 from bamsearch.records.run_files import readable_lines
+from bamsearch.records.runs import Run
 
 AUDIT_FILE = "audit.json"
 TRAININGS_FILE = "trainings.jsonl"
@@ -138,11 +138,12 @@ def read_audit(folder: Path) -> Audit:
     return Audit.from_json(text, str(path))
 
 
-def audits_of(summary: ModelSummary, parent: Path = AUDITS) -> list[Audit]:
-    """The finished audits of a network below a folder, oldest first; unreadable ones are left out.
+def audits_of(asked: Run | Audit, parent: Path = AUDITS) -> list[Audit]:
+    """The finished audits of a network and space, oldest first; unreadable ones are left out.
 
     Args:
-        summary: of the network: another with this name, input and number of parameters is the same.
+        asked: whose network, space and BAM: another with the network's name, input and number of
+            parameters is the same.
         parent: of their folders.
     """
     found = []
@@ -151,10 +152,11 @@ def audits_of(summary: ModelSummary, parent: Path = AUDITS) -> list[Audit]:
             audit = read_audit(path.parent)
         except RunError:
             continue
-        if audit.finished and _key(audit.summary) == _key(summary):
+        if audit.finished and _key(audit) == _key(asked):
             found.append(audit)
     return sorted(found, key=lambda audit: audit.created)
 
 
-def _key(summary: ModelSummary) -> tuple[str, Sequence[int], int]:
-    return summary.model, summary.input_shape, summary.base.params
+def _key(asked: Run | Audit) -> tuple[object, ...]:
+    network = asked.summary.model, asked.summary.input_shape, asked.summary.base.params
+    return *network, asked.variant, asked.init, asked.space, asked.with_stem

@@ -10,7 +10,7 @@ from bamsearch.records import MEASURED, Cited, Difference, Evidence, RunRecord
 from bamsearch.records import Verdict as Shown
 from bamsearch.report.comparison import LABELS
 from bamsearch.report.mattered import interval_text
-from bamsearch.report.text import count_text
+from bamsearch.report.text import count_text, design_text
 from bamsearch.score.table import DEFAULT_REASON, DEFAULT_SCORE, SCORES
 from bamsearch.searching.sizes import SizeCorrelation
 
@@ -122,13 +122,16 @@ def _trained_remarks(record: RunRecord) -> list[str]:
     best, learned = record.best, record.learned
     if best is None or learned is None:
         return lines
-    first, gain = learned.ranking[0], learned.gain
-    if gain is None or first.insertions != best.design.insertions:
+    first, gain = learned.ranking[0].insertions, learned.gain
+    if gain is None:
         return lines
+    of = "what was found"
+    if first != best.design.insertions:
+        of = f"{design_text(record.run.design(first))}, a reference that nothing found is above"
     interval = interval_text(gain.low, gain.high, signed=True)
     told = "" if gain.low > 0 or gain.high < 0 else ", not distinguished from 0"
     lines.append(
-        f"Expected of what was found: {gain.points:+.2f} points over base, "
+        f"Expected of {of}: {gain.points:+.2f} points over base, "
         f"{learned.confidence:.0%} {interval}{told}."
     )
     return lines

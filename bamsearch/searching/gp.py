@@ -89,6 +89,7 @@ class GPProposer:
         self._costs = [_Cost(feasible, one) for one in objectives if one != "score"]
         self._ranking = _Ranking([], [], [])
         self._hypotheses = drawn(self._kernel)
+        self._kept = min(max(_KEPT_CHOICES // self._kernel.choices, _LEAST_KEPT), _MOST_KEPT)
         self._believed: tuple[list[tuple[Picks, float]], list[tuple[Hypothesis, float]]] = ([], [])
 
     def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
@@ -181,9 +182,8 @@ class GPProposer:
             table = np.array([picks for picks, _ in known], dtype=np.int8)
             scores = standardise(np.array([score for _, score in known]))
             some = np.unique(np.linspace(0, len(known) - 1, _WEIGHED).astype(int))
-            most = min(max(_KEPT_CHOICES // self._kernel.choices, _LEAST_KEPT), _MOST_KEPT)
             codes = self._kernel.codes(table[some])
-            kept = believed(self._kernel, self._hypotheses, codes, scores[some], most)
+            kept = believed(self._kernel, self._hypotheses, codes, scores[some], self._kept)
             self._believed = known, kept
         return self._believed[1]
 

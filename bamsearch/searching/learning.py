@@ -17,7 +17,7 @@ from bamsearch.searching.choices import Picks
 from bamsearch.searching.codes import Codes, Floats
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Feasible
-from bamsearch.searching.hypotheses import noisy_hypotheses
+from bamsearch.searching.hypotheses import KEPT_NOISY, noisy_hypotheses
 from bamsearch.searching.kernel import Kernel
 from bamsearch.searching.posterior import Mixture, believed, spread_of
 
@@ -26,7 +26,6 @@ CONFIDENCE = 0.95
 FEWEST = 4
 """Trainings from which on anything is said."""
 
-_MOST = 8
 _DRAWS = 4_000
 # How far below the median, in spreads, a result counts: how bad a failure is says nothing more.
 _LOWEST = 3.0
@@ -52,7 +51,7 @@ class Posterior:
         scores = np.maximum((values - self._centre) / self._spread, -_LOWEST)
         self._kernel = kernel
         codes = self._codes([picks for picks, _ in observed])
-        likely = believed(kernel, noisy_hypotheses(kernel), codes, scores, _MOST)
+        likely = believed(kernel, noisy_hypotheses(kernel), codes, scores, KEPT_NOISY)
         self._model = Mixture(kernel, likely, codes, scores)
         first = {picks: place for place, (picks, _) in reversed(list(enumerate(observed)))}
         self.picks = tuple(sorted(first, key=first.__getitem__))

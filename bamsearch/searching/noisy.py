@@ -24,12 +24,12 @@ from bamsearch.searching.choices import Picks
 from bamsearch.searching.codes import Floats, Rows
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.gp import GPProposer, Observed
-from bamsearch.searching.hypotheses import noisy_hypotheses
+from bamsearch.searching.hypotheses import KEPT_NOISY, noisy_hypotheses
 from bamsearch.searching.posterior import Mixture
 from bamsearch.searching.strata import evenly, many_sets
 
-FIRST = 8
-"""Designs that are trained before any model is asked, evenly over sets of sites."""
+FIRST = 3
+"""Designs that are trained before any model is asked, the base and the largest among them."""
 
 
 class NoisyProposer(GPProposer):
@@ -45,6 +45,7 @@ class NoisyProposer(GPProposer):
         self, feasible: Feasible, objectives: Sequence[Objective] = ("score",), *, seed: int = 0
     ) -> None:
         super().__init__(feasible, objectives, seed=seed, drawn=noisy_hypotheses)
+        self._kept = KEPT_NOISY
         rng = np.random.default_rng(seed)
         designs = evenly(feasible, many_sets(feasible, rng), rng)
         some = (picks for picks in designs if not feasible.space.inserts_nothing(picks))

@@ -28,6 +28,7 @@ from bamsearch.report.markdown import markdown
 from bamsearch.report.mattered import chance_text, effect_text, mattered
 from bamsearch.report.page import html_page
 from bamsearch.report.tables import compared_score
+from bamsearch.report.text import design_text
 from bamsearch.searching.sizes import size_correlation
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -157,6 +158,11 @@ def test_the_answer_says_what_was_trained_and_that_it_is_no_test(learned):
     unsure = replace(learned.learned, gain=Gain(0.5, -0.1, 1.1))
     said = answer(replace(learned, learned=unsure), sizes, "x").remarks[1]
     assert said.endswith("95% [-0.10, +1.10], not distinguished from 0.")
+    first, second, *others = learned.learned.ranking
+    above = replace(learned.learned, ranking=(second, first, *others))
+    said = answer(replace(learned, learned=above), sizes, "x").remarks[1]
+    shown = design_text(learned.run.design(second.insertions))
+    assert said.startswith(f"Expected of {shown}, a reference that nothing found is above: +0.50")
     alone = replace(learned.learned, gain=None)
     assert answer(replace(learned, learned=alone), sizes, "x").remarks[1].startswith("rho of")
 

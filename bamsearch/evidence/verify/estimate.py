@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import sqrt
 
 from bamsearch.errors import TrainingError
 from bamsearch.evidence.verify.networks import Network
 from bamsearch.evidence.verify.request import Planned
-from bamsearch.evidence.verify.statistics import ASSUMED_SD, smallest_detectable
+from bamsearch.evidence.verify.statistics import RUN_SD, smallest_detectable
 from bamsearch.evidence.verify.trainings import about, start_of
 from bamsearch.training.again import state_of
 from bamsearch.training.start import Start
@@ -26,12 +27,16 @@ class Estimate:
         done: trainings that are finished.
         trainings: in all.
         detectable: points that are told from none with a chance of 80 %, with the spread assumed.
+        run_sd: that spread: of the accuracies of one design over seeds, in points.
+        measured: whether the run measured it, in its own trainings.
     """
 
     seconds: float
     done: int
     trainings: int
     detectable: float
+    run_sd: float
+    measured: bool
 
 
 def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -> Estimate:
@@ -62,8 +67,14 @@ def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -
             )
             tested = planned.data.facts.test
             seconds += missing * training_seconds(step, planned.data, planned.recipe, tested)
-    detectable = smallest_detectable(ASSUMED_SD, len(planned.seeds), planned.chosen.comparisons)
-    return Estimate(seconds, done, len(planned.trainings), detectable)
+    learned = planned.record.learned
+    run_sd = RUN_SD if learned is None else learned.noise
+    # Of a difference of two runs, if a common seed does not make them alike.
+    sd = sqrt(2) * run_sd
+    detectable = smallest_detectable(sd, len(planned.seeds), planned.chosen.comparisons)
+    return Estimate(
+        seconds, done, len(planned.trainings), detectable, run_sd, learned is not None
+    )
 
 
 def _is_done(planned: Planned, seed: int, network: Network, start: Start) -> bool:
