@@ -32,8 +32,11 @@ def runs(console: Console, as_json: bool) -> None:
         console.print_json([_json(record, state) for record, state in found])
     else:
         _print(console, found)
-    last = found[-1][0].run.name
-    console.finish({"go on": f"bamsearch search --resume {last}"})
+    steps = {"read": f"bamsearch report {found[-1][0].run.name}"}
+    begun = [record.run.name for record, state in found if state == "interrupted"]
+    if begun:
+        steps = {"go on": f"bamsearch search --resume {begun[-1]}"} | steps
+    console.finish(steps)
 
 
 def _state(record: RunRecord, *, busy: bool) -> str:

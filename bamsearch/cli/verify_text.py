@@ -48,7 +48,8 @@ def _detectable_text(planned: Planned, known: Estimate) -> str:
     return (
         f"smallest difference told with a chance of 80 %: {known.detectable:.2f} points "
         f"({comparisons}, 95 % together)\n"
-        f"  assumed for it: one training spreads by {known.run_sd:.2f} points over seeds, as {source}"
+        f"  assumed for it: one training spreads by {known.run_sd:.2f} points over seeds, "
+        f"as {source}"
     )
 
 

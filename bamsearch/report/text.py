@@ -25,9 +25,7 @@ def map_text(site: Site) -> str:
 
 def giga(count: int) -> str:
     """A count in 10^9 with three decimals, more where that shows fewer than two digits."""
-    value = count / 1e9
-    decimals = 3 if value == 0 else max(3, 1 - floor(log10(value)))
-    return f"{value:.{decimals}f}"
+    return bare_amount("gflops", count)
 
 
 def mega(count: int) -> str:

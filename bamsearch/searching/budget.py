@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, log10
 
 from bamsearch.errors import InvalidValueError
 from bamsearch.records import Budget, Quantity
@@ -33,7 +33,7 @@ _UNITS: dict[Quantity, dict[str, int]] = {
     "ms": {"": 10**6, "ms": 10**6},
 }
 _EXAMPLES: dict[Quantity, str] = {"gflops": "8", "params": "45M", "memory": "200MiB", "ms": "12"}
-# What a number is shown in: (unit, its size, decimals).
+# What a number is shown in: (unit, its size, decimals; more where that is fewer than two digits).
 _SHOWN: dict[Quantity, tuple[str, int, int]] = {
     "gflops": (" GFLOPs", 10**9, 3),
     "params": (" M params", 10**6, 3),
@@ -83,11 +83,17 @@ def option_name(quantity: Quantity) -> str:
 def amount_text(quantity: Quantity, amount: int) -> str:
     """An amount as people read it: ``7.834 GFLOPs``."""
     unit, size, decimals = _SHOWN[quantity]
-    return f"{amount / size:.{decimals}f}{unit}"
+    return f"{amount / size:.{_at_least(decimals, amount / size)}f}{unit}"
 
 
 def typed_up(quantity: Quantity, amount: int) -> str:
     """The smallest value to type after the option that admits the amount."""
     unit, size, decimals = _TYPED[quantity]
+    decimals = _at_least(decimals, amount / size)
     steps = ceil(Fraction(amount, size) * 10**decimals)
     return f"{steps / 10**decimals:.{decimals}f}{unit}"
+
+
+def _at_least(decimals: int, value: float) -> int:
+    """So many decimals, or as many as show the first two digits."""
+    return decimals if value <= 0 else max(decimals, 1 - floor(log10(value)))

@@ -11,6 +11,7 @@ from bamsearch.errors import BamsearchError, ScoreError
 from bamsearch.records import Design, Run
 from bamsearch.searching.storage import patiently
 from bamsearch.searching.study import Busy, Claim, Scored, SearchStudy
+from bamsearch.training.interrupt import remembered
 
 Score = Callable[[Design], float]
 """The score of a design, the same each time: higher is better."""
@@ -44,29 +45,33 @@ def work(
         True if none is left, False if it was stopped.
 
     Raises:
+        KeyboardInterrupt: SIGINT came, or SIGTERM where that is to interrupt.
         ScoreError: the first ten designs all failed.
         StorageError: the database does not answer any more.
     """
     failures, scored = 0, False
-    try:
-        while not stop():
-            claim = patiently(study.take, shown)
-            if claim is None:
-                return True
-            if isinstance(claim, Busy):
-                time.sleep(_PAUSE)
-                continue
-            with study.at_work(claim):
-                found = claim.known or measure(claim)
-            patiently(partial(study.finish, claim, found), shown)
-            finished()
-            scored = scored or not found.reason
-            failures += bool(found.reason)
-            if failures == _HOPELESS and not scored and not patiently(study.any_scored, shown):
-                raise ScoreError(_hopeless(study.run, found.reason))
-        return False
-    finally:
-        study.give_back()
+    with remembered() as interrupted:
+        try:
+            while not stop():
+                if interrupted():
+                    raise KeyboardInterrupt
+                claim = patiently(study.take, shown)
+                if claim is None:
+                    return True
+                if isinstance(claim, Busy):
+                    time.sleep(_PAUSE)
+                    continue
+                with study.at_work(claim):
+                    found = claim.known or measure(claim)
+                patiently(partial(study.finish, claim, found), shown)
+                finished()
+                scored = scored or not found.reason
+                failures += bool(found.reason)
+                if failures == _HOPELESS and not scored and not patiently(study.any_scored, shown):
+                    raise ScoreError(_hopeless(study.run, found.reason))
+            return False
+        finally:
+            study.give_back()
 
 
 def _hopeless(run: Run, reason: str) -> str:

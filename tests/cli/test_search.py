@@ -242,11 +242,16 @@ def test_runs_lists_them(done, bamsearch_cli, refused):
     result = bamsearch_cli("runs", "--json")
     [run] = json.loads(result.stdout)
     assert (run["run"], run["state"], run["trials"], run["total"]) == ("done", "done", 6, 6)
-    line = bamsearch_cli("runs").stdout.splitlines()[1].split()
+    shown = bamsearch_cli("runs")
+    assert "bamsearch report done" in shown.stderr
+    assert "--resume" not in shown.stderr
+    line = shown.stdout.splitlines()[1].split()
     assert line[:3] == ["done", "resnet18", "stages"]
     assert "6/6" in line
     Path("runs/done/trials.jsonl").write_text("")
-    assert json.loads(bamsearch_cli("runs", "--json").stdout)[0]["state"] == "interrupted"
+    shown = bamsearch_cli("runs", "--json")
+    assert json.loads(shown.stdout)[0]["state"] == "interrupted"
+    assert "bamsearch search --resume done" in shown.stderr
     Path("runs/done/run.json").write_text("{")
     assert "there is no run below runs/" in refused("runs", code=3)
 

@@ -106,6 +106,7 @@ def test_nothing_at_all(text) -> None:
         ("gflops", 7_917_500_000, "7.9175", 10**5),
         ("gflops", 7_917_500_001, "7.9176", 10**5),
         ("gflops", 290_000_000, "0.2900", 10**5),
+        ("gflops", 714_001, "0.00072", 10**4),
         ("params", 44_549_161, "44549161", 1),
         ("memory", 123_456_789_012, "123456789012", 1),
         ("ms", 12_340_001, "12.35", 10**4),
@@ -123,4 +124,5 @@ def test_as_people_read_it() -> None:
     assert amount_text("params", 44_549_160) == "44.549 M params"
     assert amount_text("memory", 3 * 2**19) == "1.5 MiB"
     assert amount_text("ms", 12_344_000) == "12.34 ms"
+    assert amount_text("gflops", 823_456) == "0.00082 GFLOPs"
     assert option_name("ms") == "--budget-ms"

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,29 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(engine, place, samp
     assert engine.own(resumed) == engine.own(whole)
     assert engine.compared(resumed) == engine.compared(whole)
     assert {kind for kind, _ in whole.references} == {"base", "paper", "largest", "random"}
+
+
+def test_an_interrupt_that_python_drops_ends_the_search(engine, place, monkeypatch):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: dropped.append(one.exc_type))
+    before = signal.getsignal(signal.SIGINT)
+
+    class Thing:
+        pass
+
+    def score(design: Design) -> float:
+        thing = Thing()
+        if design.insertions:
+            # What is raised while a weak reference is cleared is printed and forgotten.
+            _watched = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+        del thing
+        return engine.score(design)
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.search(place / "a", engine.planned(trials=TRIALS), score)
+    assert dropped == [KeyboardInterrupt]
+    assert len(RunFolder(place / "a").read_record().trials) == 1
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_an_exhaustive_search_goes_on(engine, place):

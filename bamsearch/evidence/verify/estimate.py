@@ -72,9 +72,7 @@ def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -
     # Of a difference of two runs, if a common seed does not make them alike.
     sd = sqrt(2) * run_sd
     detectable = smallest_detectable(sd, len(planned.seeds), planned.chosen.comparisons)
-    return Estimate(
-        seconds, done, len(planned.trainings), detectable, run_sd, learned is not None
-    )
+    return Estimate(seconds, done, len(planned.trainings), detectable, run_sd, learned is not None)
 
 
 def _is_done(planned: Planned, seed: int, network: Network, start: Start) -> bool:

@@ -1,10 +1,12 @@
 """What is said before anything is trained."""
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
 
 from bamsearch.evidence.verify.estimate import estimate
+from bamsearch.records.learned import Learned
 from bamsearch.training.timing import TIMED_STEPS
 
 
@@ -24,6 +26,17 @@ def test_the_time_is_that_of_a_few_steps(plan):
     assert known.seconds == pytest.approx(networks * 3 * training)
     assert (known.done, known.trainings) == (0, 3 * networks)
     assert len(reads) == networks * (TIMED_STEPS + 1)
+
+
+def test_what_a_search_measured_is_assumed(plan):
+    planned = plan(seeds=5)
+    assumed = estimate(planned)
+    assert (assumed.run_sd, assumed.measured) == (0.29, False)
+    learned = Learned(20, 0.58, 0.95, (), ())
+    known = estimate(replace(planned, record=replace(planned.record, learned=learned)))
+    assert (known.run_sd, known.measured) == (0.58, True)
+    # A difference that is told is in proportion to the spread.
+    assert known.detectable == pytest.approx(2 * assumed.detectable)
 
 
 def test_it_writes_nothing_and_reads_no_test_image(plan, run, monkeypatch):
