@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +44,34 @@ def planned(**others):
     data = load_data("digits").facts
     usual = {"data": data, "input_size": (8, 8), "num_classes": 10, "recipe": RECIPE}
     return plan_search(Request(MODEL, **(usual | {"trials": TRIALS} | others)))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from bamsearch.data.loading import load_data
+from bamsearch.searching.folder import RunFolder
+from bamsearch.searching.request import Request, plan_search
+from bamsearch.searching.run import Work, run_search
+from bamsearch.training.recipe import find_recipe
+
+torch.set_num_threads(1)
+seen = set()
+
+def kill(design, progress):
+    seen.add(design)
+    if len(seen) == 3 and progress.step > 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+recipe, data = find_recipe("short").changed(epochs=1), load_data("digits").facts
+planned = plan_search(
+    Request(sys.argv[1], data=data, input_size=(8, 8), num_classes=10, recipe=recipe, trials=4)
+)
+folder = RunFolder(Path(sys.argv[2]))
+folder.create()
+run_search(planned, folder, Work(follow=kill))
+"""
 
 
 def lines(record):
@@ -113,6 +143,19 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(searched, tmp_path)
     record = run_search(planned_again(again.read_run()), again, Work())
     assert lines(record) == lines(done)
     assert (again.path / LEARNED_FILE).read_bytes() == (folder.path / LEARNED_FILE).read_bytes()
+
+
+def test_killed_and_resumed(searched, tmp_path):
+    _, done = searched
+    folder = RunFolder(tmp_path / "run")
+    line = [sys.executable, "-c", KILLED, MODEL, str(folder.path)]
+    killed = subprocess.run(line, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(folder.read_record().trials) < 4
+    record = run_search(planned_again(folder.read_run()), folder, Work())
+    assert lines(replace(record, references=())) == lines(
+        replace(done, trials=done.trials[:4], references=())
+    )
 
 
 def test_a_training_that_was_interrupted_goes_on(searched, tmp_path, monkeypatch):

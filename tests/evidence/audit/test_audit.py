@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +29,37 @@ from bamsearch.searching.api import search
 
 NETS = Path(__file__).parents[2] / "training" / "nets.py"
 SCORES = ("naswot", "macs")
+
+
+KILLED = """
+import os, signal, sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from bamsearch.evidence.audit.folder import AuditFolder
+from bamsearch.evidence.audit.request import Request, plan_audit
+from bamsearch.evidence.audit.run import run_audit
+
+begun, seen = [], []
+
+def follow(title):
+    begun.append(title)
+    seen.clear()
+    def watch(progress):
+        seen.append(progress)
+        # In the middle of the second training, with a step behind it.
+        if len(begun) == 2 and len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return nullcontext(watch)
+
+planned = plan_audit(
+    Request(
+        sys.argv[1], "digits", designs=8, seeds=2, epochs=1, scores=("naswot", "macs"), device="cpu"
+    )
+)
+planned = replace(planned, recipe=planned.recipe.changed(batch_size=256))
+run_audit(planned, AuditFolder(Path(sys.argv[2])), follow=follow)
+"""
 
 
 def asked(**others):
@@ -53,8 +87,8 @@ def record(folder) -> Audit:
 
 
 def results(folder) -> tuple[object, str, str]:
-    """All that is on disk but names and seconds."""
-    audit = replace(record(folder), name="")
+    """All that is on disk but names, the date and seconds."""
+    audit = replace(record(folder), name="", created="")
     rows = [replace(one, seconds=0.0) for one in read_trainings(folder)[0]]
     return audit, str(rows), (folder / "scores.json").read_text()
 
@@ -159,6 +193,19 @@ def test_stopped_anywhere_it_ends_the_same(planned, whole, tmp_path, monkeypatch
     monkeypatch.setattr(audit_workers, "train_once", lambda *a, **k: pytest.fail("trained"))
     run_audit(planned, folder)
     assert (folder.path / "audit.json").read_bytes() == before
+
+
+def test_killed_and_run_again(planned, whole, tmp_path):
+    folder = AuditFolder(tmp_path / "killed")
+    folder.path.mkdir()
+    lines = (whole / "trainings.jsonl").read_text().splitlines(keepends=True)
+    (folder.path / "trainings.jsonl").write_text("".join(lines[:13]))
+    line = [sys.executable, "-c", KILLED, f"{NETS}:small", str(folder.path)]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(read_trainings(folder.path)[0]) == 14
+    run_audit(planned, folder)
+    assert results(folder.path) == results(whole)
 
 
 def test_trainings_that_were_done_elsewhere_are_taken(planned, whole, tmp_path):
