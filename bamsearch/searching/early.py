@@ -1,14 +1,15 @@
 """Stopping a training early: when what it will reach cannot make its design the best.
 
-What a training reaches after its last epoch is what it has now, and what is gained from here on.
-That gain is known from the trainings that are finished: its mean, and how far it spreads. A
-training is stopped where the upper end of the 99.9 % prediction interval of its last accuracy lies
-below what is expected of the best design, less a margin for an unlucky seed.
+What a training reaches after its last epoch is predicted from what it has now, by linear regression
+over the trainings that are finished. A training is stopped where the upper end of the 99 %
+prediction interval lies below what is expected of the best design, less a margin for an unlucky
+seed.
 
-The limits are wide on purpose: only what is hopeless is stopped. Halving stops a fixed share of all
-trainings, however alike they are; where one training is as noisy as designs differ, those are not
-the bad designs but the unlucky ones, and what it saves is spent again on finding the best
-(benchmarks/train_replay.md has both).
+It is no matter of adding what others gained from here on: a training that is behind by chance gains
+more than others, and where an early epoch says nothing of the last one, neither does this rule. So
+only what is hopeless is stopped. Halving stops a fixed share of all trainings, however alike they
+are; where one training is as noisy as designs differ, those are not the bad designs but the unlucky
+ones, and what it saves is spent again on finding the best (benchmarks/train_replay.md has both).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from scipy import stats
 FEWEST = 8
 """Finished trainings from which on any is stopped."""
 
-CONFIDENCE = 0.999
+CONFIDENCE = 0.99
 
 
 def expected_last(
@@ -31,13 +32,19 @@ def expected_last(
 
     Args:
         curve: accuracies after each epoch so far; at least one.
-        finished: curves of trainings that went to their end, at least two.
+        finished: curves of trainings that went to their end, at least three.
     """
     now = len(curve) - 1
-    gains = np.array([one[-1] - one[now] for one in finished])
-    n = len(gains)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * gains.std(ddof=1) * np.sqrt(1 + 1 / n)
-    expected = curve[-1] + float(gains.mean())
+    there, last = np.array([(one[now], one[-1]) for one in finished]).T
+    n, ahead = len(finished), curve[-1] - there.mean()
+    apart = there - there.mean()
+    # Where all had the same, how far this one is ahead says nothing.
+    squares = float(apart @ apart) or np.inf
+    slope = float(apart @ last) / squares
+    expected = float(last.mean() + slope * ahead)
+    left = last - last.mean() - slope * apart
+    deviation = np.sqrt(left @ left / (n - 2) * (1 + 1 / n + ahead**2 / squares))
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 2) * deviation
     return expected, expected + float(half)
 
 
