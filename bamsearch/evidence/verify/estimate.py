@@ -67,7 +67,9 @@ def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -
             )
             tested = planned.data.facts.test
             seconds += missing * training_seconds(step, planned.data, planned.recipe, tested)
-    learned = planned.record.learned
+    data, learned = planned.record.run.data, planned.record.learned
+    if data is not None and data.hash != planned.data.facts.hash:
+        learned = None
     run_sd = RUN_SD if learned is None else learned.noise
     # Of a difference of two runs, if a common seed does not make them alike.
     sd = sqrt(2) * run_sd
