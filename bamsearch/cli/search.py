@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 import time
 from dataclasses import replace
@@ -29,6 +28,7 @@ from bamsearch.cli.options import (
     threads_option,
     variant_option,
 )
+from bamsearch.cli.search_folder import check_folder, made_folder
 from bamsearch.cli.search_resume import check_same
 from bamsearch.cli.space_options import init_option, space_options
 from bamsearch.cli.storage_option import storage_option
@@ -235,7 +235,7 @@ def search(
         _dry_run(console, planned, folder, name, output, as_json)
         return
     if folder is None:
-        folder = _made_folder(planned, name, output, force)
+        folder = made_folder(planned.run, name, output, force=force)
     _search(console, planned, folder, storage, jobs, timeout, as_json)
 
 
@@ -248,7 +248,7 @@ def _new(request: Request, name: str | None, output: Path | None, force: bool) -
         check_score(request.score)
     folder = output or (named_folder(name).path if name is not None else None)
     if folder is not None:
-        _check_folder(folder, force=force)
+        check_folder(folder, force=force)
     planned = plan_search(request, command=shlex.join(["bamsearch", *sys.argv[1:]]))
     return replace(planned, run=replace(planned.run, audit=_audit_of(planned.run)))
 
@@ -260,36 +260,6 @@ def _audit_of(run: Run) -> Cited | None:
 
     found = [cited(audit, run.score, run.budgets) for audit in audits_of(run)]
     return next((one for one in reversed(found) if one is not None), None)
-
-
-def _check_folder(folder: Path, *, force: bool) -> None:
-    """Raise OutputError unless a run can be made there; with force, an earlier run may be there."""
-    from bamsearch.cli.output import check_output_folder
-    from bamsearch.records.run_files import RUN_FILE
-
-    is_run = (folder / RUN_FILE).is_file()
-    if is_run and not force:
-        raise OutputError(
-            f"{folder} is a run already: go on with --resume {folder.name}, choose another name, "
-            "or add --force to start it anew"
-        )
-    check_output_folder(folder, force=force and is_run)
-
-
-def _made_folder(planned: Planned, name: str | None, output: Path | None, force: bool) -> RunFolder:
-    from bamsearch.records.run_files import RUN_FILE
-    from bamsearch.searching.folder import RunFolder, named_folder, new_folder
-
-    if name is None and output is None:
-        return new_folder(planned.run.model, planned.run.budgets)
-    folder = RunFolder(output) if output is not None else named_folder(name or "")
-    if force and (folder.path / RUN_FILE).is_file():
-        with folder.locked():
-            shutil.rmtree(folder.path)
-    elif folder.path.is_dir():
-        folder.path.rmdir()  # empty, as was checked
-    folder.create()
-    return folder
 
 
 def _resumed(

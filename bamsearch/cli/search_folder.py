@@ -1,0 +1,61 @@
+"""Where a new run goes: nothing that is there is overwritten, unless it is a run and so asked."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bamsearch.cli.output import check_output_folder
+from bamsearch.errors import OutputError
+from bamsearch.records import Run
+from bamsearch.records.run_files import RUN_FILE
+
+if TYPE_CHECKING:
+    from bamsearch.searching.folder import RunFolder
+
+
+def check_folder(folder: Path, *, force: bool) -> None:
+    """Look whether a run can be made there.
+
+    Args:
+        folder: of the run.
+        force: an earlier run may be there.
+
+    Raises:
+        OutputError: a run is there, or something else.
+    """
+    is_run = (folder / RUN_FILE).is_file()
+    if is_run and not force:
+        raise OutputError(
+            f"{folder} is a run already: go on with --resume {folder.name}, choose another name, "
+            "or add --force to start it anew"
+        )
+    check_output_folder(folder, force=force and is_run)
+
+
+def made_folder(run: Run, name: str | None, output: Path | None, *, force: bool) -> RunFolder:
+    """Make the folder of a new run, below ``runs/`` unless said otherwise.
+
+    Args:
+        run: what was asked for; a folder without a name is called after it.
+        name: of the folder below ``runs/``.
+        output: the folder; neither or one of the two.
+        force: take away an earlier run that is there.
+
+    Raises:
+        OutputError: it cannot be made.
+        RunError: another process works in it.
+    """
+    from bamsearch.searching.folder import RunFolder, named_folder, new_folder
+
+    if name is None and output is None:
+        return new_folder(run.model, run.budgets)
+    folder = RunFolder(output) if output is not None else named_folder(name or "")
+    if force and (folder.path / RUN_FILE).is_file():
+        with folder.locked():
+            shutil.rmtree(folder.path)
+    elif folder.path.is_dir():
+        folder.path.rmdir()  # empty, as was checked
+    folder.create()
+    return folder
