@@ -20,6 +20,8 @@ of their means; and a design **near the best**. Both count when recommended from
 the end. **Regret** is the expected accuracy of the best design, less that of the
 recommended one, both by the whole table. Compute is counted in epochs of training.
 
+A table is one truth, and was in view when this was settled: train_planted.py has others.
+
 Run: ``OMP_NUM_THREADS=1 python benchmarks/train_replay.py [AUDIT]``
 """
 
@@ -40,7 +42,7 @@ from scipy import stats
 
 from bamsearch.records import Effect, Insertion
 from bamsearch.records.audits import Audit
-from bamsearch.searching.choices import Picks
+from bamsearch.searching.choices import Picks, SearchSpace
 from bamsearch.searching.early import cannot_win, expected_last
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Feasible, Listed
@@ -71,6 +73,7 @@ class Table:
         near: designs whose worth is that of the best, or less by no more than NEAR.
         epochs: of a whole training.
         words: the true best effects.
+        longest: trainings after which a search ends.
     """
 
     feasible: Listed
@@ -80,6 +83,7 @@ class Table:
     near: frozenset[Picks]
     epochs: int
     words: str
+    longest: int
 
 
 @dataclass
@@ -182,6 +186,8 @@ def one_seed(table: Table, seed: int, propose: Callable[[Table, int], Proposals]
             best = (score, picks)
         spent.recommended.append(best[1])
         spent.epochs.append(table.epochs * len(spent.recommended))
+        if len(spent.epochs) == table.longest:
+            return spent
         try:
             picks = proposals.send(score)
         except StopIteration:
@@ -242,8 +248,8 @@ def regret_after(table: Table, spent: Spent, epochs: int) -> float:
     return max(table.worth.values()) - (mean if chosen is None else table.worth[chosen])
 
 
-def read_table(folder: Path) -> Table:
-    """An audit's folder as a table."""
+def read_space(folder: Path) -> tuple[Audit, SearchSpace]:
+    """An audit, and the space that its designs are of."""
     audit = Audit.from_json((folder / "audit.json").read_text(encoding="utf-8"))
     space = search_space(
         parse_space(audit.space, audit.name),
@@ -253,6 +259,12 @@ def read_table(folder: Path) -> Table:
         init=audit.init,
         num_classes=audit.num_classes,
     )
+    return audit, space
+
+
+def read_table(folder: Path) -> Table:
+    """An audit's folder as a table."""
+    audit, space = read_space(folder)
     curves: dict[Picks, list[Curve]] = {}
     runs = []
     lines = (folder / "trainings.jsonl").read_text(encoding="utf-8").splitlines()
@@ -276,6 +288,7 @@ def read_table(folder: Path) -> Table:
         frozenset(picks for picks in curves if worth[picks] >= max(worth.values()) - NEAR),
         len(next(iter(curves.values()))[0]),
         words or "nothing is told from 0: every design counts",
+        len(curves),
     )
 
 
@@ -286,13 +299,13 @@ def _right(
     wanted = {site: e.points > 0 for e in told if e.aspect == "site" for site in e.sites}
     # r and d: on the better side of the mean of all designs.
     sides = {e.aspect: np.sign(e.points) for e in told if e.aspect != "site"}
-    middle = {what: np.mean([_mean(d, what) for d in trained if d]) for what in sides}
+    middle = {what: np.mean([mean_log(d, what) for d in trained if d]) for what in sides}
 
     def good(insertions: Sequence[Insertion]) -> bool:
         there = {one.site for one in insertions}
         placed = all((site in there) == on for site, on in wanted.items())
         return placed and all(
-            bool(insertions) and sign * (_mean(insertions, what) - middle[what]) > 0
+            bool(insertions) and sign * (mean_log(insertions, what) - middle[what]) > 0
             for what, sign in sides.items()
         )
 
@@ -301,7 +314,7 @@ def _right(
     return good, ", ".join(parts)
 
 
-def _mean(insertions: Sequence[Insertion], what: str) -> float:
+def mean_log(insertions: Sequence[Insertion], what: str) -> float:
     """Mean of log2 r or log2 d over the BAMs of a design."""
     values = [one.reduction if what == "r" else one.dilation for one in insertions]
     return float(np.mean(np.log2(values)))
