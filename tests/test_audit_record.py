@@ -104,13 +104,16 @@ def test_finished_audits_of_the_network_oldest_first(audit, tmp_path, monkeypatc
         "other": replace(audit, summary=other),
         "plain": replace(audit, variant="official"),
         "started": replace(audit, init="identity"),
-        "spaced": replace(audit, space={"name": "blocks"}),
+        "spaced": replace(audit, space=dict(audit.space) | {"name": "blocks"}),
         "stemmed": replace(audit, with_stem=not audit.with_stem),
     }.items():
         written(tmp_path / "audits" / name, one)
     (tmp_path / "audits" / "spoilt").mkdir()
     (tmp_path / "audits" / "spoilt" / "audit.json").write_text("{")
     assert audits_of(audit) == [audit, newer]
+    # A space is asked with tuples, and read with lists.
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in audit.space.items()}
+    assert audits_of(replace(audit, space=values)) == [audit, newer]
     assert [one.summary for one in audits_of(replace(audit, summary=other))] == [other]
     assert read_audit(find_audit("b")) == newer
     assert find_audit(str(tmp_path / "audits" / "c")) == tmp_path / "audits" / "c"

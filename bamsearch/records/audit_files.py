@@ -158,4 +158,5 @@ def audits_of(asked: Run | Audit, parent: Path = AUDITS) -> list[Audit]:
 
 def _key(asked: Run | Audit) -> tuple[object, ...]:
     network = asked.summary.model, asked.summary.input_shape, asked.summary.base.params
-    return *network, asked.variant, asked.init, asked.space, asked.with_stem
+    # As JSON: what was read has lists where what is asked has tuples.
+    return *network, asked.variant, asked.init, json.dumps(dict(asked.space)), asked.with_stem

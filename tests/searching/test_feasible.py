@@ -166,7 +166,7 @@ def test_what_nothing_fits_says(toys) -> None:
         feasible(space, [parse_budget("params", "1.01k", 1000)])
     assert str(failure.value) == (
         "no design of net in space toy keeps --budget-params 1.01k: the base alone takes "
-        "0.001 M params; the smallest that would do is --budget-params 1020"
+        "0.0010 M params; the smallest that would do is --budget-params 1020"
     )
     # Fewer than the base has.
     with pytest.raises(NothingFitsError, match=r"would do is --budget-gflops 1\.0001$"):
