@@ -23,7 +23,10 @@ def write_trace(work: Workload, path: Path) -> None:
     if work.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     work.run()
-    with profile(activities=activities, record_shapes=True, profile_memory=True) as traced:
+    # There is one cycle only; without acc_events torch 2.11 warns that it forgets others.
+    with profile(
+        activities=activities, record_shapes=True, profile_memory=True, acc_events=True
+    ) as traced:
         for call in range(_CALLS):
             with torch.profiler.record_function(f"call {call}"):
                 work.run()
