@@ -34,6 +34,7 @@ import machine
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from train_replay import read_space
 
 from bamsearch.data.loading import load_data
 from bamsearch.data.splits import Data
@@ -41,7 +42,7 @@ from bamsearch.errors import BamsearchError
 from bamsearch.evidence.audit.agreement import Comparison, agreements, resamples, tau_b
 from bamsearch.evidence.audit.folder import AuditFolder
 from bamsearch.records import Design
-from bamsearch.records.audit_files import read_audit, read_trainings
+from bamsearch.records.audit_files import read_trainings
 from bamsearch.records.audits import Agreement, Audit
 from bamsearch.score.supernet.options import SupernetOptions
 from bamsearch.score.supernet.plan import SupernetPlan
@@ -52,7 +53,6 @@ from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.fitting import feasible
 from bamsearch.searching.kernel import Kernel
 from bamsearch.searching.learning import Posterior
-from bamsearch.searching.space import parse_space, search_space
 from bamsearch.searching.strata import even_draws
 from bamsearch.searching.supernet import slot_space
 from bamsearch.training.engine import train
@@ -120,15 +120,7 @@ class Sample:
 
 
 def read_sample(folder: Path) -> Sample:
-    audit = read_audit(folder)
-    space = search_space(
-        parse_space(audit.space, audit.name),
-        audit.summary,
-        with_stem=audit.with_stem,
-        variant=audit.variant,
-        init=audit.init,
-        num_classes=audit.num_classes,
-    )
+    audit, space = read_space(folder)
     known = {(one.insertions, one.seed): one.per_cent for one in read_trainings(folder)[0]}
     rows = [[known.get((one.insertions, seed)) for seed in audit.seeds] for one in audit.designs]
     whole = [n for n, row in enumerate(rows) if None not in row]

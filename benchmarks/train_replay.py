@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bamsearch.records import Effect, Insertion
+from bamsearch.records.audit_files import read_audit
 from bamsearch.records.audits import Audit
 from bamsearch.searching.choices import Picks, SearchSpace
 from bamsearch.searching.early import cannot_win, expected_last
@@ -250,7 +251,7 @@ def regret_after(table: Table, spent: Spent, epochs: int) -> float:
 
 def read_space(folder: Path) -> tuple[Audit, SearchSpace]:
     """An audit, and the space that its designs are of."""
-    audit = Audit.from_json((folder / "audit.json").read_text(encoding="utf-8"))
+    audit = read_audit(folder)
     space = search_space(
         parse_space(audit.space, audit.name),
         audit.summary,

@@ -251,12 +251,22 @@ def named_folder(name: str, parent: Path = RUNS) -> RunFolder:
     Raises:
         InvalidValueError: a name that is no plain word.
     """
+    check_name("a run", name)
+    return RunFolder(parent / name)
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise InvalidValueError for a name that is no plain word.
+
+    Args:
+        what: is called so, such as ``a run``.
+        name: that was typed.
+    """
     if not re.fullmatch(r"[\w][\w.+-]*", name):
         raise InvalidValueError(
-            f"a run cannot be called {name!r}: letters, digits and . _ + - only; "
+            f"{what} cannot be called {name!r}: letters, digits and . _ + - only; "
             "another place is given with -o DIR"
         )
-    return RunFolder(parent / name)
 
 
 def find_folder(run: str) -> RunFolder:

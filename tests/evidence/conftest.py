@@ -3,7 +3,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from bamsearch.evidence.verify.request import Planned, Request, plan_verify
 from bamsearch.searching.api import search
@@ -41,11 +40,3 @@ def plan(run) -> Callable[..., Planned]:
         return plan_verify(Request(**(usual | {"command": "bamsearch verify"} | others)))
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

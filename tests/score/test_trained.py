@@ -5,7 +5,6 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 
 from bamsearch.data.loading import load_data
 from bamsearch.records import Design, Insertion
@@ -16,14 +15,6 @@ from bamsearch.training.recipe import find_recipe
 NETS = Path(__file__).parents[1] / "training" / "nets.py"
 DESIGN = Design(f"{NETS}:small", (3, 8, 8), (Insertion("3", 4, 1),), num_classes=10)
 RECIPE = find_recipe("short").changed(epochs=2)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

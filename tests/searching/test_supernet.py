@@ -38,14 +38,6 @@ OPTIONS = SupernetOptions(paths=1, recalibration=2)
 TRIALS = 4
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def planned(**others):
     usual = {
         "data": load_data("digits").facts,

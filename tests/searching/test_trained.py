@@ -33,14 +33,6 @@ RECIPE = find_recipe("short").changed(epochs=1)
 TRIALS = 10
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def planned(**others):
     data = load_data("digits").facts
     usual = {"data": data, "input_size": (8, 8), "num_classes": 10, "recipe": RECIPE}

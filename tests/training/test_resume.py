@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from bamsearch.errors import TrainingError
 from bamsearch.training.engine import train
@@ -39,15 +38,7 @@ train(design, load_data("digits"), recipe, seed=3, device="cpu", output=folder, 
 
 
 @pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def whole(digits, design, quick, tmp_path, outcome, one_thread):
+def whole(digits, design, quick, tmp_path, outcome):
     """What comes out of a training of the design that is not cut off."""
     train(design(("1", 4, 2)), digits, quick, seed=3, device="cpu", output=tmp_path / "whole")
     return outcome(tmp_path / "whole")

@@ -10,7 +10,7 @@ import numpy as np
 
 from bamsearch.evidence.audit.folder import AuditFolder
 from bamsearch.evidence.audit.request import Planned
-from bamsearch.evidence.audit.trainings import missing, threads_set
+from bamsearch.evidence.audit.trainings import missing
 from bamsearch.training.start import start_with
 from bamsearch.training.task import Task
 from bamsearch.training.timing import step_seconds, training_seconds
@@ -57,10 +57,14 @@ def estimate_audit(
     for job in (left[0], left[len(left) // 2], left[-1]):
         if job.audited.macs not in known:
             start = start_with(audit.design(job.audited), planned.data, seed=audit.seeds[0])
-            with threads_set(audit.threads):
-                known[job.audited.macs] = step_seconds(
-                    Task(start), planned.data, planned.recipe, device=audit.device, clock=clock
-                )
+            known[job.audited.macs] = step_seconds(
+                Task(start),
+                planned.data,
+                planned.recipe,
+                device=audit.device,
+                threads=audit.threads,
+                clock=clock,
+            )
     macs = [job.audited.macs for job in left]
     steps = np.interp(macs, list(known), list(known.values()))
     seconds = sum(training_seconds(step, planned.data, planned.recipe) for step in steps.tolist())

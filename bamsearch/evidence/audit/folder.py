@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bamsearch.errors import InvalidValueError, OutputError, RunError
+from bamsearch.errors import OutputError, RunError
 from bamsearch.records import ANOTHER_SEED, TRAIN, Audit, Insertion
 from bamsearch.records.audit_files import (
     AUDIT_FILE,
@@ -27,6 +27,7 @@ from bamsearch.records.audit_files import (
     read_audit,
     read_trainings,
 )
+from bamsearch.searching.folder import check_name
 
 Scores = Mapping[str, Sequence[float | None]]
 """Score → its value for each design of the sample; None where it failed."""
@@ -218,11 +219,7 @@ def named_folder(name: str) -> AuditFolder:
     Raises:
         InvalidValueError: a name that is no plain word.
     """
-    if not re.fullmatch(r"[\w][\w.+-]*", name):
-        raise InvalidValueError(
-            f"an audit cannot be called {name!r}: letters, digits and . _ + - only; "
-            "another place is given with -o DIR"
-        )
+    check_name("an audit", name)
     return AuditFolder(AUDITS / name)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from bamsearch.errors import ScoreError
 from bamsearch.evidence.audit.folder import AuditFolder, Scores
-from bamsearch.evidence.audit.trainings import threads_set
+from bamsearch.profile.conditions import caller_kept
 from bamsearch.records import Audit
 from bamsearch.score.scorer import make_scorer
 
@@ -37,7 +39,7 @@ def score_missing(
 
 def _values(audit: Audit, name: str) -> list[float | None]:
     values: list[float | None] = []
-    with threads_set(audit.threads):
+    with caller_kept(torch.device(audit.device), audit.threads):
         scorer = make_scorer(
             name,
             audit.summary,

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from bamsearch.errors import TrainingError
 from bamsearch.evidence.audit.folder import AuditFolder
 from bamsearch.evidence.audit.request import Planned
 from bamsearch.evidence.audit.workers import Watch, Worker, begin, trained, work
+from bamsearch.profile.conditions import caller_kept
 from bamsearch.records import Audit, Audited
 from bamsearch.records.audit_files import Training
 
@@ -105,8 +106,9 @@ def _one_by_one(
     planned: Planned, place: Path, waiting: list[Job], follow: Follow
 ) -> Iterator[tuple[Job, Training]]:
     audit = planned.audit
+    device = torch.device(audit.device)
     for job in waiting:
-        with follow(job.title) as watch, threads_set(audit.threads):
+        with follow(job.title) as watch, caller_kept(device, audit.threads):
             design = audit.design(job.audited)
             training = trained(
                 design,
@@ -118,17 +120,6 @@ def _one_by_one(
                 watch,
             )
         yield job, training
-
-
-@contextmanager
-def threads_set(number: int) -> Iterator[None]:
-    """Let torch have so many threads while the block runs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _in_processes(

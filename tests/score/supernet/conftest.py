@@ -71,14 +71,6 @@ def quick() -> Recipe:
     return Recipe("quick", epochs=2, batch_size=256, lr=0.05, augment="crop")
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def fill(module: nn.Module) -> None:
     """Other weights and statistics than a fresh network has, so that none is 0 or 1."""
     numbers = torch.Generator().manual_seed(5)

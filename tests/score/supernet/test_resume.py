@@ -23,8 +23,6 @@ from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.progress import Progress
 from bamsearch.training.start import Start
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 KILLED = """
 import os, signal, sys
 from dataclasses import replace

@@ -109,7 +109,7 @@ def test_in_the_warm_up_the_base_alone_is_trained(plan_of, digits, quick, chosen
     assert [plan.shown(epoch) for epoch in (0, 1)] == [plan.space.base, plan.largest]
 
 
-def test_the_warm_up_is_a_training_of_the_base(plan_of, digits, quick, one_thread):
+def test_the_warm_up_is_a_training_of_the_base(plan_of, digits, quick):
     from bamsearch.training.engine import train
 
     class EnoughError(Exception):
