@@ -30,7 +30,12 @@ NAMES = ("train", "random", "tpe")
 
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(path_type=Path, exists=True), default=AUDIT)
-@click.option("--searches", default=SEARCHES, help="Simulated searches of each kind.")
+@click.option(
+    "--searches",
+    type=click.IntRange(min=2),
+    default=SEARCHES,
+    help="Simulated searches of each kind.",
+)
 def main(folder: Path, searches: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     audit, space = read_space(folder)
