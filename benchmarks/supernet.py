@@ -51,10 +51,9 @@ from bamsearch.score.supernet.train import train_supernet
 from bamsearch.searching.choices import Picks
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.fitting import feasible
-from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.learning import Posterior
 from bamsearch.searching.strata import even_draws
 from bamsearch.searching.supernet import slot_space
+from bamsearch.searching.training_model import TrainingModel
 from bamsearch.training.engine import train
 from bamsearch.training.parts import steps_of
 from bamsearch.training.recipe import Recipe
@@ -211,13 +210,14 @@ def subsets(sample: Sample, trainings: int) -> Iterator[tuple[Floats, int]]:
     picks = [sample.feasible.space.picks(one.insertions) for one in sample.designs]
     known = [n for n, one in enumerate(picks) if one is not None]
     wanted = [one for one in picks if one is not None]
-    rng, kernel = np.random.default_rng(0), Kernel(sample.feasible)
+    rng = np.random.default_rng(0)
     while True:
         column = int(rng.integers(sample.accuracies.shape[1]))
         chosen = rng.choice(len(known), size=min(trainings, len(known)), replace=False)
-        observed = [(wanted[n], float(sample.accuracies[known[n], column])) for n in chosen]
+        observed = [(wanted[n], float(sample.accuracies[known[n], column]), 0) for n in chosen]
         values = np.full(len(picks), np.nan)
-        values[known] = Posterior(kernel, observed).expected(wanted)
+        model = TrainingModel(sample.feasible, observed, wanted)
+        values[known] = [model.mean[model.picks.index(picks)] for picks in wanted]
         yield values, column
 
 

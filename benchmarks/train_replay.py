@@ -47,11 +47,11 @@ from bamsearch.searching.choices import Picks, SearchSpace
 from bamsearch.searching.early import cannot_win, expected_last
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Feasible, Listed
-from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.learning import FEWEST, Posterior
+from bamsearch.searching.learning import FEWEST
 from bamsearch.searching.noisy import NoisyProposer
 from bamsearch.searching.params import distributions, picks_of
 from bamsearch.searching.space import parse_space, search_space
+from bamsearch.searching.training_model import Training, TrainingModel
 
 Curve = tuple[float, ...]
 Floats = NDArray[np.float64]
@@ -101,7 +101,7 @@ class Spent:
 
 
 Proposals = Generator[Picks, float, None]
-Stops = Callable[[Curve, list[Curve], Posterior], int]
+Stops = Callable[[Curve, list[Curve], TrainingModel], int]
 """Of a training to come: after how many epochs it is ended."""
 
 
@@ -127,35 +127,42 @@ class Trainings:
 def train(table: Table, seed: int, stops: Stops) -> Spent:
     """What ``--score train`` does."""
     trainings, spent = Trainings(table, seed), Spent([], [])
-    proposer, kernel = NoisyProposer(table.feasible, seed=seed), Kernel(table.feasible)
+    proposer = NoisyProposer(table.feasible, seed=seed)
     nothing = (0,) * len(table.feasible.space.choices)
-    observed: list[tuple[Picks, float]] = []
+    observed: list[Training] = []
     finished: list[Curve] = []
     known, done = None, 0
     queue = [nothing, table.feasible.largest()]
     while len(spent.epochs) < LONGEST:
-        picks = queue.pop(0) if queue else proposer.propose(observed, trainings.used_up())
+        picks = queue.pop(0) if queue else _proposal(proposer, observed, trainings)
         if picks is None:
             break
+        nth = sum(design == picks for design, _, _ in observed)
         curve = trainings.take(picks)
         ended = table.epochs if known is None else stops(curve, finished, known)
         done += ended
         if ended < table.epochs:
-            observed.append((picks, expected_last(curve[:ended], finished)[0]))
+            observed.append((picks, expected_last(curve[:ended], finished)[0], nth))
         else:
-            observed.append((picks, curve[-1]))
+            observed.append((picks, curve[-1], nth))
             finished.append(curve)
-        known = Posterior(kernel, observed) if len(observed) >= FEWEST else None
+        known = TrainingModel(table.feasible, observed) if len(observed) >= FEWEST else None
         spent.recommended.append(None if known is None else known.picks[known.best])
         spent.epochs.append(done)
     return spent
 
 
-def never(curve: Curve, finished: list[Curve], known: Posterior) -> int:
+def _proposal(
+    proposer: NoisyProposer, observed: list[Training], trainings: Trainings
+) -> Picks | None:
+    return proposer.propose([(picks, y) for picks, y, _ in observed], trainings.used_up())
+
+
+def never(curve: Curve, finished: list[Curve], known: TrainingModel) -> int:
     return len(curve)
 
 
-def by_interval(curve: Curve, finished: list[Curve], known: Posterior) -> int:
+def by_interval(curve: Curve, finished: list[Curve], known: TrainingModel) -> int:
     """The rule of bamsearch."""
     best = float(known.mean[known.best])
     for epoch in range(1, len(curve)):
@@ -164,7 +171,7 @@ def by_interval(curve: Curve, finished: list[Curve], known: Posterior) -> int:
     return len(curve)
 
 
-def halving(curve: Curve, finished: list[Curve], known: Posterior) -> int:
+def halving(curve: Curve, finished: list[Curve], known: TrainingModel) -> int:
     """The rungs of Hyperband's most eager bracket: the best third goes on at each power of 3."""
     rung = 1
     while rung < len(curve) and len(finished) >= 3:
@@ -276,8 +283,12 @@ def read_table(folder: Path) -> Table:
             curves.setdefault(picks, []).append(tuple(one["curve"]))
             runs.append((insertions, one["curve"][-1]))
     feasible = Listed(space, audit.budgets, np.array(sorted(curves), dtype=np.int8))
-    trainings = [(picks, curve[-1]) for picks, each in curves.items() for curve in each]
-    known = Posterior(Kernel(feasible), trainings)
+    trainings = [
+        (picks, curve[-1], seed)
+        for picks, each in curves.items()
+        for seed, curve in enumerate(each)
+    ]
+    known = TrainingModel(feasible, trainings)
     told = [one for one in effects(audit.summary.sites, runs) if one.distinguished]
     good, words = _right(told, [insertions for insertions, _ in runs])
     worth = dict(zip(known.picks, known.mean.tolist(), strict=True))

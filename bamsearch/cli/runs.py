@@ -42,7 +42,7 @@ def runs(console: Console, as_json: bool) -> None:
 def _state(record: RunRecord, *, busy: bool) -> str:
     if busy:
         return "running"
-    return "done" if len(record.trials) >= record.run.trials else "interrupted"
+    return "done" if record.finished else "interrupted"
 
 
 def _json(record: RunRecord, state: str) -> dict[str, Any]:

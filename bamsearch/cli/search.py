@@ -89,6 +89,13 @@ DEFAULT_MODEL = "resnet101"
     help="How many in all, also with --resume.  [default: 100; with score train 40]",
 )
 @click.option(
+    "--until",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="POINTS",
+    help="With score train: stop before --trials when the expected regret of stopping is below "
+    "this many points of accuracy.",
+)
+@click.option(
     "--recipe",
     type=click.Choice([name for name in RECIPES if name != FINE_TUNE]),
     help=f"How scores train and supernet train.  [default: {DEFAULT_RECIPE}, of a supernet over "
@@ -159,6 +166,7 @@ def search(
     objectives: tuple[Objective, ...],
     sampler: str | None,
     trials: int | None,
+    until: float | None,
     recipe: str | None,
     epochs: int | None,
     supernet: SupernetOptions | None,
@@ -214,6 +222,7 @@ def search(
             objectives=objectives,
             sampler=sampler,
             trials=trials,
+            until=until,
             seed=seed,
             input_size=input_size,
             num_classes=num_classes,
@@ -285,7 +294,7 @@ def _resumed(
         raise InvalidValueError(
             f"run {run.name} is in {run.storage}: give --storage with its URL again"
         )
-    return with_trials(planned_again(run), request.trials), folder
+    return with_trials(planned_again(run), request.trials, request.until), folder
 
 
 def _recipe(name: str | None, epochs: int | None) -> Recipe | None:

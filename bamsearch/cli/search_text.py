@@ -189,7 +189,9 @@ def next_steps(record: RunRecord, folder: Path) -> dict[str, str]:
         steps["time"] = f"bamsearch profile {model} {shlex.quote(str(folder))}"
         if record.best.design.insertions:
             steps["prove"] = verify_line(record, place_of(folder))
-    if run.repeats or len(record.trials) < run.feasible_designs - 1:
+    if run.until is not None and record.finished and len(record.trials) < run.trials:
+        steps["continue"] = f"bamsearch search --resume {name} --until {run.until / 2:g}"
+    elif run.repeats or len(record.trials) < run.feasible_designs - 1:
         more = run.trials if len(record.trials) < run.trials else 2 * run.trials
         steps["go on"] = f"bamsearch search --resume {name} --trials {more}"
     return steps

@@ -86,6 +86,9 @@ class Learned:
     Attributes:
         trainings: with a result, those stopped early included.
         noise: standard deviation of one training of a design about its mean, in points.
+        shared: the part of it that a seed does to all designs alike, in points; a difference of two
+            trainings with one seed is free of it.
+        regret: expected regret of stopping, in points; None where the run has no ``until``.
         confidence: of each interval, 0.95.
         effects: of sites, r and d; none where the trainings are too few to tell.
         ranking: of all designs trained, the greatest expectation first.
@@ -100,6 +103,8 @@ class Learned:
     ranking: tuple[Estimate, ...]
     gain: Gain | None = None
     remarks: tuple[str, ...] = ()
+    shared: float = 0.0
+    regret: float | None = None
 
     def of(self, insertions: Sequence[Insertion]) -> Estimate | None:
         """The estimate of a design; None if it was not trained."""

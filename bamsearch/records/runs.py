@@ -135,6 +135,8 @@ class Run:
             supernet is. None for others.
         supernet: what else of the supernet was asked for, option to value; None for other scores.
         audit: what an audit of the network says of the score; None where there was none.
+        until: expected regret, in points of accuracy, at which a search that trains stops before
+            its last trial; None lets it finish them all.
     """
 
     name: str
@@ -168,6 +170,7 @@ class Run:
     recipe: Mapping[str, Any] | None = None
     supernet: Mapping[str, Any] | None = None
     audit: Cited | None = None
+    until: float | None = None
 
     @property
     def trained(self) -> bool:
@@ -264,7 +267,10 @@ class RunRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether there are as many trials as were asked for, or all designs but the base."""
+        """Whether all trials are done, all designs but the base, or the rest is not worth it."""
+        regret = None if self.learned is None else self.learned.regret
+        if self.run.until is not None and regret is not None and regret < self.run.until:
+            return True
         most = self.run.trials if self.run.repeats else self.run.feasible_designs - 1
         return len(self.trials) >= min(self.run.trials, most)
 

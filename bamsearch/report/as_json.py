@@ -127,6 +127,7 @@ def _mattered(report: Report) -> dict[str, Any] | None:
         "trainings": found.learned.trainings,
         "designs": len(found.ranking),
         "noise": found.learned.noise,
+        "shared": found.learned.shared,
         "confidence": found.learned.confidence,
         "gain": None if found.learned.gain is None else asdict(found.learned.gain),
         "effects": [

@@ -55,8 +55,8 @@ def effects_legend(report: Report) -> str:
         return "Too few designs were trained to tell the effect of a site, of r or of d."
     return (
         "A site: BAM there, with r and d at their means, against none there. r, d: each doubling, "
-        "at every site that has BAM. Each interval by itself has "
-        f"{report.mattered.learned.confidence:.0%}."
+        "at every site that has BAM. Intervals are over seeds, on these validation images, "
+        f"{report.mattered.learned.confidence:.0%} each."
     )
 
 
@@ -64,8 +64,8 @@ def ranking_legend(report: Report) -> str:
     """What the ranking is, in words."""
     return (
         f"Of {count_text(len(report.mattered.ranking) if report.mattered else 0, 'design')}: the "
-        "accuracy on the validation images that the next short training is expected to have, "
-        "given all trainings, and the chance that no other design that was trained is better."
+        "expected accuracy of a short training on these validation images, over seeds, given all "
+        "trainings, and the chance that no other trained design is better."
     )
 
 

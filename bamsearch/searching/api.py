@@ -76,6 +76,7 @@ def search(  # noqa: PLR0913
     objectives: Sequence[Objective] = ("score",),
     sampler: str | None = None,
     trials: int | None = None,
+    until: float | None = None,
     seed: int = 0,
     input_size: tuple[int, int] | None = None,
     num_classes: int | None = None,
@@ -105,6 +106,8 @@ def search(  # noqa: PLR0913
         objectives: what is searched for; several of score, gflops and params give a Pareto front.
         sampler: gp, tpe, nsga2, random or exhaustive; None decides.
         trials: how many in all; None is 100, 40 with score train, or with resume what the run has.
+        until: with score train, stop when the expected regret of stopping is below so many points
+            of accuracy.
         seed: of everything random.
         input_size: (H, W); None is the model's own.
         num_classes: of the head that is built; None is the model's own.
@@ -149,6 +152,7 @@ def search(  # noqa: PLR0913
         objectives=tuple(objectives),
         sampler=sampler,
         trials=trials,
+        until=until,
         seed=seed,
         input_size=input_size,
         num_classes=num_classes,
@@ -161,7 +165,7 @@ def search(  # noqa: PLR0913
     )
     how = Work(url=storage, module=module, score=score if callable(score) else None)
     if resume:
-        return _resumed(output, trials, how)
+        return _resumed(output, trials, until, how)
     planned = plan_search(request, module, command="bamsearch.search")
     keep = nullcontext(output) if output is not None else tempfile.TemporaryDirectory()
     with keep as place:
@@ -171,19 +175,21 @@ def search(  # noqa: PLR0913
     return SearchResult(record, None if output is None else folder.path)
 
 
-def _resumed(output: str | os.PathLike[str] | None, trials: int | None, how: Work) -> SearchResult:
+def _resumed(
+    output: str | os.PathLike[str] | None, trials: int | None, until: float | None, how: Work
+) -> SearchResult:
     if output is None:
         raise InvalidValueError("resume=True needs the folder of the run as output")
     folder = RunFolder(Path(output))
-    planned = with_trials(planned_again(folder.read_run()), trials)
+    planned = with_trials(planned_again(folder.read_run()), trials, until)
     return SearchResult(run_search(planned, folder, how), folder.path)
 
 
-def with_trials(planned: Planned, trials: int | None) -> Planned:
+def with_trials(planned: Planned, trials: int | None, until: float | None = None) -> Planned:
     """A run that is there with more trials in all; see :func:`more_trials`."""
     nothing = planned.space.picks(())
     count = planned.feasible.count - (nothing is not None)
-    return replace(planned, run=more_trials(planned.run, trials, count))
+    return replace(planned, run=more_trials(planned.run, trials, count, until))
 
 
 def _typed(value: float | str) -> str:

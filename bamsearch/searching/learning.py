@@ -1,25 +1,23 @@
-"""What the trainings of a search say together: the effects, and the ranking of designs.
+"""What the trainings of a search say together: effects, and the ranking of designs.
 
-The ranking is that of the models that the search proposes by
-(:mod:`~bamsearch.searching.posterior`): a design borrows strength from those like it, so that one
-lucky training does not make it the first. Draws of all designs together give the intervals, and
-the chance of each to be the best.
+The ranking is that of :mod:`~bamsearch.searching.training_model`: a design borrows strength from
+those like it, so that one lucky training does not rank it first. Joint draws of all designs give
+the intervals, and the chance of each to be the best.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 
 from bamsearch.records import Estimate, Gain, Insertion, Learned, RunRecord, Trial
-from bamsearch.searching.choices import Picks
-from bamsearch.searching.codes import Codes, Floats
+from bamsearch.searching.choices import SearchSpace
+from bamsearch.searching.codes import Floats
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Feasible
-from bamsearch.searching.hypotheses import KEPT_NOISY, noisy_hypotheses
-from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.posterior import Mixture, believed, spread_of
+from bamsearch.searching.training_model import Training, TrainingModel
 
 CONFIDENCE = 0.95
 
@@ -27,55 +25,8 @@ FEWEST = 4
 """Trainings from which on anything is said."""
 
 _DRAWS = 4_000
-# How far below the median, in spreads, a result counts: how bad a failure is says nothing more.
-_LOWEST = 3.0
-
-
-class Posterior:
-    """What is expected of designs after trainings; a function of its arguments alone.
-
-    Args:
-        kernel: over the feasible set.
-        observed: designs and the accuracy of one training each, at least two.
-
-    Attributes:
-        picks: the designs trained, each once, in the order of their first training.
-        mean: expected accuracy of each, (designs,).
-        noise: standard deviation of one training.
-    """
-
-    def __init__(self, kernel: Kernel, observed: Sequence[tuple[Picks, float]]) -> None:
-        values = np.array([value for _, value in observed])
-        self._centre = float(np.median(values))
-        self._spread = spread_of(values - self._centre) or 1.0
-        scores = np.maximum((values - self._centre) / self._spread, -_LOWEST)
-        self._kernel = kernel
-        codes = self._codes([picks for picks, _ in observed])
-        likely = believed(kernel, noisy_hypotheses(kernel), codes, scores, KEPT_NOISY)
-        self._model = Mixture(kernel, likely, codes, scores)
-        first = {picks: place for place, (picks, _) in reversed(list(enumerate(observed)))}
-        self.picks = tuple(sorted(first, key=first.__getitem__))
-        self._which = np.array([first[picks] for picks in self.picks], dtype=np.int64)
-        self.mean = self.expected(self.picks)
-        self.noise = self._spread * self._model.noise
-
-    @property
-    def best(self) -> int:
-        """Which of the designs trained is expected to be the best."""
-        return int(np.argmax(self.mean))
-
-    def expected(self, designs: Sequence[Picks]) -> Floats:
-        """Expected accuracy of any designs of the space: (designs,)."""
-        mean, _ = self._model.predict(self._codes(designs))
-        return self._centre + self._spread * mean
-
-    def draw(self, number: int, seed: int) -> Floats:
-        """Draws of what the designs trained are worth, together: (about number, designs)."""
-        drawn = self._model.draw(self._which, np.random.default_rng(seed), number)
-        return self._centre + self._spread * drawn
-
-    def _codes(self, designs: Sequence[Picks]) -> Codes:
-        return self._kernel.codes(np.array(designs, dtype=np.int8))
+# Designs without a training that may turn out the best: enough for all sets of four sites.
+_OTHERS = 64
 
 
 def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
@@ -83,67 +34,130 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
 
     Args:
         record: of a run with score ``train``.
-        feasible: what fits.
+        feasible: the feasible set.
     """
-    trainings = trainings_of(record)
-    observed = [
-        (picks, value)
-        for insertions, value in trainings
-        if (picks := feasible.space.picks(insertions)) is not None
-    ]
+    space, trainings = feasible.space, trainings_of(record)
+    observed = observed_of(space, trainings)
     if len(observed) < FEWEST:
         return None
-    found = Posterior(Kernel(feasible), observed)
-    draws = found.draw(_DRAWS, record.run.seed)
-    best = np.bincount(draws.argmax(axis=1), minlength=len(found.picks))
-    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    model = TrainingModel(feasible, observed)
+    draws = model.draw(_DRAWS, record.run.seed)
+    chances = np.bincount(draws.argmax(axis=1), minlength=len(model.picks)) / len(draws)
+    low, high = _interval(draws)
     ranking = [
         Estimate(
-            feasible.space.insertions(picks),
-            mean=round(float(found.mean[place]), 4),
-            low=round(float(low[place]), 4),
-            high=round(float(high[place]), 4),
-            trainings=sum(one == picks for one, _ in observed),
-            chance=round(float(best[place] / len(draws)), 4),
+            space.insertions(picks),
+            mean=round(float(model.mean[column]), 4),
+            low=round(float(low[column]), 4),
+            high=round(float(high[column]), 4),
+            trainings=sum(design == picks for design, _, _ in observed),
+            chance=round(float(chances[column]), 4),
         )
-        for place, picks in enumerate(found.picks)
+        for column, picks in enumerate(model.picks)
     ]
-    first = found.best
-    nothing = feasible.space.picks(())
-    gain = None
-    if nothing in found.picks and found.picks[first] != nothing:
-        gain = _gain(draws[:, first] - draws[:, found.picks.index(nothing)])
+    regret = None
+    if record.run.until is not None:
+        regret = round(expected_regret(feasible, observed, record.run.seed), 4)
+    failed = [observed[index] for index in model.outliers]
+    # The prediction of where a training would have ended is not a measurement of an effect.
+    ended = [
+        (insertions, value)
+        for insertions, value, seed in trainings_of(record, ended=True)
+        if (space.picks(insertions), value, seed) not in failed
+    ]
     return Learned(
         trainings=len(trainings),
-        noise=round(found.noise, 4),
+        noise=round(model.noise, 4),
+        shared=round(model.shared, 4),
         confidence=CONFIDENCE,
-        # A prediction of where a training would have ended is no measurement of an effect.
-        effects=effects(record.run.summary.sites, trainings_of(record, ended=True)),
-        ranking=tuple(sorted(ranking, key=lambda one: -one.mean)),
-        gain=gain,
+        effects=effects(record.run.summary.sites, ended),
+        ranking=tuple(sorted(ranking, key=lambda estimate: -estimate.mean)),
+        gain=_gain(model, draws, space.picks(())),
+        remarks=_remarks(failed, regret),
+        regret=regret,
     )
 
 
-def _gain(draws: Floats) -> Gain:
-    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Gain(*(round(float(value), 4) for value in (draws.mean(), low, high)))
+def expected_regret(feasible: Feasible, trainings: Sequence[Training], seed: int) -> float:
+    """What stopping now is expected to cost, in points of accuracy.
+
+    The expected worth of the best design less that of the recommended one, over joint draws of the
+    designs trained and of designs drawn uniformly. Trainings of the base with further seeds are
+    left out: they come after the search has stopped, and must not start it again.
+
+    Args:
+        feasible: the feasible set.
+        trainings: of the search.
+        seed: random seed of the draws.
+    """
+    first = [t for t in trainings if not (feasible.space.inserts_nothing(t[0]) and t[2])]
+    if len(first) < FEWEST:
+        return inf
+    others = feasible.sample(np.random.default_rng(seed), _OTHERS).tolist()
+    model = TrainingModel(feasible, first, [tuple(row) for row in others])
+    draws = model.draw(_DRAWS, seed)
+    trained = len({picks for picks, _, _ in first})
+    recommended = int(np.argmax(model.mean[:trained]))
+    return float((draws.max(axis=1) - draws[:, recommended]).mean())
+
+
+def observed_of(
+    space: SearchSpace, trainings: Sequence[tuple[tuple[Insertion, ...], float, int]]
+) -> list[Training]:
+    """Trainings of designs of the space, by their picks."""
+    return [
+        (picks, value, seed)
+        for insertions, value, seed in trainings
+        if (picks := space.picks(insertions)) is not None
+    ]
+
+
+def _interval(draws: Floats) -> Floats:
+    """Lower and upper ends over draws, the first axis."""
+    ends: Floats = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    return ends
+
+
+def _gain(model: TrainingModel, draws: Floats, base: tuple[int, ...] | None) -> Gain | None:
+    """What the best design is worth more than the base; None where that was not trained, or is it.
+
+    Draws are joint, and seeds have effects of their own: trainings with one seed count as pairs.
+    """
+    if base not in model.picks or model.picks[model.best] == base:
+        return None
+    column = model.picks.index(base)
+    low, high = _interval(draws[:, model.best] - draws[:, column])
+    points = model.mean[model.best] - model.mean[column]
+    return Gain(*(round(float(value), 4) for value in (points, low, high)))
+
+
+def _remarks(failed: Sequence[Training], regret: float | None) -> tuple[str, ...]:
+    remarks = []
+    if failed:
+        values = ", ".join(f"{value:.2f}" for _, value, _ in failed)
+        remarks.append(
+            f"Far below all other trainings, and counted for their own designs only: {values}%."
+        )
+    if regret is not None:
+        remarks.append(f"Expected regret of stopping here: {regret:.2f} points.")
+    return tuple(remarks)
 
 
 def trainings_of(
     record: RunRecord, *, ended: bool = False
-) -> list[tuple[tuple[Insertion, ...], float]]:
-    """Designs and accuracies of a run's trainings, each once, stopped ones as they were expected.
+) -> list[tuple[tuple[Insertion, ...], float, int]]:
+    """Designs, accuracies and seeds of a run's trainings, each once, stopped ones as expected.
 
-    References come first, as the base does; what was a trial too is the same training.
+    References come first, as the base does; a training that is a trial too counts once.
 
     Args:
         record: of the run.
         ended: leave out those that were stopped.
     """
-    found: dict[tuple[tuple[Insertion, ...], int | None], float] = {}
+    values: dict[tuple[tuple[Insertion, ...], int], float] = {}
     everything: list[Trial] = [*(trial for _, trial in record.references), *record.trials]
     for trial in everything:
         value = trial.expected if trial.score is None and not ended else trial.score
         if value is not None:
-            found.setdefault((trial.design.insertions, trial.seed), value)
-    return [(insertions, value) for (insertions, _), value in found.items()]
+            values.setdefault((trial.design.insertions, trial.seed or 0), value)
+    return [(insertions, value, seed) for (insertions, seed), value in values.items()]

@@ -71,6 +71,15 @@ def spread_of(centred: Floats) -> float:
 
 def covariances(kernel: Kernel, hypotheses: Sequence[Hypothesis], codes: Codes) -> Floats:
     """Between n designs under each hypothesis, with its noise: (hypotheses, n, n)."""
+    covariance = process_covariances(kernel, hypotheses, codes) + _CONSTANT
+    noise = np.array([one.noise for one in hypotheses]) + _JITTER
+    diagonal = np.arange(len(codes))
+    covariance[:, diagonal, diagonal] += noise[:, None]
+    return covariance
+
+
+def process_covariances(kernel: Kernel, hypotheses: Sequence[Hypothesis], codes: Codes) -> Floats:
+    """The same without constant and noise."""
     n, choices = len(codes), kernel.choices
     own = kernel.own_grams(codes).reshape(len(kernel.kinds), choices, -1)
     total = own.sum(axis=1)
@@ -87,9 +96,7 @@ def covariances(kernel: Kernel, hypotheses: Sequence[Hypothesis], codes: Codes) 
     joint = np.array([[one.joint] for one in hypotheses])
     reach = np.array([[one.reach] for one in hypotheses])
     found += joint * np.exp(reach * (options @ total / choices - 1))
-    covariance: Floats = found.reshape(-1, n, n) + _CONSTANT
-    noise = np.array([one.noise for one in hypotheses]) + _JITTER
-    covariance[:, np.arange(n), np.arange(n)] += noise[:, None]
+    covariance: Floats = found.reshape(-1, n, n)
     return covariance
 
 

@@ -63,6 +63,7 @@ class Request:
         objectives: what is searched for; the first ranks.
         sampler: which one proposes; None lets the number of designs decide.
         trials: how many in all; None is 100, or all designs where ``exhaustive`` is asked for.
+        until: expected regret, in points of accuracy, at which a search that trains stops early.
         seed: of everything random.
         input_size: (H, W); None is the model's own.
         num_classes: of the head; None is the model's own.
@@ -86,6 +87,7 @@ class Request:
     objectives: tuple[Objective, ...] = ("score",)
     sampler: str | None = None
     trials: int | None = None
+    until: float | None = None
     seed: int = 0
     input_size: tuple[int, int] | None = None
     num_classes: int | None = None
@@ -179,6 +181,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         data=request.data,
         recipe=None if request.recipe is None else request.recipe.to_dict(),
         supernet=None if request.supernet is None else request.supernet.to_dict(),
+        until=request.until,
     )
     if run.score in MEASURED and request.data is not None:
         _check_classes(run, request.data)
@@ -213,17 +216,20 @@ def planned_again(run: Run) -> Planned:
     return Planned(run, feasible(with_costs(space, run.added), run.budgets))
 
 
-def more_trials(run: Run, trials: int | None, count: int) -> Run:
-    """The run with another number of trials in all.
+def more_trials(run: Run, trials: int | None, count: int, until: float | None = None) -> Run:
+    """The run with another number of trials in all, or another ``until``.
 
     Args:
         run: what was asked for.
         trials: how many in all; None leaves it.
         count: designs that fit, without the base.
+        until: see :class:`Request`; None leaves it.
 
     Raises:
-        InvalidValueError: fewer than before.
+        InvalidValueError: fewer than before, or ``until`` for a run that does not train.
     """
+    _check_until(until, run.score)
+    run = replace(run, until=run.until if until is None else until)
     if trials is None or trials == run.trials:
         return run
     if trials < run.trials:
@@ -282,6 +288,19 @@ def _check(request: Request, module: nn.Module | None) -> None:
         raise InvalidValueError("--objective ms needs --budget-ms: it makes the latency table")
     if request.trials is not None and request.trials < 1:
         raise InvalidValueError(f"--trials must be at least 1, not {request.trials}")
+    _check_until(request.until, request.score)
+
+
+def _check_until(until: float | None, score: str | None) -> None:
+    if until is None:
+        return
+    if score != "train":
+        raise InvalidValueError(
+            f"--until {until:g} is in points of accuracy, and score {score} is not an accuracy: "
+            "leave it out, or give --data NAME"
+        )
+    if not 0 < until < float("inf"):
+        raise InvalidValueError(f"--until {until:g}: give points above 0, such as 0.2")
 
 
 def _check_trains(request: Request, module: nn.Module | None) -> None:

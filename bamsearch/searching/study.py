@@ -30,11 +30,13 @@ from bamsearch.errors import RunError
 from bamsearch.records import ReferenceKind, Run, Trial
 from bamsearch.searching.choices import Picks
 from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.learning import expected_regret, observed_of
 from bamsearch.searching.params import objective_values
 from bamsearch.searching.proposers import Proposer
 from bamsearch.searching.samplers import FeasibleSampler
 from bamsearch.searching.storage import NO_ANSWER
 from bamsearch.searching.store import TrialStore
+from bamsearch.searching.training_model import Training
 from bamsearch.searching.trials import (
     CURVE,
     EXPECTED,
@@ -253,10 +255,16 @@ class SearchStudy:
             for trial in found
         ]
 
-    def observed(self) -> list[tuple[Picks, float]]:
-        """Designs and scores that proposals rest on."""
-        self._sampler.also = self._of_base(self._store.references())
-        return self._sampler.observed(self._store.own())[0]
+    def trainings(self) -> list[Training]:
+        """Designs of the space, accuracies and seeds of all trainings so far, each once."""
+        values: dict[tuple[str, int | None], float] = {}
+        for trial in [*self._store.references(), *self._store.own()]:
+            result = self._came_of(trial) if trial.state.is_finished() else None
+            value = None if result is None else _value(result)
+            if value is not None:
+                values.setdefault(work_of(trial), value)
+        rows = [(as_insertions(text), value, seed or 0) for (text, seed), value in values.items()]
+        return observed_of(self.space, rows)
 
     def curves(self) -> list[tuple[float, ...]]:
         """Validation accuracies of all trainings that went to their end, an epoch each."""
@@ -294,7 +302,7 @@ class SearchStudy:
                     return claim
             # Some of those may be withdrawn now.
             trials = self._store.own()
-            if len(counting(trials)) >= self.run.trials:
+            if len(counting(trials)) >= self.run.trials or self._decided():
                 return None
             picks = self._propose(trials, references)
             if picks is None:
@@ -302,6 +310,13 @@ class SearchStudy:
             claim = self._new(picks, [*trials, *references])
             if claim is not None:
                 return claim
+
+    def _decided(self) -> bool:
+        """Whether further trainings are expected to gain less than ``until``."""
+        until = self.run.until
+        if until is None:
+            return False
+        return expected_regret(self.feasible, self.trainings(), self.run.seed) < until
 
     def _take_reference(
         self, references: Sequence[FrozenTrial], kinds: Sequence[ReferenceKind]
@@ -397,6 +412,10 @@ class SearchStudy:
         if trial.state == TrialState.PRUNED:
             return Scored(curve=curve, expected=attrs[EXPECTED])
         return Scored(reason=attrs[REASON]) if REASON in attrs else None
+
+
+def _value(result: Scored) -> float | None:
+    return result.expected if result.score is None else result.score
 
 
 def _waiting(trials: Iterable[FrozenTrial], everywhere: Iterable[FrozenTrial]) -> list[FrozenTrial]:

@@ -20,11 +20,10 @@ from bamsearch.errors import (
 from bamsearch.records import Design, Insertion, Run
 from bamsearch.score.trained import accuracies, train_once
 from bamsearch.searching.early import FEWEST, cannot_win, expected_last
-from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.learning import Posterior
 from bamsearch.searching.loop import Measure, failure
 from bamsearch.searching.storage import patiently
 from bamsearch.searching.study import Claim, Scored, SearchStudy
+from bamsearch.searching.training_model import TrainingModel
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
 
@@ -133,14 +132,14 @@ def trainer(
 
 def _rule(study: SearchStudy) -> Rule | None:
     """When a training is stopped early, by what is finished now; None where too little is."""
-    finished, observed = study.curves(), study.observed()
-    if len(finished) < FEWEST or len(observed) < FEWEST:
+    finished, trainings = study.curves(), study.trainings()
+    if len(finished) < FEWEST or len(trainings) < FEWEST:
         return None
-    known = Posterior(Kernel(study.feasible), observed)
-    best = float(known.mean[known.best])
+    model = TrainingModel(study.feasible, trainings)
+    best = float(model.mean[model.best])
 
     def rule(curve: Sequence[float]) -> Scored | None:
-        if not cannot_win(curve, finished, best, known.noise):
+        if not cannot_win(curve, finished, best, model.noise):
             return None
         expected, _ = expected_last(curve, finished)
         return Scored(curve=tuple(curve), expected=round(expected, 6))

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from bamsearch.searching.feasible import Listed
-from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.learning import Posterior
 from bamsearch.searching.noisy import FIRST, NoisyProposer
 from bamsearch.searching.strata import evenly, many_sets
+from bamsearch.searching.training_model import TrainingModel
 
 
 def test_the_first_look_has_other_sites_each_time(toys):
@@ -51,7 +50,10 @@ def test_what_is_expected_to_be_best_has_bam_where_it_helps(searches):
     there, found = searches
     good = 0
     for observed in found:
-        known = Posterior(Kernel(there), observed)
+        seeds = [[p for p, _ in observed[:n]].count(picks) for n, (picks, _) in enumerate(observed)]
+        known = TrainingModel(
+            there, [(*training, seed) for training, seed in zip(observed, seeds, strict=True)]
+        )
         best = known.picks[known.best]
         good += best[2] > 0 and best[0] == 0
     assert good >= 3

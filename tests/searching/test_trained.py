@@ -18,8 +18,8 @@ from bamsearch.data.loading import load_data
 from bamsearch.errors import DataError, InvalidValueError, NothingToDoError, OutputError
 from bamsearch.records.run_files import LEARNED_FILE
 from bamsearch.score.trained import train_once
-from bamsearch.searching import trained
-from bamsearch.searching.api import search
+from bamsearch.searching import learning, study, trained
+from bamsearch.searching.api import search, with_trials
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.learning import trainings_of
 from bamsearch.searching.request import Request, plan_search, planned_again
@@ -215,7 +215,43 @@ def test_more_trials_than_designs_are_more_seeds(tmp_path):
     assert max(trial.seed or 0 for trial in record.trials) > 0
 
 
+def test_a_search_stops_when_it_has_seen_enough_and_stays_stopped(searched, tmp_path, monkeypatch):
+    """Regrets by the number of trainings: below until at the sixth, the base's among them."""
+    _, done = searched
+    asked = []
+
+    def regret(feasible, trainings, seed):
+        first = [t for t in trainings if any(t[0]) or not t[2]]
+        asked.append(len(first))
+        return 1.0 if len(first) < 6 else 0.1
+
+    monkeypatch.setattr(study, "expected_regret", regret)
+    monkeypatch.setattr(learning, "expected_regret", regret)
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    record = run_search(planned(until=0.2), folder, Work())
+    assert lines(record)[:5] == lines(done)[:5]
+    assert len(record.trials) == 5
+    assert record.finished
+    assert record.learned is not None
+    assert record.learned.regret == 0.1
+    assert record.learned.remarks[-1] == "Expected regret of stopping here: 0.10 points."
+    # The base has its further seeds all the same.
+    assert [t.seed for kind, t in record.references if kind == "base"] == [0, 1, 2]
+    assert run_search(planned_again(folder.read_run()), folder, Work()) == record
+    more = with_trials(planned_again(folder.read_run()), None, 0.05)
+    assert len(run_search(more, folder, Work()).trials) == TRIALS
+
+
+@pytest.mark.parametrize("until", [0.0, -1.0, float("inf"), float("nan")])
+def test_until_is_points_above_zero(until):
+    with pytest.raises(InvalidValueError, match=r"--until .*: give points above 0, such as 0.2"):
+        planned(until=until)
+
+
 def test_what_does_not_fit_together_is_refused():
+    with pytest.raises(InvalidValueError, match="score params is not an accuracy"):
+        planned(score="params", recipe=None, until=0.2)
     with pytest.raises(InvalidValueError, match="score train needs data: give --data NAME"):
         planned(data=None, score="train")
     with pytest.raises(InvalidValueError, match="for scores that train, not for params"):
