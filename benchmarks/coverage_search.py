@@ -1,0 +1,183 @@
+"""What the intervals of a search that trains hold, on truths that are known.
+
+Adaptive searches: the base, the largest design, and what the product's own sampler proposes among
+the 1,361 designs of the committed audit's space, 20 or 40 trainings, then the base with two further
+seeds. Intervals are those of ``TrainingModel`` and ``effects``, as in ``learned.json``.
+
+Truths, in points: ``additive`` has an effect N(0.3, 0.8) of BAM at each site and effects of mean
+log2 r and log2 d; ``interacting`` also one N(0, 0.5) of each pair of sites and N(0, 0.3) of each
+design alone; in ``null`` all designs are equal, the base among them. One training has a standard
+deviation of 0.5, 1 or 1.5 points, a third of its variance common to all trainings with one seed;
+``t3`` draws the rest from Student's t with 3 degrees of freedom, ``failed`` lets one training of
+three in the search end at 10 %.
+
+``python benchmarks/coverage_search.py`` prints the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import combinations, product
+from statistics import mean
+
+import numpy as np
+from coverage_verify import Row, row
+from train_replay import AUDIT, Floats, mean_log, read_space
+
+from bamsearch.searching.choices import Picks
+from bamsearch.searching.effects import effects
+from bamsearch.searching.feasible import Listed
+from bamsearch.searching.fitting import feasible as feasible_designs
+from bamsearch.searching.noisy import NoisyProposer
+from bamsearch.searching.training_model import Training, TrainingModel
+
+KINDS, NOISES, TRIALS = ("additive", "interacting", "null"), (0.5, 1.0, 1.5), (20, 40)
+SEARCHES = 60
+FAILED = 10.0
+_SEEDS, _DRAWS = 40, 2_000
+R, D = -0.2, 0.1
+"""Means of the effects of log2 r and log2 d."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kind of truth and of noise."""
+
+    kind: str
+    noise: float
+    tails: str = "normal"
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}, noise {self.noise:g}" + f", {self.tails}" * (self.tails != "normal")
+
+
+CELLS = (
+    *(Cell(kind, noise) for kind, noise in product(KINDS, NOISES)),
+    *(Cell(kind, 1.0, tails) for kind, tails in product(KINDS, ("t3", "failed"))),
+)
+
+
+@dataclass
+class Held:
+    """Of each interval whether it holds the truth, and errors of the expectations in points."""
+
+    held: dict[str, list[float]] = field(default_factory=dict)
+    errors: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, what: str, truth: float, ends: tuple[float, float], expected: float) -> None:
+        self.held.setdefault(what, []).append(float(ends[0] <= truth <= ends[1]))
+        self.errors.setdefault(what, []).append(expected - truth)
+
+
+class Simulator:
+    """Searches over the committed audit's space."""
+
+    def __init__(self) -> None:
+        audit, space = read_space(AUDIT)
+        designs = feasible_designs(space, audit.budgets)
+        assert isinstance(designs, Listed)
+        self.feasible, self.sites = designs, audit.summary.sites
+        self.rows = {picks: index for index, picks in enumerate(map(tuple, designs.table.tolist()))}
+        self.there = designs.table > 0
+        insertions = [space.insertions(picks) for picks in self.rows]
+        logs = [[mean_log(i, what) if i else np.nan for i in insertions] for what in "rd"]
+        self.logs = np.array(logs) - np.nanmean(logs, axis=1, keepdims=True)
+
+    def truth(self, kind: str, rng: np.random.Generator) -> tuple[Floats, dict[str, float]]:
+        """Worth of all designs in points, and the effects of an additive truth."""
+        if kind == "null":
+            known = {choice.name: 0.0 for choice in self.feasible.space.choices}
+            return np.zeros(len(self.rows)), known | {"r": 0.0, "d": 0.0}
+        at, slopes = rng.normal(0.3, 0.8, self.there.shape[1]), rng.normal([R, D], [0.4, 0.25])
+        worth = self.there @ at + np.nan_to_num(slopes @ self.logs)
+        if kind == "additive":
+            names = [choice.name for choice in self.feasible.space.choices]
+            return worth, dict(zip([*names, "r", "d"], [*at, *slopes], strict=True))
+        for a, b in combinations(range(len(at)), 2):
+            worth += self.there[:, a] * self.there[:, b] * rng.normal(0, 0.5)
+        return worth + self.there.any(axis=1) * rng.normal(0, 0.3, len(worth)), {}
+
+    def trained(self, cell: Cell, worth: Floats, rng: np.random.Generator) -> Floats:
+        """Accuracies in percent, (designs, seeds)."""
+        shape = (len(worth), _SEEDS)
+        rest = (
+            rng.standard_t(3, shape) / np.sqrt(3) if cell.tails == "t3" else rng.normal(size=shape)
+        )
+        common = rng.normal(size=_SEEDS)
+        return 70 + worth[:, None] + cell.noise * (np.sqrt(1 / 3) * common + np.sqrt(2 / 3) * rest)
+
+    def search(self, cell: Cell, seed: int) -> tuple[list[Training], Floats, dict[str, float]]:
+        """The trainings of a search, the worth of all designs in percent, and its effects."""
+        rng = np.random.default_rng([seed, 17])
+        worth, known = self.truth(cell.kind, rng)
+        accuracy = self.trained(cell, worth, rng)
+        nothing, trials = (0,) * self.there.shape[1], TRIALS[seed % len(TRIALS)]
+        fails = int(rng.integers(2, trials)) if cell.tails == "failed" and seed % 3 == 0 else None
+        proposer = NoisyProposer(self.feasible, seed=seed)
+        trainings: list[Training] = []
+        queue: list[Picks] = [nothing, self.feasible.largest()]
+        while len(trainings) <= trials:
+            seen = [(picks, value) for picks, value, _ in trainings]
+            picks = queue.pop(0) if queue else proposer.propose(seen, frozenset())
+            assert picks is not None
+            nth = sum(design == picks for design, _ in seen)
+            value = FAILED if len(trainings) == fails else float(accuracy[self.rows[picks], nth])
+            trainings.append((picks, value, nth))
+        base = accuracy[self.rows[nothing]]
+        return [*trainings, *((nothing, float(base[s]), s) for s in (1, 2))], 70 + worth, known
+
+    def look(self, cell: Cell, seed: int, held: Held) -> None:
+        """One search, and what its intervals hold."""
+        trainings, worth, known = self.search(cell, seed)
+        model = TrainingModel(self.feasible, trainings)
+        draws = model.draw(_DRAWS, 0)
+        ends = np.quantile(draws, [0.025, 0.975], axis=0)
+        truth = np.array([worth[self.rows[picks]] for picks in model.picks])
+        base = model.picks.index((0,) * self.there.shape[1])
+        failed = {trainings[index][0] for index in model.outliers}
+        inside = [
+            float(low <= t <= high)
+            for picks, low, high, t in zip(model.picks, *ends, truth, strict=True)
+            if picks not in failed
+        ]
+        held.held.setdefault("all designs", []).append(mean(inside))
+        for what, column in (("base", base), ("recommended", model.best)):
+            held.add(what, truth[column], tuple(ends[:, column]), model.mean[column])
+        if base != model.best:
+            gain = np.quantile(draws[:, model.best] - draws[:, base], [0.025, 0.975])
+            expected = model.mean[model.best] - model.mean[base]
+            held.add("gain", truth[model.best] - truth[base], tuple(gain), expected)
+        runs = [
+            (self.feasible.space.insertions(picks), value)
+            for index, (picks, value, _) in enumerate(trainings)
+            if index not in model.outliers
+        ]
+        for effect in effects(self.sites, runs) if known else ():
+            name = effect.aspect if effect.aspect != "site" else effect.sites[0]
+            if len(effect.sites) == 1 or effect.aspect != "site":
+                held.add("effects", known[name], (effect.low, effect.high), effect.points)
+
+
+def rows(searches: int = SEARCHES) -> Iterator[Row]:
+    """Coverage by cell and over all, then biases over all cells in points."""
+    simulator, together = Simulator(), Held()
+    for place, cell in enumerate(CELLS):
+        held = Held()
+        for seed in range(searches):
+            simulator.look(cell, 1000 * place + seed, held)
+        for what, values in held.held.items():
+            together.held.setdefault(what, []).extend(values)
+            yield row(f"search, {cell.name}: {what}", values)
+        for what, values in held.errors.items():
+            together.errors.setdefault(what, []).extend(values)
+    for what, values in together.held.items():
+        yield row(f"search, all: {what}", values)
+    for what, values in together.errors.items():
+        yield row(f"search, bias in points: {what}", values)
+
+
+if __name__ == "__main__":
+    for each in rows():
+        print(f"{each.name:60} {each.value:7.3f} ± {each.error:.3f}   {each.repetitions:,}")
