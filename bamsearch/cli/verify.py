@@ -58,10 +58,8 @@ Expected = Literal["better", "not-worse"]
     "--seed",
     "first",
     type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
     metavar="N",
-    help="Seed of everything random.",
+    help="First seed; the search must not have used any of them.  [default: 10000]",
 )
 @click.option(
     "--recipe",
@@ -103,7 +101,7 @@ def verify(
     data: str | None,
     download: bool,
     seeds: int,
-    first: int,
+    first: int | None,
     recipe: str | None,
     epochs: int | None,
     weights: str | None,

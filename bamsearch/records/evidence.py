@@ -86,6 +86,7 @@ class Evidence:
         margin: differences within it, in points, are taken for none; None if that was not asked.
         designs: that were trained. A search that goes on may find others.
         remarks: what else is to be known of the trainings, a sentence each.
+        seeds: of the trainings; empty where an older bamsearch did not record them.
     """
 
     data: str
@@ -97,6 +98,7 @@ class Evidence:
     margin: float | None = None
     designs: Mapping[Role, tuple[Insertion, ...]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     def is_of(self, role: Role, insertions: tuple[Insertion, ...]) -> bool:
         """Whether that design is the one that was trained; yes where that was not written down."""
@@ -126,6 +128,7 @@ class Evidence:
                 _role(one.against)
             content["designs"] = _designs(content.get("designs", {}))
             content["remarks"] = tuple(content.get("remarks", ()))
+            content["seeds"] = tuple(content.get("seeds", ()))
             return cls(**content)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise RunError(

@@ -14,6 +14,10 @@ from bamsearch.report.text import count_text, design_text
 from bamsearch.score.table import DEFAULT_REASON, DEFAULT_SCORE, SCORES
 from bamsearch.searching.sizes import SizeCorrelation
 
+SHARED_SEEDS = (
+    "Trained with seeds the search had chosen by: the difference is likely too high; verify again."
+)
+
 Verdict = Shown | Literal["unknown"]
 
 
@@ -26,12 +30,14 @@ class Answer:
         headline: the answer in one line.
         remarks: what it rests on, a line each.
         next_step: what to type to know more.
+        warnings: those of the remarks that must stand beside the headline wherever it is shown.
     """
 
     verdict: Verdict
     headline: str
     remarks: tuple[str, ...]
     next_step: str
+    warnings: tuple[str, ...] = ()
 
 
 def answer(record: RunRecord, sizes: SizeCorrelation, place: str) -> Answer:
@@ -59,8 +65,9 @@ def answer(record: RunRecord, sizes: SizeCorrelation, place: str) -> Answer:
     headline = _sentence(record, first, evidence, "over " if first.points >= 0 else "under ")
     lines = tuple(_sentence(record, one, evidence, "against ") for one in others)
     data = f"Trained on {evidence.data}; intervals of {evidence.confidence:.0%} together."
-    lines = (*lines, data, *evidence.remarks, *remarks)
-    return Answer(first.verdict, headline, lines, evidence.command)
+    warnings = (SHARED_SEEDS,) if record.shares_seeds else ()
+    lines = (*warnings, *lines, data, *evidence.remarks, *remarks)
+    return Answer(first.verdict, headline, lines, evidence.command, warnings)
 
 
 def verify_line(record: RunRecord, place: str) -> str:

@@ -80,10 +80,10 @@ def test_a_dry_run_writes_nothing_and_reads_no_test_image(bamsearch_cli, here, m
     before = {path for path in here.rglob("*") if "__pycache__" not in str(path)}
     result = bamsearch_cli("verify", "small", *QUICK, "-n")
     assert result.exit_code == 0, result.stderr
-    assert "random weights · seeds 0 to 1" in result.stdout
+    assert "random weights · seeds 10000 to 10001" in result.stdout
     assert "Would write   runs/small/verify" in result.stderr
     found = json.loads(bamsearch_cli("verify", "small", *QUICK, "-n", "--json").stdout)
-    assert (found["seeds"], found["done"]) == ([0, 1], 0)
+    assert (found["seeds"], found["done"]) == ([10000, 10001], 0)
     assert found["trainings"] == 2 * len(found["networks"])
     assert found["networks"][0]["roles"] == ["base"]
     assert found["seconds"] > 0
@@ -182,7 +182,7 @@ def test_classes_that_no_one_named_are_refused_too(bamsearch_cli, here):
 
 def test_trained_weights_that_init_paper_disturbs_are_warned_of(bamsearch_cli, here):
     assert bamsearch_cli("verify", "small", *QUICK).exit_code == 0
-    weights = "runs/small/verify/0-base/model.safetensors"
+    weights = "runs/small/verify/10000-base/model.safetensors"
     made("runs/other", "net.py:small", input_size=(8, 8), num_classes=10)
     result = bamsearch_cli("verify", "other", *QUICK, "--weights", weights, "-n")
     assert "recipe fine-tune: 1 epoch, batch 64, lr 0.01" in result.stdout

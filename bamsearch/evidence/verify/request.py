@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from bamsearch.data.splits import Data
@@ -19,6 +20,9 @@ TRAININGS = "verify"
 """The folder of the trainings, in that of the run."""
 
 DEFAULT_SEEDS = 5
+FIRST_SEED = 10_000
+"""The first seed unless another is given. Searches count theirs up from ``run.seed``, usually 0; a
+best design was chosen partly for its luck with those, and fresh seeds do not share it."""
 DEFAULT_MARGIN = 0.5
 
 
@@ -31,7 +35,8 @@ class Request:
         data: name of the data, see :func:`bamsearch.data.loading.load_data`; None: the run's.
         download: fetch the data where it is not there.
         seeds: how many, at least two.
-        first: the first of them.
+        first: the first of them; None: the first multiple of 10,000 whose seeds the search has not
+            used.
         recipe: name of the recipe; None is the usual one.
         epochs: other than the recipe's.
         precision: of the arithmetic, other than the recipe's.
@@ -46,7 +51,7 @@ class Request:
     data: str | None = None
     download: bool = False
     seeds: int = DEFAULT_SEEDS
-    first: int = 0
+    first: int | None = None
     recipe: str | None = None
     epochs: int | None = None
     precision: Precision | None = None
@@ -68,6 +73,7 @@ class Planned:
         chosen: what is trained.
         data: what on.
         recipe: how.
+        seeds: each is a pair for every comparison; none of them was used by the search.
     """
 
     request: Request
@@ -76,11 +82,7 @@ class Planned:
     chosen: Chosen
     data: Data
     recipe: Recipe
-
-    @property
-    def seeds(self) -> range:
-        """Each is a pair for every comparison."""
-        return range(self.request.first, self.request.first + self.request.seeds)
+    seeds: range
 
     @property
     def trainings(self) -> list[tuple[int, Network]]:
@@ -96,7 +98,8 @@ def plan_verify(request: Request) -> Planned:
     """Find the run, what to train, and the data.
 
     Raises:
-        InvalidValueError: fewer than two seeds, a margin of 0, no such recipe, or ``torchrun``.
+        InvalidValueError: fewer than two seeds, seeds that the search used, a margin of 0, no such
+            recipe, or ``torchrun``.
         RunError: no such run.
         NothingToDoError: a detector, or nothing was found but the base.
         DataError: the data are not there, or are no data for this run.
@@ -105,6 +108,7 @@ def plan_verify(request: Request) -> Planned:
     folder = find_folder(request.run)
     record = folder.read_record()
     check_is_classifier(record.run.model)
+    seeds = fresh_seeds(record, request.seeds, request.first)
     chosen = choose(record)
     name = request.data or (None if record.run.data is None else record.run.data.name)
     if name is None:
@@ -121,7 +125,33 @@ def plan_verify(request: Request) -> Planned:
             f"recipe {FINE_TUNE} is for trained weights: give --weights, or another recipe"
         )
     recipe = recipe.changed(epochs=request.epochs, precision=request.precision)
-    return Planned(request, folder, record, chosen, data, recipe)
+    return Planned(request, folder, record, chosen, data, recipe, seeds)
+
+
+def fresh_seeds(record: RunRecord, number: int, first: int | None = None) -> range:
+    """Seeds of trainings that the search has not used.
+
+    Args:
+        record: the run.
+        number: how many.
+        first: see :class:`Request`.
+
+    Raises:
+        InvalidValueError: the search used one of them, or the last is over 2^32 - 1.
+    """
+    used = record.search_seeds
+    starts = count(FIRST_SEED, FIRST_SEED) if first is None else (first,)
+    blocks = (range(start, start + number) for start in starts)
+    seeds = next(block for block in blocks if first is not None or used.isdisjoint(block))
+    shared = used.intersection(seeds)
+    if shared:
+        raise InvalidValueError(
+            f"--seed {first}: the search of run {record.run.name} used seed {min(shared)}: "
+            f"leave --seed out, or give {max(used) + 1} or more"
+        )
+    if seeds[-1] >= 2**32:
+        raise InvalidValueError(f"--seed {first}: the last seed would be over {2**32 - 1}")
+    return seeds
 
 
 def misfit(run: Run, facts: DataFacts, classes: int | None) -> DataError:
@@ -152,8 +182,6 @@ def _check(request: Request) -> None:
         raise InvalidValueError(
             f"--seeds {request.seeds}: a difference without an interval is none, give at least 2"
         )
-    if request.first + request.seeds > 2**32:
-        raise InvalidValueError(f"--seed {request.first}: the last seed would be over {2**32 - 1}")
     if not 0 < request.margin < float("inf"):
         raise InvalidValueError(f"--margin {request.margin:g}: give points above 0, such as 0.5")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -97,6 +97,7 @@ def evidence_of(planned: Planned, results: Results) -> Evidence:
         margin=planned.request.margin,
         designs={role: one.insertions for role, one in planned.chosen.designs.items()},
         remarks=(_how(planned), *planned.chosen.remarks, *_left_out(planned, results)),
+        seeds=tuple(planned.seeds),
     )
 
 

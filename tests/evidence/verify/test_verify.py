@@ -92,9 +92,9 @@ def test_the_evidence_is_of_the_test_images(verified):
             right = load(place).eval()((images / 255 - mean) / std).argmax(1) == labels
         accuracies[place.name] = 100 * float(right.double().mean())
         assert json.loads((place / "test.json").read_text())["right"] == int(right.sum())
-    assert set(accuracies) >= {"0-base", "1-base", "0-found", "1-found"}
-    found = [accuracies["0-found"], accuracies["1-found"]]
-    base = [accuracies["0-base"], accuracies["1-base"]]
+    assert set(accuracies) >= {"10000-base", "10001-base", "10000-found", "10001-found"}
+    found = [accuracies["10000-found"], accuracies["10001-found"]]
+    base = [accuracies["10000-base"], accuracies["10001-base"]]
     first = evidence.differences[0]
     assert first.against == "base"
     assert first.points == pytest.approx(np.mean(found) - np.mean(base), abs=1e-4)
@@ -164,7 +164,7 @@ def test_more_seeds_train_those_that_are_new(verified, run, plan, monkeypatch):
 
     monkeypatch.setattr(again, "train", spy)
     evidence = run_verify(plan(seeds=3))
-    assert set(seeds) == {2}
+    assert set(seeds) == {10002}
     assert evidence.differences[0].seeds == 3
 
 
@@ -180,7 +180,7 @@ def test_trainings_of_another_kind_are_refused_and_forced(verified, run, plan):
     planned = plan(epochs=2, force=True)
     assert estimate(planned).done == 0
     run_verify(planned)
-    about = json.loads((run / "verify" / "0-found" / "train.json").read_text())
+    about = json.loads((run / "verify" / "10000-found" / "train.json").read_text())
     assert about["recipe"]["epochs"] == 2
     # Forced or not, it is now what was asked for.
     assert estimate(plan(epochs=2)).done == len(planned.trainings)
@@ -196,7 +196,7 @@ def test_what_diverges_is_said_and_in_no_pair(run, plan, monkeypatch):
     plain = trainings.train_one
 
     def some(planned, seed, network, watch=None):
-        if (seed, network.name) == (1, "base"):
+        if (seed, network.name) == (10001, "base"):
             raise DivergedError("the loss is nan")
         plain(planned, seed, network, watch)
 
@@ -206,8 +206,8 @@ def test_what_diverges_is_said_and_in_no_pair(run, plan, monkeypatch):
     assert pairs.pop("base") == 2
     assert set(pairs.values()) == {3}
     assert evidence.accuracies["base"].seeds == 2
-    assert evidence.remarks[-1] == "Diverged, and in no pair: base, seed 1."
-    assert "base, seed 1: the loss is nan" in (run / "log.txt").read_text()
+    assert evidence.remarks[-1] == "Diverged, and in no pair: base, seed 10001."
+    assert "base, seed 10001: the loss is nan" in (run / "log.txt").read_text()
 
 
 def results(planned, **per_cent):
@@ -254,7 +254,7 @@ def test_too_few_pairs_are_no_evidence(plan):
 
 
 def test_the_weights_of_the_base_are_tuned_in_all(verified, run, plan):
-    weights = str(verified / "verify" / "0-base" / "model.safetensors")
+    weights = str(verified / "verify" / "10000-base" / "model.safetensors")
     planned = plan(weights=weights)
     assert planned.recipe.name == "fine-tune"
     run_verify(planned)
@@ -294,10 +294,10 @@ def test_data_of_another_shape_are_refused(plan, run):
 def test_how_far_a_training_is(verified, run, plan):
     planned = plan()
     base = planned.chosen.networks[0]
-    wanted = trainings.about(planned, trainings.start_of(planned, 0, base), 0)
-    place = planned.place(0, base)
+    wanted = trainings.about(planned, trainings.start_of(planned, 10000, base), 10000)
+    place = planned.place(10000, base)
     assert again.state_of(place, wanted) == "new"
-    shutil.copytree(verified / "verify" / "0-base", place)
+    shutil.copytree(verified / "verify" / "10000-base", place)
     assert again.state_of(place, wanted) == "done"
     (place / "model.safetensors").unlink()
     assert again.state_of(place, wanted) == "begun"
@@ -308,7 +308,7 @@ def test_how_far_a_training_is(verified, run, plan):
 
 def test_a_spoilt_result_is_tested_again(verified, run, plan):
     copied(verified, run)
-    path = run / "verify" / "0-found" / "test.json"
+    path = run / "verify" / "10000-found" / "test.json"
     before = path.read_text()
     path.write_text(before[:5])
     run_verify(plan())
