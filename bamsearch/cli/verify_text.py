@@ -48,15 +48,18 @@ def _detectable_text(planned: Planned, known: Estimate) -> str:
     from bamsearch.evidence.verify.statistics import SURE
 
     (least, most), (low, high) = known.detectable, known.run_sd
-    source = "of earlier experiments on Fashion-MNIST (pilot, audit); this network may differ"
+    source = "of a pilot and an audit on Fashion-MNIST"
     if known.measured:
         source = f"that the trainings of the search leave ({SURE:.0%} limits)"
+    images = ""
+    if planned.request.over == "images":
+        images = "\n  the images' part comes on top: only test results can say how much"
     comparisons = count_text(planned.chosen.comparisons, "comparison")
     return (
-        f"smallest difference detectable with 80% power: {least:.2f} to {most:.2f} points over "
-        f"seeds ({comparisons}, 95% together)\n"
+        f"smallest difference detectable with 80% power: {least:.2f} to {most:.2f} points, "
+        f"over seeds ({comparisons}, 95% together)\n"
         f"  with a spread of one training over seeds of {low:.2f} to {high:.2f} points, the range "
-        f"{source}"
+        f"{source}{images}"
     )
 
 

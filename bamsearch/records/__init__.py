@@ -53,7 +53,7 @@ from bamsearch.records.latencies import (
     LatencyTable,
 )
 from bamsearch.records.learned import Effect, Estimate, Gain, Learned
-from bamsearch.records.openings import Expected, Opening, Over, Plan
+from bamsearch.records.openings import Expected, Opening, Over, VerifyPlan
 from bamsearch.records.runs import (
     BASE_SEEDS,
     MEASURED,
@@ -119,7 +119,6 @@ __all__ = [
     "Opening",
     "Over",
     "PairedTiming",
-    "Plan",
     "Quantity",
     "ReferenceKind",
     "Role",
@@ -131,6 +130,7 @@ __all__ = [
     "Trial",
     "Variant",
     "Verdict",
+    "VerifyPlan",
     "check_choice",
     "check_input_shape",
     "check_positive",

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from bamsearch.errors import RunError
 from bamsearch.records.choices import Role
 from bamsearch.records.designs import Insertion
-from bamsearch.records.openings import Opening, Over, Plan
+from bamsearch.records.openings import Opening, Over, VerifyPlan
 
 EVIDENCE_VERSION = 2
 """Format of ``evidence.json``; format 1 had no plans, openings and seeds, and is read too."""
@@ -111,10 +111,10 @@ class Evidence:
     seeds: tuple[int, ...] = ()
     over: Over | None = None
     exploratory: str = ""
-    plans: tuple[Plan, ...] = ()
+    plans: tuple[VerifyPlan, ...] = ()
     openings: tuple[Opening, ...] = ()
 
-    def plan_for(self, data_hash: str) -> Plan | None:
+    def plan_for(self, data_hash: str) -> VerifyPlan | None:
         """The plan fixed at the first opening of the test split of these data, if there was one."""
         return next((plan for plan in self.plans if plan.data_hash == data_hash), None)
 
@@ -149,7 +149,7 @@ class Evidence:
             content["designs"] = _designs(content.get("designs", {}))
             content["remarks"] = tuple(content.get("remarks", ()))
             content["seeds"] = tuple(content.get("seeds", ()))
-            content["plans"] = tuple(Plan.from_dict(one) for one in content.get("plans", ()))
+            content["plans"] = tuple(VerifyPlan.from_dict(one) for one in content.get("plans", ()))
             content["openings"] = tuple(Opening(**one) for one in content.get("openings", ()))
             return cls(**content)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

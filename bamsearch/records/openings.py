@@ -14,7 +14,7 @@ Expected = Literal["better", "not-worse"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class VerifyPlan:
     """Everything that the error rate of a verification rests on, fixed before the first look.
 
     Attributes:
@@ -42,7 +42,7 @@ class Plan:
         """Comparisons of the best design with the other networks."""
         return len(self.networks) - 1
 
-    def changes(self, now: Plan) -> list[str]:
+    def changes(self, now: VerifyPlan) -> list[str]:
         """Differences of a later plan to this one, in words; none if both are the same plan."""
         pairs = [
             (f"up to {self.seeds} seeds", f"up to {now.seeds}", self.seeds, now.seeds),
@@ -55,7 +55,7 @@ class Plan:
         return [f"{before}, not {after}" for before, after, was, new in pairs if was != new]
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Plan:
+    def from_dict(cls, content: Mapping[str, Any]) -> VerifyPlan:
         """Read what ``asdict`` made."""
         tuples = {key: tuple(content[key]) for key in ("networks", "looks")}
         return cls(**(dict(content) | tuples))
@@ -82,6 +82,6 @@ class Opening:
     concluded: str = ""
 
 
-def _looks(plan: Plan) -> str:
+def _looks(plan: VerifyPlan) -> str:
     pairs = ", ".join(map(str, plan.looks))
     return f"looks at {pairs} seeds" if len(plan.looks) > 1 else f"one look at {pairs} seeds"

@@ -64,7 +64,7 @@ def test_the_answer_stands_first_in_every_format(bamsearch_cli, here):
     plan, _, answer = result.stdout.partition(f"\n\n{headline}\n")
     assert f"{networks} networks × 2 seeds = {2 * networks} trainings at most, one look" in plan
     assert "smallest difference detectable with 80% power: " in plan
-    assert "spread of one training over seeds of 0.29 to 1.32 points, the range of earlier" in plan
+    assert "spread of one training over seeds of 0.29 to 1.32 points, the range of a pilot" in plan
     assert "paper default" in answer.splitlines()[0]
     assert "to train and test" in result.stderr
     assert f"training {2 * networks} of at most {2 * networks}: " in result.stderr
@@ -83,7 +83,9 @@ def test_a_dry_run_writes_nothing_and_reads_no_test_image(bamsearch_cli, here, m
     assert "random weights · seeds from 10000" in result.stdout
     assert "Would write   runs/small/verify" in result.stderr
     found = json.loads(bamsearch_cli("verify", "small", *QUICK, "-n", "--json").stdout)
-    assert (found["seeds"], found["done"]) == ([10000, 10001], 0)
+    assert (found["seeds"], found["looks"], found["done"]) == ([10000, 10001], [2], 0)
+    assert found["smallest_detectable"][0] < found["smallest_detectable"][1]
+    assert found["assumed_sd_of_a_training"] == [0.29, 1.32]
     assert found["trainings"] == 2 * len(found["networks"])
     assert found["networks"][0]["roles"] == ["base"]
     assert found["seconds"] > 0
@@ -144,10 +146,27 @@ def test_ctrl_c_and_the_same_command_again(bamsearch_cli, here, monkeypatch):
     assert ends[0] == ends[1]
 
 
+def test_another_plan_after_a_look_is_exploratory_and_never_as_expected(bamsearch_cli, here):
+    line = ["verify", "small", *QUICK, "--margin", "1000", "--expect", "not-worse", "--json"]
+    first = bamsearch_cli(*line)
+    assert first.exit_code == 0, first.stderr
+    planned = bamsearch_cli(*line, "--seeds", "3", "-n")
+    assert json.loads(planned.stdout)["exploratory"].startswith("Exploratory: the test split was")
+    result = bamsearch_cli(*line, "--seeds", "3")
+    assert result.exit_code == 4
+    assert "expected not-worse: Exploratory: " in result.stderr
+    found = json.loads(result.stdout)
+    assert "(up to 2 seeds, not up to 3; one look" in found["evidence"]["exploratory"]
+    assert found["answer"]["headline"].startswith("Exploratory: ")
+    assert [one["seeds"] for one in found["evidence"]["openings"]] == [2, 3]
+    assert bamsearch_cli(*line).exit_code == 0  # the first plan counts as before
+
+
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [
         (["nowhere", *QUICK], 2, "no run is called 'nowhere'"),
+        (["small", *QUICK, "--seed", "0"], 2, "used seed 0: leave --seed out, or give 1 or more"),
         (["small"], 2, "was searched without data: give --data NAME"),
         (["small", "--data", "digit"], 2, "did you mean digits?"),
         (["small", "--data", "digits", "--seeds", "1"], 2, "1 is not in the range x>=2"),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from bamsearch.evidence.verify.request import Planned
 from bamsearch.evidence.verify.statistics import CONFIDENCE
 from bamsearch.evidence.verify.summary import concluded_text
-from bamsearch.records import Evidence, Opening, Plan
+from bamsearch.records import Evidence, Opening, VerifyPlan
 
 
 class Ledger:
@@ -24,7 +24,7 @@ class Ledger:
         self._planned = planned
         self._before = planned.folder.read_record().evidence
         known = self._before
-        self._plans: tuple[Plan, ...] = () if known is None else known.plans
+        self._plans: tuple[VerifyPlan, ...] = () if known is None else known.plans
         self._openings: tuple[Opening, ...] = () if known is None else known.openings
         if known is not None and not self._openings:
             self._openings = (_unrecorded(known),)

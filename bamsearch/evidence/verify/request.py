@@ -12,7 +12,7 @@ from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.evidence.verify.looks import Rule, look_sizes, nominal_level
 from bamsearch.evidence.verify.networks import Chosen, Network, choose
 from bamsearch.evidence.verify.statistics import CONFIDENCE
-from bamsearch.records import DataFacts, Expected, Over, Plan, Run, RunRecord
+from bamsearch.records import DataFacts, Expected, Over, Run, RunRecord, VerifyPlan
 from bamsearch.searching.folder import RunFolder, find_folder
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
 from bamsearch.training.request import load_for
@@ -92,7 +92,7 @@ class Planned:
     chosen: Chosen
     data: Data
     recipe: Recipe
-    plan: Plan
+    plan: VerifyPlan
     exploratory: str
 
     @property
@@ -161,9 +161,11 @@ def plan_verify(request: Request) -> Planned:
     return Planned(request, folder, record, chosen, data, recipe, plan, exploratory)
 
 
-def _plan(request: Request, chosen: Chosen, facts: DataFacts, recipe: Recipe, seeds: range) -> Plan:
+def _plan(
+    request: Request, chosen: Chosen, facts: DataFacts, recipe: Recipe, seeds: range
+) -> VerifyPlan:
     sizes = look_sizes(request.seeds, request.looks)
-    return Plan(
+    return VerifyPlan(
         data_hash=facts.hash,
         networks=tuple(f"{one.label}: {one.text}" for one in chosen.networks),
         first=seeds[0],

@@ -78,7 +78,7 @@ def interval(
         raise ValueError(f"an interval needs two values, not {count}")
     mean = float(np.mean(values))
     sd = max(float(np.std(values, ddof=1)), resolution)
-    half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * sd / sqrt(count)
+    half = _quantile(confidence, count - 1) * sd / sqrt(count)
     return Interval(mean, mean - half, mean + half, sd)
 
 
@@ -111,9 +111,15 @@ def interval_over_images(
     rest = total - float(by_seed.var()) - float(by_image.var())
     rest_square = rest * pairs * images / ((pairs - 1) * (images - 1))
     error = max(float(image_square) - rest_square, 0.0) / (pairs * images)
-    limit = float(stats.t.ppf((1 + confidence) / 2, images - 1))
+    limit = _quantile(confidence, images - 1)
     half = hypot(seeds.high - seeds.mean, limit * sqrt(error))
     return Interval(seeds.mean, seeds.mean - half, seeds.mean + half, seeds.sd)
+
+
+@lru_cache(maxsize=1024)
+def _quantile(confidence: float, freedom: int) -> float:
+    """Standard errors to each side of a mean in Student's interval."""
+    return float(stats.t.ppf((1 + confidence) / 2, freedom))
 
 
 def sd_limits(sd: float, freedom: int, sure: float = SURE) -> tuple[float, float]:
@@ -138,7 +144,7 @@ def power(difference: float, sd: float, seeds: int, confidence: float) -> float:
         confidence: of the interval.
     """
     shift = abs(difference) / sd * sqrt(seeds)
-    limit = float(stats.t.ppf((1 + confidence) / 2, seeds - 1))
+    limit = _quantile(confidence, seeds - 1)
     # The mean over the deviations that a sample may have. SciPy's noncentral t is the same, and is
     # no number for two seeds and far shifts.
     limits = limit * _deviations(seeds - 1)
@@ -162,7 +168,7 @@ def smallest_detectable(sd: float, seeds: int, confidence: float) -> float:
         confidence: of the interval.
     """
     # In units of the standard error: beyond the limit and a few deviations the chance is near 1.
-    limit = float(stats.t.ppf((1 + confidence) / 2, seeds - 1))
+    limit = _quantile(confidence, seeds - 1)
     found = brentq(lambda z: power(z, sqrt(seeds), seeds, confidence) - POWER, 0.0, 4 * limit + 4)
     return float(found) * sd / sqrt(seeds)
 
