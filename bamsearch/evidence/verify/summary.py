@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bamsearch.evidence.verify.looks import Conclusion, Rule, conclude
+from bamsearch.evidence.verify.looks import Conclusion, Rule, conclude, nominal_level
 from bamsearch.evidence.verify.networks import LABELS, Network
 from bamsearch.evidence.verify.request import Planned
 from bamsearch.evidence.verify.statistics import (
@@ -118,7 +118,8 @@ def _accuracy(planned: Planned, results: Results, network: Network) -> Accuracy 
     reached = [result for result in stored if result is not None]
     if len(reached) < 2:
         return None
-    rule = Rule(1 - CONFIDENCE, planned.request.margin, planned.request.over)
+    # An interval by itself, but one that holds at every look.
+    rule = Rule(nominal_level(planned.plan.looks, 1), planned.request.margin, planned.request.over)
     values = np.stack([one.points for one in reached])
     made = rule.interval(values, 100 / reached[0].images)
     mean, low, high = (round(value, _DIGITS) for value in (made.mean, made.low, made.high))

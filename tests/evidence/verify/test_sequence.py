@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from bamsearch.errors import DivergedError
 from bamsearch.evidence.verify import run as running
+from bamsearch.evidence.verify.looks import nominal_level
 from bamsearch.evidence.verify.run import run_verify
 from bamsearch.evidence.verify.trainings import TEST_FILE, Reached
 from bamsearch.records import Evidence
@@ -227,6 +230,20 @@ def test_an_expectation_that_is_proven_ends_the_base(planted, sequence, monkeypa
     assert evidence.differences[0].low > (-30 if expect == "not-worse" else 0)
 
 
+def test_a_look_without_enough_pairs_is_passed(planted, sequence, monkeypatch):
+    def train(planned, seed, network, watch=None):
+        if (network.name, seed) in (("base", 10_000), ("base", 10_001)):
+            raise DivergedError("the loss is nan")
+        planted.train(planned, seed, network)
+
+    monkeypatch.setattr(running, "train_one", train)
+    evidence = run_verify(sequence())
+    assert [one.concluded == "too few pairs" for one in evidence.openings[:2]] == [True, False]
+    base = evidence.differences[0]
+    assert (base.against, base.seeds, base.verdict) == ("base", 3, "better")  # seeds 2, 3 and 4
+    assert evidence.remarks[-1] == "Diverged, and in no pair: base, seed 10000, 10001."
+
+
 def test_intervals_over_images_are_wider(planted, sequence):
     over_seeds = run_verify(sequence(looks=1))
     over_images = run_verify(sequence(looks=1, over="images"))
@@ -237,6 +254,17 @@ def test_intervals_over_images_are_wider(planted, sequence):
         assert images.high >= seeds.high
         assert images.seeds_needed is None
     assert over_images.accuracies["found"].high > over_seeds.accuracies["found"].high
+
+
+def test_accuracies_hold_at_every_look_too(planted, sequence):
+    one_look = run_verify(sequence(looks=1)).accuracies["found"]
+    five = run_verify(sequence()).accuracies["found"]
+    # Ten seeds, t with nine degrees of freedom: at 0.05, and at the level of five looks.
+    values = 100 * np.array(RIGHT["found"]) / IMAGES
+    for accuracy, level in ((one_look, 0.05), (five, nominal_level((3, 5, 7, 8, 10), 1))):
+        half = stats.t.ppf(1 - level / 2, 9) * values.std(ddof=1) / 10**0.5
+        resolved = stats.t.ppf(1 - level / 2, 9) * (100 / IMAGES) / 10**0.5
+        assert accuracy.high - accuracy.mean == pytest.approx(max(half, resolved), abs=1e-3)
 
 
 def test_seeds_needed_are_a_range(planted, sequence):
