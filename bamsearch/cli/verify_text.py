@@ -30,27 +30,44 @@ def print_plan(console: Console, planned: Planned, known: Estimate) -> None:
     seeds = planned.seeds
     console.print(
         f"\nrecipe {recipe.name}: {count_text(recipe.epochs, 'epoch')}, batch "
-        f"{recipe.batch_size}, lr {recipe.lr:g} · {start} · seeds {seeds[0]} to {seeds[-1]}"
+        f"{recipe.batch_size}, lr {recipe.lr:g} · {start} · seeds from {seeds[0]}"
     )
     console.print(
         f"{count_text(len(networks), 'network')} × {count_text(len(seeds), 'seed')} = "
-        f"{known.trainings} trainings"
+        f"{known.trainings} trainings at most, {_looks_text(planned)}"
     )
     for line in (_detectable_text(planned, known), *planned.chosen.remarks):
         console.print(line)
     done = f", {known.done} of {known.trainings} trainings are done" if known.done else ""
-    console.note(f"\nabout {duration_text(known.seconds)} to train and test{done}\n")
+    console.note(f"\nat most {duration_text(known.seconds)} to train and test{done}\n")
+    if planned.exploratory:
+        console.warn(planned.exploratory)
 
 
 def _detectable_text(planned: Planned, known: Estimate) -> str:
-    source = "the search found" if known.measured else "in a pilot on Fashion-MNIST"
+    from bamsearch.evidence.verify.statistics import SURE
+
+    (least, most), (low, high) = known.detectable, known.run_sd
+    source = "of a pilot and an audit on Fashion-MNIST"
+    if known.measured:
+        source = f"that the trainings of the search leave ({SURE:.0%} limits)"
+    images = ""
+    if planned.request.over == "images":
+        images = "\n  the images' part comes on top: only test results can say how much"
     comparisons = count_text(planned.chosen.comparisons, "comparison")
     return (
-        f"smallest difference told with a chance of 80 %: {known.detectable:.2f} points "
-        f"({comparisons}, 95 % together)\n"
-        f"  assumed for it: one training spreads by {known.run_sd:.2f} points over seeds, "
-        f"as {source}"
+        f"smallest difference detectable with 80% power: {least:.2f} to {most:.2f} points, "
+        f"over seeds ({comparisons}, 95% together)\n"
+        f"  with a spread of one training over seeds of {low:.2f} to {high:.2f} points, the range "
+        f"{source}{images}"
     )
+
+
+def _looks_text(planned: Planned) -> str:
+    sizes = planned.plan.looks
+    if len(sizes) == 1:
+        return "one look at the test split"
+    return f"looks at the test split after {', '.join(map(str, sizes))} seeds"
 
 
 def plan_json(planned: Planned, known: Estimate) -> dict[str, Any]:
@@ -63,11 +80,15 @@ def plan_json(planned: Planned, known: Estimate) -> dict[str, Any]:
         ],
         "recipe": planned.recipe.to_dict(),
         "seeds": list(planned.seeds),
+        "looks": list(planned.plan.looks),
+        "nominal_level": planned.plan.level,
+        "over": planned.request.over,
+        "exploratory": planned.exploratory or None,
         "trainings": known.trainings,
         "done": known.done,
         "seconds": round(known.seconds, 1),
-        "smallest_detectable": round(known.detectable, 4),
-        "assumed_sd_of_a_training": round(known.run_sd, 4),
+        "smallest_detectable": [round(points, 4) for points in known.detectable],
+        "assumed_sd_of_a_training": [round(sd, 4) for sd in known.run_sd],
         "sd_measured": known.measured,
         "remarks": list(planned.chosen.remarks),
     }

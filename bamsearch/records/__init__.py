@@ -53,6 +53,7 @@ from bamsearch.records.latencies import (
     LatencyTable,
 )
 from bamsearch.records.learned import Effect, Estimate, Gain, Learned
+from bamsearch.records.openings import Expected, Opening, Over, VerifyPlan
 from bamsearch.records.runs import (
     BASE_SEEDS,
     MEASURED,
@@ -96,6 +97,7 @@ __all__ = [
     "Effect",
     "Estimate",
     "Evidence",
+    "Expected",
     "Finalist",
     "Gain",
     "HeldOut",
@@ -114,6 +116,8 @@ __all__ = [
     "Mode",
     "ModelSummary",
     "Objective",
+    "Opening",
+    "Over",
     "PairedTiming",
     "Quantity",
     "ReferenceKind",
@@ -126,6 +130,7 @@ __all__ = [
     "Trial",
     "Variant",
     "Verdict",
+    "VerifyPlan",
     "check_choice",
     "check_input_shape",
     "check_positive",

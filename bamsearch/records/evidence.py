@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 from bamsearch.errors import RunError
 from bamsearch.records.choices import Role
 from bamsearch.records.designs import Insertion
+from bamsearch.records.openings import Opening, Over, VerifyPlan
 
-EVIDENCE_VERSION = 1
-"""Format of ``evidence.json``."""
+EVIDENCE_VERSION = 2
+"""Format of ``evidence.json``; format 1 had no plans, openings and seeds, and is read too."""
 
 Verdict = Literal["better", "worse", "equivalent", "not distinguished"]
 """Of what was found against another design."""
@@ -45,9 +46,12 @@ class Difference:
         low: lower end of the interval.
         high: upper end.
         seeds: pairs.
-        seeds_needed: pairs that would tell a difference of ``detectable`` points; None if unknown.
+        seeds_needed: pairs that would detect a difference of ``detectable`` points with 80% power,
+            for the upper 90% limit of the spread (format 1: for the spread measured); None if
+            unknown.
         detectable: the difference that ``seeds_needed`` is for, in points.
         equivalent: whether the interval lies inside the margin of :class:`Evidence`.
+        seeds_at_least: the same as ``seeds_needed`` for the lower 90% limit of the spread.
     """
 
     against: Role
@@ -58,6 +62,7 @@ class Difference:
     seeds_needed: int | None = None
     detectable: float | None = None
     equivalent: bool = False
+    seeds_at_least: int | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -86,6 +91,12 @@ class Evidence:
         margin: differences within it, in points, are taken for none; None if that was not asked.
         designs: that were trained. A search that goes on may find others.
         remarks: what else is to be known of the trainings, a sentence each.
+        seeds: of the trainings; empty where an older bamsearch did not record them.
+        over: what the intervals are over; None where an older bamsearch did not record it, and
+            they are over seeds.
+        exploratory: why error rates do not hold, a sentence; empty where they do.
+        plans: all plans under which a test split was opened; the first one of each data set counts.
+        openings: all looks at a test split, oldest first; later ones are appended.
     """
 
     data: str
@@ -97,6 +108,15 @@ class Evidence:
     margin: float | None = None
     designs: Mapping[Role, tuple[Insertion, ...]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    over: Over | None = None
+    exploratory: str = ""
+    plans: tuple[VerifyPlan, ...] = ()
+    openings: tuple[Opening, ...] = ()
+
+    def plan_for(self, data_hash: str) -> VerifyPlan | None:
+        """The plan fixed at the first opening of the test split of these data, if there was one."""
+        return next((plan for plan in self.plans if plan.data_hash == data_hash), None)
 
     def is_of(self, role: Role, insertions: tuple[Insertion, ...]) -> bool:
         """Whether that design is the one that was trained; yes where that was not written down."""
@@ -116,8 +136,10 @@ class Evidence:
         try:
             content = json.loads(text)
             version = content.pop("bamsearch_evidence")
-            if version != EVIDENCE_VERSION:
-                raise ValueError(f"format {version!r}, this bamsearch reads {EVIDENCE_VERSION}")
+            if type(version) is not int or not 1 <= version <= EVIDENCE_VERSION:
+                raise ValueError(
+                    f"format {version!r}, this bamsearch reads up to {EVIDENCE_VERSION}"
+                )
             content["accuracies"] = {
                 _role(role): Accuracy(**one) for role, one in content["accuracies"].items()
             }
@@ -126,6 +148,9 @@ class Evidence:
                 _role(one.against)
             content["designs"] = _designs(content.get("designs", {}))
             content["remarks"] = tuple(content.get("remarks", ()))
+            content["seeds"] = tuple(content.get("seeds", ()))
+            content["plans"] = tuple(VerifyPlan.from_dict(one) for one in content.get("plans", ()))
+            content["openings"] = tuple(Opening(**one) for one in content.get("openings", ()))
             return cls(**content)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise RunError(

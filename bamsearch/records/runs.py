@@ -333,6 +333,24 @@ class RunRecord:
         return next(iter(self.ranking()), None)
 
     @property
+    def search_seeds(self) -> frozenset[int]:
+        """The seeds that the search trained or scored designs with."""
+        trials = [*self.trials, *(trial for _, trial in self.references)]
+        return frozenset({self.run.seed, *(self.run.seed + (t.seed or 0) for t in trials)})
+
+    @property
+    def shares_seeds(self) -> bool:
+        """Whether the evidence repeats trainings by which the search chose.
+
+        The best design is then partly the luckiest with these seeds. Evidence that does not list
+        its seeds is from a bamsearch that began with seed 0, as searches do.
+        """
+        if self.evidence is None or self.run.score not in MEASURED:
+            return False
+        seeds = self.evidence.seeds
+        return not seeds or not self.search_seeds.isdisjoint(seeds)
+
+    @property
     def shown_evidence(self) -> Evidence | None:
         """The evidence; None where another design is the best by now than the one trained."""
         best, evidence = self.best, self.evidence

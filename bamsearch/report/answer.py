@@ -6,13 +6,23 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
-from bamsearch.records import MEASURED, Cited, Difference, Evidence, RunRecord
+from bamsearch.records import MEASURED, Cited, Difference, Evidence, Over, RunRecord
 from bamsearch.records import Verdict as Shown
 from bamsearch.report.comparison import LABELS
 from bamsearch.report.mattered import interval_text
-from bamsearch.report.text import count_text, design_text
+from bamsearch.report.text import count_text, design_text, over_text
 from bamsearch.score.table import DEFAULT_REASON, DEFAULT_SCORE, SCORES
 from bamsearch.searching.sizes import SizeCorrelation
+
+SHARED_SEEDS = (
+    "Trained with seeds the search had chosen by: the difference is likely too high; verify again."
+)
+
+OVER: dict[Over, str] = {
+    "seeds": "Intervals are over seeds, on these test images: for images like these they are too "
+    "narrow; verify --over images widens them.",
+    "images": "Intervals are over seeds and images: for other images like these too.",
+}
 
 Verdict = Shown | Literal["unknown"]
 
@@ -26,12 +36,14 @@ class Answer:
         headline: the answer in one line.
         remarks: what it rests on, a line each.
         next_step: what to type to know more.
+        warnings: those of the remarks that must stand beside the headline wherever it is shown.
     """
 
     verdict: Verdict
     headline: str
     remarks: tuple[str, ...]
     next_step: str
+    warnings: tuple[str, ...] = ()
 
 
 def answer(record: RunRecord, sizes: SizeCorrelation, place: str) -> Answer:
@@ -59,8 +71,12 @@ def answer(record: RunRecord, sizes: SizeCorrelation, place: str) -> Answer:
     headline = _sentence(record, first, evidence, "over " if first.points >= 0 else "under ")
     lines = tuple(_sentence(record, one, evidence, "against ") for one in others)
     data = f"Trained on {evidence.data}; intervals of {evidence.confidence:.0%} together."
-    lines = (*lines, data, *evidence.remarks, *remarks)
-    return Answer(first.verdict, headline, lines, evidence.command)
+    over = () if evidence.over is None else (OVER[evidence.over],)
+    warnings = (SHARED_SEEDS,) if record.shares_seeds else ()
+    if evidence.exploratory:
+        headline, warnings = f"Exploratory: {headline}", (evidence.exploratory, *warnings)
+    lines = (*warnings, *lines, data, *over, *evidence.remarks, *remarks)
+    return Answer(first.verdict, headline, lines, evidence.command, warnings)
 
 
 def verify_line(record: RunRecord, place: str) -> str:
@@ -181,17 +197,25 @@ def _sentence(record: RunRecord, one: Difference, evidence: Evidence, word: str)
         scored = record.reference("random") is not None
         other = "the best of random search" if scored else "a random design"
     other = other.replace(" (r16 d4)", "")
-    interval = f"{evidence.confidence:.0%} [{one.low:+.2f}, {one.high:+.2f}]"
+    over = f" over {over_text(evidence.over)}" if evidence.over else ""
+    interval = f"{evidence.confidence:.0%} [{one.low:+.2f}, {one.high:+.2f}]{over}"
     seeds = count_text(one.seeds, "paired seed")
     if one.distinguished:
         return f"{one.points:+.2f} points {word}{other}, {interval}, {seeds}."
     if one.equivalent and evidence.margin is not None:
         return f"Equivalent to {other} within ±{evidence.margin:g} points: {interval}, {seeds}."
-    needed = ""
-    known = one.seeds_needed is not None and one.detectable is not None
-    if known and (one.seeds_needed or 0) > one.seeds:
-        needed = f"; about {one.seeds_needed} seeds would tell {one.detectable:g} points"
-    return f"Not distinguished from {other}: {interval}, {seeds}{needed}."
+    return f"Not distinguished from {other}: {interval}, {seeds}{_needed(one)}."
+
+
+def _needed(one: Difference) -> str:
+    """``; about 40 to 210 seeds would detect 0.3 points with 80% power``; empty where unknown."""
+    most, least = one.seeds_needed, one.seeds_at_least
+    if one.detectable is None or (most is not None and most <= one.seeds):
+        return ""
+    if least is None:  # format 1: of the spread as measured
+        return f"; about {most} seeds would tell {one.detectable:g} points" if most else ""
+    range_text = f"{least:,} seeds or more" if most is None else f"{least:,} to {most:,} seeds"
+    return f"; about {range_text} would detect {one.detectable:g} points with 80% power"
 
 
 def _go_on(record: RunRecord, place: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
-from bamsearch.records import Design, Trial
+from bamsearch.records import Design, Difference, Trial
 from bamsearch.report.comparison import Compared
 from bamsearch.report.content import CONVENTION, Report
 from bamsearch.report.sites import SiteRow
@@ -42,6 +42,7 @@ def json_value(report: Report) -> dict[str, Any]:
             "remarks": list(report.answer.remarks),
             "next": report.answer.next_step,
         },
+        **_evidence(report),
         "budget": {one.quantity: one.limit for one in run.budgets},
         "score": run.score,
         "comparison": [_compared(row) for row in report.comparison],
@@ -90,7 +91,33 @@ def _compared(row: Compared) -> dict[str, Any]:
         "note": row.note or None,
         "latency": None if row.latency is None else asdict(row.latency),
         "accuracy": None if row.accuracy is None else asdict(row.accuracy),
-        "found_less_this": None if row.difference is None else asdict(row.difference),
+        "found_less_this": None if row.difference is None else _difference(row.difference),
+    }
+
+
+def _difference(one: Difference) -> dict[str, Any]:
+    content = asdict(one)
+    if one.seeds_at_least is None:  # nor in evidence of format 1
+        del content["seeds_at_least"]
+    return content
+
+
+def _evidence(report: Report) -> dict[str, Any]:
+    """What intervals are over and every look at the test split, where that was recorded."""
+    evidence = report.record.shown_evidence
+    if evidence is None or evidence.over is None:
+        return {}
+    plans = [asdict(plan) for plan in evidence.plans]
+    openings = [asdict(opening) for opening in evidence.openings]
+    return {
+        "evidence": {
+            "over": evidence.over,
+            "confidence": evidence.confidence,
+            "seeds": list(evidence.seeds),
+            "exploratory": evidence.exploratory or None,
+            "plans": json.loads(json.dumps(plans)),
+            "openings": openings,
+        }
     }
 
 

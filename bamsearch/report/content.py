@@ -13,6 +13,7 @@ from bamsearch.report.importance import Importance, importances
 from bamsearch.report.mattered import Mattered, mattered
 from bamsearch.report.provenance import provenance, reproduce
 from bamsearch.report.sites import SiteRow, site_rows
+from bamsearch.report.text import over_text
 from bamsearch.searching.sizes import SizeCorrelation, size_correlation
 
 CONVENTION = "1 MAC = 1 FLOP (fvcore), norm and pooling included"
@@ -60,6 +61,12 @@ class Report:
     def trained(self) -> bool:
         """Whether the score is an accuracy that short trainings lead to expect."""
         return self.record.run.score == "train"
+
+    @property
+    def over(self) -> str:
+        """What the intervals of test accuracies are over; empty where that was not recorded."""
+        evidence = self.record.shown_evidence
+        return "" if evidence is None else over_text(evidence.over)
 
 
 def make_report(record: RunRecord, place: str) -> Report:

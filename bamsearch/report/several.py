@@ -52,12 +52,24 @@ def several_table(reports: Sequence[Report]) -> Table:
             *_sizes(found, report.comparison[0]),
         ]
         cells += [latency_text(found.latency)] * timed
-        cells += [accuracy_text(found.accuracy), report.answer.verdict] * trained
+        cells += [_accuracy(report, found), _verdict(report)] * trained
         # The longest column last.
         cells.append("–" if found.design is None else design_text(found.design))
         rows.append(tuple(cells))
     align = "lllllrlrrrrrr" + "r" * timed + "rl" * trained + "l"
     return Table(tuple(header), align, tuple(rows))
+
+
+def _accuracy(report: Report, found: Compared) -> str:
+    """The accuracy, and what its interval is over, which may differ between runs."""
+    over = f" over {report.over}" if report.over and found.accuracy is not None else ""
+    return accuracy_text(found.accuracy) + over
+
+
+def _verdict(report: Report) -> str:
+    evidence = report.record.shown_evidence
+    exploratory = evidence is not None and evidence.exploratory
+    return f"{report.answer.verdict}, exploratory" if exploratory else report.answer.verdict
 
 
 def _sizes(found: Compared, base: Compared) -> list[str]:

@@ -62,7 +62,8 @@ def comparison_table(report: Report) -> Table:
             cells += [accuracy_text(row.accuracy), _difference(row)]
         rows.append(tuple(cells))
     if trained:
-        header += ["accuracy", "found less this"]
+        over = f", over {report.over}" if report.over else ""
+        header += [f"accuracy{over}", f"found less this{over}"]
     return Table(tuple(header), "llrrrrrr" + ("rr" if trained else ""), tuple(rows))
 
 

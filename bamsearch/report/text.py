@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import floor, log10
 
-from bamsearch.records import Budget, Design, Insertion, Quantity, Run, Site
+from bamsearch.records import Budget, Design, Insertion, Over, Quantity, Run, Site
 from bamsearch.searching.budget import amount_text
 
 EXPECTED = "expected accuracy, %"
@@ -68,6 +68,11 @@ def number_text(number: int) -> str:
 def count_text(number: int, what: str) -> str:
     """``1 site``, ``4 sites``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def over_text(over: Over | None) -> str:
+    """What intervals are over, in words; empty where that was not recorded."""
+    return "" if over is None else {"seeds": "seeds", "images": "seeds and images"}[over]
 
 
 def duration_text(seconds: float) -> str:

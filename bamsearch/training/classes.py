@@ -46,7 +46,12 @@ def total_loss(output: object, labels: Tensor, smoothing: float = 0.0) -> Tensor
 
 def right(output: object, labels: Tensor) -> Tensor:
     """How many images have their label's score as the highest, a tensor of no axes."""
-    return (class_scores(output)[0].argmax(1) == labels).sum()
+    return correct(output, labels).sum()
+
+
+def correct(output: object, labels: Tensor) -> Tensor:
+    """Whether each image has its label's score as the highest, (N,) bool."""
+    return class_scores(output)[0].argmax(1) == labels
 
 
 def check_gives_classes(module: nn.Module, name: str, facts: DataFacts) -> None:

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from bamsearch.data.splits import Data, Split
 from bamsearch.errors import DivergedError
 from bamsearch.training.augment import Transform
-from bamsearch.training.classes import right, total_loss
+from bamsearch.training.classes import correct, right, total_loss
 from bamsearch.training.parts import Batch, training_batches, validation_batches
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
@@ -202,6 +202,15 @@ def evaluate(live: Live, split: Split) -> tuple[float, int]:
             loss += total_loss(output, labels)
             hits += right(output, labels)
     return total(live, float(loss)) / len(split), int(total(live, float(hits)))
+
+
+def classify(live: Live, split: Split) -> Tensor:
+    """Whether each image of a split is classified correctly, (N,) bool on the CPU; one process."""
+    live.module.eval()
+    images = validation_batches(split, live.recipe.batch_size, device=live.fabric.device)
+    with torch.no_grad(), live.fabric.autocast():
+        parts = [correct(live.module(live.normalise(some)), labels) for some, labels in images]
+    return torch.cat(parts).cpu()
 
 
 def total(live: Live, number: float) -> float:

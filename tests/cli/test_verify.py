@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 
-from bamsearch.cli.verify import as_expected
 from bamsearch.data.splits import Data
-from bamsearch.records import Difference
+from bamsearch.evidence.verify.looks import meets
 from bamsearch.records.run_files import read_record
 from bamsearch.searching.api import search
 from bamsearch.training.loop import Live
@@ -60,14 +60,14 @@ def test_the_answer_stands_first_in_every_format(bamsearch_cli, here):
     networks = len({tuple(one) for one in evidence.designs.values()})
     report = here / "runs" / "r20" / "report"
     headline = json.loads((report / "report.json").read_text())["answer"]["headline"]
-    assert f"95% [{first.low:+.2f}, {first.high:+.2f}], 2 paired seeds" in headline
+    assert f"95% [{first.low:+.2f}, {first.high:+.2f}] over seeds, 2 paired seeds" in headline
     plan, _, answer = result.stdout.partition(f"\n\n{headline}\n")
-    assert f"{networks} networks × 2 seeds = {2 * networks} trainings" in plan
-    assert "smallest difference told with a chance of 80 %" in plan
-    assert "one training spreads by 0.29 points over seeds, as in a pilot" in plan
+    assert f"{networks} networks × 2 seeds = {2 * networks} trainings at most, one look" in plan
+    assert "smallest difference detectable with 80% power: " in plan
+    assert "spread of one training over seeds of 0.29 to 1.32 points, the range of a pilot" in plan
     assert "paper default" in answer.splitlines()[0]
     assert "to train and test" in result.stderr
-    assert f"training {2 * networks} of {2 * networks}: " in result.stderr
+    assert f"training {2 * networks} of at most {2 * networks}: " in result.stderr
     markdown = (report / "report.md").read_text().replace("\\", "")
     assert 0 < markdown.index(headline) < markdown.index("## Comparison")
     page = (report / "report.html").read_text()
@@ -80,10 +80,12 @@ def test_a_dry_run_writes_nothing_and_reads_no_test_image(bamsearch_cli, here, m
     before = {path for path in here.rglob("*") if "__pycache__" not in str(path)}
     result = bamsearch_cli("verify", "small", *QUICK, "-n")
     assert result.exit_code == 0, result.stderr
-    assert "random weights · seeds 0 to 1" in result.stdout
+    assert "random weights · seeds from 10000" in result.stdout
     assert "Would write   runs/small/verify" in result.stderr
     found = json.loads(bamsearch_cli("verify", "small", *QUICK, "-n", "--json").stdout)
-    assert (found["seeds"], found["done"]) == ([0, 1], 0)
+    assert (found["seeds"], found["looks"], found["done"]) == ([10000, 10001], [2], 0)
+    assert found["smallest_detectable"][0] < found["smallest_detectable"][1]
+    assert found["assumed_sd_of_a_training"] == [0.29, 1.32]
     assert found["trainings"] == 2 * len(found["networks"])
     assert found["networks"][0]["roles"] == ["base"]
     assert found["seconds"] > 0
@@ -108,19 +110,12 @@ def test_what_is_not_as_expected_is_exit_code_4(bamsearch_cli, here):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "better", "not_worse"),
-    [(0.1, 0.5, True, True), (-0.1, 0.5, False, True), (-0.6, 0.9, False, False)],
+    ("low", "better", "not_worse"),
+    [(0.1, True, True), (-0.1, False, True), (-0.3, False, True), (-0.6, False, False)],
 )
-def test_what_is_expected(low, high, better, not_worse):
-    one = Difference("base", (low + high) / 2, low, high, 5)
-    assert as_expected(one, "better", 0.5) == better
-    assert as_expected(one, "not-worse", 0.5) == not_worse
-
-
-def test_worse_is_not_better():
-    one = Difference("base", -0.2, -0.3, -0.1, 5)
-    assert not as_expected(one, "better", 0.5)
-    assert as_expected(one, "not-worse", 0.5)
+def test_what_is_expected(low, better, not_worse):
+    assert meets(low, "better", 0.5) == better
+    assert meets(low, "not-worse", 0.5) == not_worse
 
 
 def test_ctrl_c_and_the_same_command_again(bamsearch_cli, here, monkeypatch):
@@ -145,14 +140,33 @@ def test_ctrl_c_and_the_same_command_again(bamsearch_cli, here, monkeypatch):
     assert "go on  the same command again" in result.stderr
     assert not (here / "runs/cut/evidence.json").exists()
     assert bamsearch_cli("verify", "cut", *QUICK).exit_code == 0
-    ends = [(here / "runs" / name / "evidence.json").read_text() for name in ("small", "cut")]
+    ends = [read_record(here / "runs" / name).evidence for name in ("small", "cut")]
+    assert len(ends[0].openings) == len(ends[1].openings) == 1
+    ends = [replace(one, openings=(), command="") for one in ends]
     assert ends[0] == ends[1]
+
+
+def test_another_plan_after_a_look_is_exploratory_and_never_as_expected(bamsearch_cli, here):
+    line = ["verify", "small", *QUICK, "--margin", "1000", "--expect", "not-worse", "--json"]
+    first = bamsearch_cli(*line)
+    assert first.exit_code == 0, first.stderr
+    planned = bamsearch_cli(*line, "--seeds", "3", "-n")
+    assert json.loads(planned.stdout)["exploratory"].startswith("Exploratory: the test split was")
+    result = bamsearch_cli(*line, "--seeds", "3")
+    assert result.exit_code == 4
+    assert "expected not-worse: Exploratory: " in result.stderr
+    found = json.loads(result.stdout)
+    assert "(up to 2 seeds, not up to 3; one look" in found["evidence"]["exploratory"]
+    assert found["answer"]["headline"].startswith("Exploratory: ")
+    assert [one["seeds"] for one in found["evidence"]["openings"]] == [2, 3]
+    assert bamsearch_cli(*line).exit_code == 0  # the first plan counts as before
 
 
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [
         (["nowhere", *QUICK], 2, "no run is called 'nowhere'"),
+        (["small", *QUICK, "--seed", "0"], 2, "used seed 0: leave --seed out, or give 1 or more"),
         (["small"], 2, "was searched without data: give --data NAME"),
         (["small", "--data", "digit"], 2, "did you mean digits?"),
         (["small", "--data", "digits", "--seeds", "1"], 2, "1 is not in the range x>=2"),
@@ -182,7 +196,7 @@ def test_classes_that_no_one_named_are_refused_too(bamsearch_cli, here):
 
 def test_trained_weights_that_init_paper_disturbs_are_warned_of(bamsearch_cli, here):
     assert bamsearch_cli("verify", "small", *QUICK).exit_code == 0
-    weights = "runs/small/verify/0-base/model.safetensors"
+    weights = "runs/small/verify/10000-base/model.safetensors"
     made("runs/other", "net.py:small", input_size=(8, 8), num_classes=10)
     result = bamsearch_cli("verify", "other", *QUICK, "--weights", weights, "-n")
     assert "recipe fine-tune: 1 epoch, batch 64, lr 0.01" in result.stdout

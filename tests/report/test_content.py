@@ -327,3 +327,14 @@ def test_importance_is_the_share_of_variance_in_a_factorial_design(record):
 
 def test_too_few_designs_have_no_importance(record):
     assert importances(record) == ()
+
+
+@pytest.mark.parametrize(("score", "warned"), [("train", True), ("snip", False)])
+def test_trainings_that_the_search_chose_by_carry_a_warning(trained, score, warned):
+    """Evidence that lists no seeds is from a bamsearch that took those of the search."""
+    record = replace(trained, run=replace(trained.run, score=score))
+    answer = make_report(record, "net-001").answer
+    said = "Trained with seeds the search had chosen by: the difference is likely too high"
+    assert (answer.remarks[0].startswith(said), answer.warnings != ()) == (warned, warned)
+    fresh = replace(record, evidence=replace(trained.evidence, seeds=tuple(range(10_000, 10_005))))
+    assert make_report(fresh, "net-001").answer.warnings == ()

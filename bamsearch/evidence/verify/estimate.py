@@ -10,7 +10,7 @@ from math import sqrt
 from bamsearch.errors import TrainingError
 from bamsearch.evidence.verify.networks import Network
 from bamsearch.evidence.verify.request import Planned
-from bamsearch.evidence.verify.statistics import RUN_SD, smallest_detectable
+from bamsearch.evidence.verify.statistics import RUN_SD, sd_limits, smallest_detectable
 from bamsearch.evidence.verify.trainings import about, start_of
 from bamsearch.training.again import state_of
 from bamsearch.training.start import Start
@@ -23,19 +23,20 @@ class Estimate:
     """What is known before the trainings.
 
     Attributes:
-        seconds: of all that is left to train and test.
+        seconds: time of all trainings and tests that are left, if no comparison is decided early.
         done: trainings that are finished.
-        trainings: in all.
-        detectable: points that are told from none with a chance of 80 %, with the spread assumed.
-        run_sd: that spread: of the accuracies of one design over seeds, in points.
-        measured: whether the run measured it, in its own trainings.
+        trainings: trainings at most.
+        detectable: differences in points that all seeds detect with 80% power: with the lower and
+            the upper spread.
+        run_sd: lower and upper spread: standard deviation of one training over seeds, in points.
+        measured: whether the search measured it, so that these are its 90% limits.
     """
 
     seconds: float
     done: int
     trainings: int
-    detectable: float
-    run_sd: float
+    detectable: tuple[float, float]
+    run_sd: tuple[float, float]
     measured: bool
 
 
@@ -70,11 +71,18 @@ def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -
     data, learned = planned.record.run.data, planned.record.learned
     if data is not None and data.hash != planned.data.facts.hash:
         learned = None
-    run_sd = RUN_SD if learned is None else learned.noise
-    # Of a difference of two runs, if a common seed does not make them alike.
-    sd = sqrt(2) * run_sd
-    detectable = smallest_detectable(sd, len(planned.seeds), planned.chosen.comparisons)
-    return Estimate(seconds, done, len(planned.trainings), detectable, run_sd, learned is not None)
+    run_sd = RUN_SD
+    if learned is not None:
+        # Only trainings of a design with another seed say how much seeds spread.
+        repeats = max(learned.trainings - len(learned.ranking), 1)
+        run_sd = sd_limits(learned.noise, repeats)
+    low, high = (
+        # Spread of a difference of two trainings, if a common seed does not make them alike.
+        smallest_detectable(sqrt(2) * sd, len(planned.seeds), 1 - planned.plan.level)
+        for sd in run_sd
+    )
+    trainings = len(planned.trainings)
+    return Estimate(seconds, done, trainings, (low, high), run_sd, learned is not None)
 
 
 def _is_done(planned: Planned, seed: int, network: Network, start: Start) -> bool:

@@ -45,6 +45,12 @@ class Network:
         """``paper default, largest that fits``."""
         return ", ".join(LABELS[role] for role in self.roles)
 
+    @property
+    def text(self) -> str:
+        """The insertions: ``layer1 r8 d2, layer3 r16 d4``, or ``no BAM``."""
+        many = (f"{i.site} r{i.reduction} d{i.dilation}" for i in self.design.insertions)
+        return ", ".join(many) or "no BAM"
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:

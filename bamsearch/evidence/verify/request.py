@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from bamsearch.data.splits import Data
 from bamsearch.errors import DataError, InvalidValueError
+from bamsearch.evidence.verify.looks import Rule, look_sizes, nominal_level
 from bamsearch.evidence.verify.networks import Chosen, Network, choose
-from bamsearch.records import DataFacts, Run, RunRecord
+from bamsearch.evidence.verify.statistics import CONFIDENCE
+from bamsearch.records import DataFacts, Expected, Over, Run, RunRecord, VerifyPlan
 from bamsearch.searching.folder import RunFolder, find_folder
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
 from bamsearch.training.request import load_for
@@ -18,7 +21,11 @@ from bamsearch.training.start import check_is_classifier
 TRAININGS = "verify"
 """The folder of the trainings, in that of the run."""
 
-DEFAULT_SEEDS = 5
+DEFAULT_SEEDS = 10
+DEFAULT_LOOKS = 5
+FIRST_SEED = 10_000
+"""The first seed unless another is given. Searches count theirs up from ``run.seed``, usually 0; a
+best design was chosen partly for its luck with those, and fresh seeds do not share it."""
 DEFAULT_MARGIN = 0.5
 
 
@@ -30,14 +37,18 @@ class Request:
         run: name or folder of a run.
         data: name of the data, see :func:`bamsearch.data.loading.load_data`; None: the run's.
         download: fetch the data where it is not there.
-        seeds: how many, at least two.
-        first: the first of them.
+        seeds: number of seeds at most, at least two.
+        looks: number of looks at the test split, at most; a look can decide comparisons.
+        first: the first of them; None: the first multiple of 10,000 whose seeds the search has not
+            used.
         recipe: name of the recipe; None is the usual one.
         epochs: other than the recipe's.
         precision: of the arithmetic, other than the recipe's.
         weights: of the base, which all networks are then fine-tuned from; None is random.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         margin: differences within it, in points, are taken for none.
+        over: what the intervals are over.
+        expect: expectation that may decide the comparison with the base too.
         force: trainings that are there and were made otherwise are made anew.
         command: what was typed.
     """
@@ -46,13 +57,16 @@ class Request:
     data: str | None = None
     download: bool = False
     seeds: int = DEFAULT_SEEDS
-    first: int = 0
+    looks: int = DEFAULT_LOOKS
+    first: int | None = None
     recipe: str | None = None
     epochs: int | None = None
     precision: Precision | None = None
     weights: str | None = None
     device: str = "auto"
     margin: float = DEFAULT_MARGIN
+    over: Over = "seeds"
+    expect: Expected | None = None
     force: bool = False
     command: str = ""
 
@@ -68,6 +82,8 @@ class Planned:
         chosen: what is trained.
         data: what on.
         recipe: how.
+        plan: seeds and looks; that of the first opening of the test split, if it is the same.
+        exploratory: why error rates do not hold, a sentence; empty where they do.
     """
 
     request: Request
@@ -76,16 +92,24 @@ class Planned:
     chosen: Chosen
     data: Data
     recipe: Recipe
+    plan: VerifyPlan
+    exploratory: str
 
     @property
     def seeds(self) -> range:
-        """Each is a pair for every comparison."""
-        return range(self.request.first, self.request.first + self.request.seeds)
+        """Each is a pair for every comparison; none of them was used by the search."""
+        return range(self.plan.first, self.plan.first + self.plan.seeds)
 
     @property
     def trainings(self) -> list[tuple[int, Network]]:
-        """Seed by seed, so that what is there after an interruption are whole pairs."""
+        """All trainings that there can be, seed by seed."""
         return [(seed, network) for seed in self.seeds for network in self.chosen.networks]
+
+    def rule(self, network: Network) -> Rule:
+        """How the comparison with a network is concluded."""
+        request = self.request
+        expect = request.expect if "base" in network.roles else None
+        return Rule(self.plan.level, request.margin, request.over, expect)
 
     def place(self, seed: int, network: Network) -> Path:
         """The folder of a training."""
@@ -96,7 +120,8 @@ def plan_verify(request: Request) -> Planned:
     """Find the run, what to train, and the data.
 
     Raises:
-        InvalidValueError: fewer than two seeds, a margin of 0, no such recipe, or ``torchrun``.
+        InvalidValueError: fewer than two seeds, seeds that the search used, a margin of 0, no such
+            recipe, or ``torchrun``.
         RunError: no such run.
         NothingToDoError: a detector, or nothing was found but the base.
         DataError: the data are not there, or are no data for this run.
@@ -105,6 +130,7 @@ def plan_verify(request: Request) -> Planned:
     folder = find_folder(request.run)
     record = folder.read_record()
     check_is_classifier(record.run.model)
+    seeds = fresh_seeds(record, request.seeds, request.first)
     chosen = choose(record)
     name = request.data or (None if record.run.data is None else record.run.data.name)
     if name is None:
@@ -121,7 +147,60 @@ def plan_verify(request: Request) -> Planned:
             f"recipe {FINE_TUNE} is for trained weights: give --weights, or another recipe"
         )
     recipe = recipe.changed(epochs=request.epochs, precision=request.precision)
-    return Planned(request, folder, record, chosen, data, recipe)
+    plan = _plan(request, chosen, data.facts, recipe, seeds)
+    first = None if record.evidence is None else record.evidence.plan_for(data.facts.hash)
+    changes = [] if first is None else first.changes(plan)
+    exploratory = ""
+    if first is not None and not changes:
+        plan = first  # with the level as it was worked out then
+    elif changes:
+        exploratory = (
+            "Exploratory: the test split was first opened under another plan "
+            f"({'; '.join(changes)}), so its error rate of {1 - CONFIDENCE:.0%} does not hold."
+        )
+    return Planned(request, folder, record, chosen, data, recipe, plan, exploratory)
+
+
+def _plan(
+    request: Request, chosen: Chosen, facts: DataFacts, recipe: Recipe, seeds: range
+) -> VerifyPlan:
+    sizes = look_sizes(request.seeds, request.looks)
+    return VerifyPlan(
+        data_hash=facts.hash,
+        networks=tuple(f"{one.label}: {one.text}" for one in chosen.networks),
+        first=seeds[0],
+        seeds=len(seeds),
+        looks=sizes,
+        level=nominal_level(sizes, chosen.comparisons),
+        recipe=recipe.to_dict(),
+        weights=request.weights,
+    )
+
+
+def fresh_seeds(record: RunRecord, number: int, first: int | None = None) -> range:
+    """Seeds of trainings that the search has not used.
+
+    Args:
+        record: the run.
+        number: how many.
+        first: see :class:`Request`.
+
+    Raises:
+        InvalidValueError: the search used one of them, or the last is over 2^32 - 1.
+    """
+    used = record.search_seeds
+    starts = count(FIRST_SEED, FIRST_SEED) if first is None else (first,)
+    blocks = (range(start, start + number) for start in starts)
+    seeds = next(block for block in blocks if first is not None or used.isdisjoint(block))
+    shared = used.intersection(seeds)
+    if shared:
+        raise InvalidValueError(
+            f"--seed {first}: the search of run {record.run.name} used seed {min(shared)}: "
+            f"leave --seed out, or give {max(used) + 1} or more"
+        )
+    if seeds[-1] >= 2**32:
+        raise InvalidValueError(f"--seed {first}: the last seed would be over {2**32 - 1}")
+    return seeds
 
 
 def misfit(run: Run, facts: DataFacts, classes: int | None) -> DataError:
@@ -149,11 +228,9 @@ def check_fits(run: Run, facts: DataFacts) -> None:
 
 def _check(request: Request) -> None:
     if request.seeds < 2:
-        raise InvalidValueError(
-            f"--seeds {request.seeds}: a difference without an interval is none, give at least 2"
-        )
-    if request.first + request.seeds > 2**32:
-        raise InvalidValueError(f"--seed {request.first}: the last seed would be over {2**32 - 1}")
+        raise InvalidValueError(f"--seeds {request.seeds}: a confidence interval needs at least 2")
+    if request.looks < 1:
+        raise InvalidValueError(f"--looks {request.looks}: give at least 1")
     if not 0 < request.margin < float("inf"):
         raise InvalidValueError(f"--margin {request.margin:g}: give points above 0, such as 0.5")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

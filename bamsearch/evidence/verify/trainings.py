@@ -1,19 +1,23 @@
 """One training of ``verify``: where it is, how far it is, and what it reaches on the test images.
 
-``RUN/verify/SEED-NETWORK/`` is a folder as ``bamsearch train`` makes it. ``test.json`` in it says
-what the network reached on the test split, which is read when all networks are trained.
+``RUN/verify/SEED-NETWORK/`` is a folder as ``bamsearch train`` makes it. ``test.json`` in it has
+which test images the network classifies correctly; a look writes it when its networks are trained.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bamsearch.data.splits import Split
 from bamsearch.errors import DesignError, OutputError
@@ -23,7 +27,7 @@ from bamsearch.profile.conditions import caller_kept
 from bamsearch.training.again import train_to_end
 from bamsearch.training.fabric import make_fabric
 from bamsearch.training.folder import TrainingFolder
-from bamsearch.training.loop import evaluate
+from bamsearch.training.loop import classify
 from bamsearch.training.progress import Progress
 from bamsearch.training.resume import about_training
 from bamsearch.training.run import make_live
@@ -32,22 +36,48 @@ from bamsearch.training.start import Start, start_with
 TEST_FILE = "test.json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Reached:
     """What a trained network reaches.
 
     Attributes:
-        right: test images that it classifies right.
-        images: test images.
+        correct: (images,) bool, whether each test image is classified correctly.
     """
 
-    right: int
-    images: int
+    correct: NDArray[np.bool_]
 
     @property
-    def per_cent(self) -> float:
-        """The accuracy."""
-        return 100 * self.right / self.images
+    def images(self) -> int:
+        """Test images."""
+        return len(self.correct)
+
+    @cached_property
+    def points(self) -> NDArray[np.int8]:
+        """(images,) 100 for a correct image, else 0: their mean is the accuracy in percent."""
+        return np.int8(100) * self.correct.astype(np.int8)
+
+    def to_json(self) -> str:
+        """The content of ``test.json``: images as bits, in the order of the split, in base64."""
+        bits = base64.b64encode(np.packbits(self.correct).tobytes()).decode()
+        right = int(self.correct.sum())
+        return json.dumps({"right": right, "images": self.images, "correct": bits}) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Reached:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: it is spoilt, or an older bamsearch wrote it without the images.
+        """
+        try:
+            content = json.loads(text)
+            bits = np.frombuffer(base64.b64decode(content["correct"], validate=True), np.uint8)
+            correct = np.unpackbits(bits, count=content["images"]).astype(bool)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a test result: {error}") from error
+        if int(correct.sum()) != content["right"]:
+            raise ValueError("bits and number of correct images differ")
+        return cls(correct)
 
 
 def start_of(planned: Planned, seed: int, network: Network) -> Start:
@@ -97,30 +127,33 @@ def train_one(
     )
 
 
-def evaluate_one(
-    planned: Planned, seed: int, network: Network, test: Callable[[], Split]
-) -> Reached:
-    """What a trained network reaches on the test images, from ``test.json`` if that is there.
+def stored_result(planned: Planned, seed: int, network: Network) -> Reached | None:
+    """What ``test.json`` of a training says; None where there is none, or not of each image."""
+    path = planned.place(seed, network) / TEST_FILE
+    try:
+        stored = Reached.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return stored if stored.images == planned.data.facts.test else None
+
+
+def evaluate_one(planned: Planned, seed: int, network: Network, images: Split) -> Reached:
+    """Classify the test images with a trained network, and write ``test.json``.
 
     Args:
-        planned: what is done.
-        seed: of the training.
-        network: which was trained.
-        test: gives the test split; not called where the result is there.
+        planned: the verification.
+        seed: seed of the training.
+        network: the network that was trained.
+        images: test split.
     """
     place = planned.place(seed, network)
-    try:
-        return Reached(**json.loads((place / TEST_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        pass  # not tested yet
     start = start_of(planned, seed, network)
     fabric, scaler = make_fabric(planned.request.device, planned.recipe)
     with caller_kept(fabric.device, torch.get_num_threads()):
         saved = TrainingFolder(place).read_checkpoint()
         live = make_live(start, planned.data, planned.recipe, seed, fabric, scaler, saved)
-        images = test()
-        reached = Reached(evaluate(live, images)[1], len(images))
-    _write(place / TEST_FILE, json.dumps(asdict(reached)) + "\n")
+        reached = Reached(classify(live, images).numpy())
+    _write(place / TEST_FILE, reached.to_json())
     return reached
 
 

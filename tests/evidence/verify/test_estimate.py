@@ -6,8 +6,10 @@ from itertools import count
 import pytest
 
 from bamsearch.evidence.verify.estimate import estimate
-from bamsearch.records.learned import Learned
+from bamsearch.records.learned import Estimate, Learned
 from bamsearch.training.timing import TIMED_STEPS
+
+LEARNED_ESTIMATE = Estimate((), 90.0, 89.0, 91.0, 2, 0.1)
 
 
 def test_the_time_is_that_of_a_few_steps(plan):
@@ -31,12 +33,20 @@ def test_the_time_is_that_of_a_few_steps(plan):
 def test_what_a_search_measured_is_assumed(plan):
     planned = plan(seeds=5)
     assumed = estimate(planned)
-    assert (assumed.run_sd, assumed.measured) == (0.29, False)
-    learned = Learned(20, 0.58, 0.95, (), ())
+    assert (assumed.run_sd, assumed.measured) == ((0.29, 1.32), False)
+    ranking = tuple(LEARNED_ESTIMATE for _ in range(10))
+    learned = Learned(20, 0.58, 0.95, (), ranking)
     known = estimate(replace(planned, record=replace(planned.record, learned=learned)))
-    assert (known.run_sd, known.measured) == (0.58, True)
-    # A difference that is told is in proportion to the spread.
-    assert known.detectable == pytest.approx(2 * assumed.detectable)
+    # 20 trainings of 10 designs: chi-square with 10 degrees of freedom, 15.987 and 4.865.
+    assert known.run_sd == pytest.approx(
+        (0.58 * (10 / 15.987) ** 0.5, 0.58 * (10 / 4.865) ** 0.5), rel=1e-4
+    )
+    assert known.measured
+    # A difference that is detected is in proportion to the spread.
+    for made in (assumed, known):
+        assert made.detectable[1] / made.detectable[0] == pytest.approx(
+            made.run_sd[1] / made.run_sd[0]
+        )
 
 
 def test_it_writes_nothing_and_reads_no_test_image(plan, run, monkeypatch):

@@ -7,7 +7,6 @@ from scipy import stats
 
 from bamsearch.evidence.verify.statistics import (
     interval,
-    level,
     power,
     seeds_needed,
     smallest_detectable,
@@ -20,7 +19,7 @@ DIFFERENCES = [one - other for one, other in zip(FOUND, BASE, strict=True)]
 
 @pytest.mark.parametrize("comparisons", [1, 4])
 def test_an_interval_is_that_of_the_paired_test(comparisons):
-    made = interval(DIFFERENCES, level(comparisons), 0.0)
+    made = interval(DIFFERENCES, 1 - 0.05 / comparisons, 0.0)
     known = stats.ttest_rel(FOUND, BASE).confidence_interval(1 - 0.05 / comparisons)
     assert (made.low, made.high) == pytest.approx((known.low, known.high))
 
@@ -45,7 +44,7 @@ def test_equal_values_do_not_prove_that_nothing_spreads():
 
 @pytest.mark.parametrize("margin", [0.3, 0.8, 0.9, 1.5, 4.0])
 def test_inside_the_margin_is_two_one_sided_tests(margin):
-    confidence = level(3)
+    confidence = 1 - 0.05 / 3
     above = stats.ttest_1samp(DIFFERENCES, -margin, alternative="greater").pvalue
     below = stats.ttest_1samp(DIFFERENCES, margin, alternative="less").pvalue
     passed = max(above, below) < (1 - confidence) / 2
@@ -53,7 +52,7 @@ def test_inside_the_margin_is_two_one_sided_tests(margin):
 
 
 def test_the_margins_above_are_on_both_sides():
-    made = interval(DIFFERENCES, level(3), 0.0)
+    made = interval(DIFFERENCES, 1 - 0.05 / 3, 0.0)
     assert made.inside(4.0)
     assert not made.inside(0.3)
 
@@ -61,7 +60,7 @@ def test_the_margins_above_are_on_both_sides():
 def test_power_of_a_published_case():
     # Cohen 1988 and G*Power: 34 pairs tell half a deviation with a chance of 0.808.
     assert power(0.5, 1.0, 34, 0.95) == pytest.approx(0.8078, abs=1e-4)
-    assert seeds_needed(1.0, 1, 0.5) == 34
+    assert seeds_needed(1.0, 0.95, 0.5) == 34
 
 
 @pytest.mark.parametrize("confidence", [0.95, 0.9875])
@@ -76,17 +75,17 @@ def test_power_is_that_of_the_noncentral_t(confidence, seeds, effect):
 
 def test_the_smallest_detectable_difference():
     # With many pairs t is normal: (1.960 + 0.842) standard errors.
-    many = smallest_detectable(2.0, 10_000, 1)
+    many = smallest_detectable(2.0, 10_000, 0.95)
     assert many == pytest.approx((1.95996 + 0.84162) * 2.0 / 100, rel=1e-3)
     for seeds, comparisons in ((2, 4), (5, 3)):
-        found = smallest_detectable(0.41, seeds, comparisons)
-        assert power(found, 0.41, seeds, level(comparisons)) == pytest.approx(0.8, abs=1e-3)
+        found = smallest_detectable(0.41, seeds, 1 - 0.05 / comparisons)
+        assert power(found, 0.41, seeds, 1 - 0.05 / comparisons) == pytest.approx(0.8, abs=1e-3)
 
 
 def test_seeds_needed_is_the_first_number_that_is_enough():
     for sd, comparisons in ((0.41, 3), (0.29, 1), (1.0, 4)):
-        needed = seeds_needed(sd, comparisons)
-        assert power(0.3, sd, needed, level(comparisons)) >= 0.8
-        assert power(0.3, sd, needed - 1, level(comparisons)) < 0.8
-    assert seeds_needed(1e-6, 1) == 2
-    assert seeds_needed(1000.0, 1) is None
+        needed = seeds_needed(sd, 1 - 0.05 / comparisons)
+        assert power(0.3, sd, needed, 1 - 0.05 / comparisons) >= 0.8
+        assert power(0.3, sd, needed - 1, 1 - 0.05 / comparisons) < 0.8
+    assert seeds_needed(1e-6, 0.95) == 2
+    assert seeds_needed(1000.0, 0.95) is None

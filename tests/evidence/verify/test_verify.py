@@ -23,7 +23,8 @@ from bamsearch.errors import (
 )
 from bamsearch.evidence.verify import trainings
 from bamsearch.evidence.verify.estimate import estimate
-from bamsearch.evidence.verify.run import evidence_of, run_verify
+from bamsearch.evidence.verify.run import run_verify
+from bamsearch.evidence.verify.summary import evidence_of, has_base
 from bamsearch.evidence.verify.trainings import Reached
 from bamsearch.graph.designs import load
 from bamsearch.records.run_files import read_record
@@ -75,6 +76,13 @@ def verified(searched, tmp_path_factory):
     return folder
 
 
+def undated(folder):
+    """The evidence without the dates of its openings."""
+    evidence = read_record(folder).evidence
+    openings = tuple(replace(opening, date="") for opening in evidence.openings)
+    return replace(evidence, openings=openings)
+
+
 def copied(verified, run):
     shutil.rmtree(run)
     shutil.copytree(verified, run)
@@ -92,9 +100,9 @@ def test_the_evidence_is_of_the_test_images(verified):
             right = load(place).eval()((images / 255 - mean) / std).argmax(1) == labels
         accuracies[place.name] = 100 * float(right.double().mean())
         assert json.loads((place / "test.json").read_text())["right"] == int(right.sum())
-    assert set(accuracies) >= {"0-base", "1-base", "0-found", "1-found"}
-    found = [accuracies["0-found"], accuracies["1-found"]]
-    base = [accuracies["0-base"], accuracies["1-base"]]
+    assert set(accuracies) >= {"10000-base", "10001-base", "10000-found", "10001-found"}
+    found = [accuracies["10000-found"], accuracies["10001-found"]]
+    base = [accuracies["10000-base"], accuracies["10001-base"]]
     first = evidence.differences[0]
     assert first.against == "base"
     assert first.points == pytest.approx(np.mean(found) - np.mean(base), abs=1e-4)
@@ -118,7 +126,7 @@ def test_killed_and_run_again(verified, run, plan, wanted):
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (run / "evidence.json").exists()
     run_verify(plan())
-    assert (run / "evidence.json").read_bytes() == (verified / "evidence.json").read_bytes()
+    assert undated(run) == undated(verified)
     for place in (verified / "verify").iterdir():
         for name in ("model.safetensors", "test.json"):
             assert (run / "verify" / place.name / name).read_bytes() == (place / name).read_bytes()
@@ -138,7 +146,7 @@ def test_an_interruption_leaves_what_can_be_gone_on_with(verified, run, plan):
         run_verify(plan(), follow)
     assert not (run / "evidence.json").exists()
     run_verify(plan())
-    assert (run / "evidence.json").read_bytes() == (verified / "evidence.json").read_bytes()
+    assert undated(run) == undated(verified)
 
 
 def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, monkeypatch):
@@ -149,7 +157,6 @@ def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, 
     known = estimate(planned, lambda: pytest.fail("timed again"))
     assert (known.seconds, known.done) == (0.0, known.trainings)
     before = (run / "evidence.json").read_bytes()
-    (run / "evidence.json").unlink()
     run_verify(planned)
     assert (run / "evidence.json").read_bytes() == before
 
@@ -164,7 +171,7 @@ def test_more_seeds_train_those_that_are_new(verified, run, plan, monkeypatch):
 
     monkeypatch.setattr(again, "train", spy)
     evidence = run_verify(plan(seeds=3))
-    assert set(seeds) == {2}
+    assert set(seeds) == {10002}
     assert evidence.differences[0].seeds == 3
 
 
@@ -180,7 +187,7 @@ def test_trainings_of_another_kind_are_refused_and_forced(verified, run, plan):
     planned = plan(epochs=2, force=True)
     assert estimate(planned).done == 0
     run_verify(planned)
-    about = json.loads((run / "verify" / "0-found" / "train.json").read_text())
+    about = json.loads((run / "verify" / "10000-found" / "train.json").read_text())
     assert about["recipe"]["epochs"] == 2
     # Forced or not, it is now what was asked for.
     assert estimate(plan(epochs=2)).done == len(planned.trainings)
@@ -196,7 +203,7 @@ def test_what_diverges_is_said_and_in_no_pair(run, plan, monkeypatch):
     plain = trainings.train_one
 
     def some(planned, seed, network, watch=None):
-        if (seed, network.name) == (1, "base"):
+        if (seed, network.name) == (10001, "base"):
             raise DivergedError("the loss is nan")
         plain(planned, seed, network, watch)
 
@@ -206,17 +213,16 @@ def test_what_diverges_is_said_and_in_no_pair(run, plan, monkeypatch):
     assert pairs.pop("base") == 2
     assert set(pairs.values()) == {3}
     assert evidence.accuracies["base"].seeds == 2
-    assert evidence.remarks[-1] == "Diverged, and in no pair: base, seed 1."
-    assert "base, seed 1: the loss is nan" in (run / "log.txt").read_text()
+    assert evidence.remarks[-1] == "Diverged, and in no pair: base, seed 10001."
+    assert "base, seed 10001: the loss is nan" in (run / "log.txt").read_text()
 
 
 def results(planned, **per_cent):
-    """Results by network: a list of per cents a seed of 1,000 images; None is one that diverged."""
+    """Results by network: percent of 1,000 images for each seed; None is one that diverged."""
     return {
-        (name, seed): Reached(round(10 * one), 1000)
+        (name, seed): None if value is None else Reached(np.arange(1000) < round(10 * value))
         for name, values in per_cent.items()
-        for seed, one in zip(planned.seeds, values, strict=True)
-        if one is not None
+        for seed, value in zip(planned.seeds, values, strict=True)
     }
 
 
@@ -249,12 +255,22 @@ def test_differences_by_hand(plan):
 def test_too_few_pairs_are_no_evidence(plan):
     planned = plan(seeds=3)
     given = all_networks(planned, base=[90.0, 91.0, None], found=[None, 92.0, 93.5])
-    with pytest.raises(TrainingError, match="fewer than two pairs with the base"):
-        evidence_of(planned, results(planned, **given))
+    evidence = evidence_of(planned, results(planned, **given))
+    assert not has_base(evidence)
+    assert "base" not in [one.against for one in evidence.differences]
+
+
+def test_too_few_pairs_are_an_error(plan, monkeypatch):
+    def lost(planned, seed, network, watch=None):
+        raise DivergedError("the loss is nan")
+
+    monkeypatch.setattr("bamsearch.evidence.verify.run.train_one", lost)
+    with pytest.raises(TrainingError, match="fewer than two pairs with the base are left"):
+        run_verify(plan())
 
 
 def test_the_weights_of_the_base_are_tuned_in_all(verified, run, plan):
-    weights = str(verified / "verify" / "0-base" / "model.safetensors")
+    weights = str(verified / "verify" / "10000-base" / "model.safetensors")
     planned = plan(weights=weights)
     assert planned.recipe.name == "fine-tune"
     run_verify(planned)
@@ -267,7 +283,7 @@ def test_the_weights_of_the_base_are_tuned_in_all(verified, run, plan):
 
 def test_what_cannot_be_asked(plan, run):
     for others, says in (
-        ({"seeds": 1}, "--seeds 1: a difference without an interval is none"),
+        ({"seeds": 1}, "--seeds 1: a confidence interval needs at least 2"),
         ({"margin": 0.0}, "--margin 0: give points above 0"),
         ({"first": 2**32 - 1}, "the last seed would be over"),
         ({"recipe": "fine-tune"}, "recipe fine-tune is for trained weights"),
@@ -294,10 +310,10 @@ def test_data_of_another_shape_are_refused(plan, run):
 def test_how_far_a_training_is(verified, run, plan):
     planned = plan()
     base = planned.chosen.networks[0]
-    wanted = trainings.about(planned, trainings.start_of(planned, 0, base), 0)
-    place = planned.place(0, base)
+    wanted = trainings.about(planned, trainings.start_of(planned, 10000, base), 10000)
+    place = planned.place(10000, base)
     assert again.state_of(place, wanted) == "new"
-    shutil.copytree(verified / "verify" / "0-base", place)
+    shutil.copytree(verified / "verify" / "10000-base", place)
     assert again.state_of(place, wanted) == "done"
     (place / "model.safetensors").unlink()
     assert again.state_of(place, wanted) == "begun"
@@ -306,11 +322,36 @@ def test_how_far_a_training_is(verified, run, plan):
     assert again.state_of(place, wanted) == "new"
 
 
-def test_a_spoilt_result_is_tested_again(verified, run, plan):
+@pytest.mark.parametrize("kept", [5, None])
+def test_a_spoilt_or_older_result_is_tested_again(verified, run, plan, kept):
     copied(verified, run)
-    path = run / "verify" / "0-found" / "test.json"
+    path = run / "verify" / "10000-found" / "test.json"
     before = path.read_text()
-    path.write_text(before[:5])
+    # An older bamsearch wrote how many images were right, and not which.
+    older = json.dumps({key: json.loads(before)[key] for key in ("right", "images")})
+    path.write_text(before[:kept] if kept else older)
     run_verify(plan())
     assert path.read_text() == before
-    assert (run / "evidence.json").read_bytes() == (verified / "evidence.json").read_bytes()
+    again, once = undated(run), undated(verified)
+    assert replace(again, openings=()) == replace(once, openings=())
+    assert again.openings == once.openings * 2  # the test split was opened twice
+
+
+def test_each_image_is_stored_as_it_was_classified():
+    correct = np.random.default_rng(0).random(1003) < 0.7
+    stored = Reached(correct).to_json()
+    assert len(stored) < 1003 / 4
+    again = Reached.from_json(stored)
+    assert np.array_equal(again.correct, correct)
+    assert again.points.mean() == pytest.approx(100 * correct.mean())
+    content = json.loads(stored)
+    for spoilt, says in (
+        ("", "Expecting value"),
+        ("[]", "not a test result"),
+        (json.dumps({"right": 5, "images": 9}), "not a test result: 'correct'"),
+        (json.dumps(content | {"right": content["right"] + 1}), "bits and number"),
+        (json.dumps(content | {"correct": "!"}), "base64"),
+        (json.dumps(content | {"correct": None}), "not a test result"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            Reached.from_json(spoilt)
