@@ -110,9 +110,12 @@ _ALL = (
 SCORES: dict[str, ZeroCost] = {score.name: score for score in _ALL}
 """Every zero-cost score by its name."""
 
-DEFAULT_SCORE = "snip"
-"""What a search without data takes: of all scores it was nearest to training in the committed audit
-(reports/audit), and told from ``params`` there. Of another network that says little for sure."""
+DEFAULT_SCORE = "params"
+"""The score of a search without data. In the committed audit (reports/audit) no zero-cost score,
+averaged over 24 draws, ordered designs significantly better than the number of parameters."""
 
-DEFAULT_REASON = "on another network it was nearest to training (bamsearch's reports/audit)"
-"""What every output says of the default score."""
+
+def is_drawn(score: str) -> bool:
+    """Whether a score depends on a seed: initial weights, images, or a function of the user's."""
+    known = SCORES.get(score)
+    return known is None or known.needs_module

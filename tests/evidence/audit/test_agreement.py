@@ -7,11 +7,10 @@ from scipy import stats
 from bamsearch.evidence.audit.agreement import (
     Comparison,
     agreements,
-    partial,
+    draw_resamples,
     resamples,
-    spearman,
-    tau_b,
 )
+from bamsearch.evidence.audit.correlation import partial, spearman, tau_b
 
 
 @pytest.fixture
