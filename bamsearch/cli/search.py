@@ -66,7 +66,7 @@ DEFAULT_MODEL = "resnet101"
     metavar="NAME|FILE.py:FUNCTION",
     help=f"What ranks designs: {', '.join((*MEASURED, *SCORES))}, or a function of (module, "
     "design).  "
-    f"[default: train with --data, else {DEFAULT_SCORE}]",
+    f"[default: train with --data, else {DEFAULT_SCORE}, the number of parameters]",
 )
 @click.option(
     "--objective",
@@ -79,8 +79,9 @@ DEFAULT_MODEL = "resnet101"
 )
 @click.option(
     "--sampler",
-    type=click.Choice(["gp", "tpe", "nsga2", "random", "exhaustive"]),
-    help="What proposes designs.  [default: gp; exhaustive where no more fit than --trials]",
+    type=click.Choice(["gp", "tpe", "nsga2", "sorted", "random", "exhaustive"]),
+    help="What proposes designs.  [default: gp; exhaustive where no more fit than --trials; sorted "
+    "with score params or macs]",
 )
 @click.option(
     "--trials",
@@ -101,7 +102,8 @@ DEFAULT_MODEL = "resnet101"
     "--random/--no-random",
     "compare_random",
     default=None,
-    help="Compare with a random search of the same length.  [default: yes; with score train no]",
+    help="Compare with a random search of the same length.  [default: yes; with score train, "
+    "params or macs no]",
 )
 @click.option(
     "-j",

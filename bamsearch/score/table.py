@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bamsearch.records import Quantity
+
 
 @dataclass(frozen=True, slots=True)
 class ZeroCost:
@@ -114,8 +116,16 @@ DEFAULT_SCORE = "params"
 """The score of a search without data. In the committed audit (reports/audit) no zero-cost score,
 averaged over 24 draws, ordered designs significantly better than the number of parameters."""
 
+DEFAULT_REASON = (
+    "no zero-cost score ordered designs significantly better in bamsearch's own audit "
+    "(reports/audit)"
+)
+"""What every output says of the default score."""
+
+COSTS: dict[str, Quantity] = {"params": "params", "macs": "gflops"}
+"""Scores that are a cost of the design: looked up, the same with every seed, blind to d."""
+
 
 def is_drawn(score: str) -> bool:
     """Whether a score depends on a seed: initial weights, images, or a function of the user's."""
-    known = SCORES.get(score)
-    return known is None or known.needs_module
+    return score not in COSTS

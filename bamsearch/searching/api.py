@@ -103,7 +103,7 @@ def search(  # noqa: PLR0913
             (module, design), or a callable that is given the design. Higher is better; an exception
             is a failed trial. None is train where there are data, else the default zero-cost score.
         objectives: what is searched for; several of score, gflops and params give a Pareto front.
-        sampler: gp, tpe, nsga2, random or exhaustive; None decides.
+        sampler: gp, tpe, nsga2, sorted, random or exhaustive; None decides.
         trials: how many in all; None is 100, 40 with score train, or with resume what the run has.
         seed: of everything random.
         input_size: (H, W); None is the model's own.

@@ -25,10 +25,10 @@ from bamsearch.records import (
     Variant,
 )
 from bamsearch.score.supernet.options import SupernetOptions
-from bamsearch.score.table import DEFAULT_SCORE
+from bamsearch.score.table import COSTS, DEFAULT_SCORE
 from bamsearch.searching.budget import parse_budget
 from bamsearch.searching.choices import SearchSpace, with_costs
-from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.feasible import Feasible, Listed
 from bamsearch.searching.fitting import feasible
 from bamsearch.searching.measured import Timing, measure
 from bamsearch.searching.space import SpaceFile, parse_space, read_space, search_space
@@ -69,8 +69,8 @@ class Request:
         data: what set the two, if a data set did.
         variant: which BAM.
         init: how it starts.
-        compare_random: whether to run a random search of the same length too; None: where that
-            costs no trainings.
+        compare_random: whether to run a random search of the same length too; None: unless that
+            costs trainings, or the score is params or macs.
         recipe: how designs are trained, or a supernet; None is the short one, for a supernet with
             :data:`SUPERNET_EPOCHS`.
         supernet: what else is asked of a supernet; None is the plain one.
@@ -265,7 +265,8 @@ def _compares(request: Request, sampler: str) -> bool:
     """Whether a random search of the same length is scored too."""
     wanted = request.compare_random
     if wanted is None:
-        wanted = request.score != "train"
+        # Of a cost the best is known: random designs can only tie with it.
+        wanted = request.score != "train" and request.score not in COSTS
     return wanted and sampler not in ("random", "exhaustive")
 
 
@@ -324,7 +325,10 @@ def _budgets(
 
 
 def _sampler_and_trials(request: Request, found: Feasible) -> tuple[str, int]:
-    """Which sampler and how many trials: all designs, where no more fit than there are trials."""
+    """Which sampler and how many trials: all designs, where no more fit than there are trials.
+
+    A score that is a cost needs no search where designs are listed: they are sorted by it.
+    """
     nothing = found.space.picks(())
     count = found.count - (nothing is not None)
     trials = request.trials
@@ -340,7 +344,15 @@ def _sampler_and_trials(request: Request, found: Feasible) -> tuple[str, int]:
     trials = trials or (TRAINED_TRIALS if request.score == "train" else DEFAULT_TRIALS)
     if count <= trials:
         return request.sampler if request.sampler == "random" else "exhaustive", count
-    return request.sampler or DEFAULT_SAMPLER, trials
+    can_sort = (
+        request.score in COSTS and request.objectives == ("score",) and isinstance(found, Listed)
+    )
+    if request.sampler == "sorted" and not can_sort:
+        raise InvalidValueError(
+            f"--sampler sorted is for one objective, scores {' and '.join(COSTS)}, and a space "
+            "whose designs can be listed: take another sampler"
+        )
+    return request.sampler or ("sorted" if can_sort else DEFAULT_SAMPLER), trials
 
 
 def _git_commit() -> str | None:

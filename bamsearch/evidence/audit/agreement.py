@@ -128,9 +128,7 @@ def _of_score(
     # The first sample is all designs and all draws, once each.
     counts = np.concatenate([np.ones((1, designs)), counts[:, known]])
     weights = np.concatenate([np.ones((1, draws)), resampled])
-    averaged = [
-        (x[0] if len(x) == 1 else averaged_ranks(x, counts, weights), y) for x, y in pairs
-    ]
+    averaged = [(x[0] if len(x) == 1 else averaged_ranks(x, counts, weights), y) for x, y in pairs]
     return [
         _draw_spread(_agreement(none, averaged, size, counts, together), pairs, size)
         for none in nothing

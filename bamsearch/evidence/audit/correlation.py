@@ -77,7 +77,7 @@ def averaged_ranks(draws: Values, counts: Counts, weights: Counts) -> Values:
 
 
 def _orders(x: Values, counts: Counts) -> Iterator[tuple[slice, Values]]:
-    """Samples, and the sign of x_i - x_j in each: (designs, designs) or (samples, designs, designs)."""
+    """Samples, and the sign of x_i - x_j in each, (samples, designs, designs)."""
     if x.ndim == 1:
         yield slice(None), np.sign(x[:, None] - x[None, :])
         return

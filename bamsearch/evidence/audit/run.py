@@ -16,7 +16,12 @@ from bamsearch.evidence.audit.folder import AuditFolder, Scores
 from bamsearch.evidence.audit.request import Planned
 from bamsearch.evidence.audit.scores import score_missing
 from bamsearch.evidence.audit.trainings import Follow, Say, train_missing
-from bamsearch.evidence.audit.verdict import default_score, trained_sentences, verdict
+from bamsearch.evidence.audit.verdict import (
+    default_score,
+    draw_sentences,
+    trained_sentences,
+    verdict,
+)
 from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit, Audited, Ceiling, Effect
 from bamsearch.records.audits import Setting
 from bamsearch.searching.effects import Training, effects
@@ -122,7 +127,8 @@ def found(audit: Audit, effects: Sequence[Effect] = ()) -> Audit:
         ceilings=tuple(ceilings),
         effects=tuple(effects),
     )
-    remarks = [*trained_sentences(audit), *_remarks(audit, len(complete), len(band))]
+    remarks = [*draw_sentences(audit), *trained_sentences(audit)]
+    remarks += _remarks(audit, len(complete), len(band))
     return replace(
         audit, default=default_score(audit), verdict=verdict(audit), remarks=tuple(remarks)
     )
