@@ -61,4 +61,4 @@ def mean_ranks(designs: Sequence[Audited], score: str) -> list[float | None]:
         return [each[0] for each in draws]
     table = pd.DataFrame(draws, dtype=float)
     ranks = table.dropna().rank().mean(axis=1).reindex(table.index)
-    return [None if pd.isna(rank) else float(rank) for rank in ranks]
+    return [None if pd.isna(rank) else round(float(rank), 4) for rank in ranks]
