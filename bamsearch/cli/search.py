@@ -80,8 +80,8 @@ DEFAULT_MODEL = "resnet101"
 @click.option(
     "--sampler",
     type=click.Choice(["gp", "tpe", "nsga2", "sorted", "random", "exhaustive"]),
-    help="What proposes designs.  [default: gp; exhaustive where no more fit than --trials; sorted "
-    "with score params or macs]",
+    help="What proposes designs.  [default: gp; exhaustive where no more fit than --trials; with "
+    "score params or macs sorted]",
 )
 @click.option(
     "--trials",

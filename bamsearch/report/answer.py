@@ -122,9 +122,10 @@ def _why(run: Run) -> str:
 def _cost_line(run: Run) -> str:
     """What a score that is a cost can tell."""
     more = "--data NAME" if run.data is None else "--score train"
+    first = ", with d=4 first" if run.sampler == "sorted" else ""
     return (
         f"{run.score} {SCORES[run.score].failure}. It needs no search; designs that differ only in "
-        f"d tie, with d=4 first. Train to learn more: {more}."
+        f"d tie{first}. Train to learn more: {more}."
     )
 
 

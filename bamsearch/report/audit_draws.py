@@ -35,7 +35,8 @@ def one_draw_text(one: Agreement | None) -> str:
     """Mean correlation of one draw, and its standard deviation over draws."""
     if one is None or one.one_draw is None or one.draw_sd is None:
         return "–"
-    return f"{one.one_draw:.2f} (sd {one.draw_sd:.2f})"
+    # Without the minus of what rounds to 0.
+    return f"{round(one.one_draw, 2) + 0.0:.2f} (sd {one.draw_sd:.2f})"
 
 
 def score_title(audit: Audit, score: str) -> str:

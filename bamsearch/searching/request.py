@@ -342,17 +342,28 @@ def _sampler_and_trials(request: Request, found: Feasible) -> tuple[str, int]:
     if request.score == "train" and (request.sampler or DEFAULT_SAMPLER) == "gp":
         return "gp", trials or TRAINED_TRIALS
     trials = trials or (TRAINED_TRIALS if request.score == "train" else DEFAULT_TRIALS)
+    if request.sampler in (None, "sorted") and _can_sort(request, found):
+        return "sorted", min(trials, count)
     if count <= trials:
         return request.sampler if request.sampler == "random" else "exhaustive", count
-    can_sort = (
-        request.score in COSTS and request.objectives == ("score",) and isinstance(found, Listed)
-    )
-    if request.sampler == "sorted" and not can_sort:
+    return request.sampler or DEFAULT_SAMPLER, trials
+
+
+def _can_sort(request: Request, found: Feasible) -> bool:
+    """Whether designs can be sorted by the score: it is a cost, and they are listed.
+
+    Raises:
+        InvalidValueError: they cannot be, and sampler ``sorted`` was asked for.
+    """
+    only = request.score in COSTS and request.objectives == ("score",)
+    if only and isinstance(found, Listed):
+        return True
+    if request.sampler == "sorted":
         raise InvalidValueError(
-            f"--sampler sorted is for one objective, scores {' and '.join(COSTS)}, and a space "
-            "whose designs can be listed: take another sampler"
+            f"--sampler sorted takes score {' or '.join(COSTS)} as the only objective, and a space "
+            "whose designs can be listed: leave it out"
         )
-    return request.sampler or ("sorted" if can_sort else DEFAULT_SAMPLER), trials
+    return False
 
 
 def _git_commit() -> str | None:

@@ -65,7 +65,11 @@ def make_proposer(
         return OptunaProposer(feasible, objectives, seed, nsga2)
     if sampler in ("random", "exhaustive"):
         return RandomProposer(feasible, seed)
-    if sampler == "sorted" and isinstance(feasible, Listed) and score in COSTS:
+    if sampler == "sorted":
+        if score not in COSTS or not isinstance(feasible, Listed):
+            raise InvalidValueError(
+                f"sampler sorted takes score {' or '.join(COSTS)} and a listed set, not {score!r}"
+            )
         return SortedProposer(feasible, COSTS[score])
     raise InvalidValueError(f"no sampler is called {sampler!r}: there are {', '.join(SAMPLERS)}")
 
