@@ -53,7 +53,7 @@ DEFAULT_MODEL = "resnet101"
     examples=[
         "bamsearch search --budget-gflops 8",
         "bamsearch search resnet50 --budget-gflops +2% --budget-params 26M --score naswot",
-        "bamsearch search mobilenet_v2 --budget-gflops +5% --objective score --objective params",
+        "bamsearch search mobilenet_v2 --score snip --objective score --objective params",
         "bamsearch search bamsearch.examples:resnet20 --data digits --budget-gflops +5%",
         "bamsearch search resnet50 --data imagefolder:DIR --score supernet --supernet warmup=1",
         "bamsearch search --resume resnet101-8g-001 --trials 200",
@@ -190,6 +190,7 @@ def search(
 ) -> None:
     """Find the r, d and placement of BAM in MODEL that score best under a budget.
 
+    Without --data or --score the score is the number of parameters: the largest designs that fit.
     MODEL is resnet101 unless given. Every finished trial is kept; Ctrl-C, and --resume goes on.
     """
     budgets: dict[Quantity, str | None] = {

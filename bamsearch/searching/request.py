@@ -59,7 +59,7 @@ class Request:
         space: a space's name or file.
         with_stem: whether the stem is added.
         score: a score's name, or ``module:function``; None is train where there are data, else
-            the default of those that need none.
+            params.
         objectives: what is searched for; the first ranks.
         sampler: which one proposes; None lets the number of designs decide.
         trials: how many in all; None is 100, or all designs where ``exhaustive`` is asked for.
@@ -279,6 +279,12 @@ def _check(request: Request, module: nn.Module | None) -> None:
         )
     if len(set(request.objectives)) != len(request.objectives):
         raise InvalidValueError("--objective names something twice: give each once")
+    cost = COSTS.get(request.score or "")
+    if cost is not None and cost in request.objectives:
+        raise InvalidValueError(
+            f"--objective {cost}: score {request.score} is that cost itself, give another --score, "
+            "such as snip"
+        )
     if "ms" in request.objectives and "ms" not in request.budgets:
         raise InvalidValueError("--objective ms needs --budget-ms: it makes the latency table")
     if request.trials is not None and request.trials < 1:
