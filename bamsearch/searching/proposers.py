@@ -76,8 +76,8 @@ class RandomProposer:
 class SortedProposer:
     """Designs of a listed set from the most expensive down: exact for a score that is a cost.
 
-    Such a score is blind to d. So designs come first whose BAMs all have the dilation d = 4, where
-    options with the same r have it; the others follow, in the same order.
+    Such a score is blind to d. So designs come first whose BAMs all have d = 4, or the first d of
+    their r where 4 is not an option; the others follow, in the same order.
 
     Args:
         feasible: what fits.
@@ -88,11 +88,9 @@ class SortedProposer:
         table, space = feasible.table, feasible.space
         cost, macs, unusual = np.zeros((3, len(table)), dtype=np.int64)
         for column, choice in enumerate(space.choices):
-            usual = {o.reduction for o in choice.options if o.dilation == USUAL_DILATION}
-            rows = [
-                (o.cost(quantity), o.macs, o.reduction in usual and o.dilation != USUAL_DILATION)
-                for o in choice.options
-            ]
+            usual = {o.reduction: o for o in reversed(choice.options)}
+            usual |= {o.reduction: o for o in choice.options if o.dilation == USUAL_DILATION}
+            rows = [(o.cost(quantity), o.macs, o != usual[o.reduction]) for o in choice.options]
             costs, multiply_adds, others = np.array(rows, dtype=np.int64).T
             cost += costs[table[:, column]]
             macs += multiply_adds[table[:, column]]

@@ -222,12 +222,14 @@ def test_sorted_designs_come_from_the_most_expensive_down_those_with_d_4_first(t
             chosen = [c.options[n] for c, n in zip(choices, picks, strict=True)]
             return sum(getattr(option, name) for option in chosen)
 
-        def unusual(picks, choices=choices):
+        def dilation(choice, reduction):
+            """4 where it is an option, else the first."""
+            dilations = [o.dilation for o in choice.options if o.reduction == reduction]
+            return 4 if 4 in dilations else dilations[0]
+
+        def unusual(picks, choices=choices, dilation=dilation):
             return any(
-                c.options[n].dilation != 4
-                and any(
-                    o.reduction == c.options[n].reduction and o.dilation == 4 for o in c.options
-                )
+                c.options[n].dilation != dilation(c, c.options[n].reduction)
                 for c, n in zip(choices, picks, strict=True)
             )
 

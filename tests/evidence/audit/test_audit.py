@@ -21,14 +21,22 @@ from bamsearch.evidence.audit.folder import AuditFolder, first_difference, usual
 from bamsearch.evidence.audit.request import Request, plan_audit
 from bamsearch.evidence.audit.run import found, run_audit
 from bamsearch.evidence.audit.trainings import missing
+from bamsearch.evidence.audit.verdict import (
+    default_score,
+    draw_sentences,
+    trained_sentences,
+    verdict,
+)
 from bamsearch.records import Agreement, Audit, Effect
-from bamsearch.records.audit_files import read_trainings
+from bamsearch.records.audit_files import read_audit, read_trainings
 from bamsearch.score.scorer import make_scorer
+from bamsearch.score.table import DEFAULT_SCORE
 from bamsearch.score.trained import train_once
 from bamsearch.searching.api import search
 
 NETS = Path(__file__).parents[2] / "training" / "nets.py"
 SCORES = ("naswot", "macs")
+COMMITTED = Path(__file__).parents[3] / "reports" / "audit" / "fashion-mnist-light"
 
 
 KILLED = """
@@ -481,13 +489,6 @@ def told(score: str, value: float, more: float, low: float) -> Agreement:
     ],
 )
 def test_the_default_is_told_from_params_or_params(audit, low, default, says):
-    from bamsearch.evidence.audit.verdict import (
-        default_score,
-        draw_sentences,
-        trained_sentences,
-        verdict,
-    )
-
     many = (
         replace(told("params", 0.15, 0, 0), more=None, more_low=None, more_high=None),
         told("snip", 0.5, 0.35, low),
@@ -521,6 +522,28 @@ def test_the_default_is_told_from_params_or_params(audit, low, default, says):
     ]
     plain = verdict(replace(made, budgets=()))
     assert plain.startswith("In the most expensive quarter of the space ")
+
+
+def test_the_default_score_is_what_the_committed_audit_says():
+    committed = read_audit(COMMITTED)
+    assert DEFAULT_SCORE == committed.default == default_score(committed)
+    assert verdict(committed) == committed.verdict
+    assert committed.agreement("snip", "band").draws == 24
+    inserted = [one for one in committed.designs if one.insertions and one.in_band]
+    mean = [one.mean for one in inserted]
+    draws = np.array([one.scores["snip"] for one in inserted])
+    there = committed.agreement("snip", "band")
+    average = stats.kendalltau(stats.rankdata(draws, axis=0).mean(axis=1), mean).statistic
+    assert there.value == pytest.approx(average, abs=1e-4)
+    each = [stats.kendalltau(draw, mean).statistic for draw in draws.T]
+    assert there.one_draw == pytest.approx(np.mean(each), abs=1e-4)
+    # The draw that the default rested on before was the luckiest of all.
+    assert max(each) == each[0] == pytest.approx(0.7162, abs=1e-4)
+    scores = AuditFolder(COMMITTED).read_scores(committed)
+    assert {name: len(draws) for name, draws in scores.items()} == {
+        **dict.fromkeys(("synflow", "grad_norm", "snip", "jacob_cov", "naswot", "zico"), 24),
+        **dict.fromkeys(("params", "macs", "supernet"), 1),
+    }
 
 
 def test_effects_are_kept(audit):
