@@ -29,7 +29,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## Place BAM in resnet101, then search for better under 8 GFLOPs (a short search)
+demo: $(INSTALLED) ## Place BAM in resnet101, then search for the largest designs under 8 GFLOPs
 	@$(BIN)/bamsearch insert resnet101
 	@$(BIN)/bamsearch search --budget-gflops 8 --trials 6 --no-random
 

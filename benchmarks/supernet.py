@@ -39,7 +39,8 @@ from train_replay import read_space
 from bamsearch.data.loading import load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import BamsearchError
-from bamsearch.evidence.audit.agreement import Comparison, agreements, resamples, tau_b
+from bamsearch.evidence.audit.agreement import Comparison, agreements, resamples
+from bamsearch.evidence.audit.correlation import tau_b
 from bamsearch.evidence.audit.folder import AuditFolder
 from bamsearch.records import Design
 from bamsearch.records.audit_files import read_trainings
@@ -387,7 +388,7 @@ def give_to_audit(folder: Path, sample: Sample, line: Mapping[str, Any]) -> None
     known = dict(zip((d.insertions for d in sample.designs), line["scores"], strict=True))
     there = AuditFolder(folder)
     scores = there.read_scores(sample.audit)
-    scores["supernet"] = [known.get(one.insertions) for one in sample.audit.designs]
+    scores["supernet"] = [[known.get(one.insertions) for one in sample.audit.designs]]
     there.write_scores(scores)
 
 

@@ -34,7 +34,7 @@ AUDIT = "audit/fashion-mnist-light"
 
 RUNS = {
     "fashion-mnist-light": "A search that trains, on the task of the audit, and what verify says",
-    "resnet101-8g": "resnet101 under 8 GFLOPs, the search of the README",
+    "resnet101-8g": "resnet101 under 8 GFLOPs, ranked by snip",
     "resnet50-paper": "resnet50, one r and one d at the paper's sites: all there are",
     "densenet121-stages": "densenet121, every stage its own r and d",
     "mobilenet_v2-blocks": "mobilenet_v2, any block may have BAM",

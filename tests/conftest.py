@@ -101,7 +101,7 @@ def audit():
                 100_000 + 10 * size,
                 size >= 800,
                 reached,
-                {"snip": snip, "params": 1000.0 + size},
+                {"snip": (snip,), "params": (1000.0 + size,)},
             )
         )
     agreements = []

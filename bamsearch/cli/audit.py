@@ -79,6 +79,15 @@ _OF_RUNS = (
     help="Trainings of each design.",
 )
 @click.option(
+    "--score-seeds",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Draws of each score (initial weights, images), from --seed on; their ranks are averaged. "
+    "More can be added later.",
+)
+@click.option(
     "--scores",
     default="all",
     show_default=True,
@@ -132,6 +141,7 @@ def audit(
     input_size: tuple[int, int] | None,
     designs: int,
     seeds: int,
+    score_seeds: int,
     scores: str,
     recipe: str,
     epochs: int | None,
@@ -177,6 +187,7 @@ def audit(
             input_size=input_size,
             designs=designs,
             seeds=seeds,
+            score_seeds=score_seeds,
             seed=seed,
             recipe=recipe,
             epochs=epochs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 def print_plan(console: Console, planned: Planned, known: AuditEstimate, jobs: int) -> None:
     """The sample, how many trainings; stderr has the time."""
     from bamsearch.report.audit_content import make_audit_report
+    from bamsearch.report.audit_draws import seeds_text
 
     audit, recipe, facts = planned.audit, planned.recipe, planned.audit.data
     made = make_audit_report(audit, audit.name)
@@ -32,7 +34,7 @@ def print_plan(console: Console, planned: Planned, known: AuditEstimate, jobs: i
         f"recipe {recipe.name}: {count_text(recipe.epochs, 'epoch')}, batch {recipe.batch_size}, "
         f"lr {recipe.lr:g} · random weights · seeds {audit.seeds[0]} to {audit.seeds[-1]}"
     )
-    console.print(f"scores {', '.join(audit.scores)}")
+    console.print(f"scores {', '.join(audit.scores)} · score seeds {seeds_text(audit)}")
     console.print(made.sample)
     if known.done == known.trainings:
         console.note(f"\nall {known.trainings} trainings are done\n")
@@ -52,6 +54,7 @@ def plan_json(planned: Planned, known: AuditEstimate) -> dict[str, Any]:
         "seeds": list(audit.seeds),
         "designs": json.loads(audit.to_json())["designs"],
         "scores": list(audit.scores),
+        "score_seeds": audit.score_seeds,
         "trainings": known.trainings,
         "done": known.done,
         "seconds_in_one_process": round(known.seconds, 1),
@@ -71,6 +74,8 @@ def print_audit(console: Console, audit: Audit, place: str) -> None:
     console.print(f"\n{MEASURES['tau']} with trained accuracy, and its 95 % interval")
     tau = made.agreements["tau"]
     console.table(tau.header, tau.rows, tau.align)
+    for line in wrap(made.intervals, 90):
+        console.print(f"  {line}")
     for line in made.reasons:
         console.print(f"  {line}")
     console.print("\nwhat noise leaves to find")

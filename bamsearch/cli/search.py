@@ -53,7 +53,7 @@ DEFAULT_MODEL = "resnet101"
     examples=[
         "bamsearch search --budget-gflops 8",
         "bamsearch search resnet50 --budget-gflops +2% --budget-params 26M --score naswot",
-        "bamsearch search mobilenet_v2 --budget-gflops +5% --objective score --objective params",
+        "bamsearch search mobilenet_v2 --score snip --objective score --objective params",
         "bamsearch search bamsearch.examples:resnet20 --data digits --budget-gflops +5%",
         "bamsearch search resnet50 --data imagefolder:DIR --score supernet --supernet warmup=1",
         "bamsearch search --resume resnet101-8g-001 --trials 200",
@@ -66,7 +66,7 @@ DEFAULT_MODEL = "resnet101"
     metavar="NAME|FILE.py:FUNCTION",
     help=f"What ranks designs: {', '.join((*MEASURED, *SCORES))}, or a function of (module, "
     "design).  "
-    f"[default: train with --data, else {DEFAULT_SCORE}]",
+    f"[default: train with --data, else {DEFAULT_SCORE}, the number of parameters]",
 )
 @click.option(
     "--objective",
@@ -79,8 +79,9 @@ DEFAULT_MODEL = "resnet101"
 )
 @click.option(
     "--sampler",
-    type=click.Choice(["gp", "tpe", "nsga2", "random", "exhaustive"]),
-    help="What proposes designs.  [default: gp; exhaustive where no more fit than --trials]",
+    type=click.Choice(["gp", "tpe", "nsga2", "sorted", "random", "exhaustive"]),
+    help="What proposes designs.  [default: gp; exhaustive where no more fit than --trials; with "
+    "score params or macs sorted]",
 )
 @click.option(
     "--trials",
@@ -108,7 +109,8 @@ DEFAULT_MODEL = "resnet101"
     "--random/--no-random",
     "compare_random",
     default=None,
-    help="Compare with a random search of the same length.  [default: yes; with score train no]",
+    help="Compare with a random search of the same length.  [default: yes; with score train, "
+    "params or macs no]",
 )
 @click.option(
     "-j",
@@ -196,6 +198,7 @@ def search(
 ) -> None:
     """Find the r, d and placement of BAM in MODEL that score best under a budget.
 
+    Without --data or --score the score is the number of parameters: the largest designs that fit.
     MODEL is resnet101 unless given. Every finished trial is kept; Ctrl-C, and --resume goes on.
     """
     budgets: dict[Quantity, str | None] = {

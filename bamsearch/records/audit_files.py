@@ -5,7 +5,8 @@
     audits/NAME/
       audit.json        what is asked and, at the end, what was found
       trainings.jsonl   a line for each finished training
-      scores.json       score → its value for each design of the sample
+      scores.json       score → its value for each design of the sample; with several draws, a list
+                        per score seed
       train/            checkpoints of the trainings at work
       report.*          the report
       lock              held by the audit at work

@@ -48,7 +48,8 @@ class Audited:
         in_band: whether it is in the most expensive quarter of what fits.
         accuracies: on the validation images, in per cent, one a seed; None where the training
             diverged; empty before all are trained.
-        scores: what each score says; None where it failed on this design.
+        scores: each score's values, one per draw (score seed); None where a draw failed on this
+            design.
     """
 
     insertions: tuple[Insertion, ...]
@@ -56,7 +57,7 @@ class Audited:
     macs: int
     in_band: bool
     accuracies: tuple[float | None, ...] = ()
-    scores: Mapping[str, float | None] = field(default_factory=dict)
+    scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
     @property
     def mean(self) -> float | None:
@@ -82,6 +83,10 @@ class Agreement:
         more_low: lower end of the interval of that difference.
         more_high: upper end.
         reason: why there is no value, or no interval.
+        draws: score seeds whose ranks were averaged. With one, its noise is not in the interval;
+            with more, the interval resamples designs and draws.
+        one_draw: mean correlation of a single draw; None with one draw.
+        draw_sd: standard deviation of the correlation over draws; None with one draw.
     """
 
     score: str
@@ -95,6 +100,9 @@ class Agreement:
     more_low: float | None = None
     more_high: float | None = None
     reason: str = ""
+    draws: int = 1
+    one_draw: float | None = None
+    draw_sd: float | None = None
 
     @property
     def told(self) -> bool:
@@ -148,7 +156,7 @@ class Audit:
         data: what is trained and validated on; the test split is not read.
         recipe: how, as JSON takes it.
         number: designs that were asked for; the sample has fewer where no more fit.
-        seeds: of the trainings; the first is also that of the sample and of the scores.
+        seeds: of the trainings; the first is also that of the sample.
         scores: that are audited.
         quantity: what the band is measured in.
         threshold: what a design in the band adds at least, in the unit of a budget.
@@ -167,6 +175,8 @@ class Audit:
             audit is too small to say.
         verdict: why, in a sentence or two.
         remarks: what else is to be known, a sentence each.
+        score_seeds: number of draws of each score that depends on initial weights and images: with
+            ``seeds[0]`` and the seeds that follow it.
     """
 
     name: str
@@ -198,6 +208,7 @@ class Audit:
     default: str | None = None
     verdict: str = ""
     remarks: tuple[str, ...] = ()
+    score_seeds: int = 1
 
     @property
     def model(self) -> str:
@@ -238,6 +249,11 @@ class Audit:
             one["insertions"] = [
                 [i["site"], i["reduction"], i["dilation"]] for i in one["insertions"]
             ]
+            # One draw is a number, as in records of before there were several.
+            one["scores"] = {
+                name: draws[0] if len(draws) == 1 else draws
+                for name, draws in one["scores"].items()
+            }
         text = json.dumps({"bamsearch_audit": AUDIT_VERSION} | content, indent=2, allow_nan=False)
         return text + "\n"
 
@@ -288,6 +304,8 @@ class Cited:
         another_seed: tau of one seed against another over the same designs.
         budgets: whether the audit had any.
         same_budgets: whether it had those of the search.
+        draws: of the score, see :class:`Agreement`.
+        one_draw: mean tau of a single draw, which is what a search takes; None with one draw.
     """
 
     name: str
@@ -301,6 +319,8 @@ class Cited:
     another_seed: float | None
     budgets: bool
     same_budgets: bool
+    draws: int = 1
+    one_draw: float | None = None
 
 
 def cited(audit: Audit, score: str, budgets: tuple[Budget, ...]) -> Cited | None:
@@ -329,6 +349,8 @@ def cited(audit: Audit, score: str, budgets: tuple[Budget, ...]) -> Cited | None
                 None if other is None else other.value,
                 bool(limits[0]),
                 limits[0] == limits[1],
+                found.draws,
+                found.one_draw,
             )
     return None
 
@@ -337,4 +359,8 @@ def _audited(content: Mapping[str, Any]) -> Audited:
     given = dict(content)
     given["insertions"] = tuple(Insertion(*one) for one in given["insertions"])
     given["accuracies"] = tuple(given["accuracies"])
+    given["scores"] = {
+        name: tuple(draws) if isinstance(draws, list) else (draws,)
+        for name, draws in given["scores"].items()
+    }
     return Audited(**given)

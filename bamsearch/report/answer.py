@@ -6,12 +6,12 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
-from bamsearch.records import MEASURED, Cited, Difference, Evidence, Over, RunRecord
+from bamsearch.records import MEASURED, Cited, Difference, Evidence, Over, Run, RunRecord
 from bamsearch.records import Verdict as Shown
 from bamsearch.report.comparison import LABELS
 from bamsearch.report.mattered import interval_text
 from bamsearch.report.text import count_text, design_text, over_text
-from bamsearch.score.table import DEFAULT_REASON, DEFAULT_SCORE, SCORES
+from bamsearch.score.table import COSTS, DEFAULT_REASON, DEFAULT_SCORE, SCORES, is_drawn
 from bamsearch.searching.sizes import SizeCorrelation
 
 SHARED_SEEDS = (
@@ -110,11 +110,12 @@ def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
     elif run.audit is not None and run.audit.score == run.score:
         lines = [f"Nothing was trained; {_audited(run.audit)}"]
     elif run.score in SCORES:
-        reason = f"; {DEFAULT_REASON}" if run.score == DEFAULT_SCORE else ""
-        lines = [f"Nothing was trained; {run.score} has not been audited in this budget{reason}."]
+        lines = [
+            f"Nothing was trained; {run.score} has not been audited in this budget{_why(run)}."
+        ]
     else:
         lines = [f"One value of {run.score} a design: no interval, no repeated seeds."]
-    lines.append(tracks("accuracy" if run.score in MEASURED else run.score, sizes))
+    lines.append(_cost_line(run) if run.score in COSTS else _tracks(run, sizes))
     base, best = record.reference("base"), record.best
     tied = sum(best is not None and trial.score == best.score for trial in record.ranking())
     if tied > 1:
@@ -127,6 +128,25 @@ def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
     elif base is not None and not record.base_may_win:
         lines.append("The base is shown, not ranked: such a score grows with the network.")
     return lines
+
+
+def _why(run: Run) -> str:
+    """Why the default score is the default."""
+    return f"; {DEFAULT_REASON}" if run.score == DEFAULT_SCORE else ""
+
+
+def _cost_line(run: Run) -> str:
+    """What a score that is a cost can tell."""
+    more = "--data NAME" if run.data is None else "--score train"
+    first = ", with d=4 first" if run.sampler == "sorted" else ""
+    return (
+        f"{run.score} {SCORES[run.score].failure}. It needs no search; designs that differ only in "
+        f"d tie{first}. Train to learn more: {more}."
+    )
+
+
+def _tracks(run: Run, sizes: SizeCorrelation) -> str:
+    return tracks("accuracy" if run.score in MEASURED else run.score, sizes)
 
 
 def _trained_remarks(record: RunRecord) -> list[str]:
@@ -187,6 +207,19 @@ def _audited(audit: Cited) -> str:
     return (
         f"{audit.score} was audited on {audit.data} (audit {audit.name}): Kendall's tau with "
         f"trained accuracy {where} {audit.tau:.2f}{interval} over {audit.designs} designs{noise}."
+        f"{_draws(audit)}"
+    )
+
+
+def _draws(audit: Cited) -> str:
+    """Whether the noise of the score's draw is in the interval, and what one draw is worth."""
+    if not is_drawn(audit.score) or audit.score in MEASURED:
+        return ""
+    if audit.one_draw is None:
+        return " One draw of the score: its noise is not in the interval."
+    return (
+        f" That is of ranks averaged over {audit.draws} draws; one draw, as here, has "
+        f"{audit.one_draw:.2f}."
     )
 
 

@@ -9,6 +9,7 @@ import altair as alt
 from bamsearch.records import ANOTHER_SEED, Agreement, Audit
 from bamsearch.records.audits import Setting
 from bamsearch.report.audit_content import LABELS, SETTINGS, label, score_names
+from bamsearch.report.audit_draws import mean_ranks, score_title
 from bamsearch.report.chart_look import config
 from bamsearch.report.charts import Spec, empty_spec
 
@@ -105,6 +106,7 @@ def _row(one: Agreement) -> dict[str, Any]:
 
 def scatter_spec(audit: Audit) -> Spec:
     """Accuracy of each design against its parameters, and against the score nearest to it."""
+    shown = [one for one in audit.designs if one.mean is not None]
     rows: list[dict[str, Any]] = [
         {
             "size": one.params / 1e6,
@@ -112,10 +114,8 @@ def scatter_spec(audit: Audit) -> Spec:
             "low": min(value for value in one.accuracies if value is not None),
             "high": max(value for value in one.accuracies if value is not None),
             "where": _IN if one.in_band else _OUT if one.insertions else "base",
-            "scores": one.scores,
         }
-        for one in audit.designs
-        if one.mean is not None
+        for one in shown
     ]
     if not rows:
         return empty_spec("nothing is trained yet")
@@ -123,12 +123,16 @@ def scatter_spec(audit: Audit) -> Spec:
     name = next((n for n in score_names(audit) if n not in (*LABELS, "params")), None)
     if name is not None:
         # A score cannot rank the base.
+        inserted = [one for one in shown if one.insertions]
+        values = mean_ranks(inserted, name)
         scored = [
             row | {"score": value}
-            for row in rows
-            if row["where"] != "base" and (value := row["scores"].get(name)) is not None
+            for row, value in zip(
+                (row for row in rows if row["where"] != "base"), values, strict=True
+            )
+            if value is not None
         ]
-        panels.append(_scatter(scored, "score", name, first=False))
+        panels.append(_scatter(scored, "score", name + score_title(audit, name), first=False))
     return _finished(alt.hconcat(*panels, spacing=30))
 
 

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit, Audited, Measure, Setting
+from bamsearch.report.audit_draws import intervals_text, one_draw_text, seeds_text
 from bamsearch.report.tables import Table
 from bamsearch.report.text import (
     count_text,
@@ -29,11 +30,6 @@ MEASURES: dict[Measure, str] = {"tau": "Kendall's tau-b", "rho": "Spearman's rho
 LABELS = {TRAIN: "train (one seed)", ANOTHER_SEED: "one seed, of another"}
 """What a row is called that is no zero-cost score."""
 
-INTERVALS = (
-    "In brackets: 95 % intervals, from resampling the designs; each of itself, those of the "
-    "differences to params together. A dash: no value, see the reasons below."
-)
-
 
 @dataclass(frozen=True)
 class AuditReport:
@@ -47,6 +43,7 @@ class AuditReport:
         title: model, input and budget.
         sample: what was trained, in a line.
         agreements: measure → table, a row a score.
+        intervals: what the intervals are over.
         reasons: why there are dashes, a sentence each.
         noise: what noise leaves for a score to find.
         effects: of sites, r and d; no rows where they were not worked out.
@@ -62,6 +59,7 @@ class AuditReport:
     title: str
     sample: str
     agreements: dict[Measure, Table]
+    intervals: str
     reasons: tuple[str, ...]
     noise: Table
     effects: Table
@@ -86,6 +84,7 @@ def make_audit_report(audit: Audit, place: str) -> AuditReport:
         _title(audit),
         _sample(audit),
         {measure: agreement_table(audit, measure) for measure in MEASURES},
+        intervals_text(audit),
         _reasons(audit),
         noise_table(audit),
         effects_table(audit),
@@ -113,13 +112,22 @@ def label(score: str) -> str:
 
 
 def agreement_table(audit: Audit, measure: Measure) -> Table:
-    """A row a score: its correlation with training in each setting."""
-    header = ("", *SETTINGS.values(), "inside the band, less params")
+    """A row a score: its correlation with training in each setting, and that of one draw."""
+    header = ["", *SETTINGS.values(), "inside the band, less params"]
+    several = any(one.one_draw is not None for one in audit.agreements)
+    header += ["one draw, inside the band"] * several
     rows = []
     for name in score_names(audit):
         found = [audit.agreement(name, setting, measure) for setting in SETTINGS]
-        rows.append((label(name), *map(_value, found), _more(found[0])))
-    return Table(header, "lrrrr", tuple(rows))
+        rows.append(
+            (
+                label(name),
+                *map(_value, found),
+                _more(found[0]),
+                *[one_draw_text(found[0])] * several,
+            )
+        )
+    return Table(tuple(header), "l" + "r" * (len(header) - 1), tuple(rows))
 
 
 def noise_table(audit: Audit) -> Table:
@@ -224,6 +232,7 @@ def _provenance(audit: Audit) -> Table:
             f"batch {recipe['batch_size']}, lr {recipe['lr']:g}",
         ),
         ("seeds", ", ".join(map(str, audit.seeds))),
+        ("score seeds", seeds_text(audit)),
         ("device", audit.device + (threads if audit.device == "cpu" else "")),
         ("versions", ", ".join(f"{name} {number}" for name, number in audit.versions.items())),
     )

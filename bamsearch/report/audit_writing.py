@@ -9,7 +9,8 @@ from typing import Any
 
 from bamsearch.records import Audit
 from bamsearch.records.audit_files import AUDITS
-from bamsearch.report.audit_content import INTERVALS, AuditReport, make_audit_report
+from bamsearch.report.audit_content import AuditReport, make_audit_report
+from bamsearch.report.audit_draws import mean_ranks, score_title
 from bamsearch.report.writing import FORMATS, Format, write_texts
 
 AUDIT_FILES: dict[Format, str] = {
@@ -61,6 +62,10 @@ def audit_csv(audit: Audit) -> str:
 
     used = {one.site for design in audit.designs for one in design.insertions}
     names = dict.fromkeys(name for one in audit.designs for name in one.scores)
+    values = {
+        f"score ({name}){score_title(audit, name)}": mean_ranks(audit.designs, name)
+        for name in names
+    }
     rows = []
     for number, one in enumerate(audit.designs):
         row: dict[str, Any] = {"design": number, "in band": one.in_band}
@@ -69,7 +74,7 @@ def audit_csv(audit: Audit) -> str:
         reached = one.accuracies or (None,) * len(audit.seeds)
         for seed, value in zip(audit.seeds, reached, strict=True):
             row[f"accuracy (%), seed {seed}"] = None if value is None else round(value, 6)
-        row |= {f"score ({name})": one.scores.get(name) for name in names}
+        row |= {column: each[number] for column, each in values.items()}
         there = {i.site: i for i in one.insertions}
         for site in (site.name for site in audit.summary.sites if site.name in used):
             insertion = there.get(site)
@@ -116,7 +121,7 @@ def _markdown(report: AuditReport, *, charts: bool) -> str:
 
     template = environment().get_template("audit.md.j2")
     designs = shortened(report.designs, _DESIGNS_SHOWN)
-    return template.render(report=report, charts=charts, intervals=INTERVALS, designs=designs)
+    return template.render(report=report, charts=charts, designs=designs)
 
 
 def _page(report: AuditReport) -> str:
@@ -129,5 +134,4 @@ def _page(report: AuditReport) -> str:
         report=report,
         agreement=svg(agreements_spec(report.audit)),
         accuracy=svg(scatter_spec(report.audit)),
-        intervals=INTERVALS,
     )

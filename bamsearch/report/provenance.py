@@ -6,7 +6,7 @@ import shlex
 
 from bamsearch.records import MEASURED, RunRecord
 from bamsearch.report.text import budget_text, conditions_text, shape_text
-from bamsearch.score.table import SCORES
+from bamsearch.score.table import DEFAULT_SCORE, SCORES
 
 
 def provenance(record: RunRecord) -> dict[str, str]:
@@ -51,5 +51,9 @@ def reproduce(record: RunRecord, place: str) -> tuple[str, ...]:
         place: its name or folder, as commands take it.
     """
     run = record.run
-    lines = (run.command,) if run.command.startswith("bamsearch search") else ()
+    command = run.command
+    if run.data is None and run.score != DEFAULT_SCORE and "--score" not in command:
+        # The default was another when it was typed.
+        command += f" --score {run.score}"
+    lines = (command,) if command.startswith("bamsearch search") else ()
     return (*lines, f"bamsearch report {shlex.quote(place)}")

@@ -102,9 +102,9 @@ def search(  # noqa: PLR0913
         with_stem: add the stem to the space.
         score: a score's name, ``package.module:function`` or ``FILE.py:function`` for a function of
             (module, design), or a callable that is given the design. Higher is better; an exception
-            is a failed trial. None is train where there are data, else the default zero-cost score.
+            is a failed trial. None is train where there are data, else params.
         objectives: what is searched for; several of score, gflops and params give a Pareto front.
-        sampler: gp, tpe, nsga2, random or exhaustive; None decides.
+        sampler: gp, tpe, nsga2, sorted, random or exhaustive; None decides.
         trials: how many in all; None is 100, 40 with score train, or with resume what the run has.
         until: with score train, stop when the expected regret of stopping is below so many points
             of accuracy.

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bamsearch.searching.choices import Picks
+from bamsearch.records import Quantity
+from bamsearch.searching.choices import USUAL_DILATION, Picks
 from bamsearch.searching.feasible import Feasible, Listed
 
 Observed = Sequence[tuple[Picks, float]]
@@ -70,3 +71,36 @@ class RandomProposer:
             return
         while True:
             yield from self._feasible.sample(rng, _DRAWN)
+
+
+class SortedProposer:
+    """Designs of a listed set from the most expensive down: exact for a score that is a cost.
+
+    Such a score is blind to d. So designs come first whose BAMs all have d = 4, or the first d of
+    their r where 4 is not an option; the others follow, in the same order.
+
+    Args:
+        feasible: what fits.
+        quantity: the cost that is the score.
+    """
+
+    def __init__(self, feasible: Listed, quantity: Quantity) -> None:
+        table, space = feasible.table, feasible.space
+        cost, macs, unusual = np.zeros((3, len(table)), dtype=np.int64)
+        for column, choice in enumerate(space.choices):
+            usual = {o.reduction: o for o in reversed(choice.options)}
+            usual |= {o.reduction: o for o in choice.options if o.dilation == USUAL_DILATION}
+            rows = [(o.cost(quantity), o.macs, o != usual[o.reduction]) for o in choice.options]
+            costs, multiply_adds, others = np.array(rows, dtype=np.int64).T
+            cost += costs[table[:, column]]
+            macs += multiply_adds[table[:, column]]
+            unusual |= others[table[:, column]]
+        # Among equals the one with fewer multiply-adds, as in the ranking.
+        order = np.lexsort((macs, -cost, unusual))
+        self._rows = [tuple(row) for row in table[order].tolist()]
+        self._space = space
+
+    def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
+        """See :class:`Proposer`."""
+        wanted = (row for row in self._rows if row not in excluded)
+        return next((row for row in wanted if not self._space.inserts_nothing(row)), None)

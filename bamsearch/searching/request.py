@@ -25,10 +25,10 @@ from bamsearch.records import (
     Variant,
 )
 from bamsearch.score.supernet.options import SupernetOptions
-from bamsearch.score.table import DEFAULT_SCORE
+from bamsearch.score.table import COSTS, DEFAULT_SCORE
 from bamsearch.searching.budget import parse_budget
 from bamsearch.searching.choices import SearchSpace, with_costs
-from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.feasible import Feasible, Listed
 from bamsearch.searching.fitting import feasible
 from bamsearch.searching.measured import Timing, measure
 from bamsearch.searching.space import SpaceFile, parse_space, read_space, search_space
@@ -59,7 +59,7 @@ class Request:
         space: a space's name or file.
         with_stem: whether the stem is added.
         score: a score's name, or ``module:function``; None is train where there are data, else
-            the default of those that need none.
+            params.
         objectives: what is searched for; the first ranks.
         sampler: which one proposes; None lets the number of designs decide.
         trials: how many in all; None is 100, or all designs where ``exhaustive`` is asked for.
@@ -70,8 +70,8 @@ class Request:
         data: what set the two, if a data set did.
         variant: which BAM.
         init: how it starts.
-        compare_random: whether to run a random search of the same length too; None: where that
-            costs no trainings.
+        compare_random: whether to run a random search of the same length too; None: unless that
+            costs trainings, or the score is params or macs.
         recipe: how designs are trained, or a supernet; None is the short one, for a supernet with
             :data:`SUPERNET_EPOCHS`.
         supernet: what else is asked of a supernet; None is the plain one.
@@ -271,7 +271,8 @@ def _compares(request: Request, sampler: str) -> bool:
     """Whether a random search of the same length is scored too."""
     wanted = request.compare_random
     if wanted is None:
-        wanted = request.score != "train"
+        # Of a cost the best is known: random designs can only tie with it.
+        wanted = request.score != "train" and request.score not in COSTS
     return wanted and sampler not in ("random", "exhaustive")
 
 
@@ -284,6 +285,12 @@ def _check(request: Request, module: nn.Module | None) -> None:
         )
     if len(set(request.objectives)) != len(request.objectives):
         raise InvalidValueError("--objective names something twice: give each once")
+    cost = COSTS.get(request.score or "")
+    if cost is not None and cost in request.objectives:
+        raise InvalidValueError(
+            f"--objective {cost}: score {request.score} is that cost itself, give another --score, "
+            "such as snip"
+        )
     if "ms" in request.objectives and "ms" not in request.budgets:
         raise InvalidValueError("--objective ms needs --budget-ms: it makes the latency table")
     if request.trials is not None and request.trials < 1:
@@ -343,7 +350,10 @@ def _budgets(
 
 
 def _sampler_and_trials(request: Request, found: Feasible) -> tuple[str, int]:
-    """Which sampler and how many trials: all designs, where no more fit than there are trials."""
+    """Which sampler and how many trials: all designs, where no more fit than there are trials.
+
+    A score that is a cost needs no search where designs are listed: they are sorted by it.
+    """
     nothing = found.space.picks(())
     count = found.count - (nothing is not None)
     trials = request.trials
@@ -357,9 +367,28 @@ def _sampler_and_trials(request: Request, found: Feasible) -> tuple[str, int]:
     if request.score == "train" and (request.sampler or DEFAULT_SAMPLER) == "gp":
         return "gp", trials or TRAINED_TRIALS
     trials = trials or (TRAINED_TRIALS if request.score == "train" else DEFAULT_TRIALS)
+    if request.sampler in (None, "sorted") and _can_sort(request, found):
+        return "sorted", min(trials, count)
     if count <= trials:
         return request.sampler if request.sampler == "random" else "exhaustive", count
     return request.sampler or DEFAULT_SAMPLER, trials
+
+
+def _can_sort(request: Request, found: Feasible) -> bool:
+    """Whether designs can be sorted by the score: it is a cost, and they are listed.
+
+    Raises:
+        InvalidValueError: they cannot be, and sampler ``sorted`` was asked for.
+    """
+    only = request.score in COSTS and request.objectives == ("score",)
+    if only and isinstance(found, Listed):
+        return True
+    if request.sampler == "sorted":
+        raise InvalidValueError(
+            f"--sampler sorted takes score {' or '.join(COSTS)} as the only objective, and a space "
+            "whose designs can be listed: leave it out"
+        )
+    return False
 
 
 def _git_commit() -> str | None:

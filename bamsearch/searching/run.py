@@ -115,7 +115,12 @@ def open_study(planned: Planned, storage: BaseStorage, *, alone: bool) -> Search
     """A run's studies, with the sampler that it was asked for."""
     run = planned.run
     proposer = make_proposer(
-        run.sampler, planned.feasible, run.objectives, run.seed, repeats=run.repeats
+        run.sampler,
+        planned.feasible,
+        run.objectives,
+        run.seed,
+        score=run.score,
+        repeats=run.repeats,
     )
     return SearchStudy(storage, run, planned.feasible, proposer, alone=alone)
 

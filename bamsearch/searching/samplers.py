@@ -12,19 +12,21 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bamsearch.errors import InvalidValueError
 from bamsearch.records import Objective
+from bamsearch.score.table import COSTS
 from bamsearch.searching.choices import Picks, SearchSpace
-from bamsearch.searching.feasible import Feasible
+from bamsearch.searching.feasible import Feasible, Listed
 from bamsearch.searching.gp import GPProposer
 from bamsearch.searching.noisy import NoisyProposer
 from bamsearch.searching.optuna_proposer import OptunaProposer, nsga2, tpe
 from bamsearch.searching.params import distributions, params_of, picks_of
-from bamsearch.searching.proposers import Proposer, RandomProposer
+from bamsearch.searching.proposers import Proposer, RandomProposer, SortedProposer
 from bamsearch.searching.trials import EXPECTED, REASON, first_number
 
 SAMPLERS = {
     "gp": "a Gaussian process over sites, r and d, maximised over the designs that fit",
     "tpe": "Optuna's TPE, asked again until a proposal fits",
     "nsga2": "Optuna's NSGA-II, asked again until a proposal fits",
+    "sorted": "from the largest score down: scores params and macs",
     "random": "uniformly from what fits",
     "exhaustive": "every design that fits, in random order",
 }
@@ -37,6 +39,7 @@ def make_proposer(
     objectives: Sequence[Objective],
     seed: int,
     *,
+    score: str = "",
     repeats: bool = False,
 ) -> Proposer:
     """The proposer that ``--sampler`` names.
@@ -46,6 +49,7 @@ def make_proposer(
         feasible: what fits.
         objectives: of the search.
         seed: of its random numbers.
+        score: of the search; ``sorted`` takes only those in ``COSTS``.
         repeats: whether it may propose a design again, as a noisy score needs; gp only.
 
     Raises:
@@ -61,6 +65,12 @@ def make_proposer(
         return OptunaProposer(feasible, objectives, seed, nsga2)
     if sampler in ("random", "exhaustive"):
         return RandomProposer(feasible, seed)
+    if sampler == "sorted":
+        if score not in COSTS or not isinstance(feasible, Listed):
+            raise InvalidValueError(
+                f"sampler sorted takes score {' or '.join(COSTS)} and a listed set, not {score!r}"
+            )
+        return SortedProposer(feasible, COSTS[score])
     raise InvalidValueError(f"no sampler is called {sampler!r}: there are {', '.join(SAMPLERS)}")
 
 

@@ -50,7 +50,9 @@ def test_a_dry_run_writes_nothing(bamsearch_cli, here):
     found = json.loads(bamsearch_cli(*LINE, "-n", "--json").stdout)
     assert (found["trainings"], found["done"], found["seeds"]) == (16, 0, [0, 1])
     assert found["designs"][0]["insertions"] == []
-    assert found["scores"] == ["params", "macs"]
+    assert (found["scores"], found["score_seeds"]) == (["params", "macs"], 8)
+    fewer = bamsearch_cli(*LINE, "-n", "--score-seeds", "2", "--seed", "3").stdout
+    assert "scores params, macs · score seeds 3 to 4\n" in fewer
     assert found["seconds_in_one_process"] > 0
     assert files(here) == before
 

@@ -144,10 +144,60 @@ def test_a_search_says_what_an_audit_found(audit, record, limits, setting, where
     assert first == (
         "Nothing was trained; snip was audited on digits (audit net-digits-001): Kendall's tau "
         f"with trained accuracy {where} [0.00, 0.60] over {designs} designs; "
-        "one seed against another 0.45."
+        "one seed against another 0.45. One draw of the score: its noise is not in the interval."
+    )
+    several = tuple(replace(one, draws=8, one_draw=0.28, draw_sd=0.083) for one in kept)
+    found = cited(replace(audit, agreements=several), "snip", searched)
+    run = replace(record.run, budgets=searched, audit=found)
+    assert (
+        make_report(replace(record, run=run), "a")
+        .answer.remarks[0]
+        .endswith("0.45. That is of ranks averaged over 8 draws; one draw, as here, has 0.28.")
     )
     other = replace(record, run=replace(run, score="zico"))
     assert "zico has not been audited" in make_report(other, "a").answer.remarks[0]
+
+
+def with_draws(audit: Audit) -> Audit:
+    """snip with two draws: its ranks over six designs, one of which has none."""
+    second = (None, 1.0, 5.0, 4.0, 4.0, 9.0)
+    designs = tuple(
+        replace(one, scores={**one.scores, "snip": (one.scores["snip"][0], other)})
+        for one, other in zip(audit.designs, second, strict=True)
+    )
+    agreements = tuple(
+        replace(one, draws=2, one_draw=0.284, draw_sd=0.083) if one.score == "snip" else one
+        for one in audit.agreements
+    )
+    return replace(audit, designs=designs, agreements=agreements, score_seeds=2)
+
+
+def test_several_draws_are_ranks_and_one_draw_has_a_column(audit):
+    drawn = with_draws(audit)
+    table = make_audit_report(drawn, "a").agreements["tau"]
+    assert table.header[-1] == "one draw, inside the band"
+    assert [row[-1] for row in table.rows] == ["0.28 (sd 0.08)", "–", "–", "–"]
+    assert make_audit_report(audit, "a").agreements["tau"].header == table.header[:-1]
+    rows = list(csv.DictReader(io.StringIO(audit_csv(drawn), newline="")))
+    # Ranks of 9.5, 3, 4, 6, 7 are 5, 1, 2, 3, 4; those of 1, 5, 4, 4, 9 are 1, 4, 2.5, 2.5, 5.
+    ranks = [row["score (snip), mean rank of 2 draws"] for row in rows]
+    assert ranks == ["", "3.0", "2.5", "2.25", "2.75", "4.5"]
+    assert rows[1]["score (params)"] == "1800.0"
+    assert Audit.from_json(drawn.to_json()) == drawn
+    titles = [p["layer"][1]["encoding"]["x"]["title"] for p in scatter_spec(drawn)["hconcat"]]
+    assert titles == ["parameters, M", "snip, mean rank of 2 draws"]
+
+
+def test_what_the_intervals_are_over(audit):
+    once = make_audit_report(audit, "a")
+    assert "over designs (resampled)" in once.intervals
+    assert "One draw of the score (snip): its noise is not in the interval." in once.intervals
+    for format in ("md", "html"):
+        assert "One draw of the score (snip)" in audit_text(once, format)
+    several = make_audit_report(with_draws(audit), "a").intervals
+    assert "95 % intervals, over designs and draws of the score (resampled)" in several
+    assert "One draw" not in several
+    assert ("score seeds", "0 to 1") in make_audit_report(with_draws(audit), "a").provenance.rows
 
 
 def test_files(audit, tmp_path):

@@ -151,9 +151,14 @@ def test_without_training_nothing_is_known(record):
     answer = make_report(record, "net-001").answer
     assert answer.verdict == "unknown"
     assert answer.headline == "Not known. Scores only, no training evidence."
-    assert answer.remarks[0] == (
-        "Nothing was trained; snip has not been audited in this budget; on another network it was "
-        "nearest to training (bamsearch's reports/audit)."
+    assert answer.remarks[0] == ("Nothing was trained; snip has not been audited in this budget.")
+    sized = replace(record, run=replace(record.run, score="params", sampler="sorted"))
+    assert make_report(sized, "net-001").answer.remarks[:2] == (
+        "Nothing was trained; params has not been audited in this budget; no zero-cost score "
+        "ordered designs significantly better in bamsearch's own audit (reports/audit).",
+        "params knows size only: blind to d, and the best is always the largest that fits. It "
+        "needs no search; designs that differ only in d tie, with d=4 first. Train to learn more: "
+        "--data NAME.",
     )
     assert answer.next_step == "bamsearch verify net-001 --data NAME --dry-run"
     facts = DataFacts("imagefolder:my pictures", (3, 32, 32), 10, 90, 10, 10, "abc", 0)
@@ -287,7 +292,14 @@ def test_provenance_and_how_to_reproduce(record):
     assert report.provenance["seed"] == "7"
     assert report.provenance["versions"] == "bamsearch 0.1.0, torch 2.14.1"
     assert report.provenance["data"] == "none: nothing was trained"
-    assert report.reproduce == (record.run.command, "bamsearch report net-001")
+    # Today's default is another score than when the run was made.
+    assert record.run.score == "snip"
+    again = f"{record.run.command} --score snip"
+    assert report.reproduce == (again, "bamsearch report net-001")
+    typed = replace(record.run, command=again)
+    assert make_report(replace(record, run=typed), "net-001").reproduce[0] == again
+    sized = replace(record.run, score="params")
+    assert make_report(replace(record, run=sized), "net-001").reproduce[0] == sized.command
     python = replace(record.run, command="")
     report = make_report(replace(record, run=python), "my run")
     assert report.provenance["command"] == "bamsearch.search(...) from Python"

@@ -151,6 +151,7 @@ class Engine:
                 {"gflops": "+1%"},
                 space=space,
                 score="params",
+                sampler="gp",
                 input_size=(64, 64),
                 compare_random=False,
                 heartbeat=1,

@@ -66,13 +66,43 @@ def test_several_objectives_give_a_front():
     result = bamsearch.search(
         "resnet18",
         input_size=SIZE,
-        score="macs",
+        score="params",
         objectives=("score", "gflops"),
         trials=12,
         compare_random=False,
     )
-    # The score is the cost itself: no design is better in both, so that all costs are on the front.
-    assert {t.macs for t in result.pareto} == {t.macs for t in result.trials}
+    # Of two objectives there is no order to list designs in.
+    assert result.record.run.sampler == "gp"
+    costs = {(t.params, t.macs) for t in result.trials}
+    front = {
+        (params, macs)
+        for params, macs in costs
+        if not any(p >= params and m <= macs for p, m in costs - {(params, macs)})
+    }
+    assert 1 < len(front) < len(costs)
+    assert {(t.params, t.macs) for t in result.pareto} == front
+
+
+def test_without_a_score_the_largest_designs_are_listed():
+    given = {"input_size": SIZE, "budget_gflops": "+2%", "trials": 6}
+    result = bamsearch.search("resnet18", **given)
+    run = result.record.run
+    assert (run.score, run.sampler, run.compare_random) == ("params", "sorted", False)
+    assert result.best.design == result.reference("largest").design
+    # The paper default is tried too, as in every search.
+    first, paper, *others = [trial.score for trial in result.trials]
+    assert [first, *others] == sorted([first, *others], reverse=True)
+    # No two differ in d alone.
+    places = {tuple((i.site, i.reduction) for i in t.design.insertions) for t in result.trials}
+    assert len(places) == 6
+    assert paper == result.reference("paper").score
+    # Nothing larger fits: 300 designs drawn from all that fit say so.
+    drawn = bamsearch.search("resnet18", **given | {"trials": 300}, sampler="random")
+    scores = {trial.score for trial in drawn.trials}
+    assert len(scores) > 50
+    assert max(scores) <= first
+    assert not [score for score in scores if first > score > min(others) and score not in others]
+    assert bamsearch.search("resnet18", **given, compare_random=True).reference("random")
 
 
 @pytest.mark.parametrize(
@@ -82,6 +112,8 @@ def test_several_objectives_give_a_front():
         {"resume": True},
         {"budget_gflops": "much"},
         {"objectives": ("params",)},
+        {"objectives": ("score", "params")},
+        {"objectives": ("score", "gflops"), "sampler": "sorted"},
     ],
 )
 def test_what_cannot_be_asked(given):

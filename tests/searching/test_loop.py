@@ -17,7 +17,7 @@ from bamsearch.records import Design
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.run import Work, run_search
 
-SAMPLERS = ["gp", "tpe", "nsga2", "random"]
+SAMPLERS = ["gp", "tpe", "nsga2", "sorted", "random"]
 TRIALS = 10
 
 

@@ -208,4 +208,39 @@ def test_unknown_samplers(toys):
     with pytest.raises(InvalidValueError, match="no sampler is called 'cma'"):
         make_proposer("cma", found, ("score",), 0)
     for sampler in SAMPLERS:
-        make_proposer(sampler, found, ("score",), 0)
+        make_proposer(sampler, found, ("score",), 0, score="params")
+    with pytest.raises(InvalidValueError, match="sampler sorted takes score params or macs"):
+        make_proposer("sorted", found, ("score",), 0, score="snip")
+
+
+@pytest.mark.parametrize(("score", "cost"), [("params", "params"), ("macs", "macs")])
+def test_sorted_designs_come_from_the_most_expensive_down_those_with_d_4_first(toys, score, cost):
+    for seed, (found, fitting) in enumerate(some_sets(toys, 12)):
+        choices = found.space.choices
+
+        def total(picks, name, choices=choices):
+            chosen = [c.options[n] for c, n in zip(choices, picks, strict=True)]
+            return sum(getattr(option, name) for option in chosen)
+
+        def dilation(choice, reduction):
+            """4 where it is an option, else the first."""
+            dilations = [o.dilation for o in choice.options if o.reduction == reduction]
+            return 4 if 4 in dilations else dilations[0]
+
+        def unusual(picks, choices=choices, dilation=dilation):
+            return any(
+                c.options[n].dilation != dilation(c, c.options[n].reduction)
+                for c, n in zip(choices, picks, strict=True)
+            )
+
+        proposer = make_proposer("sorted", found, ("score",), seed, score=score)
+        order, excluded = [], set()
+        while (picks := proposer.propose([], excluded)) is not None:
+            order.append(picks)
+            excluded.add(picks)
+        assert set(order) == {p for p in fitting if not found.space.inserts_nothing(p)}
+        assert len(order) == len(excluded)
+        keys = [(unusual(p), -total(p, cost), total(p, "macs")) for p in order]
+        assert keys == sorted(keys)
+        if score == "params" and not found.space.inserts_nothing(found.largest()):
+            assert total(order[0], "params") == total(found.largest(), "params")

@@ -1,26 +1,28 @@
-"""How far scores order designs as training does: correlations, and intervals over designs.
+"""How far scores order designs as training does: correlations, and intervals.
 
 Designs are resampled, with replacement, and everything is worked out anew from each sample
-(percentile bootstrap). All scores of a setting see the same samples, so that their differences are
-paired. A sample is kept as counts: how often each design is in it. Two copies of a design tie in
-both orders, and so count for nothing in Kendall's tau-b, as they would in the sample written out.
+(percentile bootstrap). A score that depends on a seed has several draws: its value is the mean of
+its ranks over them, and each sample resamples the draws too, independently of the designs. All
+scores of a setting see the same samples, so that their differences are paired.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bamsearch.evidence.audit.correlation import (
+    Correlation,
+    Counts,
+    Values,
+    averaged_ranks,
+    partial,
+    spearman,
+    tau_b,
+)
 from bamsearch.records import Agreement, Measure, Setting
-
-Values = NDArray[np.float64]
-Counts = NDArray[np.float64]
-"""(samples, designs): how often each design is in each sample."""
-
-Correlation = Callable[[Values, Values, Counts], Values]
 
 RESAMPLES = 10_000
 LEAST = 4
@@ -28,9 +30,12 @@ LEAST = 4
 
 CONFIDENCE = 0.95
 
+MEASURES: dict[Measure, Correlation] = {"tau": tau_b, "rho": spearman}
+
 _MOST_UNDEFINED = 0.1
-_TINY = 1e-12
 _DIGITS = 4
+
+Pairs = Sequence[tuple[Values, Values]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Comparison:
 
     Attributes:
         score: its name.
-        pairs: (what it says, what training says) of all designs; nan where it says nothing.
+        pairs: (what it says, what training says) of all designs; nan where it says nothing. What it
+            says is (designs,), or (draws, designs) where it has several draws.
     """
 
     score: str
@@ -58,46 +64,10 @@ def resamples(designs: int, seed: int, number: int = RESAMPLES) -> Counts:
     return rng.multinomial(designs, np.full(designs, 1 / designs), size=number).astype(np.float64)
 
 
-def tau_b(x: Values, y: Values, counts: Counts) -> Values:
-    """Kendall's tau-b in each sample; nan where all in it tie.
-
-    Args:
-        x: (designs,).
-        y: (designs,).
-        counts: see :data:`Counts`.
-    """
-    one, other = (np.sign(v[:, None] - v[None, :]) for v in (x, y))
-
-    def pairs(of: Values) -> Values:
-        found: Values = ((counts @ of) * counts).sum(axis=1)
-        return found
-
-    return _ratio(pairs(one * other), pairs(one * one) * pairs(other * other))
-
-
-def spearman(x: Values, y: Values, counts: Counts) -> Values:
-    """Spearman's rho in each sample; nan where all in it tie. Arguments as of :func:`tau_b`."""
-    ranks = [_centred(_ranks(v, counts), counts) for v in (x, y)]
-
-    def products(one: Values, other: Values) -> Values:
-        found: Values = (counts * one * other).sum(axis=1)
-        return found
-
-    squares = products(ranks[0], ranks[0]) * products(ranks[1], ranks[1])
-    return _ratio(products(*ranks), squares)
-
-
-MEASURES: dict[Measure, Correlation] = {"tau": tau_b, "rho": spearman}
-
-
-def partial(xy: Values, xz: Values, yz: Values) -> Values:
-    """The correlation of x and y with z held fixed, of theirs; nan where z decides x or y.
-
-    Of Spearman's rho it is the correlation of what is left of the ranks after a linear fit on those
-    of z; for tau it is Kendall's definition.
-    """
-    left = (1 - xz**2) * (1 - yz**2)
-    return np.where(left > _TINY, _ratio(xy - xz * yz, left), np.nan)
+def draw_resamples(draws: int, seed: int, number: int = RESAMPLES) -> Counts:
+    """Samples of the draws of a score, (samples, draws), independent of :func:`resamples`."""
+    rng = np.random.default_rng([seed, draws])
+    return rng.multinomial(draws, np.full(draws, 1 / draws), size=number).astype(np.float64)
 
 
 def agreements(
@@ -123,65 +93,109 @@ def agreements(
     """
     rivals = max(sum(one.score != "params" for one in comparisons), 1)
     together = 1 - (1 - CONFIDENCE) / rivals
-    counts = np.ones((0, len(size)))
-    if len(size) >= LEAST:
-        counts = resamples(len(size), seed, number)
+    few = len(size) < LEAST
+    counts = np.ones((0, len(size))) if few else resamples(len(size), seed, number)
+    found: list[Agreement] = []
+    for one in comparisons:
+        draws = _draws(one)
+        resampled = draw_resamples(draws, seed, len(counts))
+        found += _of_score(one, size, setting, counts, resampled, together)
+    return found
+
+
+def _draws(one: Comparison) -> int:
+    return max(len(np.atleast_2d(x)) for x, _ in one.pairs)
+
+
+def _of_score(
+    one: Comparison,
+    size: Values,
+    setting: Setting,
+    counts: Counts,
+    resampled: Counts,
+    together: float,
+) -> list[Agreement]:
+    known = np.all(
+        [np.isfinite(np.atleast_2d(x)).all(axis=0) & np.isfinite(y) for x, y in one.pairs], axis=0
+    )
+    designs, draws = int(known.sum()), resampled.shape[1]
+    pairs = [(np.atleast_2d(x)[:, known], y[known]) for x, y in one.pairs]
+    size = size[known]
+    nothing = [Agreement(one.score, setting, measure, designs, draws=draws) for measure in MEASURES]
+    reason = _why_none(one.score, pairs, size, setting)
+    if reason:
+        return [replace(none, reason=reason) for none in nothing]
+    # The first sample is all designs and all draws, once each.
+    counts = np.concatenate([np.ones((1, designs)), counts[:, known]])
+    weights = np.concatenate([np.ones((1, draws)), resampled])
+    averaged = [(x[0] if len(x) == 1 else averaged_ranks(x, counts, weights), y) for x, y in pairs]
     return [
-        _agreement(one, size, setting, measure, counts, together)
-        for one in comparisons
-        for measure in MEASURES
+        _draw_spread(_agreement(none, averaged, size, counts, together), pairs, size)
+        for none in nothing
     ]
 
 
 def _agreement(
-    one: Comparison,
-    size: Values,
-    setting: Setting,
-    measure: Measure,
-    counts: Counts,
-    together: float,
+    none: Agreement, pairs: Pairs, size: Values, counts: Counts, together: float
 ) -> Agreement:
-    known = np.all([np.isfinite(x) & np.isfinite(y) for x, y in one.pairs], axis=0)
-    designs = int(known.sum())
-    reason = _why_none(one, known, size, setting)
-    if reason:
-        return Agreement(one.score, setting, measure, designs, reason=reason)
-    pairs = [(x[known], y[known]) for x, y in one.pairs]
-    fixed = size[known] if setting == "size" else None
-    # The first sample is all designs, once each.
-    counts = np.concatenate([np.ones((1, designs)), counts[:, known]])
-    values = _mean(pairs, fixed, MEASURES[measure], counts)
+    """The correlation, its interval, and the difference to ``params``."""
+    correlation = MEASURES[none.measure]
+    fixed = size if none.setting == "size" else None
+    values = _mean(pairs, fixed, correlation, counts)
     if not np.isfinite(values[0]):
-        reason = "the size decides it" if setting == "size" else "all designs tie"
-        return Agreement(one.score, setting, measure, designs, reason=reason)
+        reason = "the size decides it" if none.setting == "size" else "all designs tie"
+        return replace(none, reason=reason)
     value, low, high = _interval(values)
     more: tuple[float | None, float | None, float | None] = (None, None, None)
-    if setting != "size" and one.score != "params":
-        sizes = [(size[known], y) for _, y in pairs]
-        difference = values - _mean(sizes, None, MEASURES[measure], counts)
+    if none.setting != "size" and none.score != "params":
+        sizes = [(size, y) for _, y in pairs]
+        difference = values - _mean(sizes, None, correlation, counts)
         more = _interval(difference, together) if np.isfinite(difference[0]) else more
-    reason = "" if low is not None else "too many resamples tie"
-    return Agreement(
-        one.score, setting, measure, designs, value, low, high, more[0], more[1], more[2], reason
+    return replace(
+        none,
+        value=value,
+        low=low,
+        high=high,
+        more=more[0],
+        more_low=more[1],
+        more_high=more[2],
+        reason="" if low is not None else "too many resamples tie",
     )
 
 
-def _why_none(one: Comparison, known: NDArray[np.bool_], size: Values, setting: Setting) -> str:
-    if setting == "size" and one.score == "params":
+def _draw_spread(found: Agreement, pairs: Pairs, size: Values) -> Agreement:
+    """With the mean correlation of one draw, and its standard deviation over draws."""
+    if found.draws == 1 or found.value is None:
+        return found
+    fixed = size if found.setting == "size" else None
+    once = np.ones((1, len(size)))
+    each = [
+        _mean([(x[draw], y) for x, y in pairs], fixed, MEASURES[found.measure], once)[0]
+        for draw in range(found.draws)
+    ]
+    each = [value for value in each if np.isfinite(value)]
+    if len(each) < 2:
+        return found
+    mean, spread = float(np.mean(each)), float(np.std(each, ddof=1))
+    return replace(found, one_draw=round(mean, _DIGITS), draw_sd=round(spread, _DIGITS))
+
+
+def _why_none(score: str, pairs: Pairs, size: Values, setting: Setting) -> str:
+    if setting == "size" and score == "params":
         return "it is the size itself"
-    if known.sum() < LEAST:
+    if len(size) < LEAST:
         return f"fewer than {LEAST} designs"
-    if any(np.ptp(x[known]) == 0 for x, _ in one.pairs):
+    if any(np.ptp(x, axis=-1).max() == 0 for x, _ in pairs):
         return "it is the same for all designs"
-    if any(np.ptp(y[known]) == 0 for _, y in one.pairs):
+    if any(np.ptp(y) == 0 for _, y in pairs):
         return "all designs reach the same accuracy"
-    if setting == "size" and np.ptp(size[known]) == 0:
+    if setting == "size" and np.ptp(size) == 0:
         return "all designs have the same size"
     return ""
 
 
 def _mean(
-    pairs: Sequence[tuple[Values, Values]],
+    pairs: Pairs,
     fixed: Values | None,
     correlation: Correlation,
     counts: Counts,
@@ -208,25 +222,3 @@ def _interval(
     half = (1 - confidence) / 2
     low, high = np.quantile(finite, [half, 1 - half])
     return round(value, _DIGITS), round(float(low), _DIGITS), round(float(high), _DIGITS)
-
-
-def _ranks(x: Values, counts: Counts) -> Values:
-    """Mean ranks, (samples, designs): of each design among the copies in the sample."""
-    below = counts @ (x[:, None] < x[None, :]).astype(np.float64)
-    equal = counts @ (x[:, None] == x[None, :]).astype(np.float64)
-    ranks: Values = below + (equal + 1) / 2
-    return ranks
-
-
-def _centred(ranks: Values, counts: Counts) -> Values:
-    # A sample can have none of the designs that a score has a value for.
-    mean = (counts * ranks).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
-    centred: Values = ranks - mean[:, None]
-    return centred
-
-
-def _ratio(products: Values, squares: Values) -> Values:
-    """``products / sqrt(squares)``; nan where that is 0 over 0."""
-    there = squares > 0
-    root = np.sqrt(np.where(there, squares, 1.0))
-    return np.where(there, products / root, np.nan)

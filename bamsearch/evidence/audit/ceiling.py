@@ -7,7 +7,8 @@ from math import sqrt
 
 import numpy as np
 
-from bamsearch.evidence.audit.agreement import LEAST, Values
+from bamsearch.evidence.audit.agreement import LEAST
+from bamsearch.evidence.audit.correlation import Values
 from bamsearch.records import Ceiling, Setting
 
 _DIGITS = 4

@@ -6,12 +6,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -29,8 +30,11 @@ from bamsearch.records.audit_files import (
 )
 from bamsearch.searching.folder import check_name
 
-Scores = Mapping[str, Sequence[float | None]]
-"""Score → its value for each design of the sample; None where it failed."""
+Draws = Sequence[Sequence[float | None]]
+"""Draw → design of the sample → value; None where the score failed."""
+
+Scores = Mapping[str, Draws]
+"""Score → its draws, one per score seed."""
 
 _LOCK_FILE = "lock"
 _GO_ON = "mend that, and audit again: it goes on"
@@ -92,6 +96,8 @@ class AuditFolder:
     def opened(self, asked: Audit) -> Audit:
         """What is asked, under the folder's name; as it is there already, if it is.
 
+        More score seeds than before add draws; fewer leave those that are there.
+
         Args:
             asked: the audit, without findings.
 
@@ -107,6 +113,8 @@ class AuditFolder:
                     f"{self.path} was asked with {what} {before}, not {now}: ask the same, choose "
                     "another --name, or add --force to start it anew"
                 )
+            if asked.score_seeds > there.score_seeds:
+                there = replace(there, score_seeds=asked.score_seeds, command=asked.command)
             asked = there
         else:
             asked = replace(asked, name=self.name)
@@ -159,8 +167,8 @@ class AuditFolder:
                     os.truncate(path, whole)
                 raise
 
-    def read_scores(self, audit: Audit) -> dict[str, list[float | None]]:
-        """The scores that are there.
+    def read_scores(self, audit: Audit) -> dict[str, list[list[float | None]]]:
+        """The scores that are there: name to draws. A list of numbers is one draw.
 
         Raises:
             RunError: the file is no such thing, or of another sample; it may be someone's own.
@@ -170,10 +178,10 @@ class AuditFolder:
             return {}
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            found = {name: list(values) for name, values in content.items()}
+            found = {name: _draws(values) for name, values in content.items()}
         except (OSError, ValueError, AttributeError, TypeError) as error:
             raise RunError(f"{path} is no table of scores ({error}): {_GO_ON}") from error
-        for name, values in found.items():
+        for name, values in ((name, draw) for name, draws in found.items() for draw in draws):
             if len(values) != len(audit.designs) or name in (TRAIN, ANOTHER_SEED):
                 raise RunError(
                     f"{path}, {name}: {len(values)} values, and the audit has "
@@ -186,8 +194,9 @@ class AuditFolder:
         return found
 
     def write_scores(self, scores: Scores) -> None:
-        """Write ``scores.json``."""
-        text = json.dumps(scores, indent=1, allow_nan=False) + "\n"
+        """Write ``scores.json``; one draw as a list of numbers, several as a list of lists."""
+        plain = {name: draws[0] if len(draws) == 1 else draws for name, draws in scores.items()}
+        text = json.dumps(plain, indent=1, allow_nan=False) + "\n"
         self._write(SCORES_FILE, text)
 
     def write_audit(self, audit: Audit) -> None:
@@ -203,6 +212,13 @@ class AuditFolder:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(draft, target)
+
+
+def _draws(values: Iterable[Any]) -> list[list[Any]]:
+    """A score of ``scores.json`` as draws."""
+    values = list(values)
+    several = bool(values) and all(isinstance(value, list) for value in values)
+    return values if several else [values]
 
 
 def first_difference(asked: Audit, there: Audit) -> tuple[str, str, str] | None:

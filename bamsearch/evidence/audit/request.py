@@ -36,6 +36,7 @@ from bamsearch.training.start import check_is_classifier
 
 DEFAULT_DESIGNS = 40
 DEFAULT_SEEDS = 3
+DEFAULT_SCORE_SEEDS = 8
 LEAST_DESIGNS = 8
 """Fewer designs say nothing of a score."""
 
@@ -61,7 +62,9 @@ class Request:
         input_size: (H, W) of images that differ in size; None is the data's own.
         designs: of the sample.
         seeds: how many, at least two.
-        seed: the first of them; also of the sample, of the scores and of the intervals.
+        score_seeds: draws of each score that depends on initial weights and images, with ``seed``
+            and the seeds that follow it.
+        seed: the first of them; also of the sample and of the intervals.
         recipe: name of the recipe.
         epochs: other than the recipe's.
         precision: of the arithmetic, other than the recipe's.
@@ -82,6 +85,7 @@ class Request:
     input_size: tuple[int, int] | None = None
     designs: int = DEFAULT_DESIGNS
     seeds: int = DEFAULT_SEEDS
+    score_seeds: int = DEFAULT_SCORE_SEEDS
     seed: int = 0
     recipe: str = DEFAULT_RECIPE
     epochs: int | None = None
@@ -144,6 +148,7 @@ def plan_audit(request: Request) -> Planned:
         number=request.designs,
         seeds=tuple(range(request.seed, request.seed + request.seeds)),
         scores=scores,
+        score_seeds=request.score_seeds,
         quantity=sample.quantity,
         threshold=sample.threshold,
         feasible_designs=run.feasible_designs,
@@ -249,7 +254,9 @@ def _check(request: Request) -> None:
         raise InvalidValueError(
             f"--seeds {request.seeds}: the noise shows between seeds, give at least 2"
         )
-    if request.seed + request.seeds > 2**32:
+    if request.score_seeds < 1:
+        raise InvalidValueError(f"--score-seeds {request.score_seeds}: give at least 1")
+    if request.seed + max(request.seeds, request.score_seeds) > 2**32:
         raise InvalidValueError(f"--seed {request.seed}: the last seed would be over {2**32 - 1}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InvalidValueError("audit trains each network in one process: start it with -j N")

@@ -9,13 +9,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bamsearch.evidence.audit.agreement import Comparison, Values, agreements
+from bamsearch.evidence.audit.agreement import Comparison, agreements
 from bamsearch.evidence.audit.ceiling import ceiling
+from bamsearch.evidence.audit.correlation import Values
 from bamsearch.evidence.audit.folder import AuditFolder, Scores
 from bamsearch.evidence.audit.request import Planned
 from bamsearch.evidence.audit.scores import score_missing
 from bamsearch.evidence.audit.trainings import Follow, Say, train_missing
-from bamsearch.evidence.audit.verdict import default_score, trained_sentences, verdict
+from bamsearch.evidence.audit.verdict import (
+    default_score,
+    draw_sentences,
+    trained_sentences,
+    verdict,
+)
 from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit, Audited, Ceiling, Effect
 from bamsearch.records.audits import Setting
 from bamsearch.searching.effects import Training, effects
@@ -70,13 +76,13 @@ def with_results(audit: Audit, folder: AuditFolder, scores: Scores) -> Audit:
     Args:
         audit: what is asked.
         folder: has the trainings.
-        scores: of any source; each has a value for every design.
+        scores: of any source; each draw has a value for every design.
     """
     trained = folder.trainings(audit)
     designs = []
     for index, one in enumerate(audit.designs):
         reached = tuple(trained[one.insertions, seed].per_cent for seed in audit.seeds)
-        values = {name: values[index] for name, values in scores.items()}
+        values = {name: tuple(draw[index] for draw in draws) for name, draws in scores.items()}
         designs.append(replace(one, accuracies=reached, scores=values))
     return replace(audit, designs=tuple(designs))
 
@@ -121,7 +127,8 @@ def found(audit: Audit, effects: Sequence[Effect] = ()) -> Audit:
         ceilings=tuple(ceilings),
         effects=tuple(effects),
     )
-    remarks = [*trained_sentences(audit), *_remarks(audit, len(complete), len(band))]
+    remarks = [*draw_sentences(audit), *trained_sentences(audit)]
+    remarks += _remarks(audit, len(complete), len(band))
     return replace(
         audit, default=default_score(audit), verdict=verdict(audit), remarks=tuple(remarks)
     )
@@ -133,7 +140,7 @@ def _agreements(audit: Audit, designs: Sequence[Audited], setting: Setting) -> l
     truth = accuracies.mean(axis=1)
     names = dict.fromkeys(name for one in audit.designs for name in one.scores)
     comparisons = [
-        Comparison(name, ((_values([one.scores[name] for one in designs]), truth),))
+        Comparison(name, ((_draws([one.scores[name] for one in designs]), truth),))
         for name in names
     ]
     seeds = range(len(audit.seeds))
@@ -151,8 +158,9 @@ def _accuracies(designs: Sequence[Audited], seeds: int) -> NDArray[np.float64]:
     return np.array(rows, dtype=np.float64).reshape(len(designs), seeds)
 
 
-def _values(values: Sequence[float | None]) -> Values:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+def _draws(values: Sequence[tuple[float | None, ...]]) -> Values:
+    """(draws, designs); nan where a draw failed."""
+    return np.array(values, dtype=np.float64).T
 
 
 def _remarks(audit: Audit, complete: int, band: int) -> list[str]:

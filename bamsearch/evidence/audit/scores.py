@@ -11,13 +11,15 @@ from bamsearch.evidence.audit.folder import AuditFolder, Scores
 from bamsearch.profile.conditions import caller_kept
 from bamsearch.records import Audit
 from bamsearch.score.scorer import make_scorer
+from bamsearch.score.table import is_drawn
 
 
 def score_missing(
     audit: Audit, folder: AuditFolder, done: Callable[[], None] = lambda: None
 ) -> Scores:
-    """The scores of all designs; those that ``scores.json`` has are not computed again.
+    """The draws of each score over all designs; those in ``scores.json`` are not computed again.
 
+    A draw is a score seed: initial weights, images and labels. ``params`` and ``macs`` have one.
     What other scores stand in the file, such as of a supernet, is audited like any other.
 
     Args:
@@ -30,20 +32,23 @@ def score_missing(
     """
     found = folder.read_scores(audit)
     for name in audit.scores:
-        if name not in found:
-            found[name] = _values(audit, name)
+        draws = found.setdefault(name, [])
+        first = audit.seeds[0]
+        wanted = audit.score_seeds if is_drawn(name) else 1
+        for seed in range(first + len(draws), first + wanted):
+            draws.append(_values(audit, name, seed))
             folder.write_scores(found)
         done()
     return found
 
 
-def _values(audit: Audit, name: str) -> list[float | None]:
+def _values(audit: Audit, name: str, seed: int) -> list[float | None]:
     values: list[float | None] = []
     with caller_kept(torch.device(audit.device), audit.threads):
         scorer = make_scorer(
             name,
             audit.summary,
-            seed=audit.seeds[0],
+            seed=seed,
             num_classes=audit.num_classes,
             device=audit.device,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit
 from bamsearch.records.runs import MEASURED
+from bamsearch.score.table import is_drawn
 
 CHEAPEST = "params"
 
@@ -66,7 +67,23 @@ def verdict(audit: Audit) -> str:
     chosen = best if best.told else size
     if chosen.low is not None and chosen.low <= 0:
         first += f" {chosen.score} itself is not told from chance there."
+    if best.draws == 1 and is_drawn(best.score):
+        first += f" One draw of {best.score}: its noise is not in the interval."
     return first
+
+
+def draw_sentences(audit: Audit) -> list[str]:
+    """How far draws of the nearest score differ; none where there is one draw."""
+    best = nearest(audit)
+    if best is None or best.one_draw is None or best.draw_sd is None:
+        return []
+    first, last = audit.seeds[0], audit.seeds[0] + best.draws - 1
+    return [
+        "Scores that depend on initial weights and images are averaged as ranks over "
+        f"{best.draws} draws (seeds {first} to {last}). A search takes one draw: one draw of "
+        f"{best.score} has tau {_number(best.one_draw)} inside the band, sd "
+        f"{_number(best.draw_sd)} over draws."
+    ]
 
 
 def trained_sentences(audit: Audit) -> list[str]:

@@ -1,5 +1,7 @@
 """Correlations against SciPy's, textbook formulas, and samples written out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -7,11 +9,10 @@ from scipy import stats
 from bamsearch.evidence.audit.agreement import (
     Comparison,
     agreements,
-    partial,
+    draw_resamples,
     resamples,
-    spearman,
-    tau_b,
 )
+from bamsearch.evidence.audit.correlation import partial, spearman, tau_b
 
 
 @pytest.fixture
@@ -172,3 +173,79 @@ def test_resamples_without_a_design_that_has_a_value_are_passed_over(rng):
     one = only(agreements([Comparison("s", ((x, y),))], size, "space", 0), "s", "rho")
     assert one.designs == 4
     assert one.value == pytest.approx(by_scipy("rho", x[:4], y[:4]), abs=1e-4)
+
+
+@pytest.mark.parametrize("setting", ["band", "size"])
+@pytest.mark.parametrize("measure", ["tau", "rho"])
+def test_draws_are_averaged_as_ranks_and_resampled_beside_the_designs(rng, measure, setting):
+    size = rng.normal(size=14)
+    draws = np.round(size + rng.normal(size=(5, 14)))  # with ties
+    y = size + rng.normal(size=14)
+    counts = resamples(14, 9, number=300).astype(int)
+    weights = draw_resamples(5, 9, number=300).astype(int)
+    assert (weights.sum(axis=1) == 5).all()
+
+    def written_out(designs, taken):
+        ranks = stats.rankdata(draws[taken][:, designs], axis=1).mean(axis=0)
+        if setting == "size":
+            return partial_by_hand(measure, ranks, y[designs], size[designs]), None
+        value = by_scipy(measure, ranks, y[designs])
+        return value, value - by_scipy(measure, size[designs], y[designs])
+
+    one = only(
+        agreements([Comparison("s", ((draws, y),))], size, setting, 9, number=300), "s", measure
+    )
+    value, more = written_out(np.arange(14), np.arange(5))
+    assert (one.value, one.draws) == (pytest.approx(value, abs=1e-4), 5)
+    samples = [
+        written_out(np.repeat(np.arange(14), row), np.repeat(np.arange(5), weight))
+        for row, weight in zip(counts, weights, strict=True)
+    ]
+    ends = np.quantile([value for value, _ in samples], [0.025, 0.975])
+    assert (one.low, one.high) == pytest.approx(ends, abs=1e-4)
+    if setting == "band":
+        assert one.more == pytest.approx(more, abs=1e-4)
+        ends = np.quantile([more for _, more in samples], [0.025, 0.975])
+        assert (one.more_low, one.more_high) == pytest.approx(ends, abs=1e-4)
+    once = [
+        partial_by_hand(measure, x, y, size) if setting == "size" else by_scipy(measure, x, y)
+        for x in draws
+    ]
+    assert one.one_draw == pytest.approx(np.mean(once), abs=1e-4)
+    assert one.draw_sd == pytest.approx(np.std(once, ddof=1), abs=1e-4)
+
+
+def test_equal_draws_change_nothing_and_different_ones_widen_the_interval(rng):
+    size, y = rng.normal(size=(2, 30))
+    x = y + rng.normal(size=30)
+    given = [
+        Comparison("once", ((x, y),)),
+        Comparison("equal", ((np.tile(x, (6, 1)), y),)),
+        Comparison("apart", ((x + 2 * rng.normal(size=(6, 1)) * rng.normal(size=30), y),)),
+    ]
+    found = agreements(given, size, "space", 0)
+    for measure in ("tau", "rho"):
+        once, equal, apart = (only(found, name, measure) for name in ("once", "equal", "apart"))
+        assert (equal.draws, equal.draw_sd, equal.one_draw) == (6, 0, equal.value)
+        same = {"score": "once", "draws": 1, "one_draw": None, "draw_sd": None}
+        assert replace(equal, **same) == once
+        # The same draws without resampling them: their mean rank, as one draw.
+        ranks = stats.rankdata(given[2].pairs[0][0], axis=1).mean(axis=0)
+        fixed = only(
+            agreements([Comparison("fixed", ((ranks, y),))], size, "space", 0), "fixed", measure
+        )
+        assert apart.value == fixed.value
+        assert apart.high - apart.low > 1.1 * (fixed.high - fixed.low)
+
+
+def test_a_design_on_which_one_draw_failed_is_left_out(rng):
+    draws, y, size = rng.normal(size=(3, 12)), rng.normal(size=12), rng.normal(size=12)
+    draws[1, 4] = np.nan
+    draws[2] = 1.0  # a draw without any order has no correlation of its own
+    one = only(agreements([Comparison("s", ((draws, y),))], size, "space", 0), "s", "tau")
+    known = np.isfinite(draws).all(axis=0)
+    ranks = stats.rankdata(draws[:, known], axis=1).mean(axis=0)
+    assert (one.designs, one.draws) == (11, 3)
+    assert one.value == pytest.approx(by_scipy("tau", ranks, y[known]), abs=1e-4)
+    once = [by_scipy("tau", x[known], y[known]) for x in draws[:2]]
+    assert one.one_draw == pytest.approx(np.mean(once), abs=1e-4)

@@ -21,14 +21,22 @@ from bamsearch.evidence.audit.folder import AuditFolder, first_difference, usual
 from bamsearch.evidence.audit.request import Request, plan_audit
 from bamsearch.evidence.audit.run import found, run_audit
 from bamsearch.evidence.audit.trainings import missing
+from bamsearch.evidence.audit.verdict import (
+    default_score,
+    draw_sentences,
+    trained_sentences,
+    verdict,
+)
 from bamsearch.records import Agreement, Audit, Effect
-from bamsearch.records.audit_files import read_trainings
+from bamsearch.records.audit_files import read_audit, read_trainings
 from bamsearch.score.scorer import make_scorer
+from bamsearch.score.table import DEFAULT_SCORE
 from bamsearch.score.trained import train_once
 from bamsearch.searching.api import search
 
 NETS = Path(__file__).parents[2] / "training" / "nets.py"
 SCORES = ("naswot", "macs")
+COMMITTED = Path(__file__).parents[3] / "reports" / "audit" / "fashion-mnist-light"
 
 
 KILLED = """
@@ -54,7 +62,14 @@ def follow(title):
 
 planned = plan_audit(
     Request(
-        sys.argv[1], "digits", designs=8, seeds=2, epochs=1, scores=("naswot", "macs"), device="cpu"
+        sys.argv[1],
+        "digits",
+        designs=8,
+        seeds=2,
+        epochs=1,
+        score_seeds=3,
+        scores=("naswot", "macs"),
+        device="cpu",
     )
 )
 planned = replace(planned, recipe=planned.recipe.changed(batch_size=256))
@@ -64,6 +79,7 @@ run_audit(planned, AuditFolder(Path(sys.argv[2])), follow=follow)
 
 def asked(**others):
     usual = {"what": f"{NETS}:small", "data": "digits", "designs": 8, "seeds": 2, "epochs": 1}
+    usual |= {"score_seeds": 3}
     return plan_audit(Request(**(usual | {"scores": SCORES, "device": "cpu"} | others)))
 
 
@@ -112,18 +128,29 @@ def test_the_record_has_accuracies_scores_and_correlations(planned, whole):
     assert audit.scores == ("naswot", "params", "macs")
     for index, one in enumerate(audit.designs):
         assert one.accuracies == (rows[index].per_cent, rows[index + 8].per_cent)
-        assert one.scores["params"] == one.params
-        assert one.scores["macs"] == one.macs
-    scorer = make_scorer("naswot", audit.summary, num_classes=10, seed=0)
-    assert audit.designs[2].scores["naswot"] == scorer(audit.design(audit.designs[2]))
+        assert one.scores["params"] == (one.params,)
+        assert one.scores["macs"] == (one.macs,)
+        assert len(one.scores["naswot"]) == 3
+    for seed in range(3):
+        scorer = make_scorer("naswot", audit.summary, num_classes=10, seed=seed)
+        there = audit.designs[2].scores["naswot"][seed]
+        assert there == scorer(audit.design(audit.designs[2]))
     inserted = [one for one in audit.designs if one.insertions]
     assert len(inserted) == 7
     mean = [np.mean(one.accuracies) for one in inserted]
     for name in ("naswot", "params", "macs"):
-        expected = stats.spearmanr([one.scores[name] for one in inserted], mean).statistic
+        draws = np.array([one.scores[name] for one in inserted])
+        ranks = stats.rankdata(draws, axis=0).mean(axis=1)
+        expected = stats.spearmanr(ranks, mean).statistic
         there = audit.agreement(name, "space", "rho")
         assert there.value == pytest.approx(expected, abs=1e-4)
         assert there.designs == 7
+        assert there.draws == draws.shape[1] == (3 if name == "naswot" else 1)
+    each = [stats.kendalltau([one.scores["naswot"][s] for one in inserted], mean) for s in range(3)]
+    taus = [one.statistic for one in each]
+    there = audit.agreement("naswot", "space")
+    assert there.one_draw == pytest.approx(np.mean(taus), abs=1e-4)
+    assert there.draw_sd == pytest.approx(np.std(taus, ddof=1), abs=1e-4)
     # Two seeds: each is held against the other, which is what a seed of another is too.
     pair = stats.kendalltau(*zip(*(one.accuracies for one in inserted), strict=True)).statistic
     for name in ("train", "another seed"):
@@ -139,7 +166,7 @@ def test_no_seed_is_held_against_itself(audit):
             audit.designs[1],
             accuracies=(value, 7 - value * value, third),
             in_band=False,
-            scores={"params": value},
+            scores={"params": (value,)},
         )
         for value, third in zip(first, (0.0, 9.0, 0.0, 9.0, 1.0), strict=True)
     )
@@ -229,6 +256,53 @@ def test_a_process_of_its_own_gives_the_same(planned, whole, tmp_path):
     ]
 
 
+def test_more_score_seeds_are_added_and_fewer_take_none_away(planned, whole, tmp_path, monkeypatch):
+    from bamsearch.evidence.audit import scores as audit_scores
+
+    folder = AuditFolder(Path(shutil.copytree(whole, tmp_path / "more")))
+    before = json.loads((whole / "scores.json").read_text())
+    asked_seeds = []
+
+    def counted(name, *args, seed, **others):
+        asked_seeds.append((name, seed))
+        return make_scorer(name, *args, seed=seed, **others)
+
+    monkeypatch.setattr(audit_scores, "make_scorer", counted)
+    monkeypatch.setattr(audit_workers, "train_once", lambda *a, **k: pytest.fail("trained"))
+    command = "bamsearch audit --score-seeds 5"
+    more = replace(planned, audit=replace(planned.audit, score_seeds=5, command=command))
+    audit = run_audit(more, folder)
+    assert asked_seeds == [("naswot", 3), ("naswot", 4)]
+    assert (audit.score_seeds, audit.command) == (5, command)
+    assert audit.agreement("naswot", "space").draws == 5
+    after = json.loads((folder.path / "scores.json").read_text())
+    assert after["naswot"][:3] == before["naswot"]
+    assert (len(after["naswot"]), after["macs"]) == (5, before["macs"])
+    assert run_audit(planned, folder) == audit
+
+
+def test_an_audit_of_one_draw_says_so(planned, whole, tmp_path):
+    folder = AuditFolder(Path(shutil.copytree(whole, tmp_path / "once")))
+    for name in ("audit.json", "scores.json"):
+        (folder.path / name).unlink()
+    once = replace(planned, audit=replace(planned.audit, score_seeds=1))
+    audit = run_audit(once, folder)
+    there = audit.agreement("naswot", "space")
+    assert (there.draws, there.one_draw, there.draw_sd) == (1, None, None)
+    # The first of the three draws of the other audit.
+    first = [one.scores["naswot"][:1] for one in record(whole).designs]
+    assert [one.scores["naswot"] for one in audit.designs] == first
+    assert not [line for line in audit.remarks if "draw" in line]
+    # The record of an older bamsearch has no field of draws, and a number for each score.
+    old = json.loads(audit.to_json())
+    del old["score_seeds"]
+    assert type(old["designs"][0]["scores"]["naswot"]) is float
+    for one in old["agreements"]:
+        for key in ("draws", "one_draw", "draw_sd"):
+            del one[key]
+    assert Audit.from_json(json.dumps(old)) == record(folder.path)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -291,18 +365,28 @@ def test_a_score_that_fails_on_a_design_is_a_gap(planned, tmp_path, monkeypatch)
         return score
 
     monkeypatch.setattr(audit_scores, "make_scorer", make)
-    folder.write_scores({"supernet": [float(n) for n in range(8)]})
+    own = [float(n) for n in range(8)]
+    (folder.path / "scores.json").write_text(json.dumps({"supernet": own}))
     scores = audit_scores.score_missing(planned.audit, folder)
-    assert scores["naswot"] == [None] + [1.0] * 7
-    # What another source has put there is audited too.
+    assert scores["naswot"] == [[None] + [1.0] * 7] * 3
+    # What another source has put there is audited too: a list of numbers is one draw.
     assert list(scores) == ["supernet", "naswot", "params", "macs"]
-    assert json.loads((folder.path / "scores.json").read_text()) == scores
+    assert scores["supernet"] == [own]
+    # One draw is written as before, several as a list per score seed.
+    assert json.loads((folder.path / "scores.json").read_text()) == {
+        "supernet": own,
+        "naswot": scores["naswot"],
+        "params": [None] + [1.0] * 7,
+        "macs": [None] + [1.0] * 7,
+    }
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ('{"supernet": [1.0]}', "supernet: 1 values, and the audit has 8 designs"),
+        (f'{{"supernet": {[[1.0]] * 8}}}', "supernet: 1 values, and the audit has 8 designs"),
+        (f'{{"supernet": {[[1.0] * 8, [1.0] * 7]}}}', "supernet: 7 values, and the audit has 8"),
         (f'{{"train": {[1.0] * 8}}}', "train is worked out here"),
         ("{", "is no table of scores"),
         ("[]", "is no table of scores"),
@@ -315,7 +399,7 @@ def test_scores_of_another_sample_are_refused_and_kept(planned, tmp_path, text, 
     assert (tmp_path / "scores.json").read_text() == text
 
 
-@pytest.mark.parametrize("spoiled", ["NaN", '"high"', "true", "[1]"])
+@pytest.mark.parametrize("spoiled", ["NaN", '"high"', "true", "{}"])
 def test_scores_that_are_no_numbers_are_refused(planned, tmp_path, spoiled):
     (tmp_path / "scores.json").write_text(f'{{"supernet": [{", ".join([spoiled] * 8)}]}}')
     with pytest.raises(RunError, match=r"scores.json, supernet: .* is no number"):
@@ -376,6 +460,8 @@ def test_a_run_sets_model_space_budgets_and_data(tmp_path):
     [
         ({"designs": 7}, InvalidValueError, "at least 8"),
         ({"seeds": 1}, InvalidValueError, "at least 2"),
+        ({"score_seeds": 0}, InvalidValueError, "--score-seeds 0: give at least 1"),
+        ({"seed": 2**32 - 2, "score_seeds": 3}, InvalidValueError, "the last seed"),
         ({"seed": 2**32 - 1}, InvalidValueError, "the last seed"),
         ({"recipe": "fine-tune"}, InvalidValueError, "from random ones"),
         ({"data": None}, InvalidValueError, "--data is missing"),
@@ -403,8 +489,6 @@ def told(score: str, value: float, more: float, low: float) -> Agreement:
     ],
 )
 def test_the_default_is_told_from_params_or_params(audit, low, default, says):
-    from bamsearch.evidence.audit.verdict import default_score, trained_sentences, verdict
-
     many = (
         replace(told("params", 0.15, 0, 0), more=None, more_low=None, more_high=None),
         told("snip", 0.5, 0.35, low),
@@ -423,8 +507,43 @@ def test_the_default_is_told_from_params_or_params(audit, low, default, says):
         "One training of a design (train) orders designs better than params: "
         "tau 0.90 [0.70, 1.10], difference +0.75 [+0.50, +0.85]."
     ]
+    # One draw of snip, and that is said.
+    assert verdict(made).endswith("One draw of snip: its noise is not in the interval.")
+    several = tuple(
+        replace(one, draws=8, one_draw=0.4, draw_sd=0.083) if one.score == "snip" else one
+        for one in many
+    )
+    assert "One draw" not in verdict(replace(made, agreements=several))
+    assert draw_sentences(made) == []
+    assert draw_sentences(replace(made, seeds=(5, 6), agreements=several)) == [
+        "Scores that depend on initial weights and images are averaged as ranks over 8 draws "
+        "(seeds 5 to 12). A search takes one draw: one draw of snip has tau 0.40 inside the "
+        "band, sd 0.08 over draws."
+    ]
     plain = verdict(replace(made, budgets=()))
     assert plain.startswith("In the most expensive quarter of the space ")
+
+
+def test_the_default_score_is_what_the_committed_audit_says():
+    committed = read_audit(COMMITTED)
+    assert DEFAULT_SCORE == committed.default == default_score(committed)
+    assert verdict(committed) == committed.verdict
+    assert committed.agreement("snip", "band").draws == 24
+    inserted = [one for one in committed.designs if one.insertions and one.in_band]
+    mean = [one.mean for one in inserted]
+    draws = np.array([one.scores["snip"] for one in inserted])
+    there = committed.agreement("snip", "band")
+    average = stats.kendalltau(stats.rankdata(draws, axis=0).mean(axis=1), mean).statistic
+    assert there.value == pytest.approx(average, abs=1e-4)
+    each = [stats.kendalltau(draw, mean).statistic for draw in draws.T]
+    assert there.one_draw == pytest.approx(np.mean(each), abs=1e-4)
+    # The draw that the default rested on before was the luckiest of all.
+    assert max(each) == each[0] == pytest.approx(0.7162, abs=1e-4)
+    scores = AuditFolder(COMMITTED).read_scores(committed)
+    assert {name: len(draws) for name, draws in scores.items()} == {
+        **dict.fromkeys(("synflow", "grad_norm", "snip", "jacob_cov", "naswot", "zico"), 24),
+        **dict.fromkeys(("params", "macs", "supernet"), 1),
+    }
 
 
 def test_effects_are_kept(audit):

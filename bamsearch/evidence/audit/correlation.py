@@ -1,0 +1,122 @@
+"""Rank correlations in many resamples at once.
+
+A sample is kept as counts: how often each design is in it. Two copies of a design tie in both
+orders, and so count for nothing in Kendall's tau-b, as they would in the sample written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+Counts = NDArray[np.float64]
+"""(samples, designs): how often each design is in each sample."""
+
+Correlation = Callable[[Values, Values, Counts], Values]
+
+_TINY = 1e-12
+# Samples at a time: arrays of (samples, designs, designs) stay in a processor's cache.
+_CHUNK = 256
+
+
+def tau_b(x: Values, y: Values, counts: Counts) -> Values:
+    """Kendall's tau-b in each sample; nan where all in it tie.
+
+    Args:
+        x: (designs,), or (samples, designs) where each sample has its own values.
+        y: (designs,).
+        counts: see :data:`Counts`.
+    """
+    order = np.sign(y[:, None] - y[None, :])
+    agree, x_untied = np.empty(len(counts)), np.empty(len(counts))
+    for rows, by_x in _orders(x, counts):
+        agree[rows] = _pairs(by_x * order, counts[rows])
+        x_untied[rows] = _pairs(np.abs(by_x), counts[rows])
+    return _ratio(agree, x_untied * _pairs(np.abs(order), counts))
+
+
+def spearman(x: Values, y: Values, counts: Counts) -> Values:
+    """Spearman's rho in each sample; nan where all in it tie. Arguments as of :func:`tau_b`."""
+    ranks = [_centred(_ranks(v, counts), counts) for v in (x, y)]
+
+    def products(one: Values, other: Values) -> Values:
+        found: Values = (counts * one * other).sum(axis=1)
+        return found
+
+    squares = products(ranks[0], ranks[0]) * products(ranks[1], ranks[1])
+    return _ratio(products(*ranks), squares)
+
+
+def partial(xy: Values, xz: Values, yz: Values) -> Values:
+    """The correlation of x and y with z held fixed, of theirs; nan where z decides x or y.
+
+    Of Spearman's rho it is the correlation of what is left of the ranks after a linear fit on those
+    of z; for tau it is Kendall's definition.
+    """
+    left = (1 - xz**2) * (1 - yz**2)
+    return np.where(left > _TINY, _ratio(xy - xz * yz, left), np.nan)
+
+
+def averaged_ranks(draws: Values, counts: Counts, weights: Counts) -> Values:
+    """Sum over draws of each design's rank in each sample, (samples, designs).
+
+    Ranks are multiples of 1/2 and weights are integers, so that sums that tie are equal exactly.
+
+    Args:
+        draws: (draws, designs), values of a score.
+        counts: see :data:`Counts`.
+        weights: (samples, draws), how often each draw is in each sample.
+    """
+    total = np.zeros(counts.shape)
+    for values, weight in zip(draws, weights.T, strict=True):
+        total += weight[:, None] * _ranks(values, counts)
+    return total
+
+
+def _orders(x: Values, counts: Counts) -> Iterator[tuple[slice, Values]]:
+    """Samples, and the sign of x_i - x_j in each, (samples, designs, designs)."""
+    if x.ndim == 1:
+        yield slice(None), np.sign(x[:, None] - x[None, :])
+        return
+    for start in range(0, len(counts), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        yield rows, np.sign(x[rows, :, None] - x[rows, None, :])
+
+
+def _pairs(of: Values, counts: Counts) -> Values:
+    """Sum of a pairwise matrix over all pairs in each sample."""
+    sums = counts @ of if of.ndim == 2 else np.matmul(counts[:, None, :], of)[:, 0]
+    found: Values = (sums * counts).sum(axis=1)
+    return found
+
+
+def _ranks(x: Values, counts: Counts) -> Values:
+    """Mean ranks, (samples, designs): of each design among the copies in the sample."""
+    if x.ndim == 1:
+        below = counts @ (x[:, None] < x[None, :]).astype(np.float64)
+        equal = counts @ (x[:, None] == x[None, :]).astype(np.float64)
+        ranks: Values = below + (equal + 1) / 2
+        return ranks
+    ranks = np.empty(counts.shape)
+    for rows, order in _orders(x, counts):
+        # Copies below less copies above, by antisymmetry.
+        more = -np.matmul(counts[rows, None, :], order)[:, 0]
+        ranks[rows] = (more + counts[rows].sum(axis=1, keepdims=True) + 1) / 2
+    return ranks
+
+
+def _centred(ranks: Values, counts: Counts) -> Values:
+    # A sample can have none of the designs that a score has a value for.
+    mean = (counts * ranks).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+    centred: Values = ranks - mean[:, None]
+    return centred
+
+
+def _ratio(products: Values, squares: Values) -> Values:
+    """``products / sqrt(squares)``; nan where that is 0 over 0."""
+    there = squares > 0
+    root = np.sqrt(np.where(there, squares, 1.0))
+    return np.where(there, products / root, np.nan)
