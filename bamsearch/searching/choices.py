@@ -38,6 +38,7 @@ class Option:
         macs: multiply-adds that it adds.
         memory: bytes that it adds to what a training step keeps; 0 unless memory is limited.
         ns: nanoseconds that it is predicted to add; 0 unless the time is limited.
+        kind: name of another operation than BAM, without r and d; kinds have no order.
     """
 
     reduction: int = 0
@@ -46,15 +47,18 @@ class Option:
     macs: int = 0
     memory: int = 0
     ns: int = 0
+    kind: str = ""
 
     @property
     def off(self) -> bool:
         """Whether it inserts nothing."""
-        return self.reduction == 0
+        return self.reduction == 0 and not self.kind
 
     @property
     def label(self) -> str:
-        """``r16 d4``, or ``off``: the value of an Optuna parameter."""
+        """``r16 d4``, a kind, or ``off``: the value of an Optuna parameter."""
+        if self.kind:
+            return self.kind
         return "off" if self.off else f"r{self.reduction} d{self.dilation}"
 
     def cost(self, quantity: Quantity) -> int:

@@ -22,20 +22,18 @@ _DRAWN = 256
 
 
 class Coder:
-    """Picks to codes: of each choice the number of its (r, d), of each size a level.
+    """Picks to codes: of each choice the number of its (kind, r, d), of each size a level.
 
     Attributes:
-        known: every (r, d) of the space, (0, 0) for off.
+        known: every (kind, r, d) of the space, ("", 0, 0) for off.
         sizes: what is added up over a design.
     """
 
     def __init__(self, feasible: Feasible) -> None:
         choices = feasible.space.choices
-        self.known = sorted({(o.reduction, o.dilation) for c in choices for o in c.options})
-        self._options = [
-            np.array([self.known.index((o.reduction, o.dilation)) for o in c.options])
-            for c in choices
-        ]
+        keys = [[(o.kind, o.reduction, o.dilation) for o in c.options] for c in choices]
+        self.known = sorted({key for each in keys for key in each})
+        self._options = [np.array([self.known.index(key) for key in each]) for each in keys]
         self.sizes = ("macs", "params")
         self._amounts = [
             [np.array([float(getattr(o, size)) for o in c.options]) for c in choices]

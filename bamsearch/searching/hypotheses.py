@@ -91,13 +91,16 @@ def noisy_hypotheses(kernel: Kernel) -> list[Hypothesis]:
 def _plain(kernel: Kernel, number: int) -> list[Hypothesis]:
     """Draws in which each site has its effect, r and d have the same at all, and nothing else."""
     links = {one.which for one in kernel.components}
+    there = [what for what in ("on", "kind") if what in kernel.kinds]
     shared = "all" if "all" in links else "own"
     uniform = np.random.default_rng(1).random((number, 4))
     found = []
     for r, d, alike, noise in uniform * [_R_OR_D, _R_OR_D, _ALIKE, 1.0]:
-        weights = {("on", "own"): 1.0 - alike, ("r", shared): r, ("d", shared): d}
-        # BAM anywhere may have an effect too, whatever its site.
-        weights["on", shared] = weights.get(("on", shared), 0.0) + alike
+        weights = {("r", shared): r, ("d", shared): d}
+        for what in there:
+            weights[what, "own"] = 1.0 - alike
+            # BAM, or a kind, anywhere may have an effect too, whatever its site.
+            weights[what, shared] = weights.get((what, shared), 0.0) + alike
         all_of = np.array([weights.get((c.what, c.which), 0.0) for c in kernel.components])
         variance = float(np.exp(np.interp(noise, [0, 1], np.log(NOISY))))
         none = np.zeros(len(kernel.kinds))
@@ -139,7 +142,7 @@ def _options(kernel: Kernel, rough: float, normal: Floats) -> Floats:
     """Shares of each kind in the effects of options: (kinds,), their sum 1."""
     drawn = dict(zip(_SMOOTH, normal, strict=True))
     smooth = [
-        _SMOOTH[kind] * np.exp(_SPREAD_SMOOTH * drawn[kind])
+        _SMOOTH.get(kind, _SMOOTH["on"]) * np.exp(_SPREAD_SMOOTH * drawn.get(kind, drawn["on"]))
         for kind in kernel.kinds
         if kind != "cell"
     ]

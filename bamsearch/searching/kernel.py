@@ -4,7 +4,8 @@ A component is a choice of *what* is compared at two choices, and of *which* cho
 
 =======  =====================================================================================
 what     ``on`` (BAM or not), ``r`` and ``d`` (on a log2 scale, smooth, without their mean),
-         ``rd`` (their product), ``cell`` (the same option or not: effects without any pattern)
+         ``rd`` (their product), ``kind`` (without order), ``cell`` (the same option or not:
+         effects without any pattern)
 which    ``own`` (a choice with itself), ``stage`` (all with maps of one shape), ``near`` (falling
          with the distance in depth), ``all``
 =======  =====================================================================================
@@ -164,19 +165,29 @@ def _root(link: Floats) -> Floats:
     return root
 
 
-def _option_features(known: Sequence[tuple[int, int]]) -> dict[str, Floats]:
-    """Features of every (r, d), (0, 0) for off: what is compared to (options, features)."""
-    on = np.array([r > 0 for r, _ in known])
-    found = {"on": np.where(on, 1.0, -1.0)[:, None]}
-    for index, what in enumerate(("r", "d")):
+def _option_features(known: Sequence[tuple[str, int, int]]) -> dict[str, Floats]:
+    """Features of every (kind, r, d), ("", 0, 0) for off: what is compared to (options, features).
+
+    Kinds are a simplex: any two are equally unlike, and their effects sum to 0.
+    """
+    kinds = sorted({kind for kind, _, _ in known} - {""})
+    on = np.array([r > 0 for _, r, _ in known])
+    found = {"on": np.where(on, 1.0, -1.0)[:, None]} if on.any() else {}
+    if len(kinds) > 1:
+        simplex = (np.eye(len(kinds)) - 1 / len(kinds)) * np.sqrt(len(kinds) / (len(kinds) - 1))
+        found["kind"] = np.array(
+            [simplex[kinds.index(kind)] if kind else np.zeros(len(kinds)) for kind, _, _ in known]
+        )
+    for index, what in enumerate(("r", "d") if on.any() else (), start=1):
         values = np.array([one[index] for one in known])
         levels = np.unique(values[on])
         by_level = _smooth(np.log2(levels))
         features = np.zeros((len(known), by_level.shape[1]))
         features[on] = by_level[np.searchsorted(levels, values[on])]
         found[what] = features
-    product = found["r"][:, :, None] * found["d"][:, None, :]
-    found["rd"] = product.reshape(len(known), -1)
+    if on.any():
+        product = found["r"][:, :, None] * found["d"][:, None, :]
+        found["rd"] = product.reshape(len(known), -1)
     found["cell"] = np.eye(len(known))
     return {what: one for what, one in found.items() if one.shape[1]}
 
