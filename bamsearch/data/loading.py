@@ -154,7 +154,7 @@ def _read_parts(opened: Opened, seed: int, recorded: str | None) -> tuple[dict[s
         if digest == recorded:
             return parts, digest
     sources = (opened.train, opened.validation, opened.test)
-    digests = {one: pixel_digests(one) for one in sources if isinstance(one, Source)}
+    digests = {each: pixel_digests(each) for each in sources if isinstance(each, Source)}
     old = recorded is not None and _hash(opened, parts, seed) == recorded
     if not old:
         parts = _parts(opened, seed, first_copies(digests[opened.train]))
@@ -204,10 +204,10 @@ def _hash(opened: Opened, parts: Mapping[str, Part], seed: int, *, contents: boo
             found.update(f"{tuple(images.shape)}".encode())
             found.update(images.numpy().tobytes())
         else:
-            about = _content if contents else _size
+            describe = _content if contents else _size
             files = [source.files[row] for row in rows.tolist()]
             names = [file.relative_to(source.root).as_posix() for file in files]
-            lines = [f"{name} {about(file)}" for name, file in zip(names, files, strict=True)]
+            lines = [f"{name} {describe(file)}" for name, file in zip(names, files, strict=True)]
             found.update("\n".join(lines).encode())
     return (CONTENTS if contents else "") + found.hexdigest()[:16]
 
