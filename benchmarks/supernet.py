@@ -140,7 +140,11 @@ def data_of(audit: Audit) -> Data:
     facts = audit.data
     channels, height, width = facts.input_shape
     found = load_data(
-        facts.name, input_size=(height, width), split_seed=facts.split_seed, channels=channels
+        facts.name,
+        input_size=(height, width),
+        split_seed=facts.split_seed,
+        channels=channels,
+        recorded=facts.hash,
     )
     if found.facts.hash != facts.hash:
         raise click.UsageError(f"{facts.name} has hash {found.facts.hash}, the audit {facts.hash}")

@@ -104,7 +104,9 @@ def insert(
     if not placement:
         raise InvalidValueError(f"--sites names no site: 'bamsearch sites {model}' lists them")
     with others_hushed(console):
-        input_size, num_classes, facts = resolve(data, input_size, num_classes, download=download)
+        input_size, num_classes, facts = resolve(
+            data, input_size, num_classes, download=download, contents=False
+        )
     loaded = _load(console, model, weights, input_size, num_classes, seed) if weights else None
     published = None
     if loaded is not None:

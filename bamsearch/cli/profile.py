@@ -139,7 +139,9 @@ def profile(
         from bamsearch.profile.devices import resolve_device
 
         where = str(resolve_device(device))
-        input_size, num_classes, _ = resolve(data, input_size, num_classes, download=download)
+        input_size, num_classes, _ = resolve(
+            data, input_size, num_classes, download=download, contents=False
+        )
     conditions: Conditions = {
         "device": where,
         "batch_size": batch_size,

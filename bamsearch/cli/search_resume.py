@@ -62,7 +62,10 @@ def _options_text(options: Mapping[str, Any]) -> str:
 def _data_texts(given: DataFacts | None, there: DataFacts | None) -> tuple[str, str]:
     """Two texts, equal where the data are, whatever folder they are in."""
     if given is not None and there is not None:
-        same = (given.hash, given.input_shape) == (there.hash, there.input_shape)
+        # Here, as it loads torch.
+        from bamsearch.data.loading import same_data
+
+        same = given.input_shape == there.input_shape and same_data(given, there)
         given = there if same else given
     texts = [
         "none" if one is None else f"{one.name} ({'x'.join(map(str, one.input_shape))}, {one.hash})"

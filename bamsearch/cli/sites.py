@@ -57,7 +57,9 @@ def sites(
 ) -> None:
     """Show every site of MODEL, what a BAM costs there, and what the paper's rule takes."""
     with model_work(console, f"tracing {model}", model):
-        input_size, num_classes, facts = resolve(data, input_size, num_classes, download=download)
+        input_size, num_classes, facts = resolve(
+            data, input_size, num_classes, download=download, contents=False
+        )
         summary = summarise(model, input_size, num_classes)
     check_fits(facts, summary)
     check_has_sites(summary)

@@ -22,23 +22,27 @@ def permutation(count: int, *seeds: int) -> Tensor:
     return torch.from_numpy(numbers.permutation(count).astype(np.int64))
 
 
-def stratified(labels: Tensor, splits: int, seed: int) -> list[Tensor]:
+def stratified(labels: Tensor, splits: int, seed: int, first: Tensor | None = None) -> list[Tensor]:
     """Take splits from labelled images, each with the same share of every class.
 
     Args:
         labels: (N,) int64; each class more than ``splits`` times.
         splits: how many to take.
         seed: decides which images.
+        first: (N,) int64, for each image the index of its first copy, which is what is drawn; the
+            others follow it into its split. None: there are no copies.
 
     Returns:
         Sorted indices, int64, of what is left, then of each split.
     """
+    first = torch.arange(len(labels)) if first is None else first
+    drawn = first == torch.arange(len(labels))
     parts: list[list[Tensor]] = [[] for _ in range(splits + 1)]
     for label in range(int(labels.max()) + 1):
-        members = (labels == label).nonzero().flatten()
+        members = ((labels == label) & drawn).nonzero().flatten()
         members = members[permutation(len(members), seed, label)]
         size = max(len(members) // SHARE, 1)
         for number in range(splits):
             parts[number + 1].append(members[number * size : (number + 1) * size])
         parts[0].append(members[splits * size :])
-    return [torch.cat(part).sort().values for part in parts]
+    return [torch.isin(first, torch.cat(part)).nonzero().flatten() for part in parts]

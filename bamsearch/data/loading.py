@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from bamsearch.data.drawing import stratified
-from bamsearch.data.folders import open_folder
+from bamsearch.data.duplicates import first_copies, pixel_digests, refuse_leaks
+from bamsearch.data.folders import KIND, open_folder
 from bamsearch.data.images import Fit
 from bamsearch.data.kinds import find_kind
-from bamsearch.data.sources import Opened, Source, Unopened, check_classes
+from bamsearch.data.sources import Opened, Part, Source, Unopened, check_classes, check_enough
 from bamsearch.data.splits import Data, Split
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.records import DataFacts, check_positive
@@ -26,8 +27,8 @@ from bamsearch.records import DataFacts, check_positive
 DEFAULT_SIZE = (224, 224)
 """H and W where the images of a set differ and no size is given."""
 
-Part = tuple[Source, Tensor]
-"""A source, and the indices of a split in it."""
+CONTENTS = "c:"
+"""Start of a hash over the contents of files, see :attr:`bamsearch.records.DataFacts.hash`."""
 
 
 def load_data(
@@ -37,24 +38,34 @@ def load_data(
     download: bool = False,
     split_seed: int = 0,
     channels: int = 3,
+    default_size: tuple[int, int] = DEFAULT_SIZE,
+    contents: bool = True,
+    recorded: str | None = None,
 ) -> Data:
-    """Find a data set and split it; images of files, and of a published test split, are not read.
+    """Find a data set and split it; nothing of a published test split is read.
 
     A published test split is the test split, a published validation split the validation split.
     What is not published is taken from the training images: one in ten of each class, at least
-    one, drawn with the seed.
+    one, drawn with the seed. Images of a user's folder are compared by their pixels: copies are
+    drawn into one split, and copies in two splits of the user's are refused.
 
     Args:
         name: ``digits``, ``imagefolder:DIR``, or ``KIND:DIR`` with a KIND of
             :data:`bamsearch.data.kinds.KINDS` or the name of its class in torchvision.
-        input_size: H and W that images are brought to; None is their own, or 224x224 where they
-            differ: the short side is scaled, and the middle taken.
+        input_size: H and W that images are brought to; None is their own, or default_size where
+            they differ: the short side is scaled, and the middle taken.
         download: fetch what is not there.
         split_seed: decides which images a split takes, in 0..2**32 - 1.
         channels: 3, grey images being repeated, or 1, colour being made grey.
+        default_size: H and W where images differ in size and no input_size is given.
+        contents: False lists a user's images without reading them, for classes and sizes only: the
+            hash is that of old records, over names and sizes, and copies are not looked for.
+        recorded: hash in a record that the data belong to. Where it is theirs, splits and hash are
+            those of the record, also of one from before hashes were over contents.
 
     Raises:
-        DataError: no such data, not there, incomplete, or with a class that is empty.
+        DataError: no such data, not there, incomplete, with a class that is empty, images that
+            cannot be read, or copies of an image in two splits.
         InvalidValueError: sizes, channels or a seed out of range.
     """
     if channels not in (1, 3):
@@ -66,8 +77,13 @@ def load_data(
             check_positive("each size in input_size", size)
     opened = _open(name, download)
     check_classes(opened)
-    parts, unopened = _parts(opened, split_seed)
-    height, width = input_size or opened.size or DEFAULT_SIZE
+    unopened = opened.test if isinstance(opened.test, Unopened) else None
+    if contents and opened.kind == KIND:
+        parts, digest = _read_parts(opened, split_seed, recorded)
+    else:
+        parts = _parts(opened, split_seed)
+        digest = _hash(opened, parts, split_seed)
+    height, width = input_size or opened.size or default_size
     fit = Fit((channels, height, width))
     facts = DataFacts(
         name=name,
@@ -76,7 +92,7 @@ def load_data(
         train=len(parts["train"][1]),
         validation=len(parts["validation"][1]),
         test=len(parts["test"][1]) if unopened is None else unopened.images,
-        hash=_hash(opened, parts, unopened, split_seed),
+        hash=digest,
         split_seed=split_seed,
     )
     return Data(
@@ -104,7 +120,7 @@ def _open(name: str, download: bool) -> Opened:
     if not folder:
         raise DataError(f"{typed} is in a folder: write {kind}:DIR")
     place = Path(folder).expanduser()
-    if kind == "imagefolder":
+    if kind == KIND:
         if download:
             raise DataError(f"{name} is a folder of yours: leave --download out")
         return open_folder(place)
@@ -113,18 +129,54 @@ def _open(name: str, download: bool) -> Opened:
     return open_published(kind, place, download=download)
 
 
-def _parts(opened: Opened, seed: int) -> tuple[dict[str, Part], Unopened | None]:
+def same_data(now: DataFacts, recorded: DataFacts) -> bool:
+    """Whether data are those of a record, also where its hash is over names and sizes of files.
+
+    Such old splits with copies of an image in two of them are not the splits of today.
+    """
+    if recorded.hash.startswith(CONTENTS) or not now.hash.startswith(CONTENTS):
+        return now.hash == recorded.hash
+    load = partial(load_data, now.name, split_seed=recorded.split_seed)
+    if load(contents=False).facts.hash != recorded.hash:
+        return False
+    try:
+        return load(recorded=recorded.hash).facts.hash == recorded.hash
+    except DataError:
+        return False
+
+
+def _read_parts(opened: Opened, seed: int, recorded: str | None) -> tuple[dict[str, Part], str]:
+    """Splits of a user's images without copies across them, and the hash."""
+    parts = _parts(opened, seed)
+    if (recorded or "").startswith(CONTENTS):
+        # Copies were looked for when that was recorded: where the hash is the same, none moved.
+        digest = _hash(opened, parts, seed, contents=True)
+        if digest == recorded:
+            return parts, digest
+    sources = (opened.train, opened.validation, opened.test)
+    digests = {each: pixel_digests(each) for each in sources if isinstance(each, Source)}
+    old = recorded is not None and _hash(opened, parts, seed) == recorded
+    if not old:
+        parts = _parts(opened, seed, first_copies(digests[opened.train]))
+    refuse_leaks(parts, digests)
+    return parts, _hash(opened, parts, seed, contents=not old)
+
+
+def _parts(opened: Opened, seed: int, first: Tensor | None = None) -> dict[str, Part]:
     """Source and indices of each split; a published test split has none yet."""
     given = {"validation": opened.validation, "test": opened.test}
     taken = [split for split, source in given.items() if source is None]
-    drawn = stratified(opened.train.labels, len(taken), seed)
+    if first is not None and taken:
+        distinct = first == torch.arange(len(first))
+        check_enough(opened, opened.train.labels[distinct], "different images")
+    drawn = stratified(opened.train.labels, len(taken), seed, first)
     parts = {
         split: (opened.train, rows) for split, rows in zip(["train", *taken], drawn, strict=True)
     }
     for split, source in given.items():
         if isinstance(source, Source):
             parts[split] = (source, torch.arange(len(source)))
-    return parts, opened.test if isinstance(opened.test, Unopened) else None
+    return parts
 
 
 def _test_split(parts: Mapping[str, Part], unopened: Unopened | None, fit: Fit) -> Split:
@@ -134,10 +186,10 @@ def _test_split(parts: Mapping[str, Part], unopened: Unopened | None, fit: Fit) 
     return Split(source, torch.arange(len(source)), fit)
 
 
-def _hash(opened: Opened, parts: Mapping[str, Part], unopened: Unopened | None, seed: int) -> str:
-    """See :attr:`bamsearch.records.DataFacts.hash`."""
+def _hash(opened: Opened, parts: Mapping[str, Part], seed: int, *, contents: bool = False) -> str:
+    """See :attr:`bamsearch.records.DataFacts.hash`; contents: of files, else names and sizes."""
     found = hashlib.sha256()
-    published = None if unopened is None else unopened.images
+    published = opened.test.images if isinstance(opened.test, Unopened) else None
     head = [opened.kind, opened.classes, seed, published]
     found.update(json.dumps(head).encode())
     for split in ("train", "validation", "test"):
@@ -152,14 +204,26 @@ def _hash(opened: Opened, parts: Mapping[str, Part], unopened: Unopened | None, 
             found.update(f"{tuple(images.shape)}".encode())
             found.update(images.numpy().tobytes())
         else:
-            found.update("\n".join(_file_lines(source, rows)).encode())
-    return found.hexdigest()[:16]
+            describe = _content if contents else _size
+            files = [source.files[row] for row in rows.tolist()]
+            names = [file.relative_to(source.root).as_posix() for file in files]
+            lines = [f"{name} {describe(file)}" for name, file in zip(names, files, strict=True)]
+            found.update("\n".join(lines).encode())
+    return (CONTENTS if contents else "") + found.hexdigest()[:16]
 
 
-def _file_lines(source: Source, rows: Tensor) -> list[str]:
-    """``relative/path size`` of files."""
+def _size(file: Path) -> int:
     try:
-        files = [source.files[row] for row in rows.tolist()]
-        return [f"{f.relative_to(source.root).as_posix()} {f.stat().st_size}" for f in files]
+        return file.stat().st_size
     except OSError as error:
-        raise DataError(f"{error.filename} is not there: fetch the data again") from error
+        raise DataError(f"{file} is not there: fetch the data again") from error
+
+
+def _content(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"{file} cannot be read ({error.strerror}): repair it or remove it"
+        ) from error

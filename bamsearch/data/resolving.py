@@ -12,6 +12,7 @@ def resolve(
     num_classes: int | None,
     *,
     download: bool = False,
+    contents: bool = True,
 ) -> tuple[tuple[int, int] | None, int | None, DataFacts | None]:
     """Input size and classes of a network that is for the data.
 
@@ -20,6 +21,7 @@ def resolve(
         input_size: what ``--input-size`` was given; only data whose images differ in size take it.
         num_classes: what ``--num-classes`` was given.
         download: whether to fetch what is not there.
+        contents: see :func:`bamsearch.data.loading.load_data`.
 
     Returns:
         Input size, classes, and what is known of the data.
@@ -35,7 +37,7 @@ def resolve(
     # Here, as it loads torch.
     from bamsearch.data.loading import load_data
 
-    loaded = load_data(data, input_size=input_size, download=download)
+    loaded = load_data(data, input_size=input_size, download=download, contents=contents)
     facts, native = loaded.facts, loaded.native_size
     if native is not None and input_size not in (None, native):
         raise InvalidValueError(

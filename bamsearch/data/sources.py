@@ -66,10 +66,22 @@ class Opened:
     test: Source | Unopened | None = None
 
 
+Part = tuple[Source, Tensor]
+"""A source, and the indices of a split in it."""
+
+
 def few_names(names: Sequence[str], shown: int = 5) -> str:
     """The first names, and how many more there are."""
     more = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def spoilt_error(spoilt: Sequence[Path], count: int) -> DataError:
+    """The error of images that cannot be read, out of count."""
+    return DataError(
+        f"{len(spoilt):,} of {count:,} images cannot be read, and none is skipped: "
+        f"{few_names(list(map(str, spoilt)))}; repair them or remove them"
+    )
 
 
 def check_classes(opened: Opened) -> None:
@@ -84,14 +96,27 @@ def check_classes(opened: Opened) -> None:
     for split, source in parts.items():
         if isinstance(source, Source):
             check_labels(f"the {split} split of {kind}", source, classes)
-    taken = [name for name in ("validation", "test") if parts[name] is None]
+    check_enough(opened, opened.train.labels, "images")
+
+
+def check_enough(opened: Opened, labels: Tensor, what: str) -> None:
+    """Raise DataError where a class has too few images for the splits that are drawn from it.
+
+    Args:
+        opened: the data set.
+        labels: (N,) int64, of the images that are drawn from.
+        what: name of these images.
+    """
+    parts = {"validation": opened.validation, "test": opened.test}
+    taken = [name for name, source in parts.items() if source is None]
     needed = 1 + len(taken)
-    counts = torch.bincount(opened.train.labels, minlength=len(classes)).tolist()
-    scarce = [name for name, count in zip(classes, counts, strict=True) if count < needed]
+    counts = torch.bincount(labels, minlength=len(opened.classes)).tolist()
+    scarce = [name for name, count in zip(opened.classes, counts, strict=True) if count < needed]
     if scarce:
         raise DataError(
-            f"{kind} has classes with fewer than {needed} images, and {' and '.join(taken)} are "
-            f"taken from them: {few_names(scarce)}; add images, or leave these classes out"
+            f"{opened.kind} has classes with fewer than {needed} {what}, and "
+            f"{' and '.join(taken)} are taken from them: {few_names(scarce)}; add images, or leave "
+            "these classes out"
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bamsearch.data.images import Fit
-from bamsearch.data.sources import Source, few_names
+from bamsearch.data.sources import Source, spoilt_error
 from bamsearch.errors import DataError
 from bamsearch.records import DataFacts
 
@@ -94,12 +94,9 @@ class Split(Dataset[tuple[Tensor, int]]):
             try:
                 held[row] = self._fit.file(self._source.files[at])
             except DataError:
-                spoilt.append(str(self._source.files[at]))
+                spoilt.append(self._source.files[at])
         if spoilt:
-            raise DataError(
-                f"{len(spoilt):,} of {len(self):,} images cannot be read, and none is skipped: "
-                f"{few_names(spoilt)}; mend them or remove them"
-            )
+            raise spoilt_error(spoilt, len(self))
         return held
 
 

@@ -160,7 +160,7 @@ def profile(
             reported and the others are still timed.
         memory: measure peak memory too.
         samples: of each time.
-        seed: of the intervals' bootstrap.
+        seed: random seed of the order within pairs, and of the intervals' bootstrap.
         clock: what measures; None is the device's own.
         step: called after each measurement.
         conditions: device, batch_size and so on; ``mode`` is not among them.

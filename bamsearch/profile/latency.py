@@ -135,7 +135,7 @@ def measure_latency(  # noqa: PLR0913
         variant: which BAM.
         init: how it starts.
         samples: of each time; of both models, for the whole designs.
-        seed: of the held-out designs and of the bootstrap.
+        seed: random seed of the held-out designs, the order within pairs and the bootstrap.
         again: measure also if there is such a table, as after one from a busy machine.
         clock: what measures; None is the device's own.
         progress: called with (done, total) before the first and after each measurement.

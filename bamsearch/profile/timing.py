@@ -1,20 +1,22 @@
 """Times: one model's, or two models' against each other.
 
 Base and base with BAM differ by a few per cent, less than a machine drifts between two runs. So two
-models are timed in turn, A B B A A B B A, and what is reported is the median of the ratios within
-the pairs, with a bootstrap interval over the pairs. What disturbs both halves of a pair cancels in
-its ratio; a drift makes one pair as much too large as it makes the next too small; and a median
-does not mind the pairs in which a burst hit one half alone. Raw samples are kept.
+models are timed in pairs, A B or B A, in an order drawn at random for each pair. The median of the
+ratios within the pairs is reported, with a bootstrap interval over the pairs. A disturbance of both
+halves of a pair cancels in its ratio. A drift or a periodic disturbance makes a ratio too large or
+too small with equal chance, so the interval covers it; in any fixed order some period hits the same
+model every time. The median is insensitive to pairs in which a burst hit only one half. Raw samples
+are kept.
 
 On a CPU a network's place in memory alone makes it up to 4 % faster or slower, for as long as it
 stays there: no number of samples cancels that. So before each pair both are put elsewhere, in
 random order: what an allocator does with a regular one is regular, and favours one of the two.
 
-``benchmarks/aa_test.py`` measures what the interval is worth. Two variants were worse on 65 series
-of resnet18 against itself on two overloaded cores: sums over whole rounds A B B A, which cancel a
-drift to the last digit but let a burst spoil four samples (intervals wider by a third to a half),
-and a bootstrap in blocks of four pairs (too narrow: successive ratios are not correlated, and there
-are few blocks).
+``benchmarks/coverage_latency.py`` simulates the interval's coverage, ``benchmarks/aa_test.py``
+measures it. Two variants were worse on 65 series of resnet18 against itself on two overloaded
+cores: sums over whole rounds A B B A, which cancel a drift to the last digit but let a burst spoil
+four samples (intervals wider by a third to a half), and a bootstrap in blocks of four pairs (too
+narrow: successive ratios are not correlated, and there are few blocks).
 """
 
 from __future__ import annotations
@@ -91,14 +93,14 @@ def time_pair(
     clock: Clock | None = None,
     **conditions: Unpack[Conditions],
 ) -> PairedTiming:
-    """Time two models in turn, A B B A, and compare them pair by pair.
+    """Time two models in pairs of random order, and compare them pair by pair.
 
     Args:
         a: the one to compare with.
         b: the one compared.
         input_shape: one input without the batch.
-        samples: pairs: an even number of at least 6; what is asked for is rounded up to it.
-        seed: of the bootstrap.
+        samples: number of pairs; fewer than 6 are raised to 6.
+        seed: random seed of the order within each pair, and of the bootstrap.
         clock: as :func:`time_model`.
         conditions: as :func:`time_model`.
 
@@ -108,9 +110,12 @@ def time_pair(
     Raises:
         InvalidValueError, DeviceError: as :func:`time_model`; both models must fit at once.
     """
-    rounds = ceil(max(_LEAST_PAIRS, check_positive("samples", samples)) / 2)
+    pairs = max(_LEAST_PAIRS, check_positive("samples", samples))
+    # A child's stream is independent of its parent's, which is the bootstrap's.
+    [random] = np.random.default_rng(seed).spawn(1)
+    order = random.permuted([[0, 1]] * pairs, axis=1)
     works = workloads([a, b], input_shape, **conditions)
-    first, second = _sample([a, b], works, [[0, 1], [1, 0]] * rounds, clock)
+    first, second = _sample([a, b], works, order.tolist(), clock)
     low, ratio, high = paired_ratio(first.samples, second.samples, seed=seed)
     return PairedTiming(first, second, ratio, low, high, CONFIDENCE)
 

@@ -22,8 +22,10 @@ class DataFacts:
         hash: 16 hex digits of SHA-256 over the kind of data, the names of the classes, the split
             seed and, for each split in order, its labels and its content: the pixels as they are
             stored, before any resizing, where the set comes as arrays; relative path and size in
-            bytes of each file, where it comes as files. Of a published set's test split only the
-            number of images is in it, as nothing of that is read before it is asked for. The
+            bytes of each file, where a published set comes as files; relative path and SHA-256 of
+            each file of a user's folder, whose hash starts with ``c:``. (Without it the record is
+            old, and the folder counted by paths and sizes.) Of a published set's test split only
+            the number of images is in it, as nothing of that is read before it is asked for. The
             folder, the input size and the channels are not in it.
         split_seed: of what was drawn from the training images for the other splits.
     """

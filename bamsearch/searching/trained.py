@@ -59,6 +59,7 @@ def data_of(run: Run) -> Data:
         input_size=(facts.input_shape[1], facts.input_shape[2]),
         split_seed=facts.split_seed,
         channels=facts.input_shape[0],
+        recorded=facts.hash,
     )
     if data.facts.hash != facts.hash:
         raise DataError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bamsearch.data.loading import load_data
+from bamsearch.data.loading import DEFAULT_SIZE, load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError, TrainingError
 from bamsearch.graph.designs import build, find_design, is_design
@@ -115,7 +115,8 @@ def plan_resumed(request: Request, folder: TrainingFolder) -> Planned:
     if request.weights is not None:
         raise InvalidValueError("--weights is for a new training: leave it out with --resume")
     facts = about["data"]
-    data = load_for(request.data or facts["name"], design, request.download, facts["split_seed"])
+    name, seed = request.data or facts["name"], facts["split_seed"]
+    data = load_for(name, design, request.download, seed, facts["hash"])
     start = Start(
         _named(request.what, design, data),
         build(design),
@@ -145,7 +146,13 @@ def _base(model: str, data: Data) -> Design:
     return Design(model, data.facts.input_shape, num_classes=data.facts.classes)
 
 
-def load_for(name: str, design: Design | None, download: bool, split_seed: int = 0) -> Data:
+def load_for(
+    name: str,
+    design: Design | None,
+    download: bool,
+    split_seed: int = 0,
+    recorded: str | None = None,
+) -> Data:
     """The data as a design takes it, as far as they can be brought to that.
 
     Args:
@@ -153,13 +160,16 @@ def load_for(name: str, design: Design | None, download: bool, split_seed: int =
         design: what takes it; None leaves its size as it is.
         download: fetch what is not there.
         split_seed: decides which images a split takes.
+        recorded: hash of the data in a record, see :func:`bamsearch.data.loading.load_data`.
     """
     shape = None if design is None else design.input_shape
     channels = 1 if shape is not None and shape[0] == 1 else 3
-    data = load_data(name, download=download, split_seed=split_seed, channels=channels)
-    if shape is None or data.native_size is not None or len(shape) != 3:
-        return data
-    if data.facts.input_shape == shape:
-        return data
-    height, width = shape[1:]
-    return load_data(name, input_size=(height, width), split_seed=split_seed, channels=channels)
+    size = DEFAULT_SIZE if shape is None or len(shape) != 3 else (shape[1], shape[2])
+    return load_data(
+        name,
+        download=download,
+        split_seed=split_seed,
+        channels=channels,
+        default_size=size,
+        recorded=recorded,
+    )

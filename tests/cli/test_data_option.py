@@ -30,10 +30,11 @@ def refused(bamsearch_cli):
 @pytest.fixture
 def own(tmp_path):
     """A folder of three classes, five images of each."""
-    for name in ("ant", "bee", "cat"):
+    for label, name in enumerate(("ant", "bee", "cat")):
         (tmp_path / "own" / name).mkdir(parents=True)
         for number in range(5):
-            Image.new("RGB", (9, 9)).save(tmp_path / "own" / name / f"{number}.png")
+            image = Image.new("RGB", (9, 9), (label, number, 0))
+            image.save(tmp_path / "own" / name / f"{number}.png")
     return f"imagefolder:{tmp_path / 'own'}"
 
 
@@ -55,6 +56,14 @@ def test_a_design_is_for_the_data(bamsearch_cli, tmp_path, own):
     assert design["num_classes"] == 3
     result = bamsearch_cli("insert", NET, "--data", own, "--input-size", "32x48", "--json")
     assert json.loads(result.stdout)["input_shape"] == [3, 32, 48]
+
+
+def test_images_are_read_for_a_search_and_not_for_sizes(bamsearch_cli, refused, tmp_path, own):
+    for path in (tmp_path / "own").glob("*/*.png"):
+        path.write_bytes(b"spoilt")
+    for line in (("sites", NET), ("insert", NET), ("profile", NET, "--no-time")):
+        assert bamsearch_cli(*line, "--data", own, "--input-size", "8").exit_code == 0
+    assert "15 of 15 images cannot be read" in refused("search", NET, "--data", own, *SEARCH)
 
 
 def test_the_same_command_again_has_the_data(bamsearch_cli):

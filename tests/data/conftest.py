@@ -67,7 +67,8 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
             place = tmp_path / "own" / below / name
             place.mkdir(parents=True)
             for number in range(count):
-                colour = (10 * label, number, 200)
+                # Blue tells the splits apart: no image is a copy of another.
+                colour = (10 * label, number, 200 + len(below))
                 Image.new("RGB", (12, 8), colour).save(place / f"{number:02d}.png")
         return tmp_path / "own"
 

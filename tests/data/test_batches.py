@@ -81,10 +81,10 @@ def test_batches_are_on_the_device():
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_spoilt_file_is_one_line(folder, monkeypatch, workers):
     own = folder(cat=10, dog=10)
-    for path in own.glob("cat/*.png"):
-        path.write_bytes(b"spoilt")
     monkeypatch.setattr(splits, "HELD_BYTES", 0)
     data = load_data(f"imagefolder:{own}", input_size=(8, 8))
+    for path in own.glob("cat/*.png"):
+        path.write_bytes(b"spoilt")
     with pytest.raises(DataError, match=r"^/.*\.png is no image that can be read") as raised:
         for _ in batches(data.train, 4, seed=0, epoch=0, shuffle=True, workers=workers):
             pass

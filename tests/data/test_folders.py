@@ -56,7 +56,7 @@ def test_a_class_may_be_called_train(folder):
 def test_an_image_is_not_read_for_what_is_known_of_a_folder(folder, monkeypatch):
     own = folder(cat=4, dog=4)
     monkeypatch.setattr(Image, "open", lambda *args, **kwargs: pytest.fail("an image was read"))
-    data = load_data(f"imagefolder:{own}")
+    data = load_data(f"imagefolder:{own}", contents=False)
     assert data.facts.train == 4
     data.test()
 
@@ -116,10 +116,10 @@ def test_there_is_nothing_to_download(folder):
 
 def test_files_that_are_no_images_are_counted_and_named(folder):
     own = folder(cat=10, dog=10)
+    data = load_data(f"imagefolder:{own}")
     for name in ("cat", "dog"):
         for number in range(10):
             (own / name / f"{number:02d}.png").write_bytes(b"spoilt")
-    data = load_data(f"imagefolder:{own}")
     with pytest.raises(
         DataError, match=r"16 of 16 images cannot be read, and none is skipped"
     ) as raised:
@@ -127,6 +127,8 @@ def test_files_that_are_no_images_are_counted_and_named(folder):
     assert "00.png" in str(raised.value) or "01.png" in str(raised.value)
     assert "and 11 more" in str(raised.value)
     assert "\n" not in str(raised.value)
+    with pytest.raises(DataError, match=r"20 of 20 .* and 15 more; repair them or remove them$"):
+        load_data(f"imagefolder:{own}")
 
 
 def test_other_files_are_left_out(folder):

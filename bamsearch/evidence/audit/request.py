@@ -179,11 +179,11 @@ def _of_run(request: Request) -> tuple[PlannedSearch, Data]:
     check_is_classifier(run.model)
     if request.data is None and run.data is None:
         raise InvalidValueError(f"--data is missing: run {run.name} has no data of its own")
-    split_seed = 0
-    name = request.data
+    split_seed, name = 0, request.data
+    recorded = None if run.data is None else run.data.hash
     if name is None and run.data is not None:
         name, split_seed = run.data.name, run.data.split_seed
-    data = load_for(name or "", run.design(()), request.download, split_seed)
+    data = load_for(name or "", run.design(()), request.download, split_seed, recorded)
     check_fits(run, data.facts)
     return planned_again(run), data
 

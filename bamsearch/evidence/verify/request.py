@@ -138,7 +138,10 @@ def plan_verify(request: Request) -> Planned:
             f"run {record.run.name} was searched without data: give --data NAME, such as "
             "--data digits"
         )
-    data = load_for(name, chosen.designs["base"], request.download)
+    known = [] if record.run.data is None else [record.run.data.hash]
+    known += [] if record.evidence is None else [record.evidence.data_hash]
+    recorded = known[0 if request.data is None else -1] if known else None
+    data = load_for(name, chosen.designs["base"], request.download, recorded=recorded)
     check_fits(record.run, data.facts)
     usual = DEFAULT_RECIPE if request.weights is None else FINE_TUNE
     recipe = find_recipe(request.recipe or usual)

@@ -1,0 +1,72 @@
+"""Exact duplicates among image files: the same pixels, whatever the name or the format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bamsearch.attention.photographs import read_photograph
+from bamsearch.data.sources import Part, Source, spoilt_error
+from bamsearch.errors import DataError, InvalidValueError
+
+
+def pixel_digests(source: Source) -> list[bytes]:
+    """A digest of each image's pixels as they are trained on: upright, RGB, in native size.
+
+    Raises:
+        DataError: files that cannot be read: how many, and which.
+    """
+    digests, spoilt = [], []
+    for path in source.files:
+        try:
+            digests.append(_pixel_digest(path))
+        except InvalidValueError:
+            spoilt.append(path)
+    if spoilt:
+        raise spoilt_error(spoilt, len(source))
+    return digests
+
+
+def first_copies(digests: Sequence[bytes]) -> Tensor:
+    """For each image the index of the first one with its digest, (N,) int64."""
+    first: dict[bytes, int] = {}
+    return torch.tensor([first.setdefault(digest, row) for row, digest in enumerate(digests)])
+
+
+def refuse_leaks(parts: Mapping[str, Part], digests: Mapping[Source, Sequence[bytes]]) -> None:
+    """Raise DataError where an image of one split is a copy of an image of another.
+
+    Args:
+        parts: the splits, by name.
+        digests: source → :func:`pixel_digests`.
+    """
+    seen: dict[bytes, tuple[Source, int]] = {}
+    leaks = []
+    for source, rows in parts.values():
+        new = {}
+        for row in rows.tolist():
+            digest = digests[source][row]
+            if digest in seen:
+                leaks.append((*seen[digest], source, row))
+            else:
+                new[digest] = (source, row)
+        seen |= new
+    if leaks:
+        source, row, other, copy = leaks[0]
+        cure = "delete the copies in one of the splits"
+        if source is other:
+            cure = "start a new run, which keeps copies in one split"
+        raise DataError(
+            f"{other.files[copy]} and {source.files[row]} are in two splits and have the same "
+            f"pixels (copies in all: {len(leaks):,}): {cure}"
+        )
+
+
+def _pixel_digest(path: Path) -> bytes:
+    picture = read_photograph(path)
+    head = f"{picture.size} {picture.mode} ".encode()
+    return hashlib.blake2b(head + picture.tobytes(), digest_size=16).digest()
