@@ -11,9 +11,12 @@ averaged over as many draws as the audit has, and over many.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from coverage_verify import Row
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, rankdata
 
@@ -151,17 +154,28 @@ def _truth(seeds: int, draws: int, noise: float, shared: float) -> tuple[float, 
     return float(tau), float(tau - size)
 
 
+CELLS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("8 draws", {}),
+    ("8 draws, designs resampled alone", {"resample_draws": False}),
+    ("8 draws, no noise of sites", {"shared": 0.0, "noise": 1.0}),
+    ("24 draws", {"draws": 24}),
+    ("3 draws", {"draws": 3}),
+    ("1 draw", {"draws": 1}),
+)
+
+
+def rows(divide: int = 1) -> Iterator[Row]:
+    """Coverage of tau and of its difference to ``params``, averaged over as many draws."""
+    repetitions = max(400 // divide, 2)
+    for name, options in CELLS:
+        for one in audit_cell(repetitions=repetitions, **options):
+            what = "tau" if one.what == "tau" else "difference to params"
+            yield Row(f"audit, {name}: {what}: coverage", one.held, one.error, repetitions)
+
+
 def main() -> None:
     """Print a table."""
-    cells = [
-        ("8 draws", {}),
-        ("8 draws, designs resampled alone", {"resample_draws": False}),
-        ("8 draws, no noise of sites", {"shared": 0.0, "noise": 1.0}),
-        ("24 draws", {"draws": 24}),
-        ("3 draws", {"draws": 3}),
-        ("1 draw", {"draws": 1}),
-    ]
-    for name, options in cells:
+    for name, options in CELLS:
         for one in audit_cell(**options):
             print(
                 f"{name:34} {one.what:5} truth {one.truth:.3f} (many draws {one.many:.3f})  held "

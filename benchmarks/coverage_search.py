@@ -160,20 +160,20 @@ class Simulator:
                 held.add("effects", known[name], (effect.low, effect.high), effect.points)
 
 
-def rows(searches: int = SEARCHES) -> Iterator[Row]:
+def rows(divide: int = 1) -> Iterator[Row]:
     """Coverage by cell and over all, then biases over all cells in points."""
-    simulator, together = Simulator(), Held()
+    simulator, together, searches = Simulator(), Held(), max(SEARCHES // divide, 2)
     for place, cell in enumerate(CELLS):
         held = Held()
         for seed in range(searches):
             simulator.look(cell, 1000 * place + seed, held)
         for what, values in held.held.items():
             together.held.setdefault(what, []).extend(values)
-            yield row(f"search, {cell.name}: {what}", values)
+            yield row(f"search, {cell.name}: {what}: coverage", values)
         for what, values in held.errors.items():
             together.errors.setdefault(what, []).extend(values)
     for what, values in together.held.items():
-        yield row(f"search, all: {what}", values)
+        yield row(f"search, all: {what}: coverage", values)
     for what, values in together.errors.items():
         yield row(f"search, bias in points: {what}", values)
 

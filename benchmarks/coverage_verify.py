@@ -199,7 +199,7 @@ IMAGES = (
 """Name, images, seeds, tastes, spread, repetitions."""
 
 
-def over_images() -> list[Row]:
+def over_images(divide: int = 1) -> list[Row]:
     """Coverage of the difference over all images, by what intervals are over, and by looks."""
     rows = []
     for number, (name, images, seeds, tastes, spread, repetitions) in enumerate(IMAGES):
@@ -211,7 +211,7 @@ def over_images() -> list[Row]:
         ]
         covered: dict[str, list[bool]] = {what: [] for what, *_ in kinds}
         rng = np.random.default_rng([5, number])
-        for _ in range(repetitions):
+        for _ in range(max(repetitions // divide, 2)):
             values = np.int8(100) * correctness(rng, seeds, images, 0.05, tastes, spread)
             for what, over, looks in kinds:
                 sizes = look_sizes(seeds, looks)
@@ -245,10 +245,13 @@ def seeds_that_are_printed(repetitions: int = 4_000) -> list[Row]:
     return rows
 
 
-def rows() -> Iterator[Row]:
-    """All of it."""
-    for made in (fresh_seeds, sequential, equivalence, over_images, seeds_that_are_printed):
-        yield from made()
+def rows(divide: int = 1) -> Iterator[Row]:
+    """All rows, each over its usual number of repetitions divided by ``divide``."""
+    yield from fresh_seeds(4_000 // divide)
+    yield from sequential(10_000 // divide)
+    yield from equivalence(4_000 // divide)
+    yield from over_images(divide)
+    yield from seeds_that_are_printed(4_000 // divide)
 
 
 if __name__ == "__main__":
