@@ -34,9 +34,6 @@ NOISY = (0.03, 4.0)
 """Where a score is of one training: of two trainings of a design, the first may say little of the
 second (docs/decisions.md has a pilot where their correlation was 0.31, which is a noise of 2.2)."""
 
-KEPT_NOISY = 64
-"""Hypotheses that are averaged there: a few noisy scores tell no few of them from the others."""
-
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:

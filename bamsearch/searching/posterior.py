@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 
 from bamsearch.searching.acquire import log_expected_improvement
@@ -166,21 +165,6 @@ class Posterior:
         )
         self._scale = (_SHAPE + 0.5 * (half @ half)) / (_SHAPE + 0.5 * len(scores))
 
-    @property
-    def noise(self) -> float:
-        """Variance of a score about what the design is worth."""
-        return float(self._scale * self._hypothesis.noise)
-
-    def draw(self, which: NDArray[np.int64], rng: np.random.Generator, number: int) -> Floats:
-        """See :meth:`Mixture.draw`."""
-        seen = self._with_seen(self._codes[which])
-        explained = solve_triangular(self._root, seen.T, lower=True, check_finite=False)
-        left = self._scale * (seen[:, which] - explained.T @ explained)
-        values, vectors = np.linalg.eigh(left)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        found: Floats = seen @ self._solved + rng.standard_normal((number, len(which))) @ root.T
-        return found
-
     def predict(self, codes: Codes, diagonals: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation, without noise, of each design: (n,) and (n,).
 
@@ -240,25 +224,6 @@ class Mixture:
         self._kernel = kernel
         self._shares = np.array([share for _, share in hypotheses])
         self._each = [Posterior(kernel, one, codes, scores) for one, _ in hypotheses]
-
-    @property
-    def noise(self) -> float:
-        """Standard deviation of a score about what the design is worth."""
-        return float(np.sqrt(self._shares @ [one.noise for one in self._each]))
-
-    def draw(self, which: NDArray[np.int64], rng: np.random.Generator, number: int) -> Floats:
-        """Draws of what scored designs are worth, together: (about number, designs).
-
-        Args:
-            which: their places among the designs scored.
-            rng: of the draws.
-            number: of draws.
-        """
-        draws = [
-            one.draw(which, rng, max(round(number * share), 1))
-            for one, share in zip(self._each, self._shares, strict=True)
-        ]
-        return np.concatenate(draws)
 
     def predict(self, codes: Codes) -> tuple[Floats, Floats]:
         """Mean and standard deviation, without noise, of each design: (n,) and (n,)."""

@@ -16,6 +16,7 @@ from bamsearch.score.table import COSTS
 from bamsearch.searching.choices import Picks, SearchSpace
 from bamsearch.searching.feasible import Feasible, Listed
 from bamsearch.searching.gp import GPProposer
+from bamsearch.searching.hypotheses import hypotheses, noisy_hypotheses
 from bamsearch.searching.noisy import NoisyProposer
 from bamsearch.searching.optuna_proposer import OptunaProposer, nsga2, tpe
 from bamsearch.searching.params import distributions, params_of, picks_of
@@ -55,10 +56,11 @@ def make_proposer(
     Raises:
         InvalidValueError: no such sampler.
     """
-    if sampler == "gp" and repeats:
-        return NoisyProposer(feasible, objectives, seed=seed)
+    if sampler == "gp" and repeats and tuple(objectives) == ("score",):
+        return NoisyProposer(feasible, seed)
     if sampler == "gp":
-        return GPProposer(feasible, objectives, seed=seed)
+        drawn = noisy_hypotheses if repeats else hypotheses
+        return GPProposer(feasible, objectives, seed=seed, drawn=drawn)
     if sampler == "tpe":
         return OptunaProposer(feasible, objectives, seed, tpe)
     if sampler == "nsga2":
