@@ -112,14 +112,14 @@ class Features:
         apart = [(log[:, None] - log) ** 2 / 2 for log in (self.log_r, self.log_d)]
         draws = []
         for _ in range(DRAWN):
-            w: Floats = rng.standard_gamma(_SPARSE * np.array(_WEIGHTS), len(_WEIGHTS))
-            p: Floats = rng.standard_gamma(1.0, self.choices)
-            q: Floats = rng.standard_gamma(1.0, self.terms)
+            w: Floats = rng.standard_gamma(_SPARSE * np.array(_WEIGHTS), size=4)
+            p: Floats = rng.standard_gamma(1.0, size=self.choices)
+            q: Floats = rng.standard_gamma(1.0, size=self.terms)
             at = {name: float(np.exp(rng.uniform(*np.log(r)))) for name, r in _LENGTHS.items()}
             smooth = np.exp(-apart[0] / at["l_r"] ** 2 - apart[1] / at["l_d"] ** 2)
             noise = float(np.exp(rng.uniform(*np.log(_NOISE))))
             alike = np.where(both, smooth, same)
-            q = q / q.sum() * self.terms / 2
+            q *= self.terms / (2 * q.sum())
             draws.append(Draw(w / w.sum(), p / p.sum(), q, alike, at["l"], at["l_z"], noise))
         return draws
 
