@@ -90,9 +90,9 @@ class Features:
                 columns.append(np.where(self.bam, (log - log[self.bam].mean()) / spread, 0.0))
         self._phi = np.column_stack(columns) / np.sqrt(len(choices))
         self._centre, self._z = np.zeros(len(columns)), (0.0, 1.0)
-        options, z, phi = self(feasible.sample(np.random.default_rng(0), _SAMPLED))
+        _, z, phi = self(feasible.sample(np.random.default_rng(0), _SAMPLED))
         self._centre, self._z = phi.mean(axis=0), (float(z.mean()), float(z.std()) or 1.0)
-        self.choices, self.terms = options.shape[1], len(columns)
+        self.choices, self.terms = len(choices), len(columns)
 
     def __call__(self, rows: Rows) -> tuple[Rows, Floats, Floats]:
         """Options (n, choices), z (n,) and phi (n, terms) of rows of picks, (n, choices)."""
