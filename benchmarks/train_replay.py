@@ -1,4 +1,4 @@
-"""How many trainings a search needs until it has found what helps: replayed on an audit's table.
+"""What early stopping is worth: searches that train, replayed on an audit's table.
 
 An audit has trained a sample of designs with several seeds. Here searches are simulated on that
 table: each asks for a design, and is given one of its trainings that it has not had, the seeds in
@@ -11,8 +11,6 @@ whole table does.
   compare.)
 - ``train, no early stopping`` and ``train, halving``: the same without, and with the rule of
   Hyperband instead.
-- ``random`` and ``tpe``: every design once, one seed each; they recommend the best score so far.
-  TPE's proposals are brought to the nearest design of the table that is not trained yet.
 
 What is looked for are the **true best effects**, those that the whole table tells from 0 with 95 %:
 BAM at every site whose effect is above it, none where it is below, and r and d on the better side
@@ -20,7 +18,7 @@ of their means; and a design **near the best**. Both count when recommended from
 the end. **Regret** is the expected accuracy of the best design, less that of the
 recommended one, both by the whole table. Compute is counted in epochs of training.
 
-A table is one truth, and was in view when this was settled: train_planted.py has others.
+A table is one truth, and was in view when this was settled: train_rivals.py has others, and rivals.
 
 Run: ``OMP_NUM_THREADS=1 python benchmarks/train_replay.py [AUDIT]``
 """
@@ -28,7 +26,7 @@ Run: ``OMP_NUM_THREADS=1 python benchmarks/train_replay.py [AUDIT]``
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Generator, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +34,6 @@ from pathlib import Path
 import click
 import machine
 import numpy as np
-import optuna
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -46,10 +43,9 @@ from bamsearch.records.audits import Audit
 from bamsearch.searching.choices import Picks, SearchSpace
 from bamsearch.searching.early import cannot_win, expected_last
 from bamsearch.searching.effects import effects
-from bamsearch.searching.feasible import Feasible, Listed
+from bamsearch.searching.feasible import Listed
 from bamsearch.searching.learning import FEWEST
 from bamsearch.searching.noisy import NoisyProposer
-from bamsearch.searching.params import distributions, picks_of
 from bamsearch.searching.space import parse_space, search_space
 from bamsearch.searching.training_model import Training, TrainingModel
 
@@ -57,7 +53,7 @@ Curve = tuple[float, ...]
 Floats = NDArray[np.float64]
 HERE = Path(__file__).parent
 AUDIT = HERE.parent / "reports" / "audit" / "fashion-mnist-light"
-SEARCHES, LONGEST, VARIANT_SHARE = 200, 40, 10
+SEARCHES, LONGEST = 40, 40
 NEAR = 0.3
 """Points: the difference that verify looks for, about the size of BAM's published effects."""
 
@@ -100,7 +96,6 @@ class Spent:
     epochs: list[int]
 
 
-Proposals = Generator[Picks, float, None]
 Stops = Callable[[Curve, list[Curve], TrainingModel], int]
 """Of a training to come: after how many epochs it is ended."""
 
@@ -180,63 +175,6 @@ def halving(curve: Curve, finished: list[Curve], known: TrainingModel) -> int:
             return rung
         rung *= 3
     return len(curve)
-
-
-def one_seed(table: Table, seed: int, propose: Callable[[Table, int], Proposals]) -> Spent:
-    """Every design once; the best score so far is recommended."""
-    trainings, spent = Trainings(table, seed), Spent([], [])
-    best: tuple[float, Picks] | None = None
-    proposals = propose(table, seed)
-    picks = next(proposals)
-    while True:
-        score = trainings.take(picks)[-1]
-        if best is None or score > best[0]:
-            best = (score, picks)
-        spent.recommended.append(best[1])
-        spent.epochs.append(table.epochs * len(spent.recommended))
-        if len(spent.epochs) == table.longest:
-            return spent
-        try:
-            picks = proposals.send(score)
-        except StopIteration:
-            return spent
-
-
-def random(table: Table, seed: int) -> Proposals:
-    designs = [picks for picks in table.curves if any(picks)]
-    for place in np.random.default_rng([seed, 1]).permutation(len(designs)):
-        yield designs[place]
-
-
-def tpe(table: Table, seed: int) -> Proposals:
-    """Optuna's TPE; what it proposes is brought to the nearest design that is left."""
-    space = table.feasible.space
-    sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=10)
-    study = optuna.create_study(sampler=sampler, direction="maximize")
-    left = {picks: None for picks in table.curves if any(picks)}
-    parameters = distributions(space)
-    while left:
-        trial = study.ask(parameters)
-        picks = min(left, key=partial(_apart, table.feasible, picks_of(space, trial.params)))
-        del left[picks]
-        score = yield picks
-        params = {c.name: c.options[n].label for c, n in zip(space.choices, picks, strict=True)}
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=parameters, value=score)
-        )
-
-
-def _apart(feasible: Feasible, one: Picks, other: Picks) -> float:
-    """Steps between two designs: 2 for BAM or none, 1 for a doubling of r or of d."""
-    steps = 0.0
-    for choice, a, b in zip(feasible.space.choices, one, other, strict=True):
-        x, y = choice.options[a], choice.options[b]
-        if x.off != y.off:
-            steps += 2
-        elif not x.off:
-            steps += abs(np.log2(x.reduction / y.reduction)) + abs(np.log2(x.dilation / y.dilation))
-    return steps
 
 
 def found_after(wanted: Container[Picks], spent: Spent) -> int | None:
@@ -332,17 +270,10 @@ def mean_log(insertions: Sequence[Insertion], what: str) -> float:
     return float(np.mean(np.log2(values)))
 
 
-VARIANTS: dict[str, Callable[[Table, int], Spent]] = {
+SEARCHERS = {
+    "train": partial(train, stops=by_interval),
     "train, no early stopping": partial(train, stops=never),
     "train, halving": partial(train, stops=halving),
-}
-"""What early stopping is worth."""
-
-SEARCHERS: dict[str, Callable[[Table, int], Spent]] = {
-    "train": partial(train, stops=by_interval),
-    **VARIANTS,
-    "random": partial(one_seed, propose=random),
-    "tpe": partial(one_seed, propose=tpe),
 }
 
 
@@ -350,19 +281,17 @@ SEARCHERS: dict[str, Callable[[Table, int], Spent]] = {
 @click.argument("folder", type=click.Path(path_type=Path, exists=True), default=AUDIT)
 @click.option(
     "--searches",
-    type=click.IntRange(min=2 * VARIANT_SHARE),
+    type=click.IntRange(min=2),
     default=SEARCHES,
     help="Simulated searches of each kind.",
 )
 def main(folder: Path, searches: int) -> None:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     table = read_table(folder)
     # All are compared over the same compute: that of training each design once.
     longest = table.epochs * sum(any(picks) for picks in table.curves)
     results = {}
     for name, search in SEARCHERS.items():
-        number = searches // VARIANT_SHARE if name in VARIANTS else searches
-        spent = [search(table, seed) for seed in range(number)]
+        spent = [search(table, seed) for seed in range(searches)]
         results[name] = {
             "effects": [found_after(table.good, one) for one in spent],
             "near": [found_after(table.near, one) for one in spent],
@@ -379,11 +308,11 @@ def main(folder: Path, searches: int) -> None:
 def describe(table: Table, results: dict[str, dict[str, list]], longest: int, n: int) -> str:
     """The page."""
     lines = [
-        "# Trainings until what helps is found",
+        "# What early stopping is worth",
         "",
-        f"{n} simulated searches of each kind on a table of {len(table.curves)} designs (of the "
-        f"variants of `train` {n // VARIANT_SHARE}). The true best effects: {table.words}; designs "
-        f"with them: {len(table.good)}. Within {NEAR} points of the best: {len(table.near)}.",
+        f"{n} simulated searches of each kind on a table of {len(table.curves)} designs. The true "
+        f"best effects: {table.words}; designs with them: {len(table.good)}. Within {NEAR} points "
+        f"of the best: {len(table.near)}.",
         "",
         "Epochs of training until the recommendation is such a design for good; a search that "
         f"never gets there counts as {longest}, which is every design once. Ratio: epochs of "
