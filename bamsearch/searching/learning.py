@@ -43,7 +43,8 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
     model = TrainingModel(feasible, observed)
     draws = model.draw(_DRAWS, record.run.seed)
     chances = np.bincount(draws.argmax(axis=1), minlength=len(model.picks)) / len(draws)
-    low, high = _interval(draws)
+    # The model does not know that accuracies end at 100%.
+    low, high = np.clip(_interval(draws), 0.0, 100.0)
     ranking = [
         Estimate(
             space.insertions(picks),

@@ -105,6 +105,19 @@ def test_a_failed_training_is_named_and_in_no_effect(toys, record):
     assert best.mean == pytest.approx(plain.of((B,)).mean, abs=0.1)
 
 
+def test_no_interval_ends_above_100_percent(toys, record):
+    def near_100(trial):
+        value = None if trial.score is None else trial.score + 26.5
+        return replace(trial, score=value, expected=None if value else trial.expected)
+
+    trials = tuple(near_100(t) for t in record.trials if t.score is not None)
+    references = tuple((kind, near_100(t)) for kind, t in record.references)
+    found = learn(replace(record, trials=trials, references=references), toys.three_sites())
+    assert found is not None
+    assert max(one.high for one in found.ranking) == 100.0
+    assert all(one.low < one.mean < one.high for one in found.ranking)
+
+
 def clear_cut(noise: float) -> list[tuple[tuple[int, ...], float, int]]:
     """Three seeds of the base and of designs, one of which is two points better."""
     worth = {(0, 0, 0): 70.0, (0, 0, 2): 72.0, (1, 0, 0): 70.0, (0, 1, 0): 70.0, (0, 0, 1): 70.5}
