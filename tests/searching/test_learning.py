@@ -107,7 +107,7 @@ def test_a_failed_training_is_named_and_in_no_effect(toys, record):
 
 def test_no_interval_ends_above_100_percent(toys, record):
     def near_100(trial):
-        value = None if trial.score is None else trial.score + 26.5
+        value = None if trial.score is None else trial.score + 26.9
         return replace(trial, score=value, expected=None if value else trial.expected)
 
     trials = tuple(near_100(t) for t in record.trials if t.score is not None)
