@@ -19,10 +19,10 @@ from 0 on are reported. ``model`` is bamsearch's own recommending model (Trainin
   of the design with the best mean; the best mean of two trainings or more.
 - ``halving``: sequential halving over seeds, for each horizon: half of the trainings on as many
   random designs, then another seed for the better half, and so on; the best mean of the last.
-- ``gp, EI`` and ``gp, noisy EI``: scikit-learn's GaussianProcessRegressor (Matern 5/2 on the
-  encoding with a length, a constant and white noise, fitted each fifth training, normalised
-  scores); log expected improvement over the best score among new designs, or over the best
-  expectation among all. They start with 5 random designs and recommend the best expectation.
+- ``gp, EI`` and ``gp, noisy EI``: scikit-learn's GaussianProcessRegressor as in rivals.py (linear,
+  Matern 5/2 and white-noise terms, fitted each fifth training, normalised scores); log expected
+  improvement over the best score among new designs, or over the best expectation among all. They
+  start with 5 random designs and recommend the best expectation.
 - ``top-two``: top-two Thompson sampling (Russo 2020) on a Bayesian linear model of the effects of
   ridge; it knows the form of the additive truths.
 - ``oracle`` (NAS-Bench-201 only): a Gaussian process with the covariance of all operations and
@@ -38,7 +38,6 @@ train_rivals.jsonl; delete it to start anew.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -49,11 +48,10 @@ import nb201
 import numpy as np
 import optuna
 from coverage_search import Cell, Simulator
+from rivals import encoder, fitted, spread_of
 from scipy.special import ndtri
 from scipy.stats import rankdata
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.linear_model import BayesianRidge, RidgeCV
 
 from bamsearch.searching.acquire import log_expected_improvement
@@ -241,40 +239,24 @@ def tpe(search: Search, *, replicate: bool = False) -> Callable[[], int]:
 
 
 def stock_gp(search: Search, *, noisy: bool = False) -> Callable[[], int]:
-    """scikit-learn's, over the one-hot and numeric encoding."""
+    """The regression of rivals.py."""
     x = encoding(search.table.feasible)
-    fitted: list[GaussianProcessRegressor] = []
 
     def propose() -> int:
         if len(search.rows) < FIRST:
             return int(search.rng.integers(len(x)))
         y = np.array(search.values)
-        if not fitted or len(search.rows) % 5 == 0:
-            kernel = ConstantKernel() * Matern(np.sqrt(x.shape[1]), (0.1, 100), nu=2.5)
-            fitted[:] = [_fitted(kernel + WhiteKernel(0.1, (1e-3, 10)), x[search.rows], y, True)]
-        model = _fitted(fitted[0].kernel_, x[search.rows], y, False)
-        search.model = model
+        refit = search.model is None or len(search.rows) % 5 == 0
+        search.model = fitted(None if refit else search.model.kernel_, x[search.rows], y)
         rows = search.candidates()
-        mean, deviation = model.predict(x[rows], return_std=True)
-        # Of the function itself, without the noise of a training.
-        white = model.kernel_.k2.noise_level * y.var()
-        spread = np.sqrt(np.maximum(deviation**2 - white, 1e-9))
-        best = model.predict(x[search.rows]).max() if noisy else y.max()
-        worth = log_expected_improvement(mean, spread, best)
+        mean, deviation = search.model.predict(x[rows], return_std=True)
+        best = search.model.predict(x[search.rows]).max() if noisy else y.max()
+        worth = log_expected_improvement(mean, spread_of(search.model, deviation, y), best)
         shut = search.full() if noisy else set(search.rows)
         worth[np.isin(rows, list(shut))] = -np.inf
         return int(rows[np.argmax(worth)])
 
     return propose
-
-
-def _fitted(kernel: object, x: Floats, y: Floats, fit: bool) -> GaussianProcessRegressor:
-    optimizer = "fmin_l_bfgs_b" if fit else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return GaussianProcessRegressor(
-            kernel, normalize_y=True, optimizer=optimizer, random_state=0
-        ).fit(x, y)
 
 
 def by_expectation(search: Search) -> int:
@@ -386,17 +368,7 @@ def regrets(table: Table, name: str, seed: int) -> list[float]:
 
 
 def encoding(designs: Listed) -> Floats:
-    """BAM or not, log2 r and log2 d, or one-hot kinds, of each choice: (designs, columns)."""
-    columns = []
-    for choice, picks in zip(designs.space.choices, designs.table.T, strict=True):
-        options = [choice.options[n] for n in picks]
-        if any(option.kind for option in choice.options):
-            columns += [np.array(picks == n, float) for n in range(len(choice.options))]
-        else:
-            columns.append(np.array([float(not option.off) for option in options]))
-            columns.append(np.array([np.log2(max(o.reduction, 1)) / 5 for o in options]))
-            columns.append(np.array([np.log2(max(o.dilation, 1)) / 3 for o in options]))
-    return np.column_stack(columns)
+    return encoder(designs)(designs.table)
 
 
 def nb201_table(name: str) -> Table:
