@@ -61,6 +61,7 @@ class Case:
         weights: returns the file of trained weights for a seed.
         seeds: number of seeds.
         epochs: epochs of each fine-tuning.
+        size: (H, W) of the images.
         new_head: whether the head is new, so that the factor matters without BAM too.
     """
 
@@ -69,6 +70,7 @@ class Case:
     weights: Callable[[int], Path]
     seeds: int
     epochs: int
+    size: tuple[int, int]
     new_head: bool
 
 
@@ -96,11 +98,11 @@ def main(fashion_mnist: Path, clip_art: Path, quick: bool) -> None:
 
 
 def light_case(source: Path, work: Path, quick: bool) -> Case:
-    """resnet20, trained on 2,000 plain images with each seed, for 1,000 in changing light."""
+    """resnet20, trained on 4,000 plain images with each seed, for 2,000 in changing light."""
     light = runpy.run_path(str(TASK))["light"]
     rng = np.random.RandomState(0)
     images = FashionMNIST(str(source), train=True)
-    parts = {"plain": (2000, 300), "light": (1000, 1500)}
+    parts = {"plain": (4000, 300), "light": (2000, 1500)}
     start = 0
     for kind, sizes in parts.items():
         for split, size in zip(("train", "val"), sizes, strict=True):
@@ -118,13 +120,15 @@ def light_case(source: Path, work: Path, quick: bool) -> Case:
     def weights(seed: int) -> Path:
         folder = work / f"base-{seed}"
         if not folder.exists():
-            data = load_data(f"imagefolder:{work / 'plain'}")
+            data = load_data(f"imagefolder:{work / 'plain'}", input_size=(32, 32))
             design = Design(model, data.facts.input_shape, num_classes=data.facts.classes)
-            recipe = RECIPES["short"].changed(epochs=2)
+            recipe = RECIPES["short"].changed(epochs=1 if quick else 3)
             train(design, data, recipe, seed=seed, device="cpu", output=folder)
         return folder / "model.safetensors"
 
-    return Case(model, work / "light", weights, *((2, 1) if quick else (6, 3)), new_head=False)
+    return Case(
+        model, work / "light", weights, *((2, 1) if quick else (6, 5)), (32, 32), new_head=False
+    )
 
 
 def clip_art_case(source: Path, work: Path, quick: bool) -> Case:
@@ -159,12 +163,19 @@ def clip_art_case(source: Path, work: Path, quick: bool) -> Case:
     torch.save(dict(zip(model.state_dict(), state.values(), strict=True)), work / "lite0.pt")
     numbers = (2, 1) if quick else (5, 2)
     path = work / "lite0.pt"
-    return Case("timm:efficientnet_lite0", work / "images", lambda _: path, *numbers, new_head=True)
+    return Case(
+        "timm:efficientnet_lite0",
+        work / "images",
+        lambda _: path,
+        *numbers,
+        (SIDE, SIDE),
+        new_head=True,
+    )
 
 
 def run_case(case: Case, rows: list[dict[str, Any]], keep: bool) -> list[dict[str, Any]]:
     """Fine-tune with each seed, factor, with and without BAM; return the rows that are new."""
-    data = load_data(f"imagefolder:{case.data}")
+    data = load_data(f"imagefolder:{case.data}", input_size=case.size)
     base = Design(case.model, data.facts.input_shape, num_classes=data.facts.classes)
     sites = place(find_sites(build(base), base.input_shape), "paper")
     bams = tuple(Insertion(site.name, 16, 4) for site in sites)

@@ -1,0 +1,276 @@
+"""Methods that search over noisy trainings: bamsearch and its rivals (train_rivals.py names them).
+
+A method is a pair: of a search, what gives the row of the next design to train, and what recommends
+a design. ``regrets`` runs one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from noisy_search import Search, Table, encoding
+from rivals import fitted, spread_of
+from sklearn.linear_model import BayesianRidge
+
+from bamsearch.searching.acquire import log_expected_improvement
+from bamsearch.searching.noisy import FIRST, NoisyProposer
+from bamsearch.searching.strata import evenly
+
+AFTER, STARTS = (10, 20, 40), 10
+Proposer = Callable[[Search], Callable[[], int]]
+"""Of a search, which gives the next design by its row."""
+
+
+def uniform(search: Search) -> Callable[[], int]:
+    order = iter(search.rng.permutation(len(search.table.accuracies)).tolist())
+    return lambda: next(order)
+
+
+def stratified(search: Search) -> Callable[[], int]:
+    rows = search.table.feasible.table
+    order = evenly(search.table.feasible, rows, search.rng)
+    return lambda: search.row(next(order))
+
+
+def ours(search: Search) -> Callable[[], int]:
+    proposer = NoisyProposer(search.table.feasible, search.seed)
+    rows = search.table.feasible.table
+
+    def propose() -> int:
+        full = {tuple(rows[row].tolist()) for row in search.full()}
+        picks = proposer.propose(search.observed(), full)
+        assert picks is not None
+        return search.row(picks)
+
+    return propose
+
+
+def tpe(search: Search, *, replicate: bool = False) -> Callable[[], int]:
+    rows = search.table.feasible.table
+    options = [len(choice.options) for choice in search.table.feasible.space.choices]
+    spaces = {
+        f"c{i}": optuna.distributions.CategoricalDistribution(list(range(n)))
+        for i, n in enumerate(options)
+    }
+    sampler = optuna.samplers.TPESampler(
+        seed=search.seed, multivariate=True, n_startup_trials=STARTS
+    )
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    told: list[int] = []
+
+    def tell() -> None:
+        for row, value in zip(search.rows[len(told) :], search.values[len(told) :], strict=True):
+            params = {f"c{i}": int(n) for i, n in enumerate(rows[row])}
+            study.add_trial(
+                optuna.trial.create_trial(params=params, distributions=spaces, value=value)
+            )
+            told.append(row)
+
+    def propose() -> int:
+        tell()
+        left = set(search.rows) - search.full()
+        if replicate and left and len(told) >= STARTS and len(told) % 3 == 0:
+            means = search.means()
+            return max(left, key=lambda row: means[row][0])
+        for _ in range(20 if len(told) >= STARTS else 0):
+            trial = study.ask(spaces)
+            picks = tuple(trial.params[name] for name in spaces)
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            if search.table.feasible.fits(picks) and search.known(picks) not in {None, *told}:
+                return search.row(picks)
+        return int(search.rng.choice(sorted(set(range(len(rows))) - set(told))))
+
+    return propose
+
+
+def stock_gp(search: Search, *, noisy: bool = False) -> Callable[[], int]:
+    """The regression of rivals.py."""
+    x = encoding(search.table.feasible)
+    kernel = None
+
+    def propose() -> int:
+        nonlocal kernel
+        if len(search.rows) < FIRST:
+            return int(search.rng.integers(len(x)))
+        y = np.array(search.values)
+        model = fitted(None if len(y) % 5 == 0 else kernel, x[search.rows], y)
+        kernel = model.kernel_
+        rows = search.candidates()
+        mean, deviation = model.predict(x[rows], return_std=True)
+        best = model.predict(x[search.rows]).max() if noisy else y.max()
+        worth = log_expected_improvement(mean, spread_of(model, deviation, y), best)
+        shut = search.full() if noisy else set(search.rows)
+        worth[np.isin(rows, list(shut))] = -np.inf
+        return int(rows[np.argmax(worth)])
+
+    return propose
+
+
+def by_expectation(search: Search) -> int:
+    """By the Gaussian process, fitted to all trainings."""
+    x, some = encoding(search.table.feasible), sorted(set(search.rows))
+    model = fitted(None, x[search.rows], np.array(search.values))
+    return some[int(np.argmax(model.predict(x[some])))]
+
+
+def botorch_gp(search: Search) -> Callable[[], int]:
+    """BoTorch's own model, and its noisy expected improvement."""
+    from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+    from botorch.sampling import SobolQMCNormalSampler
+
+    x = torch.from_numpy(encoding(search.table.feasible))
+    sampler = SobolQMCNormalSampler(torch.Size([128]), seed=search.seed)
+    state = None
+
+    def propose() -> int:
+        nonlocal state
+        if len(search.rows) < FIRST:
+            return int(search.rng.integers(len(x)))
+        model = botorch_model(search, None if len(search.rows) % 5 == 0 else state)
+        state = model.state_dict()
+        rows = search.candidates()
+        rows = rows[~np.isin(rows, list(search.full()))]
+        improvement = qLogNoisyExpectedImprovement(model, x[search.rows], sampler)
+        with torch.no_grad():
+            return int(rows[improvement(x[rows][:, None]).argmax()])
+
+    return propose
+
+
+def botorch_model(search: Search, state: dict[str, Any] | None) -> Any:
+    """SingleTaskGP with its priors, with parameters that are known or fitted to all trainings."""
+    from botorch.exceptions.warnings import OptimizationWarning
+    from botorch.fit import fit_gpytorch_mll
+    from botorch.models import SingleTaskGP
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+
+    y = torch.tensor(search.values, dtype=torch.float64)[:, None]
+    x = torch.from_numpy(encoding(search.table.feasible))[search.rows]
+    model = SingleTaskGP(x, (y - y.mean()) / y.std(), outcome_transform=None)
+    if state is None:
+        # After 50 steps the evidence of 20 trainings is within 0.1 of its maximum.
+        steps = {"options": {"maxiter": 50}}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OptimizationWarning)
+            likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
+            fit_gpytorch_mll(likelihood, optimizer_kwargs=steps)
+    else:
+        model.load_state_dict(state)
+    return model.eval()
+
+
+def by_botorch(search: Search) -> int:
+    some = sorted(set(search.rows))
+    x = torch.from_numpy(encoding(search.table.feasible))[some]
+    model = botorch_model(search, None)
+    with torch.no_grad():
+        return some[int(model.posterior(x).mean.argmax())]
+
+
+def top_two(search: Search) -> Callable[[], int]:
+    """Thompson sampling; with a chance of a half the best design of another draw."""
+    x = search.table.effects
+
+    def propose() -> int:
+        if len(search.rows) < FIRST:
+            return int(search.rng.integers(len(x)))
+        y = np.array(search.values)
+        model = BayesianRidge().fit(x[search.rows], y)
+        root = np.linalg.cholesky(model.sigma_ + 1e-9 * np.eye(len(model.sigma_)))
+        shut, leader = list(search.full()), -1
+        for _ in range(50):
+            draw = x @ (model.coef_ + root @ search.rng.normal(size=x.shape[1]))
+            draw[shut] = -np.inf
+            best = int(np.argmax(draw))
+            if leader < 0:
+                leader = best
+                if search.rng.random() < 0.5:
+                    break
+            elif best != leader:
+                return best
+        return leader
+
+    return propose
+
+
+def oracle(search: Search) -> Callable[[], int]:
+    """Knows the covariance: the first designs are bamsearch's, the rest by augmented EI."""
+    assert search.table.oracle is not None
+    covariance, noise = search.table.oracle
+    first = ours(search)
+
+    def propose() -> int:
+        if len(search.rows) < FIRST:
+            return first()
+        rows = search.candidates()
+        mean, variance = search.posterior(covariance, noise, rows)
+        best = search.posterior(covariance, noise, np.unique(search.rows))[0].max()
+        worth = log_expected_improvement(mean, np.sqrt(variance), best)
+        worth += np.log(np.maximum(1 - np.sqrt(noise / (variance + noise)), 1e-12))
+        worth[np.isin(rows, list(search.full()))] = -np.inf
+        return int(rows[np.argmax(worth)])
+
+    return propose
+
+
+def by_oracle(search: Search) -> int:
+    assert search.table.oracle is not None
+    some = np.unique(search.rows)
+    return int(some[np.argmax(search.posterior(*search.table.oracle, some)[0])])
+
+
+def halving(search: Search) -> list[int]:
+    """One search for each horizon; a design without a training that is left keeps its place."""
+    recommended = []
+    for horizon in AFTER:
+        part = Search(search.table, search.seed)
+        left = part.rng.permutation(len(part.table.accuracies))[: horizon // 2].tolist()
+        while len(part.rows) < horizon:
+            for row in [row for row in left if row not in part.full()][: horizon - len(part.rows)]:
+                part.train(row)
+            means = part.means()
+            order = sorted(means, key=lambda row: -means[row][0])
+            left = [row for row in order if row in left][: max(len(left) // 2, 1)]
+            if part.full().issuperset(left):
+                left = [row for row in order if row not in part.full()][:1]
+            if not left:
+                break
+        recommended.append(part.best_mean(max(n for _, n in part.means().values())))
+    return recommended
+
+
+METHODS: dict[str, tuple[Proposer, Callable[[Search], int]]] = {
+    "bamsearch": (ours, Search.best_by_model),
+    "random": (uniform, Search.best_score),
+    "random, model": (uniform, Search.best_by_model),
+    "random, ridge": (uniform, Search.best_by_ridge),
+    "stratified, model": (stratified, Search.best_by_model),
+    "tpe": (tpe, Search.best_score),
+    "tpe, replicated": (lambda search: tpe(search, replicate=True), lambda s: s.best_mean(2)),
+    "gp, EI": (stock_gp, by_expectation),
+    "gp, noisy EI": (lambda search: stock_gp(search, noisy=True), by_expectation),
+    "gp, BoTorch": (botorch_gp, by_botorch),
+    "top-two": (top_two, Search.best_by_ridge),
+    "oracle": (oracle, by_oracle),
+}
+ONLY = {"stratified, model": "planted", "oracle": "nb201"}
+
+
+def regrets(table: Table, name: str, seed: int) -> list[float]:
+    """After 10, 20 and 40 trainings."""
+    search = Search(table, seed)
+    if name == "halving":
+        rows = halving(search)
+    else:
+        propose, recommend = METHODS[name][0](search), METHODS[name][1]
+        rows = []
+        for number in range(1, AFTER[-1] + 1):
+            search.train(propose())
+            if number in AFTER:
+                rows.append(recommend(search))
+    return [round(float(table.worth.max() - table.worth[row]), 4) for row in rows]
