@@ -9,13 +9,13 @@ median and spread. Under a hypothesis h::
     m     a constant                                      variance 1
     g     a Gaussian process over r, d and sites          variance (1 - w) v, its kernel drawn in h
     u     what one design has beyond g                    variance w v
-    b     the base, a quantity of its own                 variance _BASE, or _BASE v
+    b     the base, a quantity of its own                 variance _BASE
     e[s]  what a seed does to all designs alike           variance c (1 - v)
     e_i   the rest of the noise                           variance (1 - c) (1 - v)
 
-v, w, c and the variance of b are drawn once for each h: that nothing matters, and that BAM helps
-wherever it is, are hypotheses too. All variances have a common factor with an inverse gamma prior,
-so that the evidence of h is a multivariate t density, and f given the data is multivariate t
+v, w and c are drawn once for each h; that nothing matters is a hypothesis too. The base is compared
+with everything else, so that it is hardly drawn towards the designs: its prior is wide. All
+variances have a common factor with an inverse gamma prior, so that the evidence of h is a multivariate t density, and f given the data is multivariate t
 (Gelman et al., Bayesian Data Analysis, chapter 14). Hypotheses are averaged by evidence.
 
 A training far below all others, such as one at chance level, says nothing of the rest: it is left
@@ -47,7 +47,6 @@ _CONSTANT, _BASE = 1.0, 4.0
 _NOISE = (0.003, 10_000.0)
 # Greatest w; range of c, which is 0.2 in the committed audit.
 _UNIQUE, _SHARED = 0.3, (0.1, 0.7)
-_BASE_APART = 0.6  # share of the hypotheses in which the variance of b does not fall with v
 _SHAPE, _RATE = 1.0, 2.0
 _LEAST = 1e-3
 _JITTER = 1e-6
@@ -124,17 +123,16 @@ class TrainingModel:
     ) -> Floats:
         """Weigh the hypotheses; returns the standardised mean of all designs."""
         hypotheses = noisy_hypotheses(kernel)
-        uniform = np.random.default_rng(2).random((len(hypotheses), 4))
+        uniform = np.random.default_rng(2).random((len(hypotheses), 3))
         signal = 1 / (1 + np.exp(np.interp(uniform[:, 0], [0, 1], np.log(_NOISE))))
         unique, shared = _UNIQUE * uniform[:, 1], np.interp(uniform[:, 2], [0, 1], _SHARED)
         same = np.equal.outer(seeds, seeds).astype(float)
         codes = kernel.codes(np.array(self.picks, dtype=np.int8))
         n, eye = len(y), np.eye(len(codes))
-        apart = _BASE * np.where(uniform[:, 3] < _BASE_APART, 1.0, signal)
         logs, solved = np.empty(len(hypotheses)), []
         for h, process in enumerate(process_covariances(kernel, hypotheses, codes)):
             f = signal[h] * ((1 - unique[h]) * process + unique[h] * eye)
-            f += _CONSTANT + apart[h] * np.diag(base)
+            f += _CONSTANT + _BASE * np.diag(base)
             noise = shared[h] * same + (1 - shared[h]) * np.eye(n)
             total = f[np.ix_(designs, designs)] + (1 - signal[h]) * noise + _JITTER * np.eye(n)
             root = cholesky(total, lower=True, check_finite=False)
