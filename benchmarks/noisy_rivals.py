@@ -18,10 +18,11 @@ from rivals import fitted, spread_of
 from sklearn.linear_model import BayesianRidge
 
 from bamsearch.searching.acquire import log_expected_improvement
+from bamsearch.searching.codes import Floats
 from bamsearch.searching.noisy import FIRST, NoisyProposer
 from bamsearch.searching.strata import evenly
 
-AFTER, STARTS = (10, 20, 40), 10
+AFTER, STARTS, TOP_TWO = (10, 20, 40), 10, 50
 Proposer = Callable[[Search], Callable[[], int]]
 """Of a search, which gives the next design by its row."""
 
@@ -173,29 +174,40 @@ def by_botorch(search: Search) -> int:
 
 
 def top_two(search: Search) -> Callable[[], int]:
-    """Thompson sampling; with a chance of a half the best design of another draw."""
+    """On a Bayesian linear model of the effects, over all designs."""
     x = search.table.effects
 
-    def propose() -> int:
-        if len(search.rows) < FIRST:
-            return int(search.rng.integers(len(x)))
-        y = np.array(search.values)
-        model = BayesianRidge().fit(x[search.rows], y)
+    def draws() -> tuple[np.ndarray, Floats]:
+        model = BayesianRidge().fit(x[search.rows], np.array(search.values))
         root = np.linalg.cholesky(model.sigma_ + 1e-9 * np.eye(len(model.sigma_)))
-        shut, leader = list(search.full()), -1
-        for _ in range(50):
-            draw = x @ (model.coef_ + root @ search.rng.normal(size=x.shape[1]))
-            draw[shut] = -np.inf
-            best = int(np.argmax(draw))
-            if leader < 0:
-                leader = best
-                if search.rng.random() < 0.5:
-                    break
-            elif best != leader:
-                return best
-        return leader
+        effects = model.coef_ + search.rng.normal(size=(TOP_TWO, x.shape[1])) @ root.T
+        return np.arange(len(x)), effects @ x.T
 
-    return propose
+    return lambda: _leader_or_challenger(search, draws)
+
+
+def top_two_of_model(search: Search) -> Callable[[], int]:
+    """On bamsearch's recommending model, over the designs trained and 64 others."""
+
+    def draws() -> tuple[np.ndarray, Floats]:
+        near = search.candidates()
+        others = search.rng.choice(near, min(64, len(near)), replace=False).tolist()
+        model = search.model(others)
+        rows = np.array([search.row(picks) for picks in model.picks])
+        return rows, model.draw(TOP_TWO, int(search.rng.integers(2**31)))
+
+    return lambda: _leader_or_challenger(search, draws)
+
+
+def _leader_or_challenger(search: Search, draws: Callable[[], tuple[np.ndarray, Floats]]) -> int:
+    """Thompson sampling; with a chance of a half the best design of another draw."""
+    if len(search.rows) < FIRST:
+        return int(search.rng.integers(len(search.table.worth)))
+    rows, worths = draws()
+    worths[:, np.isin(rows, list(search.full()))] = -np.inf
+    best = rows[worths.argmax(axis=1)]
+    others = best[best != best[0]]
+    return int(others[0] if len(others) and search.rng.random() < 0.5 else best[0])
 
 
 def oracle(search: Search) -> Callable[[], int]:
@@ -250,15 +262,17 @@ METHODS: dict[str, tuple[Proposer, Callable[[Search], int]]] = {
     "random, model": (uniform, Search.best_by_model),
     "random, ridge": (uniform, Search.best_by_ridge),
     "stratified, model": (stratified, Search.best_by_model),
+    "stratified, ridge": (stratified, Search.best_by_ridge),
     "tpe": (tpe, Search.best_score),
     "tpe, replicated": (lambda search: tpe(search, replicate=True), lambda s: s.best_mean(2)),
     "gp, EI": (stock_gp, by_expectation),
     "gp, noisy EI": (lambda search: stock_gp(search, noisy=True), by_expectation),
     "gp, BoTorch": (botorch_gp, by_botorch),
     "top-two": (top_two, Search.best_by_ridge),
+    "top-two, model": (top_two_of_model, Search.best_by_model),
     "oracle": (oracle, by_oracle),
 }
-ONLY = {"stratified, model": "planted", "oracle": "nb201"}
+ONLY = {"stratified, model": "planted", "stratified, ridge": "planted", "oracle": "nb201"}
 
 
 def regrets(table: Table, name: str, seed: int) -> list[float]:

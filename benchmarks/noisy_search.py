@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -84,10 +85,14 @@ class Search:
         return max(enough or means, key=lambda row: means[row][0])
 
     def best_by_model(self) -> int:
+        model = self.model()
+        return self._row[model.picks[model.best]]
+
+    def model(self, others: Sequence[int] = ()) -> TrainingModel:
+        """bamsearch's, of the trainings so far and other designs."""
         nth = [self.rows[:n].count(row) for n, row in enumerate(self.rows)]
         trainings = [(picks, y, n) for (picks, y), n in zip(self.observed(), nth, strict=True)]
-        model = TrainingModel(self.table.feasible, trainings)
-        return self._row[model.picks[model.best]]
+        return TrainingModel(self.table.feasible, trainings, [self._picks[row] for row in others])
 
     def best_by_ridge(self) -> int:
         model = RidgeCV(np.logspace(-2, 3, 11)).fit(self.table.effects[self.rows], self.values)

@@ -11,9 +11,9 @@ No method knows the table, but for the oracle. Settings were fixed on seeds 1000
 from 0 on are reported. ``model`` is bamsearch's own recommending model (TrainingModel).
 
 - ``bamsearch``: the sampler, recommending by model.
-- ``random``: designs once each; recommends the best score. ``random, model``; ``stratified,
-  model``: evenly over sets of sites (planted only). ``random, ridge``: scikit-learn's RidgeCV on
-  one effect per operation and place, or per site and of mean log2 r and log2 d.
+- ``random``: designs once each; recommends the best score. ``random, model``. ``random, ridge``:
+  scikit-learn's RidgeCV on one effect per operation and place, or per site and of mean log2 r and
+  log2 d. ``stratified, model`` and ``stratified, ridge``: evenly over sets of sites (planted only).
 - ``tpe``: Optuna's multivariate TPE, 10 random starts, asked up to 20 times for a new feasible
   design; the best score. ``tpe, replicated``: from the tenth on each third training is another seed
   of the design with the best mean; the best mean of two trainings or more.
@@ -27,7 +27,8 @@ from 0 on are reported. ``model`` is bamsearch's own recommending model (Trainin
 - ``gp, BoTorch``: SingleTaskGP with its default kernel and priors, fitted each fifth training, and
   qLogNoisyExpectedImprovement over all designs; the rest is as in ``gp, noisy EI``.
 - ``top-two``: top-two Thompson sampling (Russo 2020) on a Bayesian linear model of the effects of
-  ridge; it knows the form of the additive truths.
+  ridge; it knows the form of the additive truths. ``top-two, model``: on model, over the designs
+  trained and 64 others.
 - ``oracle`` (NAS-Bench-201 only): a Gaussian process with the covariance of all operations and
   pairs of operations that the whole table has, and its noise; the same first designs and
   acquisition as bamsearch. What one step ahead can reach, if the covariance were known.
@@ -53,6 +54,9 @@ from noisy_search import nb201_table, planted_table
 from bamsearch.searching.codes import Floats
 
 RUNS = machine.HERE / "train_rivals.jsonl"
+SLOW = {"gp, BoTorch": 20, "top-two, model": 20}
+"""Searches of methods that take seconds for each training, at most."""
+
 PLANTED = tuple(
     Cell(kind, noise) for kind in ("additive", "interacting") for noise in (0.5, 1, 1.5)
 )
@@ -64,7 +68,9 @@ def jobs(searches: int) -> Iterator[tuple[str, str, int]]:
     for seed in range(searches):
         for where in (*nb201.SETS, *(cell.name for cell in PLANTED)):
             kind = "nb201" if where in nb201.SETS else "planted"
-            yield from ((where, name, seed) for name in names if ONLY.get(name, kind) == kind)
+            for name in names:
+                if ONLY.get(name, kind) == kind and seed < SLOW.get(name, searches):
+                    yield where, name, seed
 
 
 @click.command(help=__doc__)
@@ -92,16 +98,18 @@ def describe(done: list[list], searches: int) -> str:
     """The page: means over tables and searches; ratios with paired bootstrap intervals."""
     lines = ["# Searches over noisy trainings, beside rivals", ""]
     lines += [
-        f"{searches} searches of each method and table; regret in points, and in brackets the "
-        "ratio bamsearch / rival of the means with a 95% bootstrap interval over searches, paired.",
+        f"{searches} searches of each method and table, of those with a star {min(SLOW.values())}; "
+        "regret in points, and in brackets the ratio bamsearch / rival of the means over the same "
+        "searches, with a paired 95% bootstrap interval over searches.",
         "",
     ]
     titles = {"NAS-Bench-201, mean of three sets": nb201.SETS, **{s: (s,) for s in nb201.SETS}}
     for title, tables in {**titles, "Planted truths": tuple(c.name for c in PLANTED)}.items():
-        found = {(where, name, seed): value for where, name, seed, value in done if seed < searches}
-        names = [n for n in (*METHODS, "halving") if (tables[0], n, 0) in found]
+        values = {(where, name, seed): value for where, name, seed, value in done}
+        names = [n for n in (*METHODS, "halving") if (tables[0], n, 0) in values]
+        counts = {n: min(searches, SLOW.get(n, searches)) for n in names}
         regret = {
-            n: np.array([[found[where, n, s] for s in range(searches)] for where in tables])
+            n: np.array([[values[where, n, s] for s in range(counts[n])] for where in tables])
             for n in names
         }
         lines += [
@@ -111,8 +119,8 @@ def describe(done: list[list], searches: int) -> str:
             "| --- |" + " --- |" * 3,
         ]
         for name in sorted(names, key=lambda n: float(regret[n][..., -1].mean())):
-            cells = _cells(regret["bamsearch"], regret[name], name)
-            lines.append(f"| {name} | {' | '.join(cells)} |")
+            cells = _cells(regret["bamsearch"][:, : counts[name]], regret[name], name)
+            lines.append(f"| {name}{' *' * (name in SLOW)} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
 
