@@ -169,7 +169,7 @@ def _planned(output: Path, loaded: Loaded | None) -> list[Path]:
 
 def _write(design: Design, output: Path, loaded: Loaded | None, force: bool) -> list[Path]:
     from bamsearch.graph.designs import save
-    from bamsearch.graph.rewrite import insert_bam
+    from bamsearch.graph.insertion import insert_bam
 
     module = None if loaded is None else insert_bam(loaded.module, design=design)
     return save(design, output, module, force=force)

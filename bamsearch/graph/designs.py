@@ -16,9 +16,9 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from bamsearch.errors import DesignError, OutputError, WeightsError
+from bamsearch.graph.insertion import insert
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
-from bamsearch.graph.rewrite import insert
 from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
 from bamsearch.records.run_files import find_run, read_record

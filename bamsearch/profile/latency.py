@@ -22,10 +22,10 @@ import torch
 from torch import nn
 
 from bamsearch.errors import InvalidValueError
+from bamsearch.graph.insertion import insert
 from bamsearch.graph.models import model_names
 from bamsearch.graph.network import Network, find_network
 from bamsearch.graph.placement import place
-from bamsearch.graph.rewrite import insert
 from bamsearch.graph.sites import sites_of
 from bamsearch.profile import cache
 from bamsearch.profile.bam_alone import bams_alone, same_network

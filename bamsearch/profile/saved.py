@@ -24,9 +24,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from bamsearch.attention.bam import BAM
 from bamsearch.attention.cost import hidden_channels
 from bamsearch.errors import ModelError
+from bamsearch.graph.copying import meta_copy
+from bamsearch.graph.insertion import insert
 from bamsearch.graph.network import find_network
-from bamsearch.graph.rewrite import insert
-from bamsearch.graph.roles import meta_copy
 from bamsearch.records import (
     Design,
     Init,

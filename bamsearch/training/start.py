@@ -16,9 +16,9 @@ from bamsearch.data.splits import Data
 from bamsearch.errors import DesignError, NothingToDoError, WeightsError
 from bamsearch.graph.designs import build, load
 from bamsearch.graph.initial import initialise_bams, undisturbed
+from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import is_versioned, split_model
 from bamsearch.graph.normalisation import normalisation
-from bamsearch.graph.rewrite import insert_bam
 from bamsearch.graph.weights import build_with_weights, read_weights
 from bamsearch.records import DataFacts, Design
 from bamsearch.training.classes import OWN_LOOP, check_gives_classes

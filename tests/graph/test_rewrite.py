@@ -20,8 +20,9 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import DesignError, InvalidValueError, ModelError, NoSiteError
+from bamsearch.graph.bams import bam_parameters
+from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model
-from bamsearch.graph.rewrite import bam_parameters, insert_bam
 from bamsearch.records import Design, Insertion
 
 Same = Callable[[Any, Any], None]
