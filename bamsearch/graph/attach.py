@@ -68,7 +68,7 @@ class RunBam:
     def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
         """The refined output."""
         bam = getattr(self.bams, self.key)
-        if torch.is_grad_enabled() or not self.bams.caller_learns or output.is_inference():
+        if torch.is_grad_enabled() or not self.bams.caller_learns:
             plain: Tensor = bam(output)
             return plain
         with torch.enable_grad():
@@ -98,6 +98,12 @@ def attach(
         hook.handle = module.register_forward_hook(hook)
     note = NoteGradients(bams)
     note.handle = part.register_forward_pre_hook(note)
+
+
+def is_attached(network: nn.Module) -> bool:
+    """Whether a BAM is attached anywhere in a network."""
+    hooks = (hook for module in network.modules() for hook in module._forward_hooks.values())
+    return any(isinstance(hook, RunBam) for hook in hooks)
 
 
 def module_paths(deep: Trace, names: Sequence[str], chosen: Sequence[Site]) -> list[str]:

@@ -61,7 +61,7 @@ class Check:
         example_inputs: Example | None = None,
     ) -> None:
         self._model = unwrapped(model)
-        self._on_meta = _size(model) > _MOST_PARAMETERS
+        self._on_meta = is_too_large(model)
         self._subjects = _subjects(self._model, network, sites, input_shape, example_inputs)
         self._base: dict[tuple[str, int, bool], Observed | None] = {}
 
@@ -345,6 +345,11 @@ def _trials(
 
 def _to_meta(value: Any) -> Any:
     return value.to("meta") if isinstance(value, Tensor) else value
+
+
+def is_too_large(module: nn.Module) -> bool:
+    """Whether a network is run on the meta device alone."""
+    return _size(module) > _MOST_PARAMETERS
 
 
 def _size(module: nn.Module) -> int:

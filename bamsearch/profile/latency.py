@@ -253,7 +253,10 @@ def _measure(module: nn.Module, plan: _Plan, bench: _Bench, progress: Progress) 
     table = LatencyTable(summary.model, summary.input_shape, summary.part, base_ms, entries, under)
     held = []
     for insertions in plan.designs:
-        design = Design(table.model, table.input_shape, insertions, under.variant, under.init)
+        design = Design(
+            *(table.model, table.input_shape, insertions, under.variant, under.init),
+            how=summary.how,
+        )
         inserted = insert(module, network, summary.sites, design).get_submodule(network.path)
         pair = bench.pair(network.module, inserted, network.input_shape)
         held.append(_held_out(table, insertions, pair))

@@ -207,7 +207,9 @@ def _without_and_with(
         Insertion(site.name, reduction)
         for site, reduction in zip(sites, reductions.values(), strict=True)
     ]
-    design = Design(summary.model, summary.part_input, tuple(insertions), variant, init)
+    design = Design(
+        summary.model, summary.part_input, tuple(insertions), variant, init, how=summary.how
+    )
     with torch.random.fork_rng(devices=[]):
         rewritten = insert(part, find_network(part, summary.part_input), sites, design)
     bams = rewritten.get_submodule("bam")
