@@ -79,7 +79,7 @@ def save(
 ) -> list[Path]:
     """Write a design, and its weights if a module is given, so that :func:`load` finds them.
 
-    With a module, a design whose ``how`` is ``auto`` is written with the way that the module took.
+    Where the module has attached BAMs, ``how`` is written as ``attach`` instead of ``auto``.
 
     Args:
         design: what to write to ``design.json``.
@@ -94,8 +94,8 @@ def save(
         OutputError: files that are there already without force, or a folder that cannot be written.
     """
     folder = Path(folder)
-    if module is not None and design.how == "auto" and design.insertions:
-        design = replace(design, how="attach" if is_attached(module) else "rewrite")
+    if module is not None and design.how == "auto" and is_attached(module):
+        design = replace(design, how="attach")
     target, weights = folder / DESIGN_FILE, folder / WEIGHTS_FILE
     taken = [path for path in (target, weights) if path.exists()]
     if taken and not force:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -56,7 +57,14 @@ def observe(
     args, kwargs = copy.deepcopy(inputs)
     network.train(training)
     before = _attributes(network)
-    with fixed_seeds(), counted_checkpoints() as checkpoints, torch.set_grad_enabled(training):
+    with ExitStack() as around:
+        # What a network warns of, it warns of when its owner runs it.
+        around.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        around.enter_context(fixed_seeds())
+        checkpoints = around.enter_context(counted_checkpoints())
+        around.enter_context(torch.inference_mode(False))
+        around.enter_context(torch.set_grad_enabled(training))
         output = network(*args, **kwargs)
         gradients = _gradients(network, output) if training else None
     after = _attributes(network)
