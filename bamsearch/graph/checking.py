@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bamsearch.attention.bam import BAM
 from bamsearch.errors import ModelError
+from bamsearch.graph.closing import calls_failure, close, learning_failure
 from bamsearch.graph.copying import copy_model, meta_copy, remove_hooks, unwrapped
 from bamsearch.graph.network import Network
 from bamsearch.graph.observing import Observed, difference, fixed_seeds, observe, tensors_in
@@ -136,15 +136,15 @@ class Check:
         # A closed BAM returns its input itself; a marked one a copy, which shows that it learns.
         for mark in (True, False) if training and base.gradients else (False,):
             network = self._copy(part)
-            closed = _close(network, mark=mark)
+            closed = close(network, mark=mark)
             try:
                 ours = self._run(network, inputs, training)
             except Exception as error:
                 return _as_failure(error, training)
-            failure = _calls_failure(closed, ours, training)
+            failure = calls_failure(closed, ours, training)
             where = _parts_at(base, ours)
             if failure is None and where is None:
-                return _learning_failure(closed, ours) if mark else None
+                return learning_failure(closed, ours) if mark else None
             if failure is not None:
                 return failure
         if not self._repeats(subject, number, training, base):
@@ -163,7 +163,7 @@ class Check:
         """The first module that puts out something else, in words."""
         base = self._copy(self._model.get_submodule(subject.path))
         result = self._copy(part)
-        _close(result)
+        close(result)
         theirs = _outputs(base, lambda: self._run(base, inputs, training))
         ours = _outputs(result, lambda: self._run(result, inputs, training))
         for call, output in theirs.items():
@@ -172,86 +172,12 @@ class Check:
         return ""
 
 
-class _Closed(nn.Module):
-    """Stands for a BAM: returns its input and counts its calls.
-
-    Args:
-        bam: the BAM, for the map that it takes.
-        mark: return a copy with a parameter in its history, ``mark``, as BAM's output has.
-    """
-
-    def __init__(self, bam: BAM, mark: bool) -> None:
-        super().__init__()
-        self.channels = bam.channels
-        self.layout = bam.layout
-        self.calls = 0
-        self.mark = nn.Parameter(torch.zeros(())) if mark else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x, or raise ModelError where it is not a map that the BAM takes."""
-        self.calls += 1
-        if not isinstance(x, Tensor):
-            raise ModelError(f"a BAM is given a {type(x).__name__}, not a feature map")
-        fits = x.dim() == len(self.layout) and x.shape[self.layout.index("C")] == self.channels
-        if not fits:
-            raise ModelError(
-                f"a BAM made for {self.channels} channels, {self.layout}, is given a map of "
-                f"{tuple(x.shape)}"
-            )
-        marked: Tensor = x if self.mark is None else Mark.apply(x, self.mark)
-        return marked
-
-
-class Mark(torch.autograd.Function):
-    """Copies a map and depends on a parameter, as a BAM does."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, mark: Tensor) -> Tensor:
-        """A copy of x."""
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient of x, and its sum for the parameter."""
-        return gradients[0], gradients[0].sum()
-
-
-def _close(network: nn.Module, *, mark: bool = False) -> dict[str, _Closed]:
-    """Replace every BAM below network, by path."""
-    bams = [(path, bam) for path, bam in network.named_modules() if isinstance(bam, BAM)]
-    closed = {path: _Closed(bam, mark) for path, bam in bams}
-    for path, module in closed.items():
-        parent, _, name = path.rpartition(".")
-        network.get_submodule(parent)._modules[name] = module
-    return closed
-
-
 def _as_failure(error: Exception, training: bool) -> ModelError:
     if isinstance(error, ModelError):
         return error
     reason = (str(error).splitlines() or [""])[0][:150]
     mode = "train" if training else "eval"
     return ModelError(f"it fails in {mode} mode, {type(error).__name__}: {reason}")
-
-
-def _calls_failure(closed: dict[str, _Closed], ours: Observed, training: bool) -> ModelError | None:
-    for path, bam in closed.items():
-        # A checkpointed region runs again in the backward pass.
-        if bam.calls == 0 or (bam.calls > 1 and not ours.checkpoints):
-            mode = "train" if training else "eval"
-            times = "never runs" if bam.calls == 0 else f"runs {bam.calls} times"
-            return ModelError(f"BAM at {path.rpartition('.')[2]} {times} in {mode} mode")
-    return None
-
-
-def _learning_failure(closed: dict[str, _Closed], ours: Observed) -> ModelError | None:
-    for path in closed:
-        if ours.gradients is not None and f"{path}.mark" not in ours.gradients:
-            return ModelError(
-                f"BAM at {path.rpartition('.')[2]} would never learn, no gradient reaches it "
-                "(no_grad, inference_mode or detach in forward): choose other sites"
-            )
-    return None
 
 
 def _parts_at(base: Observed, ours: Observed) -> str | None:
