@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from bamsearch.attention.maps import attention_maps
     from bamsearch.errors import BamsearchError
     from bamsearch.export.network import export_network
+    from bamsearch.graph.bams import bam_parameters, freeze_bam_bn
     from bamsearch.graph.designs import build, load, save
-    from bamsearch.graph.rewrite import bam_parameters, freeze_bam_bn, insert_bam
+    from bamsearch.graph.insertion import insert_bam
     from bamsearch.graph.sites import find_sites
     from bamsearch.profile.counting import count
     from bamsearch.profile.latency import measure_latency
@@ -35,13 +36,13 @@ HOMES = {
     "Site": "bamsearch.records",
     "Trial": "bamsearch.records",
     "attention_maps": "bamsearch.attention.maps",
-    "bam_parameters": "bamsearch.graph.rewrite",
+    "bam_parameters": "bamsearch.graph.bams",
     "build": "bamsearch.graph.designs",
     "count": "bamsearch.profile.counting",
     "export_network": "bamsearch.export.network",
     "find_sites": "bamsearch.graph.sites",
-    "freeze_bam_bn": "bamsearch.graph.rewrite",
-    "insert_bam": "bamsearch.graph.rewrite",
+    "freeze_bam_bn": "bamsearch.graph.bams",
+    "insert_bam": "bamsearch.graph.insertion",
     "load": "bamsearch.graph.designs",
     "measure_latency": "bamsearch.profile.latency",
     "peak_memory": "bamsearch.profile.memory",

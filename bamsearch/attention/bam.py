@@ -14,7 +14,7 @@ authors' code.
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -115,6 +115,8 @@ class BAM(nn.Module):
     """
 
     gate: nn.Parameter | None
+    norms_frozen = False
+    """Whether batch norms stay in eval mode, see :func:`bamsearch.freeze_bam_bn`."""
 
     def __init__(
         self,
@@ -142,6 +144,16 @@ class BAM(nn.Module):
         # A 0-dim tensor: it never promotes a half-precision map to float32.
         gate = nn.Parameter(torch.zeros(())) if init == "identity" else None
         self.register_parameter("gate", gate)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; frozen batch norms stay in eval mode."""
+        super().train(mode)
+        if self.norms_frozen:
+            # The base class: conversion to SyncBatchNorm replaces the norms.
+            for norm in self.modules():
+                if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+                    norm.train(False)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """The refined map F', equation (1).

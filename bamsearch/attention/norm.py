@@ -11,8 +11,6 @@ graph serves every batch.
 
 from __future__ import annotations
 
-from typing import Self
-
 import torch
 import torch.fx
 from torch import Tensor, nn
@@ -79,17 +77,7 @@ def _forward(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
     return F.batch_norm(x, mean, var, norm.weight, norm.bias, mean is None, 0.0, norm.eps)
 
 
-class Freezable:
-    """A norm that can be told to stay in eval mode, whatever mode its network is put into."""
-
-    frozen = False
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode, which stays eval where the norm is frozen."""
-        return super().train(mode and not self.frozen)  # type: ignore[misc,no-any-return]
-
-
-class BatchNorm1d(Freezable, nn.BatchNorm1d):
+class BatchNorm1d(nn.BatchNorm1d):
     """:class:`torch.nn.BatchNorm1d` for (N, C) that trains on N = 1.
 
     A lone value a channel is normalised by the running statistics and leaves them, and
@@ -101,7 +89,7 @@ class BatchNorm1d(Freezable, nn.BatchNorm1d):
         return _forward(self, input)
 
 
-class BatchNorm2d(Freezable, nn.BatchNorm2d):
+class BatchNorm2d(nn.BatchNorm2d):
     """:class:`torch.nn.BatchNorm2d` for (N, C, H, W) that trains on N·H·W = 1.
 
     A lone value a channel is normalised by the running statistics and leaves them, and

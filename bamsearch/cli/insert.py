@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -34,9 +35,12 @@ from bamsearch.cli.output import check_output_folder
 from bamsearch.errors import InvalidValueError
 from bamsearch.graph.placement import plan
 from bamsearch.profile.summary import check_has_sites, cost_of, summarise
-from bamsearch.records import Design, Init, Variant
+from bamsearch.records import Design, How, Init, Variant
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from bamsearch.graph.insertion import Inserted
     from bamsearch.graph.weights import Loaded
 
 
@@ -68,6 +72,14 @@ if TYPE_CHECKING:
 )
 @variant_option
 @init_option
+@click.option(
+    "--how",
+    type=click.Choice(get_args(How)),
+    default="auto",
+    show_default=True,
+    help="Rewrite the graph, or attach BAM by hooks, which keeps the class; auto attaches where "
+    "rewriting fails. With -o the network is run beside its base, and refused where it differs.",
+)
 @weights_option
 @input_size_option
 @num_classes_option
@@ -88,6 +100,7 @@ def insert(
     overrides: tuple[Override, ...],
     variant: Variant,
     init: Init | None,
+    how: How,
     weights: str | None,
     input_size: tuple[int, int] | None,
     num_classes: int | None,
@@ -119,21 +132,32 @@ def insert(
         summary.sites, placement, reduction=reduction, dilation=dilation, overrides=overrides
     )
     start = init or ("identity" if weights else "paper")
-    design = Design(model, summary.input_shape, insertions, variant, start, num_classes, published)
+    design = Design(
+        *(model, summary.input_shape, insertions, variant, start, num_classes, published), how
+    )
     if weights and start == "paper":
         console.warn(
             "init paper scales features by about 1.5 at each site: these weights must be "
             "trained again; --init identity keeps what they compute"
         )
     cost = cost_of(summary, design)
-    if as_json:
-        console.print_json(insert_json(summary, design, cost))
-    else:
-        print_insertion(console, summary, design, cost, loaded.source if loaded else None)
-    written: list[Path] = []
+    inserted = None
     if output is not None:
+        with model_work(console, "checking the network", model):
+            inserted = _insert(design, loaded)
+        design = replace(design, how=inserted.how)
+    if as_json:
+        console.print_json(insert_json(summary, design, cost, inserted))
+    else:
+        source = loaded.source if loaded else None
+        print_insertion(console, summary, design, cost, source, inserted)
+    written: list[Path] = []
+    if output is not None and inserted is not None:
+        module = inserted.module if loaded else None
         with model_work(console, f"writing {output}", model):
-            written = _planned(output, loaded) if dry_run else _write(design, output, loaded, force)
+            written = _planned(output, loaded)
+            if not dry_run:
+                written = _write(design, output, module, force)
     steps = next_steps(summary, same_again(ctx), None if dry_run else output)
     console.finish(steps, written, dry_run=dry_run and output is not None)
 
@@ -167,9 +191,13 @@ def _planned(output: Path, loaded: Loaded | None) -> list[Path]:
     return [output / name for name in names]
 
 
-def _write(design: Design, output: Path, loaded: Loaded | None, force: bool) -> list[Path]:
-    from bamsearch.graph.designs import save
-    from bamsearch.graph.rewrite import insert_bam
+def _insert(design: Design, loaded: Loaded | None) -> Inserted:
+    from bamsearch.graph.designs import insert_checked
 
-    module = None if loaded is None else insert_bam(loaded.module, design=design)
+    return insert_checked(design, None if loaded is None else loaded.module)
+
+
+def _write(design: Design, output: Path, module: nn.Module | None, force: bool) -> list[Path]:
+    from bamsearch.graph.designs import save
+
     return save(design, output, module, force=force)

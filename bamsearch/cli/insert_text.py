@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bamsearch.attention.cost import effective_dilation
 from bamsearch.cli.console import Console
@@ -11,10 +11,15 @@ from bamsearch.profile.summary import DesignCost
 from bamsearch.records import Cost, Design, ModelSummary
 from bamsearch.report.text import change, giga, map_text, mega, shape_text
 
+if TYPE_CHECKING:
+    from bamsearch.graph.insertion import Inserted
+
 CONVENTION = "1 MAC = 1 FLOP (fvcore), norm and pooling included"
 
 
-def insert_json(summary: ModelSummary, design: Design, cost: DesignCost) -> dict[str, Any]:
+def insert_json(
+    summary: ModelSummary, design: Design, cost: DesignCost, inserted: Inserted | None
+) -> dict[str, Any]:
     """What ``insert --json`` prints: exact integers, ``macs`` is fvcore's total."""
     return {
         "model": summary.model,
@@ -23,6 +28,9 @@ def insert_json(summary: ModelSummary, design: Design, cost: DesignCost) -> dict
         "part_input": list(summary.part_input),
         "variant": design.variant,
         "init": design.init,
+        "how": design.how,
+        "why_attached": inserted.why if inserted else None,
+        "compared": inserted.compared if inserted else None,
         "flop_convention": CONVENTION,
         "counter": cost.base.counter,
         "base": _numbers(cost.base),
@@ -47,13 +55,18 @@ def insert_json(summary: ModelSummary, design: Design, cost: DesignCost) -> dict
 
 
 def print_insertion(
-    console: Console, summary: ModelSummary, design: Design, cost: DesignCost, weights: str | None
+    console: Console,
+    summary: ModelSummary,
+    design: Design,
+    cost: DesignCost,
+    weights: str | None,
+    inserted: Inserted | None,
 ) -> None:
     """Print the sites, the totals and how they fit what torchvision publishes."""
     console.print(
         f"{summary.model} · {shape_text(summary.input_shape)} · "
         f"{f'weights {weights}' if weights else 'random weights'} · "
-        f"BAM variant {design.variant}, init {design.init}\n"
+        f"BAM variant {design.variant}, init {design.init}{_how(design, inserted)}\n"
     )
     _print_sites(console, summary, cost)
     console.print()
@@ -65,6 +78,16 @@ def print_insertion(
     console.table(["", "base", "+ BAM", "change"], rows, "lrrr")
     for line in _remarks(summary, cost):
         console.print(f"  {line}")
+
+
+def _how(design: Design, inserted: Inserted | None) -> str:
+    """The way that was taken, and why it was not the first."""
+    if inserted is None:
+        return "" if design.how == "auto" else f" · {design.how}"
+    way = {"rewrite": "rewritten", "attach": "attached"}.get(inserted.how, "")
+    reason = f" (rewriting: {inserted.why})" if inserted.why else ""
+    checks = {"values": "", "shapes": ", shapes checked but not values", "nothing": ", not checked"}
+    return f" · {way}{checks.get(inserted.compared or 'nothing', '')}{reason}"
 
 
 def _print_sites(console: Console, summary: ModelSummary, cost: DesignCost) -> None:

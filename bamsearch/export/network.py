@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from bamsearch.export.exported import Exported, Format
 from bamsearch.export.files import drafted, keep, refuse_taken
 from bamsearch.export.formats import check_format
 from bamsearch.export.one_input import with_one_input
+from bamsearch.graph.copying import copy_model
 from bamsearch.graph.designs import build, find_design, load
 from bamsearch.graph.weights import read_weights
 from bamsearch.records import Design, check_input_shape, check_positive
@@ -110,7 +110,7 @@ def _network(
 ) -> tuple[nn.Module, Design | None]:
     """The network, ours to change, and what it was built from."""
     if isinstance(source, nn.Module):
-        return copy.deepcopy(source).cpu(), design
+        return copy_model(source).cpu(), design
     if isinstance(source, Design):
         return build(source), source
     network, design, _ = load_network(source)

@@ -15,6 +15,7 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from bamsearch.errors import ModelError
+from bamsearch.graph.copying import copy_model
 from bamsearch.graph.tracing import Trace, mode, trace
 from bamsearch.records import Site
 
@@ -46,14 +47,15 @@ def refuse_unsafe(part: nn.Module, opened: frozenset[str]) -> None:
 
 
 def trace_coarsely(part: nn.Module, names: Sequence[str], *, training: bool) -> Trace:
-    """The coarse trace of part in one mode."""
+    """The coarse trace of part in one mode; part stays as it is."""
     before = _random_states()
-    with mode(part, training=training):
-        coarse = trace(part, opened_by(names))
+    scratch = _scratch(part)
+    with mode(scratch, training=training):
+        coarse = trace(scratch, opened_by(names))
     if _random_states() != before:
         raise ModelError(
-            f"{type(part).__name__} draws random numbers in Python, outside of any layer: traced, "
-            "they would be the same for ever. Move that into a module of its own"
+            f"{type(part).__name__} draws random numbers in Python, outside of any layer, and "
+            "tracing would freeze them to constants. Move that into a module of its own"
         )
     return coarse
 
@@ -66,18 +68,28 @@ def modules_bound_to_root(
         return ()
     opened = opened_by(names)
     bound = []
-    with mode(part, training=True):
-        for path in sorted(opened - {""}):
-            module = part.get_submodule(path)
-            module.training = False
-            try:
-                same = code_of(trace(part, opened).graph) == train_code
-            except ModelError:
-                same = False
-            module.training = True
-            if not same:
-                bound.append(path)
+    for path in sorted(opened - {""}):
+        scratch = _scratch(part).train()
+        scratch.get_submodule(path).training = False
+        try:
+            same = code_of(trace(scratch, opened).graph) == train_code
+        except ModelError:
+            same = False
+        if not same:
+            bound.append(path)
     return tuple(bound)
+
+
+def adopt_constants(part: nn.Module, coarse: Trace) -> None:
+    """Give part the tensors that the traced forward made itself, under names that are free."""
+    for node in coarse.graph.find_nodes(op="get_attr"):
+        name = str(node.target)
+        if name.startswith("_tensor_constant"):
+            number = 0
+            while hasattr(part, free := f"_tensor_constant{number}"):
+                number += 1
+            setattr(part, free, getattr(coarse.root, name))
+            node.target = free
 
 
 def check_same_in_both(
@@ -99,6 +111,12 @@ def check_same_in_both(
                 f"{site.name} is not the same in train and eval mode, where {stem} happens "
                 f"{train_count} and {eval_count} times: choose another site"
             )
+
+
+def _scratch(part: nn.Module) -> nn.Module:
+    """A copy to trace, with the tensors of part: what a forward stores is left on the copy."""
+    shared = {id(tensor): tensor for tensor in (*part.parameters(), *part.buffers())}
+    return copy_model(part, shared)
 
 
 def code_of(graph: fx.Graph) -> str:

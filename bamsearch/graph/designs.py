@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -16,9 +17,12 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from bamsearch.errors import DesignError, OutputError, WeightsError
+from bamsearch.graph.attach import is_attached
+from bamsearch.graph.checking import Check, is_too_large
+from bamsearch.graph.initial import undisturbed
+from bamsearch.graph.insertion import Inserted, insert_by
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
-from bamsearch.graph.rewrite import insert
 from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
 from bamsearch.records.run_files import find_run, read_record
@@ -29,6 +33,9 @@ WEIGHTS_FILE = "model.safetensors"
 
 def build(design: Design) -> nn.Module:
     """Build the network of a design with random weights, in train mode, on the CPU.
+
+    Where the design leaves ``how`` to bamsearch, the network is checked as
+    :func:`bamsearch.insert_bam` does.
 
     Raises:
         ModelError: the model cannot be built or traced.
@@ -72,6 +79,8 @@ def save(
 ) -> list[Path]:
     """Write a design, and its weights if a module is given, so that :func:`load` finds them.
 
+    Where the module has attached BAMs, ``how`` is written as ``attach`` instead of ``auto``.
+
     Args:
         design: what to write to ``design.json``.
         folder: made if it is not there.
@@ -85,6 +94,8 @@ def save(
         OutputError: files that are there already without force, or a folder that cannot be written.
     """
     folder = Path(folder)
+    if module is not None and design.how == "auto" and is_attached(module):
+        design = replace(design, how="attach")
     target, weights = folder / DESIGN_FILE, folder / WEIGHTS_FILE
     taken = [path for path in (target, weights) if path.exists()]
     if taken and not force:
@@ -204,13 +215,44 @@ def read_design(path: Path) -> Design:
     return Design.from_json(text, str(path))
 
 
+def insert_checked(design: Design, module: nn.Module | None = None) -> Inserted:
+    """Insert the BAMs of a design into its base and check the result by running it.
+
+    Args:
+        design: what goes where.
+        module: the base; None builds it with random weights. torch's random numbers stay as they
+            are.
+
+    Raises:
+        ModelError, InvalidValueError: as :func:`bamsearch.insert_bam`.
+    """
+    with undisturbed():
+        if module is None:
+            # Without values first: the largest networks are checked by shapes alone.
+            module = _base(design, initialise=False)
+            if not is_too_large(module):
+                module = _base(design, initialise=True)
+        network = find_network(module, design.input_shape)
+        sites = sites_of(network)
+        check = Check(module, network, sites, design.input_shape)
+        return insert_by(module, network, sites, design, check)
+
+
 def _build(design: Design, *, initialise: bool) -> nn.Module:
-    module = build_model(
+    module = _base(design, initialise=initialise)
+    network = find_network(module, design.input_shape)
+    sites = sites_of(network)
+    check = None
+    if design.how == "auto" and initialise:
+        check = Check(module, network, sites, design.input_shape)
+    return insert_by(module, network, sites, design, check).module
+
+
+def _base(design: Design, *, initialise: bool) -> nn.Module:
+    return build_model(
         design.model,
         design.input_shape,
         num_classes=design.num_classes,
         weights=design.weights,
         initialise=initialise,
     )
-    network = find_network(module, design.input_shape)
-    return insert(module, network, sites_of(network), design)

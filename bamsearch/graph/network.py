@@ -14,7 +14,8 @@ import torch
 from torch import fx, nn
 
 from bamsearch.errors import ModelError
-from bamsearch.graph.roles import Probed, meta_copy, probe
+from bamsearch.graph.copying import meta_copy, refuse_uncopyable
+from bamsearch.graph.roles import Probed, probe
 from bamsearch.graph.tracing import Trace, mode, trace
 
 # (part to trace, child of it that has all sites), the innermost first: a pyramid's extra pooling
@@ -71,6 +72,7 @@ def find_network(model: nn.Module, input_shape: tuple[int, ...]) -> Network:
     Raises:
         ModelError: no part with convolutions traces, or the model does not take this input.
     """
+    refuse_uncopyable(model)
     try:
         return Network("", model, input_shape, trace(meta_copy(model)))
     except ModelError:

@@ -9,7 +9,6 @@ pooling say what their axes are, and elementwise operations and permutes carry t
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
@@ -50,7 +49,6 @@ _POOLING_FUNCTIONS = frozenset(
         torch.max_pool3d,
     }
 )
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 # Same shape out, yet other axes.
 _REARRANGING = frozenset(
     {"view", "reshape", "flatten", "unflatten", "permute", "transpose", "movedim", "swapaxes", "T"}
@@ -122,23 +120,6 @@ def is_pooling(trace: Trace, node: fx.Node) -> bool:
     if node.op == "call_module":
         return isinstance(trace.root.get_submodule(str(node.target)), _POOLING)
     return node.target in _POOLING_FUNCTIONS or node.target in ("mean", torch.mean)
-
-
-def meta_copy(module: nn.Module) -> nn.Module:
-    """A copy of module on the meta device, in eval mode, without copying its weights."""
-    memo: dict[int, Any] = {}
-    for tensor in [*module.parameters(), *module.buffers()]:
-        empty = torch.empty_like(tensor, device="meta")
-        memo[id(tensor)] = (
-            nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
-        )
-    copied = copy.deepcopy(module, memo)
-    for part in copied.modules():
-        # The user's hooks are not ours to call; a backward hook's own nodes would hide outputs.
-        for hooks in _HOOKS:
-            getattr(part, hooks).clear()
-    # to(): tensors that are neither parameters nor buffers of their module are left to it.
-    return copied.to("meta").eval()
 
 
 class _ShapeRecorder(fx.Interpreter):

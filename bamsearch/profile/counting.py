@@ -21,7 +21,6 @@ Recurrent layers (``aten::lstm``), deformable convolution and custom autograd fu
 from __future__ import annotations
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
@@ -32,6 +31,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bamsearch.errors import ModelError
+from bamsearch.graph.copying import copy_model
 from bamsearch.profile.meta_counting import count_on_meta
 from bamsearch.records import Cost, check_choice, check_input_shape
 
@@ -179,8 +179,7 @@ def _copy(model: nn.Module, device: torch.device | None = None) -> nn.Module:
             if isinstance(tensor, torch.Tensor) and id(tensor) not in memo:
                 here = tensor.detach()
                 memo[id(tensor)] = here.to(device) if device else here.clone()
-    copied = copy.deepcopy(model, memo)
-    return copied.eval()
+    return copy_model(model, memo).eval()
 
 
 def _zeros(model: nn.Module, shape: tuple[int, ...]) -> torch.Tensor:

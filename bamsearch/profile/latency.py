@@ -22,10 +22,10 @@ import torch
 from torch import nn
 
 from bamsearch.errors import InvalidValueError
+from bamsearch.graph.insertion import insert
 from bamsearch.graph.models import model_names
 from bamsearch.graph.network import Network, find_network
 from bamsearch.graph.placement import place
-from bamsearch.graph.rewrite import insert
 from bamsearch.graph.sites import sites_of
 from bamsearch.profile import cache
 from bamsearch.profile.bam_alone import bams_alone, same_network
@@ -253,7 +253,10 @@ def _measure(module: nn.Module, plan: _Plan, bench: _Bench, progress: Progress) 
     table = LatencyTable(summary.model, summary.input_shape, summary.part, base_ms, entries, under)
     held = []
     for insertions in plan.designs:
-        design = Design(table.model, table.input_shape, insertions, under.variant, under.init)
+        design = Design(
+            *(table.model, table.input_shape, insertions, under.variant, under.init),
+            how=summary.how,
+        )
         inserted = insert(module, network, summary.sites, design).get_submodule(network.path)
         pair = bench.pair(network.module, inserted, network.input_shape)
         held.append(_held_out(table, insertions, pair))

@@ -24,9 +24,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from bamsearch.attention.bam import BAM
 from bamsearch.attention.cost import hidden_channels
 from bamsearch.errors import ModelError
+from bamsearch.graph.copying import meta_copy
+from bamsearch.graph.insertion import insert
 from bamsearch.graph.network import find_network
-from bamsearch.graph.rewrite import insert
-from bamsearch.graph.roles import meta_copy
 from bamsearch.records import (
     Design,
     Init,
@@ -207,7 +207,9 @@ def _without_and_with(
         Insertion(site.name, reduction)
         for site, reduction in zip(sites, reductions.values(), strict=True)
     ]
-    design = Design(summary.model, summary.part_input, tuple(insertions), variant, init)
+    design = Design(
+        summary.model, summary.part_input, tuple(insertions), variant, init, how=summary.how
+    )
     with torch.random.fork_rng(devices=[]):
         rewritten = insert(part, find_network(part, summary.part_input), sites, design)
     bams = rewritten.get_submodule("bam")

@@ -5,7 +5,6 @@ The model that is given stays as it is: a copy of it goes to the device.
 
 from __future__ import annotations
 
-import copy
 import gc
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from bamsearch.errors import DeviceError, InvalidValueError
+from bamsearch.graph.copying import copy_model
 
 # Redundant names: whoever uses a workload finds here what belongs to it.
 from bamsearch.profile.conditions import DEFAULTS as DEFAULTS
@@ -201,7 +201,7 @@ def _placed(
     model: nn.Module, device: torch.device, dtype: DType, memory_format: MemoryFormat
 ) -> nn.Module:
     """A copy of the model as it is timed, without gradients from before."""
-    copied = copy.deepcopy(model).to(device=device, dtype=getattr(torch, dtype))
+    copied = copy_model(model).to(device=device, dtype=getattr(torch, dtype))
     copied.zero_grad(set_to_none=True)
     for tensor in (*copied.parameters(), *copied.buffers()):
         # Not module.to(memory_format=…): it takes one format and fails on the other rank.

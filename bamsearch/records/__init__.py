@@ -18,6 +18,7 @@ from bamsearch.records.audits import (
 from bamsearch.records.budgets import Budget, Quantity
 from bamsearch.records.choices import (
     DType,
+    How,
     Init,
     Kind,
     Layout,
@@ -101,6 +102,7 @@ __all__ = [
     "Finalist",
     "Gain",
     "HeldOut",
+    "How",
     "Init",
     "Insertion",
     "Kind",

@@ -229,6 +229,7 @@ class Audit:
             self.variant,
             self.init,
             self.num_classes,
+            how=self.summary.how,
         )
 
     def agreement(self, score: str, setting: Setting, measure: Measure = "tau") -> Agreement | None:

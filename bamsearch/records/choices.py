@@ -10,6 +10,9 @@ Kind = Literal["stem", "bottleneck", "head", "block"]
 Layout = Literal["NCHW", "NHWC", "NCTHW", "NTHWC"]
 Variant = Literal["paper", "official"]
 Init = Literal["paper", "identity"]
+How = Literal["auto", "rewrite", "attach"]
+"""How BAM is inserted, see :func:`bamsearch.insert_bam`."""
+
 DType = Literal["float32", "bfloat16", "float16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 Mode = Literal["eager", "compile", "cudagraph"]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from bamsearch.records.choices import How
 from bamsearch.records.designs import Site
 
 
@@ -57,6 +58,7 @@ class ModelSummary:
         published_params: what torchvision publishes for the whole model; None where it does not,
             or where input or classes are not those that it publishes for.
         published_gmacs: likewise, 10^9 multiply-adds of convolution, linear and attention.
+        how: how BAM goes into it, where a check has decided; in JSON only if not ``auto``.
     """
 
     model: str
@@ -67,10 +69,14 @@ class ModelSummary:
     base: Cost
     published_params: int | None = None
     published_gmacs: float | None = None
+    how: How = "auto"
 
     def to_json(self) -> str:
         """The summary as JSON text."""
-        return json.dumps(asdict(self))
+        content = asdict(self)
+        if self.how == "auto":
+            del content["how"]
+        return json.dumps(content)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSummary:

@@ -8,6 +8,7 @@ from typing import get_args
 
 from bamsearch.errors import DesignError, InvalidValueError
 from bamsearch.records.choices import (
+    How,
     Init,
     Kind,
     Layout,
@@ -85,9 +86,10 @@ class Design:
             does not hold them, but with them torchvision builds some models otherwise: GoogLeNet
             and Inception normalise their input, segmentation has auxiliary heads, detectors have
             frozen norms.
+        how: how BAM is inserted, see :func:`bamsearch.insert_bam`; in JSON only if not ``auto``.
 
     Raises:
-        InvalidValueError: a site twice, an unknown variant or init, an impossible shape.
+        InvalidValueError: a site twice, an unknown variant, init or how, an impossible shape.
     """
 
     model: str
@@ -97,6 +99,7 @@ class Design:
     init: Init = "paper"
     num_classes: int | None = None
     weights: str | None = None
+    how: How = "auto"
 
     def __post_init__(self) -> None:
         # Lists are what callers and JSON have; a frozen value holds tuples.
@@ -106,6 +109,7 @@ class Design:
             raise InvalidValueError(f"a design names its model, not {self.model!r}")
         check_choice("variant", self.variant, get_args(Variant))
         check_choice("init", self.init, get_args(Init))
+        check_choice("how", self.how, get_args(How))
         if self.num_classes is not None:
             check_positive("num_classes", self.num_classes)
         if self.weights is not None and not isinstance(self.weights, str):
@@ -120,7 +124,10 @@ class Design:
 
     def to_json(self) -> str:
         """The design as indented JSON text, the content of ``design.json``."""
-        return json.dumps({"bamsearch_design": DESIGN_VERSION} | asdict(self), indent=2) + "\n"
+        content = {"bamsearch_design": DESIGN_VERSION} | asdict(self)
+        if self.how == "auto":
+            del content["how"]  # so that older versions read it
+        return json.dumps(content, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str, source: str = "design.json") -> Design:

@@ -202,6 +202,7 @@ class Run:
             self.variant,
             self.init,
             self.num_classes,
+            how=self.summary.how,
         )
 
     def to_json(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,10 +10,12 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from bamsearch.graph.bams import refuse_bam
+from bamsearch.graph.copying import copy_model
 from bamsearch.graph.initial import initialise_bams, undisturbed
+from bamsearch.graph.insertion import insert
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
-from bamsearch.graph.rewrite import insert, refuse_bam
 from bamsearch.graph.sites import sites_of
 from bamsearch.profile.conditions import caller_kept
 from bamsearch.profile.devices import resolve_device
@@ -60,7 +61,7 @@ class Networks:
             base = (
                 build_model(summary.model, summary.input_shape, num_classes=num_classes)
                 if module is None
-                else copy.deepcopy(module)
+                else copy_model(module)
             )
             refuse_bam(base)
             self._base = base.to(self.device)

@@ -134,6 +134,7 @@ class SearchSpace:
             self.variant,
             self.init,
             self.num_classes,
+            how=self.summary.how,
         )
 
     def picks(self, insertions: Iterable[Insertion]) -> Picks | None:

@@ -34,9 +34,9 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
     """
     import torch
 
+    from bamsearch.graph.insertion import insert
     from bamsearch.graph.models import build_model
     from bamsearch.graph.network import find_network
-    from bamsearch.graph.rewrite import insert
     from bamsearch.profile.timing import time_pair
 
     run = record.run

@@ -17,7 +17,9 @@ from bamsearch.records import (
     MEASURED,
     Budget,
     DataFacts,
+    Design,
     Init,
+    Insertion,
     ModelSummary,
     Objective,
     Quantity,
@@ -137,6 +139,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
     _check(request, module)
     summary = _summary(request, module)
     check_has_sites(summary)
+    summary = _with_how(request, summary, module)
     file = read_space(request.space)
     space = search_space(
         file,
@@ -333,6 +336,26 @@ def _summary(request: Request, module: nn.Module | None) -> ModelSummary:
         return summarise(request.model, request.input_size, request.num_classes)
     height, width = request.input_size or (224, 224)
     return summarise_module(request.model, module, (3, height, width))
+
+
+def _with_how(request: Request, summary: ModelSummary, module: nn.Module | None) -> ModelSummary:
+    """The summary with the way in which BAM goes in, decided once, where networks will be built."""
+    if request.score in COSTS and not {"memory", "ms"} & request.budgets.keys():
+        return summary
+    # Here, as it loads torch.
+    from bamsearch.graph.designs import insert_checked
+
+    kinds = ("bottleneck", "head", "stem") if request.with_stem else ("bottleneck", "head")
+    sites = [site for site in summary.sites if site.kind in kinds] or summary.sites
+    design = Design(
+        summary.model,
+        summary.input_shape,
+        tuple(Insertion(site.name) for site in sites),
+        request.variant,
+        request.init,
+        request.num_classes,
+    )
+    return replace(summary, how=insert_checked(design, module).how)
 
 
 def _budgets(

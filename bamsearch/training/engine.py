@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import nn
 
 from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError
+from bamsearch.graph.copying import copy_model
 from bamsearch.profile.conditions import caller_kept
 from bamsearch.records import Design
 from bamsearch.training.classes import check_gives_classes
@@ -182,6 +182,6 @@ def _as_start(what: Start | Design | nn.Module, data: Data, seed: int) -> Start:
         return what
     if isinstance(what, Design):
         return start_with(what, data, seed=seed)
-    module = copy.deepcopy(what)
+    module = copy_model(what)
     check_gives_classes(module, type(what).__name__, data.facts)
     return Start(None, module, data.mean, data.std, GIVEN)

@@ -16,9 +16,9 @@ from bamsearch.data.splits import Data
 from bamsearch.errors import DesignError, NothingToDoError, WeightsError
 from bamsearch.graph.designs import build, load
 from bamsearch.graph.initial import initialise_bams, undisturbed
+from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import is_versioned, split_model
 from bamsearch.graph.normalisation import normalisation
-from bamsearch.graph.rewrite import insert_bam
 from bamsearch.graph.weights import build_with_weights, read_weights
 from bamsearch.records import DataFacts, Design
 from bamsearch.training.classes import OWN_LOOP, check_gives_classes
@@ -157,7 +157,9 @@ def _with_base(design: Design, weights: str, usual: Pixels) -> Start:
         design.model, weights, design.input_shape, num_classes=design.num_classes
     )
     design = replace(design, num_classes=loaded.num_classes, weights=loaded.published)
-    module = insert_bam(loaded.module, design=design) if design.insertions else loaded.module
+    module = loaded.module
+    if design.insertions:
+        module = insert_bam(loaded.module, design=design, check=design.how == "auto")
     base = set(dict(loaded.module.named_parameters()))
     fresh = {name for name, _ in module.named_parameters() if name not in base}
     pixels = _pixels(design, Path(weights), usual)

@@ -8,7 +8,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from bamsearch.attention.bam import BAM
 from bamsearch.attention.maps import attention_maps
 from bamsearch.errors import InvalidValueError, ModelError, NothingToDoError
-from bamsearch.graph.rewrite import insert_bam
+from bamsearch.graph.insertion import insert_bam
 
 
 @pytest.fixture

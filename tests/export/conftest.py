@@ -12,7 +12,8 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from bamsearch.export import formats
 from bamsearch.export.network import export_network
-from bamsearch.graph.rewrite import bam_parameters, insert_bam
+from bamsearch.graph.bams import bam_parameters
+from bamsearch.graph.insertion import insert_bam
 from bamsearch.records import Design, Insertion
 
 NETS = """\

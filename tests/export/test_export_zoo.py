@@ -6,8 +6,8 @@ import torch
 from bamsearch.errors import ExportError
 from bamsearch.export.comparison import TOLERANCE
 from bamsearch.export.network import export_network
+from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model
-from bamsearch.graph.rewrite import insert_bam
 
 FORMATS = pytest.mark.parametrize("format", ["onnx", "pt2"])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from bamsearch.attention.bam import BAM
+
+# Networks that tests share, and designs name: unrewritable.py.
+sys.path.append(str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import bamsearch.graph.designs as designs
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import DesignError, InvalidValueError, ModelError, OutputError, WeightsError
 from bamsearch.graph.designs import build, design_file, load, read_design, save
+from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model
-from bamsearch.graph.rewrite import insert_bam
 from bamsearch.records import Design, Insertion
 
 SHAPE = (3, 64, 64)

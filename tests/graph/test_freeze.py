@@ -77,3 +77,23 @@ def test_a_copy_is_frozen_too_and_apart(model):
 def test_a_network_without_bam_is_left_alone():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     assert bamsearch.freeze_bam_bn(model).train()[1].training
+
+
+@pytest.mark.parametrize("first", ["freeze", "convert"])
+def test_conversion_to_sync_batch_norm_may_come_before_or_after(model, first):
+    count = len(norms(model))
+    if first == "freeze":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(bamsearch.freeze_bam_bn(model))
+    else:
+        model = bamsearch.freeze_bam_bn(nn.SyncBatchNorm.convert_sync_batchnorm(model))
+    model.eval()
+    model.train()
+    converted = [
+        norm
+        for bam in model.modules()
+        if isinstance(bam, BAM)
+        for norm in bam.modules()
+        if isinstance(norm, nn.SyncBatchNorm)
+    ]
+    assert len(converted) == count
+    assert not any(norm.training for norm in converted)

@@ -20,8 +20,9 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import DesignError, InvalidValueError, ModelError, NoSiteError
+from bamsearch.graph.bams import bam_parameters
+from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model
-from bamsearch.graph.rewrite import bam_parameters, insert_bam
 from bamsearch.records import Design, Insertion
 
 Same = Callable[[Any, Any], None]
@@ -243,14 +244,14 @@ def test_hooks_that_would_be_lost_are_refused_by_name(attach: Callable[[nn.Modul
     base = build_model("mobilenet_v2", initialise=False)
     attach(base)
     with pytest.raises(ModelError, match=r"features has hooks"):
-        insert_bam(base)
+        insert_bam(base, how="rewrite")
 
 
 def test_hooks_of_the_root_are_refused() -> None:
     base = build_model("resnet18", initialise=False)
     base.register_forward_hook(lambda *_: None)
     with pytest.raises(ModelError, match=r"ResNet has hooks"):
-        insert_bam(base)
+        insert_bam(base, how="rewrite")
 
 
 class OwnWeight(nn.Module):
@@ -271,7 +272,7 @@ def test_parametrizations_that_would_be_lost_are_refused() -> None:
     assert insert_bam(base, (3, 16, 16)).get_submodule("bam")
     nn.utils.parametrize.register_parametrization(base, "weight", nn.Softplus())
     with pytest.raises(ModelError, match="has parametrizations"):
-        insert_bam(base, (3, 16, 16))
+        insert_bam(base, (3, 16, 16), how="rewrite")
 
 
 def test_bam_is_not_inserted_twice() -> None:
@@ -391,7 +392,7 @@ class Gambler(nn.Module):
 )
 def test_random_decisions_in_python_are_refused(source: Callable[[], float]) -> None:
     with pytest.raises(ModelError, match="random"):
-        insert_bam(Gambler(source), (3, 16, 16))
+        insert_bam(Gambler(source), (3, 16, 16), how="rewrite")
 
 
 def test_frozen_batch_norm_keeps_its_buffers() -> None:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bamsearch.errors import InvalidValueError, ModelError, NoSiteError
+from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model
 from bamsearch.graph.placement import place
-from bamsearch.graph.rewrite import insert_bam
 from bamsearch.graph.sites import find_sites
 from bamsearch.records import Site
 

@@ -8,9 +8,9 @@ import pytest
 from torch import nn
 
 from bamsearch.attention.cost import bam_cost
+from bamsearch.graph.insertion import insert
 from bamsearch.graph.models import build_model, default_input_shape, model_names
 from bamsearch.graph.network import Network, find_network
-from bamsearch.graph.rewrite import insert
 from bamsearch.graph.sites import sites_of
 from bamsearch.profile.counting import Counter, count
 from bamsearch.records import Cost, Design, Insertion, Site

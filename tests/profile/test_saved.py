@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import InvalidValueError, ModelError
+from bamsearch.graph.insertion import insert
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
-from bamsearch.graph.rewrite import insert
 from bamsearch.profile import saved
 from bamsearch.profile.memory import peak_memory
 from bamsearch.profile.saved import bam_memory, saved_bytes

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import InvalidValueError, ModelError
+from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model
-from bamsearch.graph.rewrite import insert_bam
 from bamsearch.records import Design
 from bamsearch.score.networks import Networks
 

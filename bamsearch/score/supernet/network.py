@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import InvalidValueError
+from bamsearch.graph.bams import refuse_bam
 from bamsearch.graph.initial import initialise_bams, undisturbed
+from bamsearch.graph.insertion import insert
 from bamsearch.graph.network import find_network
-from bamsearch.graph.rewrite import insert, refuse_bam
 from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
 from bamsearch.score.supernet.options import Share

@@ -1,0 +1,282 @@
+"""Insertion checked by running: with every BAM closed a network does what its base does.
+
+Base and result run on the same small random batch, in eval and in train mode, as copies: the
+caller's model, its buffers, gradients and random numbers are not touched.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bamsearch.errors import ModelError
+from bamsearch.graph.closing import calls_failure, close, learning_failure
+from bamsearch.graph.copying import copy_model, meta_copy, remove_hooks, unwrapped
+from bamsearch.graph.network import Network
+from bamsearch.graph.observing import Observed, difference, fixed_seeds, observe, tensors_in
+from bamsearch.records import Site
+
+Compared = Literal["values", "shapes", "nothing"]
+Example = Tensor | Sequence[Any] | dict[str, Any]
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+
+_BATCH = 2
+# Above, networks run on the meta device; and copies to run share parameters with the original.
+_MOST_PARAMETERS = 300_000_000
+_MOST_COPIED = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A module that is run: the model, or its feature network alone; with the inputs to try."""
+
+    path: str
+    trials: tuple[Inputs, ...]
+
+
+class Check:
+    """Compares networks with the model that they were made from.
+
+    Args:
+        model: the model without BAM.
+        network: its feature network.
+        sites: its sites; their strides decide how small the first input is.
+        input_shape: one image for the model, without the batch.
+        example_inputs: a tensor, positional arguments or keyword arguments of the model, where
+            it does not take an image.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        network: Network,
+        sites: Sequence[Site],
+        input_shape: tuple[int, ...],
+        example_inputs: Example | None = None,
+    ) -> None:
+        self._model = unwrapped(model)
+        self._on_meta = is_too_large(model)
+        self._subjects = _subjects(self._model, network, sites, input_shape, example_inputs)
+        self._base: dict[tuple[str, int, bool], Observed | None] = {}
+
+    def compare(self, result: nn.Module) -> Compared:
+        """Compare a network with its base.
+
+        Returns:
+            ``values``; ``shapes`` for networks too large to run; ``nothing`` where the base itself
+            cannot be run.
+
+        Raises:
+            ModelError: the network does not do what its base does, or a BAM is not called once, is
+                given another map than it was made for, or cannot learn.
+        """
+        ran = [self._compare(subject, result) for subject in self._subjects]
+        if not any(ran):
+            return "nothing"
+        return "shapes" if self._on_meta else "values"
+
+    def _compare(self, subject: _Subject, result: nn.Module) -> bool:
+        """Whether the base ran in any mode."""
+        ran = False
+        for training in (False, True):
+            failure = None
+            for number in range(len(subject.trials)):
+                base = self._observed(subject, number, training)
+                if base is None:
+                    continue
+                ran = True
+                failure = self._failure(subject, number, training, base, result)
+                if failure is None:
+                    break
+            # At the last, the real size, the answer is final; small inputs may take other paths.
+            if failure is not None:
+                raise failure
+        return ran
+
+    def _observed(self, subject: _Subject, number: int, training: bool) -> Observed | None:
+        """What the base does; None where it cannot be run."""
+        key = (subject.path, number, training)
+        if key not in self._base:
+            network = self._copy(self._model.get_submodule(subject.path))
+            try:
+                self._base[key] = self._run(network, subject.trials[number], training)
+            except Exception:
+                self._base[key] = None
+        return self._base[key]
+
+    def _run(self, network: nn.Module, inputs: Inputs, training: bool) -> Observed:
+        if self._on_meta:
+            args, kwargs = inputs
+            inputs = tuple(map(_to_meta, args)), {k: _to_meta(v) for k, v in kwargs.items()}
+        return observe(network, inputs, training=training)
+
+    def _copy(self, module: nn.Module) -> nn.Module:
+        if self._on_meta:
+            return meta_copy(module)
+        memo: dict[int, Any] = {}
+        if _size(module) > _MOST_COPIED:
+            memo = {id(p): nn.Parameter(p.detach(), p.requires_grad) for p in module.parameters()}
+        copied = copy_model(module, memo)
+        # The user's hooks would tell the user; torch's own make weights, as in weight_norm.
+        remove_hooks(copied, keep=("bamsearch", "torch"))
+        return copied
+
+    def _failure(
+        self, subject: _Subject, number: int, training: bool, base: Observed, result: nn.Module
+    ) -> ModelError | None:
+        """Why the result is wrong, if it is."""
+        part = result.get_submodule(subject.path)
+        inputs = subject.trials[number]
+        # A closed BAM returns its input itself; a marked one a copy, which shows that it learns.
+        for mark in (True, False) if training and base.gradients else (False,):
+            network = self._copy(part)
+            closed = close(network, mark=mark)
+            try:
+                ours = self._run(network, inputs, training)
+            except Exception as error:
+                return _as_failure(error, training)
+            failure = calls_failure(closed, ours, training)
+            where = _parts_at(base, ours)
+            if failure is None and where is None:
+                return learning_failure(closed, ours) if mark else None
+            if failure is not None:
+                return failure
+        if not self._repeats(subject, number, training, base):
+            return None
+        first = self._first_module(subject, inputs, part, training)
+        return ModelError(f"{where} in {'train' if training else 'eval'} mode{first}")
+
+    def _repeats(self, subject: _Subject, number: int, training: bool, base: Observed) -> bool:
+        """Whether the base does the same when it is run again."""
+        network = self._copy(self._model.get_submodule(subject.path))
+        return _parts_at(base, self._run(network, subject.trials[number], training)) is None
+
+    def _first_module(
+        self, subject: _Subject, inputs: Inputs, part: nn.Module, training: bool
+    ) -> str:
+        """The first module that puts out something else, in words."""
+        base = self._copy(self._model.get_submodule(subject.path))
+        result = self._copy(part)
+        close(result)
+        theirs = _outputs(base, lambda: self._run(base, inputs, training))
+        ours = _outputs(result, lambda: self._run(result, inputs, training))
+        for call, output in theirs.items():
+            if call in ours and difference(output, ours[call]) is not None:
+                return f"; the first module that differs is {call[0]}"
+        return ""
+
+
+def _as_failure(error: Exception, training: bool) -> ModelError:
+    if isinstance(error, ModelError):
+        return error
+    reason = (str(error).splitlines() or [""])[0][:150]
+    mode = "train" if training else "eval"
+    return ModelError(f"it fails in {mode} mode, {type(error).__name__}: {reason}")
+
+
+def _parts_at(base: Observed, ours: Observed) -> str | None:
+    """Where two runs differ, in words."""
+    if base.checkpoints != ours.checkpoints:
+        return f"gradient checkpoints are {ours.checkpoints}, not {base.checkpoints}"
+    where = difference(base.output, ours.output)
+    if where is not None:
+        return f"the output{where}"
+    if base.gradients is not None and ours.gradients is not None:
+        for name in sorted(base.gradients ^ ours.gradients):
+            if ".bam." not in f".{name}":
+                gets = "no" if name in base.gradients else "a"
+                return f"{name} gets {gets} gradient"
+    for name, value in base.buffers.items():
+        if difference(value, ours.buffers.get(name)) is not None:
+            return f"the buffer {name} differs"
+    for path, name in {**base.stored, **ours.stored}:
+        missing = object()
+        values = (seen.stored.get((path, name), missing) for seen in (base, ours))
+        if ".bam." not in f".{path}." and difference(*values) is not None:
+            return f"the attribute {'.'.join(filter(None, (path, name)))} differs"
+    return None
+
+
+def _outputs(network: nn.Module, run: Callable[[], object]) -> dict[tuple[str, int], list[Tensor]]:
+    """Outputs of all module calls in the order in which they ended, by path and number."""
+    outputs: dict[tuple[str, int], list[Tensor]] = {}
+
+    def note(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            number = sum(call[0] == path for call in outputs)
+            outputs[path, number] = [tensor.detach().clone() for tensor in tensors_in(output)]
+
+        return hook
+
+    for path, module in network.named_modules():
+        if path:
+            # An attached BAM has a hook too, which comes later.
+            module.register_forward_hook(note(path), prepend=True)
+    with suppress(Exception):
+        run()
+    return outputs
+
+
+def _subjects(
+    model: nn.Module,
+    network: Network,
+    sites: Sequence[Site],
+    input_shape: tuple[int, ...],
+    example_inputs: Any,
+) -> tuple[_Subject, ...]:
+    """What to run: the model, and a feature network that is a part of it alone as well."""
+    if example_inputs is not None:
+        return (_Subject("", (_as_inputs(example_inputs),)),)
+    stride = max((site.stride for site in sites), default=1)
+    alone = _Subject(network.path, _trials(network.module, network.input_shape, stride, _BATCH))
+    if not network.path:
+        return (alone,)
+    # Detectors resize the image, so that it is large for them at any size: one is enough.
+    return (alone, _Subject("", _trials(model, input_shape, stride, 1)))
+
+
+def _as_inputs(example: Any) -> Inputs:
+    if isinstance(example, dict):
+        return (), dict(example)
+    return (example,) if isinstance(example, Tensor) else tuple(example), {}
+
+
+def _trials(
+    module: nn.Module, shape: tuple[int, ...], stride: int, batch: int
+) -> tuple[Inputs, ...]:
+    """Random inputs, the smallest first: of two and four times the largest stride, and the shape's.
+
+    ``forward`` is given the same image for each argument that it needs.
+    """
+    like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
+    sizes = [(*shape[:-2], *(min(size, times * stride) for size in shape[-2:])) for times in (2, 4)]
+    count = sum(
+        parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        for parameter in inspect.signature(unwrapped(module).forward).parameters.values()
+    )
+    trials: list[Inputs] = []
+    with fixed_seeds():
+        for size in dict.fromkeys([*sizes, shape]):
+            image = torch.randn(batch, *size).to(like.device, like.dtype)
+            trials.append(((image,) * max(count, 1), {}))
+    return tuple(trials)
+
+
+def _to_meta(value: Any) -> Any:
+    return value.to("meta") if isinstance(value, Tensor) else value
+
+
+def is_too_large(module: nn.Module) -> bool:
+    """Whether a network is run on the meta device alone."""
+    return _size(module) > _MOST_PARAMETERS
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,96 @@
+"""Closed BAMs, which return their input: what a network with BAM is checked with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bamsearch.attention.bam import BAM
+from bamsearch.errors import ModelError
+from bamsearch.graph.observing import Observed
+
+
+class Closed(nn.Module):
+    """Stands for a BAM: returns its input and counts its calls.
+
+    Args:
+        bam: the BAM, for the map that it takes.
+        mark: return a copy with a parameter in its history, ``mark``, as BAM's output has.
+    """
+
+    def __init__(self, bam: BAM, mark: bool) -> None:
+        super().__init__()
+        self.channels = bam.channels
+        self.layout = bam.layout
+        self.calls = 0
+        self.mark = nn.Parameter(torch.zeros(())) if mark else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x, or raise ModelError where it is not a map that the BAM takes."""
+        self.calls += 1
+        if not isinstance(x, Tensor):
+            raise ModelError(f"a BAM is given a {type(x).__name__}, not a feature map")
+        fits = x.dim() == len(self.layout) and x.shape[self.layout.index("C")] == self.channels
+        if not fits:
+            raise ModelError(
+                f"a BAM made for {self.channels} channels, {self.layout}, is given a map of "
+                f"{tuple(x.shape)}"
+            )
+        marked: Tensor = x if self.mark is None else Mark.apply(x, self.mark)
+        return marked
+
+
+class Mark(torch.autograd.Function):
+    """Copies a map and depends on a parameter, as a BAM does."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mark: Tensor) -> Tensor:
+        """A copy of x."""
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient of x, and its sum for the parameter."""
+        return gradients[0], gradients[0].sum()
+
+
+def close(network: nn.Module, *, mark: bool = False) -> dict[str, Closed]:
+    """Replace every BAM below network.
+
+    Args:
+        network: changed.
+        mark: see :class:`Closed`.
+
+    Returns:
+        What stands for each BAM, by path.
+    """
+    bams = [(path, bam) for path, bam in network.named_modules() if isinstance(bam, BAM)]
+    closed = {path: Closed(bam, mark) for path, bam in bams}
+    for path, module in closed.items():
+        parent, _, name = path.rpartition(".")
+        network.get_submodule(parent)._modules[name] = module
+    return closed
+
+
+def calls_failure(closed: dict[str, Closed], ours: Observed, training: bool) -> ModelError | None:
+    """A BAM that did not run once, as an error."""
+    for path, bam in closed.items():
+        # A checkpointed region runs again in the backward pass.
+        if bam.calls == 0 or (bam.calls > 1 and not ours.checkpoints):
+            mode = "train" if training else "eval"
+            times = "never runs" if bam.calls == 0 else f"runs {bam.calls} times"
+            return ModelError(f"BAM at {path.rpartition('.')[2]} {times} in {mode} mode")
+    return None
+
+
+def learning_failure(closed: dict[str, Closed], ours: Observed) -> ModelError | None:
+    """A BAM that no gradient reaches, as an error."""
+    for path in closed:
+        if ours.gradients is not None and f"{path}.mark" not in ours.gradients:
+            return ModelError(
+                f"BAM at {path.rpartition('.')[2]} would never learn, no gradient reaches it "
+                "(no_grad, inference_mode or detach in forward): choose other sites"
+            )
+    return None

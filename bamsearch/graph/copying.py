@@ -1,0 +1,198 @@
+"""Copies of models that :func:`copy.deepcopy` alone cannot make.
+
+Stored feature maps and the weights of the old ``weight_norm`` are copied without their history;
+locks, open files and generators are shared with the original; modules wrapped by
+``torch.compile`` are copied without the wrapper, which would run the code of the original.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from bamsearch.errors import ModelError
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Attributes of a module that hold hooks of its calls."""
+
+Memo = dict[int, Any]
+
+
+def copy_model(
+    module: nn.Module, memo: Memo | None = None, device: torch.device | None = None
+) -> nn.Module:
+    """Deep-copy a module.
+
+    Args:
+        module: the model, or a part of it; not changed.
+        memo: copies that are already made, by the id of the original, as for ``copy.deepcopy``.
+        device: device of the copies of tensors that a forward stored; None keeps it.
+
+    Returns:
+        The copy, unwrapped from ``torch.compile``. What cannot be copied (locks, open files,
+        generators) is the same object in both.
+
+    Raises:
+        ModelError: lazy parameters, TorchScript, or something in the module cannot be copied.
+    """
+    refuse_uncopyable(module)
+    memo = dict(memo or {})
+    keep = []  # the memo knows objects by id: they must live as long
+    for child in module.modules():
+        for value in _plain_values(child):
+            for tensor in _tensors(value, set()):
+                if id(tensor) not in memo and not tensor.is_leaf:
+                    here = tensor.detach()
+                    memo[id(tensor)] = here.clone() if device is None else here.to(device)
+                    keep.append(tensor)
+    try:
+        return _copy(module, dict(memo))
+    except Exception:
+        _share_what_cannot_be_copied(module, memo)
+    try:
+        return _copy(module, memo)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{type(module).__name__} cannot be copied: {reason}. "
+            "Give it a __deepcopy__, or remove that object before inserting"
+        ) from error
+
+
+def meta_copy(module: nn.Module) -> nn.Module:
+    """A copy of module on the meta device, in eval mode, without copying its weights.
+
+    Raises:
+        ModelError: as :func:`copy_model`.
+    """
+    refuse_uncopyable(module)
+    memo: Memo = {}
+    for tensor in [*module.parameters(), *module.buffers()]:
+        empty = torch.empty_like(tensor, device="meta")
+        memo[id(tensor)] = (
+            nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+        )
+    copied = copy_model(module, memo, torch.device("meta"))
+    # The user's hooks are not ours to call; a backward hook's own nodes would hide outputs.
+    remove_hooks(copied)
+    # to(): tensors that are neither parameters nor buffers of their module are left to it.
+    return copied.to("meta").eval()
+
+
+def remove_hooks(module: nn.Module, keep: tuple[str, ...] = ("bamsearch",)) -> None:
+    """Remove all hooks of calls but our own, which run attached BAMs.
+
+    Args:
+        module: changed, and all modules below it.
+        keep: packages whose hooks stay.
+    """
+    for child in module.modules():
+        for name in HOOKS:
+            hooks = getattr(child, name)
+            for key, hook in list(hooks.items()):
+                if str(getattr(hook, "__module__", "")).partition(".")[0] not in keep:
+                    del hooks[key]
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside a wrapper of ``torch.compile``; any other module itself."""
+    while _is_compiled(module):
+        module = cast(nn.Module, module._orig_mod)
+    return module
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    # Looked up, not imported: torch._dynamo takes seconds, and is loaded if there is a wrapper.
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    return frames is not None and isinstance(module, frames.OptimizedModule)
+
+
+def refuse_uncopyable(module: nn.Module) -> None:
+    """Raise ModelError for lazy parameters that have no shape yet, and for TorchScript."""
+    for path, child in module.named_modules():
+        name = path or type(module).__name__
+        if isinstance(child, torch.jit.ScriptModule):
+            raise ModelError(
+                f"{name} is a TorchScript module, whose forward cannot be changed: "
+                "give the model as it was before torch.jit.script or torch.jit.trace"
+            )
+        tensors = (*child._parameters.values(), *child._buffers.values())
+        if any(nn.parameter.is_lazy(tensor) for tensor in tensors):
+            raise ModelError(
+                f"{name} has lazy parameters: run the model once on an input, then insert BAM"
+            )
+
+
+def _copy(module: nn.Module, memo: Memo) -> nn.Module:
+    # Innermost first: what is inside a wrapper is copied before what refers to the wrapper.
+    for child in reversed(list(module.modules())):
+        if _is_compiled(child):
+            memo[id(child)] = copy.deepcopy(unwrapped(child), memo)
+    return copy.deepcopy(module, memo)
+
+
+def _plain_values(module: nn.Module) -> Iterator[Any]:
+    """What a module holds beside parameters and children: attributes, buffers and hooks."""
+    for name, value in vars(module).items():
+        if name not in ("_parameters", "_modules"):
+            yield value
+
+
+def _parts(value: Any) -> list[Any]:
+    """What a container or a plain object refers to."""
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    if isinstance(value, types.MethodType):
+        return [value.__self__]
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, type | nn.Module | torch.Tensor | types.FunctionType | types.ModuleType):
+        return []
+    return list(getattr(value, "__dict__", {}).values())
+
+
+def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
+    """The tensors in an attribute; parameters left out."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, torch.Tensor):
+        if not isinstance(value, nn.Parameter):
+            yield value
+        return
+    for part in _parts(value):
+        yield from _tensors(part, seen)
+
+
+def _share_what_cannot_be_copied(module: nn.Module, memo: Memo) -> None:
+    """Enter into memo the innermost objects that fail to copy, as their own copies."""
+    trial = dict(memo)
+    for child in module.modules():
+        trial[id(child)] = child
+        trial.update((id(parameter), parameter) for parameter in child.parameters(recurse=False))
+    for child in module.modules():
+        for value in _plain_values(child):
+            for stuck in _stuck(value, trial, set()):
+                memo[id(stuck)] = trial[id(stuck)] = stuck
+
+
+def _stuck(value: Any, memo: Memo, seen: set[int]) -> list[Any]:
+    """The innermost objects in value that cannot be copied."""
+    if id(value) in seen:
+        return []
+    seen.add(id(value))
+    try:
+        copy.deepcopy(value, dict(memo))
+    except Exception:
+        inner = [stuck for part in _parts(value) for stuck in _stuck(part, memo, seen)]
+        return inner or [value]
+    return []
