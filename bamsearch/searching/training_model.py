@@ -14,9 +14,10 @@ median and spread. Under a hypothesis h::
     e_i   the rest of the noise                           variance (1 - c) (1 - v)
 
 v, w and c are drawn once for each h; that nothing matters is a hypothesis too. The base is compared
-with everything else, so that it is hardly drawn towards the designs: its prior is wide. All
-variances have a common factor with an inverse gamma prior, so that the evidence of h is a multivariate t density, and f given the data is multivariate t
-(Gelman et al., Bayesian Data Analysis, chapter 14). Hypotheses are averaged by evidence.
+with everything else: its prior is wide, so that it is hardly drawn towards the designs. All
+variances have a common factor with an inverse gamma prior, so that the evidence of h is a
+multivariate t density, and f given the data is multivariate t (Gelman et al., Bayesian Data
+Analysis, chapter 14). Hypotheses are averaged by evidence.
 
 A training far below all others, such as one at chance level, says nothing of the rest: it is left
 out of the model, and its design is reported by its own trainings.
