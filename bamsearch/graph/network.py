@@ -1,7 +1,8 @@
-"""The feature network: the part of a model that torch.fx can follow and that holds the sites.
+"""The feature network: the part of a model that has the sites, and its trace.
 
-Usually the whole model. A detector cannot be traced; the network inside that makes its feature
-maps can, and the detector's own resizing decides what that network is given.
+Usually the whole model, traced by torch.fx or recorded (:mod:`bamsearch.graph.recorded`). Where a
+detector comes to no end, the network inside that makes its feature maps does, and the detector's
+own resizing decides what that network is given.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import torch
 from torch import fx, nn
 
 from bamsearch.errors import ModelError
+from bamsearch.graph.example import Example, example_from, example_of
+from bamsearch.graph.recorded import Recording, record
 from bamsearch.graph.roles import Probed, meta_copy, probe
 from bamsearch.graph.tracing import Trace, mode, trace
 
@@ -24,7 +27,10 @@ _FEATURE_NETWORKS = (
     ("backbone.features", ""),
     ("backbone", "features"),
     ("backbone", ""),
+    ("context_encoder", ""),  # RAFT's
 )
+# A recording that broke off after this share of the convolutions has seen every stage.
+_ENOUGH = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,9 @@ class Network:
         input_shape: what it is given when the model gets the image, without the batch.
         deep: its trace, on the meta device and in eval mode.
         within: the child that has all sites, "" for any: SSD's extra layers are no stages.
+        recording: the recording that deep is of; None for a symbolic trace.
+        stopped: why the recording broke off, after nearly all convolutions, and at which line of
+            the network's source: sites are true up to there; None where deep is complete.
     """
 
     path: str
@@ -44,6 +53,8 @@ class Network:
     input_shape: tuple[int, ...]
     deep: Trace
     within: str = ""
+    recording: Recording | None = None
+    stopped: str | None = None
 
     def probe(self) -> Probed:
         """The feature maps that sites are looked for in.
@@ -51,7 +62,7 @@ class Network:
         Raises:
             ModelError: the network does not take this input.
         """
-        probed = probe(self.deep, self.input_shape)
+        probed = probe(self.deep, self.input_shape, self.recording)
         if not self.within:
             return probed
 
@@ -62,53 +73,85 @@ class Network:
             )
 
         maps = {node: shape for node, shape in probed.maps.items() if inside(node)}
-        return Probed(maps, probed.tokens)
+        return Probed(maps, probed.tokens, probed.data)
 
 
-def find_network(model: nn.Module, input_shape: tuple[int, ...]) -> Network:
-    """The largest part of the model that traces, the whole if it does.
+def find_network(
+    model: nn.Module, input_shape: tuple[int, ...], example_inputs: Any = None
+) -> Network:
+    """The part of a model that has its sites: the whole, if that can be traced or recorded.
+
+    Args:
+        model: the model.
+        input_shape: one image without the batch.
+        example_inputs: what to call the model with, see
+            :func:`bamsearch.graph.example.example_from`; None for images alone.
 
     Raises:
-        ModelError: no part with convolutions traces, or the model does not take this input.
+        ModelError: the model can neither be traced nor run to its end, or does not take this input.
+        InvalidValueError: example_inputs without an image of input_shape.
     """
+    if example_inputs is not None:
+        return _recorded(model, example_from(model, example_inputs, input_shape))
     try:
-        return Network("", model, input_shape, trace(meta_copy(model)))
+        traced = trace(meta_copy(model))
     except ModelError:
-        for path, within in _candidates(model):
-            part = model.get_submodule(path)
-            try:
-                deep = trace(meta_copy(part))
-            except ModelError:
-                continue
-            given = _input_of(model, path, input_shape)
-            if given is not None:
-                return Network(path, part, given, deep, within)
-        raise
+        known = _feature_network(model, input_shape) if _is_torchvision(model) else None
+    else:
+        if sum(not node.args for node in traced.graph.find_nodes(op="placeholder")) <= 1:
+            return Network("", model, input_shape, traced)
+        known = None
+    return known or _recorded(model, example_of(model, input_shape))
 
 
-def _candidates(model: nn.Module) -> list[tuple[str, str]]:
-    """(part, child with the sites) to try, known feature networks first, then by size."""
-    paths = {path for path, _ in model.named_modules()}
-    known = [
-        (part, within)
-        for part, within in _FEATURE_NETWORKS
-        if part in paths and (not within or f"{part}.{within}" in paths)
-    ]
-    children = sorted(
-        model.named_children(), key=lambda child: -sum(p.numel() for p in child[1].parameters())
+def _recorded(model: nn.Module, example: Example) -> Network:
+    """The whole as far as it can be recorded, or its known feature network where that ends early.
+
+    Raises:
+        ModelError: neither comes far enough.
+    """
+    shape = tuple(example.image.shape[1:])
+    recording = record(model, example)
+    if recording.stopped is not None:
+        known = _feature_network(model, shape)
+        if known is not None:
+            return known
+        if _share_of_convolutions(recording.trace) < _ENOUGH:
+            size = "x".join(map(str, shape))
+            raise ModelError(
+                f"{type(model).__name__} cannot be traced, and does not run to its end on an input "
+                f"of {size}: {recording.stopped}"
+            )
+    return Network(
+        "", model, shape, recording.trace, recording=recording, stopped=recording.stopped
     )
-    return known + [(name, "") for name, child in children if _is_image_net(child)]
 
 
-def _is_image_net(module: nn.Module) -> bool:
-    """Takes one input and convolves it."""
-    required = [
-        parameter
-        for parameter in inspect.signature(module.forward).parameters.values()
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-    ]
-    convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
-    return len(required) == 1 and convolves
+def _share_of_convolutions(recorded: Trace) -> float:
+    convolutions = {m for m in recorded.root.modules() if isinstance(m, nn.modules.conv._ConvNd)}
+    called = {call.module for call in recorded.calls}
+    return len(convolutions & called) / len(convolutions) if convolutions else 0.0
+
+
+def _is_torchvision(model: nn.Module) -> bool:
+    return any(cls.__module__.startswith("torchvision.models") for cls in type(model).__mro__)
+
+
+def _feature_network(model: nn.Module, input_shape: tuple[int, ...]) -> Network | None:
+    """The known feature network that the model calls, if it has one that traces."""
+    paths = {path for path, _ in model.named_modules()}
+    for path, within in _FEATURE_NETWORKS:
+        if path not in paths or (within and f"{path}.{within}" not in paths):
+            continue
+        part = model.get_submodule(path)
+        try:
+            deep = trace(meta_copy(part))
+        except ModelError:
+            continue
+        given = _input_of(model, path, input_shape)
+        if given is not None:
+            return Network(path, part, given, deep, within)
+    return None
 
 
 class _Reached(Exception):

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 from torch import fx, nn
@@ -20,15 +22,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from bamsearch.errors import ModelError
+from bamsearch.graph.example import tensors_in
 from bamsearch.graph.tracing import Trace
 from bamsearch.records import Layout
+
+if TYPE_CHECKING:
+    from bamsearch.graph.recorded import Recording
 
 Shape = tuple[int, ...]
 
 _BATCH = 2
-# Far enough to move the smallest map of a network with stride 32, and a multiple of it.
-_STEP = 64
-_FRAMES_STEP = 16
+# Far enough to move the smallest map of a network with stride 128, in depth as well.
+_STEP = 128
 
 _CONVOLUTIONS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
 _POOLING = (
@@ -83,30 +88,39 @@ class Probed:
     Attributes:
         maps: nodes whose output is a feature map, in the graph's order.
         tokens: nodes whose output is a sequence (N, L, C).
+        data: nodes whose output is a tensor or holds some; others put out sizes.
     """
 
     maps: dict[fx.Node, FeatureMap]
     tokens: set[fx.Node]
+    data: set[fx.Node]
 
 
-def probe(trace: Trace, network_input: Sequence[int]) -> Probed:
+def probe(trace: Trace, network_input: Sequence[int], recording: Recording | None = None) -> Probed:
     """Find the feature maps of a trace.
 
     Args:
         trace: of a module on the meta device, in eval mode.
         network_input: shape of one input without the batch, (C, H, W) or (C, T, H, W).
+        recording: the recording that the trace is of; None for a symbolic trace.
 
     Raises:
         ModelError: the network does not take this input.
     """
-    base = (_BATCH, *network_input)
-    shapes = _run(trace, base)
+    if recording is not None:
+        base = tuple(recording.example.image.shape)
+        shapes, data = recording.shapes, set(trace.graph.nodes)
+    else:
+        base = (_BATCH, *network_input)
+        recorder = _run(trace, base)
+        shapes, data = recorder.shapes, recorder.data
     probes: dict[str, dict[fx.Node, Shape]] = {}
     for axis, role in enumerate(_input_layout(network_input)):
         if role != "C":
-            step = {"N": 1, "T": _FRAMES_STEP}.get(role, _STEP)
+            step = 1 if role == "N" else _STEP
             moved = tuple(size + step * (axis == i) for i, size in enumerate(base))
-            probes[role] = _run(trace, moved, partial=True)
+            again = recording.again if recording is not None else partial(_shapes, trace)
+            probes[role] = again(moved)
     layouts = {node: _probed_layout(shape, node, probes) for node, shape in shapes.items()}
     _carry_definitions(trace, shapes, layouts)
     maps = {
@@ -114,7 +128,7 @@ def probe(trace: Trace, network_input: Sequence[int]) -> Probed:
         for node, layout in layouts.items()
         if layout in get_args(Layout)
     }
-    return Probed(maps, {node for node, shape in shapes.items() if len(shape) == 3})
+    return Probed(maps, {node for node, shape in shapes.items() if len(shape) == 3}, data)
 
 
 def is_pooling(trace: Trace, node: fx.Node) -> bool:
@@ -142,14 +156,18 @@ def meta_copy(module: nn.Module) -> nn.Module:
 
 
 class _ShapeRecorder(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor."""
+    """Runs a graph and notes the shape of every tensor, and which nodes put out tensors."""
 
     def __init__(self, trace: Trace) -> None:
         super().__init__(trace.root, graph=trace.graph)
+        self.extra_traceback = False
         self.shapes: dict[fx.Node, Shape] = {}
+        self.data: set[fx.Node] = set()
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
+        if next(tensors_in(result), None) is not None:
+            self.data.add(n)
         if isinstance(result, torch.Tensor) and n.op != "output":
             self.shapes[n] = tuple(result.shape)
         return result
@@ -160,32 +178,29 @@ class _ShapeRecorder(fx.Interpreter):
         return tuple(list(a) if isinstance(a, list) else a for a in args), kwargs
 
 
-def _run(trace: Trace, shape: Shape, *, partial: bool = False) -> dict[fx.Node, Shape]:
-    """Shapes by node; with partial, those before a failure."""
-    recorder = _ShapeRecorder(trace)
-    recorder.extra_traceback = False
-    with torch.no_grad():
+def _run(trace: Trace, shape: Shape) -> _ShapeRecorder:
+    """Run a symbolic trace: on the meta device, or else with fake tensors.
+
+    Fake tensors are slower; they are for graphs that mix in tensors of another device.
+    """
+    reason = ""
+    for context in (nullcontext(), FakeTensorMode(allow_non_fake_inputs=True)):
+        recorder = _ShapeRecorder(trace)
         try:
-            recorder.run(torch.empty(shape, device="meta"))
-        except Exception as on_meta:
-            if not partial:
-                return _run_fake(trace, shape, on_meta)
-    return recorder.shapes
+            with torch.no_grad(), context:
+                recorder.run(torch.empty(shape, device="meta"))
+            return recorder
+        except Exception as error:
+            reason = reason or (str(error).splitlines() or [type(error).__name__])[0]
+    size = "x".join(map(str, shape[1:]))
+    raise ModelError(f"{type(trace.root).__name__} does not take an input of {size}: {reason}")
 
 
-def _run_fake(trace: Trace, shape: Shape, on_meta: Exception) -> dict[fx.Node, Shape]:
-    """The same with fake tensors: slower, for graphs that mix in tensors of another device."""
+def _shapes(trace: Trace, shape: Shape) -> dict[fx.Node, Shape]:
+    """Shapes by node on the meta device, up to a failure."""
     recorder = _ShapeRecorder(trace)
-    recorder.extra_traceback = False
-    try:
-        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-            recorder.run(torch.empty(shape, device="meta"))
-    except Exception:
-        size = "x".join(map(str, shape[1:]))
-        reason = str(on_meta).splitlines()[0] if str(on_meta) else type(on_meta).__name__
-        raise ModelError(
-            f"{type(trace.root).__name__} does not take an input of {size}: {reason}"
-        ) from on_meta
+    with suppress(Exception), torch.no_grad():
+        recorder.run(torch.empty(shape, device="meta"))
     return recorder.shapes
 
 

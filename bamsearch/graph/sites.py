@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from torch import fx, nn
 
@@ -13,24 +14,36 @@ from bamsearch.graph.tracing import ModuleCall, Trace
 from bamsearch.records import Kind, Site, check_input_shape
 
 
-def find_sites(model: nn.Module, input_shape: Sequence[int] = (3, 224, 224)) -> list[Site]:
+def find_sites(
+    model: nn.Module,
+    input_shape: Sequence[int] = (3, 224, 224),
+    *,
+    example_inputs: Any = None,
+) -> list[Site]:
     """Find every place for BAM in a model, from the input on.
 
-    The model is traced with torch.fx on a copy on the meta device: nothing is computed and the
-    model is not changed. Where the whole does not trace (detectors), its feature network does.
+    A copy of the model on the meta device is traced with torch.fx: nothing is computed and the
+    model is not changed. What torch.fx cannot trace is run once and recorded, on the meta device,
+    or, where the control flow depends on values, on real tensors. Where a torchvision detector
+    does not trace, its feature network does.
 
     Args:
-        model: any module whose feature network torch.fx can trace.
+        model: any module with convolutions.
         input_shape: one input without the batch: (C, H, W), or (C, T, H, W) for video.
+        example_inputs: what to call a model with that takes more than images: a tuple of
+            arguments, or a dict (keyword arguments where all its keys are arguments of forward,
+            else the one argument). The first floating tensor of 4 or 5 axes in it is the image,
+            of shape (N, \*input_shape).
 
     Returns:
         The sites; none where one resolution is kept throughout, as in ViT.
 
     Raises:
-        ModelError: nothing in the model can be traced, or it does not take this input.
-        InvalidValueError: an impossible input_shape.
+        ModelError: the model can neither be traced nor run, or it does not take this input; the
+            message has the line of the model's source that is in the way.
+        InvalidValueError: an impossible input_shape, or example_inputs without such an image.
     """
-    return sites_of(find_network(model, check_input_shape(input_shape)))
+    return sites_of(find_network(model, check_input_shape(input_shape), example_inputs))
 
 
 def sites_of(network: Network) -> list[Site]:
