@@ -9,7 +9,8 @@ from typing import Any
 from torch import fx, nn
 
 from bamsearch.graph.network import Network, find_network
-from bamsearch.graph.spine import Spine, count_weighted, find_spine, weighted_nodes
+from bamsearch.graph.dataflow import count_weighted, weighted_nodes
+from bamsearch.graph.spine import Spine, find_spine
 from bamsearch.graph.tracing import ModuleCall, Trace
 from bamsearch.records import Kind, Site, check_input_shape
 
@@ -33,7 +34,7 @@ def find_sites(
         example_inputs: what to call a model with that takes more than images: a tuple of
             arguments, or a dict (keyword arguments where all its keys are arguments of forward,
             else the one argument). The first floating tensor of 4 or 5 axes in it is the image,
-            of shape (N, \*input_shape).
+            a batch of input_shape.
 
     Returns:
         The sites; none where one resolution is kept throughout, as in ViT.
