@@ -52,6 +52,15 @@ def count_weighted(node: fx.Node, weighted: set[fx.Node]) -> int:
     return count
 
 
+def followed_by(traced: Trace, weighted: set[fx.Node]) -> set[fx.Node]:
+    """Nodes that a weighted node follows somewhere."""
+    followed: set[fx.Node] = set()
+    for node in reversed(traced.graph.nodes):
+        if any(user in weighted or user in followed for user in node.users):
+            followed.add(node)
+    return followed
+
+
 def flow(traced: Trace, data: set[fx.Node], weighted: set[fx.Node]) -> dict[fx.Node, set[fx.Node]]:
     """Node to the nodes whose tensors it takes, in graph order.
 
@@ -105,28 +114,27 @@ def on_the_way(
         sources: see :func:`flow`.
         depth: number of reductions down to each node.
     """
+    ungated: dict[fx.Node, set[fx.Node]] = {}
+    for node, given in sources.items():
+        ungated[node] = given - _gates(node, given, ungated, depth)
     outputs = [node for node in sources if node.op == "output"]
     if not outputs:
         return set(sources)  # a recording that broke off
-    way: set[fx.Node] = set()
-    stack = outputs
-    while stack:
-        node = stack.pop()
-        if node not in way:
-            way.add(node)
-            stack.extend(sources[node] - _gates(node, sources, depth))
-    return way
+    return set().union(*(_ancestors(node, ungated) for node in outputs))
 
 
 def _gates(
-    node: fx.Node, sources: Mapping[fx.Node, set[fx.Node]], depth: Mapping[fx.Node, int]
+    node: fx.Node,
+    given: set[fx.Node],
+    ungated: Mapping[fx.Node, set[fx.Node]],
+    depth: Mapping[fx.Node, int],
 ) -> set[fx.Node]:
-    factors = list(sources[node])
-    if node.target not in _PRODUCTS or len(factors) != 2:
+    if node.target not in _PRODUCTS or len(given) != 2:
         return set()
-    above = [_ancestors(factor, sources) for factor in factors]
+    factors = list(given)
+    above = [_ancestors(factor, ungated) for factor in factors]
     shared = above[0] & above[1]
-    level = max((depth.get(node, 0) for node in shared), default=0)
+    level = max((depth.get(n, 0) for n in shared), default=0)
     deeper = [any(depth.get(n, 0) > level for n in nodes - shared) for nodes in above]
     return {factors[deeper.index(True)]} if deeper[0] != deeper[1] else set()
 

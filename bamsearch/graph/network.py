@@ -116,11 +116,13 @@ def _recorded(model: nn.Module, example: Example) -> Network:
         known = _feature_network(model, shape)
         if known is not None:
             return known
-        if _share_of_convolutions(recording.trace) < _ENOUGH:
+        several = len(example.args) + len(example.kwargs) > 1
+        if several or _share_of_convolutions(recording.trace) < _ENOUGH:
             size = "x".join(map(str, shape))
+            hint = ". It takes more than an image: give example_inputs" if several else ""
             raise ModelError(
-                f"{type(model).__name__} cannot be traced, and does not run to its end on an input "
-                f"of {size}: {recording.stopped}"
+                f"{type(model).__name__} cannot be traced, and does not take an input of {size}: "
+                f"{recording.stopped}{hint}"
             )
     return Network(
         "", model, shape, recording.trace, recording=recording, stopped=recording.stopped

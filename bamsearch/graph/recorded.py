@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import linecache
+import logging
 import os
 import random
 import sys
@@ -127,8 +128,10 @@ def _real_copy(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Leave the random states as they are, print nothing, warn of nothing, compile nothing."""
+    """Leave the random states as they are, and print, log and warn of nothing."""
     numpy = sys.modules.get("numpy")
+    quiet = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # fake tensors log every failure
     states = random.getstate(), numpy.random.get_state() if numpy is not None else None
     try:
         with (
@@ -139,6 +142,7 @@ def _undisturbed() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.disable(quiet)
         random.setstate(states[0])
         if numpy is not None:
             numpy.random.set_state(states[1])

@@ -131,9 +131,7 @@ class Recorder(TorchFunctionMode):
             self._hold(node, result)
         else:
             for index, tensor in enumerate(outputs):
-                self._hold(
-                    self._node("call_function", operator.getitem, (node, index)), tensor
-                )
+                self._hold(self._node("call_function", operator.getitem, (node, index)), tensor)
         for tensor in changed:
             if not any(tensor is other for other in outputs):
                 self._hold(node, tensor)

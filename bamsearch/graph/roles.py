@@ -122,6 +122,8 @@ def probe(trace: Trace, network_input: Sequence[int], recording: Recording | Non
             again = recording.again if recording is not None else partial(_shapes, trace)
             probes[role] = again(moved)
     layouts = {node: _probed_layout(shape, node, probes) for node, shape in shapes.items()}
+    if _resized_at_the_start(trace, shapes, layouts):
+        layouts = {node: None if _is_still(roles) else roles for node, roles in layouts.items()}
     _carry_definitions(trace, shapes, layouts)
     maps = {
         node: _feature_map(shapes[node], cast(Layout, layout))
@@ -221,6 +223,20 @@ def _probed_layout(
     ]
     # "" is known to be no feature map: tokens, or windows folded into the batch.
     return "".join(role[0] for role in roles) if all(len(role) == 1 for role in roles) else ""
+
+
+def _resized_at_the_start(
+    trace: Trace, shapes: dict[fx.Node, Shape], layouts: dict[fx.Node, str | None]
+) -> bool:
+    """Whether the image is brought to a fixed size before the first layer, so no probe gets in."""
+    layers = (node for node in shapes if _defines_axes(trace, node))
+    first = next(layers, None)
+    return first is not None and _is_still(layouts[first])
+
+
+def _is_still(layout: str | None) -> bool:
+    """Nothing but the batch moves."""
+    return layout is not None and layout.startswith("NCCC") and set(layout) == {"N", "C"}
 
 
 def _carry_definitions(

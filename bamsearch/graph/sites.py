@@ -9,7 +9,10 @@ from typing import Any
 from torch import fx, nn
 
 from bamsearch.graph.network import Network, find_network
-from bamsearch.graph.dataflow import count_weighted, weighted_nodes
+from bamsearch.errors import ModelError
+from bamsearch.graph.dataflow import count_weighted, followed_by, weighted_nodes
+from bamsearch.graph.necks import neck_stride, necks, outputs
+from bamsearch.graph.roles import FeatureMap
 from bamsearch.graph.spine import Spine, find_spine
 from bamsearch.graph.tracing import ModuleCall, Trace
 from bamsearch.records import Kind, Site, check_input_shape
@@ -48,13 +51,37 @@ def find_sites(
 
 
 def sites_of(network: Network) -> list[Site]:
-    """The sites of a feature network, see :func:`find_sites`."""
-    spine = find_spine(network.deep, network.probe())
+    """The sites of a feature network, see :func:`find_sites`.
+
+    Raises:
+        ModelError: the network does not take its input, or no reduction came before its recording
+            broke off.
+    """
+    probed = network.probe()
+    spine = find_spine(network.deep, probed)
+    if network.stopped is not None and not spine.reductions:
+        raise ModelError(
+            f"{type(network.module).__name__} cannot be traced, and breaks off before its map is "
+            f"reduced: {network.stopped}"
+        )
     names = network.deep.site_names()
     prefix = f"{network.path}." if network.path else ""
-    return [
-        _site(prefix + names[node], spine, node, kind, prefix + reducer if reducer else None)
-        for node, kind, reducer in _sites(network.deep, spine, is_part=bool(network.path))
+    is_part = bool(network.path)
+    sites = [
+        _site(
+            prefix + names[node],
+            spine.maps[node],
+            spine.strides[node],
+            kind,
+            prefix + reducer if reducer else None,
+        )
+        for node, kind, reducer in _sites(network.deep, spine, is_part=is_part)
+    ]
+    if is_part or not spine.reductions:
+        return sites
+    return sites + [
+        _site(names[node], probed.maps[node], neck_stride(spine, probed.maps[node]), "neck", None)
+        for node in necks(network.deep, probed, spine)
     ]
 
 
@@ -78,14 +105,13 @@ def _sites(traced: Trace, spine: Spine, *, is_part: bool) -> list[tuple[fx.Node,
     return [(node, *found[node]) for node in spine.maps if node in found]
 
 
-def _site(name: str, spine: Spine, node: fx.Node, kind: Kind, reducer: str | None) -> Site:
-    shape = spine.maps[node]
+def _site(name: str, shape: FeatureMap, stride: int, kind: Kind, reducer: str | None) -> Site:
     return Site(
         name,
         shape.channels,
         shape.height,
         shape.width,
-        spine.strides[node],
+        stride,
         shape.layout,
         kind,
         reducer,
@@ -97,18 +123,15 @@ def _head(traced: Trace, spine: Spine, weighted: set[fx.Node], *, is_part: bool)
     """The last map at the last resolution that a weighted layer still follows.
 
     SqueezeNet's and FCN's last maps are the class scores themselves. What follows a part of a
-    detector is outside its trace.
+    detector, or a network that puts out several maps, is outside its trace.
     """
     lowest = spine.maps[spine.reductions[-1].after]
     last = [
         n for n, m in spine.maps.items() if (m.height, m.width) == (lowest.height, lowest.width)
     ]
-    if is_part:
+    if is_part or last[-1] in outputs(traced, spine.maps):
         return last[-1]
-    followed: set[fx.Node] = set()
-    for node in reversed(traced.graph.nodes):
-        if any(user in weighted or user in followed for user in node.users):
-            followed.add(node)
+    followed = followed_by(traced, weighted)
     last = [node for node in last if node in followed and not _is_dropout(traced, node)]
     return last[-1] if last else None
 

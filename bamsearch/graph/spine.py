@@ -143,10 +143,8 @@ def find_spine(trace: Trace, probed: Probed) -> Spine:
     on_spine = [node for node in maps if above.get(node) is node]
     if not on_spine:
         return Spine({}, {}, ())
-    tip = _deepest(on_spine, depth)
     way = on_the_way(sources, depth)
-    if tip not in way:
-        tip = _deepest([node for node in on_spine if node in way] or on_spine, depth)
+    tip = _tip([node for node in on_spine if node in way] or on_spine, descent, sizes)
     chain = _chain(tip, descent)
     nodes = list(descent.dominator)
     after = nodes[nodes.index(tip) + 1 :]
@@ -170,8 +168,11 @@ def _descend(
     tokens: set[fx.Node] = set()  # a sequence lies between the nearest map and the node
     for node, parent in dominator.items():
         nearest = descent.above[parent] if parent is not None else None
-        # MViT's tokens become a grid again inside branches, PVT's on the way to the output.
-        back_in_branch = parent in tokens and node in maps and node not in descent.trunk
+        # MViT's tokens become a grid again inside a block, PVT's and CoaT's between two.
+        back = parent in tokens and node in maps and node not in descent.trunk
+        back_in_branch = back and any(
+            call.entry in probed.tokens for call in trace.owner[node].chain()
+        )
         if parent in off or back_in_branch or _is_globally_pooled(trace, maps, node):
             off.add(node)
         is_map = node in maps and node not in off
@@ -183,10 +184,22 @@ def _descend(
     return descent
 
 
-def _deepest(nodes: list[fx.Node], depth: dict[fx.Node, int]) -> fx.Node:
-    """The last of those with the most reductions."""
-    deepest = max(depth[node] for node in nodes)
-    return [node for node in nodes if depth[node] == deepest][-1]
+def _tip(nodes: list[fx.Node], descent: _Descent, sizes: _Sizes) -> fx.Node:
+    """The last of those with the most reductions.
+
+    Where all that reaches the output is as small as that in the end, the last that does: HRNet
+    reduces its maps in many steps between its branches, and in one between what all passes.
+    """
+
+    def last(candidates: list[fx.Node]) -> fx.Node:
+        deepest = max(descent.depth[node] for node in candidates)
+        return [node for node in candidates if descent.depth[node] == deepest][-1]
+
+    tip = last(nodes)
+    passed = [node for node in nodes if node in descent.trunk]
+    if tip not in descent.trunk and passed and sizes.ratio(last(passed), tip) <= 1:
+        return last(passed)
+    return tip
 
 
 def _dominators_of_output(dominator: dict[fx.Node, fx.Node | None]) -> set[fx.Node]:
