@@ -94,12 +94,39 @@ def immediate_dominators(
     start = next(iter(traced.graph.find_nodes(op="placeholder")), None)
     if start is None:
         return {}
-    edges = networkx.DiGraph()
+    edges = _edges(sources)
     edges.add_node(start)
-    edges.add_edges_from((source, node) for node, given in sources.items() for source in given)
     dominators = networkx.immediate_dominators(edges, start)
     dominators[start] = None  # networkx before 3.6 gives the start itself
     return {node: dominators[node] for node in traced.graph.nodes if node in dominators}
+
+
+def after_always(
+    sources: Mapping[fx.Node, Iterable[fx.Node]], node: fx.Node | None
+) -> set[fx.Node]:
+    """Nodes that all that leaves node passes on its way to the output.
+
+    A map that is put out and also goes on (a backbone's) only goes on.
+    """
+    output = next((other for other in sources if other.op == "output"), None)
+    if output is None:
+        return set(sources)
+    edges = _edges(sources)
+    for source in sources[output]:
+        if edges.out_degree(source) > 1:
+            edges.remove_edge(source, output)
+    dominators = networkx.immediate_dominators(edges.reverse(copy=False), output)
+    passed: set[fx.Node] = set()
+    while node is not None and node is not output and dominators.get(node) is not None:
+        node = dominators[node]
+        passed.add(node)
+    return passed
+
+
+def _edges(sources: Mapping[fx.Node, Iterable[fx.Node]]) -> networkx.DiGraph:
+    edges = networkx.DiGraph()
+    edges.add_edges_from((source, node) for node, given in sources.items() for source in given)
+    return edges
 
 
 def on_the_way(

@@ -116,13 +116,11 @@ def _run(
 def _real_copy(model: nn.Module) -> nn.Module:
     """A copy on the CPU with the model's own values, in eval mode."""
     real = meta_copy(model).to_empty(device="cpu")
-    sources = [dict(model.named_parameters()), dict(model.named_buffers())]
-    copies = [dict(real.named_parameters()), dict(real.named_buffers())]
+    values = dict([*model.named_parameters(), *model.named_buffers()])
     with torch.no_grad():
-        for source, copied in zip(sources, copies, strict=True):
-            for name, tensor in copied.items():
-                # A model without weights: 0 is finite, memory may not be.
-                tensor.zero_() if source[name].is_meta else tensor.copy_(source[name])
+        for name, tensor in [*real.named_parameters(), *real.named_buffers()]:
+            # A model without weights: 0 is finite, memory may not be.
+            tensor.zero_() if values[name].is_meta else tensor.copy_(values[name])
     return real
 
 

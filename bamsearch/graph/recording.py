@@ -11,8 +11,7 @@ import inspect
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -50,7 +49,6 @@ class Recorder(TorchFunctionMode):
         self._held: list[Tensor] = []  # else ids would be used again
         self._busy = False  # inside of an operation that is one node
         self._running: list[tuple[ModuleCall, list[tuple[Tensor, int]]]] = []
-        self._below = _Uncaught(self)
 
     def record(self, example: Example) -> tuple[Trace, Exception | None]:
         """Run the root once.
@@ -64,27 +62,13 @@ class Recorder(TorchFunctionMode):
             self._hold(self._node("placeholder", _argument(self._root, example, tensor)), tensor)
         failure: Exception | None = None
         try:
-            with self._hooked(), self:
+            with self._hooked(), self, _Uncaught(self):  # type: ignore[no-untyped-call]
                 result = self._root(*example.args, **example.kwargs)
         except Exception as error:
             failure = error
         else:
             self._node("output", "output", (self._sources(result),))
         return self._journal.trace(self._root, self._graph), failure
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self._below.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        self._below.__exit__(kind, error, where)
-        super().__exit__(kind, error, where)
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -201,11 +185,11 @@ class Recorder(TorchFunctionMode):
         return result
 
 
-class _Uncaught(TorchDispatchMode):
+class _Uncaught(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Hands over what no torch function shows: scripted functions, and operators in C++."""
 
     def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._recorder = recorder
 
     def __torch_dispatch__(

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import fx, nn
 
-from bamsearch.graph.network import Network, find_network
 from bamsearch.errors import ModelError
 from bamsearch.graph.dataflow import count_weighted, followed_by, weighted_nodes
 from bamsearch.graph.necks import neck_stride, necks, outputs
+from bamsearch.graph.network import Network, find_network
 from bamsearch.graph.roles import FeatureMap
 from bamsearch.graph.spine import Spine, find_spine
 from bamsearch.graph.tracing import ModuleCall, Trace

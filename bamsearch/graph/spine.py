@@ -16,6 +16,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from bamsearch.graph.dataflow import (
+    after_always,
     count_weighted,
     flow,
     immediate_dominators,
@@ -144,7 +145,7 @@ def find_spine(trace: Trace, probed: Probed) -> Spine:
     if not on_spine:
         return Spine({}, {}, ())
     way = on_the_way(sources, depth)
-    tip = _tip([node for node in on_spine if node in way] or on_spine, descent, sizes)
+    tip = _tip([node for node in on_spine if node in way] or on_spine, descent, sizes, sources)
     chain = _chain(tip, descent)
     nodes = list(descent.dominator)
     after = nodes[nodes.index(tip) + 1 :]
@@ -184,22 +185,34 @@ def _descend(
     return descent
 
 
-def _tip(nodes: list[fx.Node], descent: _Descent, sizes: _Sizes) -> fx.Node:
-    """The last of those with the most reductions.
+def _tip(
+    nodes: list[fx.Node],
+    descent: _Descent,
+    sizes: _Sizes,
+    sources: Mapping[fx.Node, set[fx.Node]],
+) -> fx.Node:
+    """The last map after the most reductions, before it is enlarged or branches.
 
-    Where all that reaches the output is as small as that in the end, the last that does: HRNet
-    reduces its maps in many steps between its branches, and in one between what all passes.
+    HRNet reduces its maps in many steps between its branches, and in one between what all passes:
+    if what all passes later is as small, it is the last of these.
     """
+    smallest = _smallest(nodes, descent, sizes)
+    tip = smallest[-1]
+    if tip in descent.trunk:
+        return tip
+    later = nodes[nodes.index(tip) + 1 :]
+    passed = [n for n in later if n in descent.trunk and sizes.ratio(n, tip) <= 1]
+    if passed:
+        return _smallest(passed, descent, sizes)[-1]
+    always = after_always(sources, smallest[0])
+    return [node for node in smallest if node in always or node is smallest[0]][-1]
 
-    def last(candidates: list[fx.Node]) -> fx.Node:
-        deepest = max(descent.depth[node] for node in candidates)
-        return [node for node in candidates if descent.depth[node] == deepest][-1]
 
-    tip = last(nodes)
-    passed = [node for node in nodes if node in descent.trunk]
-    if tip not in descent.trunk and passed and sizes.ratio(last(passed), tip) <= 1:
-        return last(passed)
-    return tip
+def _smallest(nodes: list[fx.Node], descent: _Descent, sizes: _Sizes) -> list[fx.Node]:
+    """Those with the most reductions, without what is enlarged again."""
+    deepest = max(descent.depth[node] for node in nodes)
+    reduced = [node for node in nodes if descent.depth[node] == deepest]
+    return [node for node in reduced if sizes.ratio(node, reduced[0]) <= 1]
 
 
 def _dominators_of_output(dominator: dict[fx.Node, fx.Node | None]) -> set[fx.Node]:
