@@ -111,16 +111,31 @@ def after_always(
     output = next((other for other in sources if other.op == "output"), None)
     if output is None:
         return set(sources)
-    edges = _edges(sources)
-    for source in sources[output]:
-        if edges.out_degree(source) > 1:
-            edges.remove_edge(source, output)
+    ends, containers = put_out(output)
+    edges = _edges({n: given for n, given in sources.items() if n not in {output, *containers}})
+    edges.add_nodes_from(ends)
+    edges.add_edges_from([(end, output) for end in ends if not edges.out_degree(end)])
     dominators = networkx.immediate_dominators(edges.reverse(copy=False), output)
     passed: set[fx.Node] = set()
     while node is not None and node is not output and dominators.get(node) is not None:
         node = dominators[node]
         passed.add(node)
     return passed
+
+
+def put_out(output: fx.Node) -> tuple[set[fx.Node], set[fx.Node]]:
+    """The nodes that a network puts out, and those that make the containers around them."""
+    found: set[fx.Node] = set()
+    containers: set[fx.Node] = set()
+    stack = list(output.all_input_nodes)
+    while stack:
+        node = stack.pop()
+        if isinstance(node.target, type):  # OrderedDict(...)
+            containers.add(node)
+            stack.extend(node.all_input_nodes)
+        else:
+            found.add(node)
+    return found, containers
 
 
 def _edges(sources: Mapping[fx.Node, Iterable[fx.Node]]) -> networkx.DiGraph:

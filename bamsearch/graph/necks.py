@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import fx
 
-from bamsearch.graph.dataflow import followed_by, weighted_nodes
+from bamsearch.graph.dataflow import followed_by, put_out, weighted_nodes
 from bamsearch.graph.roles import FeatureMap, Probed
 from bamsearch.graph.spine import Spine
 from bamsearch.graph.tracing import ModuleCall, Trace
@@ -49,7 +49,7 @@ def necks(traced: Trace, probed: Probed, spine: Spine) -> list[fx.Node]:
 def outputs(traced: Trace, maps: dict[fx.Node, FeatureMap]) -> set[fx.Node]:
     """The maps that a network puts out, if it puts out several."""
     ends = traced.graph.find_nodes(op="output")
-    found = {node for end in ends for node in end.all_input_nodes if node in maps}
+    found = {node for end in ends for node in put_out(end)[0] if node in maps}
     return found if len(found) > 1 else set()
 
 

@@ -62,7 +62,7 @@ class Recorder(TorchFunctionMode):
             self._hold(self._node("placeholder", _argument(self._root, example, tensor)), tensor)
         failure: Exception | None = None
         try:
-            with self._hooked(), self, _Uncaught(self):  # type: ignore[no-untyped-call]
+            with self._hooked(), self, _Uncaught(self):
                 result = self._root(*example.args, **example.kwargs)
         except Exception as error:
             failure = error
