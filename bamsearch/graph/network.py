@@ -16,7 +16,7 @@ from torch import fx, nn
 
 from bamsearch.errors import ModelError
 from bamsearch.graph.example import Example, example_from, example_of
-from bamsearch.graph.recorded import Recording, record
+from bamsearch.graph.recorded import Recording, record, undisturbed
 from bamsearch.graph.roles import Probed, meta_copy, probe
 from bamsearch.graph.tracing import Trace, mode, trace
 
@@ -94,7 +94,8 @@ def find_network(
     if example_inputs is not None:
         return _recorded(model, example_from(model, example_inputs, input_shape))
     try:
-        traced = trace(meta_copy(model))
+        with undisturbed():
+            traced = trace(meta_copy(model))
     except ModelError:
         known = _feature_network(model, input_shape) if _is_torchvision(model) else None
     else:
@@ -147,7 +148,8 @@ def _feature_network(model: nn.Module, input_shape: tuple[int, ...]) -> Network 
             continue
         part = model.get_submodule(path)
         try:
-            deep = trace(meta_copy(part))
+            with undisturbed():
+                deep = trace(meta_copy(part))
         except ModelError:
             continue
         given = _input_of(model, path, input_shape)

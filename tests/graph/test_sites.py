@@ -387,6 +387,7 @@ def test_unet() -> None:
         "enc1 8x32x48 /1 bottleneck pool",
         "enc2 16x16x24 /2 bottleneck pool@2",
         "mid 32x8x12 /4 head -",
+        "dec2 16x16x24 /2 neck -",
     ]
     # the skip connections take the refined map too
     result = insert_bam(net, (3, 32, 48), sites=["enc1"])
