@@ -8,6 +8,7 @@ own resizing decides what that network is given.
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import fx, nn
 from bamsearch.errors import ModelError
 from bamsearch.graph.example import Example, example_from, example_of
 from bamsearch.graph.recorded import Recording, record, undisturbed
-from bamsearch.graph.roles import Probed, meta_copy, probe
+from bamsearch.graph.roles import Outputs, Probed, meta_copy, probe, run
 from bamsearch.graph.tracing import Trace, mode, trace
 
 # (part to trace, child of it that has all sites), the innermost first: a pyramid's extra pooling
@@ -43,6 +44,7 @@ class Network:
         input_shape: what it is given when the model gets the image, without the batch.
         deep: its trace, on the meta device and in eval mode.
         within: the child that has all sites, "" for any: SSD's extra layers are no stages.
+        outputs: what the nodes of deep put out for this input; None until probed.
         recording: the recording that deep is of; None for a symbolic trace.
         stopped: why the recording broke off, after nearly all convolutions, and at which line of
             the network's source: sites are true up to there; None where deep is complete.
@@ -53,6 +55,7 @@ class Network:
     input_shape: tuple[int, ...]
     deep: Trace
     within: str = ""
+    outputs: Outputs | None = None
     recording: Recording | None = None
     stopped: str | None = None
 
@@ -62,7 +65,8 @@ class Network:
         Raises:
             ModelError: the network does not take this input.
         """
-        probed = probe(self.deep, self.input_shape, self.recording)
+        outputs = self.outputs or run(self.deep, self.input_shape)
+        probed = probe(self.deep, self.input_shape, outputs, self.recording)
         if not self.within:
             return probed
 
@@ -93,6 +97,7 @@ def find_network(
     """
     if example_inputs is not None:
         return _recorded(model, example_from(model, example_inputs, input_shape))
+    known = None
     try:
         with undisturbed():
             traced = trace(meta_copy(model))
@@ -100,8 +105,8 @@ def find_network(
         known = _feature_network(model, input_shape) if _is_torchvision(model) else None
     else:
         if sum(not node.args for node in traced.graph.find_nodes(op="placeholder")) <= 1:
-            return Network("", model, input_shape, traced)
-        known = None
+            with suppress(ModelError), undisturbed():
+                return Network("", model, input_shape, traced, "", run(traced, input_shape))
     return known or _recorded(model, example_of(model, input_shape))
 
 
@@ -122,12 +127,11 @@ def _recorded(model: nn.Module, example: Example) -> Network:
             size = "x".join(map(str, shape))
             hint = ". It takes more than an image: give example_inputs" if several else ""
             raise ModelError(
-                f"{type(model).__name__} cannot be traced, and does not take an input of {size}: "
+                f"{type(model).__name__} does not take an input of {size}: "
                 f"{recording.stopped}{hint}"
             )
-    return Network(
-        "", model, shape, recording.trace, recording=recording, stopped=recording.stopped
-    )
+    outputs = Outputs(recording.shapes, set(recording.trace.graph.nodes))
+    return Network("", model, shape, recording.trace, "", outputs, recording, recording.stopped)
 
 
 def _share_of_convolutions(recorded: Trace) -> float:

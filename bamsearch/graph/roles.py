@@ -96,29 +96,41 @@ class Probed:
     data: set[fx.Node]
 
 
-def probe(trace: Trace, network_input: Sequence[int], recording: Recording | None = None) -> Probed:
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What nodes put out in one run.
+
+    Attributes:
+        shapes: shape of each node's output, if it is a tensor.
+        data: nodes whose output is a tensor or holds some.
+    """
+
+    shapes: dict[fx.Node, Shape]
+    data: set[fx.Node]
+
+
+def probe(
+    trace: Trace,
+    network_input: Sequence[int],
+    base: Outputs,
+    recording: Recording | None = None,
+) -> Probed:
     """Find the feature maps of a trace.
 
     Args:
         trace: of a module on the meta device, in eval mode.
         network_input: shape of one input without the batch, (C, H, W) or (C, T, H, W).
+        base: what its nodes put out for this input, see :func:`run`.
         recording: the recording that the trace is of; None for a symbolic trace.
-
-    Raises:
-        ModelError: the network does not take this input.
     """
-    if recording is not None:
-        base = tuple(recording.example.image.shape)
-        shapes, data = recording.shapes, set(trace.graph.nodes)
-    else:
-        base = (_BATCH, *network_input)
-        recorder = _run(trace, base)
-        shapes, data = recorder.shapes, recorder.data
+    shapes = base.shapes
+    batch = _BATCH if recording is None else len(recording.example.image)
+    given = (batch, *network_input)
     probes: dict[str, dict[fx.Node, Shape]] = {}
     for axis, role in enumerate(_input_layout(network_input)):
         if role != "C":
             step = 1 if role == "N" else _STEP
-            moved = tuple(size + step * (axis == i) for i, size in enumerate(base))
+            moved = tuple(size + step * (axis == i) for i, size in enumerate(given))
             again = recording.again if recording is not None else partial(_shapes, trace)
             probes[role] = again(moved)
     layouts = {node: _probed_layout(shape, node, probes) for node, shape in shapes.items()}
@@ -130,7 +142,7 @@ def probe(trace: Trace, network_input: Sequence[int], recording: Recording | Non
         for node, layout in layouts.items()
         if layout in get_args(Layout)
     }
-    return Probed(maps, {node for node, shape in shapes.items() if len(shape) == 3}, data)
+    return Probed(maps, {node for node, shape in shapes.items() if len(shape) == 3}, base.data)
 
 
 def is_pooling(trace: Trace, node: fx.Node) -> bool:
@@ -180,21 +192,24 @@ class _ShapeRecorder(fx.Interpreter):
         return tuple(list(a) if isinstance(a, list) else a for a in args), kwargs
 
 
-def _run(trace: Trace, shape: Shape) -> _ShapeRecorder:
+def run(trace: Trace, network_input: Sequence[int]) -> Outputs:
     """Run a symbolic trace: on the meta device, or else with fake tensors.
 
     Fake tensors are slower; they are for graphs that mix in tensors of another device.
+
+    Raises:
+        ModelError: the network does not take this input.
     """
     reason = ""
     for context in (nullcontext(), FakeTensorMode(allow_non_fake_inputs=True)):
         recorder = _ShapeRecorder(trace)
         try:
             with torch.no_grad(), context:
-                recorder.run(torch.empty(shape, device="meta"))
-            return recorder
+                recorder.run(torch.empty(_BATCH, *network_input, device="meta"))
+            return Outputs(recorder.shapes, recorder.data)
         except Exception as error:
             reason = reason or (str(error).splitlines() or [type(error).__name__])[0]
-    size = "x".join(map(str, shape[1:]))
+    size = "x".join(map(str, network_input))
     raise ModelError(f"{type(trace.root).__name__} does not take an input of {size}: {reason}")
 
 

@@ -61,8 +61,8 @@ def sites_of(network: Network) -> list[Site]:
     spine = find_spine(network.deep, probed)
     if network.stopped is not None and not spine.reductions:
         raise ModelError(
-            f"{type(network.module).__name__} cannot be traced, and breaks off before its map is "
-            f"reduced: {network.stopped}"
+            f"{type(network.module).__name__} breaks off before its map is reduced: "
+            f"{network.stopped}"
         )
     names = network.deep.site_names()
     prefix = f"{network.path}." if network.path else ""
