@@ -145,19 +145,19 @@ def find_spine(trace: Trace, probed: Probed) -> Spine:
     if not on_spine:
         return Spine({}, {}, ())
     way = on_the_way(sources, depth)
-    tip = _tip([node for node in on_spine if node in way] or on_spine, descent, sizes, sources)
-    chain = _chain(tip, descent)
     nodes = list(descent.dominator)
+    pools = [n for n in nodes if n in descent.trunk and above[n] is not n and is_pooling(trace, n)]
+    passing = [node for node in on_spine if node in way] or on_spine
+    tip = _tip(passing, descent, sizes, sources, pooled=bool(pools))
+    chain = _chain(tip, descent)
     after = nodes[nodes.index(tip) + 1 :]
-    ends = (n for n in after if n in descent.trunk and above[n] is not n and is_pooling(trace, n))
     below = {tip}
     for node in after:
         if node in way and not below.isdisjoint(sources[node]):
             below.add(node)
     spine = _spine(trace, {node: maps[node] for node in chain}, sizes)
-    return replace(
-        spine, pooling=next(ends, None), way=tuple(node for node in after if node in below)
-    )
+    pooling = next((node for node in after if node in pools), None)
+    return replace(spine, pooling=pooling, way=tuple(node for node in after if node in below))
 
 
 def _descend(
@@ -190,20 +190,22 @@ def _tip(
     descent: _Descent,
     sizes: _Sizes,
     sources: Mapping[fx.Node, set[fx.Node]],
+    *,
+    pooled: bool,
 ) -> fx.Node:
     """The last map after the most reductions, before it is enlarged or branches.
 
     HRNet reduces its maps in many steps between its branches, and in one between what all passes:
-    if what all passes later is as small, it is the last of these.
+    if what all passes later is as small, it is the last of these. So it is where all ends in
+    global pooling: a smaller map aside is that of an attention.
     """
     smallest = _smallest(nodes, descent, sizes)
     tip = smallest[-1]
     if tip in descent.trunk:
         return tip
     later = nodes[nodes.index(tip) + 1 :]
-    passed = [n for n in later if n in descent.trunk and sizes.ratio(n, tip) <= 1]
-    if passed:
-        return _smallest(passed, descent, sizes)[-1]
+    if any(n in descent.trunk and (pooled or sizes.ratio(n, tip) <= 1) for n in later):
+        return _smallest([n for n in nodes if n in descent.trunk], descent, sizes)[-1]
     always = after_always(sources, smallest[0])
     return [node for node in smallest if node in always or node is smallest[0]][-1]
 
