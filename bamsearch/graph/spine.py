@@ -73,10 +73,12 @@ class _Sizes:
     what is made of it until the next convolution.
     """
 
-    def __init__(self, traced: Trace, maps: Mapping[fx.Node, FeatureMap]) -> None:
+    def __init__(
+        self, traced: Trace, maps: Mapping[fx.Node, FeatureMap], weighted: set[fx.Node]
+    ) -> None:
         self._traced = traced
         self._maps = maps
-        self._weighted = weighted_nodes(traced)
+        self._weighted = weighted
         self._padded: dict[fx.Node, fx.Node] = {}  # to the map that was padded
 
     def add(self, node: fx.Node, before: fx.Node | None) -> bool:
@@ -137,8 +139,9 @@ def find_spine(trace: Trace, probed: Probed) -> Spine:
         probed: its feature maps, see :func:`bamsearch.graph.roles.probe`.
     """
     maps = probed.maps
-    sources = flow(trace, probed.data, weighted_nodes(trace))
-    sizes = _Sizes(trace, maps)
+    weighted = weighted_nodes(trace)
+    sources = flow(trace, probed.data, weighted)
+    sizes = _Sizes(trace, maps, weighted)
     descent = _descend(trace, probed, immediate_dominators(trace, sources), sizes)
     above, depth = descent.above, descent.depth
     on_spine = [node for node in maps if above.get(node) is node]
@@ -155,7 +158,7 @@ def find_spine(trace: Trace, probed: Probed) -> Spine:
     for node in after:
         if node in way and not below.isdisjoint(sources[node]):
             below.add(node)
-    spine = _spine(trace, {node: maps[node] for node in chain}, sizes)
+    spine = _spine(trace, {node: maps[node] for node in chain}, sizes, weighted)
     pooling = next((node for node in after if node in pools), None)
     return replace(spine, pooling=pooling, way=tuple(node for node in after if node in below))
 
@@ -240,7 +243,9 @@ def _chain(tip: fx.Node, descent: _Descent) -> list[fx.Node]:
     return chain[::-1]
 
 
-def _spine(trace: Trace, maps: dict[fx.Node, FeatureMap], sizes: _Sizes) -> Spine:
+def _spine(
+    trace: Trace, maps: dict[fx.Node, FeatureMap], sizes: _Sizes, weighted: set[fx.Node]
+) -> Spine:
     nodes = list(maps)
     steps = [
         (before, after)
@@ -256,7 +261,9 @@ def _spine(trace: Trace, maps: dict[fx.Node, FeatureMap], sizes: _Sizes) -> Spin
         strides[node] = stride
     reductions = tuple(
         replace(found, before=sizes.solid(found.before))
-        for found in (_hoist(trace, maps, reduced, before, after) for before, after in steps)
+        for found in (
+            _hoist(trace, maps, reduced, weighted, before, after) for before, after in steps
+        )
     )
     return Spine(maps, strides, reductions)
 
@@ -265,6 +272,7 @@ def _hoist(
     trace: Trace,
     maps: dict[fx.Node, FeatureMap],
     reduced: set[fx.Node],
+    weighted: set[fx.Node],
     before: fx.Node,
     after: fx.Node,
 ) -> Reduction:
@@ -274,7 +282,6 @@ def _hoist(
         return sum(call in trace.owner[node].chain() for node in reduced) == 1
 
     # Not to the raw image, the entry of a wrapper around a network with one reduction.
-    weighted = weighted_nodes(trace)
     calls = [call for call in trace.owner[after].chain() if call.path and holds_one(call)]
     for call in reversed(calls):
         if call.entry in maps and count_weighted(call.entry, weighted):

@@ -1,4 +1,4 @@
-"""What the spine follows: tensors rather than sizes, no padding, no gates, the way to the output."""
+"""What the spine follows: tensors, not sizes; no padding, no gates; the way to the output."""
 
 from __future__ import annotations
 
