@@ -30,6 +30,7 @@ _FEATURE_NETWORKS = (
     ("backbone", ""),
     ("context_encoder", ""),  # RAFT's
 )
+_DETECTORS = ("torchvision.models.detection", "torchvision.models.optical_flow")
 # A recording that broke off after this share of the convolutions has seen every stage.
 _ENOUGH = 0.9
 
@@ -102,7 +103,8 @@ def find_network(
         with undisturbed():
             traced = trace(meta_copy(model))
     except ModelError:
-        known = _feature_network(model, input_shape) if _is_torchvision(model) else None
+        for prefix in _detectors(model):
+            known = known or _feature_network(model, input_shape, prefix)
     else:
         if sum(not node.args for node in traced.graph.find_nodes(op="placeholder")) <= 1:
             with suppress(ModelError), undisturbed():
@@ -119,9 +121,10 @@ def _recorded(model: nn.Module, example: Example) -> Network:
     shape = tuple(example.image.shape[1:])
     recording = record(model, example)
     if recording.stopped is not None:
-        known = _feature_network(model, shape)
-        if known is not None:
-            return known
+        with suppress(ModelError):
+            known = _feature_network(model, shape)
+            if known is not None:
+                return known
         several = len(example.args) + len(example.kwargs) > 1
         if several or _share_of_convolutions(recording.trace) < _ENOUGH:
             size = "x".join(map(str, shape))
@@ -140,14 +143,22 @@ def _share_of_convolutions(recorded: Trace) -> float:
     return len(convolutions & called) / len(convolutions) if convolutions else 0.0
 
 
-def _is_torchvision(model: nn.Module) -> bool:
-    return any(cls.__module__.startswith("torchvision.models") for cls in type(model).__mro__)
+def _detectors(model: nn.Module) -> list[str]:
+    """Paths, each with its dot, of torchvision's detectors and optical flows in a model."""
+    return [
+        f"{path}." if path else ""
+        for path, module in model.named_modules()
+        if any(cls.__module__.startswith(_DETECTORS) for cls in type(module).__mro__)
+    ]
 
 
-def _feature_network(model: nn.Module, input_shape: tuple[int, ...]) -> Network | None:
+def _feature_network(
+    model: nn.Module, input_shape: tuple[int, ...], prefix: str = ""
+) -> Network | None:
     """The known feature network that the model calls, if it has one that traces."""
     paths = {path for path, _ in model.named_modules()}
-    for path, within in _FEATURE_NETWORKS:
+    for known, within in _FEATURE_NETWORKS:
+        path = f"{prefix}{known}"
         if path not in paths or (within and f"{path}.{within}" not in paths):
             continue
         part = model.get_submodule(path)

@@ -80,12 +80,10 @@ class Recorder(TorchFunctionMode):
         """The same for any function on tensors."""
         if self._busy:
             return func(*args, **kwargs)
-        inputs = self._tracked((args, kwargs))
+        inputs = _watched((args, kwargs))
         self._busy = True
         try:
             result = func(*args, **kwargs)
-            if not inputs:
-                return result
             return self._written(*_operation(func), inputs, (args, kwargs), result)
         finally:
             self._busy = False
@@ -104,8 +102,9 @@ class Recorder(TorchFunctionMode):
         """
         changed = [tensor for tensor, version in inputs if _version(tensor) != version]
         outputs = list(tensors_in(result))
-        if not outputs and not changed:
-            return result  # a size, a type
+        from_input = any(id(tensor) in self._nodes for tensor, _ in inputs)
+        if not from_input or not (outputs or changed):
+            return result  # a size, a type, a constant
         args, kwargs = (_plain(value, self._nodes) for value in given)
         node = self._node(op, target, tuple(args), kwargs)
         if isinstance(result, Tensor):
@@ -119,6 +118,10 @@ class Recorder(TorchFunctionMode):
         for tensor in changed:
             if not any(tensor is other for other in outputs):
                 self._hold(node, tensor)
+            whole = tensor._base
+            if whole is not None:  # written to through a view
+                args = (self._nodes.get(id(whole)), node)
+                self._hold(self._node("call_function", operator.setitem, args), whole)
         return result
 
     def _node(self, op: str, target: Any, args: Any = (), kwargs: Any = None) -> fx.Node:
@@ -131,10 +134,6 @@ class Recorder(TorchFunctionMode):
         self.shapes[node] = tuple(tensor.shape)
         self._nodes[id(tensor)] = node
         self._held.append(tensor)
-
-    def _tracked(self, value: Any) -> list[tuple[Tensor, int]]:
-        """The tensors in value that come from the input, with their versions."""
-        return [(t, _version(t)) for t in tensors_in(value) if id(t) in self._nodes]
 
     def _sources(self, value: Any) -> tuple[fx.Node, ...]:
         return tuple(self._nodes[id(t)] for t in tensors_in(value) if id(t) in self._nodes)
@@ -163,7 +162,7 @@ class Recorder(TorchFunctionMode):
             # Of a list, no tensor is the entry, unless it is the only one.
             if tops or len(sources) == 1:
                 call.entry = next(iter(sources), None)
-            self._running.append((call, self._tracked((args, kwargs)) if leaf else []))
+            self._running.append((call, _watched((args, kwargs)) if leaf else []))
         self._busy = leaf
 
     def _left(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> Any:
@@ -177,7 +176,7 @@ class Recorder(TorchFunctionMode):
         self._journal.current = call
         self._busy = True
         with torch._C.DisableTorchFunction():
-            if inputs:
+            if leaf:
                 result = self._written("call_module", call.path, inputs, (args, kwargs), result)
             output = self._sources([result]) if isinstance(result, Tensor) else ()
             self._journal.leave(call, output[0] if output else None)
@@ -231,6 +230,11 @@ def _argument(root: nn.Module, example: Example, tensor: Tensor) -> str:
     pairs = [*zip(names, example.args, strict=False), *example.kwargs.items()]
     holds = (name for name, value in pairs if any(tensor is t for t in tensors_in(value)))
     return next(holds, "input")
+
+
+def _watched(value: Any) -> list[tuple[Tensor, int]]:
+    """The tensors in value with their versions, which writing to them changes."""
+    return [(tensor, _version(tensor)) for tensor in tensors_in(value)]
 
 
 def _version(tensor: Tensor) -> int:

@@ -188,8 +188,26 @@ class Containers(Body):
         return self.fc(self.s3(self.s2(self.s1(joined))).mean((2, 3)))
 
 
+class Batched(Body):
+    """As torchvision's detectors batch images: each is copied into a part of one tensor."""
+
+    def forward(self, images: Any) -> Tensor:
+        x = images[0].new_full((len(images), *images[0].shape), 0.0)
+        for i in range(x.shape[0]):
+            x[i, :, : images[i].shape[1]].copy_(images[i])
+        return super().forward(x)
+
+
+class Buffered(Body):
+    def forward(self, x: Tensor) -> Tensor:
+        buffer = torch.zeros(tuple(x.shape))
+        for i in range(len(buffer)):
+            buffer[i] = x[i]
+        return super().forward(buffer)
+
+
 ALIKE = [SizeCheck, PadIfOdd, AssertShape, ListOrTensor, Unbatched, ScaledIfNeeded]
-ALIKE += [Star, KeywordOnly, Dispatching]
+ALIKE += [Star, KeywordOnly, Dispatching, Batched, Buffered]
 
 
 @pytest.mark.parametrize("net", [Body, *ALIKE])
@@ -503,3 +521,20 @@ def test_calls_of_one_module_are_numbered() -> None:
         "block@2 8x32x32 /2 bottleneck down@2",
         "block@3 8x16x16 /4 bottleneck down@3",
     ]
+
+
+class Wrapped(nn.Module):
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.net = detector
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(list(x))
+
+
+def test_a_detector_in_a_wrapper() -> None:
+    detector = build_model("ssdlite320_mobilenet_v3_large", initialise=False)
+    alone = rows(find_sites(detector, (3, 320, 320)))
+    wrapped = rows(find_sites(Wrapped(detector), (3, 320, 320)))
+    assert alone
+    assert [row.replace("net.", "") for row in wrapped] == alone
