@@ -258,6 +258,7 @@ def _carry_definitions(
     trace: Trace, shapes: dict[fx.Node, Shape], layouts: dict[fx.Node, str | None]
 ) -> None:
     """Fill unknown layouts from layers that define their axes, forwards in graph order."""
+    last: tuple[Shape, str] | None = None  # the map filled in last
     for node in trace.graph.nodes:
         source = node.all_input_nodes[0] if node.all_input_nodes else None
         if node not in shapes or source is None:
@@ -266,19 +267,43 @@ def _carry_definitions(
             for end in (source, node):
                 if layouts.get(end, "") is None:
                     layouts[end] = {4: "NCHW", 5: "NCTHW"}.get(len(shapes[end]))
-        elif layouts[node] is None and layouts.get(source):
-            layouts[node] = _carried(node, str(layouts[source]), shapes)
+        elif layouts[node] is None:
+            if layouts.get(source):
+                layouts[node] = _carried(trace, node, str(layouts[source]), shapes)
+            if layouts[node] is None and last is not None:
+                layouts[node] = _again(shapes[node], *last)
+        else:
+            continue
+        if layouts[node]:
+            last = shapes[node], str(layouts[node])
 
 
-def _carried(node: fx.Node, layout: str, shapes: dict[fx.Node, Shape]) -> str | None:
+def _carried(trace: Trace, node: fx.Node, layout: str, shapes: dict[fx.Node, Shape]) -> str | None:
     """The layout of node, given its input's."""
     name = node.target if isinstance(node.target, str) else node.target.__name__
     if name == "permute":
         order = node.args[1] if isinstance(node.args[1], tuple | list) else node.args[1:]
         return "".join(layout[cast(int, axis)] for axis in cast(Sequence[Any], order))
+    if node.op == "call_module" and isinstance(trace.root.get_submodule(name), nn.Linear):
+        return layout if layout.endswith("C") else None
     if name in _REARRANGING or shapes[node] != shapes[node.all_input_nodes[0]]:
         return None
     return layout
+
+
+def _again(shape: Shape, before: Shape, layout: str) -> str | None:
+    """The layout of a map made of tokens or pixels: that of the map before, if it is that again.
+
+    Again is the same shape (tokens put back), or space in channels (patches merged).
+    """
+    if shape == before:
+        return layout
+    if layout not in ("NHWC", "NCHW") or len(shape) != 4 or shape[0] != before[0]:
+        return None
+    old, new = (dict(zip(layout, sizes, strict=True)) for sizes in (before, shape))
+    factor = old["H"] // new["H"]
+    merged = {**old, "H": new["H"] * factor, "W": new["W"] * factor} == old
+    return layout if merged and factor > 1 and new["C"] == old["C"] * factor**2 else None
 
 
 def _defines_axes(trace: Trace, node: fx.Node) -> bool:

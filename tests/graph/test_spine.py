@@ -295,3 +295,57 @@ def test_parallel_branches() -> None:
         "stem 8x32x32 /2 bottleneck add_3",
         "final 64x8x8 /8 head mean",
     ]
+
+
+class Mixer(nn.Module):
+    """Windows, then tokens, as in a Swin block, for maps (N, H, W, C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.attn, self.mlp = nn.Linear(channels, channels), nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, h, w, c = x.shape
+        windows = x.view(n, h // 4, 4, w // 4, 4, c).transpose(2, 3).reshape(-1, 16, c)
+        windows = self.attn(windows).view(n, h // 4, w // 4, 4, 4, c).transpose(2, 3)
+        x = x + windows.reshape(n, h, w, c)
+        x = x.reshape(n, -1, c)
+        x = x + self.mlp(x)
+        return x.reshape(n, h, w, c)
+
+
+class Merge(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduction = nn.Linear(4 * channels, 2 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, h, w, c = x.shape
+        x = x.reshape(n, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5).flatten(3)
+        return self.reduction(x)
+
+
+class FixedWindows(nn.Module):
+    """Takes images of one size only, so that no probe gets in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 8, 2, 2)
+        self.stage1 = nn.Sequential(Mixer(8), Mixer(8))
+        self.stage2 = nn.Sequential(Merge(8), Mixer(16), Mixer(16))
+        self.fc = nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-2:] != (32, 64):
+            raise ValueError("another size")
+        x = self.embed(x).permute(0, 2, 3, 1)
+        return self.fc(self.stage2(self.stage1(x)).mean((1, 2)))
+
+
+def test_windows_of_a_network_of_one_size() -> None:
+    sites = [site for site in find_sites(FixedWindows(), (3, 32, 64)) if site.kind != "block"]
+    assert rows(sites) == [
+        "stage1 8x16x32 /2 bottleneck stage2",
+        "stage2 16x8x16 /4 head mean",
+    ]
+    assert {site.layout for site in sites} == {"NHWC"}
