@@ -209,8 +209,9 @@ def _tip(
     later = nodes[nodes.index(tip) + 1 :]
     if any(n in descent.trunk and (pooled or sizes.ratio(n, tip) <= 1) for n in later):
         return _smallest([n for n in nodes if n in descent.trunk], descent, sizes)[-1]
-    always = after_always(sources, smallest[0])
-    return [node for node in smallest if node in always or node is smallest[0]][-1]
+    first, *others = [node for node in nodes if sizes.ratio(node, tip) <= 1]
+    always = after_always(sources, first)
+    return [first, *(node for node in others if node in always)][-1]
 
 
 def _smallest(nodes: list[fx.Node], descent: _Descent, sizes: _Sizes) -> list[fx.Node]:
