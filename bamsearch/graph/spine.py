@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-import torch
-from torch import fx, nn
-from torch.nn import functional as F
+from torch import fx
 
 from bamsearch.graph.dataflow import (
     after_always,
@@ -24,11 +22,8 @@ from bamsearch.graph.dataflow import (
     weighted_nodes,
 )
 from bamsearch.graph.roles import FeatureMap, Probed, is_pooling
+from bamsearch.graph.sizes import REDUCTION, Sizes
 from bamsearch.graph.tracing import ModuleCall, Trace
-
-# Below this, such as in Inception's valid convolutions (111 -> 109), a map has not been reduced.
-_REDUCTION = 1.5
-_PADS = frozenset({F.pad, torch._C._nn.pad, torch.constant_pad_nd, "pad"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,54 +61,6 @@ class Spine:
     way: tuple[fx.Node, ...] = ()
 
 
-class _Sizes:
-    """Heights and widths in which explicit padding does not count.
-
-    A padded map, 7 -> 11 for a valid 5x5 convolution, is as large as what was padded, and so is
-    what is made of it until the next convolution.
-    """
-
-    def __init__(
-        self, traced: Trace, maps: Mapping[fx.Node, FeatureMap], weighted: set[fx.Node]
-    ) -> None:
-        self._traced = traced
-        self._maps = maps
-        self._weighted = weighted
-        self._padded: dict[fx.Node, fx.Node] = {}  # to the map that was padded
-
-    def add(self, node: fx.Node, before: fx.Node | None) -> bool:
-        """Take in a map and the map before it; return whether the step is a reduction."""
-        if before is None:
-            return False
-        old, new = self._maps[before], self._maps[node]
-        grows = new.height >= old.height and new.width >= old.width
-        same = (new.height, new.width) == (old.height, old.width)
-        unpadded = same and before in self._padded and node not in self._weighted
-        if unpadded or (grows and not same and _pads(self._traced, node)):
-            self._padded[node] = self.solid(before)
-        return self.ratio(before, node) >= _REDUCTION
-
-    def solid(self, node: fx.Node) -> fx.Node:
-        """The map before padding; node itself where it is not padded."""
-        return self._padded.get(node, node)
-
-    def ratio(self, before: fx.Node, after: fx.Node) -> float:
-        """How many times H or W shrinks."""
-        old, new = (self._maps[self.solid(node)] for node in (before, after))
-        return max(old.height / new.height, old.width / new.width)
-
-
-def _pads(traced: Trace, node: fx.Node) -> bool:
-    """Padding, or a convolution that pads by more than its kernel needs."""
-    if node.op != "call_module":
-        return node.target in _PADS
-    module = traced.root.get_submodule(str(node.target))
-    convolves = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    return convolves or any(
-        cls.__module__ == nn.modules.padding.__name__ for cls in type(module).__mro__
-    )
-
-
 @dataclass(slots=True)
 class _Descent:
     """What is known of every node that the input reaches.
@@ -141,7 +88,7 @@ def find_spine(trace: Trace, probed: Probed) -> Spine:
     maps = probed.maps
     weighted = weighted_nodes(trace)
     sources = flow(trace, probed.data, weighted)
-    sizes = _Sizes(trace, maps, weighted)
+    sizes = Sizes(trace, maps, weighted)
     descent = _descend(trace, probed, immediate_dominators(trace, sources), sizes)
     above, depth = descent.above, descent.depth
     on_spine = [node for node in maps if above.get(node) is node]
@@ -164,7 +111,7 @@ def find_spine(trace: Trace, probed: Probed) -> Spine:
 
 
 def _descend(
-    trace: Trace, probed: Probed, dominator: dict[fx.Node, fx.Node | None], sizes: _Sizes
+    trace: Trace, probed: Probed, dominator: dict[fx.Node, fx.Node | None], sizes: Sizes
 ) -> _Descent:
     maps = probed.maps
     descent = _Descent(dominator, trunk=_dominators_of_output(dominator))
@@ -191,7 +138,7 @@ def _descend(
 def _tip(
     nodes: list[fx.Node],
     descent: _Descent,
-    sizes: _Sizes,
+    sizes: Sizes,
     sources: Mapping[fx.Node, set[fx.Node]],
     *,
     pooled: bool,
@@ -214,7 +161,7 @@ def _tip(
     return [first, *(node for node in others if node in always)][-1]
 
 
-def _smallest(nodes: list[fx.Node], descent: _Descent, sizes: _Sizes) -> list[fx.Node]:
+def _smallest(nodes: list[fx.Node], descent: _Descent, sizes: Sizes) -> list[fx.Node]:
     """Those with the most reductions, without what is enlarged again."""
     deepest = max(descent.depth[node] for node in nodes)
     reduced = [node for node in nodes if descent.depth[node] == deepest]
@@ -245,13 +192,13 @@ def _chain(tip: fx.Node, descent: _Descent) -> list[fx.Node]:
 
 
 def _spine(
-    trace: Trace, maps: dict[fx.Node, FeatureMap], sizes: _Sizes, weighted: set[fx.Node]
+    trace: Trace, maps: dict[fx.Node, FeatureMap], sizes: Sizes, weighted: set[fx.Node]
 ) -> Spine:
     nodes = list(maps)
     steps = [
         (before, after)
         for before, after in pairwise(nodes)
-        if sizes.ratio(before, after) >= _REDUCTION
+        if sizes.ratio(before, after) >= REDUCTION
     ]
     reduced = {after for _, after in steps}
     strides: dict[fx.Node, int] = {}
