@@ -6,7 +6,6 @@ caller's model, its buffers, gradients and random numbers are not touched.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from torch import Tensor, nn
 from bamsearch.errors import ModelError
 from bamsearch.graph.closing import calls_failure, close, learning_failure
 from bamsearch.graph.copying import copy_model, meta_copy, remove_hooks, unwrapped
+from bamsearch.graph.example import example_from, example_of
 from bamsearch.graph.network import Network
-from bamsearch.graph.observing import Observed, difference, fixed_seeds, observe, tensors_in
+from bamsearch.graph.observing import Observed, difference, observe, tensors_in
 from bamsearch.records import Site
 
 Compared = Literal["values", "shapes", "nothing"]
-Example = Tensor | Sequence[Any] | dict[str, Any]
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 _BATCH = 2
@@ -48,8 +47,8 @@ class Check:
         network: its feature network.
         sites: its sites; their strides decide how small the first input is.
         input_shape: one image for the model, without the batch.
-        example_inputs: a tensor, positional arguments or keyword arguments of the model, where
-            it does not take an image.
+        example_inputs: what to call the model with, see
+            :func:`bamsearch.graph.example.example_from`; None for images alone.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class Check:
         network: Network,
         sites: Sequence[Site],
         input_shape: tuple[int, ...],
-        example_inputs: Example | None = None,
+        example_inputs: Any = None,
     ) -> None:
         self._model = unwrapped(model)
         self._on_meta = is_too_large(model)
@@ -232,7 +231,8 @@ def _subjects(
 ) -> tuple[_Subject, ...]:
     """What to run: the model, and a feature network that is a part of it alone as well."""
     if example_inputs is not None:
-        return (_Subject("", (_as_inputs(example_inputs),)),)
+        example = example_from(model, example_inputs, input_shape)
+        return (_Subject("", ((example.args, example.kwargs),)),)
     stride = max((site.stride for site in sites), default=1)
     alone = _Subject(network.path, _trials(network.module, network.input_shape, stride, _BATCH))
     if not network.path:
@@ -241,32 +241,20 @@ def _subjects(
     return (alone, _Subject("", _trials(model, input_shape, stride, 1)))
 
 
-def _as_inputs(example: Any) -> Inputs:
-    if isinstance(example, dict):
-        return (), dict(example)
-    return (example,) if isinstance(example, Tensor) else tuple(example), {}
-
-
 def _trials(
     module: nn.Module, shape: tuple[int, ...], stride: int, batch: int
 ) -> tuple[Inputs, ...]:
     """Random inputs, the smallest first: of two and four times the largest stride, and the shape's.
 
-    ``forward`` is given the same image for each argument that it needs.
+    ``forward`` is given an image for each argument that it needs.
     """
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     sizes = [(*shape[:-2], *(min(size, times * stride) for size in shape[-2:])) for times in (2, 4)]
-    count = sum(
-        parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        for parameter in inspect.signature(unwrapped(module).forward).parameters.values()
-    )
-    trials: list[Inputs] = []
-    with fixed_seeds():
-        for size in dict.fromkeys([*sizes, shape]):
-            image = torch.randn(batch, *size).to(like.device, like.dtype)
-            trials.append(((image,) * max(count, 1), {}))
-    return tuple(trials)
+    example = example_of(module, shape)
+    calls = [
+        example.at((batch, *size), str(like.device)) for size in dict.fromkeys([*sizes, shape])
+    ]
+    return tuple((call.args, call.kwargs) for call in calls)
 
 
 def _to_meta(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from bamsearch.errors import BamsearchError, DesignError, ModelError
 from bamsearch.graph.attach import Bams, attach
 from bamsearch.graph.bams import make_bams, refuse_bam
-from bamsearch.graph.checking import Check, Compared, Example
+from bamsearch.graph.checking import Check, Compared
 from bamsearch.graph.copying import copy_model, unwrapped
 from bamsearch.graph.models import build_model, is_versioned
 from bamsearch.graph.network import Network, find_network
@@ -53,7 +54,7 @@ def insert_bam(  # noqa: PLR0913
     design: Design | None = None,
     how: How = "auto",
     check: bool = True,
-    example_inputs: Example | None = None,
+    example_inputs: Any = None,
 ) -> nn.Module:
     """Return a copy of the model with BAM in it; the given model is not changed.
 
@@ -91,8 +92,8 @@ def insert_bam(  # noqa: PLR0913
         how: ``rewrite``, ``attach``, or ``auto``: rewrite, and attach where that fails or does not
             pass the check. A design that names a way is inserted that way.
         check: False skips the check.
-        example_inputs: for the check, what the model takes instead of an image: a tensor,
-            positional arguments or a dict of keyword arguments.
+        example_inputs: what to call a model with that takes more than images, see
+            :func:`bamsearch.find_sites`.
 
     Raises:
         NoSiteError: the placement has no site in this model.
@@ -103,7 +104,7 @@ def insert_bam(  # noqa: PLR0913
     """
     refuse_bam(model)
     shape = check_input_shape(input_shape if design is None else design.input_shape)
-    network = find_network(model, shape)
+    network = find_network(model, shape, example_inputs)
     found = sites_of(network)
     if design is None:
         insertions = [Insertion(site.name, reduction, dilation) for site in place(found, sites)]

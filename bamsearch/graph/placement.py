@@ -94,6 +94,8 @@ def why_not_paper(site: Site, sites: Sequence[Site]) -> str | None:
         return "stem"
     if site.kind == "block":
         return "inside a stage"
+    if site.kind == "neck":
+        return "decoder or pyramid: only by name"
     if site.kind == "head":
         return "only global pooling follows" if site.reducer else "last feature map"
     bottlenecks = [other for other in sites if other.kind == "bottleneck"]

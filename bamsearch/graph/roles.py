@@ -10,8 +10,10 @@ pooling say what their axes are, and elementwise operations and permutes carry t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 from torch import fx, nn
@@ -19,15 +21,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from bamsearch.errors import ModelError
+from bamsearch.graph.example import tensors_in
 from bamsearch.graph.tracing import Trace
 from bamsearch.records import Layout
+
+if TYPE_CHECKING:
+    from bamsearch.graph.recorded import Recording
 
 Shape = tuple[int, ...]
 
 _BATCH = 2
-# Far enough to move the smallest map of a network with stride 32, and a multiple of it.
-_STEP = 64
-_FRAMES_STEP = 16
+# Far enough to move the smallest map of a network with stride 128, in depth as well.
+_STEP = 128
 
 _CONVOLUTIONS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
 _POOLING = (
@@ -81,38 +86,61 @@ class Probed:
     Attributes:
         maps: nodes whose output is a feature map, in the graph's order.
         tokens: nodes whose output is a sequence (N, L, C).
+        data: nodes whose output is a tensor or holds some; others put out sizes.
     """
 
     maps: dict[fx.Node, FeatureMap]
     tokens: set[fx.Node]
+    data: set[fx.Node]
 
 
-def probe(trace: Trace, network_input: Sequence[int]) -> Probed:
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What nodes put out in one run.
+
+    Attributes:
+        shapes: shape of each node's output, if it is a tensor.
+        data: nodes whose output is a tensor or holds some.
+    """
+
+    shapes: dict[fx.Node, Shape]
+    data: set[fx.Node]
+
+
+def probe(
+    trace: Trace,
+    network_input: Sequence[int],
+    base: Outputs,
+    recording: Recording | None = None,
+) -> Probed:
     """Find the feature maps of a trace.
 
     Args:
         trace: of a module on the meta device, in eval mode.
         network_input: shape of one input without the batch, (C, H, W) or (C, T, H, W).
-
-    Raises:
-        ModelError: the network does not take this input.
+        base: what its nodes put out for this input, see :func:`run`.
+        recording: the recording that the trace is of; None for a symbolic trace.
     """
-    base = (_BATCH, *network_input)
-    shapes = _run(trace, base)
+    shapes = base.shapes
+    batch = _BATCH if recording is None else len(recording.example.image)
+    given = (batch, *network_input)
     probes: dict[str, dict[fx.Node, Shape]] = {}
     for axis, role in enumerate(_input_layout(network_input)):
         if role != "C":
-            step = {"N": 1, "T": _FRAMES_STEP}.get(role, _STEP)
-            moved = tuple(size + step * (axis == i) for i, size in enumerate(base))
-            probes[role] = _run(trace, moved, partial=True)
+            step = 1 if role == "N" else _STEP
+            moved = tuple(size + step * (axis == i) for i, size in enumerate(given))
+            again = recording.again if recording is not None else partial(_shapes, trace)
+            probes[role] = again(moved)
     layouts = {node: _probed_layout(shape, node, probes) for node, shape in shapes.items()}
+    if _resized_at_the_start(trace, shapes, layouts):
+        layouts = {node: None if _is_still(roles) else roles for node, roles in layouts.items()}
     _carry_definitions(trace, shapes, layouts)
     maps = {
         node: _feature_map(shapes[node], cast(Layout, layout))
         for node, layout in layouts.items()
         if layout in get_args(Layout)
     }
-    return Probed(maps, {node for node, shape in shapes.items() if len(shape) == 3})
+    return Probed(maps, {node for node, shape in shapes.items() if len(shape) == 3}, base.data)
 
 
 def is_pooling(trace: Trace, node: fx.Node) -> bool:
@@ -123,14 +151,18 @@ def is_pooling(trace: Trace, node: fx.Node) -> bool:
 
 
 class _ShapeRecorder(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor."""
+    """Runs a graph and notes the shape of every tensor, and which nodes put out tensors."""
 
     def __init__(self, trace: Trace) -> None:
         super().__init__(trace.root, graph=trace.graph)
+        self.extra_traceback = False
         self.shapes: dict[fx.Node, Shape] = {}
+        self.data: set[fx.Node] = set()
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
+        if next(tensors_in(result), None) is not None:
+            self.data.add(n)
         if isinstance(result, torch.Tensor) and n.op != "output":
             self.shapes[n] = tuple(result.shape)
         return result
@@ -141,32 +173,32 @@ class _ShapeRecorder(fx.Interpreter):
         return tuple(list(a) if isinstance(a, list) else a for a in args), kwargs
 
 
-def _run(trace: Trace, shape: Shape, *, partial: bool = False) -> dict[fx.Node, Shape]:
-    """Shapes by node; with partial, those before a failure."""
-    recorder = _ShapeRecorder(trace)
-    recorder.extra_traceback = False
-    with torch.no_grad():
+def run(trace: Trace, network_input: Sequence[int]) -> Outputs:
+    """Run a symbolic trace: on the meta device, or else with fake tensors.
+
+    Fake tensors are slower; they are for graphs that mix in tensors of another device.
+
+    Raises:
+        ModelError: the network does not take this input.
+    """
+    reason = ""
+    for context in (nullcontext(), FakeTensorMode(allow_non_fake_inputs=True)):
+        recorder = _ShapeRecorder(trace)
         try:
-            recorder.run(torch.empty(shape, device="meta"))
-        except Exception as on_meta:
-            if not partial:
-                return _run_fake(trace, shape, on_meta)
-    return recorder.shapes
+            with torch.no_grad(), context:
+                recorder.run(torch.empty(_BATCH, *network_input, device="meta"))
+            return Outputs(recorder.shapes, recorder.data)
+        except Exception as error:
+            reason = reason or (str(error).splitlines() or [type(error).__name__])[0]
+    size = "x".join(map(str, network_input))
+    raise ModelError(f"{type(trace.root).__name__} does not take an input of {size}: {reason}")
 
 
-def _run_fake(trace: Trace, shape: Shape, on_meta: Exception) -> dict[fx.Node, Shape]:
-    """The same with fake tensors: slower, for graphs that mix in tensors of another device."""
+def _shapes(trace: Trace, shape: Shape) -> dict[fx.Node, Shape]:
+    """Shapes by node on the meta device, up to a failure."""
     recorder = _ShapeRecorder(trace)
-    recorder.extra_traceback = False
-    try:
-        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-            recorder.run(torch.empty(shape, device="meta"))
-    except Exception:
-        size = "x".join(map(str, shape[1:]))
-        reason = str(on_meta).splitlines()[0] if str(on_meta) else type(on_meta).__name__
-        raise ModelError(
-            f"{type(trace.root).__name__} does not take an input of {size}: {reason}"
-        ) from on_meta
+    with suppress(Exception), torch.no_grad():
+        recorder.run(torch.empty(shape, device="meta"))
     return recorder.shapes
 
 
@@ -189,10 +221,25 @@ def _probed_layout(
     return "".join(role[0] for role in roles) if all(len(role) == 1 for role in roles) else ""
 
 
+def _resized_at_the_start(
+    trace: Trace, shapes: dict[fx.Node, Shape], layouts: dict[fx.Node, str | None]
+) -> bool:
+    """Whether the image is brought to a fixed size before the first layer, so no probe gets in."""
+    layers = (node for node in shapes if _defines_axes(trace, node))
+    first = next(layers, None)
+    return first is not None and _is_still(layouts[first])
+
+
+def _is_still(layout: str | None) -> bool:
+    """Nothing but the batch moves."""
+    return layout is not None and layout.startswith("NCCC") and set(layout) == {"N", "C"}
+
+
 def _carry_definitions(
     trace: Trace, shapes: dict[fx.Node, Shape], layouts: dict[fx.Node, str | None]
 ) -> None:
     """Fill unknown layouts from layers that define their axes, forwards in graph order."""
+    last: tuple[Shape, str] | None = None  # the map filled in last
     for node in trace.graph.nodes:
         source = node.all_input_nodes[0] if node.all_input_nodes else None
         if node not in shapes or source is None:
@@ -201,19 +248,43 @@ def _carry_definitions(
             for end in (source, node):
                 if layouts.get(end, "") is None:
                     layouts[end] = {4: "NCHW", 5: "NCTHW"}.get(len(shapes[end]))
-        elif layouts[node] is None and layouts.get(source):
-            layouts[node] = _carried(node, str(layouts[source]), shapes)
+        elif layouts[node] is None:
+            if layouts.get(source):
+                layouts[node] = _carried(trace, node, str(layouts[source]), shapes)
+            if layouts[node] is None and last is not None:
+                layouts[node] = _again(shapes[node], *last)
+        else:
+            continue
+        if layouts[node]:
+            last = shapes[node], str(layouts[node])
 
 
-def _carried(node: fx.Node, layout: str, shapes: dict[fx.Node, Shape]) -> str | None:
+def _carried(trace: Trace, node: fx.Node, layout: str, shapes: dict[fx.Node, Shape]) -> str | None:
     """The layout of node, given its input's."""
     name = node.target if isinstance(node.target, str) else node.target.__name__
     if name == "permute":
         order = node.args[1] if isinstance(node.args[1], tuple | list) else node.args[1:]
         return "".join(layout[cast(int, axis)] for axis in cast(Sequence[Any], order))
+    if node.op == "call_module" and isinstance(trace.root.get_submodule(name), nn.Linear):
+        return layout if layout.endswith("C") else None
     if name in _REARRANGING or shapes[node] != shapes[node.all_input_nodes[0]]:
         return None
     return layout
+
+
+def _again(shape: Shape, before: Shape, layout: str) -> str | None:
+    """The layout of a map made of tokens or pixels: that of the map before, if it is that again.
+
+    Again is the same shape (tokens put back), or space in channels (patches merged).
+    """
+    if shape == before:
+        return layout
+    if layout not in ("NHWC", "NCHW") or len(shape) != 4 or shape[0] != before[0]:
+        return None
+    old, new = (dict(zip(layout, sizes, strict=True)) for sizes in (before, shape))
+    factor = old["H"] // new["H"]
+    merged = {**old, "H": new["H"] * factor, "W": new["W"] * factor} == old
+    return layout if merged and factor > 1 and new["C"] == old["C"] * factor**2 else None
 
 
 def _defines_axes(trace: Trace, node: fx.Node) -> bool:

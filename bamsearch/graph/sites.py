@@ -4,43 +4,84 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from torch import fx, nn
 
+from bamsearch.errors import ModelError
+from bamsearch.graph.dataflow import count_weighted, followed_by, weighted_nodes
+from bamsearch.graph.necks import neck_stride, necks, outputs
 from bamsearch.graph.network import Network, find_network
-from bamsearch.graph.spine import Spine, count_weighted, find_spine, weighted_nodes
+from bamsearch.graph.roles import FeatureMap
+from bamsearch.graph.spine import Spine, find_spine
 from bamsearch.graph.tracing import ModuleCall, Trace
 from bamsearch.records import Kind, Site, check_input_shape
 
 
-def find_sites(model: nn.Module, input_shape: Sequence[int] = (3, 224, 224)) -> list[Site]:
+def find_sites(
+    model: nn.Module,
+    input_shape: Sequence[int] = (3, 224, 224),
+    *,
+    example_inputs: Any = None,
+) -> list[Site]:
     """Find every place for BAM in a model, from the input on.
 
-    The model is traced with torch.fx on a copy on the meta device: nothing is computed and the
-    model is not changed. Where the whole does not trace (detectors), its feature network does.
+    A copy of the model on the meta device is traced with torch.fx: nothing is computed and the
+    model is not changed. What torch.fx cannot trace is run once and recorded, on the meta device,
+    or, where the control flow depends on values, on real tensors. Where a torchvision detector
+    does not trace, its feature network does.
 
     Args:
-        model: any module whose feature network torch.fx can trace.
+        model: any module with convolutions.
         input_shape: one input without the batch: (C, H, W), or (C, T, H, W) for video.
+        example_inputs: what to call a model with that takes more than images: a tuple of
+            arguments, or a dict (keyword arguments where all its keys are arguments of forward,
+            else the one argument). The first floating tensor of 4 or 5 axes in it is the image,
+            a batch of input_shape.
 
     Returns:
         The sites; none where one resolution is kept throughout, as in ViT.
 
     Raises:
-        ModelError: nothing in the model can be traced, or it does not take this input.
-        InvalidValueError: an impossible input_shape.
+        ModelError: the model can neither be traced nor run, or it does not take this input; the
+            message has the line of the model's source that is in the way.
+        InvalidValueError: an impossible input_shape, or example_inputs without such an image.
     """
-    return sites_of(find_network(model, check_input_shape(input_shape)))
+    return sites_of(find_network(model, check_input_shape(input_shape), example_inputs))
 
 
 def sites_of(network: Network) -> list[Site]:
-    """The sites of a feature network, see :func:`find_sites`."""
-    spine = find_spine(network.deep, network.probe())
+    """The sites of a feature network, see :func:`find_sites`.
+
+    Raises:
+        ModelError: the network does not take its input, or no reduction came before its recording
+            broke off.
+    """
+    probed = network.probe()
+    spine = find_spine(network.deep, probed)
+    if network.stopped is not None and not spine.reductions:
+        raise ModelError(
+            f"{type(network.module).__name__} breaks off before its map is reduced: "
+            f"{network.stopped}"
+        )
     names = network.deep.site_names()
     prefix = f"{network.path}." if network.path else ""
-    return [
-        _site(prefix + names[node], spine, node, kind, prefix + reducer if reducer else None)
-        for node, kind, reducer in _sites(network.deep, spine, is_part=bool(network.path))
+    is_part = bool(network.path)
+    sites = [
+        _site(
+            prefix + names[node],
+            spine.maps[node],
+            spine.strides[node],
+            kind,
+            prefix + reducer if reducer else None,
+        )
+        for node, kind, reducer in _sites(network.deep, spine, is_part=is_part)
+    ]
+    if is_part or not spine.reductions:
+        return sites
+    return sites + [
+        _site(names[node], probed.maps[node], neck_stride(spine, probed.maps[node]), "neck", None)
+        for node in necks(network.deep, probed, spine)
     ]
 
 
@@ -64,14 +105,13 @@ def _sites(traced: Trace, spine: Spine, *, is_part: bool) -> list[tuple[fx.Node,
     return [(node, *found[node]) for node in spine.maps if node in found]
 
 
-def _site(name: str, spine: Spine, node: fx.Node, kind: Kind, reducer: str | None) -> Site:
-    shape = spine.maps[node]
+def _site(name: str, shape: FeatureMap, stride: int, kind: Kind, reducer: str | None) -> Site:
     return Site(
         name,
         shape.channels,
         shape.height,
         shape.width,
-        spine.strides[node],
+        stride,
         shape.layout,
         kind,
         reducer,
@@ -83,18 +123,15 @@ def _head(traced: Trace, spine: Spine, weighted: set[fx.Node], *, is_part: bool)
     """The last map at the last resolution that a weighted layer still follows.
 
     SqueezeNet's and FCN's last maps are the class scores themselves. What follows a part of a
-    detector is outside its trace.
+    detector, or a network that puts out several maps, is outside its trace.
     """
     lowest = spine.maps[spine.reductions[-1].after]
     last = [
         n for n, m in spine.maps.items() if (m.height, m.width) == (lowest.height, lowest.width)
     ]
-    if is_part:
+    if is_part or last[-1] in outputs(traced, spine.maps):
         return last[-1]
-    followed: set[fx.Node] = set()
-    for node in reversed(traced.graph.nodes):
-        if any(user in weighted or user in followed for user in node.users):
-            followed.add(node)
+    followed = followed_by(traced, weighted)
     last = [node for node in last if node in followed and not _is_dropout(traced, node)]
     return last[-1] if last else None
 

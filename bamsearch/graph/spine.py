@@ -1,30 +1,29 @@
 """The spine: the feature maps that everything passes through, and where they shrink.
 
-Immediate dominators from the input, followed up from the node whose dominator chain has the most
-spatial reductions. Branches (squeeze-excite pools, windows, channel shuffles, a feature pyramid's
-outputs) are on nobody's way and so never on the spine.
+Immediate dominators from the input, followed up from the node on the way to the output whose
+dominator chain has the most spatial reductions. Branches (squeeze-excite pools, windows, channel
+shuffles, a feature pyramid's outputs) are on nobody's way and so never on the spine.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-import networkx
-from torch import fx, nn
-from torch.nn import functional as F
+from torch import fx
 
-from bamsearch.graph.roles import FeatureMap, Probed, is_pooling
-from bamsearch.graph.tracing import ModuleCall, Trace
-
-_WEIGHTED = (
-    nn.modules.conv._ConvNd,
-    nn.Linear,
-    nn.MultiheadAttention,
+from bamsearch.graph.dataflow import (
+    after_always,
+    count_weighted,
+    flow,
+    immediate_dominators,
+    on_the_way,
+    weighted_nodes,
 )
-_WEIGHTED_FUNCTIONS = frozenset({F.conv2d, F.conv3d, F.linear, F.scaled_dot_product_attention})
-# Below this, such as in Inception's valid convolutions (111 -> 109), a map has not been reduced.
-_REDUCTION = 1.5
+from bamsearch.graph.roles import FeatureMap, Probed, is_pooling
+from bamsearch.graph.sizes import REDUCTION, Sizes
+from bamsearch.graph.tracing import ModuleCall, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +51,31 @@ class Spine:
         strides: the product of the reductions, each rounded, up to every map.
         reductions: in order.
         pooling: the global pooling that ends the spine, if one does.
+        way: nodes after the last map, in graph order, through which it goes on to the output.
     """
 
     maps: dict[fx.Node, FeatureMap]
     strides: dict[fx.Node, int]
     reductions: tuple[Reduction, ...]
     pooling: fx.Node | None = None
+    way: tuple[fx.Node, ...] = ()
+
+
+@dataclass(slots=True)
+class _Descent:
+    """What is known of every node that the input reaches.
+
+    Attributes:
+        dominator: immediate dominator.
+        above: nearest map at or above.
+        depth: reductions down to it.
+        trunk: nodes that dominate the output.
+    """
+
+    dominator: dict[fx.Node, fx.Node | None]
+    above: dict[fx.Node, fx.Node | None] = field(default_factory=dict)
+    depth: dict[fx.Node, int] = field(default_factory=dict)
+    trunk: set[fx.Node] = field(default_factory=set)
 
 
 def find_spine(trace: Trace, probed: Probed) -> Spine:
@@ -68,59 +86,86 @@ def find_spine(trace: Trace, probed: Probed) -> Spine:
         probed: its feature maps, see :func:`bamsearch.graph.roles.probe`.
     """
     maps = probed.maps
-    dominator = _immediate_dominators(trace.graph)
-    above: dict[fx.Node, fx.Node | None] = {}  # nearest map at or above a node
-    depth: dict[fx.Node, int] = {}  # reductions down to a node
-    off: set[fx.Node] = set()  # after global pooling, or back from tokens
-    trunk = _dominators_of_output(dominator)
-    tokens: set[fx.Node] = set()  # a sequence lies between the nearest map and the node
-    for node, parent in dominator.items():
-        nearest = above[parent] if parent is not None else None
-        # MViT's tokens become a grid again inside branches, PVT's on the way to the output.
-        back_in_branch = parent in tokens and node in maps and node not in trunk
-        if parent in off or back_in_branch or _is_globally_pooled(trace, maps, node):
-            off.add(node)
-        is_map = node in maps and node not in off
-        shrinks = is_map and nearest is not None and _shrinks(maps[nearest], maps[node])
-        if not is_map and (node in probed.tokens or parent in tokens):
-            tokens.add(node)
-        above[node] = node if is_map else nearest
-        depth[node] = (depth[parent] if parent is not None else 0) + shrinks
+    weighted = weighted_nodes(trace)
+    sources = flow(trace, probed.data, weighted)
+    sizes = Sizes(trace, maps, weighted)
+    descent = _descend(trace, probed, immediate_dominators(trace, sources), sizes)
+    above, depth = descent.above, descent.depth
     on_spine = [node for node in maps if above.get(node) is node]
     if not on_spine:
         return Spine({}, {}, ())
-    deepest = max(depth[node] for node in on_spine)
-    tip = [node for node in on_spine if depth[node] == deepest][-1]
-    chain = _chain(tip, dominator, above)
-    after = list(dominator)[list(dominator).index(chain[-1]) :]
-    ends = (n for n in after if n in trunk and above[n] is not n and is_pooling(trace, n))
-    return _spine(trace, {node: maps[node] for node in chain}, next(ends, None))
+    way = on_the_way(sources, depth)
+    nodes = list(descent.dominator)
+    pools = [n for n in nodes if n in descent.trunk and above[n] is not n and is_pooling(trace, n)]
+    passing = [node for node in on_spine if node in way] or on_spine
+    tip = _tip(passing, descent, sizes, sources, pooled=bool(pools))
+    chain = _chain(tip, descent)
+    after = nodes[nodes.index(tip) + 1 :]
+    below = {tip}
+    for node in after:
+        if node in way and not below.isdisjoint(sources[node]):
+            below.add(node)
+    spine = _spine(trace, {node: maps[node] for node in chain}, sizes, weighted)
+    pooling = next((node for node in after if node in pools), None)
+    return replace(spine, pooling=pooling, way=tuple(node for node in after if node in below))
 
 
-def weighted_nodes(traced: Trace) -> set[fx.Node]:
-    """Nodes that convolve, multiply by a matrix or attend; norms do not count."""
-    return {
-        node
-        for node in traced.graph.nodes
-        if node.target in _WEIGHTED_FUNCTIONS
-        or (
-            node.op == "call_module"
-            and isinstance(traced.root.get_submodule(str(node.target)), _WEIGHTED)
+def _descend(
+    trace: Trace, probed: Probed, dominator: dict[fx.Node, fx.Node | None], sizes: Sizes
+) -> _Descent:
+    maps = probed.maps
+    descent = _Descent(dominator, trunk=_dominators_of_output(dominator))
+    off: set[fx.Node] = set()  # after global pooling, or back from tokens
+    tokens: set[fx.Node] = set()  # a sequence lies between the nearest map and the node
+    for node, parent in dominator.items():
+        nearest = descent.above[parent] if parent is not None else None
+        # MViT's tokens become a grid again inside a block, PVT's and CoaT's between two.
+        back = parent in tokens and node in maps and node not in descent.trunk
+        back_in_branch = back and any(
+            call.entry in probed.tokens for call in trace.owner[node].chain()
         )
-    }
+        if parent in off or back_in_branch or _is_globally_pooled(trace, maps, node):
+            off.add(node)
+        is_map = node in maps and node not in off
+        shrinks = is_map and sizes.add(node, nearest)
+        if not is_map and (node in probed.tokens or parent in tokens):
+            tokens.add(node)
+        descent.above[node] = node if is_map else nearest
+        descent.depth[node] = (descent.depth[parent] if parent is not None else 0) + shrinks
+    return descent
 
 
-def count_weighted(node: fx.Node, weighted: set[fx.Node]) -> int:
-    """How many weighted nodes come before node or are it; counting stops at two."""
-    seen, stack, count = {node}, [node], 0
-    while stack and count < 2:
-        current = stack.pop()
-        count += current in weighted
-        for source in current.all_input_nodes:
-            if source not in seen:
-                seen.add(source)
-                stack.append(source)
-    return count
+def _tip(
+    nodes: list[fx.Node],
+    descent: _Descent,
+    sizes: Sizes,
+    sources: Mapping[fx.Node, set[fx.Node]],
+    *,
+    pooled: bool,
+) -> fx.Node:
+    """The last map after the most reductions, before it is enlarged or branches.
+
+    HRNet reduces its maps in many steps between its branches, and in one between what all passes:
+    if what all passes later is as small, it is the last of these. So it is where all ends in
+    global pooling: a smaller map aside is that of an attention.
+    """
+    smallest = _smallest(nodes, descent, sizes)
+    tip = smallest[-1]
+    if tip in descent.trunk:
+        return tip
+    later = nodes[nodes.index(tip) + 1 :]
+    if any(n in descent.trunk and (pooled or sizes.ratio(n, tip) <= 1) for n in later):
+        return _smallest([n for n in nodes if n in descent.trunk], descent, sizes)[-1]
+    first, *others = [node for node in nodes if sizes.ratio(node, tip) <= 1]
+    always = after_always(sources, first)
+    return [first, *(node for node in others if node in always)][-1]
+
+
+def _smallest(nodes: list[fx.Node], descent: _Descent, sizes: Sizes) -> list[fx.Node]:
+    """Those with the most reductions, without what is enlarged again."""
+    deepest = max(descent.depth[node] for node in nodes)
+    reduced = [node for node in nodes if descent.depth[node] == deepest]
+    return [node for node in reduced if sizes.ratio(node, reduced[0]) <= 1]
 
 
 def _dominators_of_output(dominator: dict[fx.Node, fx.Node | None]) -> set[fx.Node]:
@@ -136,53 +181,46 @@ def _is_globally_pooled(trace: Trace, maps: dict[fx.Node, FeatureMap], node: fx.
     return node in maps and maps[node].height == maps[node].width == 1 and is_pooling(trace, node)
 
 
-def _chain(
-    tip: fx.Node,
-    dominator: dict[fx.Node, fx.Node | None],
-    above: dict[fx.Node, fx.Node | None],
-) -> list[fx.Node]:
+def _chain(tip: fx.Node, descent: _Descent) -> list[fx.Node]:
     chain: list[fx.Node] = []
     node: fx.Node | None = tip
     while node is not None:
         chain.append(node)
-        parent = dominator[node]
-        node = above[parent] if parent is not None else None
+        parent = descent.dominator[node]
+        node = descent.above[parent] if parent is not None else None
     return chain[::-1]
 
 
-def _immediate_dominators(graph: fx.Graph) -> dict[fx.Node, fx.Node | None]:
-    """Node to its immediate dominator, in graph order, for what the first input reaches."""
-    start = next((node for node in graph.nodes if node.op == "placeholder"), None)
-    if start is None:
-        return {}
-    edges = networkx.DiGraph()
-    edges.add_node(start)
-    edges.add_edges_from((node, user) for node in graph.nodes for user in node.users)
-    dominators = networkx.immediate_dominators(edges, start)
-    dominators[start] = None  # networkx before 3.6 gives the start itself
-    return {node: dominators[node] for node in graph.nodes if node in dominators}
-
-
-def _spine(trace: Trace, maps: dict[fx.Node, FeatureMap], pooling: fx.Node | None) -> Spine:
+def _spine(
+    trace: Trace, maps: dict[fx.Node, FeatureMap], sizes: Sizes, weighted: set[fx.Node]
+) -> Spine:
     nodes = list(maps)
     steps = [
-        (before, after) for before, after in pairwise(nodes) if _shrinks(maps[before], maps[after])
+        (before, after)
+        for before, after in pairwise(nodes)
+        if sizes.ratio(before, after) >= REDUCTION
     ]
     reduced = {after for _, after in steps}
     strides: dict[fx.Node, int] = {}
     stride = 1
     for before, node in zip([None, *nodes], nodes, strict=False):
         if before is not None and node in reduced:
-            stride *= round(_ratio(maps[before], maps[node]))
+            stride *= round(sizes.ratio(before, node))
         strides[node] = stride
-    reductions = tuple(_hoist(trace, maps, reduced, before, after) for before, after in steps)
-    return Spine(maps, strides, reductions, pooling)
+    reductions = tuple(
+        replace(found, before=sizes.solid(found.before))
+        for found in (
+            _hoist(trace, maps, reduced, weighted, before, after) for before, after in steps
+        )
+    )
+    return Spine(maps, strides, reductions)
 
 
 def _hoist(
     trace: Trace,
     maps: dict[fx.Node, FeatureMap],
     reduced: set[fx.Node],
+    weighted: set[fx.Node],
     before: fx.Node,
     after: fx.Node,
 ) -> Reduction:
@@ -192,17 +230,8 @@ def _hoist(
         return sum(call in trace.owner[node].chain() for node in reduced) == 1
 
     # Not to the raw image, the entry of a wrapper around a network with one reduction.
-    weighted = weighted_nodes(trace)
     calls = [call for call in trace.owner[after].chain() if call.path and holds_one(call)]
     for call in reversed(calls):
         if call.entry in maps and count_weighted(call.entry, weighted):
             return Reduction(call.entry, after, call.name)
     return Reduction(before, after, trace.operation[after])
-
-
-def _shrinks(before: FeatureMap, after: FeatureMap) -> bool:
-    return _ratio(before, after) >= _REDUCTION
-
-
-def _ratio(before: FeatureMap, after: FeatureMap) -> float:
-    return max(before.height / after.height, before.width / after.width)

@@ -1,7 +1,8 @@
 """Symbolic tracing that remembers which module call every node came from.
 
 One tracer serves both traces: the deep one, through everything but torch's own layers, finds
-sites; the coarse one, in which every module without a site is a leaf, is rewritten.
+sites; the coarse one, in which every module without a site is a leaf, is rewritten. A network that
+does not trace is recorded instead (:mod:`bamsearch.graph.recording`), under the same names.
 """
 
 from __future__ import annotations
@@ -79,6 +80,54 @@ class Trace:
         return names
 
 
+class Journal:
+    """Module calls and names of operations, written while a graph is made.
+
+    Attributes:
+        calls: every module call in the order in which they ended.
+        owner: the innermost call in which each node was made.
+        operation: dotted path of each node's operation.
+        current: the innermost call that is running; None outside of the root.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[ModuleCall] = []
+        self.owner: dict[fx.Node, ModuleCall] = {}
+        self.operation: dict[fx.Node, str] = {}
+        self.current: ModuleCall | None = None
+        self._made: Counter[str] = Counter()
+        self._numbers: Counter[str] = Counter()
+
+    def enter(self, path: str, module: nn.Module) -> ModuleCall:
+        """Start a call of the module at path."""
+        self._numbers[path] += 1
+        self.current = ModuleCall(path, self._numbers[path], module, self.current)
+        return self.current
+
+    def leave(self, call: ModuleCall, output: fx.Node | None) -> None:
+        """End a call."""
+        self.current = call.parent
+        call.output = output
+        self.calls.append(call)
+
+    def note(self, node: fx.Node) -> None:
+        """Write down which call the node belongs to and what its operation is called."""
+        if self.current is None:
+            return
+        self.owner[node] = self.current
+        path = self.current.path
+        if node.op != "call_module":
+            target = node.target if isinstance(node.target, str) else node.target.__name__
+            path = f"{path}.{target}" if path else target
+        self._made[path] += 1
+        count = self._made[path]
+        self.operation[node] = path if count == 1 else f"{path}_{count - 1}"
+
+    def trace(self, root: nn.Module, graph: fx.Graph) -> Trace:
+        """The finished trace."""
+        return Trace(root, graph, self.calls, self.owner, self.operation)
+
+
 class SiteTracer(fx.Tracer):
     """Trace with buffers as buffers, real container types and a record of module calls.
 
@@ -92,23 +141,18 @@ class SiteTracer(fx.Tracer):
         # Else buffers are baked in as constants, under other names.
         self.proxy_buffer_attributes = True
         self._opened = opened
-        self._calls: list[ModuleCall] = []
-        self._owner: dict[fx.Node, ModuleCall] = {}
-        self._operation: dict[fx.Node, str] = {}
-        self._made: Counter[str] = Counter()
-        self._numbers: Counter[str] = Counter()
-        self._current: ModuleCall | None = None
+        self._journal = Journal()
 
     def record(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> Trace:
         """Trace root once; a tracer is not used twice."""
-        self._current = ModuleCall("", 1, root, None)
+        self._journal.enter("", root)
         graph = self.trace(root, concrete_args)
         for node in graph.find_nodes(op="placeholder"):
             # torch.fx numbers the arguments that it fixes, so that keywords would not find them.
             name = str(node.target).rpartition("_")[0]
             if name in (concrete_args or {}):
                 node.target = name
-        return Trace(root, graph, self._calls, self._owner, self._operation)
+        return self._journal.trace(root, graph)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Leave torch's own layers whole, and what is not opened."""
@@ -118,34 +162,21 @@ class SiteTracer(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Trace or record a call of m, and remember its input and output."""
-        path = self.path_of_module(m)
-        self._numbers[path] += 1
-        call = ModuleCall(path, self._numbers[path], m, self._current)
+        call = self._journal.enter(self.path_of_module(m), m)
         given = [*args, *kwargs.values()]
         call.entry = next((value.node for value in given if isinstance(value, fx.Proxy)), None)
-        self._current, outer = call, self._current
         try:
             result = super().call_module(m, forward, args, kwargs)
-        finally:
-            self._current = outer
-        if isinstance(result, fx.Proxy):
-            call.output = result.node
-        self._calls.append(call)
+        except BaseException:
+            self._journal.current = call.parent
+            raise
+        self._journal.leave(call, result.node if isinstance(result, fx.Proxy) else None)
         return result
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         """Remember which call the node belongs to and what its operation is called."""
         node = super().create_node(*args, **kwargs)
-        if self._current is None:
-            return node
-        self._owner[node] = self._current
-        path = self._current.path
-        if node.op != "call_module":
-            target = node.target if isinstance(node.target, str) else node.target.__name__
-            path = f"{path}.{target}" if path else target
-        self._made[path] += 1
-        count = self._made[path]
-        self._operation[node] = path if count == 1 else f"{path}_{count - 1}"
+        self._journal.note(node)
         return node
 
     def create_arg(self, a: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from bamsearch.errors import InvalidValueError
 
-Kind = Literal["stem", "bottleneck", "head", "block"]
+Kind = Literal["stem", "bottleneck", "head", "block", "neck"]
 Layout = Literal["NCHW", "NHWC", "NCTHW", "NTHWC"]
 Variant = Literal["paper", "official"]
 Init = Literal["paper", "identity"]

@@ -35,9 +35,10 @@ class Site:
         stride: how much smaller than the network's input the map is.
         layout: order of the axes.
         kind: ``bottleneck`` (just before a spatial reduction), ``stem`` (the same, with at most one
-            weighted layer before it), ``head`` (the last feature map), ``block`` (inside a stage).
+            weighted layer before it), ``head`` (the last feature map), ``block`` (inside a stage),
+            ``neck`` (a decoder's or pyramid's map; in no placement, only by name).
         reducer: what shrinks the map next (``layer2``; the global pooling after a head); None for
-            blocks, and for the head of a network that pools nothing.
+            blocks, necks, and for the head of a network that pools nothing.
         frames: T of a video map, else None.
     """
 

@@ -174,9 +174,16 @@ def name_range(first: str, last: str) -> str:
 
 
 def _groups(sites: Sequence[Site]) -> Iterator[list[Site]]:
-    """The sites of each stage: a stem or a bottleneck is the last before a reduction."""
+    """The sites of each stage: a stem or a bottleneck is the last before a reduction.
+
+    Necks, the maps of a decoder, are a stage for each size.
+    """
     group: list[Site] = []
     for site in sites:
+        before = group[-1] if group else site
+        if site.kind == "neck" and (before.kind, before.height) != ("neck", site.height) and group:
+            yield group
+            group = []
         group.append(site)
         if site.kind in ("stem", "bottleneck"):
             yield group

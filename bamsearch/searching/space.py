@@ -201,7 +201,12 @@ def _chosen(space: SpaceFile, summary: ModelSummary, *, with_stem: bool) -> list
 
 def _matching(pattern: str, space: SpaceFile, summary: ModelSummary) -> set[str]:
     there = [site.name for site in summary.sites]
-    found = {name for name in there if fnmatchcase(name, pattern)}
+    # A decoder's maps are chosen by name alone.
+    found = {
+        site.name
+        for site in summary.sites
+        if site.name == pattern or (site.kind != "neck" and fnmatchcase(site.name, pattern))
+    }
     if not found:
         near = get_close_matches(pattern, there, n=3, cutoff=0.4) or there[:3]
         raise SpaceError(

@@ -68,7 +68,7 @@ class Untraceable(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 3)
     def forward(self, x):
-        return self.conv(x) if x.sum() > 0 else x
+        return self.conv(x) if x.sum() < 0 else self.missing
 """
 
 
@@ -94,7 +94,10 @@ def test_a_factory_that_does_not_do(refused, factories, factory, words):
 
 
 def test_a_factory_that_does_not_trace(refused, factories):
-    assert "Untraceable" in refused("sites", f"{factories}:untraceable")
+    said = refused("sites", f"{factories}:untraceable")
+    assert "Untraceable does not take an input of 3x224x224: " in said
+    assert "at nets.py:" in said
+    assert "return self.conv(x) if x.sum() < 0 else self.missing" in said
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""Necks: the maps of decoders and pyramids, after the deepest map and before the output."""
+
+from __future__ import annotations
+
+from torch import fx
+
+from bamsearch.graph.dataflow import followed_by, put_out, weighted_nodes
+from bamsearch.graph.roles import FeatureMap, Probed
+from bamsearch.graph.spine import Spine
+from bamsearch.graph.tracing import ModuleCall, Trace
+
+# A decoder's block has its own size and its input's; with more, it is a decoder of blocks.
+_SIZES = 2
+
+
+def necks(traced: Trace, probed: Probed, spine: Spine) -> list[fx.Node]:
+    """Outputs of the outermost modules after the spine that are feature maps, in graph order.
+
+    Modules of several sizes (a whole decoder) and those around the spine's end are looked into.
+    Bare layers are no necks, nor is what no weighted layer follows: a decoder's scores. Of a
+    network that puts out several maps, these are features too.
+
+    Args:
+        traced: the deep trace.
+        probed: its feature maps.
+        spine: its spine.
+    """
+    weighted = weighted_nodes(traced)
+    busy = {call for node in weighted for call in traced.owner[node].chain()}
+    tip = list(spine.maps)[-1]
+    features = followed_by(traced, weighted) | outputs(traced, probed.maps)
+    after = [n for n in spine.way if n in probed.maps and n in features and n not in spine.maps]
+    sizes = _sizes_inside(traced, probed.maps)
+
+    def is_neck(call: ModuleCall) -> bool:
+        layers = any(True for _ in call.module.children()) and call in busy and call.path
+        around = call in traced.owner[tip].chain()
+        return bool(layers) and not around and len(sizes.get(call, ())) <= _SIZES
+
+    chosen = {call for call in traced.calls if call.output in after and is_neck(call)}
+    outermost = {
+        call.output
+        for call in chosen
+        if call.parent is None or chosen.isdisjoint(call.parent.chain())
+    }
+    return [node for node in after if node in outermost]
+
+
+def outputs(traced: Trace, maps: dict[fx.Node, FeatureMap]) -> set[fx.Node]:
+    """The maps that a network puts out, if it puts out several."""
+    ends = traced.graph.find_nodes(op="output")
+    found = {node for end in ends for node in put_out(end)[0] if node in maps}
+    return found if len(found) > 1 else set()
+
+
+def neck_stride(spine: Spine, shape: FeatureMap) -> int:
+    """How much smaller than the input a map is: as the spine's map of that size, if it has one."""
+    for node, other in spine.maps.items():
+        if (other.height, other.width) == (shape.height, shape.width):
+            return spine.strides[node]
+    image = next(iter(spine.maps.values()))
+    return max(1, round(max(image.height / shape.height, image.width / shape.width)))
+
+
+def _sizes_inside(
+    traced: Trace, maps: dict[fx.Node, FeatureMap]
+) -> dict[ModuleCall, set[tuple[int, int]]]:
+    sizes: dict[ModuleCall, set[tuple[int, int]]] = {}
+    for node, shape in maps.items():
+        for call in traced.owner[node].chain():
+            sizes.setdefault(call, set()).add((shape.height, shape.width))
+    return sizes
