@@ -209,7 +209,8 @@ def trace(root: nn.Module, opened: frozenset[str] | None = None) -> Trace:
                 return SiteTracer(opened).record(root, defaults)
             except Exception:
                 pass
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # The first sentence: those that follow advise on the model's code.
+        reason = (str(error).splitlines() or [""])[0].split(". ")[0] or type(error).__name__
         raise ModelError(f"{type(root).__name__} cannot be traced by torch.fx: {reason}") from error
 
 
