@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from bamsearch.errors import OutputError
+from bamsearch.records.disk import DRAFT
 
 
 def check_output_folder(path: Path | None, *, force: bool) -> None:
@@ -19,9 +20,14 @@ def check_output_folder(path: Path | None, *, force: bool) -> None:
         return
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file, and a folder is needed: choose another path")
-    if path.is_dir() and any(path.iterdir()) and not force:
+    if path.is_dir() and not force and any(not _is_draft(one) for one in path.iterdir()):
         raise OutputError(f"{path} exists already: choose another path, or add --force")
     _check_writable(path)
+
+
+def _is_draft(path: Path) -> bool:
+    """Whether a killed process left it half-written."""
+    return path.name.startswith(DRAFT)
 
 
 def check_output_file(path: Path | None, *, force: bool) -> None:

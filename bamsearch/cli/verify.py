@@ -191,7 +191,7 @@ def _trained(console: Console, planned: Planned) -> Report:
     from bamsearch.cli.search_text import place_of
     from bamsearch.evidence.verify.run import run_verify
     from bamsearch.report.content import make_report
-    from bamsearch.report.writing import REPORT_FOLDER, write_report
+    from bamsearch.report.writing import report_folder, write_report
 
     @contextmanager
     def follow(title: str) -> Iterator[Watch]:
@@ -209,7 +209,7 @@ def _trained(console: Console, planned: Planned) -> Report:
     report = make_report(folder.read_record(), place_of(folder.path))
     try:
         with console.progress("making the report"):
-            write_report(report, folder.path / REPORT_FOLDER)
+            write_report(report, report_folder(folder.path))
     except OutputError as error:
         # The evidence is safe: a report can be made again.
         console.warn(f"no report: {error}")

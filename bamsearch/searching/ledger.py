@@ -42,34 +42,40 @@ class Ledger:
         self._shown = shown
         self._watch = watch
         self._best: tuple[float, int] | None = None
-        record = folder.read_record()
-        known: list[Finished] = [(None, t) for t in record.trials]
-        known += record.references
-        self._written: set[Key] = {(kind, trial.number) for kind, trial in known}
+        self._appending = False
+        known = self._read()
+        self._written = _keys(known)
         self._check()
         self._watch(known)
 
     def write(self) -> bool:
         """Write down what has finished since the last time; whether any of it has a score."""
+        if self._appending:
+            # It was interrupted, and the file alone knows where.
+            self._folder.mend()
+            self._written = _keys(self._read())
         new = self._new()
         if not new:
             return False
         finished: list[Finished] = [(key[0], trial) for key, trial in new]
+        self._appending = True
         self._folder.append(finished)
-        if self._study.run.trained:
-            learned = learn(self._folder.read_record(), self._study.feasible)
-            if learned is not None:
-                self._folder.write_learned(learned)
         self._written.update(key for key, _ in new)
+        self._appending = False
         for kind, trial in finished:
             if trial.state == "failed":
                 what = "trial" if kind is None else f"{kind} reference"
                 self._folder.log(f"{what} {trial.number} failed: {trial.reason}")
         trained = self._study.run.trained
         if trained or any(kind is None and self._improves(trial) for kind, trial in finished):
-            self.write_best()
+            self.follow()
         self._watch(finished)
         return any(trial.state != "failed" for _, trial in finished)
+
+    def _read(self) -> list[Finished]:
+        record = self._folder.read_record()
+        own: list[Finished] = [(None, trial) for trial in record.trials]
+        return own + list(record.references)
 
     def _new(self, known: frozenset[Key] | None = None) -> list[tuple[Key, Trial]]:
         read = partial(self._study.finished, self._written if known is None else known)
@@ -83,6 +89,15 @@ class Ledger:
                 f"{self._folder.path / TRIALS_FILE} has trials that are not in {self._shown}: "
                 "was one of them replaced? Move the file away to go on from the study"
             )
+
+    def follow(self) -> None:
+        """Write what follows from the trials: what trainings say together, and the best design."""
+        record = self._folder.read_record()
+        if self._study.run.trained:
+            learned = learn(record, self._study.feasible)
+            if learned is not None and learned != record.learned:
+                self._folder.write_learned(learned)
+        self.write_best()
 
     def write_best(self) -> None:
         """Write the best design so far."""
@@ -98,3 +113,7 @@ class Ledger:
             return False
         self._best = rank
         return True
+
+
+def _keys(finished: Sequence[Finished]) -> set[Key]:
+    return {(kind, trial.number) for kind, trial in finished}

@@ -201,6 +201,46 @@ def test_an_earlier_run_is_never_lost(done, refused, bamsearch_cli):
     assert Path("runs/done/trials.jsonl").read_bytes() != before
 
 
+@pytest.mark.parametrize("output", ["runs/done", "."])
+def test_force_keeps_files_that_no_search_wrote(done, bamsearch_cli, monkeypatch, output):
+    if output == ".":
+        monkeypatch.chdir("runs/done")
+    place = Path(output)
+    (place / "thesis.tex").write_text("mine")
+    before = (place / "run.json").read_bytes()
+    result = bamsearch_cli(*LINE, "-o", output, "--force", "--seed", "1")
+    assert result.exit_code == 0, result.stderr
+    assert (place / "thesis.tex").read_text() == "mine"
+    assert (place / "run.json").read_bytes() != before
+
+
+def test_what_a_kill_left_at_the_very_start_is_no_run(bamsearch_cli):
+    place = Path("runs/early")
+    place.mkdir(parents=True)
+    for name in ("lock", "study.db", ".writing-run.json-17"):
+        (place / name).touch()
+    result = bamsearch_cli(*LINE, "--name", "early")
+    assert result.exit_code == 0, result.stderr
+    assert not (place / ".writing-run.json-17").exists()
+
+
+def test_the_same_command_resumes_what_a_kill_interrupted(done, refused, bamsearch_cli):
+    place, whole = Path("runs/done"), Path("runs/done/trials.jsonl").read_bytes()
+    (place / "trials.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
+    log = (place / "log.txt").read_text().splitlines(keepends=True)
+    (place / "log.txt").write_text("".join(log[:-1]))
+    assert "is a run already" in refused(*LINE, "--name", "done", "--seed", "1")
+    result = bamsearch_cli(*LINE, "--name", "done")
+    assert result.exit_code == 0, result.stderr
+    assert "done has this search, unfinished: it is resumed" in result.stderr
+    again = (place / "trials.jsonl").read_bytes()
+    both = [[json.loads(line) for line in text.splitlines()] for text in (whole, again)]
+    keys = [{(one["reference"], one["number"], one["score"]) for one in lines} for lines in both]
+    assert keys[0] == keys[1]
+    assert len(both[0]) == len(both[1])
+    assert "is a run already" in refused(*LINE, "--name", "done")
+
+
 @pytest.mark.parametrize("model", ["vit_b_16", "resnet18"])
 def test_nothing_to_search_is_exit_3(refused, model):
     line = ["search", model, "--score", "params"]
