@@ -243,6 +243,7 @@ def search(
             heartbeat=heartbeat,
             timing=Timing(where, batch_size, dtype, mode, threads),
         )
+        folder: RunFolder | None
         if resume is not None:
             planned, folder = _resumed(ctx, request, resume, storage, model)
         else:

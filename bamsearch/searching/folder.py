@@ -338,8 +338,14 @@ def find_folder(run: str) -> RunFolder:
 
 def all_folders(parent: Path = RUNS) -> list[RunFolder]:
     """The folders of all runs, oldest first."""
-    files = [path for path in parent.glob(f"*/{RUN_FILE}") if path.is_file()]
-    return [RunFolder(path.parent) for path in sorted(files, key=lambda p: p.stat().st_mtime)]
+    found = []
+    for path in parent.glob("*/"):
+        # Another user's folder may not be entered.
+        with suppress(PermissionError):
+            file = path / RUN_FILE
+            if file.is_file():
+                found.append((file.stat().st_mtime, path))
+    return [RunFolder(path) for _, path in sorted(found)]
 
 
 def _budget_word(budget: Budget) -> str:

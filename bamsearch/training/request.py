@@ -9,7 +9,8 @@ from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError, TrainingError
 from bamsearch.graph.designs import build, find_design, is_design
 from bamsearch.records import Design
-from bamsearch.training.folder import TrainingFolder
+from bamsearch.training.again import state_of
+from bamsearch.training.folder import TrainingFolder, taken
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,
     FINE_TUNE,
@@ -17,7 +18,7 @@ from bamsearch.training.recipe import (
     Recipe,
     find_recipe,
 )
-from bamsearch.training.resume import design_of
+from bamsearch.training.resume import about_training, design_of
 from bamsearch.training.start import Start, check_is_classifier, start_with
 
 
@@ -98,6 +99,21 @@ def plan_training(request: Request) -> Planned:
     usual = DEFAULT_RECIPE if start.weights is None else FINE_TUNE
     recipe = request.changed(find_recipe(request.recipe or usual))
     return Planned(start, start.design or design, data, recipe, seed)
+
+
+def is_unfinished(planned: Planned, folder: TrainingFolder) -> bool:
+    """Whether a folder has this training, killed or interrupted before its end.
+
+    Raises:
+        OutputError: it has come to its end, or another training is there.
+    """
+    about = about_training(planned.start, planned.data.facts, planned.recipe, planned.seed)
+    try:
+        if state_of(folder.path, about) == "begun":
+            return True
+    except TrainingError:
+        pass
+    raise taken(folder.path)
 
 
 def plan_resumed(request: Request, folder: TrainingFolder) -> Planned:

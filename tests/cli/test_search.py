@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -296,6 +297,59 @@ def test_runs_lists_them(done, bamsearch_cli, refused):
     assert "bamsearch search --resume done" in shown.stderr
     Path("runs/done/run.json").write_text("{")
     assert "there is no run below runs/" in refused("runs", code=3)
+
+
+def spoilt_score(place):
+    path = place / "trials.jsonl"
+    lines = path.read_text().splitlines()
+    item = json.loads(lines[2])
+    lines[2] = json.dumps(item | {"score": "12"})
+    path.write_text("\n".join(lines) + "\n")
+
+
+def lock_that_is_a_link(place):
+    (place / "lock").unlink(missing_ok=True)
+    (place / "lock").symlink_to("lock")
+
+
+def space_that_is_a_number(place):
+    content = json.loads((place / "run.json").read_text())
+    (place / "run.json").write_text(json.dumps(content | {"space": 5}))
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoilt_score, lock_that_is_a_link, space_that_is_a_number], ids=lambda f: f.__name__
+)
+def test_one_bad_folder_hides_no_other(done, bamsearch_cli, spoil):
+    shutil.copytree("runs/done", "runs/bad")
+    spoil(Path("runs/bad"))
+    result = bamsearch_cli("runs", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert [one["run"] for one in json.loads(result.stdout)] == ["done"]
+    assert "warning: runs/bad" in result.stderr
+
+
+def test_a_folder_that_may_not_be_entered_hides_no_other(done, bamsearch_cli, monkeypatch):
+    shutil.copytree("runs/done", "runs/secret")
+    is_file = Path.is_file
+
+    def refusing(path):
+        if path.parent.name == "secret":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refusing)
+    result = bamsearch_cli("runs")
+    assert result.exit_code == 0, result.stderr
+    assert "done" in result.stdout
+
+
+@pytest.mark.parametrize("change", [{"space": 5}, {"summary": 5}, {"agreements": [5]}])
+def test_a_spoilt_audit_stops_no_search(bamsearch_cli, audit, change):
+    place = Path("audits/a")
+    place.mkdir(parents=True)
+    (place / "audit.json").write_text(json.dumps(json.loads(audit.to_json()) | change))
+    assert bamsearch_cli(*LINE, "--name", "other").exit_code == 0
 
 
 def test_spaces_lists_what_ships(bamsearch_cli, golden):
