@@ -13,7 +13,7 @@ import click
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import check_fits, data_option, download_option, resolve
-from bamsearch.cli.model_work import model_work, others_hushed
+from bamsearch.cli.model_work import model_work, name_code, others_hushed
 from bamsearch.cli.options import (
     batch_size_option,
     command,
@@ -30,6 +30,7 @@ from bamsearch.cli.options import (
 )
 from bamsearch.cli.search_folder import (
     check_folder,
+    check_scored,
     is_unfinished,
     made_folder,
     same_search,
@@ -245,9 +246,9 @@ def search(
         )
         folder: RunFolder | None
         if resume is not None:
-            planned, folder = _resumed(ctx, request, resume, storage, model)
+            planned, folder = _resumed(ctx, console, request, resume, storage, model)
         else:
-            planned, folder = _new(console, request, name, output, force)
+            planned, folder = _new(console, request, name, output, storage, force)
         if folder is not None and planned.run.storage is not None and storage is None:
             raise InvalidValueError(
                 f"run {folder.name} is in {planned.run.storage}: give --storage with its URL again"
@@ -262,15 +263,23 @@ def search(
 
 
 def _new(
-    console: Console, request: Request, name: str | None, output: Path | None, force: bool
+    console: Console,
+    request: Request,
+    name: str | None,
+    output: Path | None,
+    storage: str | None,
+    force: bool,
 ) -> tuple[Planned, RunFolder | None]:
     """A new search; or the one in the folder, where a kill has left it unfinished."""
     from bamsearch.score.scorer import check_score
     from bamsearch.searching.folder import RunFolder, named_folder
     from bamsearch.searching.request import plan_search, planned_again
+    from bamsearch.searching.storage import check_driver
 
     if request.score is not None:
         check_score(request.score)
+    if storage is not None:
+        check_driver(storage)
     path = output or (named_folder(name).path if name is not None else None)
     folder = None if path is None else RunFolder(path)
     unfinished = folder is not None and not force and is_unfinished(folder)
@@ -296,7 +305,12 @@ def _audit_of(run: Run) -> Cited | None:
 
 
 def _resumed(
-    ctx: click.Context, request: Request, resume: str, storage: str | None, model: str | None
+    ctx: click.Context,
+    console: Console,
+    request: Request,
+    resume: str,
+    storage: str | None,
+    model: str | None,
 ) -> tuple[Planned, RunFolder]:
     """The run that is there, with more trials if so asked; other options must not differ."""
     from bamsearch.errors import RunError
@@ -314,6 +328,7 @@ def _resumed(
         folder = named_folder(resume)
         run = folder_from_database(resume, storage, folder)
     check_same(ctx, run, request, model)
+    name_code(console, run.model, run.score)
     return with_trials(planned_again(run), request.trials, request.until), folder
 
 
@@ -409,6 +424,7 @@ def _search(
     console.finish(next_steps(record, folder.path), written)
     if interrupted:
         raise KeyboardInterrupt
+    check_scored(record)
 
 
 def _written(console: Console, report: Report, folder: RunFolder) -> list[Path]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bamsearch.cli.output import check_output_folder
-from bamsearch.errors import OutputError
-from bamsearch.records import Run
+from bamsearch.errors import OutputError, ScoreError
+from bamsearch.records import Run, RunRecord
 from bamsearch.records.run_files import RUN_FILE
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ def same_search(planned: Run, there: Run) -> bool:
         )
         both.append(json.loads(plain.to_json()))
     return bool(both[0] == both[1])
+
+
+def check_scored(record: RunRecord) -> None:
+    """Raise ScoreError where the search has tried designs, and all of them failed."""
+    trials = record.trials
+    if trials and all(trial.state == "failed" for trial in trials):
+        raise ScoreError(f"all {len(trials)} designs failed: {trials[-1].reason}")
 
 
 def made_folder(run: Run, name: str | None, output: Path | None, *, force: bool) -> RunFolder:

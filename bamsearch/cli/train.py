@@ -8,6 +8,7 @@ import shlex
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from click.core import ParameterSource
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option
-from bamsearch.cli.model_work import others_hushed
+from bamsearch.cli.model_work import name_code, others_hushed
 from bamsearch.cli.options import (
     command,
     device_option,
@@ -163,7 +164,11 @@ def train(
             force=force,
             command=shlex.join(["bamsearch", *sys.argv[1:]]),
         )
-        planned = plan_training(request) if resume is None else plan_resumed(request, folder)
+        say = partial(name_code, console)
+        if resume is None:
+            planned = plan_training(request, say)
+        else:
+            planned = plan_resumed(request, folder, say)
         resumes = resume is not None or (started and is_unfinished(planned, folder))
     if not as_json and first:
         console.print(f"{title_text(planned.design, planned.data.facts)}\n{recipe_text(planned)}\n")

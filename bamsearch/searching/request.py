@@ -11,7 +11,7 @@ from math import ceil
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
-from bamsearch.errors import InvalidValueError
+from bamsearch.errors import InvalidValueError, RunError
 from bamsearch.profile.summary import check_has_sites, summarise, summarise_module
 from bamsearch.records import (
     MEASURED,
@@ -24,6 +24,7 @@ from bamsearch.records import (
     Run,
     Variant,
 )
+from bamsearch.records.sources import source_of
 from bamsearch.score.supernet.options import SupernetOptions
 from bamsearch.score.table import COSTS, DEFAULT_SCORE
 from bamsearch.searching.budget import parse_budget
@@ -182,6 +183,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         recipe=None if request.recipe is None else request.recipe.to_dict(),
         supernet=None if request.supernet is None else request.supernet.to_dict(),
         until=request.until,
+        sources={} if module is not None else _sources(request.model, request.score or ""),
     )
     if run.score in MEASURED and request.data is not None:
         _check_classes(run, request.data)
@@ -203,8 +205,17 @@ def planned_again(run: Run) -> Planned:
     """The space and what fits of a run that is there, from what it says of itself.
 
     Raises:
+        RunError: the code of its model or score has changed since.
         SpaceError, NothingFitsError: never, unless ``run.json`` was changed by hand.
     """
+    now = _sources(run.model, run.score)
+    for what, was in run.sources.items():
+        if now.get(what) != was:
+            name = run.model if what == "model" else run.score
+            raise RunError(
+                f"{what} {name} is not what run {run.name} began with: it was {was}, and is "
+                f"{now.get(what) or 'not there'}; bring that back, or start a new search"
+            )
     space = search_space(
         _file_of(run),
         run.summary,
@@ -214,6 +225,13 @@ def planned_again(run: Run) -> Planned:
         num_classes=run.num_classes,
     )
     return Planned(run, feasible(with_costs(space, run.added), run.budgets))
+
+
+def _sources(model: str, score: str) -> dict[str, str]:
+    """See :attr:`bamsearch.records.Run.sources`."""
+    names = {"model": model} | ({"score": score} if ":" in score else {})
+    found = {what: source_of(name) for what, name in names.items()}
+    return {what: source for what, source in found.items() if source is not None}
 
 
 def more_trials(run: Run, trials: int | None, count: int, until: float | None = None) -> Run:
@@ -322,10 +340,12 @@ def _check_trains(request: Request, module: nn.Module | None) -> None:
         )
     if request.supernet is not None and request.recipe is not None:
         request.supernet.check_leaves(request.recipe.epochs)
-    # Here, as it loads torch.
+    # Here, as they load torch.
+    from bamsearch.training.fabric import check_fabric
     from bamsearch.training.start import check_is_classifier
 
     check_is_classifier(request.model)
+    check_fabric()
 
 
 def _summary(request: Request, module: nn.Module | None) -> ModelSummary:

@@ -118,6 +118,20 @@ def opened_storage(
         storage.engine.dispose()
 
 
+def check_driver(url: str) -> None:
+    """Look whether a database can be spoken to.
+
+    Raises:
+        StorageError: not a URL of a database, or one without a driver here.
+        MissingExtraError: the driver of an extra is not installed.
+    """
+    parsed = _parsed(url)
+    try:
+        parsed.get_dialect().import_dbapi()
+    except ImportError as error:
+        raise _no_driver(parsed, error) from None
+
+
 def patiently(call: Callable[[], T], shown: str, patience: float | None = None) -> T:
     """Call again while the database does not answer, with longer and longer pauses.
 

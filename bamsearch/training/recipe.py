@@ -72,8 +72,8 @@ class Recipe:
         check_choice("precision", self.precision, get_args(Precision))
         for name, low, high in _RANGES:
             value = getattr(self, name)
-            if not (isfinite(value) and low <= value < high):
-                raise InvalidValueError(f"{name} of {value!r}: give a number from {low} to {high}")
+            if not (low <= value < high and isfinite(value)):
+                raise InvalidValueError(f"{name} of {value!r}: give a number from {low} to {high:g}")
         if not self.lr:
             raise InvalidValueError("lr of 0: nothing would be learnt")
         if self.warmup > self.epochs:
@@ -116,7 +116,9 @@ class Recipe:
 
 
 _RANGES = (
-    ("lr", 0, float("inf")),
+    ("batch_size", 1, 2**31),
+    ("epochs", 1, 2**31),
+    ("lr", 0, 1e6),
     ("momentum", 0, 1),
     ("weight_decay", 0, float("inf")),
     ("warmup", 0, float("inf")),

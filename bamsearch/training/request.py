@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bamsearch.data.loading import DEFAULT_SIZE, load_data
@@ -76,8 +77,14 @@ class Planned:
     seed: int
 
 
-def plan_training(request: Request) -> Planned:
+def plan_training(
+    request: Request, before: Callable[[str], object] = lambda model: None
+) -> Planned:
     """A new training.
+
+    Args:
+        request: what was asked for.
+        before: called with the MODEL of a design, before its code is executed.
 
     Raises:
         InvalidValueError: no design or no data named, or no such recipe.
@@ -91,6 +98,8 @@ def plan_training(request: Request) -> Planned:
             "digits or imagefolder:DIR"
         )
     found, beside = find_design(request.what) if is_design(request.what) else (None, None)
+    if found is not None:
+        before(found.model)
     check_is_classifier(request.what if found is None else found.model)
     data = load_for(request.data, found, request.download)
     design = found or _base(request.what, data)
@@ -116,8 +125,17 @@ def is_unfinished(planned: Planned, folder: TrainingFolder) -> bool:
     raise taken(folder.path)
 
 
-def plan_resumed(request: Request, folder: TrainingFolder) -> Planned:
+def plan_resumed(
+    request: Request,
+    folder: TrainingFolder,
+    before: Callable[[str], object] = lambda model: None,
+) -> Planned:
     """A training that goes on; what the request says otherwise, ``train`` will refuse.
+
+    Args:
+        request: what was asked for.
+        folder: of the training.
+        before: called with the MODEL, before its code is executed.
 
     Raises:
         TrainingError: no readable checkpoint, or one of a module from Python.
@@ -130,6 +148,7 @@ def plan_resumed(request: Request, folder: TrainingFolder) -> Planned:
         raise TrainingError(f"{folder.path} was trained from Python: go on with it there")
     if request.weights is not None:
         raise InvalidValueError("--weights is for a new training: leave it out with --resume")
+    before(design.model)
     facts = about["data"]
     name, seed = request.data or facts["name"], facts["split_seed"]
     data = load_for(name, design, request.download, seed, facts["hash"])

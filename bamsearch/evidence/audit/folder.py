@@ -233,6 +233,9 @@ def first_difference(asked: Audit, there: Audit) -> tuple[str, str, str] | None:
 
     if same_data(asked.data, there.data):
         asked = replace(asked, data=replace(asked.data, hash=there.data.hash))
+    if there.source is None:
+        # An older version made it.
+        asked = replace(asked, source=None)
     for (what, one), (_, other) in zip(_options(asked), _options(there), strict=True):
         if one != other:
             return what, str(one), str(other)
@@ -278,6 +281,7 @@ def _options(audit: Audit) -> list[tuple[str, object]]:
     ]
     return [
         ("MODEL", audit.model),
+        ("the content of MODEL", audit.source),
         ("--data", f"{facts.name.partition(':')[0]} of hash {facts.hash}"),
         ("--input-size", "x".join(map(str, audit.summary.input_shape))),
         *budgets,
