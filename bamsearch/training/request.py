@@ -20,7 +20,7 @@ from bamsearch.training.recipe import (
     find_recipe,
 )
 from bamsearch.training.resume import about_training, design_of
-from bamsearch.training.start import Start, check_is_classifier, start_with
+from bamsearch.training.start import Start, check_fits, check_is_classifier, start_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,13 @@ def plan_training(
             "digits or imagefolder:DIR"
         )
     found, beside = find_design(request.what) if is_design(request.what) else (None, None)
-    if found is not None:
-        before(found.model)
     check_is_classifier(request.what if found is None else found.model)
     data = load_for(request.data, found, request.download)
     design = found or _base(request.what, data)
     seed = request.seed or 0
+    check_fits(design, data.facts)
+    if found is not None:
+        before(found.model)
     start = start_with(design, data, weights=request.weights, beside=beside, seed=seed)
     usual = DEFAULT_RECIPE if start.weights is None else FINE_TUNE
     recipe = request.changed(find_recipe(request.recipe or usual))
