@@ -245,8 +245,9 @@ def _placed(
         folder = AuditFolder(output)
     else:
         folder = named_folder(name) if name is not None else usual_folder(planned.audit)
-    # Nor with --force: what is no audit is somebody's.
-    check_output_folder(folder.path, force=folder.is_audit)
+    check_output_folder(
+        folder.path, force=folder.is_audit, advice="it holds no audit, so choose another path"
+    )
     asked = planned.audit if force else folder.opened(planned.audit)
     return replace(planned, audit=asked), folder
 

@@ -316,7 +316,7 @@ def _resumed(
     from bamsearch.errors import RunError
     from bamsearch.searching.api import with_trials
     from bamsearch.searching.folder import find_folder, named_folder
-    from bamsearch.searching.request import planned_again
+    from bamsearch.searching.request import check_base, planned_again
     from bamsearch.searching.run import folder_from_database
 
     try:
@@ -329,7 +329,9 @@ def _resumed(
         run = folder_from_database(resume, storage, folder)
     check_same(ctx, run, request, model)
     name_code(console, run.model, run.score)
-    return with_trials(planned_again(run), request.trials, request.until), folder
+    planned = planned_again(run)
+    check_base(run)
+    return with_trials(planned, request.trials, request.until), folder
 
 
 def _recipe(name: str | None, epochs: int | None) -> Recipe | None:

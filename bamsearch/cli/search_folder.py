@@ -35,7 +35,11 @@ def check_folder(folder: Path, *, force: bool) -> None:
     # Here, as it loads Optuna.
     from bamsearch.searching.folder import RunFolder
 
-    check_output_folder(folder, force=(force and is_run) or RunFolder(folder).unbegun)
+    check_output_folder(
+        folder,
+        force=(force and is_run) or RunFolder(folder).unbegun,
+        advice="it holds no run, so choose another path",
+    )
 
 
 def is_unfinished(folder: RunFolder) -> bool:

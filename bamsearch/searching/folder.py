@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -75,6 +77,8 @@ ENDED = "all trials are finished"
 _MOST_RUNS = 10_000
 # Seconds: whoever only looks whether a run is locked has it for a moment.
 _LOOKED_AT = 0.5
+# Seconds after which a folder without a run is not that of a search which is about to start.
+_ABANDONED = 60.0
 _GO_ON = "; mend that, and go on with --resume"
 _STUDY_FILES = tuple(f"{STUDY_FILE}{end}" for end in ("", "-wal", "-shm", "-journal"))
 _REPORT_FILES = (
@@ -141,6 +145,22 @@ class RunFolder:
             return False
         names = (path.name for path in self.path.iterdir())
         return all(name in (LOCK_FILE, *_STUDY_FILES) or name.startswith(DRAFT) for name in names)
+
+    def remove_abandoned(self) -> None:
+        """Remove the folder if a kill left it at the very start, a while ago."""
+        with suppress(OSError, RunError):
+            if self.unbegun and time.time() - self.path.stat().st_mtime > _ABANDONED:
+                self.remove_unbegun()
+
+    def remove_unbegun(self) -> None:
+        """Remove the folder if nothing was begun in it and no process is at work.
+
+        Raises:
+            RunError: one is.
+        """
+        if self.unbegun:
+            with self.locked():
+                shutil.rmtree(self.path)
 
     @property
     def ended(self) -> bool:
@@ -289,6 +309,7 @@ def new_folder(model: str, budgets: Sequence[Budget], parent: Path = RUNS) -> Ru
     stem = "-".join(words if budgets else [*words, "free"])
     for number in range(1, _MOST_RUNS):
         folder = RunFolder(parent / f"{stem}-{number:03d}")
+        folder.remove_abandoned()
         if not folder.path.exists():
             try:
                 folder.create()

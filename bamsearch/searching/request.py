@@ -24,7 +24,7 @@ from bamsearch.records import (
     Run,
     Variant,
 )
-from bamsearch.records.sources import source_of
+from bamsearch.records.sources import source_of, user_code
 from bamsearch.score.supernet.options import SupernetOptions
 from bamsearch.score.table import COSTS, DEFAULT_SCORE
 from bamsearch.searching.budget import parse_budget
@@ -225,6 +225,25 @@ def planned_again(run: Run) -> Planned:
         num_classes=run.num_classes,
     )
     return Planned(run, feasible(with_costs(space, run.added), run.budgets))
+
+
+def check_base(run: Run) -> None:
+    """Count the base of a run again, where its code is a user's: that may import what has changed.
+
+    Raises:
+        RunError: it is another network than that of the run.
+        ModelError: it cannot be built.
+    """
+    if "model" not in run.sources or user_code(run.model) is None:
+        return
+    was = run.summary
+    now = summarise(run.model, was.input_shape[-2:], run.num_classes)
+    if (now.base, now.sites) != (was.base, was.sites):
+        raise RunError(
+            f"model {run.model} is not what run {run.name} began with: it had "
+            f"{was.base.params:,} parameters and {was.base.macs:,} MACs, and has "
+            f"{now.base.params:,} and {now.base.macs:,}; bring that back, or start a new search"
+        )
 
 
 def _sources(model: str, score: str) -> dict[str, str]:

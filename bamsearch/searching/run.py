@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -350,8 +349,5 @@ def _quiet() -> Iterator[None]:
 
 def remove_if_empty(path: Path) -> None:
     """Remove a folder in which no run was written down yet, as when a search cannot start."""
-    folder = RunFolder(path)
     with suppress(OSError, RunError):
-        if folder.unbegun:
-            with folder.locked():
-                shutil.rmtree(path)
+        RunFolder(path).remove_unbegun()

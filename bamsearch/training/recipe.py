@@ -73,7 +73,8 @@ class Recipe:
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if not (low <= value < high and isfinite(value)):
-                raise InvalidValueError(f"{name} of {value!r}: give a number from {low} to {high:g}")
+                most = f"{high:g}"
+                raise InvalidValueError(f"{name} of {value!r}: give a number from {low} to {most}")
         if not self.lr:
             raise InvalidValueError("lr of 0: nothing would be learnt")
         if self.warmup > self.epochs:

@@ -74,6 +74,19 @@ def test_a_search_by_an_edited_score_is_not_resumed(ran, refused):
     assert "score score.py:score is not what run a began" in refused("search", "--resume", "a")
 
 
+def test_a_base_that_is_another_network_is_refused(ran, refused):
+    """The model's file is as it was, and what it imports is not."""
+    Path("width.py").write_text("WIDTH = 8\n")
+    Path("net.py").write_text(NET.replace("3, 8, 3", "3, WIDTH, 3").replace("(8, 16", "(WIDTH, 16"))
+    Path("net.py").write_text("from width import WIDTH\n" + Path("net.py").read_text())
+    ran(*SEARCH, "--input-size", "16", "--score", "params", "--name", "a")
+    Path("width.py").write_text("WIDTH = 12\n")
+    sys.modules.pop("width")
+    said = refused("search", "--resume", "a")
+    sys.modules.pop("width")
+    assert "net.py:make is not what run a began with: it had 1,562 parameters and " in said
+
+
 def test_a_run_of_an_older_version_is_resumed(ran):
     ran(*SEARCH, "--input-size", "16", "--score", "params", "--name", "a")
     path = Path("runs/a/run.json")

@@ -269,3 +269,17 @@ def test_the_report_s_files_are_known(folder):
     write_report(make_report(folder.read_record(), "run"), folder.path / "report")
     folder.clear()
     assert not (folder.path / "report").exists()
+
+
+def test_what_a_kill_left_long_ago_gives_its_number_back(place):
+    for number in (1, 2, 3):
+        folder = RunFolder(place / f"resnet18-free-00{number}")
+        folder.create()
+        (folder.path / "study.db").touch()
+    os.utime(place / "resnet18-free-001", (0, 0))
+    os.utime(place / "resnet18-free-002", (0, 0))
+    with RunFolder(place / "resnet18-free-001").locked():
+        os.utime(place / "resnet18-free-001", (0, 0))
+        # the first is at work, the third may be about to start
+        assert new_folder("resnet18", [], place).name == "resnet18-free-002"
+    assert (place / "resnet18-free-003").exists()

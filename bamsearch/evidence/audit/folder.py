@@ -86,13 +86,13 @@ class AuditFolder:
         names = (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE, TRAIN_FOLDER, _LOCK_FILE)
         refuse_links(self.path, names)
         lock = FileLock(self.path / _LOCK_FILE)
-        try:
-            with _explained(self.path / _LOCK_FILE):
+        with _explained(self.path / _LOCK_FILE):
+            try:
                 lock.acquire(timeout=0.5)
-        except Timeout as error:
-            raise RunError(
-                f"another audit works in {self.path}: wait for it, or choose another --name"
-            ) from error
+            except Timeout as error:
+                raise RunError(
+                    f"another audit works in {self.path}: wait for it, or choose another --name"
+                ) from error
         try:
             yield
         finally:
