@@ -238,6 +238,8 @@ class Run:
             content["budgets"] = tuple(Budget(**one) for one in content["budgets"])
             content["objectives"] = tuple(content["objectives"])
             content["added"] = {(c, o): (m, ns) for c, o, m, ns in content["added"]}
+            if not isinstance(content["space"], dict):
+                raise TypeError(f"space is {content['space']!r}, not a table")
             if content.get("data") is not None:
                 content["data"] = DataFacts.from_dict(content["data"])
             if content.get("audit") is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from bamsearch.errors import RunError
@@ -43,6 +44,7 @@ class Ledger:
         self._watch = watch
         self._best: tuple[float, int] | None = None
         self._appending = False
+        self._behind = True
         known = self._read()
         self._written = _keys(known)
         self._check()
@@ -54,8 +56,11 @@ class Ledger:
             # It was interrupted, and the file alone knows where.
             self._folder.mend()
             self._written = _keys(self._read())
+            self._appending = False
         new = self._new()
         if not new:
+            if self._behind:
+                self.follow()
             return False
         finished: list[Finished] = [(key[0], trial) for key, trial in new]
         self._appending = True
@@ -68,6 +73,7 @@ class Ledger:
                 self._folder.log(f"{what} {trial.number} failed: {trial.reason}")
         trained = self._study.run.trained
         if trained or any(kind is None and self._improves(trial) for kind, trial in finished):
+            self._behind = True
             self.follow()
         self._watch(finished)
         return any(trial.state != "failed" for _, trial in finished)
@@ -97,13 +103,11 @@ class Ledger:
             learned = learn(record, self._study.feasible)
             if learned is not None and learned != record.learned:
                 self._folder.write_learned(learned)
-        self.write_best()
-
-    def write_best(self) -> None:
-        """Write the best design so far."""
-        best = self._folder.read_record().best
+                record = replace(record, learned=learned)
+        best = record.best
         if best is not None:
             self._folder.write_best(best.design)
+        self._behind = False
 
     def _improves(self, trial: Trial) -> bool:
         if trial.score is None:

@@ -97,9 +97,8 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
         study = ask(partial(open_study, planned, storage, alone=alone))
         ask(partial(_prepare, study, planned))
         ledger = Ledger(folder, study, shown_url(_url(folder, how)), how.watch)
+        # Also what follows from trials: a kill, or a full disk, may have come in between.
         ledger.write()
-        # A kill, or a full disk, may have come between a trial and what follows from it.
-        ledger.follow()
         folder.log(f"{STARTED} {how.jobs} process{'es' if how.jobs > 1 else ''}")
         ended = False
         try:
@@ -111,7 +110,7 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
             folder.remove_trainings()
         if ended and any(budget.quantity == "ms" for budget in planned.run.budgets):
             folder.write_finalists(time_finalists(folder.read_record(), how.module))
-            ledger.write_best()
+            ledger.follow()
         return folder.read_record()
 
 

@@ -119,7 +119,7 @@ class Recipe:
 _RANGES = (
     ("batch_size", 1, 2**31),
     ("epochs", 1, 2**31),
-    ("lr", 0, 1e6),
+    ("lr", 0, 1e38),
     ("momentum", 0, 1),
     ("weight_decay", 0, float("inf")),
     ("warmup", 0, float("inf")),
