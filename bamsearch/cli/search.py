@@ -432,12 +432,14 @@ def _search(
 def _written(console: Console, report: Report, folder: RunFolder) -> list[Path]:
     """Write the report; its files that matter most, and the best design."""
     from bamsearch.report.writing import report_folder, write_report
+    from bamsearch.searching.folder import REPORTED
 
     best = folder.path / "best" / "design.json"
     found = [best] if report.record.best is not None and best.exists() else []
     try:
         with console.progress("making the report"):
             files = write_report(report, report_folder(folder.path))
+            folder.log(REPORTED)
     except OutputError as error:
         # The trials are safe: a report can be made again.
         console.warn(f"no report: {error}")

@@ -73,7 +73,8 @@ LOG_FILE = "log.txt"
 LOCK_FILE = "lock"
 STARTED = "searching with"
 ENDED = "all trials are finished"
-"""What the log says of a search at its start, and at its end where no trial is left."""
+REPORTED = "the report is written"
+"""What the log says of a search: at its start, at its end where no trial is left, and then."""
 _MOST_RUNS = 10_000
 # Seconds: whoever only looks whether a run is locked has it for a moment.
 _LOOKED_AT = 0.5
@@ -164,10 +165,11 @@ class RunFolder:
 
     @property
     def ended(self) -> bool:
-        """Whether the last search here left no trial."""
+        """Whether the last search here left no trial, and its report is written."""
         path = self.path / LOG_FILE
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        return text.rfind(ENDED) > text.rfind(STARTED)
+        last = text[max(text.rfind(STARTED), 0) :]
+        return ENDED in last and REPORTED in last
 
     def clear(self) -> None:
         """Remove what a search, its trainings and its report wrote here; other files stay.

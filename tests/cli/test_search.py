@@ -229,7 +229,7 @@ def test_the_same_command_resumes_what_a_kill_interrupted(done, refused, bamsear
     place, whole = Path("runs/done"), Path("runs/done/trials.jsonl").read_bytes()
     (place / "trials.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
     log = (place / "log.txt").read_text().splitlines(keepends=True)
-    (place / "log.txt").write_text("".join(log[:-1]))
+    (place / "log.txt").write_text("".join(log[:-2]))
     assert "is a run already" in refused(*LINE, "--name", "done", "--seed", "1")
     result = bamsearch_cli(*LINE, "--name", "done")
     assert result.exit_code == 0, result.stderr
