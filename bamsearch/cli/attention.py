@@ -13,7 +13,7 @@ import click
 
 from bamsearch.cli.attention_text import attention_json, print_attention
 from bamsearch.cli.console import Console
-from bamsearch.cli.model_work import others_hushed
+from bamsearch.cli.model_work import name_code, others_hushed
 from bamsearch.cli.options import (
     command,
     device_option,
@@ -126,6 +126,7 @@ def attention(
         from bamsearch.cli.attention_show import frame_all
 
         asked = plan(design, weights, others, mean, std)
+        name_code(console, *(one.design.model for one in asked))
         photographs = [frame_all(path, asked, whole=full) for path in images]
         networks = open_networks(asked, device, seed, whole=full)
     for network in networks:

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from bamsearch.cli.audit_text import plan_json, print_audit, print_plan, result_json
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option
-from bamsearch.cli.model_work import model_work, others_hushed
+from bamsearch.cli.model_work import model_work, name_code, others_hushed
 from bamsearch.cli.options import (
     command,
     device_option,
@@ -172,9 +172,11 @@ def audit(
     }
     with model_work(console, f"working out what fits in {what}", what):
         from bamsearch.evidence.audit.request import Request, is_run, plan_audit
+        from bamsearch.searching.folder import find_folder
 
         if is_run(what):
             _check_run(ctx, what)
+            name_code(console, find_folder(what).read_run().model)
         request = Request(
             what=what,
             data=data,
@@ -243,7 +245,9 @@ def _placed(
         folder = AuditFolder(output)
     else:
         folder = named_folder(name) if name is not None else usual_folder(planned.audit)
-    check_output_folder(folder.path, force=force or folder.is_audit)
+    check_output_folder(
+        folder.path, force=folder.is_audit, advice="it holds no audit, so choose another path"
+    )
     asked = planned.audit if force else folder.opened(planned.audit)
     return replace(planned, audit=asked), folder
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 
 from bamsearch.cli.console import Console
 from bamsearch.errors import BamsearchError, DesignError, ModelError
+from bamsearch.records.sources import user_code
 
 # The first logs a whole traceback for an input that is too small, which we say in one line; the
 # second a machine with CUDA's compiler and no GPU.
@@ -44,6 +45,23 @@ def others_hushed(console: Console) -> Iterator[None]:
     """Keep what others print off stdout, and loud loggers silent without ``-v``."""
     with redirect_stdout(sys.stderr), _hushed(not console.verbose):
         yield
+
+
+def name_code(console: Console, *names: str) -> None:
+    """Say on stderr which code of a user's is about to be executed.
+
+    Args:
+        console: of the command.
+        names: a MODEL or a score each, as a run or a design names it.
+    """
+    code = dict.fromkeys(found for name in names if (found := user_code(name)) is not None)
+    if code:
+        console.note(f"executes code of {', '.join(code)}")
+
+
+def name_code_of(console: Console, *designs: str) -> None:
+    """The same for words that may be a DESIGN or a RUN."""
+    name_code(console, *(model for word in designs if (model := _base_of_design(word))))
 
 
 def _base_of_design(path: str) -> str | None:

@@ -6,22 +6,31 @@ import os
 from pathlib import Path
 
 from bamsearch.errors import OutputError
+from bamsearch.records.disk import DRAFT
 
 
-def check_output_folder(path: Path | None, *, force: bool) -> None:
+def check_output_folder(
+    path: Path | None, *, force: bool, advice: str = "choose another path, or add --force"
+) -> None:
     """Raise OutputError unless a folder can be made at path, or is there and empty.
 
     Args:
         path: from ``-o``; None is fine, nothing will be written.
         force: what is in the folder may be overwritten.
+        advice: what to do where something is in it.
     """
     if path is None:
         return
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file, and a folder is needed: choose another path")
-    if path.is_dir() and any(path.iterdir()) and not force:
-        raise OutputError(f"{path} exists already: choose another path, or add --force")
+    if path.is_dir() and not force and any(not _is_draft(one) for one in path.iterdir()):
+        raise OutputError(f"{path} exists already: {advice}")
     _check_writable(path)
+
+
+def _is_draft(path: Path) -> bool:
+    """Whether a killed process left it half-written."""
+    return path.name.startswith(DRAFT)
 
 
 def check_output_file(path: Path | None, *, force: bool) -> None:

@@ -10,7 +10,7 @@ import click
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, resolve
-from bamsearch.cli.model_work import model_work
+from bamsearch.cli.model_work import model_work, name_code_of
 from bamsearch.cli.options import (
     batch_size_option,
     command,
@@ -194,6 +194,7 @@ def _open(
 
         from bamsearch.profile.compare import open_subjects
 
+        name_code_of(console, *targets)
         torch.manual_seed(seed)
         return open_subjects(targets, input_size, num_classes)
 

@@ -132,7 +132,7 @@ def _one(console: Console, folder: Path, how: _How) -> None:
     from bamsearch.report.content import make_report
     from bamsearch.report.network import found_picture
     from bamsearch.report.network_text import network_text
-    from bamsearch.report.writing import REPORT_FOLDER, file_names, text_of, write_report
+    from bamsearch.report.writing import file_names, report_folder, text_of, write_report
 
     with console.progress(f"reading {folder}"):
         record = read_record(folder)
@@ -142,7 +142,7 @@ def _one(console: Console, folder: Path, how: _How) -> None:
             text = text_of(made, how.formats[0])
         console.print_exactly(text)
         return
-    target = how.output or folder / REPORT_FOLDER
+    target = how.output or report_folder(folder)
     with console.progress("making the report"):
         written = [target / name for name in file_names(how.formats)]
         if not how.dry_run:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.options import command, json_option, pass_console
-from bamsearch.errors import NothingToDoError, RunError
+from bamsearch.errors import BamsearchError, NothingToDoError
 from bamsearch.records import RunRecord
 
 
@@ -17,21 +17,30 @@ def runs(console: Console, as_json: bool) -> None:
     """List the runs below runs/: model, budget, best design and state."""
     from bamsearch.searching.folder import all_folders
 
+    make = _json if as_json else _row
     found: list[tuple[RunRecord, str]] = []
+    items: list[Any] = []
     with console.progress("reading runs"):
         for folder in all_folders():
             try:
                 record = folder.read_record()
-            except RunError as error:
+                state = _state(record, busy=folder.busy())
+                items.append(make(record, state))
+            except BamsearchError as error:
                 console.warn(str(error))
-                continue
-            found.append((record, _state(record, busy=folder.busy())))
+            except (
+                Exception
+            ) as error:  # What is in a file that was changed by hand can be anything.
+                console.warn(f"{folder.path} cannot be read: {type(error).__name__}: {error}")
+            else:
+                found.append((record, state))
     if not found:
         raise NothingToDoError("there is no run below runs/ yet: 'bamsearch search' makes one")
     if as_json:
-        console.print_json([_json(record, state) for record, state in found])
+        console.print_json(items)
     else:
-        _print(console, found)
+        header = ["run", "model", "space", "budget", "score", "trials", "state", "best", "design"]
+        console.table(header, items, "lllllrlrl", indent=0)
     steps = {"read": f"bamsearch report {found[-1][0].run.name}"}
     begun = [record.run.name for record, state in found if state == "interrupted"]
     if begun:
@@ -55,26 +64,20 @@ def _json(record: RunRecord, state: str) -> dict[str, Any]:
     }
 
 
-def _print(console: Console, found: list[tuple[RunRecord, str]]) -> None:
+def _row(record: RunRecord, state: str) -> list[str]:
     from bamsearch.report.text import design_text, score_text
     from bamsearch.searching.budget import amount_text
 
-    rows = []
-    for record, state in found:
-        run, best = record.run, record.best
-        limits = [amount_text(b.quantity, b.limit) for b in run.budgets]
-        rows.append(
-            [
-                run.name,
-                run.model,
-                run.space["name"],
-                ", ".join(limits) or "none",
-                run.score,
-                f"{len(record.trials)}/{run.trials}",
-                state,
-                "–" if best is None else score_text(best.score),
-                "–" if best is None else design_text(best.design),
-            ]
-        )
-    header = ["run", "model", "space", "budget", "score", "trials", "state", "best", "design"]
-    console.table(header, rows, "lllllrlrl", indent=0)
+    run, best = record.run, record.best
+    limits = [amount_text(b.quantity, b.limit) for b in run.budgets]
+    return [
+        run.name,
+        run.model,
+        run.space["name"],
+        ", ".join(limits) or "none",
+        run.score,
+        f"{len(record.trials)}/{run.trials}",
+        state,
+        "–" if best is None else score_text(best.score),
+        "–" if best is None else design_text(best.design),
+    ]

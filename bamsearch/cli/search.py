@@ -13,7 +13,7 @@ import click
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import check_fits, data_option, download_option, resolve
-from bamsearch.cli.model_work import model_work, others_hushed
+from bamsearch.cli.model_work import model_work, name_code, others_hushed
 from bamsearch.cli.options import (
     batch_size_option,
     command,
@@ -28,7 +28,13 @@ from bamsearch.cli.options import (
     threads_option,
     variant_option,
 )
-from bamsearch.cli.search_folder import check_folder, made_folder
+from bamsearch.cli.search_folder import (
+    check_folder,
+    check_scored,
+    is_unfinished,
+    made_folder,
+    same_search,
+)
 from bamsearch.cli.search_resume import check_same
 from bamsearch.cli.space_options import init_option, space_options
 from bamsearch.cli.storage_option import storage_option
@@ -238,10 +244,15 @@ def search(
             heartbeat=heartbeat,
             timing=Timing(where, batch_size, dtype, mode, threads),
         )
+        folder: RunFolder | None
         if resume is not None:
-            planned, folder = _resumed(ctx, request, resume, storage, model)
+            planned, folder = _resumed(ctx, console, request, resume, storage, model)
         else:
-            planned, folder = _new(request, name, output, force), None
+            planned, folder = _new(console, request, name, output, storage, force)
+        if folder is not None and planned.run.storage is not None and storage is None:
+            raise InvalidValueError(
+                f"run {folder.name} is in {planned.run.storage}: give --storage with its URL again"
+            )
         check_fits(facts, planned.run.summary)
     if dry_run:
         _dry_run(console, planned, folder, name, output, as_json)
@@ -251,18 +262,37 @@ def search(
     _search(console, planned, folder, storage, jobs, timeout, as_json)
 
 
-def _new(request: Request, name: str | None, output: Path | None, force: bool) -> Planned:
+def _new(
+    console: Console,
+    request: Request,
+    name: str | None,
+    output: Path | None,
+    storage: str | None,
+    force: bool,
+) -> tuple[Planned, RunFolder | None]:
+    """A new search; or the one in the folder, where a kill has left it unfinished."""
     from bamsearch.score.scorer import check_score
-    from bamsearch.searching.folder import named_folder
-    from bamsearch.searching.request import plan_search
+    from bamsearch.searching.folder import RunFolder, named_folder
+    from bamsearch.searching.request import plan_search, planned_again
+    from bamsearch.searching.storage import check_driver
 
     if request.score is not None:
         check_score(request.score)
-    folder = output or (named_folder(name).path if name is not None else None)
-    if folder is not None:
-        check_folder(folder, force=force)
+    if storage is not None:
+        check_driver(storage)
+    path = output or (named_folder(name).path if name is not None else None)
+    folder = None if path is None else RunFolder(path)
+    unfinished = folder is not None and not force and is_unfinished(folder)
+    if path is not None and not unfinished:
+        check_folder(path, force=force)
     planned = plan_search(request, command=shlex.join(["bamsearch", *sys.argv[1:]]))
-    return replace(planned, run=replace(planned.run, audit=_audit_of(planned.run)))
+    if folder is None or not unfinished:
+        return replace(planned, run=replace(planned.run, audit=_audit_of(planned.run))), None
+    there = folder.read_run()
+    if not same_search(planned.run, there):
+        check_folder(folder.path, force=force)
+    console.note(f"{folder.path} has this search, unfinished: it is resumed\n")
+    return planned_again(there), folder
 
 
 def _audit_of(run: Run) -> Cited | None:
@@ -270,18 +300,23 @@ def _audit_of(run: Run) -> Cited | None:
     from bamsearch.records import cited
     from bamsearch.records.audit_files import audits_of
 
-    found = [cited(audit, run.score, run.budgets) for audit in audits_of(run)]
-    return next((one for one in reversed(found) if one is not None), None)
+    found = (cited(audit, run.score, run.budgets) for audit in reversed(audits_of(run)))
+    return next((one for one in found if one is not None), None)
 
 
 def _resumed(
-    ctx: click.Context, request: Request, resume: str, storage: str | None, model: str | None
+    ctx: click.Context,
+    console: Console,
+    request: Request,
+    resume: str,
+    storage: str | None,
+    model: str | None,
 ) -> tuple[Planned, RunFolder]:
     """The run that is there, with more trials if so asked; other options must not differ."""
     from bamsearch.errors import RunError
     from bamsearch.searching.api import with_trials
     from bamsearch.searching.folder import find_folder, named_folder
-    from bamsearch.searching.request import planned_again
+    from bamsearch.searching.request import check_base, planned_again
     from bamsearch.searching.run import folder_from_database
 
     try:
@@ -293,11 +328,10 @@ def _resumed(
         folder = named_folder(resume)
         run = folder_from_database(resume, storage, folder)
     check_same(ctx, run, request, model)
-    if run.storage is not None and storage is None:
-        raise InvalidValueError(
-            f"run {run.name} is in {run.storage}: give --storage with its URL again"
-        )
-    return with_trials(planned_again(run), request.trials, request.until), folder
+    name_code(console, run.model, run.score)
+    planned = planned_again(run)
+    check_base(run)
+    return with_trials(planned, request.trials, request.until), folder
 
 
 def _recipe(name: str | None, epochs: int | None) -> Recipe | None:
@@ -392,17 +426,20 @@ def _search(
     console.finish(next_steps(record, folder.path), written)
     if interrupted:
         raise KeyboardInterrupt
+    check_scored(record)
 
 
 def _written(console: Console, report: Report, folder: RunFolder) -> list[Path]:
     """Write the report; its files that matter most, and the best design."""
-    from bamsearch.report.writing import REPORT_FOLDER, write_report
+    from bamsearch.report.writing import report_folder, write_report
+    from bamsearch.searching.folder import REPORTED
 
     best = folder.path / "best" / "design.json"
     found = [best] if report.record.best is not None and best.exists() else []
     try:
         with console.progress("making the report"):
-            files = write_report(report, folder.path / REPORT_FOLDER)
+            files = write_report(report, report_folder(folder.path))
+            folder.log(REPORTED)
     except OutputError as error:
         # The trials are safe: a report can be made again.
         console.warn(f"no report: {error}")

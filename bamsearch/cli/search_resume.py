@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def check_same(ctx: click.Context, run: Run, request: Request, model: str | None
     asked: dict[str, tuple[Any, Any]] = {
         name: (getattr(request, name), getattr(run, name)) for name in _COMPARED
     }
-    asked["space"] = (request.space, run.space["name"])
+    asked["space"] = _space_texts(request.space, run)
     asked["sampler"] = (request.sampler, run.sampler)
     asked["input_size"] = (request.input_size, run.summary.input_shape[-2:])
     asked["compare_random"] = (request.compare_random, run.compare_random)
@@ -53,6 +54,17 @@ def check_same(ctx: click.Context, run: Run, request: Request, model: str | None
         typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if typed and given != there:
             raise _differs(run, f"--{name.replace('_', '-')}", given, there)
+
+
+def _space_texts(typed: str, run: Run) -> tuple[str, str]:
+    """Two texts, equal where the content of the spaces is."""
+    from bamsearch.searching.space import read_space
+
+    given, there = read_space(typed).to_dict(), dict(run.space)
+    if json.dumps(given, sort_keys=True) == json.dumps(there, sort_keys=True):
+        return typed, typed
+    other = " with other content" if given["name"] == there["name"] else ""
+    return typed, f"{there['name']}{other}"
 
 
 def _options_text(options: Mapping[str, Any]) -> str:

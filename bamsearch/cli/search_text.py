@@ -183,8 +183,9 @@ def next_steps(record: RunRecord, folder: Path) -> dict[str, str]:
     """What to type after a search."""
     run = record.run
     name = shlex.quote(place_of(folder))
-    steps = {"use": f'model = bamsearch.load("{folder}")'}
+    steps = {}
     if record.best is not None:
+        steps["use"] = f'model = bamsearch.load("{folder}")'
         model = shlex.quote(run.model)
         steps["time"] = f"bamsearch profile {model} {shlex.quote(str(folder))}"
         if record.best.design.insertions:

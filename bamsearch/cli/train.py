@@ -8,6 +8,7 @@ import shlex
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from click.core import ParameterSource
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option
-from bamsearch.cli.model_work import others_hushed
+from bamsearch.cli.model_work import name_code, others_hushed
 from bamsearch.cli.options import (
     command,
     device_option,
@@ -132,11 +133,17 @@ def train(
         raise click.UsageError("--resume and --output: choose one")
     first = _is_first_process()
     console.quiet |= not first
-    if first:
-        _check_folder(output, force=force)
+    started = resume is None and output is not None and not force and _is_training(output)
+    if first and not started:
+        check_output_folder(output, force=force or _is_unbegun(output))
     with console.progress(f"loading {resume or design} and its data"), others_hushed(console):
         from bamsearch.training.folder import FILES, TrainingFolder
-        from bamsearch.training.request import Request, plan_resumed, plan_training
+        from bamsearch.training.request import (
+            Request,
+            is_unfinished,
+            plan_resumed,
+            plan_training,
+        )
 
         typed = ctx.get_parameter_source("seed") is ParameterSource.COMMANDLINE
         request = Request(
@@ -157,7 +164,12 @@ def train(
             force=force,
             command=shlex.join(["bamsearch", *sys.argv[1:]]),
         )
-        planned = plan_training(request) if resume is None else plan_resumed(request, folder)
+        say = partial(name_code, console)
+        if resume is None:
+            planned = plan_training(request, say)
+        else:
+            planned = plan_resumed(request, folder, say)
+        resumes = resume is not None or (started and is_unfinished(planned, folder))
     if not as_json and first:
         console.print(f"{title_text(planned.design, planned.data.facts)}\n{recipe_text(planned)}\n")
     if planned.start.fresh and planned.design.init == "paper" and planned.design.insertions:
@@ -170,7 +182,7 @@ def train(
         return
     if first and resume is None and output is None:
         folder = replace(folder, path=_new_place(planned.design))
-    _train(console, planned, folder, device, resume=resume is not None, as_json=as_json)
+    _train(console, planned, folder, device, resume=resumes, as_json=as_json)
 
 
 def _is_first_process() -> bool:
@@ -178,14 +190,15 @@ def _is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _check_folder(folder: Path | None, *, force: bool) -> None:
-    """Raise OutputError unless a training can be kept there."""
-    if folder is not None and (folder / "checkpoint.pt").exists() and not force:
-        raise OutputError(
-            f"{folder} is a training already: go on with --resume {folder}, choose another folder, "
-            "or add --force to start it anew"
-        )
-    check_output_folder(folder, force=force)
+def _is_training(folder: Path) -> bool:
+    return (folder / "checkpoint.pt").exists()
+
+
+def _is_unbegun(folder: Path | None) -> bool:
+    """Whether a training was killed there before its first checkpoint."""
+    from bamsearch.training.folder import TrainingFolder
+
+    return folder is not None and folder.is_dir() and TrainingFolder(folder).unbegun
 
 
 def _new_place(design: Design) -> Path:

@@ -14,7 +14,7 @@ import click
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import download_option
 from bamsearch.cli.failures import NOT_AS_EXPECTED
-from bamsearch.cli.model_work import others_hushed
+from bamsearch.cli.model_work import name_code, others_hushed
 from bamsearch.cli.options import command, device_option, json_option, pass_console
 from bamsearch.cli.train_text import train_view
 from bamsearch.cli.verify_text import answer_json, plan_json, print_answer, print_plan
@@ -138,6 +138,7 @@ def verify(
     with console.progress(f"loading {run} and its data"), others_hushed(console):
         from bamsearch.evidence.verify.estimate import estimate
         from bamsearch.evidence.verify.request import Request, plan_verify
+        from bamsearch.records.run_files import find_run, read_run
 
         request = Request(
             run=run,
@@ -157,6 +158,9 @@ def verify(
             force=force,
             command=shlex.join(["bamsearch", *sys.argv[1:]]),
         )
+        path = find_run(run)
+        if path is not None:
+            name_code(console, read_run(path).model)
         planned = plan_verify(request)
     with console.progress("timing a few steps of each network"), others_hushed(console):
         known = estimate(planned)
@@ -191,7 +195,7 @@ def _trained(console: Console, planned: Planned) -> Report:
     from bamsearch.cli.search_text import place_of
     from bamsearch.evidence.verify.run import run_verify
     from bamsearch.report.content import make_report
-    from bamsearch.report.writing import REPORT_FOLDER, write_report
+    from bamsearch.report.writing import report_folder, write_report
 
     @contextmanager
     def follow(title: str) -> Iterator[Watch]:
@@ -209,7 +213,7 @@ def _trained(console: Console, planned: Planned) -> Report:
     report = make_report(folder.read_record(), place_of(folder.path))
     try:
         with console.progress("making the report"):
-            write_report(report, folder.path / REPORT_FOLDER)
+            write_report(report, report_folder(folder.path))
     except OutputError as error:
         # The evidence is safe: a report can be made again.
         console.warn(f"no report: {error}")

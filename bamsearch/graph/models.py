@@ -1,7 +1,7 @@
 """Models by name: a MODEL becomes a module, its input shape and its published numbers.
 
 A MODEL is a torchvision name (``resnet101``), ``timm:NAME``, ``package.module:factory`` or
-``path/file.py:factory``, split at the first colon. Nothing here touches the network unless
+``path/file.py:factory``, split at the last colon. Nothing here touches the network unless
 weights are asked for.
 """
 
@@ -27,6 +27,7 @@ from torch.overrides import TorchFunctionMode
 from torchvision.models import WeightsEnum
 
 from bamsearch.errors import MissingExtraError, ModelError, WeightsError
+from bamsearch.records.sources import split_model as split_model
 
 DEFAULT_INPUT = (3, 224, 224)
 _DETECTION_INPUT = (3, 800, 800)
@@ -50,16 +51,6 @@ class Published:
 def model_names() -> list[str]:
     """Every torchvision name, sorted."""
     return sorted(torchvision.models.list_models())
-
-
-def split_model(model: str) -> tuple[str, str]:
-    """Split a MODEL into where it comes from and its name there.
-
-    Returns:
-        ``("torchvision", name)``, ``("timm", name)`` or ``(module or file, factory)``.
-    """
-    source, colon, name = model.partition(":")
-    return (source, name) if colon else ("torchvision", model)
 
 
 def is_versioned(model: str) -> bool:

@@ -150,11 +150,11 @@ def audits_of(asked: Run | Audit, parent: Path = AUDITS) -> list[Audit]:
     for path in sorted(parent.glob(f"*/{AUDIT_FILE}")):
         try:
             audit = read_audit(path.parent)
-        except RunError:
+            if audit.finished and _key(audit) == _key(asked):
+                found.append(audit)
+        except (RunError, AttributeError, KeyError, TypeError, ValueError):
             continue
-        if audit.finished and _key(audit) == _key(asked):
-            found.append(audit)
-    return sorted(found, key=lambda audit: audit.created)
+    return sorted(found, key=lambda audit: str(audit.created))
 
 
 def _key(asked: Run | Audit) -> tuple[object, ...]:

@@ -177,6 +177,8 @@ class Audit:
         remarks: what else is to be known, a sentence each.
         score_seeds: number of draws of each score that depends on initial weights and images: with
             ``seeds[0]`` and the seeds that follow it.
+        source: the model's, see :func:`bamsearch.records.sources.source_of`; None in audits of
+            older versions.
     """
 
     name: str
@@ -209,6 +211,7 @@ class Audit:
     verdict: str = ""
     remarks: tuple[str, ...] = ()
     score_seeds: int = 1
+    source: str | None = None
 
     @property
     def model(self) -> str:

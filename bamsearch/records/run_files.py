@@ -20,6 +20,14 @@ FINALISTS_FILE = "finalists.json"
 EVIDENCE_FILE = "evidence.json"
 LEARNED_FILE = "learned.json"
 
+TRAINING_FILES = (
+    *("train.json", "design.json", "checkpoint.pt", "metrics.csv", "model.safetensors"),
+    *("test.json", "tensorboard/events.out.tfevents.*", ".lock"),
+    # Drafts of older versions.
+    *(".train.json", ".checkpoint.pt", ".metrics.csv", ".model.safetensors", ".test.json"),
+)
+"""All that may be written in the folder of a training."""
+
 RUNS = Path("runs")
 """Where runs are, below the current folder."""
 
@@ -79,8 +87,7 @@ def read_record(folder: Path) -> RunRecord:
     """
     run = read_run(folder)
     path = folder / TRIALS_FILE
-    trials: list[Trial] = []
-    references: list[tuple[ReferenceKind, Trial]] = []
+    found: dict[tuple[ReferenceKind | None, int], Trial] = {}
     file = path.read_bytes() if path.exists() else b""
     lines = readable_lines(file)
     spoiled = file[len(b"".join(lines)) :]
@@ -98,14 +105,12 @@ def read_record(folder: Path) -> RunRecord:
             trial = Trial(**content)
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path}, line {number} is no trial: {error}") from error
-        if kind is None:
-            trials.append(trial)
-        else:
-            references.append((kind, trial))
+        # Older versions wrote a line again after an interruption.
+        found.setdefault((kind, trial.number), trial)
     return RunRecord(
         run,
-        tuple(trials),
-        tuple(references),
+        tuple(trial for (kind, _), trial in found.items() if kind is None),
+        tuple((kind, trial) for (kind, _), trial in found.items() if kind is not None),
         read_finalists(folder, run),
         _read_evidence(folder),
         _read_learned(folder),

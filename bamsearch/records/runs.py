@@ -137,6 +137,8 @@ class Run:
         audit: what an audit of the network says of the score; None where there was none.
         until: expected regret, in points of accuracy, at which a search that trains stops before
             its last trial; None lets it finish them all.
+        sources: ``model``, and ``score`` where it is a function, to their source, see
+            :func:`bamsearch.records.sources.source_of`; empty in runs of older versions.
     """
 
     name: str
@@ -171,6 +173,7 @@ class Run:
     supernet: Mapping[str, Any] | None = None
     audit: Cited | None = None
     until: float | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def trained(self) -> bool:
@@ -236,6 +239,8 @@ class Run:
             content["budgets"] = tuple(Budget(**one) for one in content["budgets"])
             content["objectives"] = tuple(content["objectives"])
             content["added"] = {(c, o): (m, ns) for c, o, m, ns in content["added"]}
+            if not isinstance(content["space"], dict):
+                raise TypeError(f"space is {content['space']!r}, not a table")
             if content.get("data") is not None:
                 content["data"] = DataFacts.from_dict(content["data"])
             if content.get("audit") is not None:

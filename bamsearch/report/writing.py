@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from bamsearch.errors import OutputError
+from bamsearch.records.disk import refuse_links, whole_file
 from bamsearch.report.content import Report
 
 Format = Literal["csv", "md", "html", "json"]
@@ -24,6 +23,16 @@ FILES: dict[Format, str] = {
     "json": "report.json",
 }
 """Each format's main file."""
+
+
+def report_folder(run: Path) -> Path:
+    """Folder of the report, in that of its run.
+
+    Raises:
+        OutputError: it is a link.
+    """
+    refuse_links(run, [REPORT_FOLDER])
+    return run / REPORT_FOLDER
 
 
 def text_of(report: Report, format: Format) -> str:
@@ -103,21 +112,12 @@ def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
-            _replace(folder / name, texts[name])
+            # As bytes: CSV has its own line ends. Half of a character, which JSON can hold, is ?.
+            with whole_file(folder / name) as file:
+                file.write(texts[name].encode(errors="replace"))
     except OSError as error:
         place = error.filename or folder
         raise OutputError(
             f"{place} cannot be written: {error.strerror}; choose another place with -o"
         ) from error
     return [folder / name for name in names]
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f".writing-{path.name}")
-    try:
-        # As bytes: CSV has its own line ends. Half of a character, which JSON can hold, becomes ?.
-        draft.write_bytes(text.encode(errors="replace"))
-        os.replace(draft, path)
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from bamsearch.errors import BamsearchError, ModelError, ScoreError
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import MEASURED, Design, Init, ModelSummary, Variant
+from bamsearch.records.sources import split_model
 from bamsearch.score.table import SCORES
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def make_scorer(
     known = SCORES.get(score)
     if known is not None and not known.needs_module:
         return _checked(score, _of_costs(score, summary))
-    source, _, name = (known.home if known else _home_of_user(score)).partition(":")
+    source, name = split_model(known.home if known else _home_of_user(score))
     # Here and not at the top: from here on torch is needed.
     from bamsearch.graph.models import load_function
     from bamsearch.score.networks import Networks, of_user, zero_cost

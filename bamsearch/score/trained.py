@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def train_once(
         folder = TrainingFolder(place, force=True)
         train_to_end(start, data, recipe, seed=seed, device=device, folder=folder, watch=watch)
         rows = tuple(Progress.from_dict(folder.read_checkpoint()["progress"]).rows)
-        shutil.rmtree(place, ignore_errors=True)
+        folder.remove()
     images = len(data.validation)
     return Outcome(
         right=round(rows[-1].validation_accuracy * images),

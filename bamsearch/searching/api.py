@@ -24,7 +24,14 @@ from bamsearch.records import (
 )
 from bamsearch.score.supernet.options import make_options
 from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.request import Planned, Request, more_trials, plan_search, planned_again
+from bamsearch.searching.request import (
+    Planned,
+    Request,
+    check_base,
+    more_trials,
+    plan_search,
+    planned_again,
+)
 from bamsearch.searching.run import Work, run_search
 from bamsearch.training.recipe import DEFAULT_RECIPE, find_recipe
 
@@ -181,7 +188,9 @@ def _resumed(
     if output is None:
         raise InvalidValueError("resume=True needs the folder of the run as output")
     folder = RunFolder(Path(output))
-    planned = with_trials(planned_again(folder.read_run()), trials, until)
+    run = folder.read_run()
+    planned = with_trials(planned_again(run), trials, until)
+    check_base(run)
     return SearchResult(run_search(planned, folder, how), folder.path)
 
 

@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -41,12 +43,21 @@ from bamsearch.records import (
     RunRecord,
     Trial,
 )
+from bamsearch.records.disk import (
+    DRAFT,
+    refuse_links,
+    remove_drafts,
+    remove_files,
+    sync_folder,
+    whole_file,
+)
 from bamsearch.records.run_files import (
     EVIDENCE_FILE,
     FINALISTS_FILE,
     LEARNED_FILE,
     RUN_FILE,
     RUNS,
+    TRAINING_FILES,
     TRIALS_FILE,
     finalists_text,
     find_run,
@@ -60,11 +71,31 @@ from bamsearch.records.runs import Finalist
 STUDY_FILE = "study.db"
 LOG_FILE = "log.txt"
 LOCK_FILE = "lock"
+STARTED = "searching with"
+ENDED = "all trials are finished"
+REPORTED = "the report is written"
+"""What the log says of a search: at its start, at its end where no trial is left, and then."""
 _MOST_RUNS = 10_000
 # Seconds: whoever only looks whether a run is locked has it for a moment.
 _LOOKED_AT = 0.5
+# Seconds after which a folder without a run is not that of a search which is about to start.
+_ABANDONED = 60.0
 _GO_ON = "; mend that, and go on with --resume"
-_DRAFT = ".writing-"
+_STUDY_FILES = tuple(f"{STUDY_FILE}{end}" for end in ("", "-wal", "-shm", "-journal"))
+_REPORT_FILES = (
+    *("report.md", "report.html", "report.json", "trials.csv", "effects.csv"),
+    *("network.svg", "pareto.svg", "curve.svg", "ranking.svg", "effects.svg"),
+)
+_TRAIN_FILES = tuple(f"train/*/{name}" for name in TRAINING_FILES)
+_FILES = (
+    *(RUN_FILE, *_STUDY_FILES, TRIALS_FILE, FINALISTS_FILE, LEARNED_FILE, EVIDENCE_FILE, LOG_FILE),
+    "best/design.json",
+    *(f"report/{name}" for name in _REPORT_FILES),
+    *_TRAIN_FILES,
+    *(f"verify/*/{name}" for name in TRAINING_FILES),
+    *(f"supernet/{name}" for name in TRAINING_FILES),
+)
+_NAMES = (LOCK_FILE, *dict.fromkeys(name.partition("/")[0] for name in _FILES))
 
 
 class RunFolder:
@@ -96,7 +127,7 @@ class RunFolder:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir()
-            _sync(self.path.parent)
+            sync_folder(self.path.parent)
         except FileExistsError as error:
             if not self.path.exists():
                 what = "a folder above it is a file"
@@ -108,13 +139,61 @@ class RunFolder:
         except OSError as error:
             raise OutputError(f"{self.path} cannot be made: {error.strerror}") from error
 
+    @property
+    def unbegun(self) -> bool:
+        """Whether the folder is there, and has nothing but what a kill left at the very start."""
+        if not self.path.is_dir():
+            return False
+        names = (path.name for path in self.path.iterdir())
+        return all(name in (LOCK_FILE, *_STUDY_FILES) or name.startswith(DRAFT) for name in names)
+
+    def remove_abandoned(self) -> None:
+        """Remove the folder if a kill left it at the very start, a while ago."""
+        with suppress(OSError, RunError):
+            if self.unbegun and time.time() - self.path.stat().st_mtime > _ABANDONED:
+                self.remove_unbegun()
+
+    def remove_unbegun(self) -> None:
+        """Remove the folder if nothing was begun in it and no process is at work.
+
+        Raises:
+            RunError: one is.
+        """
+        if self.unbegun:
+            with self.locked():
+                shutil.rmtree(self.path)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last search here left no trial, and its report is written."""
+        path = self.path / LOG_FILE
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        last = text[max(text.rfind(STARTED), 0) :]
+        return ENDED in last and REPORTED in last
+
+    def clear(self) -> None:
+        """Remove what a search, its trainings and its report wrote here; other files stay.
+
+        Raises:
+            RunError: another process holds the run.
+            OutputError: a file cannot be removed, or the folder has links.
+        """
+        with self.locked():
+            try:
+                remove_files(self.path, _FILES)
+            except OSError as error:
+                reason = f"{error.filename} cannot be removed: {error.strerror}"
+                raise OutputError(f"{reason}; choose another --name") from error
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run while the block works on it; the lock goes with the process.
 
         Raises:
             RunError: another process holds it.
+            OutputError: something that is written here is a link.
         """
+        refuse_links(self.path, _NAMES)
         lock = FileLock(self.path / LOCK_FILE, timeout=_LOOKED_AT)
         try:
             lock.acquire()
@@ -129,12 +208,14 @@ class RunFolder:
             lock.release()
 
     def busy(self) -> bool:
-        """Whether a search is at work here."""
+        """Whether a search is at work here; False where that cannot be seen, as in others' runs."""
         try:
             with self.locked():
                 return False
         except RunError:
             return True
+        except PermissionError:
+            return False
 
     def write_run(self, run: Run) -> None:
         """Write ``run.json``."""
@@ -167,12 +248,11 @@ class RunFolder:
                     os.truncate(path, whole)
                 raise OutputError(f"{path} cannot be written: {error.strerror}{_GO_ON}") from error
         if new:
-            _sync(self.path)
+            sync_folder(self.path)
 
     def mend(self) -> None:
-        """Take away what was being written when the power went; the study has it all."""
-        for draft in self.path.rglob(f"{_DRAFT}*"):
-            draft.unlink(missing_ok=True)
+        """Remove what was being written when the power went; the study has it all."""
+        remove_drafts(self.path)
         path = self.path / TRIALS_FILE
         if not path.exists():
             return
@@ -181,11 +261,16 @@ class RunFolder:
         if whole < len(content):
             os.truncate(path, whole)
 
+    def remove_trainings(self) -> None:
+        """Remove the checkpoints of trainings, once none is needed any more."""
+        with suppress(OSError):
+            remove_files(self.path, _TRAIN_FILES)
+
     def write_best(self, design: Design) -> None:
         """Write ``best/design.json``, unless it is that design already."""
         path = self.path / "best" / "design.json"
         text = design.to_json()
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if not path.exists() or path.read_bytes() != text.encode():
             path.parent.mkdir(exist_ok=True)
             self._write("best/design.json", text)
 
@@ -209,18 +294,10 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         target = self.path / name
-        draft = target.with_name(f"{_DRAFT}{target.name}")
         try:
-            # Not a temporary file: that would be for its owner alone.
-            with open(draft, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, target)
-            _sync(target.parent)
+            with whole_file(target) as file:
+                file.write(text.encode())
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
             raise OutputError(f"{target} cannot be written: {error.strerror}{_GO_ON}") from error
 
 
@@ -234,6 +311,7 @@ def new_folder(model: str, budgets: Sequence[Budget], parent: Path = RUNS) -> Ru
     stem = "-".join(words if budgets else [*words, "free"])
     for number in range(1, _MOST_RUNS):
         folder = RunFolder(parent / f"{stem}-{number:03d}")
+        folder.remove_abandoned()
         if not folder.path.exists():
             try:
                 folder.create()
@@ -283,18 +361,14 @@ def find_folder(run: str) -> RunFolder:
 
 def all_folders(parent: Path = RUNS) -> list[RunFolder]:
     """The folders of all runs, oldest first."""
-    files = [path for path in parent.glob(f"*/{RUN_FILE}") if path.is_file()]
-    return [RunFolder(path.parent) for path in sorted(files, key=lambda p: p.stat().st_mtime)]
-
-
-def _sync(folder: Path) -> None:
-    """Let the names in a folder outlive a power cut; only Linux and macOS open folders."""
-    with suppress(PermissionError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+    found = []
+    for path in parent.glob("*/"):
+        # Another user's folder may not be entered.
+        with suppress(PermissionError):
+            file = path / RUN_FILE
+            if file.is_file():
+                found.append((file.stat().st_mtime, path))
+    return [RunFolder(path) for _, path in sorted(found)]
 
 
 def _budget_word(budget: Budget) -> str:

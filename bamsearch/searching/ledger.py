@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from bamsearch.errors import RunError
@@ -42,34 +43,45 @@ class Ledger:
         self._shown = shown
         self._watch = watch
         self._best: tuple[float, int] | None = None
-        record = folder.read_record()
-        known: list[Finished] = [(None, t) for t in record.trials]
-        known += record.references
-        self._written: set[Key] = {(kind, trial.number) for kind, trial in known}
+        self._appending = False
+        self._behind = True
+        known = self._read()
+        self._written = _keys(known)
         self._check()
         self._watch(known)
 
     def write(self) -> bool:
         """Write down what has finished since the last time; whether any of it has a score."""
+        if self._appending:
+            # It was interrupted, and the file alone knows where.
+            self._folder.mend()
+            self._written = _keys(self._read())
+            self._appending = False
         new = self._new()
         if not new:
+            if self._behind:
+                self.follow()
             return False
         finished: list[Finished] = [(key[0], trial) for key, trial in new]
+        self._appending = True
         self._folder.append(finished)
-        if self._study.run.trained:
-            learned = learn(self._folder.read_record(), self._study.feasible)
-            if learned is not None:
-                self._folder.write_learned(learned)
         self._written.update(key for key, _ in new)
+        self._appending = False
         for kind, trial in finished:
             if trial.state == "failed":
                 what = "trial" if kind is None else f"{kind} reference"
                 self._folder.log(f"{what} {trial.number} failed: {trial.reason}")
         trained = self._study.run.trained
         if trained or any(kind is None and self._improves(trial) for kind, trial in finished):
-            self.write_best()
+            self._behind = True
+            self.follow()
         self._watch(finished)
         return any(trial.state != "failed" for _, trial in finished)
+
+    def _read(self) -> list[Finished]:
+        record = self._folder.read_record()
+        own: list[Finished] = [(None, trial) for trial in record.trials]
+        return own + list(record.references)
 
     def _new(self, known: frozenset[Key] | None = None) -> list[tuple[Key, Trial]]:
         read = partial(self._study.finished, self._written if known is None else known)
@@ -84,11 +96,18 @@ class Ledger:
                 "was one of them replaced? Move the file away to go on from the study"
             )
 
-    def write_best(self) -> None:
-        """Write the best design so far."""
-        best = self._folder.read_record().best
+    def follow(self) -> None:
+        """Write what follows from the trials: what trainings say together, and the best design."""
+        record = self._folder.read_record()
+        if self._study.run.trained:
+            learned = learn(record, self._study.feasible)
+            if learned is not None and learned != record.learned:
+                self._folder.write_learned(learned)
+                record = replace(record, learned=learned)
+        best = record.best
         if best is not None:
             self._folder.write_best(best.design)
+        self._behind = False
 
     def _improves(self, trial: Trial) -> bool:
         if trial.score is None:
@@ -98,3 +117,7 @@ class Ledger:
             return False
         self._best = rank
         return True
+
+
+def _keys(finished: Sequence[Finished]) -> set[Key]:
+    return {(kind, trial.number) for kind, trial in finished}

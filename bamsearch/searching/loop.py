@@ -9,6 +9,7 @@ from functools import partial
 
 from bamsearch.errors import BamsearchError, ScoreError
 from bamsearch.records import Design, Run
+from bamsearch.records.disk import disk_error
 from bamsearch.searching.storage import patiently
 from bamsearch.searching.study import Busy, Claim, Scored, SearchStudy
 from bamsearch.training.interrupt import remembered
@@ -91,12 +92,20 @@ def plain(score: Score, run: Run) -> Measure:
         try:
             value = float(score(run.design(claim.insertions)))
         except Exception as error:  # A score of the user's own can raise anything at all.
+            raise_disk_error(error)
             return Scored(reason=failure(error))
         if not math.isfinite(value):
             return Scored(reason=f"its score is {value}")
         return Scored(value)
 
     return measure
+
+
+def raise_disk_error(error: Exception) -> None:
+    """Raise the OSError behind an exception, if any: a full disk says nothing of a design."""
+    cause = disk_error(error)
+    if cause is not None:
+        raise cause
 
 
 def failure(error: Exception) -> str:

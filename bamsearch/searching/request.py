@@ -11,7 +11,7 @@ from math import ceil
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
-from bamsearch.errors import InvalidValueError
+from bamsearch.errors import InvalidValueError, RunError
 from bamsearch.profile.summary import check_has_sites, summarise, summarise_module
 from bamsearch.records import (
     MEASURED,
@@ -26,6 +26,7 @@ from bamsearch.records import (
     Run,
     Variant,
 )
+from bamsearch.records.sources import source_of, user_code
 from bamsearch.score.supernet.options import SupernetOptions
 from bamsearch.score.table import COSTS, DEFAULT_SCORE
 from bamsearch.searching.budget import parse_budget
@@ -185,6 +186,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         recipe=None if request.recipe is None else request.recipe.to_dict(),
         supernet=None if request.supernet is None else request.supernet.to_dict(),
         until=request.until,
+        sources={} if module is not None else _sources(request.model, request.score or ""),
     )
     if run.score in MEASURED and request.data is not None:
         _check_classes(run, request.data)
@@ -206,8 +208,17 @@ def planned_again(run: Run) -> Planned:
     """The space and what fits of a run that is there, from what it says of itself.
 
     Raises:
+        RunError: the code of its model or score has changed since.
         SpaceError, NothingFitsError: never, unless ``run.json`` was changed by hand.
     """
+    now = _sources(run.model, run.score)
+    for what, was in run.sources.items():
+        if now.get(what) != was:
+            name = run.model if what == "model" else run.score
+            raise RunError(
+                f"{what} {name} is not what run {run.name} began with: it was {was}, and is "
+                f"{now.get(what) or 'not there'}; bring that back, or start a new search"
+            )
     space = search_space(
         _file_of(run),
         run.summary,
@@ -217,6 +228,32 @@ def planned_again(run: Run) -> Planned:
         num_classes=run.num_classes,
     )
     return Planned(run, feasible(with_costs(space, run.added), run.budgets))
+
+
+def check_base(run: Run) -> None:
+    """Count the base of a run again, where its code is a user's: that may import what has changed.
+
+    Raises:
+        RunError: it is another network than that of the run.
+        ModelError: it cannot be built.
+    """
+    if "model" not in run.sources or user_code(run.model) is None:
+        return
+    was = run.summary
+    now = summarise(run.model, was.input_shape[-2:], run.num_classes)
+    if (now.base, now.sites) != (was.base, was.sites):
+        raise RunError(
+            f"model {run.model} is not what run {run.name} began with: it had "
+            f"{was.base.params:,} parameters and {was.base.macs:,} MACs, and has "
+            f"{now.base.params:,} and {now.base.macs:,}; bring that back, or start a new search"
+        )
+
+
+def _sources(model: str, score: str) -> dict[str, str]:
+    """See :attr:`bamsearch.records.Run.sources`."""
+    names = {"model": model} | ({"score": score} if ":" in score else {})
+    found = {what: source_of(name) for what, name in names.items()}
+    return {what: source for what, source in found.items() if source is not None}
 
 
 def more_trials(run: Run, trials: int | None, count: int, until: float | None = None) -> Run:
@@ -325,10 +362,12 @@ def _check_trains(request: Request, module: nn.Module | None) -> None:
         )
     if request.supernet is not None and request.recipe is not None:
         request.supernet.check_leaves(request.recipe.epochs)
-    # Here, as it loads torch.
+    # Here, as they load torch.
+    from bamsearch.training.fabric import check_fabric
     from bamsearch.training.start import check_is_classifier
 
     check_is_classifier(request.model)
+    check_fabric()
 
 
 def _summary(request: Request, module: nn.Module | None) -> ModelSummary:

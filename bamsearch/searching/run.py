@@ -18,7 +18,7 @@ from bamsearch.records.run_files import RUN_FILE, TRIALS_FILE
 from bamsearch.score.scorer import make_scorer
 from bamsearch.score.table import SCORES
 from bamsearch.searching.finalists import time_finalists
-from bamsearch.searching.folder import LOCK_FILE, LOG_FILE, STUDY_FILE, RunFolder
+from bamsearch.searching.folder import ENDED, LOG_FILE, STARTED, RunFolder
 from bamsearch.searching.jobs import run_workers
 from bamsearch.searching.ledger import Finished as Finished
 from bamsearch.searching.ledger import Ledger
@@ -97,17 +97,20 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
         study = ask(partial(open_study, planned, storage, alone=alone))
         ask(partial(_prepare, study, planned))
         ledger = Ledger(folder, study, shown_url(_url(folder, how)), how.watch)
+        # Also what follows from trials: a kill, or a full disk, may have come in between.
         ledger.write()
-        folder.log(f"searching with {how.jobs} process{'es' if how.jobs > 1 else ''}")
+        folder.log(f"{STARTED} {how.jobs} process{'es' if how.jobs > 1 else ''}")
         ended = False
         try:
             ended = _score_all(study, folder, how, ledger)
         finally:
             ledger.write()
-            folder.log("all trials are finished" if ended else "interrupted")
+            folder.log(ENDED if ended else "interrupted")
+        if ended:
+            folder.remove_trainings()
         if ended and any(budget.quantity == "ms" for budget in planned.run.budgets):
             folder.write_finalists(time_finalists(folder.read_record(), how.module))
-            ledger.write_best()
+            ledger.follow()
         return folder.read_record()
 
 
@@ -344,10 +347,6 @@ def _quiet() -> Iterator[None]:
 
 
 def remove_if_empty(path: Path) -> None:
-    """Take away a folder in which no run was written down yet, as when a search cannot start."""
-    if (path / RUN_FILE).exists():
-        return
-    with suppress(OSError):
-        for name in (LOCK_FILE, STUDY_FILE, f"{STUDY_FILE}-wal", f"{STUDY_FILE}-shm"):
-            (path / name).unlink(missing_ok=True)
-        path.rmdir()
+    """Remove a folder in which no run was written down yet, as when a search cannot start."""
+    with suppress(OSError, RunError):
+        RunFolder(path).remove_unbegun()

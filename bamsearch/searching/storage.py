@@ -46,8 +46,17 @@ _ARGUMENTS = {
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a study in a file."""
-    return f"sqlite:///{path.absolute()}"
+    """The URL of a study in a file.
+
+    Raises:
+        StorageError: SQLAlchemy cannot say that path in a URL.
+    """
+    database = str(path.absolute())
+    url = sqlalchemy.URL.create("sqlite", database=database).render_as_string()
+    # SQLAlchemy before 2.1 does not quote: it would open another file.
+    if make_url(url).database != database:
+        raise StorageError(f"{path} cannot hold a study: choose a folder without ? in its path")
+    return url
 
 
 def shown_url(url: str) -> str:
@@ -86,7 +95,8 @@ def opened_storage(
             # Heartbeats are called experimental since Optuna 2.9.
             warnings.simplefilter("ignore", ExperimentalWarning)
             return RDBStorage(
-                url,
+                # Optuna fills in what is in braces.
+                url.replace("{", "{{").replace("}", "}}"),
                 engine_kwargs={"pool_pre_ping": True, "connect_args": own},
                 heartbeat_interval=heartbeat,
                 grace_period=None if heartbeat is None else _BEATS * heartbeat,
@@ -106,6 +116,20 @@ def opened_storage(
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def check_driver(url: str) -> None:
+    """Look whether a database can be spoken to.
+
+    Raises:
+        StorageError: not a URL of a database, or one without a driver here.
+        MissingExtraError: the driver of an extra is not installed.
+    """
+    parsed = _parsed(url)
+    try:
+        parsed.get_dialect().import_dbapi()
+    except ImportError as error:
+        raise _no_driver(parsed, error) from None
 
 
 def patiently(call: Callable[[], T], shown: str, patience: float | None = None) -> T:

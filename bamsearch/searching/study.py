@@ -38,7 +38,9 @@ from bamsearch.searching.storage import NO_ANSWER
 from bamsearch.searching.store import TrialStore
 from bamsearch.searching.training_model import Training
 from bamsearch.searching.trials import (
+    BEGAN,
     CURVE,
+    DEATHS,
     EXPECTED,
     REASON,
     WITHDRAWN,
@@ -193,6 +195,17 @@ class SearchStudy:
         finally:
             stop.set()
             thread.join(_JOIN)
+
+    def began(self, claim: Claim, steps: int) -> None:
+        """Note where a training starts; one that got further since a death is not to blame for it.
+
+        Args:
+            claim: the trial.
+            steps: training steps that it has behind it, by its checkpoint.
+        """
+        before = self._store.get(claim.trial_id).user_attrs.get(BEGAN, 0)
+        if steps > before:
+            self._store.note(claim.reference, claim.trial_id, {BEGAN: steps, DEATHS: 0})
 
     def finish(self, claim: Claim, scored: Scored) -> bool:
         """Store what came of a trial.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,14 +15,17 @@ from bamsearch.errors import (
     InvalidValueError,
     MissingExtraError,
     OutputError,
+    StorageError,
+    TrainingError,
 )
 from bamsearch.records import Design, Insertion, Run
 from bamsearch.score.trained import accuracies, train_once
 from bamsearch.searching.early import FEWEST, cannot_win, expected_last
-from bamsearch.searching.loop import Measure, failure
+from bamsearch.searching.loop import Measure, failure, raise_disk_error
 from bamsearch.searching.storage import patiently
 from bamsearch.searching.study import Claim, Scored, SearchStudy
 from bamsearch.searching.training_model import TrainingModel
+from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
 
@@ -97,13 +99,8 @@ def trainer(
         place = None if folder is None else folder / TRAININGS / _name(claim.insertions, seed)
         rule = patiently(partial(_rule, study), shown) if claim.reference is None else None
         design = run.design(claim.insertions)
-
-        def watch(progress: Progress) -> None:
-            if follow is not None:
-                follow(design, progress)
-            if rule is not None and not progress.step:
-                _end_early(rule, progress)
-
+        began = None if place is None else partial(_note_start, study, claim, shown)
+        watch = _watcher(design, follow, rule, began)
         try:
             found = train_once(
                 design,
@@ -116,15 +113,16 @@ def trainer(
             )
         except _StoppedError as stopped:
             if place is not None:
-                shutil.rmtree(place, ignore_errors=True)
+                TrainingFolder(place).remove()
             return stopped.found
         except DivergedError as error:
             # What it advises is for train, which has an option for the rate.
             return Scored(reason=failure(error).partition(": start anew")[0])
-        except (DataError, MissingExtraError, OutputError):
+        except (DataError, MissingExtraError, OutputError, StorageError, TrainingError):
             # A full disk, or an image that is gone, says nothing of the design.
             raise
         except Exception as error:  # A network of the user's own can raise anything at all.
+            raise_disk_error(error)
             return Scored(reason=failure(error))
         return Scored(found.per_cent, curve=found.curve)
 
@@ -146,6 +144,32 @@ def _rule(study: SearchStudy) -> Rule | None:
         return Scored(curve=tuple(curve), expected=round(expected, 6))
 
     return rule
+
+
+def _watcher(
+    design: Design,
+    follow: Callable[[Design, Progress], None] | None,
+    rule: Rule | None,
+    began: Callable[[Progress], None] | None,
+) -> Callable[[Progress], None]:
+    """What is called after every few steps of a training; ``began`` only the first time."""
+    once = [] if began is None else [began]
+
+    def watch(progress: Progress) -> None:
+        if once:
+            once.pop()(progress)
+        if follow is not None:
+            follow(design, progress)
+        if rule is not None and not progress.step:
+            _end_early(rule, progress)
+
+    return watch
+
+
+def _note_start(study: SearchStudy, claim: Claim, shown: str, progress: Progress) -> None:
+    """Note how many steps a training has behind it."""
+    steps = progress.epoch * progress.steps + progress.step
+    patiently(partial(study.began, claim, steps), shown)
 
 
 def _end_early(rule: Rule, progress: Progress) -> None:

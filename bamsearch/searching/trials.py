@@ -34,6 +34,12 @@ CURVE = "curve"
 EXPECTED = "expected"
 """Of a training that was stopped early: what its last epoch would have reached."""
 
+DEATHS = "deaths"
+"""How often its worker died, since its training last got further."""
+
+BEGAN = "began"
+"""Training steps that it had behind it when a worker last took it up."""
+
 Sites = tuple[Insertion, ...]
 
 # Optuna's name for it.
@@ -105,8 +111,8 @@ def retry(study: Study, trial: FrozenTrial) -> None:
 
 def retry_after_death(study: Study, trial: FrozenTrial) -> None:
     """The same for a trial whose worker died; but not for ever, as the design may be why."""
-    deaths = trial.user_attrs.get("deaths", 0) + 1
-    attrs = trial.user_attrs | {"deaths": deaths}
+    deaths = trial.user_attrs.get(DEATHS, 0) + 1
+    attrs = trial.user_attrs | {DEATHS: deaths}
     if deaths <= MOST_RETRIES:
         _again(study, trial, attrs, TrialState.WAITING)
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -78,10 +77,12 @@ def train_to_end(
         if not folder.force:
             raise
         state = "new"
+    if state != "new" and folder.force and not folder.readable:
+        state = "new"
     if state == "done":
         return
     if state == "new":
-        shutil.rmtree(folder.path, ignore_errors=True)
+        folder.remove()
     train(
         start,
         data,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,12 @@ from bamsearch.training.recipe import Precision, Recipe
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+def check_fabric() -> None:
+    """Raise MissingExtraError where Lightning Fabric is not installed."""
+    if find_spec("lightning_fabric") is None:
+        raise MissingExtraError("lightning-fabric", "train")
 
 
 def make_fabric(device: str, recipe: Recipe) -> tuple[Fabric, torch.amp.GradScaler | None]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -30,6 +29,15 @@ from torch import nn
 from bamsearch.errors import InvalidValueError, OutputError, TrainingError
 from bamsearch.graph.designs import DESIGN_FILE, WEIGHTS_FILE, save
 from bamsearch.records import Design
+from bamsearch.records.disk import (
+    DRAFT,
+    disk_error,
+    refuse_links,
+    remove_drafts,
+    remove_files,
+    whole_file,
+)
+from bamsearch.records.run_files import TRAINING_FILES
 from bamsearch.training.progress import Row
 from bamsearch.training.start import FACTS_FILE
 
@@ -61,22 +69,41 @@ class TrainingFolder:
     force: bool = False
     command: str = ""
 
+    @property
+    def unbegun(self) -> bool:
+        """Whether nothing is there but what a kill left before the first checkpoint."""
+        if (self.path / CHECKPOINT_FILE).exists():
+            return False
+        names = [path.name for path in self.path.glob("*")]
+        ours = FACTS_FILE in names or _LOCK_FILE in names or not names
+        return ours and all(n in TRAINING_FILES or n.startswith(DRAFT) for n in names)
+
+    def remove(self) -> None:
+        """Remove what a training wrote, and the folder where nothing else is in it."""
+        with suppress(OSError):
+            remove_drafts(self.path)
+            remove_files(self.path, TRAINING_FILES)
+            self.path.rmdir()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training in the folder.
 
         Raises:
             TrainingError: another one does.
-            OutputError: the folder cannot be made.
+            OutputError: the folder cannot be made, or has links.
         """
         with _written(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        refuse_links(self.path, (*FILES, EVENTS, _LOCK_FILE))
         lock = FileLock(self.path / _LOCK_FILE)
+        with _written(self.path / _LOCK_FILE):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise TrainingError(f"another process trains in {self.path}: wait for it") from None
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise TrainingError(f"another process trains in {self.path}: wait for it") from None
-        try:
+            remove_drafts(self.path)
             yield
         finally:
             lock.release()
@@ -88,12 +115,9 @@ class TrainingFolder:
             OutputError: there is another one, without force.
         """
         if (self.path / CHECKPOINT_FILE).exists() and not self.force:
-            raise OutputError(
-                f"{self.path} is a training already: go on with --resume {self.path}, choose "
-                "another folder, or add --force to start it anew"
-            )
-        for name in FILES:
-            (self.path / name).unlink(missing_ok=True)
+            raise taken(self.path)
+        with _written(self.path):
+            remove_files(self.path, FILES)
         if design is not None:
             save(design, self.path)
         text = json.dumps(about, indent=2) + "\n"
@@ -120,6 +144,8 @@ class TrainingFolder:
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             version = content["bamsearch_checkpoint"]
         except Exception as error:  # torch.load raises what its parts do.
+            if disk_error(error) is not None:
+                raise
             raise TrainingError(
                 f"{path} is no checkpoint of a training ({type(error).__name__}): start anew"
             ) from error
@@ -129,6 +155,15 @@ class TrainingFolder:
                 "go on with the bamsearch that wrote it"
             )
         return content
+
+    @property
+    def readable(self) -> bool:
+        """Whether a checkpoint is there and whole."""
+        try:
+            self.read_checkpoint()
+        except TrainingError:
+            return False
+        return True
 
     def write_metrics(self, rows: Sequence[Row]) -> None:
         """Write ``metrics.csv``; all of it, so that a row is never there twice."""
@@ -143,21 +178,22 @@ class TrainingFolder:
         if design is not None:
             save(design, self.path, module, force=True)
             return
-        with _written(self.path):
-            draft = self.path / f".{WEIGHTS_FILE}"
-            save_model(module, str(draft))
-            os.replace(draft, self.path / WEIGHTS_FILE)
+        path = self.path / WEIGHTS_FILE
+        with _written(path), whole_file(path) as file:
+            save_model(module, file.name)
 
     def _replace(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
-        """Write a file beside its place, bring it to the disk, and rename it."""
-        draft = self.path / f".{name}"
-        with _written(self.path / name):
-            with open(draft, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, self.path / name)
-            _sync(self.path)
+        path = self.path / name
+        with _written(path), whole_file(path) as file:
+            write(file)
+
+
+def taken(path: Path) -> OutputError:
+    """The error for a folder that holds another training, or one that has ended."""
+    return OutputError(
+        f"{path} is a training already: go on with --resume {path}, choose another folder, "
+        "or add --force to start it anew"
+    )
 
 
 def check_tensorboard() -> None:
@@ -178,13 +214,3 @@ def _written(path: Path) -> Iterator[None]:
         raise OutputError(
             f"{path} cannot be written ({reason}): what was there before is as it was"
         ) from error
-
-
-def _sync(folder: Path) -> None:
-    """Let the renaming outlive a power cut; only Linux and macOS open folders."""
-    with suppress(PermissionError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)

@@ -72,8 +72,9 @@ class Recipe:
         check_choice("precision", self.precision, get_args(Precision))
         for name, low, high in _RANGES:
             value = getattr(self, name)
-            if not (isfinite(value) and low <= value < high):
-                raise InvalidValueError(f"{name} of {value!r}: give a number from {low} to {high}")
+            if not (low <= value < high and isfinite(value)):
+                most = f"{high:g}"
+                raise InvalidValueError(f"{name} of {value!r}: give a number from {low} to {most}")
         if not self.lr:
             raise InvalidValueError("lr of 0: nothing would be learnt")
         if self.warmup > self.epochs:
@@ -116,7 +117,9 @@ class Recipe:
 
 
 _RANGES = (
-    ("lr", 0, float("inf")),
+    ("batch_size", 1, 2**31),
+    ("epochs", 1, 2**31),
+    ("lr", 0, 1e38),
     ("momentum", 0, 1),
     ("weight_decay", 0, float("inf")),
     ("warmup", 0, float("inf")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bamsearch.data.loading import DEFAULT_SIZE, load_data
@@ -9,7 +10,8 @@ from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError, TrainingError
 from bamsearch.graph.designs import build, find_design, is_design
 from bamsearch.records import Design
-from bamsearch.training.folder import TrainingFolder
+from bamsearch.training.again import state_of
+from bamsearch.training.folder import TrainingFolder, taken
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,
     FINE_TUNE,
@@ -17,8 +19,8 @@ from bamsearch.training.recipe import (
     Recipe,
     find_recipe,
 )
-from bamsearch.training.resume import design_of
-from bamsearch.training.start import Start, check_is_classifier, start_with
+from bamsearch.training.resume import about_training, design_of
+from bamsearch.training.start import Start, check_fits, check_is_classifier, start_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,14 @@ class Planned:
     seed: int
 
 
-def plan_training(request: Request) -> Planned:
+def plan_training(
+    request: Request, before: Callable[[str], object] = lambda model: None
+) -> Planned:
     """A new training.
+
+    Args:
+        request: what was asked for.
+        before: called with the MODEL of a design, before its code is executed.
 
     Raises:
         InvalidValueError: no design or no data named, or no such recipe.
@@ -94,14 +102,41 @@ def plan_training(request: Request) -> Planned:
     data = load_for(request.data, found, request.download)
     design = found or _base(request.what, data)
     seed = request.seed or 0
+    check_fits(design, data.facts)
+    if found is not None:
+        before(found.model)
     start = start_with(design, data, weights=request.weights, beside=beside, seed=seed)
     usual = DEFAULT_RECIPE if start.weights is None else FINE_TUNE
     recipe = request.changed(find_recipe(request.recipe or usual))
     return Planned(start, start.design or design, data, recipe, seed)
 
 
-def plan_resumed(request: Request, folder: TrainingFolder) -> Planned:
+def is_unfinished(planned: Planned, folder: TrainingFolder) -> bool:
+    """Whether a folder has this training, killed or interrupted before its end.
+
+    Raises:
+        OutputError: it has come to its end, or another training is there.
+    """
+    about = about_training(planned.start, planned.data.facts, planned.recipe, planned.seed)
+    try:
+        if state_of(folder.path, about) == "begun":
+            return True
+    except TrainingError:
+        pass
+    raise taken(folder.path)
+
+
+def plan_resumed(
+    request: Request,
+    folder: TrainingFolder,
+    before: Callable[[str], object] = lambda model: None,
+) -> Planned:
     """A training that goes on; what the request says otherwise, ``train`` will refuse.
+
+    Args:
+        request: what was asked for.
+        folder: of the training.
+        before: called with the MODEL, before its code is executed.
 
     Raises:
         TrainingError: no readable checkpoint, or one of a module from Python.
@@ -114,6 +149,7 @@ def plan_resumed(request: Request, folder: TrainingFolder) -> Planned:
         raise TrainingError(f"{folder.path} was trained from Python: go on with it there")
     if request.weights is not None:
         raise InvalidValueError("--weights is for a new training: leave it out with --resume")
+    before(design.model)
     facts = about["data"]
     name, seed = request.data or facts["name"], facts["split_seed"]
     data = load_for(name, design, request.download, seed, facts["hash"])

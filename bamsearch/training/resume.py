@@ -10,8 +10,11 @@ from typing import Any
 
 from bamsearch.errors import TrainingError
 from bamsearch.records import DataFacts, Design
+from bamsearch.records.sources import file_hash, source_of
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.start import Start
+
+_CONTENTS = ("data hash", "model's source", "weights' content")
 
 
 def about_training(
@@ -31,12 +34,15 @@ def about_training(
         task: see :attr:`bamsearch.training.task.Task.about`; left out where it is empty.
     """
     design = None if start.design is None else json.loads(start.design.to_json())
+    source = None if start.design is None else source_of(start.design.model)
     return {
         "design": design,
         "data": asdict(facts) | {"input_shape": list(facts.input_shape)},
         "recipe": recipe.to_dict(),
         "seed": seed,
         "weights": start.weights,
+        "source": source,
+        "weights_hash": None if start.weights is None else file_hash(start.weights),
         "fresh": sorted(start.fresh),
         "mean": list(start.mean),
         "std": list(start.std),
@@ -62,9 +68,10 @@ def check_same_training(saved: Mapping[str, Any], now: Mapping[str, Any], folder
     """
     for name, was, given in _compared(saved, now):
         if was != given:
+            way = "bring that back" if name in _CONTENTS else "leave that out"
             raise TrainingError(
-                f"the training in {folder} has {name} {_text(was)}, not {_text(given)}: leave that "
-                "out, or train anew in another folder"
+                f"the training in {folder} has {name} {_text(was)}, not {_text(given)}: {way}, "
+                "or train anew in another folder"
             )
 
 
@@ -81,6 +88,13 @@ def _compared(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[st
     keys = saved["recipe"]
     found += [(f"recipe {key}", keys[key], now["recipe"].get(key)) for key in keys]
     found += [(key, saved[key], now[key]) for key in ("seed", "weights")]
+    # Older versions, and a training that is resumed without its first weights, do not know them.
+    contents = {"source": "model's source", "weights_hash": "weights' content"}
+    found += [
+        (text, saved[key], now[key])
+        for key, text in contents.items()
+        if saved.get(key) is not None and now[key] is not None
+    ]
     return found
 
 

@@ -51,8 +51,9 @@ def folder(tmp_path, monkeypatch) -> Path:
 def fail(result, code: int, text: str) -> None:
     assert result.exit_code == code, result.stderr
     assert result.stdout == ""
-    assert result.stderr.count("\n") == 1, result.stderr
-    assert re.search(text, result.stderr), result.stderr
+    said = re.sub(r"^executes code of .*\n", "", result.stderr)
+    assert said.count("\n") == 1, said
+    assert re.search(text, said), said
 
 
 @pytest.fixture
@@ -80,6 +81,7 @@ def test_without_a_folder_it_prints_numbers_and_writes_nothing(bamsearch_cli, fo
     row = rf"  layer1 +64×16×16   8   2   {three}   {three}   {three}   \d+, \d+"
     assert any(re.fullmatch(row, line) for line in lines), result.stdout
     assert result.stderr == (
+        "executes code of nets.py\n"
         "\nNothing written. Next:\n  keep  bamsearch attention design photo.png -o maps\n"
     )
     assert {path for path in folder.rglob("*") if "__pycache__" not in path.parts} <= before
@@ -89,6 +91,7 @@ def test_a_sheet_for_each_photograph(bamsearch_cli):
     result = bamsearch_cli("attention", "design", "photo.png", "other.png", "-o", "a/maps")
     assert result.exit_code == 0, result.stderr
     assert result.stderr == (
+        "executes code of nets.py\n"
         "\nWritten   a/maps/photo.png\nWritten   a/maps/other.png\n"
         "Next:\n  compare  bamsearch attention design photo.png --with DESIGN -o DIR\n"
     )

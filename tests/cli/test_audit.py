@@ -139,6 +139,7 @@ def _search_cites(bamsearch_cli, here, audit) -> None:
         (["--name", "a", "-o", "b"], 2, "--name and --output: choose one"),
         (["-o", "net.py"], 2, "net.py is a file"),
         (["-o", "full"], 2, "full exists already"),
+        (["-o", "full", "--force"], 2, "full exists already: it holds no audit"),
         (["--name", "there"], 2, "was asked with --seeds 3, not 2"),
     ],
 )

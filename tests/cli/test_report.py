@@ -246,3 +246,19 @@ def test_a_report_that_cannot_be_written_is_a_warning(bamsearch_cli, tmp_path, m
     assert result.exit_code == 0
     assert "bamsearch: warning: no report: " in result.stderr
     assert read_record(Path("runs/new")).finished
+
+
+def test_nothing_is_written_through_a_link(bamsearch_cli, here):
+    Path("outside").mkdir()
+    Path("outside/letter.txt").write_text("dear")
+    shutil.rmtree("runs/one/report", ignore_errors=True)
+    Path("runs/one/report").symlink_to(Path("outside").absolute())
+    result = bamsearch_cli("report", "one", "-f", "md")
+    assert result.exit_code == 2
+    assert "runs/one/report is a symbolic link" in result.stderr
+    assert [path.name for path in Path("outside").iterdir()] == ["letter.txt"]
+    Path("runs/one/report").unlink()
+    Path("runs/one/report").mkdir()
+    Path("runs/one/report/report.md").symlink_to(Path("outside/letter.txt").absolute())
+    assert bamsearch_cli("report", "one", "-f", "md").exit_code == 2
+    assert Path("outside/letter.txt").read_text() == "dear"

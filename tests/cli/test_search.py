@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,6 +202,46 @@ def test_an_earlier_run_is_never_lost(done, refused, bamsearch_cli):
     assert Path("runs/done/trials.jsonl").read_bytes() != before
 
 
+@pytest.mark.parametrize("output", ["runs/done", "."])
+def test_force_keeps_files_that_no_search_wrote(done, bamsearch_cli, monkeypatch, output):
+    if output == ".":
+        monkeypatch.chdir("runs/done")
+    place = Path(output)
+    (place / "thesis.tex").write_text("mine")
+    before = (place / "run.json").read_bytes()
+    result = bamsearch_cli(*LINE, "-o", output, "--force", "--seed", "1")
+    assert result.exit_code == 0, result.stderr
+    assert (place / "thesis.tex").read_text() == "mine"
+    assert (place / "run.json").read_bytes() != before
+
+
+def test_what_a_kill_left_at_the_very_start_is_no_run(bamsearch_cli):
+    place = Path("runs/early")
+    place.mkdir(parents=True)
+    for name in ("lock", "study.db", ".writing-run.json-17"):
+        (place / name).touch()
+    result = bamsearch_cli(*LINE, "--name", "early")
+    assert result.exit_code == 0, result.stderr
+    assert not (place / ".writing-run.json-17").exists()
+
+
+def test_the_same_command_resumes_what_a_kill_interrupted(done, refused, bamsearch_cli):
+    place, whole = Path("runs/done"), Path("runs/done/trials.jsonl").read_bytes()
+    (place / "trials.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
+    log = (place / "log.txt").read_text().splitlines(keepends=True)
+    (place / "log.txt").write_text("".join(log[:-2]))
+    assert "is a run already" in refused(*LINE, "--name", "done", "--seed", "1")
+    result = bamsearch_cli(*LINE, "--name", "done")
+    assert result.exit_code == 0, result.stderr
+    assert "done has this search, unfinished: it is resumed" in result.stderr
+    again = (place / "trials.jsonl").read_bytes()
+    both = [[json.loads(line) for line in text.splitlines()] for text in (whole, again)]
+    keys = [{(one["reference"], one["number"], one["score"]) for one in lines} for lines in both]
+    assert keys[0] == keys[1]
+    assert len(both[0]) == len(both[1])
+    assert "is a run already" in refused(*LINE, "--name", "done")
+
+
 @pytest.mark.parametrize("model", ["vit_b_16", "resnet18"])
 def test_nothing_to_search_is_exit_3(refused, model):
     line = ["search", model, "--score", "params"]
@@ -258,6 +299,59 @@ def test_runs_lists_them(done, bamsearch_cli, refused):
     assert "there is no run below runs/" in refused("runs", code=3)
 
 
+def spoilt_score(place):
+    path = place / "trials.jsonl"
+    lines = path.read_text().splitlines()
+    item = json.loads(lines[2])
+    lines[2] = json.dumps(item | {"score": "12"})
+    path.write_text("\n".join(lines) + "\n")
+
+
+def lock_that_is_a_link(place):
+    (place / "lock").unlink(missing_ok=True)
+    (place / "lock").symlink_to("lock")
+
+
+def space_that_is_a_number(place):
+    content = json.loads((place / "run.json").read_text())
+    (place / "run.json").write_text(json.dumps(content | {"space": 5}))
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoilt_score, lock_that_is_a_link, space_that_is_a_number], ids=lambda f: f.__name__
+)
+def test_one_bad_folder_hides_no_other(done, bamsearch_cli, spoil):
+    shutil.copytree("runs/done", "runs/bad")
+    spoil(Path("runs/bad"))
+    result = bamsearch_cli("runs", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert [one["run"] for one in json.loads(result.stdout)] == ["done"]
+    assert "warning: runs/bad" in result.stderr
+
+
+def test_a_folder_that_may_not_be_entered_hides_no_other(done, bamsearch_cli, monkeypatch):
+    shutil.copytree("runs/done", "runs/secret")
+    is_file = Path.is_file
+
+    def refusing(path):
+        if path.parent.name == "secret":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refusing)
+    result = bamsearch_cli("runs")
+    assert result.exit_code == 0, result.stderr
+    assert "done" in result.stdout
+
+
+@pytest.mark.parametrize("change", [{"space": 5}, {"summary": 5}, {"agreements": [5]}])
+def test_a_spoilt_audit_stops_no_search(bamsearch_cli, audit, change):
+    place = Path("audits/a")
+    place.mkdir(parents=True)
+    (place / "audit.json").write_text(json.dumps(json.loads(audit.to_json()) | change))
+    assert bamsearch_cli(*LINE, "--name", "other").exit_code == 0
+
+
 def test_spaces_lists_what_ships(bamsearch_cli, golden):
     golden(bamsearch_cli("spaces").stdout, "spaces.txt")
     names = [space["name"] for space in json.loads(bamsearch_cli("spaces", "--json").stdout)]
@@ -284,7 +378,7 @@ def test_ctrl_c_leaves_what_is_finished_and_says_how_to_go_on():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    said, noted = process.communicate(timeout=60)
+    said, noted = process.communicate(timeout=900)
     assert process.returncode == 130
     assert said.startswith("resnet18 · 3×32×32 · no budget · score slow.py:score · seed 0\n")
     assert "bamsearch search --resume a --trials 100" in noted

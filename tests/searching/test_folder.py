@@ -13,6 +13,9 @@ import pytest
 
 from bamsearch.errors import InvalidValueError, OutputError, RunError
 from bamsearch.records import Budget, Design, Insertion, Trial
+from bamsearch.records.disk import whole_file
+from bamsearch.report.content import make_report
+from bamsearch.report.writing import write_report
 from bamsearch.searching.folder import RunFolder, all_folders, find_folder, named_folder, new_folder
 
 
@@ -211,3 +214,72 @@ def test_the_best_is_written_only_when_it_changes(folder):
     assert path.stat().st_ino == written
     folder.write_best(Design("resnet18", (3, 64, 64), (Insertion("layer2", 16, 4),)))
     assert Path(path).stat().st_ino != written
+
+
+def test_a_line_that_is_there_twice_counts_once(folder):
+    folder.append([(None, a_trial(0)), ("base", a_trial(0, 2.5))])
+    path = folder.path / "trials.jsonl"
+    path.write_bytes(2 * path.read_bytes())
+    record = folder.read_record()
+    assert record.trials == (a_trial(0),)
+    assert record.references == (("base", a_trial(0, 2.5)),)
+
+
+def test_clearing_removes_files_of_the_run_alone(folder):
+    folder.append([(None, a_trial(0))])
+    folder.write_best(a_trial(0).design)
+    folder.log("one")
+    training = folder.path / "verify" / "0-base"
+    training.mkdir(parents=True)
+    (training / "checkpoint.pt").touch()
+    mine = [folder.path / "thesis.tex", folder.path / "best" / "notes.md"]
+    for path in mine:
+        path.write_text("mine")
+    folder.clear()
+    there = [path for path in folder.path.rglob("*") if path.is_file()]
+    assert sorted(there) == sorted([*mine, *(p for p in there if p.name == "lock")])
+    assert not (folder.path / "verify").exists()
+
+
+@pytest.mark.parametrize("name", ["log.txt", "train", "best/design.json", "report/report.md"])
+def test_nothing_is_written_or_removed_through_a_link(folder, place, name):
+    (place / "outside").mkdir()
+    (place / "outside" / "checkpoint.pt").write_text("mine")
+    link = folder.path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(place / "outside")
+    for act in (folder.clear, folder.locked().__enter__):
+        with pytest.raises(OutputError, match=f"{link} is a symbolic link"):
+            act()
+    assert (place / "outside" / "checkpoint.pt").read_text() == "mine"
+
+
+def test_a_file_takes_the_place_of_a_link(folder, place):
+    (place / "outside").write_text("mine")
+    (folder.path / "learned.json").symlink_to(place / "outside")
+    with whole_file(folder.path / "learned.json") as file:
+        file.write(b"ours")
+    assert (place / "outside").read_text() == "mine"
+    assert not (folder.path / "learned.json").is_symlink()
+
+
+def test_the_report_s_files_are_known(folder):
+    """What --force removes is what a report has."""
+    folder.append([(None, a_trial(0))])
+    write_report(make_report(folder.read_record(), "run"), folder.path / "report")
+    folder.clear()
+    assert not (folder.path / "report").exists()
+
+
+def test_what_a_kill_left_long_ago_gives_its_number_back(place):
+    for number in (1, 2, 3):
+        folder = RunFolder(place / f"resnet18-free-00{number}")
+        folder.create()
+        (folder.path / "study.db").touch()
+    os.utime(place / "resnet18-free-001", (0, 0))
+    os.utime(place / "resnet18-free-002", (0, 0))
+    with RunFolder(place / "resnet18-free-001").locked():
+        os.utime(place / "resnet18-free-001", (0, 0))
+        # the first is at work, the third may be about to start
+        assert new_folder("resnet18", [], place).name == "resnet18-free-002"
+    assert (place / "resnet18-free-003").exists()

@@ -299,3 +299,71 @@ def test_no_torch_for_a_score_that_needs_none(finished, tmp_path):
     )
     copy = shutil.copytree(finished, tmp_path / "run")
     subprocess.run([sys.executable, "-W", "error", "-c", script, str(copy)], check=True)
+
+
+@pytest.mark.parametrize("after", ["the line", "half a line"])
+def test_an_interrupted_line_is_there_once(engine, planned, place, monkeypatch, after):
+    """Ctrl-C falls between a trial's line and the next statement, or inside the line."""
+    append, calls = RunFolder.append, []
+
+    def interrupted(self, trials):
+        calls.append(len(trials))
+        if len(calls) != 3:
+            return append(self, trials)
+        if after == "the line":
+            append(self, trials)
+        else:
+            with (self.path / "trials.jsonl").open("ab") as file:
+                file.write(b'{"reference": nul')
+        raise KeyboardInterrupt
+
+    whole = engine.search(place / "whole", planned)
+    monkeypatch.setattr(RunFolder, "append", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.search(place / "run", planned)
+    record = engine.search(place / "run")
+    lines = (place / "run" / "trials.jsonl").read_text().splitlines()
+    assert len(lines) == len(set(lines)) == len(record.trials) + len(record.references)
+    assert engine.own(record) == engine.own(whole)
+
+
+def test_a_best_design_that_a_kill_left_behind_is_replaced(engine, run):
+    best = run.path / "best" / "design.json"
+    newest = best.read_text()
+    run.write_best(run.read_run().design(()))
+    assert best.read_text() != newest
+    engine.search(run.path, None, never)
+    assert best.read_text() == newest
+
+
+def test_a_killed_writer_s_folder_does_not_block_the_run(engine, run):
+    """What a kill leaves where a training's design and weights are written."""
+    draft = run.path / "train" / "0-00000000" / ".writing-abcd1234"
+    (draft / "old").mkdir(parents=True)
+    (draft / "design.json").write_text("{")
+    assert len(engine.search(run.path, None, never).trials) == TRIALS
+    assert not draft.exists()
+
+
+def test_checkpoints_that_could_not_be_removed_go_at_the_end(engine, run):
+    training = run.path / "train" / "0-00000000"
+    training.mkdir(parents=True)
+    for name in ("train.json", "checkpoint.pt", ".lock"):
+        (training / name).touch()
+    (training / "mine.txt").touch()
+    engine.search(run.path, None, never)
+    assert [path.name for path in training.iterdir()] == ["mine.txt"]
+    (training / "mine.txt").unlink()
+    (training / "checkpoint.pt").touch()
+    engine.search(run.path, None, never)
+    assert not (run.path / "train").exists()
+
+
+def test_a_failed_start_removes_nothing_of_a_search_at_work(place):
+    folder = RunFolder(place / "run")
+    folder.create()
+    with folder.locked():
+        remove_if_empty(folder.path)
+        assert folder.path.exists()
+    remove_if_empty(folder.path)
+    assert not folder.path.exists()

@@ -213,3 +213,21 @@ def test_a_typed_password_goes_into_the_environment(args, kept, monkeypatch):
 def test_without_a_password_nothing_is_hidden(args, monkeypatch):
     monkeypatch.setattr("os.execve", lambda *call: pytest.fail("started again"))
     hide_password(args)
+
+
+@pytest.mark.parametrize("name", ["r?1", "My%20Project", "p{q}", "a b#c", "ü+&=", "100%"])
+def test_a_study_is_in_the_file_that_its_path_says(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    for _ in range(2):
+        with opened_storage(sqlite_url(folder / "study.db")) as storage:
+            assert storage.get_all_studies() == []
+    assert (folder / "study.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_braces_in_a_password_are_a_password():
+    there = opened_storage("postgresql+psycopg://me:pw{SECRET}x@127.0.0.1:1/db", patience=0.0)
+    with pytest.raises(StorageError, match="does not answer") as raised:
+        there.__enter__()
+    assert "SECRET" not in str(raised.value)

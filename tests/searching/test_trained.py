@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +17,16 @@ import torch
 from scipy import stats
 
 from bamsearch.data.loading import load_data
-from bamsearch.errors import DataError, InvalidValueError, NothingToDoError, OutputError
+from bamsearch.errors import (
+    DataError,
+    InvalidValueError,
+    NothingToDoError,
+    OutputError,
+    TrainingError,
+)
 from bamsearch.records.run_files import LEARNED_FILE
 from bamsearch.score.trained import train_once
-from bamsearch.searching import learning, study, trained
+from bamsearch.searching import learning, study, trained, trials
 from bamsearch.searching.api import search, with_trials
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.learning import trainings_of
@@ -177,7 +185,7 @@ def test_a_training_that_was_interrupted_goes_on(searched, tmp_path, monkeypatch
     assert begun[0] > 10
     expected = [line for line in lines(done) if line[:2] in {line[:2] for line in lines(record)}]
     assert sorted(map(str, lines(record))) == sorted(map(str, expected))
-    assert not list((folder.path / TRAININGS).iterdir())
+    assert not (folder.path / TRAININGS).exists()
 
 
 def test_a_training_that_cannot_win_is_stopped(searched, tmp_path, monkeypatch):
@@ -301,6 +309,97 @@ def test_a_full_disk_ends_the_search_and_fails_no_design(searched, tmp_path, mon
     record = run_search(planned_again(folder.read_run()), folder, Work())
     assert [trial.state for trial in record.trials] == ["complete"] * 2
     assert {line[:4] for line in lines(record)} <= {line[:4] for line in lines(done)}
+
+
+DISK = {
+    "in the training": lambda: OSError(errno.ENOSPC, "No space left on device", "checkpoint.pt"),
+    "behind another error": lambda: caused(ValueError("spoilt"), OSError(errno.EIO, "I/O error")),
+    "another process": lambda: TrainingError("another process trains in train/0: wait for it"),
+}
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("kind", DISK)
+def test_an_error_of_the_disk_is_not_the_design_s(tmp_path, monkeypatch, kind):
+    def broken(*args, **others):
+        raise DISK[kind]()
+
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    monkeypatch.setattr(trained, "train_once", broken)
+    with pytest.raises((OSError, TrainingError)):
+        run_search(planned(trials=2), folder, Work())
+    record = folder.read_record()
+    assert record.trials == ()
+    assert record.references == ()
+
+
+KILLED_TWICE = """
+import os, signal, sys
+from pathlib import Path
+from bamsearch.searching.folder import RunFolder
+from bamsearch.searching.request import planned_again
+from bamsearch.searching.run import Work, run_search
+
+first = []
+
+def kill(design, progress):
+    first.append(progress.epoch)
+    if progress.epoch > first[0] or (sys.argv[2] == "at once"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+folder = RunFolder(Path(sys.argv[1]))
+run_search(planned_again(folder.read_run()), folder, Work(follow=kill))
+"""
+
+
+@pytest.mark.parametrize(("when", "state"), [("an epoch later", "complete"), ("at once", "failed")])
+def test_kills_count_only_while_a_training_gets_no_further(tmp_path, when, state, monkeypatch):
+    """With MOST_RETRIES kills each one epoch further, and then with as many at the same place."""
+    monkeypatch.setattr(trials, "MOST_RETRIES", 1)
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    run_search(planned(trials=1, recipe=RECIPE.changed(epochs=4)), folder, Work(stop=lambda: True))
+    code = KILLED_TWICE.replace("first = []", "first = []\nfrom bamsearch.searching import trials")
+    code = code.replace("folder = Run", "trials.MOST_RETRIES = 1\nfolder = Run")
+    for _ in range(3):
+        command = [sys.executable, "-c", code, str(folder.path), when]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    record = run_search(planned_again(folder.read_run()), folder, Work())
+    base = [trial for kind, trial in record.references if kind == "base"]
+    assert base[0].state == state
+
+
+def test_a_spoilt_checkpoint_of_a_search_is_trained_anew(searched, tmp_path):
+    _, done = searched
+    trial = done.trials[0]
+    train_once(trial.design, load_data("digits"), RECIPE, seed=trial.seed, place=tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
+
+    def interrupt(progress):
+        if progress.step > 10:
+            raise KeyboardInterrupt
+
+    place = tmp_path / "place"
+    one = (trial.design, load_data("digits"), RECIPE)
+    with pytest.raises(KeyboardInterrupt):
+        train_once(*one, seed=trial.seed, place=place, watch=interrupt)
+    (place / "checkpoint.pt").write_bytes(b"spoilt")
+    assert train_once(*one, seed=trial.seed, place=place).curve == trial.curve
+
+
+def test_what_trainings_say_is_written_by_the_resume(searched, tmp_path):
+    folder, record = searched
+    again = RunFolder(shutil.copytree(folder.path, tmp_path / "run"))
+    (again.path / LEARNED_FILE).unlink()
+    (again.path / "best" / "design.json").unlink()
+    assert run_search(planned_again(again.read_run()), again, Work()) == record
+    for name in (LEARNED_FILE, "best/design.json"):
+        assert (again.path / name).read_bytes() == (folder.path / name).read_bytes()
 
 
 def test_from_python():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -28,6 +27,8 @@ from bamsearch.records.audit_files import (
     read_audit,
     read_trainings,
 )
+from bamsearch.records.disk import refuse_links, remove_drafts, remove_files, whole_file
+from bamsearch.records.run_files import TRAINING_FILES
 from bamsearch.searching.folder import check_name
 
 Draws = Sequence[Sequence[float | None]]
@@ -37,6 +38,7 @@ Scores = Mapping[str, Draws]
 """Score → its draws, one per score seed."""
 
 _LOCK_FILE = "lock"
+_TRAIN_FILES = tuple(f"{TRAIN_FOLDER}/*/{name}" for name in TRAINING_FILES)
 _GO_ON = "mend that, and audit again: it goes on"
 
 
@@ -77,17 +79,20 @@ class AuditFolder:
 
         Raises:
             RunError: another process holds it.
-            OutputError: it cannot be made.
+            OutputError: it cannot be made, or has links.
         """
         with _explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        names = (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE, TRAIN_FOLDER, _LOCK_FILE)
+        refuse_links(self.path, names)
         lock = FileLock(self.path / _LOCK_FILE)
-        try:
-            lock.acquire(timeout=0.5)
-        except Timeout as error:
-            raise RunError(
-                f"another audit works in {self.path}: wait for it, or choose another --name"
-            ) from error
+        with _explained(self.path / _LOCK_FILE):
+            try:
+                lock.acquire(timeout=0.5)
+            except Timeout as error:
+                raise RunError(
+                    f"another audit works in {self.path}: wait for it, or choose another --name"
+                ) from error
         try:
             yield
         finally:
@@ -140,13 +145,18 @@ class AuditFolder:
         return found
 
     def clear(self) -> None:
-        """Take away what an earlier audit has left."""
-        for name in (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE):
-            (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.train, ignore_errors=True)
+        """Remove what an earlier audit has left; other files stay."""
+        with _explained(self.path):
+            remove_files(self.path, (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE, *_TRAIN_FILES))
+
+    def remove_trainings(self) -> None:
+        """Remove the checkpoints of trainings, once none is needed any more."""
+        with suppress(OSError):
+            remove_files(self.path, _TRAIN_FILES)
 
     def mend(self) -> None:
-        """Cut off what was being written when the power went."""
+        """Remove what was being written when the power went."""
+        remove_drafts(self.path)
         path = self.path / TRAININGS_FILE
         whole = read_trainings(self.path)[1]
         if path.exists() and whole < path.stat().st_size:
@@ -205,13 +215,8 @@ class AuditFolder:
 
     def _write(self, name: str, text: str) -> None:
         target = self.path / name
-        draft = target.with_name(f".writing-{name}")
-        with _explained(target):
-            with open(draft, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, target)
+        with _explained(target), whole_file(target) as file:
+            file.write(text.encode())
 
 
 def _draws(values: Iterable[Any]) -> list[list[Any]]:
@@ -228,6 +233,9 @@ def first_difference(asked: Audit, there: Audit) -> tuple[str, str, str] | None:
 
     if same_data(asked.data, there.data):
         asked = replace(asked, data=replace(asked.data, hash=there.data.hash))
+    if there.source is None:
+        # An older version made it.
+        asked = replace(asked, source=None)
     for (what, one), (_, other) in zip(_options(asked), _options(there), strict=True):
         if one != other:
             return what, str(one), str(other)
@@ -273,6 +281,7 @@ def _options(audit: Audit) -> list[tuple[str, object]]:
     ]
     return [
         ("MODEL", audit.model),
+        ("the content of MODEL", audit.source),
         ("--data", f"{facts.name.partition(':')[0]} of hash {facts.hash}"),
         ("--input-size", "x".join(map(str, audit.summary.input_shape))),
         *budgets,

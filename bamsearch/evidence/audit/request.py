@@ -17,6 +17,7 @@ from bamsearch.evidence.verify.request import check_fits
 from bamsearch.profile.devices import resolve_device
 from bamsearch.records import Audit, Audited, Init, Quantity, Variant
 from bamsearch.records.run_files import find_run, read_run
+from bamsearch.records.sources import source_of
 from bamsearch.score.scorer import check_score
 from bamsearch.score.table import SCORES
 from bamsearch.searching.feasible import Feasible
@@ -162,6 +163,7 @@ def plan_audit(request: Request) -> Planned:
         command=request.command,
         versions={"python": python_version()} | {name: version(name) for name in _VERSIONS},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        source=source_of(run.model),
     )
     return Planned(audit, data, recipe)
 

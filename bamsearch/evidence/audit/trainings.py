@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -99,7 +98,7 @@ def train_missing(
         folder.append(training)
         reached = training.per_cent
         say(f"{job.title}: {'diverged' if reached is None else f'{reached:.2f} %'}")
-    shutil.rmtree(folder.train, ignore_errors=True)
+    folder.remove_trainings()
 
 
 def _one_by_one(

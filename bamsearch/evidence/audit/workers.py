@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from bamsearch.errors import DataError, DivergedError
 from bamsearch.records import DataFacts, Design
 from bamsearch.records.audit_files import Training
 from bamsearch.score.trained import train_once
+from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.request import load_for
@@ -54,7 +54,7 @@ def trained(
             design, data, recipe, seed=seed, device=device, place=place, watch=watch
         )
     except DivergedError:
-        shutil.rmtree(place, ignore_errors=True)
+        TrainingFolder(place).remove()
         return Training(design.insertions, seed)
     return Training(
         design.insertions, seed, reached.right, reached.images, reached.curve, reached.seconds

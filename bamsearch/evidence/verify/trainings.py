@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from bamsearch.errors import DesignError, OutputError
 from bamsearch.evidence.verify.networks import Network
 from bamsearch.evidence.verify.request import Planned, misfit
 from bamsearch.profile.conditions import caller_kept
+from bamsearch.records.disk import whole_file
 from bamsearch.training.again import train_to_end
 from bamsearch.training.fabric import make_fabric
 from bamsearch.training.folder import TrainingFolder
@@ -158,10 +158,9 @@ def evaluate_one(planned: Planned, seed: int, network: Network, images: Split) -
 
 
 def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}")
     try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
+        with whole_file(path) as file:
+            file.write(text.encode())
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror}; mend that, and verify again"

@@ -419,6 +419,28 @@ def test_the_time_of_what_is_left(planned, whole, tmp_path):
     assert not folder.path.exists()
 
 
+def test_an_audit_of_an_edited_model_is_another_one(planned):
+    source = planned.audit.source
+    assert source is not None
+    edited = replace(planned.audit, source="sha256 0")
+    difference = ("the content of MODEL", "sha256 0", source)
+    assert first_difference(edited, planned.audit) == difference
+    # An older version did not know it.
+    assert first_difference(edited, replace(planned.audit, source=None)) is None
+
+
+def test_clearing_an_audit_leaves_other_files(whole, tmp_path):
+    folder = AuditFolder(Path(shutil.copytree(whole, tmp_path / "mine")))
+    training = folder.train / "0-1"
+    training.mkdir(parents=True)
+    (training / "checkpoint.pt").touch()
+    (folder.path / "thesis.tex").write_text("mine")
+    folder.clear()
+    assert not folder.train.exists()
+    assert not (folder.path / "trainings.jsonl").exists()
+    assert (folder.path / "thesis.tex").read_text() == "mine"
+
+
 def test_the_same_command_finds_its_folder(planned, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = usual_folder(planned.audit)
