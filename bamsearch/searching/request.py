@@ -140,7 +140,16 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
     _check(request, module)
     summary = _summary(request, module)
     check_has_sites(summary)
-    summary = _with_how(request, summary, module)
+    # Such a score needs no network, unless a budget measures it.
+    if request.score not in COSTS or {"memory", "ms"} & request.budgets.keys():
+        summary = _decided(
+            summary,
+            request.variant,
+            request.init,
+            request.num_classes,
+            with_stem=request.with_stem,
+            module=module,
+        )
     file = read_space(request.space)
     space = search_space(
         file,
@@ -377,23 +386,35 @@ def _summary(request: Request, module: nn.Module | None) -> ModelSummary:
     return summarise_module(request.model, module, (3, height, width))
 
 
-def _with_how(request: Request, summary: ModelSummary, module: nn.Module | None) -> ModelSummary:
-    """The summary with the way in which BAM goes in, decided once, where networks will be built."""
-    if request.score in COSTS and not {"memory", "ms"} & request.budgets.keys():
+def with_how(run: Run) -> Run:
+    """The run with the way in which BAM goes into its networks, decided and checked once.
+
+    Raises:
+        ModelError: neither way gives the right network.
+    """
+    summary = _decided(run.summary, run.variant, run.init, run.num_classes, with_stem=run.with_stem)
+    return replace(run, summary=summary)
+
+
+def _decided(
+    summary: ModelSummary,
+    variant: Variant,
+    init: Init,
+    num_classes: int | None,
+    *,
+    with_stem: bool,
+    module: nn.Module | None = None,
+) -> ModelSummary:
+    if summary.how != "auto":
         return summary
     # Here, as it loads torch.
     from bamsearch.graph.designs import insert_checked
 
-    kinds = ("bottleneck", "head", "stem") if request.with_stem else ("bottleneck", "head")
+    kinds = ("bottleneck", "head", "stem") if with_stem else ("bottleneck", "head")
     sites = [site for site in summary.sites if site.kind in kinds] or summary.sites
-    design = Design(
-        summary.model,
-        summary.input_shape,
-        tuple(Insertion(site.name) for site in sites),
-        request.variant,
-        request.init,
-        request.num_classes,
-    )
+    insertions = tuple(Insertion(site.name) for site in sites)
+    shape = summary.input_shape
+    design = Design(summary.model, shape, insertions, variant, init, num_classes)
     return replace(summary, how=insert_checked(design, module).how)
 
 

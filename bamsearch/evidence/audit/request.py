@@ -24,7 +24,7 @@ from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.measured import Timing
 from bamsearch.searching.request import Planned as PlannedSearch
 from bamsearch.searching.request import Request as SearchRequest
-from bamsearch.searching.request import plan_search, planned_again
+from bamsearch.searching.request import plan_search, planned_again, with_how
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,
     FINE_TUNE,
@@ -187,7 +187,7 @@ def _of_run(request: Request) -> tuple[PlannedSearch, Data]:
         name, split_seed = run.data.name, run.data.split_seed
     data = load_for(name or "", run.design(()), request.download, split_seed, recorded)
     check_fits(run, data.facts)
-    return planned_again(run), data
+    return planned_again(with_how(run)), data
 
 
 def _of_model(request: Request, device: str) -> tuple[PlannedSearch, Data]:
