@@ -66,8 +66,10 @@ def print_insertion(
     console.print(
         f"{summary.model} · {shape_text(summary.input_shape)} · "
         f"{f'weights {weights}' if weights else 'random weights'} · "
-        f"BAM variant {design.variant}, init {design.init}{_how(design, inserted)}\n"
+        f"BAM variant {design.variant}, init {design.init}"
     )
+    how = _how(design, inserted)
+    console.print(f"{how}\n" if how else "")
     _print_sites(console, summary, cost)
     console.print()
     base, total = cost.base, cost.total
@@ -81,13 +83,17 @@ def print_insertion(
 
 
 def _how(design: Design, inserted: Inserted | None) -> str:
-    """The way that was taken, and why it was not the first."""
+    """The way that was taken, what was checked, and why it was not the first way."""
+    way = {"rewrite": "rewritten", "attach": "attached"}
     if inserted is None:
-        return "" if design.how == "auto" else f" · {design.how}"
-    way = {"rewrite": "rewritten", "attach": "attached"}.get(inserted.how, "")
-    reason = f" (rewriting: {inserted.why})" if inserted.why else ""
-    checks = {"values": "", "shapes": ", shapes checked but not values", "nothing": ", not checked"}
-    return f" · {way}{checks.get(inserted.compared or 'nothing', '')}{reason}"
+        return "" if design.how == "auto" else f"to be {way[design.how]}"
+    checks = {
+        "values": "equal to the base while every BAM is closed",
+        "shapes": "too large to run: shapes were checked, values were not",
+    }
+    check = checks.get(inserted.compared or "", "not checked: the base does not run on images")
+    reason = f"\nnot rewritten: {inserted.why}" if inserted.why else ""
+    return f"{way.get(inserted.how, 'no BAM')}, {check}{reason}"
 
 
 def _print_sites(console: Console, summary: ModelSummary, cost: DesignCost) -> None:

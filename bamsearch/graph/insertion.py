@@ -156,21 +156,19 @@ def insert_by(
         return Inserted(copy_model(model), design.how)
     chosen = place(sites, [insertion.site for insertion in design.insertions])
     bams = make_bams(network.module, chosen, design)
-    if design.how != "auto":
-        module = _insert(model, network, chosen, bams, design.how)
-        return Inserted(module, design.how, None, check.compare(module) if check else None)
-    try:
-        module = _insert(model, network, chosen, bams, "rewrite")
-        return Inserted(module, "rewrite", None, check.compare(module) if check else None)
-    except ModelError as error:
-        why = str(error)
-    try:
-        module = _insert(model, network, chosen, bams, "attach")
-        return Inserted(module, "attach", why, check.compare(module) if check else None)
-    except ModelError as error:
-        raise ModelError(
-            f"{type(model).__name__} cannot take BAM: rewritten, {why}; attached, {error}"
-        ) from error
+    reasons: dict[How, str] = {}
+    ways: tuple[How, ...] = ("rewrite", "attach") if design.how == "auto" else (design.how,)
+    for way in ways:
+        try:
+            module = _insert(model, network, chosen, bams, way)
+            compared = check.compare(module) if check else None
+        except ModelError as error:
+            reasons[way] = str(error)
+        else:
+            return Inserted(module, way, reasons.get("rewrite"), compared)
+    done = {"rewrite": "rewritten", "attach": "attached"}
+    why = "; ".join(f"{done[way]}, {reason}" for way, reason in reasons.items())
+    raise ModelError(f"{type(model).__name__} cannot take BAM there: {why}")
 
 
 def check_design_fits(design: Design, module: nn.Module, sites: Sequence[Site]) -> None:

@@ -54,12 +54,13 @@ def test_insert_says_how_and_why(bamsearch_cli, model, design, tmp_path):
     assert json.loads((design / "design.json").read_text())["how"] == "attach"
     line = ["insert", model, *SIZE, "--sites", "s1", "-o", str(tmp_path / "again")]
     shown = bamsearch_cli(*line, "--dry-run")
-    header = shown.stdout.splitlines()[0]
-    assert " · attached (rewriting: " in header
-    assert header.endswith("in eval mode)")
+    _, way, reason = shown.stdout.splitlines()[:3]
+    assert way == "attached, equal to the base while every BAM is closed"
+    assert reason.startswith("not rewritten: ")
+    assert reason.endswith("in eval mode")
     content = json.loads(bamsearch_cli(*line, "--dry-run", "--json").stdout)
     assert (content["how"], content["compared"]) == ("attach", "values")
-    assert content["why_attached"] in header
+    assert reason == f"not rewritten: {content['why_attached']}"
 
 
 def test_rewriting_it_is_refused_and_nothing_is_written(bamsearch_cli, model, tmp_path):

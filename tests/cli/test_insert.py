@@ -252,9 +252,9 @@ def test_weights_from_a_file_start_as_they_are(bamsearch_cli, weights_file, tmp_
     line = ["insert", "squeezenet1_1", "--weights", str(weights_file), "-o", str(folder)]
     result = bamsearch_cli(*line)
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.splitlines()[0].endswith(
-        f"weights {weights_file} · BAM variant paper, init identity · rewritten"
-    )
+    first, second = result.stdout.splitlines()[:2]
+    assert first.endswith(f"weights {weights_file} · BAM variant paper, init identity")
+    assert second == "rewritten, equal to the base while every BAM is closed"
     assert (
         f"Written   {folder}/design.json\nWritten   {folder}/model.safetensors\n" in result.stderr
     )
