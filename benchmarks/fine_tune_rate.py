@@ -164,7 +164,7 @@ def clip_art_case(source: Path, work: Path, quick: bool) -> Case:
     state = torch.load(path, map_location="cpu", weights_only=True)
     # The same tensors in the same order, under the original project's names.
     torch.save(dict(zip(model.state_dict(), state.values(), strict=True)), work / "lite0.pt")
-    numbers = (2, 1) if quick else (4, 10)
+    numbers = (2, 1) if quick else (3, 10)
     path = work / "lite0.pt"
     return Case(
         "timm:efficientnet_lite0",

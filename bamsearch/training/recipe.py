@@ -166,9 +166,8 @@ RECIPES = {
     by 10 every 30 epochs). Their crops are taken from whole photographs, ours from what the data
     set gives, which is cut to a square already.
 ``fine-tune``
-    ours: for ``--weights``. New parameters learn at the rate of the others: ten times as fast they
-    reached the same accuracy on average, with several times the spread
-    (benchmarks/fine_tune_rate.md).
+    ours: for ``--weights``. New parameters learn at the rate of the others: BAM that learnt ten
+    times as fast ended below no BAM (benchmarks/fine_tune_rate.md).
 """
 
 DEFAULT_RECIPE = "short"
