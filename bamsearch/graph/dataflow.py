@@ -113,7 +113,7 @@ def after_always(
         return set(sources)
     ends, containers = put_out(output)
     edges = _edges({n: given for n, given in sources.items() if n not in {output, *containers}})
-    edges.add_nodes_from(ends)
+    edges.add_nodes_from([*ends, output])
     edges.add_edges_from([(end, output) for end in ends if not edges.out_degree(end)])
     dominators = networkx.immediate_dominators(edges.reverse(copy=False), output)
     passed: set[fx.Node] = set()

@@ -20,6 +20,7 @@ from bamsearch.graph.copying import meta_copy, refuse_uncopyable
 from bamsearch.graph.example import Example, example_from, example_of
 from bamsearch.graph.recorded import Recording, record, undisturbed
 from bamsearch.graph.roles import Outputs, Probed, probe, run
+from bamsearch.graph.spine import find_spine
 from bamsearch.graph.tracing import Trace, mode, trace
 
 # (part to trace, child of it that has all sites), the innermost first: a pyramid's extra pooling
@@ -122,11 +123,14 @@ def _recorded(model: nn.Module, example: Example) -> Network:
     """
     shape = tuple(example.image.shape[1:])
     recording = record(model, example)
-    if recording.stopped is not None:
+    outputs = Outputs(recording.shapes, set(recording.trace.graph.nodes))
+    whole = Network("", model, shape, recording.trace, "", outputs, recording, recording.stopped)
+    if recording.stopped is not None or not _has_a_spine(whole):
         with suppress(ModelError):
             known = _feature_network(model, shape)
             if known is not None:
                 return known
+    if recording.stopped is not None:
         several = len(example.args) + len(example.kwargs) > 1
         if several or _share_of_convolutions(recording.trace) < _ENOUGH:
             size = "x".join(map(str, shape))
@@ -135,8 +139,14 @@ def _recorded(model: nn.Module, example: Example) -> Network:
                 f"{type(model).__name__} does not take an input of {size}: "
                 f"{recording.stopped}{hint}"
             )
-    outputs = Outputs(recording.shapes, set(recording.trace.graph.nodes))
-    return Network("", model, shape, recording.trace, "", outputs, recording, recording.stopped)
+    return whole
+
+
+def _has_a_spine(whole: Network) -> bool:
+    """False where the output is no tensor, or a part is called several times side by side."""
+    output = whole.deep.graph.find_nodes(op="output")
+    flows = any(node.all_input_nodes for node in output)
+    return flows and bool(find_spine(whole.deep, whole.probe()).reductions)
 
 
 def _share_of_convolutions(recorded: Trace) -> float:

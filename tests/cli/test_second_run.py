@@ -32,7 +32,6 @@ def heavy_after(*line: str, **environment: str) -> tuple[str, list[str]]:
     [
         ["insert", "resnet18"],
         ["insert", "resnet18", "--json", "-r", "8", "--sites", "stages", "--at", "layer2:d=2"],
-        ["insert", "resnet18", "-n", "-o", "somewhere-new"],
         ["sites", "resnet18"],
         ["sites", "resnet18", "--json"],
     ],

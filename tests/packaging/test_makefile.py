@@ -18,6 +18,7 @@ TARGETS = {
     "golden",
     "docs",
     "gallery",
+    "zoo-report",
     "clean",
 }
 
