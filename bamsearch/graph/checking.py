@@ -131,6 +131,8 @@ class Check:
     ) -> ModelError | None:
         """Why the result is wrong, if it is."""
         part = result.get_submodule(subject.path)
+        # A model may call its feature network several times.
+        once = subject is self._subjects[0]
         inputs = subject.trials[number]
         # A closed BAM returns its input itself; a marked one a copy, which shows that it learns.
         for mark in (True, False) if training and base.gradients else (False,):
@@ -140,7 +142,7 @@ class Check:
                 ours = self._run(network, inputs, training)
             except Exception as error:
                 return _as_failure(error, training)
-            failure = calls_failure(closed, ours, training)
+            failure = calls_failure(closed, ours, training, once=once)
             where = _parts_at(base, ours)
             if failure is None and where is None:
                 return learning_failure(closed, ours) if mark else None

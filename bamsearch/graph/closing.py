@@ -74,11 +74,13 @@ def close(network: nn.Module, *, mark: bool = False) -> dict[str, Closed]:
     return closed
 
 
-def calls_failure(closed: dict[str, Closed], ours: Observed, training: bool) -> ModelError | None:
-    """A BAM that did not run once, as an error."""
+def calls_failure(
+    closed: dict[str, Closed], ours: Observed, training: bool, *, once: bool
+) -> ModelError | None:
+    """A BAM that did not run, or not once, as an error."""
     for path, bam in closed.items():
         # A checkpointed region runs again in the backward pass.
-        if bam.calls == 0 or (bam.calls > 1 and not ours.checkpoints):
+        if bam.calls == 0 or (once and bam.calls > 1 and not ours.checkpoints):
             mode = "train" if training else "eval"
             times = "never runs" if bam.calls == 0 else f"runs {bam.calls} times"
             return ModelError(f"BAM at {path.rpartition('.')[2]} {times} in {mode} mode")

@@ -145,8 +145,10 @@ def _recorded(model: nn.Module, example: Example) -> Network:
 def _has_a_spine(whole: Network) -> bool:
     """False where the output is no tensor, or a part is called several times side by side."""
     output = whole.deep.graph.find_nodes(op="output")
-    flows = any(node.all_input_nodes for node in output)
-    return flows and bool(find_spine(whole.deep, whole.probe()).reductions)
+    if not any(node.all_input_nodes for node in output):
+        return False
+    reductions = find_spine(whole.deep, whole.probe()).reductions
+    return any(reduction.before.op != "placeholder" for reduction in reductions)
 
 
 def _share_of_convolutions(recorded: Trace) -> float:
