@@ -30,7 +30,7 @@ def quiet() -> Iterator[None]:
             warnings.catch_warnings(),
         ):
             warnings.filterwarnings("ignore", module=r"(torch|onnx|copyreg|bamsearch\.export)")
-            # A map that forward stores is no part of the file; the warning names other modules.
+            # The file does not hold a map that forward stores; the warning names other modules.
             warnings.filterwarnings("ignore", r"The tensor attributes? .* assigned during export")
             yield
     finally:

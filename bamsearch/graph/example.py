@@ -54,7 +54,7 @@ class Example:
 
 
 def example_of(model: nn.Module, input_shape: Sequence[int]) -> Example:
-    """A call with a batch of images for every argument that forward requires.
+    """A call that gives a batch of images to each required argument of forward.
 
     Args:
         model: the network; its first floating parameter gives the dtype.

@@ -143,7 +143,7 @@ def _recorded(model: nn.Module, example: Example) -> Network:
 
 
 def _has_a_spine(whole: Network) -> bool:
-    """False where the output is no tensor, or a part is called several times side by side."""
+    """False if the output is not a tensor, or if a part is called several times in parallel."""
     output = whole.deep.graph.find_nodes(op="output")
     if not any(node.all_input_nodes for node in output):
         return False

@@ -211,7 +211,7 @@ def _gradients(network: nn.Module, output: Any) -> frozenset[str]:
 
 
 def _walk(ends: list[Tensor]) -> tuple[set[int], bool]:
-    """Leaves of the autograd graph, by id, and whether there is no custom function in it."""
+    """Leaves of the autograd graph, by id, and whether it is free of custom functions."""
     leaves = {id(tensor) for tensor in ends if tensor.is_leaf}
     waiting = [tensor.grad_fn for tensor in ends if tensor.grad_fn is not None]
     seen = set(waiting)

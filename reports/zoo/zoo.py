@@ -163,7 +163,7 @@ def agrees(stages: dict[int, int], published: dict[int, int]) -> bool | None:
 def explained(row: Row) -> str:
     """Why the stages differ; empty where nobody has looked."""
     ours, theirs = row.stages.split(), row.timm.split()
-    # A stem that timm does not list is no difference.
+    # A stem that timm does not list does not count as a difference.
     after_first = [
         level for level in ours if int(level.split(":")[0]) >= int(theirs[0].split(":")[0])
     ]
