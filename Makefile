@@ -3,10 +3,11 @@
 PYTHON ?= python3
 JOBS ?= 2
 
-VENV := .venv
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+PIP_INSTALL := $(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[dev]'
 
 # Is every file there that the installed packages list?
 define WHOLE_SCRIPT
@@ -24,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-zoo check format golden docs gallery zoo-report clean
+.PHONY: help demo test test-zoo test-lowest check format golden docs gallery zoo-report clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +39,10 @@ test: $(INSTALLED) ## Run the tests, without the whole zoo
 
 test-zoo: $(INSTALLED) ## Run the tests over the whole zoo of models
 	$(BIN)/pytest -q -n $(JOBS) -m zoo
+
+test-lowest: ## Run the tests with the lowest versions that pyproject.toml allows, in .venv-lowest
+	@$(PYTHON) tests/packaging/lowest.py > .venv-lowest.txt
+	@$(MAKE) test VENV=.venv-lowest CONSTRAINTS=.venv-lowest.txt
 
 check: $(INSTALLED) ## Lint, check format, types and the layers of the house
 	$(BIN)/ruff check
@@ -62,12 +67,12 @@ zoo-report: $(INSTALLED) ## Insert BAM into every torchvision model and every ti
 	@$(BIN)/python reports/zoo/zoo.py
 
 clean: ## Remove the environment and everything generated
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last: what was interrupted is taken up by the next run. Where pip was cut off while
 # copying a package it may believe it complete: then all is made again.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("bamsearch needs Python 3.11: make PYTHON=python3.11")'
 	@echo 'Installing into $(VENV): about 6 GB and a few minutes the first time'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)

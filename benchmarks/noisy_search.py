@@ -151,7 +151,8 @@ def nb201_table(name: str) -> Table:
 def planted_table(simulator: Simulator, cell: Cell, seed: int) -> Table:
     rng = np.random.default_rng([seed, 29])
     worth, _ = simulator.truth(cell.kind, rng)
-    accuracy = simulator.trained(cell, worth, rng)
+    common, rest = simulator.noise(cell, worth, rng)
+    accuracy = 70 + worth[:, None] + common + rest
     there = simulator.there.astype(float)
     effects = np.column_stack([there, *np.nan_to_num(simulator.logs)])
     return Table(simulator.feasible, list(accuracy), worth, effects)

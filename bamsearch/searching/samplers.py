@@ -102,7 +102,8 @@ class FeasibleSampler(BaseSampler):
         self.also: list[tuple[Picks, float]] = []
         self._score = list(objectives).index("score")
         self._repeats = repeats
-        self._picks: dict[int, Picks] = {}
+        self._settled: list[FrozenTrial] = []
+        self._read: tuple[list[tuple[Picks, float]], set[Picks]] = [], set()
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -128,34 +129,49 @@ class FeasibleSampler(BaseSampler):
     def observed(
         self, trials: Sequence[FrozenTrial]
     ) -> tuple[list[tuple[Picks, float]], set[Picks]]:
-        """Designs with scores, and designs that must not be proposed."""
-        taken = {TrialState.RUNNING, TrialState.WAITING}
-        if not self._repeats:
-            taken |= {TrialState.COMPLETE, TrialState.PRUNED}
-        observed, excluded = [], set()
+        """Designs with scores, and designs that must not be proposed.
+
+        Leading trials that have ended are read once, so that a proposal does not take longer with
+        every trial.
+        """
+        if not self._continues(trials):
+            self._settled, self._read = [], ([], set())
+        observed, excluded = self._read
+        for trial in trials[len(self._settled) :]:
+            if not trial.state.is_finished() or first_number(trial) != trial.number:
+                break
+            self._settled.append(trial)
+            self._add(trial, observed, excluded)
+        observed, excluded = observed.copy(), excluded.copy()
         # As one worker finishes them, which no clock that is set back can change.
-        for trial in sorted(trials, key=first_number):
-            picks = self._of(trial)
-            if picks is None:
-                continue
-            if trial.state == TrialState.COMPLETE:
-                observed.append((picks, trial.values[self._score]))
-            if trial.state == TrialState.PRUNED and EXPECTED in trial.user_attrs:
-                observed.append((picks, trial.user_attrs[EXPECTED]))
-            if trial.state in taken or REASON in trial.user_attrs:
-                excluded.add(picks)
+        for trial in sorted(trials[len(self._settled) :], key=first_number):
+            self._add(trial, observed, excluded)
         return [*self.also, *observed], excluded
 
-    def _of(self, trial: FrozenTrial) -> Picks | None:
-        """The trial's design; None where it has not all of its parameters yet, or other ones."""
-        found = self._picks.get(trial.number)
-        if found is None:
-            try:
-                found = picks_of(self.space, trial.params)
-            except KeyError:
-                return None
-            self._picks[trial.number] = found
-        return found
+    def _continues(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether the trials that were read lead these, and no later one is a copy of them."""
+        number = len(self._settled)
+        if not number:
+            return True
+        leads = len(trials) >= number and trials[number - 1] is self._settled[-1]
+        return leads and all(first_number(t) >= number for t in trials[number:])
+
+    def _add(
+        self, trial: FrozenTrial, observed: list[tuple[Picks, float]], excluded: set[Picks]
+    ) -> None:
+        try:
+            picks = picks_of(self.space, trial.params)
+        except KeyError:
+            # It has not all of its parameters yet, or other ones.
+            return
+        if trial.state == TrialState.COMPLETE:
+            observed.append((picks, trial.values[self._score]))
+        if trial.state == TrialState.PRUNED and EXPECTED in trial.user_attrs:
+            observed.append((picks, trial.user_attrs[EXPECTED]))
+        ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        at_work = trial.state in (TrialState.RUNNING, TrialState.WAITING)
+        if at_work or (ended and not self._repeats) or REASON in trial.user_attrs:
+            excluded.add(picks)
 
     def sample_independent(
         self,

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -27,6 +28,7 @@ from bamsearch.searching.trials import (
     REASON,
     SEED,
     Sites,
+    Work,
     as_insertions,
     as_text,
     design_of,
@@ -35,6 +37,7 @@ from bamsearch.searching.trials import (
     retry,
     retry_after_death,
     seed_of,
+    work_of,
 )
 
 _STATES: dict[TrialState, Ended] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "stopped"}
@@ -74,6 +77,8 @@ class TrialStore:
             for study in (self._own, self._references)
         }
         self._read: dict[str, dict[int, FrozenTrial]] = {}
+        self._indexed = [0, 0]
+        self._by_work: dict[Work, list[FrozenTrial]] = {}
 
     def own(self) -> list[FrozenTrial]:
         """The search's own trials, in the order of their numbers."""
@@ -82,6 +87,19 @@ class TrialStore:
     def references(self) -> list[FrozenTrial]:
         """What they are compared with, in the order of their numbers."""
         return self._trials(self._references)
+
+    def ended(self, work: Work) -> list[FrozenTrial]:
+        """Trials with this work that have ended, the search's own first."""
+        later = []
+        for place, trials in enumerate((self.own(), self.references())):
+            for trial in islice(trials, self._indexed[place], None):
+                if not trial.state.is_finished():
+                    break
+                self._by_work.setdefault(work_of(trial), []).append(trial)
+                self._indexed[place] += 1
+            later += [t for t in trials[self._indexed[place] :] if t.state.is_finished()]
+        found = [*self._by_work.get(work, ()), *(t for t in later if work_of(t) == work)]
+        return sorted(found, key=lambda trial: kind_of(trial) is not None)
 
     def get(self, trial_id: int) -> FrozenTrial:
         """A trial, from the database."""

@@ -45,6 +45,7 @@ from bamsearch.searching.trials import (
     REASON,
     WITHDRAWN,
     Sites,
+    Work,
     as_insertions,
     as_text,
     counting,
@@ -131,6 +132,7 @@ class SearchStudy:
         self._store = TrialStore(storage, run, self.space, self._sampler, alone=alone)
         self._checked = float("-inf")
         self._held: tuple[ReferenceKind | None, int] | None = None
+        self._reported = [0, 0]
 
     def prepare(
         self, first: Sequence[Picks], references: Iterable[tuple[ReferenceKind, Sites]]
@@ -251,26 +253,25 @@ class SearchStudy:
         The search's own first; in the order in which they were first proposed, in which one worker
         finishes them.
         """
-        found, retries = [], Counter[Key]()
-        for trials in (self._store.own(), self._store.references()):
-            retries.update((kind_of(trial), first_number(trial)) for trial in trials)
-            new = [
-                trial
-                for trial in counting(trials)
-                if trial.state.is_finished() and (kind_of(trial), trial.number) not in known
-            ]
-            found += sorted(new, key=first_number)
-        return [
-            (
-                (kind_of(trial), trial.number),
-                self._store.record(trial, retries[kind_of(trial), first_number(trial)] - 1),
-            )
-            for trial in found
-        ]
+        found = []
+        for place, trials in enumerate((self._store.own(), self._store.references())):
+            # Leading trials that are known are not looked at again.
+            start = self._reported[place] if known else 0
+            unknown = [t for t in counting(trials[start:]) if (kind_of(t), t.number) not in known]
+            if known:
+                self._reported[place] = unknown[0].number if unknown else len(trials)
+            new = [trial for trial in unknown if trial.state.is_finished()]
+            for trial in sorted(new, key=first_number):
+                first = first_number(trial)
+                again = first != trial.number
+                retries = sum(first_number(t) == first for t in trials) - 1 if again else 0
+                record = self._store.record(trial, retries)
+                found.append(((kind_of(trial), trial.number), record))
+        return found
 
     def trainings(self) -> list[Training]:
         """Designs of the space, accuracies and seeds of all trainings so far, each once."""
-        values: dict[tuple[str, int | None], float] = {}
+        values: dict[Work, float] = {}
         for trial in [*self._store.references(), *self._store.own()]:
             result = self._came_of(trial) if trial.state.is_finished() else None
             value = None if result is None else _value(result)
@@ -368,7 +369,7 @@ class SearchStudy:
             return self._take(self._store.get(self._store.add(insertions, picks, None, seed=seed)))
         trial_id = self._store.add(insertions, picks, None, TrialState.RUNNING, seed=seed)
         self._held = None, trial_id
-        return self._claim(trial_id, (as_text(insertions), seed), None, others)
+        return self._claim(trial_id, (as_text(insertions), seed), None)
 
     def _seed(self, design: str, others: Sequence[FrozenTrial]) -> int:
         """The first seed that the design has not been trained with, or is being."""
@@ -392,7 +393,7 @@ class SearchStudy:
         if work_of(trial) in _running(others):
             self.give_back()
             return None
-        return self._claim(trial_id, work_of(trial), kind, others)
+        return self._claim(trial_id, work_of(trial), kind)
 
     def _superfluous(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
         """Whether an earlier trial is the same work, or there are enough earlier ones."""
@@ -404,16 +405,14 @@ class SearchStudy:
     def _claim(
         self,
         trial_id: int,
-        work: tuple[str, int | None],
+        work: Work,
         kind: ReferenceKind | None,
-        others: Sequence[FrozenTrial],
     ) -> Claim:
         known = None
-        for other in others:
-            if other.state.is_finished() and work_of(other) == work:
-                found = self._came_of(other)
-                if found is not None and (known is None or known.score is None):
-                    known = found
+        for other in self._store.ended(work):
+            found = self._came_of(other)
+            if found is not None and (known is None or known.score is None):
+                known = found
         return Claim(trial_id, as_insertions(work[0]), kind, work[1], known)
 
     def _came_of(self, trial: FrozenTrial) -> Scored | None:
@@ -438,6 +437,6 @@ def _waiting(trials: Iterable[FrozenTrial], everywhere: Iterable[FrozenTrial]) -
     return sorted(waiting, key=first_number)
 
 
-def _running(trials: Iterable[FrozenTrial]) -> set[tuple[str, int | None]]:
+def _running(trials: Iterable[FrozenTrial]) -> set[Work]:
     """The work that is being done."""
     return {work_of(trial) for trial in trials if trial.state == TrialState.RUNNING}

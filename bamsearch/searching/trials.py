@@ -42,6 +42,9 @@ BEGAN = "began"
 
 Sites = tuple[Insertion, ...]
 
+Work = tuple[str, int | None]
+"""A design as text, and the seed of its training: of trials with equal work, one is enough."""
+
 # Optuna's name for it.
 _FIRST = "failed_trial"
 
@@ -70,8 +73,8 @@ def seed_of(trial: FrozenTrial) -> int | None:
     return seed
 
 
-def work_of(trial: FrozenTrial) -> tuple[str, int | None]:
-    """What is computed: of trials with equal work, one is enough."""
+def work_of(trial: FrozenTrial) -> Work:
+    """What the trial computes."""
     return design_of(trial), seed_of(trial)
 
 

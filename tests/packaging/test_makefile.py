@@ -13,6 +13,7 @@ TARGETS = {
     "demo",
     "test",
     "test-zoo",
+    "test-lowest",
     "check",
     "format",
     "golden",

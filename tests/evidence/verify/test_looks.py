@@ -30,7 +30,7 @@ def test_looks_are_spaced_evenly_from_three_pairs_on(seeds, looks, sizes):
 def test_levels_of_large_samples_are_those_of_pocock(looks, level):
     """Pocock 1977, table 1: nominal levels for an overall two-sided level of 0.05."""
     sizes = tuple(100_000 * look for look in range(1, looks + 1))
-    assert nominal_level(sizes, 1) == pytest.approx(level, rel=0.015)
+    assert 0.975 * level < nominal_level(sizes, 1) < level
 
 
 @pytest.mark.parametrize("sizes", [(2,), (10,), (100_000,)])
@@ -49,14 +49,15 @@ def test_levels_of_small_samples_are_those_of_brute_force(sizes, comparisons):
     p = [stats.ttest_1samp(values[:, :size], 0.0, axis=1).pvalue for size in sizes]
     rejected = float((np.min(p, axis=0) < nominal_level(sizes, comparisons)).mean())
     wanted = 0.05 / comparisons
-    assert abs(rejected - wanted) < 4 * (wanted / repetitions) ** 0.5
+    error = (wanted / repetitions) ** 0.5
+    assert 0.98 * wanted - 4 * error < rejected < wanted + 2 * error
 
 
 def test_what_looks_save_and_cost():
     """An independent simulation of 25 pairs in five looks: 12 on average, power 0.990."""
     sizes = look_sizes(25, 5)
     level = nominal_level(sizes, 1)
-    assert level == pytest.approx(0.0147, abs=2e-4)
+    assert 0.0144 < level <= 0.0147
     rule = Rule(level, margin=1e-9)
     rng = np.random.default_rng(0)
     ends = [conclude(rng.normal(1.0, 1.0, 25), sizes, rule) for _ in range(1_000)]
