@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import check_fits, data_option, download_option, resolve
+from bamsearch.cli.data_option import (
+    check_fits,
+    data_option,
+    download_option,
+    resolve,
+    value_range_option,
+)
 from bamsearch.cli.model_work import model_work, name_code, others_hushed
 from bamsearch.cli.options import (
     batch_size_option,
@@ -35,12 +41,21 @@ from bamsearch.cli.search_folder import (
     made_folder,
     same_search,
 )
-from bamsearch.cli.search_resume import check_same
+from bamsearch.cli.search_resume import check_same, recorded_range
 from bamsearch.cli.space_options import init_option, space_options
 from bamsearch.cli.storage_option import storage_option
 from bamsearch.cli.supernet_option import supernet_option
 from bamsearch.errors import InvalidValueError, OutputError
-from bamsearch.records import MEASURED, DType, Init, Mode, Objective, Quantity, Variant
+from bamsearch.records import (
+    MEASURED,
+    DType,
+    Init,
+    Mode,
+    Objective,
+    Quantity,
+    ValueRange,
+    Variant,
+)
 from bamsearch.score.supernet.options import SupernetOptions
 from bamsearch.score.table import DEFAULT_SCORE, SCORES
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Recipe, find_recipe
@@ -155,6 +170,7 @@ DEFAULT_MODEL = "resnet101"
 @num_classes_option
 @data_option
 @download_option
+@value_range_option
 @seed_option
 @json_option
 @output_options("Folder of the run, instead of runs/NAME.")
@@ -196,6 +212,7 @@ def search(
     num_classes: int | None,
     data: str | None,
     download: bool,
+    value_range: ValueRange | None,
     seed: int,
     as_json: bool,
     output: Path | None,
@@ -220,7 +237,11 @@ def search(
         from bamsearch.searching.measured import Timing
         from bamsearch.searching.request import Request
 
-        input_size, num_classes, facts = resolve(data, input_size, num_classes, download=download)
+        if resume is not None and data is not None and value_range is None:
+            value_range = recorded_range(resume)
+        input_size, num_classes, facts = resolve(
+            data, input_size, num_classes, download=download, value_range=value_range
+        )
         where = _device(device, score, budget_ms, data)
         request = Request(
             model=model or DEFAULT_MODEL,

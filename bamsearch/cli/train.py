@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import data_option, download_option
+from bamsearch.cli.data_option import data_option, download_option, value_range_option
 from bamsearch.cli.model_work import name_code, others_hushed
 from bamsearch.cli.options import (
     command,
@@ -36,7 +36,7 @@ from bamsearch.cli.train_text import (
     trained_json,
 )
 from bamsearch.errors import OutputError
-from bamsearch.records import Design
+from bamsearch.records import Design, ValueRange
 from bamsearch.report.text import duration_text
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,
@@ -65,6 +65,7 @@ PLACE = Path("trained")
 @click.argument("design", metavar="[DESIGN|MODEL]", required=False)
 @data_option
 @download_option
+@value_range_option
 @click.option(
     "--recipe",
     type=click.Choice(list(RECIPES)),
@@ -108,6 +109,7 @@ def train(
     design: str | None,
     data: str | None,
     download: bool,
+    value_range: ValueRange | None,
     recipe: str | None,
     epochs: int | None,
     batch_size: int | None,
@@ -150,6 +152,7 @@ def train(
             what=design,
             data=data,
             download=download,
+            value_range=value_range,
             recipe=recipe,
             epochs=epochs,
             batch_size=batch_size,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import download_option
+from bamsearch.cli.data_option import download_option, value_range_option
 from bamsearch.cli.failures import NOT_AS_EXPECTED
 from bamsearch.cli.model_work import name_code, others_hushed
 from bamsearch.cli.options import command, device_option, json_option, pass_console
@@ -24,7 +24,7 @@ from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Precis
 if TYPE_CHECKING:
     from bamsearch.evidence.verify.request import Planned
     from bamsearch.evidence.verify.run import Watch
-    from bamsearch.records import Expected, Over
+    from bamsearch.records import Expected, Over, ValueRange
     from bamsearch.report.content import Report
 
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     help="What to train and test on: digits, or KIND:DIR.  [default: the run's]",
 )
 @download_option
+@value_range_option
 @click.option(
     "--seeds",
     type=click.IntRange(min=2),
@@ -113,6 +114,7 @@ def verify(
     run: str,
     data: str | None,
     download: bool,
+    value_range: ValueRange | None,
     seeds: int,
     looks: int,
     first: int | None,
@@ -144,6 +146,7 @@ def verify(
             run=run,
             data=data,
             download=download,
+            value_range=value_range,
             seeds=seeds,
             looks=looks,
             first=first,
