@@ -151,10 +151,10 @@ class Levels:
     def _check_named(self, wide: Wide, seen: _Seen, value_range: ValueRange) -> None:
         low, high = value_range
         text = value_range_text(value_range)
-        if seen.high <= low or seen.low >= high:
+        if seen.high < low or seen.low > high:
             raise DataError(
-                f"--value-range {text} is beside the values of {_described(wide, seen)}: "
-                "they would all be black, or white"
+                f"{_described(wide, seen)}, all of them beyond --value-range {text}: "
+                "give the values that are black and white"
             )
         if wide is COLOUR and high - low < _FEWEST:
             raise DataError(

@@ -98,9 +98,7 @@ def load_data(  # noqa: PLR0913
     height, width = input_size or opened.size or default_size
     fit = Fit((channels, height, width))
     if contents and opened.kind == KIND:
-        reading = _Reading(opened, split_seed, value_range)
-        parts, digest = reading.parts(recorded)
-        value_range = reading.value_range
+        parts, digest = _read_parts(opened, split_seed, recorded, value_range)
         fit = Fit(fit.shape, value_range or "type")
     else:
         if value_range is not None:
@@ -177,63 +175,32 @@ def _no_use(name: str, value_range: ValueRange) -> InvalidValueError:
     )
 
 
-class _Reading:
-    """Splits of a user's images without copies across them, their hash and their value range.
-
-    Args:
-        opened: the images.
-        seed: decides which images a split takes.
-        value_range: the one that the user names, if any.
-
-    Attributes:
-        value_range: the one that counts.
-    """
-
-    def __init__(self, opened: Opened, seed: int, value_range: ValueRange | None) -> None:
-        sources = (opened.train, opened.validation, opened.test)
-        self._opened = opened
-        self._sources = [each for each in sources if isinstance(each, Source)]
-        self._seed = seed
-        self._levels = Levels(value_range)
-        self.value_range = value_range
-
-    def parts(self, recorded: str | None) -> tuple[dict[str, Part], str]:
-        """Splits and hash.
-
-        Raises:
-            DataError: as :func:`load_data`.
-            InvalidValueError: a value range for images of 8 bits.
-        """
-        parts = _parts(self._opened, self._seed)
-        if (recorded or "").startswith(CONTENTS):
-            # Copies were looked for when that was recorded: where the hash is the same, none moved.
-            digest = self._hash(parts, contents=True)
-            if digest == recorded:
-                self._check_type_range()
-                return parts, digest
-        digests = {
-            each: pixel_digests(each, self._levels, self.value_range) for each in self._sources
-        }
-        self._levels.check()
-        if self.value_range is not None and not self._levels.uses_range:
-            raise _no_use(f"{KIND}:{self._opened.train.root}", self.value_range)
-        old = recorded is not None and self._hash(parts) == recorded
-        if not old:
-            parts = _parts(self._opened, self._seed, first_copies(digests[self._opened.train]))
-        refuse_leaks(parts, digests)
-        return parts, self._hash(parts, contents=not old)
-
-    def _check_type_range(self) -> None:
-        """Refuse what a record from before value ranges took for granted."""
-        if self.value_range is None:
-            for source in self._sources:
-                count_levels(source, self._levels)
-            self._levels.check()
-
-    def _hash(self, parts: Mapping[str, Part], *, contents: bool = False) -> str:
-        return _hash(
-            self._opened, parts, self._seed, contents=contents, value_range=self.value_range
-        )
+def _read_parts(
+    opened: Opened, seed: int, recorded: str | None, value_range: ValueRange | None
+) -> tuple[dict[str, Part], str]:
+    """Splits of a user's images without copies across them, and the hash."""
+    digest_of = partial(_hash, opened, seed=seed, value_range=value_range)
+    sources = [e for e in (opened.train, opened.validation, opened.test) if isinstance(e, Source)]
+    levels = Levels(value_range)
+    parts = _parts(opened, seed)
+    if (recorded or "").startswith(CONTENTS):
+        # Copies were looked for when that was recorded: where the hash is the same, none moved.
+        digest = digest_of(parts, contents=True)
+        if digest == recorded:
+            if value_range is None:  # which older records took for granted
+                for source in sources:
+                    count_levels(source, levels)
+                levels.check()
+            return parts, digest
+    digests = {source: pixel_digests(source, levels, value_range) for source in sources}
+    levels.check()
+    if value_range is not None and not levels.uses_range:
+        raise _no_use(f"{KIND}:{opened.train.root}", value_range)
+    old = recorded is not None and digest_of(parts) == recorded
+    if not old:
+        parts = _parts(opened, seed, first_copies(digests[opened.train]))
+    refuse_leaks(parts, digests)
+    return parts, digest_of(parts, contents=not old)
 
 
 def _parts(opened: Opened, seed: int, first: Tensor | None = None) -> dict[str, Part]:
