@@ -49,8 +49,11 @@ Try one of these:
 
 All commands: bamsearch --help"""
 
-NOTING = "bamsearch.graph.checkpoints"
-"""The logger whose messages are for the user."""
+NOTING = (
+    *("bamsearch.graph.checkpoints", "bamsearch.data"),
+    *("bamsearch.searching.measured", "bamsearch.searching.finalists"),
+)
+"""The loggers whose messages are for the user."""
 
 PIPE_HELP_WIDTH = 80
 """Width of help that goes to a file or a pipe, whatever COLUMNS says."""
@@ -121,16 +124,19 @@ class _Notes(logging.Handler):
 
 @contextmanager
 def _noted(console: Console) -> Iterator[None]:
-    """Show on stderr what the readers of weights say: what they took off, or left out."""
-    logger, notes = logging.getLogger(NOTING), _Notes(console)
-    level = logger.level
-    logger.addHandler(notes)
-    logger.setLevel(logging.INFO)
+    """Show on stderr what weights are taken from a file, and how far long work is."""
+    notes = _Notes(console)
+    loggers = [logging.getLogger(name) for name in NOTING]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(notes)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.setLevel(level)
-        logger.removeHandler(notes)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+            logger.removeHandler(notes)
 
 
 @click.group(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from torch import Tensor
 from bamsearch.attention.levels import Levels
 from bamsearch.attention.photographs import is_wide, read_photograph
 from bamsearch.data.sources import Part, Source, spoilt_error
+from bamsearch.data.ticker import Ticker
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.records import ValueRange
+
+_log = logging.getLogger(__name__)
 
 
 def pixel_digests(
@@ -30,7 +34,9 @@ def pixel_digests(
         DataError: files that cannot be read: how many, and which; see also ``Levels.add``.
     """
     digests, spoilt = [], []
-    for path in source.files:
+    tick = Ticker(_log, f"reading {source.root}", "images", len(source))
+    for number, path in enumerate(source.files):
+        tick(number)
         try:
             digests.append(_pixel_digest(path, levels, value_range))
         except InvalidValueError:
