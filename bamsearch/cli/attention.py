@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bamsearch.cli.attention_show import Photograph, Shown
 
 LEAST_STD = 1e-6
+_MOST = 1e6
 
 
 class ChannelsType(click.ParamType[tuple[float, ...]]):
@@ -51,7 +52,8 @@ class ChannelsType(click.ParamType[tuple[float, ...]]):
             return value
         numbers = str(value).split(",")
         number = r"\s*-?(\d+\.?\d*|\.\d+)\s*"
-        if len(numbers) not in (1, 3) or not all(re.fullmatch(number, n) for n in numbers):
+        shapes = len(numbers) in (1, 3) and all(re.fullmatch(number, n) for n in numbers)
+        if not shapes or max(abs(float(n)) for n in numbers) > _MOST:
             self.fail(f"{value!r} is not R,G,B, such as 0.485,0.456,0.406.", param, ctx)
         return tuple(map(float, numbers))
 

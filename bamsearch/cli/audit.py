@@ -17,6 +17,7 @@ from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, value_range_option
 from bamsearch.cli.model_work import model_work, name_code, others_hushed
 from bamsearch.cli.options import (
+    Count,
     command,
     device_option,
     input_size_option,
@@ -65,7 +66,7 @@ _OF_RUNS = (
 @input_size_option
 @click.option(
     "--designs",
-    type=click.IntRange(min=8),
+    type=Count(min=8),
     default=40,
     show_default=True,
     metavar="N",
@@ -73,7 +74,7 @@ _OF_RUNS = (
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(min=2),
+    type=Count(min=2),
     default=3,
     show_default=True,
     metavar="N",
@@ -81,7 +82,7 @@ _OF_RUNS = (
 )
 @click.option(
     "--score-seeds",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=8,
     show_default=True,
     metavar="N",
@@ -102,7 +103,7 @@ _OF_RUNS = (
     show_default=True,
     help="How to train.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
 @click.option(
     "--precision",
     type=click.Choice(["32", "bf16-mixed", "16-mixed"]),
@@ -113,7 +114,7 @@ _OF_RUNS = (
 @click.option(
     "-j",
     "--jobs",
-    type=click.IntRange(min=1),
+    type=Count(min=1, most=1024),
     default=1,
     show_default=True,
     metavar="N",

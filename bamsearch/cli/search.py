@@ -21,6 +21,8 @@ from bamsearch.cli.data_option import (
 )
 from bamsearch.cli.model_work import model_work, name_code, others_hushed
 from bamsearch.cli.options import (
+    Count,
+    Real,
     batch_size_option,
     command,
     device_option,
@@ -106,13 +108,13 @@ DEFAULT_MODEL = "resnet101"
 )
 @click.option(
     "--trials",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     metavar="N",
     help="How many in all, also with --resume.  [default: 100; with score train 40]",
 )
 @click.option(
     "--until",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Real(),
     metavar="POINTS",
     help="With score train: stop before --trials when the expected regret of stopping is below "
     "this many points of accuracy.",
@@ -123,9 +125,9 @@ DEFAULT_MODEL = "resnet101"
     help=f"How scores train and supernet train.  [default: {DEFAULT_RECIPE}, of a supernet over "
     "10 epochs]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
 @supernet_option
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
+@click.option("--timeout", type=Real(open=False), metavar="S", help="Stop after S seconds.")
 @click.option(
     "--random/--no-random",
     "compare_random",
@@ -136,7 +138,7 @@ DEFAULT_MODEL = "resnet101"
 @click.option(
     "-j",
     "--jobs",
-    type=click.IntRange(min=1),
+    type=Count(min=1, most=1024),
     default=1,
     show_default=True,
     metavar="N",
@@ -147,7 +149,7 @@ DEFAULT_MODEL = "resnet101"
 @storage_option
 @click.option(
     "--heartbeat",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=20,
     show_default=True,
     metavar="S",

@@ -20,6 +20,8 @@ from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, value_range_option
 from bamsearch.cli.model_work import name_code, others_hushed
 from bamsearch.cli.options import (
+    Count,
+    Real,
     command,
     device_option,
     json_option,
@@ -71,17 +73,17 @@ PLACE = Path("trained")
     type=click.Choice(list(RECIPES)),
     help=f"How to train.  [default: {DEFAULT_RECIPE}; with trained weights {FINE_TUNE}]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     metavar="N",
     show_default="the recipe's",
     help="Inputs in one batch.",
 )
 @click.option(
     "--lr",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Real(),
     metavar="X",
     help="Learning rate, other than the recipe's.",
 )

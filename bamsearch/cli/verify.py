@@ -15,7 +15,7 @@ from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import download_option, value_range_option
 from bamsearch.cli.failures import NOT_AS_EXPECTED
 from bamsearch.cli.model_work import name_code, others_hushed
-from bamsearch.cli.options import command, device_option, json_option, pass_console
+from bamsearch.cli.options import Count, Real, command, device_option, json_option, pass_console
 from bamsearch.cli.train_text import train_view
 from bamsearch.cli.verify_text import answer_json, plan_json, print_answer, print_plan
 from bamsearch.errors import OutputError
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @value_range_option
 @click.option(
     "--seeds",
-    type=click.IntRange(min=2),
+    type=Count(min=2),
     default=10,
     show_default=True,
     metavar="N",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--looks",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=5,
     show_default=True,
     metavar="N",
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     type=click.Choice(list(RECIPES)),
     help=f"How to train.  [default: {DEFAULT_RECIPE}; with --weights {FINE_TUNE}]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
 @click.option(
     "--weights",
     metavar="DEFAULT|NAME|FILE",
@@ -87,7 +87,7 @@ if TYPE_CHECKING:
 @device_option
 @click.option(
     "--margin",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Real(),
     default=0.5,
     show_default=True,
     metavar="P",
