@@ -29,6 +29,9 @@ from bamsearch.errors import BamsearchError, InvalidValueError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
 
+_PIXELS, _PER_BYTE = 2**24, 10_000
+"""More pixels than the first need a byte for every 10,000: deflate gets 8,256 at best."""
+
 MAX_ASPECT = 10
 """How many times as long as wide a whole photograph may be; each side costs memory."""
 
@@ -143,11 +146,19 @@ def as_input(picture: Image.Image, mean: Sequence[float], std: Sequence[float]) 
     return batch
 
 
-def _opened(path: Path) -> ImageFile.ImageFile:
-    """The image with its header read; Pillow refuses one of too many pixels before decoding."""
+@contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """The image with its header read; one of too many pixels is refused before it is decoded."""
     if not path.is_file():
         raise OSError("not a regular file")
-    return Image.open(path, formats=FORMATS)
+    with Image.open(path, formats=FORMATS) as image:
+        pixels, size = image.width * image.height, path.stat().st_size
+        if pixels > max(_PIXELS, size * _PER_BYTE):
+            raise InvalidValueError(
+                f"{path} claims {image.width}×{image.height} pixels in {size:,} bytes, so it is "
+                "damaged: remove it or save it again"
+            )
+        yield image
 
 
 @contextmanager

@@ -84,13 +84,7 @@ def load_data(  # noqa: PLR0913
         InvalidValueError: sizes, channels, a seed or a value range out of range, or a value range
             for images of 8 bits.
     """
-    if channels not in (1, 3):
-        raise InvalidValueError(f"images have 1 or 3 channels here, not {channels}")
-    if not 0 <= split_seed < 2**32:
-        raise InvalidValueError(f"split_seed must be in 0..{2**32 - 1}, not {split_seed}")
-    if input_size is not None:
-        for size in input_size:
-            check_positive("each size in input_size", size)
+    _check_numbers(input_size, split_seed, channels)
     value_range = None if value_range is None else check_value_range(value_range)
     opened = _open(name, download)
     check_classes(opened)
@@ -124,6 +118,15 @@ def load_data(  # noqa: PLR0913
         Split(*parts["validation"], fit),
         partial(_test_split, parts, unopened, fit),
     )
+
+
+def _check_numbers(input_size: tuple[int, int] | None, split_seed: int, channels: int) -> None:
+    if channels not in (1, 3):
+        raise InvalidValueError(f"images have 1 or 3 channels here, not {channels}")
+    if not 0 <= split_seed < 2**32:
+        raise InvalidValueError(f"split_seed must be in 0..{2**32 - 1}, not {split_seed}")
+    for size in input_size or ():
+        check_positive("each size in input_size", size)
 
 
 def _open(name: str, download: bool) -> Opened:

@@ -161,6 +161,18 @@ def test_what_is_no_picture(tmp_path, content):
         read_photograph(path)
 
 
+def test_more_pixels_than_a_file_can_hold(corners, tmp_path, monkeypatch):
+    path = tmp_path / "a.bmp"
+    corners.save(path)
+    content = bytearray(path.read_bytes())
+    content[18:26] = struct.pack("<ii", 9000, 9000)  # the header of a bitmap: width, height
+    path.write_bytes(content)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    told = rf"a\.bmp claims 9000×9000 pixels in {len(content):,} bytes, so it is damaged"
+    with pytest.raises(InvalidValueError, match=told):
+        read_photograph(path)
+
+
 def test_too_many_pixels(corners, tmp_path, monkeypatch):
     corners.save(tmp_path / "a.png")
     # Pillow raises from twice the number on, and warns before; the pixels are never decoded.
