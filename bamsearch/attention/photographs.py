@@ -7,18 +7,30 @@ PostScript, by running another program, and that is left out.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.functional import normalize, to_tensor
 
-from bamsearch.errors import InvalidValueError
+from bamsearch.attention.levels import (
+    COLOUR,
+    Levels,
+    Range,
+    as_bytes,
+    wide_type,
+    wide_values,
+)
+from bamsearch.errors import BamsearchError, InvalidValueError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
+
+_PIXELS, _PER_BYTE = 2**24, 10_000
+"""More pixels than the first need a byte for every 10,000: deflate gets 8,256 at best."""
 
 MAX_ASPECT = 10
 """How many times as long as wide a whole photograph may be; each side costs memory."""
@@ -47,40 +59,52 @@ class Framed:
         return x, y
 
 
-def read_photograph(path: Path) -> Image.Image:
+def read_photograph(
+    path: Path, value_range: Range = None, levels: Levels | None = None
+) -> Image.Image:
     """Read a photograph: upright, 8 bits, RGB, the first frame, on white where it is transparent.
 
     Args:
         path: a file in one of :data:`FORMATS`.
+        value_range: values that become black and white in files of more than 8 bits.
+        levels: counts in such a file; None, with no range, checks it by itself.
 
     Raises:
-        InvalidValueError: no such file, no picture, cut short, or too many pixels for Pillow.
+        InvalidValueError: no such file, no picture, cut short, or over Pillow's number of pixels.
+        DataError: more than 8 bits, and no range that is sure; see
+            :class:`bamsearch.attention.levels.Levels`.
     """
     if path.is_dir():
         raise InvalidValueError(f"{path} is a folder: give the pictures in it, as {path}/*.jpg")
     if not path.exists():
         raise InvalidValueError(f"no picture at {path}: check the path")
+    with _explained(path), _opened(path) as image:
+        wide = wide_type(image)
+        upright = ImageOps.exif_transpose(image)
+        if wide is None:
+            return _as_rgb(upright)
+        values = wide_values(upright, wide)
+        named = value_range if isinstance(value_range, tuple) else None
+        if levels is not None:
+            levels.add(path, wide, values)
+        elif value_range is None or (named is None and wide.sure == "never"):
+            alone = Levels()
+            alone.add(path, wide, values)
+            alone.check()
+        chosen = wide.full if named is None or wide.sure == "always" else named
+        if wide is COLOUR:
+            table = as_bytes(np.arange(256) * 257, chosen).tolist()
+            return _as_rgb(upright).point(table * 3)
+        return Image.fromarray(as_bytes(values, chosen)).convert("RGB")
+
+
+def is_wide(path: Path) -> bool:
+    """Whether a file has more than 8 bits, from its header; False where it cannot be read."""
     try:
-        # Pillow warns of odd EXIF data and of big pictures; neither changes what is shown.
-        with (
-            warnings.catch_warnings(action="ignore"),
-            Image.open(path, formats=FORMATS) as image,
-        ):
-            return _as_rgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError as error:
-        raise InvalidValueError(f"{path} has too many pixels: make it smaller first") from error
-    except UnidentifiedImageError as error:
-        raise InvalidValueError(
-            f"{path} is no picture that can be read: convert it to PNG or JPEG"
-        ) from error
-    except MemoryError:
-        raise
-    except Exception as error:
-        # A spoilt file raises whatever its decoder stumbles over.
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise InvalidValueError(
-            f"{path} cannot be read as a picture ({reason}): convert it to PNG or JPEG"
-        ) from error
+        with _explained(path), _opened(path) as image:
+            return wide_type(image) is not None
+    except InvalidValueError:
+        return False
 
 
 def frame(photograph: Image.Image, input_shape: Sequence[int], *, whole: bool = False) -> Framed:
@@ -122,21 +146,50 @@ def as_input(picture: Image.Image, mean: Sequence[float], std: Sequence[float]) 
     return batch
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """The image with its header read; one of too many pixels is refused before it is decoded."""
+    if not path.is_file():
+        raise OSError("not a regular file")
+    with Image.open(path, formats=FORMATS) as image:
+        pixels, size = image.width * image.height, path.stat().st_size
+        if pixels > max(_PIXELS, size * _PER_BYTE):
+            raise InvalidValueError(
+                f"{path} claims {image.width}×{image.height} pixels in {size:,} bytes, so it is "
+                "damaged: remove it or save it again"
+            )
+        yield image
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn whatever a file makes Pillow raise into one line."""
+    try:
+        # Pillow warns of odd EXIF data, which does not change what is shown.
+        with warnings.catch_warnings(action="ignore"):
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InvalidValueError(
+            f"{path} has too many pixels, over {Image.MAX_IMAGE_PIXELS:,}: make it smaller first"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise InvalidValueError(
+            f"{path} is no picture that can be read: convert it to PNG or JPEG"
+        ) from error
+    except (MemoryError, BamsearchError):
+        raise
+    except Exception as error:
+        # A spoilt file raises whatever its decoder stumbles over.
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise InvalidValueError(
+            f"{path} cannot be read as a picture ({reason}): convert it to PNG or JPEG"
+        ) from error
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Grey values of 16 bits, or floating-point ones in 0..1, 0..255 or 0..65535, as bytes."""
-    values = np.nan_to_num(values)
-    highest = values.max()
-    unit = 255.0 if values.dtype.kind == "f" and highest <= 1 else 1.0
-    if values.dtype.kind != "f" or highest > 255:
-        unit = 1 / 257
-    return (values * unit).clip(0, 255).round().astype(np.uint8)

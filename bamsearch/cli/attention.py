@@ -13,6 +13,7 @@ import click
 
 from bamsearch.cli.attention_text import attention_json, print_attention
 from bamsearch.cli.console import Console
+from bamsearch.cli.data_option import value_range_option
 from bamsearch.cli.model_work import name_code, others_hushed
 from bamsearch.cli.options import (
     command,
@@ -24,12 +25,14 @@ from bamsearch.cli.options import (
 )
 from bamsearch.cli.output import check_output_file
 from bamsearch.errors import InvalidValueError, OutputError
+from bamsearch.records import ValueRange, value_range_text
 
 if TYPE_CHECKING:
     from bamsearch.cli.attention_networks import Network
     from bamsearch.cli.attention_show import Photograph, Shown
 
 LEAST_STD = 1e-6
+_MOST = 1e6
 
 
 class ChannelsType(click.ParamType[tuple[float, ...]]):
@@ -49,7 +52,8 @@ class ChannelsType(click.ParamType[tuple[float, ...]]):
             return value
         numbers = str(value).split(",")
         number = r"\s*-?(\d+\.?\d*|\.\d+)\s*"
-        if len(numbers) not in (1, 3) or not all(re.fullmatch(number, n) for n in numbers):
+        shapes = len(numbers) in (1, 3) and all(re.fullmatch(number, n) for n in numbers)
+        if not shapes or max(abs(float(n)) for n in numbers) > _MOST:
             self.fail(f"{value!r} is not R,G,B, such as 0.485,0.456,0.406.", param, ctx)
         return tuple(map(float, numbers))
 
@@ -85,6 +89,7 @@ class ChannelsType(click.ParamType[tuple[float, ...]]):
 @click.option("--full", is_flag=True, help="Show all of the photograph, at its aspect ratio.")
 @click.option("--mean", type=ChannelsType(), help="Taken from pixels in 0..1.  [default: MODEL's]")
 @click.option("--std", type=ChannelsType(), help="What they are divided by.  [default: MODEL's]")
+@value_range_option
 @device_option
 @seed_option
 @json_option
@@ -99,6 +104,7 @@ def attention(
     full: bool,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
+    value_range: ValueRange | None,
     device: str,
     seed: int,
     as_json: bool,
@@ -127,7 +133,7 @@ def attention(
 
         asked = plan(design, weights, others, mean, std)
         name_code(console, *(one.design.model for one in asked))
-        photographs = [frame_all(path, asked, whole=full) for path in images]
+        photographs = frame_all(images, asked, value_range, whole=full)
         networks = open_networks(asked, device, seed, whole=full)
     for network in networks:
         if network.warning:
@@ -141,7 +147,9 @@ def attention(
         again = ["bamsearch", "attention", design, str(images[0])]
         next_steps = {"compare": f"{shlex.join(again)} --with DESIGN -o DIR"}
     else:
-        again = _again(design, images, {"--with": others, "--weights": weights})
+        ranges = [] if value_range is None else [value_range_text(value_range)]
+        options = {"--with": others, "--weights": weights, "--value-range": ranges}
+        again = _again(design, images, options)
         next_steps = {"keep": f"{shlex.join(again)} -o maps"}
     console.finish(next_steps, sheets, dry_run=dry_run)
 
@@ -197,8 +205,8 @@ def _show(
 
 
 def _again(
-    design: str, images: Sequence[Path], options: Mapping[str, Sequence[str | Path]]
+    design: str, images: Sequence[Path], options: Mapping[str, Sequence[object]]
 ) -> list[str]:
     """The words of the same command, as far as they say what is shown."""
-    repeated = [(name, value) for name, values in options.items() for value in values]
+    repeated = [(name, str(value)) for name, values in options.items() for value in values]
     return ["bamsearch", "attention", design, *map(str, [*images, *chain(*repeated)])]

@@ -12,11 +12,13 @@ from pathlib import Path
 from torch import Tensor
 
 from bamsearch.attention.heat import Column, Heat
+from bamsearch.attention.levels import Levels
 from bamsearch.attention.maps import AttentionMap, attention_maps
 from bamsearch.attention.photographs import Framed, as_input, frame, read_photograph
 from bamsearch.attention.pictures import contact_sheet
 from bamsearch.cli.attention_networks import Asked, Network
-from bamsearch.errors import ModelError, OutputError, WeightsError
+from bamsearch.errors import InvalidValueError, ModelError, OutputError, WeightsError
+from bamsearch.records import ValueRange, value_range_text
 from bamsearch.report.text import shape_text
 
 
@@ -88,15 +90,39 @@ class Shown:
     numbers: tuple[Numbers, ...]
 
 
-def frame_all(path: Path, asked: Sequence[Asked], *, whole: bool) -> Photograph:
-    """Read one photograph and bring it to the size that each network wants.
+def frame_all(
+    paths: Sequence[Path],
+    asked: Sequence[Asked],
+    value_range: ValueRange | None = None,
+    *,
+    whole: bool,
+) -> list[Photograph]:
+    """Read photographs and bring each to the size that each network wants.
+
+    Args:
+        paths: their files.
+        asked: the networks.
+        value_range: values that become black and white in files of more than 8 bits.
+        whole: see :func:`bamsearch.attention.photographs.frame`.
 
     Raises:
-        InvalidValueError: it cannot be read, or a network takes no photographs.
+        InvalidValueError: one cannot be read, a network takes no photographs, or a value range for
+            files of 8 bits.
+        DataError: a file of more than 8 bits whose value range is not sure.
     """
-    photograph = read_photograph(path)
-    framed = tuple(frame(photograph, one.design.input_shape, whole=whole) for one in asked)
-    return Photograph(path, photograph.size, framed)
+    levels = Levels(value_range)
+    photographs = []
+    for path in paths:
+        picture = read_photograph(path, value_range, levels)
+        framed = tuple(frame(picture, one.design.input_shape, whole=whole) for one in asked)
+        photographs.append(Photograph(path, picture.size, framed))
+    levels.check()
+    if value_range is not None and not levels.uses_range:
+        raise InvalidValueError(
+            f"--value-range {value_range_text(value_range)} is for files of more than 8 bits, and "
+            "none of these is one: leave it out"
+        )
+    return photographs
 
 
 def show(networks: Sequence[Network], photograph: Photograph) -> tuple[Shown, list[Column]]:

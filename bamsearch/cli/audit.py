@@ -14,9 +14,10 @@ from click.core import ParameterSource
 
 from bamsearch.cli.audit_text import plan_json, print_audit, print_plan, result_json
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import data_option, download_option
+from bamsearch.cli.data_option import data_option, download_option, value_range_option
 from bamsearch.cli.model_work import model_work, name_code, others_hushed
 from bamsearch.cli.options import (
+    Count,
     command,
     device_option,
     input_size_option,
@@ -30,7 +31,7 @@ from bamsearch.cli.options import (
 from bamsearch.cli.space_options import init_option, space_options
 from bamsearch.cli.train_text import train_view
 from bamsearch.errors import InvalidValueError, OutputError
-from bamsearch.records import Init, Quantity, Variant
+from bamsearch.records import Init, Quantity, ValueRange, Variant, value_range_text
 from bamsearch.score.table import SCORES
 from bamsearch.training.recipe import DEFAULT_RECIPE, RECIPES, Precision
 
@@ -58,13 +59,14 @@ _OF_RUNS = (
 @click.argument("what", metavar="MODEL|RUN")
 @data_option
 @download_option
+@value_range_option
 @space_options
 @variant_option
 @init_option
 @input_size_option
 @click.option(
     "--designs",
-    type=click.IntRange(min=8),
+    type=Count(min=8),
     default=40,
     show_default=True,
     metavar="N",
@@ -72,7 +74,7 @@ _OF_RUNS = (
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(min=2),
+    type=Count(min=2),
     default=3,
     show_default=True,
     metavar="N",
@@ -80,7 +82,7 @@ _OF_RUNS = (
 )
 @click.option(
     "--score-seeds",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=8,
     show_default=True,
     metavar="N",
@@ -101,7 +103,7 @@ _OF_RUNS = (
     show_default=True,
     help="How to train.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
 @click.option(
     "--precision",
     type=click.Choice(["32", "bf16-mixed", "16-mixed"]),
@@ -112,7 +114,7 @@ _OF_RUNS = (
 @click.option(
     "-j",
     "--jobs",
-    type=click.IntRange(min=1),
+    type=Count(min=1, most=1024),
     default=1,
     show_default=True,
     metavar="N",
@@ -130,6 +132,7 @@ def audit(
     what: str,
     data: str | None,
     download: bool,
+    value_range: ValueRange | None,
     budget_gflops: str | None,
     budget_params: str | None,
     budget_memory: str | None,
@@ -181,6 +184,7 @@ def audit(
             what=what,
             data=data,
             download=download,
+            value_range=value_range,
             budgets={key: text for key, text in budgets.items() if text is not None},
             space=space,
             with_stem=with_stem,
@@ -300,6 +304,8 @@ def _finish(console: Console, found: Audit, folder: AuditFolder) -> None:
     steps = {"read": f"bamsearch report {shlex.quote(_place(folder))}"}
     if found.default is not None:
         words = [found.model, "--data", found.data.name, "--score", found.default]
+        if found.data.value_range is not None:
+            words += ["--value-range", value_range_text(found.data.value_range)]
         for budget in found.budgets:
             words += [f"--budget-{budget.quantity}", budget.text]
         steps["search"] = shlex.join(["bamsearch", "search", *words])

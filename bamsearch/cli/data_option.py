@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bamsearch.data.resolving import resolve as resolve
-from bamsearch.errors import DataError
-from bamsearch.records import DataFacts
+from bamsearch.errors import DataError, InvalidValueError
+from bamsearch.records import DataFacts, ValueRange, check_value_range
 
 if TYPE_CHECKING:
     from bamsearch.records import ModelSummary
@@ -25,6 +25,40 @@ download_option = click.option(
     "--download", is_flag=True, help="Fetch --data where it is not there."
 )
 """Adds ``download: bool``."""
+
+
+class ValueRangeType(click.ParamType[ValueRange]):
+    """``LO:HI``, two finite numbers."""
+
+    name = "value range"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What help shows for the value."""
+        return "LO:HI"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> ValueRange:
+        """Return (lo, hi), or fail as click does."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return check_value_range(str(value).split(":"))
+        except InvalidValueError:
+            self.fail(
+                f"{value!r} is not LO:HI, two finite numbers with LO below HI, such as 0:4095.",
+                param,
+                ctx,
+            )
+
+
+value_range_option = click.option(
+    "--value-range",
+    type=ValueRangeType(),
+    help="Values that become black and white in images of more than 8 bits.  "
+    "[default: the range of their type, if they fill it]",
+)
+"""Adds ``value_range: ValueRange | None``, to go with :data:`data_option`."""
 
 
 def check_fits(facts: DataFacts | None, summary: ModelSummary) -> None:

@@ -10,6 +10,7 @@ import click
 from bamsearch.cli.console import Console
 from bamsearch.cli.model_work import name_code_of
 from bamsearch.cli.options import (
+    Count,
     command,
     json_option,
     output_options,
@@ -57,7 +58,7 @@ USE = {
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     metavar="N",
     show_default="any",
     help="Inputs in one batch.",

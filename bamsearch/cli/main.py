@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, TextIO
@@ -46,6 +48,12 @@ Try one of these:
   bamsearch env                        versions, devices and extras on this machine
 
 All commands: bamsearch --help"""
+
+NOTING = (
+    *("bamsearch.graph.checkpoints", "bamsearch.data"),
+    *("bamsearch.searching.measured", "bamsearch.searching.finalists"),
+)
+"""The loggers whose messages are for the user."""
 
 PIPE_HELP_WIDTH = 80
 """Width of help that goes to a file or a pipe, whatever COLUMNS says."""
@@ -92,9 +100,43 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with reported(ctx.ensure_object(Console)), warnings.catch_warnings():
+        console = ctx.ensure_object(Console)
+        with reported(console), _noted(console), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return super().invoke(ctx)
+
+
+class _Notes(logging.Handler):
+    """Shows what the library logs as notes, each line once."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record's message, unless it was printed before."""
+        text = record.getMessage()
+        if text not in self._shown:
+            self._shown.add(text)
+            self._console.note(text)
+
+
+@contextmanager
+def _noted(console: Console) -> Iterator[None]:
+    """Show on stderr what weights are taken from a file, and how far long work is."""
+    notes = _Notes(console)
+    loggers = [logging.getLogger(name) for name in NOTING]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(notes)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+            logger.removeHandler(notes)
 
 
 @click.group(

@@ -13,8 +13,8 @@ from bamsearch.errors import BamsearchError, DesignError, ModelError
 from bamsearch.records.sources import user_code
 
 # The first logs a whole traceback for an input that is too small, which we say in one line; the
-# second a machine with CUDA's compiler and no GPU.
-_LOUD = ("torch._subclasses.fake_tensor", "torch.utils.cpp_extension")
+# second a machine with CUDA's compiler and no GPU; the third spoilt TIFF files.
+_LOUD = ("torch._subclasses.fake_tensor", "torch.utils.cpp_extension", "PIL.TiffImagePlugin")
 
 
 @contextmanager

@@ -52,6 +52,49 @@ pass_console = click.make_pass_decorator(Console, ensure=True)
 """Give the command the :class:`Console` as its first argument."""
 
 
+class Count(click.IntRange):
+    """A whole number from ``min`` on that machines can count to.
+
+    Args:
+        min: the least.
+        most: the greatest; help leaves it out.
+    """
+
+    def __init__(self, min: int, most: int = 1_000_000) -> None:
+        super().__init__(min=min)
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or fail as click does."""
+        number: int = super().convert(value, param, ctx)
+        if number > self._most:
+            self.fail(f"{value} is not in the range {self.min}<=x<={self._most}.", param, ctx)
+        return number
+
+
+class Real(click.FloatRange):
+    """A finite number from 0 on, or above 0.
+
+    Args:
+        open: 0 itself is refused.
+    """
+
+    _MOST = 1e9
+
+    def __init__(self, *, open: bool = True) -> None:
+        super().__init__(min=0, min_open=open)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number, or fail as click does."""
+        number: float = super().convert(value, param, ctx)
+        if not number <= self._MOST:
+            least = "0<x" if self.min_open else "0<=x"
+            self.fail(f"{value} is not in the range {least}<={self._MOST:g}.", param, ctx)
+        return number
+
+
 class DeviceType(click.ParamType[str]):
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; whether it is there is not asked yet."""
 
@@ -132,7 +175,7 @@ seed_option = click.option(
 
 batch_size_option = click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=1,
     show_default=True,
     metavar="N",
@@ -152,7 +195,7 @@ dtype_option = click.option(
 
 threads_option = click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=Count(min=1, most=1024),
     default=1,
     show_default=True,
     metavar="N",
@@ -227,7 +270,7 @@ class OverrideType(click.ParamType[Override]):
         name, _, rest = str(value).rpartition(":")
         own: dict[str, int] = {}
         for part in rest.split(","):
-            match = re.fullmatch(r"\s*([rd])\s*=\s*(\d{1,9})\s*", part)
+            match = re.fullmatch(r"\s*([rd])\s*=\s*(\d{1,6})\s*", part)
             if match is None or match[1] in own or not name:
                 self.fail(f"{value!r} is not NAME:r=R,d=D, such as layer3:r=8,d=2.", param, ctx)
             own[match[1]] = int(match[2])
@@ -244,7 +287,7 @@ input_size_option = click.option(
 
 num_classes_option = click.option(
     "--num-classes",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     metavar="N",
     help="Classes of the head.  [default: the model's own]",
 )
@@ -253,7 +296,7 @@ num_classes_option = click.option(
 reduction_option = click.option(
     "-r",
     "--reduction",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=16,
     show_default=True,
     metavar="R",
@@ -264,7 +307,7 @@ reduction_option = click.option(
 dilation_option = click.option(
     "-d",
     "--dilation",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=4,
     show_default=True,
     metavar="D",

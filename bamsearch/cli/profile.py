@@ -12,6 +12,7 @@ from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, resolve
 from bamsearch.cli.model_work import model_work, name_code_of
 from bamsearch.cli.options import (
+    Count,
     batch_size_option,
     command,
     device_option,
@@ -55,7 +56,7 @@ DILATIONS = (1, 2, 4, 6)
 @click.option("--time/--no-time", "timed", default=True, help="Time them too.  [default: yes]")
 @click.option(
     "--depth",
-    type=click.IntRange(min=0),
+    type=Count(min=0),
     metavar="N",
     help="Show modules down to this depth.  [default: 1 for one network, else 0]",
 )
@@ -76,7 +77,7 @@ DILATIONS = (1, 2, 4, 6)
 @click.option("--memory", is_flag=True, help="Show peak memory too.")
 @click.option(
     "--samples",
-    type=click.IntRange(min=3),
+    type=Count(min=3),
     default=40,
     show_default=True,
     metavar="N",

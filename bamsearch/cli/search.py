@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING
 import click
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import check_fits, data_option, download_option, resolve
+from bamsearch.cli.data_option import (
+    check_fits,
+    data_option,
+    download_option,
+    resolve,
+    value_range_option,
+)
 from bamsearch.cli.model_work import model_work, name_code, others_hushed
 from bamsearch.cli.options import (
+    Count,
+    Real,
     batch_size_option,
     command,
     device_option,
@@ -35,12 +43,21 @@ from bamsearch.cli.search_folder import (
     made_folder,
     same_search,
 )
-from bamsearch.cli.search_resume import check_same
+from bamsearch.cli.search_resume import check_same, recorded_range
 from bamsearch.cli.space_options import init_option, space_options
 from bamsearch.cli.storage_option import storage_option
 from bamsearch.cli.supernet_option import supernet_option
 from bamsearch.errors import InvalidValueError, OutputError
-from bamsearch.records import MEASURED, DType, Init, Mode, Objective, Quantity, Variant
+from bamsearch.records import (
+    MEASURED,
+    DType,
+    Init,
+    Mode,
+    Objective,
+    Quantity,
+    ValueRange,
+    Variant,
+)
 from bamsearch.score.supernet.options import SupernetOptions
 from bamsearch.score.table import DEFAULT_SCORE, SCORES
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Recipe, find_recipe
@@ -91,13 +108,13 @@ DEFAULT_MODEL = "resnet101"
 )
 @click.option(
     "--trials",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     metavar="N",
     help="How many in all, also with --resume.  [default: 100; with score train 40]",
 )
 @click.option(
     "--until",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Real(),
     metavar="POINTS",
     help="With score train: stop before --trials when the expected regret of stopping is below "
     "this many points of accuracy.",
@@ -108,9 +125,9 @@ DEFAULT_MODEL = "resnet101"
     help=f"How scores train and supernet train.  [default: {DEFAULT_RECIPE}, of a supernet over "
     "10 epochs]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
 @supernet_option
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
+@click.option("--timeout", type=Real(open=False), metavar="S", help="Stop after S seconds.")
 @click.option(
     "--random/--no-random",
     "compare_random",
@@ -121,7 +138,7 @@ DEFAULT_MODEL = "resnet101"
 @click.option(
     "-j",
     "--jobs",
-    type=click.IntRange(min=1),
+    type=Count(min=1, most=1024),
     default=1,
     show_default=True,
     metavar="N",
@@ -132,7 +149,7 @@ DEFAULT_MODEL = "resnet101"
 @storage_option
 @click.option(
     "--heartbeat",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=20,
     show_default=True,
     metavar="S",
@@ -155,6 +172,7 @@ DEFAULT_MODEL = "resnet101"
 @num_classes_option
 @data_option
 @download_option
+@value_range_option
 @seed_option
 @json_option
 @output_options("Folder of the run, instead of runs/NAME.")
@@ -196,6 +214,7 @@ def search(
     num_classes: int | None,
     data: str | None,
     download: bool,
+    value_range: ValueRange | None,
     seed: int,
     as_json: bool,
     output: Path | None,
@@ -220,7 +239,11 @@ def search(
         from bamsearch.searching.measured import Timing
         from bamsearch.searching.request import Request
 
-        input_size, num_classes, facts = resolve(data, input_size, num_classes, download=download)
+        if resume is not None and data is not None and value_range is None:
+            value_range = recorded_range(resume)
+        input_size, num_classes, facts = resolve(
+            data, input_size, num_classes, download=download, value_range=value_range
+        )
         where = _device(device, score, budget_ms, data)
         request = Request(
             model=model or DEFAULT_MODEL,

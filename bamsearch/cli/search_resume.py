@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from bamsearch.errors import RunError
-from bamsearch.records import DataFacts, Run
+from bamsearch.records import DataFacts, Run, ValueRange, value_range_text
 from bamsearch.searching.request import Request
 
 _COMPARED = ("score", "objectives", "seed", "with_stem", "num_classes", "variant", "init")
@@ -56,6 +56,17 @@ def check_same(ctx: click.Context, run: Run, request: Request, model: str | None
             raise _differs(run, f"--{name.replace('_', '-')}", given, there)
 
 
+def recorded_range(run: str) -> ValueRange | None:
+    """The value range of a run's data; None without one, or where no folder has the run."""
+    from bamsearch.searching.folder import find_folder
+
+    try:
+        data = find_folder(run).read_run().data
+    except RunError:  # reported when the run is read
+        return None
+    return None if data is None else data.value_range
+
+
 def _space_texts(typed: str, run: Run) -> tuple[str, str]:
     """Two texts, equal where the content of the spaces is."""
     from bamsearch.searching.space import read_space
@@ -79,11 +90,14 @@ def _data_texts(given: DataFacts | None, there: DataFacts | None) -> tuple[str, 
 
         same = given.input_shape == there.input_shape and same_data(given, there)
         given = there if same else given
-    texts = [
-        "none" if one is None else f"{one.name} ({'x'.join(map(str, one.input_shape))}, {one.hash})"
-        for one in (given, there)
-    ]
-    return texts[0], texts[1]
+    return _data_text(given), _data_text(there)
+
+
+def _data_text(facts: DataFacts | None) -> str:
+    if facts is None:
+        return "none"
+    values = "" if facts.value_range is None else f", values {value_range_text(facts.value_range)}"
+    return f"{facts.name} ({'x'.join(map(str, facts.input_shape))}, {facts.hash}{values})"
 
 
 def _differs(run: Run, what: str, given: Any, there: Any) -> RunError:

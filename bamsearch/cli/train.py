@@ -17,9 +17,11 @@ import click
 from click.core import ParameterSource
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import data_option, download_option
+from bamsearch.cli.data_option import data_option, download_option, value_range_option
 from bamsearch.cli.model_work import name_code, others_hushed
 from bamsearch.cli.options import (
+    Count,
+    Real,
     command,
     device_option,
     json_option,
@@ -36,7 +38,7 @@ from bamsearch.cli.train_text import (
     trained_json,
 )
 from bamsearch.errors import OutputError
-from bamsearch.records import Design
+from bamsearch.records import Design, ValueRange
 from bamsearch.report.text import duration_text
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,
@@ -65,22 +67,23 @@ PLACE = Path("trained")
 @click.argument("design", metavar="[DESIGN|MODEL]", required=False)
 @data_option
 @download_option
+@value_range_option
 @click.option(
     "--recipe",
     type=click.Choice(list(RECIPES)),
     help=f"How to train.  [default: {DEFAULT_RECIPE}; with trained weights {FINE_TUNE}]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     metavar="N",
     show_default="the recipe's",
     help="Inputs in one batch.",
 )
 @click.option(
     "--lr",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Real(),
     metavar="X",
     help="Learning rate, other than the recipe's.",
 )
@@ -108,6 +111,7 @@ def train(
     design: str | None,
     data: str | None,
     download: bool,
+    value_range: ValueRange | None,
     recipe: str | None,
     epochs: int | None,
     batch_size: int | None,
@@ -150,6 +154,7 @@ def train(
             what=design,
             data=data,
             download=download,
+            value_range=value_range,
             recipe=recipe,
             epochs=epochs,
             batch_size=batch_size,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import download_option
+from bamsearch.cli.data_option import download_option, value_range_option
 from bamsearch.cli.failures import NOT_AS_EXPECTED
 from bamsearch.cli.model_work import name_code, others_hushed
-from bamsearch.cli.options import command, device_option, json_option, pass_console
+from bamsearch.cli.options import Count, Real, command, device_option, json_option, pass_console
 from bamsearch.cli.train_text import train_view
 from bamsearch.cli.verify_text import answer_json, plan_json, print_answer, print_plan
 from bamsearch.errors import OutputError
@@ -24,7 +24,7 @@ from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Precis
 if TYPE_CHECKING:
     from bamsearch.evidence.verify.request import Planned
     from bamsearch.evidence.verify.run import Watch
-    from bamsearch.records import Expected, Over
+    from bamsearch.records import Expected, Over, ValueRange
     from bamsearch.report.content import Report
 
 
@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     help="What to train and test on: digits, or KIND:DIR.  [default: the run's]",
 )
 @download_option
+@value_range_option
 @click.option(
     "--seeds",
-    type=click.IntRange(min=2),
+    type=Count(min=2),
     default=10,
     show_default=True,
     metavar="N",
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--looks",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=5,
     show_default=True,
     metavar="N",
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
     type=click.Choice(list(RECIPES)),
     help=f"How to train.  [default: {DEFAULT_RECIPE}; with --weights {FINE_TUNE}]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Other than the recipe's.")
+@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
 @click.option(
     "--weights",
     metavar="DEFAULT|NAME|FILE",
@@ -86,7 +87,7 @@ if TYPE_CHECKING:
 @device_option
 @click.option(
     "--margin",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Real(),
     default=0.5,
     show_default=True,
     metavar="P",
@@ -113,6 +114,7 @@ def verify(
     run: str,
     data: str | None,
     download: bool,
+    value_range: ValueRange | None,
     seeds: int,
     looks: int,
     first: int | None,
@@ -144,6 +146,7 @@ def verify(
             run=run,
             data=data,
             download=download,
+            value_range=value_range,
             seeds=seeds,
             looks=looks,
             first=first,

@@ -9,7 +9,7 @@ import click
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.model_work import model_work
-from bamsearch.cli.options import command, device_option, pass_console
+from bamsearch.cli.options import Real, command, device_option, pass_console
 from bamsearch.cli.storage_option import storage_option
 from bamsearch.errors import InvalidValueError
 from bamsearch.searching.jobs import STORAGE_VARIABLE, orphaned
@@ -25,7 +25,7 @@ from bamsearch.searching.jobs import STORAGE_VARIABLE, orphaned
 @click.argument("name", metavar="NAME")
 @storage_option
 @device_option
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
+@click.option("--timeout", type=Real(open=False), metavar="S", help="Stop after S seconds.")
 @pass_console
 def worker(
     console: Console, name: str, storage: str | None, device: str, timeout: float | None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from bamsearch.data.listing import class_files, class_names
 from bamsearch.data.sources import Opened, Source, few_names
 from bamsearch.errors import DataError
 
@@ -60,11 +60,11 @@ def _listed(folder: Path, root: Path) -> tuple[tuple[str, ...], Source]:
     """The classes below folder, and its images in torchvision's order."""
     if not _has_folders(folder):
         raise DataError(f"{folder} has no folder in it: give each class a folder of its images")
-    # Classes without images are ours to refuse, by their names.
-    found = ImageFolder(folder, allow_empty=True)
-    if not found.samples:
+    classes = class_names(folder)
+    samples = list(class_files(folder, classes))
+    if not samples:
         known = ", ".join(extension.lstrip(".") for extension in IMG_EXTENSIONS)
         raise DataError(f"{folder} has no image in its folders: {known} are read")
-    files = tuple(Path(path) for path, _ in found.samples)
-    labels = torch.tensor([label for _, label in found.samples], dtype=torch.int64)
-    return tuple(found.classes), Source(labels, files=files, root=root)
+    files = tuple(Path(path) for path, _ in samples)
+    labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
+    return tuple(classes), Source(labels, files=files, root=root)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from bamsearch.attention.levels import Range
 from bamsearch.attention.photographs import frame, read_photograph
 from bamsearch.errors import DataError, InvalidValueError
 
@@ -25,9 +26,11 @@ class Fit:
 
     Attributes:
         shape: C, H, W, C being 1 or 3.
+        value_range: values that become black and white in files of more than 8 bits.
     """
 
     shape: tuple[int, int, int]
+    value_range: Range = None
 
     def arrays(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) uint8, all of one size, in this shape."""
@@ -44,10 +47,10 @@ class Fit:
         """The image of a file, (C, H, W) uint8, as :mod:`bamsearch.attention.photographs` reads it.
 
         Raises:
-            DataError: it cannot be read, with its path.
+            DataError: it cannot be read, or has no range that is sure, with its path.
         """
         try:
-            picture = frame(read_photograph(path), self.shape).picture
+            picture = frame(read_photograph(path, self.value_range), self.shape).picture
         except InvalidValueError as error:
             raise DataError(
                 f"{path} is no image that can be read, and none is skipped: mend it or remove it"

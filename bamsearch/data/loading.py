@@ -14,15 +14,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bamsearch.attention.levels import Levels
 from bamsearch.data.drawing import stratified
-from bamsearch.data.duplicates import first_copies, pixel_digests, refuse_leaks
+from bamsearch.data.duplicates import (
+    count_levels,
+    first_copies,
+    pixel_digests,
+    refuse_leaks,
+)
 from bamsearch.data.folders import KIND, open_folder
 from bamsearch.data.images import Fit
 from bamsearch.data.kinds import find_kind
 from bamsearch.data.sources import Opened, Part, Source, Unopened, check_classes, check_enough
 from bamsearch.data.splits import Data, Split
 from bamsearch.errors import DataError, InvalidValueError
-from bamsearch.records import DataFacts, check_positive
+from bamsearch.records import (
+    DataFacts,
+    ValueRange,
+    check_positive,
+    check_value_range,
+    value_range_text,
+)
 
 DEFAULT_SIZE = (224, 224)
 """H and W where the images of a set differ and no size is given."""
@@ -31,7 +43,7 @@ CONTENTS = "c:"
 """Start of a hash over the contents of files, see :attr:`bamsearch.records.DataFacts.hash`."""
 
 
-def load_data(
+def load_data(  # noqa: PLR0913
     name: str,
     *,
     input_size: tuple[int, int] | None = None,
@@ -41,6 +53,7 @@ def load_data(
     default_size: tuple[int, int] = DEFAULT_SIZE,
     contents: bool = True,
     recorded: str | None = None,
+    value_range: ValueRange | None = None,
 ) -> Data:
     """Find a data set and split it; nothing of a published test split is read.
 
@@ -62,29 +75,30 @@ def load_data(
             hash is that of old records, over names and sizes, and copies are not looked for.
         recorded: hash in a record that the data belong to. Where it is theirs, splits and hash are
             those of the record, also of one from before hashes were over contents.
+        value_range: (lo, hi), values that become black and white in a user's images of more than
+            8 bits; part of the hash. None: the range of their type, if the whole set fills it.
 
     Raises:
         DataError: no such data, not there, incomplete, with a class that is empty, images that
-            cannot be read, or copies of an image in two splits.
-        InvalidValueError: sizes, channels or a seed out of range.
+            cannot be read or whose value range is not sure, or copies of an image in two splits.
+        InvalidValueError: sizes, channels, a seed or a value range out of range, or a value range
+            for images of 8 bits.
     """
-    if channels not in (1, 3):
-        raise InvalidValueError(f"images have 1 or 3 channels here, not {channels}")
-    if not 0 <= split_seed < 2**32:
-        raise InvalidValueError(f"split_seed must be in 0..{2**32 - 1}, not {split_seed}")
-    if input_size is not None:
-        for size in input_size:
-            check_positive("each size in input_size", size)
+    _check_numbers(input_size, split_seed, channels)
+    value_range = None if value_range is None else check_value_range(value_range)
     opened = _open(name, download)
     check_classes(opened)
     unopened = opened.test if isinstance(opened.test, Unopened) else None
-    if contents and opened.kind == KIND:
-        parts, digest = _read_parts(opened, split_seed, recorded)
-    else:
-        parts = _parts(opened, split_seed)
-        digest = _hash(opened, parts, split_seed)
     height, width = input_size or opened.size or default_size
     fit = Fit((channels, height, width))
+    if contents and opened.kind == KIND:
+        parts, digest = _read_parts(opened, split_seed, recorded, value_range)
+        fit = Fit(fit.shape, value_range or "type")
+    else:
+        if value_range is not None:
+            raise _no_use(name, value_range)
+        parts = _parts(opened, split_seed)
+        digest = _hash(opened, parts, split_seed)
     facts = DataFacts(
         name=name,
         input_shape=fit.shape,
@@ -94,6 +108,7 @@ def load_data(
         test=len(parts["test"][1]) if unopened is None else unopened.images,
         hash=digest,
         split_seed=split_seed,
+        value_range=value_range,
     )
     return Data(
         facts,
@@ -103,6 +118,15 @@ def load_data(
         Split(*parts["validation"], fit),
         partial(_test_split, parts, unopened, fit),
     )
+
+
+def _check_numbers(input_size: tuple[int, int] | None, split_seed: int, channels: int) -> None:
+    if channels not in (1, 3):
+        raise InvalidValueError(f"images have 1 or 3 channels here, not {channels}")
+    if not 0 <= split_seed < 2**32:
+        raise InvalidValueError(f"split_seed must be in 0..{2**32 - 1}, not {split_seed}")
+    for size in input_size or ():
+        check_positive("each size in input_size", size)
 
 
 def _open(name: str, download: bool) -> Opened:
@@ -136,6 +160,8 @@ def same_data(now: DataFacts, recorded: DataFacts) -> bool:
     """
     if recorded.hash.startswith(CONTENTS) or not now.hash.startswith(CONTENTS):
         return now.hash == recorded.hash
+    if now.value_range is not None:  # which such a record does not have
+        return False
     load = partial(load_data, now.name, split_seed=recorded.split_seed)
     if load(contents=False).facts.hash != recorded.hash:
         return False
@@ -145,21 +171,39 @@ def same_data(now: DataFacts, recorded: DataFacts) -> bool:
         return False
 
 
-def _read_parts(opened: Opened, seed: int, recorded: str | None) -> tuple[dict[str, Part], str]:
+def _no_use(name: str, value_range: ValueRange) -> InvalidValueError:
+    return InvalidValueError(
+        f"--value-range {value_range_text(value_range)} is for images of more than 8 bits, and "
+        f"{name} has none: leave it out"
+    )
+
+
+def _read_parts(
+    opened: Opened, seed: int, recorded: str | None, value_range: ValueRange | None
+) -> tuple[dict[str, Part], str]:
     """Splits of a user's images without copies across them, and the hash."""
+    digest_of = partial(_hash, opened, seed=seed, value_range=value_range)
+    sources = [e for e in (opened.train, opened.validation, opened.test) if isinstance(e, Source)]
+    levels = Levels(value_range)
     parts = _parts(opened, seed)
     if (recorded or "").startswith(CONTENTS):
         # Copies were looked for when that was recorded: where the hash is the same, none moved.
-        digest = _hash(opened, parts, seed, contents=True)
+        digest = digest_of(parts, contents=True)
         if digest == recorded:
+            if value_range is None:  # which older records took for granted
+                for source in sources:
+                    count_levels(source, levels)
+                levels.check()
             return parts, digest
-    sources = (opened.train, opened.validation, opened.test)
-    digests = {each: pixel_digests(each) for each in sources if isinstance(each, Source)}
-    old = recorded is not None and _hash(opened, parts, seed) == recorded
+    digests = {source: pixel_digests(source, levels, value_range) for source in sources}
+    levels.check()
+    if value_range is not None and not levels.uses_range:
+        raise _no_use(f"{KIND}:{opened.train.root}", value_range)
+    old = recorded is not None and digest_of(parts) == recorded
     if not old:
         parts = _parts(opened, seed, first_copies(digests[opened.train]))
     refuse_leaks(parts, digests)
-    return parts, _hash(opened, parts, seed, contents=not old)
+    return parts, digest_of(parts, contents=not old)
 
 
 def _parts(opened: Opened, seed: int, first: Tensor | None = None) -> dict[str, Part]:
@@ -186,11 +230,19 @@ def _test_split(parts: Mapping[str, Part], unopened: Unopened | None, fit: Fit) 
     return Split(source, torch.arange(len(source)), fit)
 
 
-def _hash(opened: Opened, parts: Mapping[str, Part], seed: int, *, contents: bool = False) -> str:
+def _hash(
+    opened: Opened,
+    parts: Mapping[str, Part],
+    seed: int,
+    *,
+    contents: bool = False,
+    value_range: ValueRange | None = None,
+) -> str:
     """See :attr:`bamsearch.records.DataFacts.hash`; contents: of files, else names and sizes."""
     found = hashlib.sha256()
     published = opened.test.images if isinstance(opened.test, Unopened) else None
-    head = [opened.kind, opened.classes, seed, published]
+    head: list[object] = [opened.kind, opened.classes, seed, published]
+    head += [] if value_range is None else [value_range]
     found.update(json.dumps(head).encode())
     for split in ("train", "validation", "test"):
         if split not in parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bamsearch.errors import InvalidValueError
-from bamsearch.records import DataFacts
+from bamsearch.records import DataFacts, ValueRange
 
 
 def resolve(
@@ -13,6 +13,7 @@ def resolve(
     *,
     download: bool = False,
     contents: bool = True,
+    value_range: ValueRange | None = None,
 ) -> tuple[tuple[int, int] | None, int | None, DataFacts | None]:
     """Input size and classes of a network that is for the data.
 
@@ -22,6 +23,7 @@ def resolve(
         num_classes: what ``--num-classes`` was given.
         download: whether to fetch what is not there.
         contents: see :func:`bamsearch.data.loading.load_data`.
+        value_range: what ``--value-range`` was given; see there too.
 
     Returns:
         Input size, classes, and what is known of the data.
@@ -33,11 +35,19 @@ def resolve(
     if data is None:
         if download:
             raise InvalidValueError("--download fetches data, and none is named: add --data NAME")
+        if value_range is not None:
+            raise InvalidValueError("--value-range is for data, and none is named: add --data NAME")
         return input_size, num_classes, None
     # Here, as it loads torch.
     from bamsearch.data.loading import load_data
 
-    loaded = load_data(data, input_size=input_size, download=download, contents=contents)
+    loaded = load_data(
+        data,
+        input_size=input_size,
+        download=download,
+        contents=contents,
+        value_range=value_range,
+    )
     facts, native = loaded.facts, loaded.native_size
     if native is not None and input_size not in (None, native):
         raise InvalidValueError(

@@ -9,15 +9,14 @@ from pathlib import Path
 
 from torch import nn
 
-from bamsearch.errors import WeightsError
 from bamsearch.export.attempts import Job, attempt
 from bamsearch.export.exported import Exported, Format
 from bamsearch.export.files import drafted, keep, refuse_taken
 from bamsearch.export.formats import check_format
 from bamsearch.export.one_input import with_one_input
+from bamsearch.graph.checkpoints import load_all
 from bamsearch.graph.copying import copy_model
 from bamsearch.graph.designs import build, find_design, load
-from bamsearch.graph.weights import read_weights
 from bamsearch.records import Design, check_input_shape, check_positive
 
 
@@ -81,9 +80,9 @@ def load_network(
 
     Args:
         design: a DESIGN, see :func:`bamsearch.graph.designs.find_design`.
-        weights: a file with a ``state_dict`` of the network with BAM, ``.safetensors`` or one that
-            ``torch.load(weights_only=True)`` reads; None takes ``model.safetensors`` beside the
-            design.
+        weights: a file with all weights of the network with BAM, see
+            :func:`bamsearch.graph.checkpoints.read_checkpoint`; None takes ``model.safetensors``
+            beside the design.
 
     Returns:
         The network, its design, and where its weights are from: None when they are random.
@@ -94,14 +93,8 @@ def load_network(
     found, beside = find_design(design)
     if weights is None:
         return load(design), found, beside
-    state = read_weights(Path(weights))
     network = build(found)
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split()).partition(": ")[2]
-        reason = reason if len(reason) <= 200 else f"{reason[:200]}…"
-        raise WeightsError(f"{weights} is not the weights of {design}: {reason}") from error
+    load_all(network, Path(weights), os.fspath(design))
     return network, found, Path(weights)
 
 

@@ -19,6 +19,7 @@ from torch import nn
 from bamsearch.errors import DesignError, OutputError, WeightsError
 from bamsearch.graph.attach import is_attached
 from bamsearch.graph.checking import Check, is_too_large
+from bamsearch.graph.checkpoints import check_finite
 from bamsearch.graph.initial import undisturbed
 from bamsearch.graph.insertion import Inserted, insert_by
 from bamsearch.graph.models import build_model
@@ -55,7 +56,7 @@ def load(design: str | os.PathLike[str]) -> nn.Module:
 
     Raises:
         DesignError: no design there, not readable, or from a newer bamsearch.
-        WeightsError: weights that are not those of the design.
+        WeightsError: weights that are not those of the design, or NaN or infinite ones.
         ModelError, InvalidValueError: as :func:`build`.
     """
     found, weights = find_design(design)
@@ -67,6 +68,7 @@ def load(design: str | os.PathLike[str]) -> nn.Module:
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise WeightsError(f"{weights} is not the weights of {design}: {reason}") from error
+    check_finite(module.state_dict(), str(weights))
     return module
 
 

@@ -36,7 +36,7 @@ from bamsearch.records.costs import (
     Cost,
     ModelSummary,
 )
-from bamsearch.records.data import DataFacts
+from bamsearch.records.data import DataFacts, ValueRange, check_value_range, value_range_text
 from bamsearch.records.designs import (
     DESIGN_VERSION,
     Design,
@@ -130,11 +130,14 @@ __all__ = [
     "Site",
     "Timing",
     "Trial",
+    "ValueRange",
     "Variant",
     "Verdict",
     "VerifyPlan",
     "check_choice",
     "check_input_shape",
     "check_positive",
+    "check_value_range",
     "cited",
+    "value_range_text",
 ]

@@ -4,7 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
+
+from bamsearch.errors import InvalidValueError
+
+ValueRange = tuple[float, float]
+"""The values of a file's pixels that become black and white; values beyond them are clipped."""
+
+
+def check_value_range(value_range: object) -> ValueRange:
+    """The range as two floats.
+
+    Args:
+        value_range: (lo, hi), the values that become black and white.
+
+    Raises:
+        InvalidValueError: not two finite numbers, or lo is not below hi.
+    """
+    try:
+        low, high = map(float, value_range)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidValueError(f"value range {value_range!r}: give (lo, hi)") from None
+    if not (isfinite(low) and isfinite(high) and low < high):
+        raise InvalidValueError(
+            f"value range {low:g}:{high:g}: give finite LO:HI with LO below HI, such as 0:4095"
+        )
+    return low, high
+
+
+def value_range_text(value_range: ValueRange) -> str:
+    """As typed after ``--value-range``: ``0:4095``."""
+    return ":".join(str(int(end)) if end.is_integer() else repr(end) for end in value_range)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +57,10 @@ class DataFacts:
             each file of a user's folder, whose hash starts with ``c:``. (Without it the record is
             old, and the folder counted by paths and sizes.) Of a published set's test split only
             the number of images is in it, as nothing of that is read before it is asked for. The
-            folder, the input size and the channels are not in it.
+            folder, the input size and the channels are not in it; the value range is, if any.
         split_seed: of what was drawn from the training images for the other splits.
+        value_range: values of the user's files that become black and white, where they have more
+            than 8 bits and their type's range is not theirs; None: the type's range.
     """
 
     name: str
@@ -38,13 +71,17 @@ class DataFacts:
     test: int
     hash: str
     split_seed: int
+    value_range: ValueRange | None = None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> DataFacts:
         """From ``asdict``'s form, as JSON keeps it.
 
         Raises:
-            TypeError, KeyError, ValueError: keys missing or unknown, or no three sizes.
+            TypeError, KeyError, ValueError: keys missing or unknown, no three sizes, or no range.
         """
         channels, height, width = content["input_shape"]
-        return cls(**(dict(content) | {"input_shape": (channels, height, width)}))
+        value_range = content.get("value_range")
+        checked = None if value_range is None else check_value_range(value_range)
+        read = {"input_shape": (channels, height, width), "value_range": checked}
+        return cls(**(dict(content) | read))

@@ -20,6 +20,7 @@ from bamsearch.records import (
     ReferenceKind,
     RunRecord,
     Trial,
+    ValueRange,
     Variant,
 )
 from bamsearch.score.supernet.options import make_options
@@ -88,6 +89,7 @@ def search(  # noqa: PLR0913
     input_size: tuple[int, int] | None = None,
     num_classes: int | None = None,
     data: str | None = None,
+    value_range: ValueRange | None = None,
     recipe: str | None = None,
     epochs: int | None = None,
     supernet: Mapping[str, Any] | None = None,
@@ -120,6 +122,8 @@ def search(  # noqa: PLR0913
         num_classes: of the head that is built; None is the model's own.
         data: name of a data set, which sets input_size and num_classes, and which scores train and
             supernet train on; see :func:`bamsearch.data.loading.load_data`.
+        value_range: (lo, hi), values that become black and white in images of more than 8 bits;
+            None: the range of their type, if the whole set fills it.
         recipe: how they train; None is the short one, for a supernet over 10 epochs.
         epochs: other than the recipe's.
         supernet: options of score supernet, such as ``{"warmup": 1}``; see
@@ -148,7 +152,7 @@ def search(  # noqa: PLR0913
         "memory": budget_memory,
     }
     name = score if score is None or isinstance(score, str) else _name_of(score)
-    input_size, num_classes, facts = resolve(data, input_size, num_classes)
+    input_size, num_classes, facts = resolve(data, input_size, num_classes, value_range=value_range)
     trains = recipe is not None or epochs is not None
     request = Request(
         model=model if isinstance(model, str) else _name_of(type(model)),

@@ -47,6 +47,9 @@ _TYPED: dict[Quantity, tuple[str, int, int]] = {
     "ms": ("", 10**6, 2),
 }
 
+_LONGEST = 40
+"""Characters of a budget; more digits than that say nothing."""
+
 
 def parse_budget(quantity: Quantity, text: str, base: int) -> Budget:
     """A budget as it was typed.
@@ -60,6 +63,8 @@ def parse_budget(quantity: Quantity, text: str, base: int) -> Budget:
         InvalidValueError: not a number, an unknown unit, or not positive.
     """
     match = re.fullmatch(r"\s*(\+?)((?:\d+(?:\.\d*)?|\.\d+)(?:[eE]\d\d?)?)\s*([a-zA-Z%]*)\s*", text)
+    if len(text) > _LONGEST:
+        match, text = None, f"{text[:_LONGEST]}…"
     units = _UNITS[quantity]
     relative = match is not None and match[3] == "%"
     if match is None or bool(match[1]) != relative or not (relative or match[3].lower() in units):

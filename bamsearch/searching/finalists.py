@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ WANTED = 3
 """How many designs that keep the budget are looked for."""
 
 _MOST = 8
+
+_log = logging.getLogger(__name__)
 
 
 def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[Finalist]:
@@ -47,6 +50,8 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
             torch.manual_seed(run.seed)
             module = build_model(run.model, run.summary.input_shape, num_classes=run.num_classes)
     network = find_network(module, run.summary.input_shape)
+
+    _log.info("timing the best designs on %s: do they keep the budget in milliseconds?", run.device)
 
     def timed(design: Design) -> Finalist:
         inserted = insert(module, network, run.summary.sites, design)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from bamsearch.data.ticker import Ticker
 from bamsearch.records import DType, Mode, Quantity
 from bamsearch.searching.choices import BASE, Choice, Option, SearchSpace
 
 if TYPE_CHECKING:
     from torch import nn
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,17 @@ def _latency(
     from bamsearch.profile.latency import measure_latency
 
     options = [option for _, option in _options(space)]
+
+    ticker: Ticker | None = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal ticker
+        if ticker is None:
+            title = f"timing {space.summary.model} and its BAMs on {timing.device}"
+            _log.info("%s, for the budget in milliseconds: %d measurements", title, total)
+            ticker = Ticker(_log, title, "measurements", total)
+        ticker(done)
+
     table = measure_latency(
         module or _built(space, initialise=True),
         space.summary,
@@ -108,6 +123,7 @@ def _latency(
         dtype=timing.dtype,
         mode=timing.mode,
         threads=timing.threads,
+        progress=progress,
     )
     worst = table.error.worst if table.error is not None else 0.0
     ms = {(e.site, e.reduction, e.dilation): e.ms for e in table.entries}

@@ -62,6 +62,7 @@ def data_of(run: Run) -> Data:
         split_seed=facts.split_seed,
         channels=facts.input_shape[0],
         recorded=facts.hash,
+        value_range=facts.value_range,
     )
     if data.facts.hash != facts.hash:
         raise DataError(

@@ -9,7 +9,7 @@ from bamsearch.data.loading import DEFAULT_SIZE, load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError, TrainingError
 from bamsearch.graph.designs import build, find_design, is_design
-from bamsearch.records import Design
+from bamsearch.records import Design, ValueRange
 from bamsearch.training.again import state_of
 from bamsearch.training.folder import TrainingFolder, taken
 from bamsearch.training.recipe import (
@@ -38,6 +38,7 @@ class Request:
         precision: of the arithmetic.
         weights: see :func:`bamsearch.training.start.start_with`.
         seed: of everything random.
+        value_range: as for the data.
     """
 
     what: str | None = None
@@ -50,6 +51,7 @@ class Request:
     precision: Precision | None = None
     weights: str | None = None
     seed: int | None = None
+    value_range: ValueRange | None = None
 
     def changed(self, recipe: Recipe) -> Recipe:
         """The recipe with what was asked for."""
@@ -99,7 +101,7 @@ def plan_training(
         )
     found, beside = find_design(request.what) if is_design(request.what) else (None, None)
     check_is_classifier(request.what if found is None else found.model)
-    data = load_for(request.data, found, request.download)
+    data = load_for(request.data, found, request.download, value_range=request.value_range)
     design = found or _base(request.what, data)
     seed = request.seed or 0
     check_fits(design, data.facts)
@@ -152,7 +154,9 @@ def plan_resumed(
     before(design.model)
     facts = about["data"]
     name, seed = request.data or facts["name"], facts["split_seed"]
-    data = load_for(name, design, request.download, seed, facts["hash"])
+    # Checkpoints from before value ranges have none.
+    value_range = request.value_range or facts.get("value_range")
+    data = load_for(name, design, request.download, seed, facts["hash"], value_range)
     start = Start(
         _named(request.what, design, data),
         build(design),
@@ -188,6 +192,7 @@ def load_for(
     download: bool,
     split_seed: int = 0,
     recorded: str | None = None,
+    value_range: ValueRange | None = None,
 ) -> Data:
     """The data as a design takes it, as far as they can be brought to that.
 
@@ -197,6 +202,7 @@ def load_for(
         download: fetch what is not there.
         split_seed: decides which images a split takes.
         recorded: hash of the data in a record, see :func:`bamsearch.data.loading.load_data`.
+        value_range: see there too.
     """
     shape = None if design is None else design.input_shape
     channels = 1 if shape is not None and shape[0] == 1 else 3
@@ -208,4 +214,5 @@ def load_for(
         channels=channels,
         default_size=size,
         recorded=recorded,
+        value_range=value_range,
     )

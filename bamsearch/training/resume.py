@@ -37,7 +37,7 @@ def about_training(
     source = None if start.design is None else source_of(start.design.model)
     return {
         "design": design,
-        "data": asdict(facts) | {"input_shape": list(facts.input_shape)},
+        "data": _plain(facts),
         "recipe": recipe.to_dict(),
         "seed": seed,
         "weights": start.weights,
@@ -48,6 +48,11 @@ def about_training(
         "std": list(start.std),
         **({"task": dict(task)} if task else {}),
     }
+
+
+def _plain(facts: DataFacts) -> dict[str, Any]:
+    value_range = None if facts.value_range is None else list(facts.value_range)
+    return asdict(facts) | {"input_shape": list(facts.input_shape), "value_range": value_range}
 
 
 def design_of(about: Mapping[str, Any]) -> Design | None:
@@ -77,7 +82,10 @@ def check_same_training(saved: Mapping[str, Any], now: Mapping[str, Any], folder
 
 def _compared(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, object, object]]:
     """(name, what it was, what it is), of all that must not differ."""
+    # Checkpoints from before value ranges have none.
+    ranges = (each["data"].get("value_range") for each in (saved, now))
     found: list[tuple[str, object, object]] = [
+        ("value range", *ranges),
         ("data hash", saved["data"]["hash"], now["data"]["hash"]),
         ("input", saved["data"]["input_shape"], now["data"]["input_shape"]),
     ]

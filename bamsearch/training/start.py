@@ -13,13 +13,14 @@ from torch import nn
 
 from bamsearch.attention.bam import BAM
 from bamsearch.data.splits import Data
-from bamsearch.errors import DesignError, NothingToDoError, WeightsError
+from bamsearch.errors import DesignError, NothingToDoError
+from bamsearch.graph.checkpoints import load_all, read_checkpoint
 from bamsearch.graph.designs import build, load
 from bamsearch.graph.initial import initialise_bams, undisturbed
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import is_versioned, split_model
 from bamsearch.graph.normalisation import normalisation
-from bamsearch.graph.weights import build_with_weights, read_weights
+from bamsearch.graph.weights import build_with_weights
 from bamsearch.records import DataFacts, Design
 from bamsearch.training.classes import OWN_LOOP, check_gives_classes
 
@@ -143,11 +144,7 @@ def _with_all(design: Design, module: nn.Module, path: Path, usual: Pixels) -> S
 
 def _load_all(design: Design, path: Path) -> nn.Module:
     module = build(design)
-    try:
-        module.load_state_dict(read_weights(path), strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split()).partition(": ")[2][:200]
-        raise WeightsError(f"{path} is not the weights of this design: {reason}") from error
+    load_all(module, path, "this design")
     return module
 
 
@@ -169,9 +166,7 @@ def _with_base(design: Design, weights: str, usual: Pixels) -> Start:
 def _has_bam(weights: str) -> bool:
     """Whether weights are a file of a network with BAM in it."""
     path = Path(weights)
-    if not path.is_file():
-        return False
-    return any("bam" in key.split(".") for key in read_weights(path))
+    return path.is_file() and read_checkpoint(path).has_bam
 
 
 def _closed(module: nn.Module) -> frozenset[str]:

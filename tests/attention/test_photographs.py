@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from bamsearch.attention import photographs
 from bamsearch.attention.photographs import as_input, frame, read_photograph
@@ -100,19 +100,20 @@ def test_sixteen_bits_are_scaled_not_cut(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("values", "bytes_"),
+    ("values", "value_range", "bytes_"),
     [
-        ([0, 0.2, 1], [0, 51, 255]),
-        ([0, 51, 255], [0, 51, 255]),
-        ([0, 13107, 65535], [0, 51, 255]),
-        ([0, float("nan"), 1], [0, 0, 255]),
+        ([0, 0.2, 1], None, [0, 51, 255]),
+        ([0, 51, 255], (0, 255), [0, 51, 255]),
+        ([-1000, -800, 0], (-1000.0, 0.0), [0, 51, 255]),
+        ([-5000, 0.2, 9], (0, 1), [0, 51, 255]),
     ],
-    ids=["to 1", "to 255", "to 65535", "nan"],
+    ids=["type", "to 255", "hounsfield", "clipped"],
 )
-def test_floating_point_tiff(tmp_path, values, bytes_):
+def test_floating_point_tiff(tmp_path, values, value_range, bytes_):
     path = tmp_path / "a.tiff"
     Image.fromarray(np.array([values], np.float32)).save(path)
-    assert [read_photograph(path).getpixel((x, 0))[0] for x in range(3)] == bytes_
+    picture = read_photograph(path, value_range)
+    assert [picture.getpixel((x, 0))[0] for x in range(3)] == bytes_
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P"])
@@ -160,12 +161,28 @@ def test_what_is_no_picture(tmp_path, content):
         read_photograph(path)
 
 
+def test_more_pixels_than_a_file_can_hold(corners, tmp_path, monkeypatch):
+    path = tmp_path / "a.bmp"
+    corners.save(path)
+    content = bytearray(path.read_bytes())
+    content[18:26] = struct.pack("<ii", 9000, 9000)  # the header of a bitmap: width, height
+    path.write_bytes(content)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    told = rf"a\.bmp claims 9000×9000 pixels in {len(content):,} bytes, so it is damaged"
+    with pytest.raises(InvalidValueError, match=told):
+        read_photograph(path)
+
+
 def test_too_many_pixels(corners, tmp_path, monkeypatch):
     corners.save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 40 // 2 - 1)
-    with pytest.raises(InvalidValueError, match=r"a\.png has too many pixels"):
-        read_photograph(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 40 - 1)  # Pillow warns, as of a panorama
+    # Pillow raises from twice the number on, and warns before; the pixels are never decoded.
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    for most in (60 * 40 // 2 - 1, 60 * 40 - 1):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        with pytest.raises(InvalidValueError, match=rf"a\.png has too many pixels, over {most:,}:"):
+            read_photograph(tmp_path / "a.png")
+    monkeypatch.undo()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 40)
     assert_corners(read_photograph(tmp_path / "a.png"))
 
 

@@ -399,11 +399,15 @@ def test_a_network_of_one_size_shows_no_whole_photograph(bamsearch_cli):
     fail(bamsearch_cli("attention", "fixed", "photo.png", "--full"), 2, text)
 
 
-def test_weights_that_are_not_finite(bamsearch_cli):
+def test_weights_that_are_not_finite(bamsearch_cli, monkeypatch):
     network = build(DESIGN)
     with torch.no_grad():
         network.bam.layer2.channel.expand.bias.fill_(float("nan"))
     save(DESIGN, "broken", network)
+    text = r"broken/model\.safetensors has NaN or infinite weights in bam\.layer2\.channel\.expand"
+    fail(bamsearch_cli("attention", "broken", "photo.png"), 2, text)
+    # Finite weights can overflow: maps are checked too.
+    monkeypatch.setattr("bamsearch.graph.designs.check_finite", lambda state, source: None)
     text = "error: broken computes maps at layer2 that are not finite: .*broken/model.safetensors"
     fail(bamsearch_cli("attention", "broken", "photo.png", "-o", "maps", "--json"), 2, text)
     assert not Path("maps").exists()

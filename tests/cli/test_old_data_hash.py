@@ -28,7 +28,7 @@ def own(tmp_path, monkeypatch):
 def before(monkeypatch, bamsearch_cli):
     """``before(*line)`` runs a command that hashes and splits as was done before."""
 
-    def parts(opened, seed, recorded):
+    def parts(opened, seed, recorded, value_range):
         drawn = loading._parts(opened, seed)
         return drawn, loading._hash(opened, drawn, seed)
 

@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bamsearch.errors import WeightsError
+from bamsearch.graph.checkpoints import read_checkpoint
 from bamsearch.graph.models import build_model
-from bamsearch.graph.weights import build_with_weights, read_weights
+from bamsearch.graph.weights import build_with_weights
 
 NAME = "squeezenet1_1"
 
@@ -23,6 +24,12 @@ NAME = "squeezenet1_1"
 def state() -> dict[str, Tensor]:
     torch.manual_seed(11)
     return dict(build_model(NAME).state_dict())
+
+
+def zeros(name: str, num_classes: int | None = None) -> dict[str, Tensor]:
+    """A network's weights, all 0: without initialisation they are whatever is in memory."""
+    module = build_model(name, num_classes=num_classes, initialise=False)
+    return {key: torch.zeros_like(value) for key, value in module.state_dict().items()}
 
 
 def write(path: Path, content: object) -> str:
@@ -63,7 +70,7 @@ def test_another_number_of_classes(tmp_path: Path, state: dict[str, Tensor]) -> 
 
 def test_weights_of_a_fine_tuned_head(tmp_path: Path) -> None:
     """The classes of the file's own head are taken over."""
-    state = build_model("resnet18", num_classes=12, initialise=False).state_dict()
+    state = zeros("resnet18", num_classes=12)
     loaded = build_with_weights("resnet18", write(tmp_path / "w.pt", dict(state)))
     assert loaded.num_classes == 12
     assert loaded.left_random == ()
@@ -99,7 +106,7 @@ def test_corrupt_files(tmp_path: Path, state: dict[str, Tensor], suffix: str, cu
         {"empty": b"", "half": whole[: len(whole) // 2], "noise": b"\x00noise" * 99}[cut]
     )
     with pytest.raises(WeightsError, match="weights") as caught:
-        read_weights(path)
+        read_checkpoint(path)
     assert "\n" not in str(caught.value)
 
 
@@ -121,7 +128,7 @@ def test_a_pickle_with_code_in_it_is_refused(tmp_path: Path) -> None:
         else:
             torch.save({"state_dict": Evil(done)}, path)
         with pytest.raises(WeightsError, match="weights_only=True"):
-            read_weights(path)
+            read_checkpoint(path)
         assert not done.exists()
 
 
@@ -129,7 +136,7 @@ def test_a_pickle_with_code_in_it_is_refused(tmp_path: Path) -> None:
 def test_files_without_tensors_by_name(tmp_path: Path, content: object) -> None:
     path = write(tmp_path / "weights.pt", content)
     with pytest.raises(WeightsError, match="holds no tensors by name"):
-        read_weights(Path(path))
+        read_checkpoint(Path(path))
 
 
 @pytest.mark.parametrize("name", ["no-such.pt", "no/such.safetensors"])
@@ -172,7 +179,7 @@ def test_published_names_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(entry)
         name = type(entry).__name__.removesuffix("_Weights").lower()
         name = next(n for n in torchvision.models.list_models() if n == name)
-        return dict(build_model(name, initialise=False).state_dict())
+        return zeros(name)
 
     monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", give)
     weights = torchvision.models

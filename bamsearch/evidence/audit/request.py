@@ -15,7 +15,7 @@ from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.evidence.audit.sample import draw_sample
 from bamsearch.evidence.verify.request import check_fits
 from bamsearch.profile.devices import resolve_device
-from bamsearch.records import Audit, Audited, Init, Quantity, Variant
+from bamsearch.records import Audit, Audited, Init, Quantity, ValueRange, Variant
 from bamsearch.records.run_files import find_run, read_run
 from bamsearch.records.sources import source_of
 from bamsearch.score.scorer import check_score
@@ -73,6 +73,7 @@ class Request:
         threads: torch's, on a CPU.
         scores: names; ``all`` for every zero-cost score.
         command: what was typed.
+        value_range: as for the data; None is that of the run.
     """
 
     what: str
@@ -95,6 +96,7 @@ class Request:
     threads: int = 1
     scores: tuple[str, ...] = (ALL,)
     command: str = ""
+    value_range: ValueRange | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,9 +185,11 @@ def _of_run(request: Request) -> tuple[PlannedSearch, Data]:
         raise InvalidValueError(f"--data is missing: run {run.name} has no data of its own")
     split_seed, name = 0, request.data
     recorded = None if run.data is None else run.data.hash
+    value_range = request.value_range or (None if run.data is None else run.data.value_range)
     if name is None and run.data is not None:
         name, split_seed = run.data.name, run.data.split_seed
-    data = load_for(name or "", run.design(()), request.download, split_seed, recorded)
+    base = run.design(())
+    data = load_for(name or "", base, request.download, split_seed, recorded, value_range)
     check_fits(run, data.facts)
     return planned_again(with_how(run)), data
 
@@ -197,7 +201,12 @@ def _of_model(request: Request, device: str) -> tuple[PlannedSearch, Data]:
             "imagefolder:DIR"
         )
     check_is_classifier(request.what)
-    data = load_data(request.data, input_size=request.input_size, download=request.download)
+    data = load_data(
+        request.data,
+        input_size=request.input_size,
+        download=request.download,
+        value_range=request.value_range,
+    )
     facts, native = data.facts, data.native_size
     size = request.input_size
     if native is not None and size is not None and size != native:

@@ -137,7 +137,7 @@ def _data() -> Data:
     """The data, read once in each process."""
     worker = _told[0]
     facts = worker.facts
-    data = load_for(facts.name, worker.base, False, facts.split_seed, facts.hash)
+    data = load_for(facts.name, worker.base, False, facts.split_seed, facts.hash, facts.value_range)
     if data.facts.hash != facts.hash:
         raise DataError(f"{facts.name} has changed since the audit began: audit again")
     return data

@@ -12,7 +12,15 @@ from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.evidence.verify.looks import Rule, look_sizes, nominal_level
 from bamsearch.evidence.verify.networks import Chosen, Network, choose
 from bamsearch.evidence.verify.statistics import CONFIDENCE
-from bamsearch.records import DataFacts, Expected, Over, Run, RunRecord, VerifyPlan
+from bamsearch.records import (
+    DataFacts,
+    Expected,
+    Over,
+    Run,
+    RunRecord,
+    ValueRange,
+    VerifyPlan,
+)
 from bamsearch.searching.folder import RunFolder, find_folder
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
 from bamsearch.training.request import load_for
@@ -51,6 +59,7 @@ class Request:
         expect: expectation that may decide the comparison with the base too.
         force: trainings that are there and were made otherwise are made anew.
         command: what was typed.
+        value_range: as for the data; None: the run's.
     """
 
     run: str
@@ -69,6 +78,7 @@ class Request:
     expect: Expected | None = None
     force: bool = False
     command: str = ""
+    value_range: ValueRange | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +151,14 @@ def plan_verify(request: Request) -> Planned:
     known = [] if record.run.data is None else [record.run.data.hash]
     known += [] if record.evidence is None else [record.evidence.data_hash]
     recorded = known[0 if request.data is None else -1] if known else None
-    data = load_for(name, chosen.designs["base"], request.download, recorded=recorded)
+    of_run = None if record.run.data is None else record.run.data.value_range
+    data = load_for(
+        name,
+        chosen.designs["base"],
+        request.download,
+        recorded=recorded,
+        value_range=request.value_range or of_run,
+    )
     check_fits(record.run, data.facts)
     usual = DEFAULT_RECIPE if request.weights is None else FINE_TUNE
     recipe = find_recipe(request.recipe or usual)

@@ -9,9 +9,11 @@ from math import isfinite
 from typing import Any, Literal, get_args
 
 from bamsearch.errors import InvalidValueError
-from bamsearch.records import check_choice, check_positive
+from bamsearch.records import check_choice
 
 Share = Literal["width", "dilation", "none"]
+
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +50,19 @@ class SupernetOptions:
 
     def __post_init__(self) -> None:
         check_choice("share", self.share, get_args(Share))
-        check_positive("recalibration", self.recalibration)
-        for name in ("warmup", "paths", "fine_tune"):
+        for name, least in (("recalibration", 1), ("warmup", 0), ("paths", 0), ("fine_tune", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise InvalidValueError(f"{name} must be an integer of at least 0, not {value!r}")
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not (whole and least <= value <= _MOST):
+                raise InvalidValueError(
+                    f"{name} must be an integer in {least}..{_MOST}, not {value!r}"
+                )
         if not (isfinite(self.distil) and 0 <= self.distil <= 1):
             raise InvalidValueError(f"distil of {self.distil!r}: give a number from 0 to 1")
-        if not (isfinite(self.fine_tune_lr) and self.fine_tune_lr > 0):
-            raise InvalidValueError(f"fine_tune_lr of {self.fine_tune_lr!r}: give one above 0")
+        if not 0 < self.fine_tune_lr <= _MOST:
+            raise InvalidValueError(
+                f"fine_tune_lr of {self.fine_tune_lr!r}: give one above 0, at most {_MOST}"
+            )
         if self.distil and not self.sandwich:
             raise InvalidValueError("distil needs the largest design as teacher: add sandwich")
         if not (self.paths or self.sandwich):

@@ -27,7 +27,7 @@ def test_each_is_read_as_what_it_is():
         (["distil=nan"], "distil of nan: give a number from 0 to 1"),
         (["sandwich=1"], "sandwich of '1': give yes or no"),
         (["share=all"], "share"),
-        (["paths=-1"], "paths must be an integer of at least 0"),
+        (["paths=-1"], "paths must be an integer in 0..1000000, not -1"),
         (["distil=0.5", "sandwich=no"], "distil needs the largest design as teacher"),
     ],
 )

@@ -1,0 +1,106 @@
+"""The image files of a folder of classes, in torchvision's order, found without walking a disk."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from bamsearch.data.ticker import Ticker
+from bamsearch.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+OTHERS = 10_000
+"""From so many other files on a folder is refused that has ten times as many of them as images."""
+
+_SHARE = 10
+
+
+def class_names(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return sorted(entry.name for entry in _entries(str(folder)) if entry.is_dir())
+
+
+def class_files(folder: Path, classes: list[str]) -> Iterator[tuple[str, int]]:
+    """(file, label) of every image below the folders of the classes.
+
+    A folder that a link leads back into is listed once. Names decide what is an image.
+
+    Args:
+        folder: where the classes are.
+        classes: from :func:`class_names`.
+
+    Raises:
+        DataError: a folder that cannot be read, or one that is no folder of images.
+    """
+    listing = _Listing(folder)
+    for label, name in enumerate(classes):
+        for _, files in sorted(listing.walk(os.path.join(folder, name))):
+            for file in sorted(files):
+                yield file, label
+
+
+class _Listing:
+    """Walks below a folder, and counts what is there.
+
+    Args:
+        folder: for messages.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._images = 0
+        self._others = 0
+        self._tick = Ticker(_log, f"listing {folder}", "files")
+
+    def walk(self, top: str) -> Iterator[tuple[str, list[str]]]:
+        """(folder, its images) for a folder and all below it, links followed."""
+        waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(top, frozenset())]
+        while waiting:
+            place, above = waiting.pop()
+            entries = _entries(place)
+            state = os.stat(place)
+            here = (state.st_dev, state.st_ino)
+            if here in above:
+                continue
+            images = []
+            for entry in entries:
+                if entry.is_dir():
+                    waiting.append((entry.path, above | {here}))
+                    self._count(image=False)
+                    continue
+                image = entry.name.lower().endswith(IMG_EXTENSIONS)
+                self._count(image=image)
+                if image:
+                    images.append(entry.path)
+            yield place, images
+
+    def _count(self, *, image: bool) -> None:
+        self._images += image
+        self._others += not image
+        done = self._images + self._others
+        self._tick(done)
+        if self._others > OTHERS and self._others > _SHARE * self._images:
+            raise DataError(
+                f"{self._folder} is no folder of images, with {self._images:,} among the first "
+                f"{done:,} names below it: imagefolder:DIR has DIR/CLASS/*.jpg, or DIR/train and "
+                "DIR/val of that form"
+            )
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be read ({error.strerror}): change its permissions, or leave it out"
+        ) from error
