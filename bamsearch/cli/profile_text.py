@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
 from bamsearch.report.text import change, giga, map_text, mega, shape_text
+from bamsearch.text import csv_file_text
 
 if TYPE_CHECKING:
     from bamsearch.profile.compare import Measured, Profiled, Subject
@@ -40,9 +39,7 @@ def print_profile(console: Console, profiled: Sequence[Profiled], depth: int | N
 
 def profile_csv(profiled: Sequence[Profiled]) -> str:
     """One row a network and mode, RFC 4180, units in the header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(CSV_COLUMNS)
+    rows: list[list[Any]] = []
     for one in profiled:
         counts = [
             one.subject.name,
@@ -54,8 +51,8 @@ def profile_csv(profiled: Sequence[Profiled]) -> str:
             one.activations[""],
         ]
         for measured in one.measured or (None,):
-            writer.writerow([*counts, *_csv_times(measured)])
-    return text.getvalue().rstrip("\r\n")
+            rows.append([*counts, *_csv_times(measured)])
+    return csv_file_text(CSV_COLUMNS, rows)
 
 
 def profile_json(profiled: Sequence[Profiled]) -> dict[str, Any]:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bamsearch.cli.console import Console, table_text
+from bamsearch.cli.console import Console, terminal_width
+from bamsearch.cli.layout import table_text
 from bamsearch.records import Design, ReferenceKind, Run, Trial
 from bamsearch.report.text import (
     design_text,
     duration_text,
     giga,
     mega,
-    number_text,
     score_text,
     title,
 )
+from bamsearch.text import number_text
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from bamsearch.training.progress import Progress
 
 Finished = tuple[ReferenceKind | None, Trial]
@@ -45,7 +45,7 @@ class SearchView:
         self,
         run: Run,
         console: Console,
-        show: Callable[[RenderableType], None] | None,
+        show: Callable[[str], None] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
@@ -159,9 +159,8 @@ class SearchView:
         if self._training:
             lines += [self._training, ""]
         if rows:
-            lines.append(
-                table_text(["trial", "score", "GFLOPs", "params", "design"], rows, "rrrrl")
-            )
+            header = ["trial", "score", "GFLOPs", "params", "design"]
+            lines.append(table_text(header, rows, "rrrrl", width=terminal_width(sys.stderr)))
         return "\n".join(lines)
 
 

@@ -28,11 +28,11 @@ from bamsearch.report.text import (
     design_text,
     giga,
     mega,
-    number_text,
     option_text,
     score_text,
     title,
 )
+from bamsearch.text import number_text
 
 _SHOWN = 5
 _EFFECTS = 12

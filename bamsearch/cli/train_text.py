@@ -10,15 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bamsearch.cli.console import Console, table_text
+from bamsearch.cli.console import Console
+from bamsearch.cli.layout import table_text
 from bamsearch.records import DataFacts, Design
 from bamsearch.report.text import count_text, design_text, duration_text, shape_text
 from bamsearch.training.progress import Progress, Row
 from bamsearch.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from bamsearch.training.engine import Trained
     from bamsearch.training.request import Planned
 
@@ -46,7 +45,7 @@ class TrainView:
         recipe: Recipe,
         title: str,
         console: Console,
-        show: Callable[[RenderableType], None] | None,
+        show: Callable[[str], None] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._recipe = recipe

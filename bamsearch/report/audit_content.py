@@ -13,10 +13,10 @@ from bamsearch.report.text import (
     design_text,
     giga,
     mega,
-    number_text,
     shape_text,
 )
 from bamsearch.searching.budget import amount_text
+from bamsearch.text import number_text
 
 SETTINGS: dict[Setting, str] = {
     "band": "inside the band",

@@ -13,6 +13,7 @@ from rich.cells import cell_len, set_cell_size
 from bamsearch.graph.placement import place
 from bamsearch.records import Insertion, ModelSummary, RunRecord, Site
 from bamsearch.report.text import count_text, option_text, shape_text
+from bamsearch.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +143,6 @@ def network_picture(summary: ModelSummary, insertions: Sequence[Insertion]) -> N
         reducer = printable((group[-1].reducer or "").removeprefix(prefix))
         stages.append(Stage(label, placed, "" if reducer == following else _last_part(reducer)))
     return NetworkPicture(summary, tuple(stages))
-
-
-def printable(text: str) -> str:
-    """The text on one line: whatever cannot be printed, such as a newline, as U+FFFD."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def shorten(text: str, cells: int) -> str:

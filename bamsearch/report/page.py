@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import vl_convert
+import vl_convert  # of the package vl_convert_python
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bamsearch.records import Trial
@@ -60,6 +60,7 @@ from bamsearch.report.tables import (
     sizes_table,
 )
 from bamsearch.report.text import budget_text, design_text, giga, mega, score_text, title
+from bamsearch.text import printable
 
 _FRONT_SHOWN = 100
 _IMPORTANCES_SHOWN = 15
@@ -209,13 +210,14 @@ def _render(template: str, **content: Any) -> str:
 
 @cache
 def environment() -> Environment:
-    """The templates of HTML; whatever is put into them is escaped, but for our own drawings."""
+    """The templates of HTML; what is put into them is printable and escaped, but our drawings."""
     found = Environment(
         loader=PackageLoader("bamsearch.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_finalized,
     )
     # tojson escapes what HTML would read; by default it also sorts keys and pads.
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
@@ -230,6 +232,11 @@ def environment() -> Environment:
     }
     found.globals |= {"palette": PALETTE, "style": _file("page.css")}
     return found
+
+
+def _finalized(value: object) -> object:
+    """What a template puts out: texts printable, markup of ours as it is."""
+    return printable(value) if type(value) is str else value
 
 
 @cache

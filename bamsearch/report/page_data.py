@@ -8,6 +8,7 @@ r and d among those that occur there. Numbers are columns.
 from __future__ import annotations
 
 import string
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -19,6 +20,7 @@ from bamsearch.report.content import Report
 from bamsearch.report.differences import differences
 from bamsearch.report.sites import SiteRow, site_rows
 from bamsearch.report.tables import Table, sites_table
+from bamsearch.text import printable
 
 NONE = "."
 # Latin letters with marks follow, for a space of the user's own with more than 62 choices a site.
@@ -34,14 +36,13 @@ class DesignCodes:
 
     def __init__(self, report: Report) -> None:
         self._run = report.record.run
-        used = {one for design in _designs(report) for one in design.insertions}
+        used: dict[str, list[Insertion]] = defaultdict(list)
+        for one in {one for design in _designs(report) for one in design.insertions}:
+            used[one.site].append(one)
         self.options: dict[str, list[Insertion]] = {
-            site.name: sorted(
-                (one for one in used if one.site == site.name),
-                key=lambda one: (one.reduction, one.dilation),
-            )
+            site.name: sorted(used[site.name], key=lambda one: (one.reduction, one.dilation))
             for site in self._run.summary.sites
-            if any(one.site == site.name for one in used)
+            if site.name in used
         }
         self._letters = {
             one: letter
@@ -81,11 +82,11 @@ def page_data(report: Report, codes: DesignCodes) -> dict[str, Any]:
     cost = cost_axis(report)
     column = {"gflops": "macs", "params": "params", "ms": "ms"}[cost]
     return {
-        "model": report.record.run.model,
+        "model": printable(report.record.run.model),
         "letters": LETTERS[: max((len(o) for o in codes.options.values()), default=0)],
         "sites": [
             {
-                "name": site,
+                "name": printable(site),
                 "options": [
                     {"r": o.reduction, "d": o.dilation, "cells": next(rows)} for o in options
                 ],

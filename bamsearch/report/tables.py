@@ -17,9 +17,9 @@ from bamsearch.report.text import (
     giga,
     map_text,
     mega,
-    number_text,
     score_text,
 )
+from bamsearch.text import number_text, printable
 
 AXES: dict[Objective, str] = {
     "score": "score",
@@ -35,7 +35,7 @@ _LEAST_SHARE = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells as texts.
+    """Cells as texts, made printable.
 
     Attributes:
         header: titles of the columns.
@@ -46,6 +46,10 @@ class Table:
     header: tuple[str, ...]
     align: str
     rows: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "header", tuple(map(printable, self.header)))
+        object.__setattr__(self, "rows", tuple(tuple(map(printable, row)) for row in self.rows))
 
 
 def comparison_table(report: Report) -> Table:
