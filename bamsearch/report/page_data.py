@@ -11,6 +11,7 @@ import string
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 from bamsearch.records import Design, Insertion, Trial
@@ -55,6 +56,7 @@ class DesignCodes:
         there = {one.site: self._letters[one] for one in design.insertions if one in self._letters}
         return "".join(there.get(site, NONE) for site in self.options)
 
+    @cached_property
     def rows(self) -> list[SiteRow]:
         """A row of the site table for each BAM that occurs, site by site."""
         most = max((len(options) for options in self.options.values()), default=0)
@@ -67,7 +69,7 @@ class DesignCodes:
 
 def option_table(report: Report, codes: DesignCodes) -> Table:
     """The site table with a row for each BAM that occurs in the run."""
-    return sites_table(replace(report, sites=tuple(codes.rows())))
+    return sites_table(replace(report, sites=tuple(codes.rows)))
 
 
 def page_data(report: Report, codes: DesignCodes) -> dict[str, Any]:
