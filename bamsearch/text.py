@@ -63,6 +63,11 @@ def printable_lines(text: str) -> str:
     return "".join(one if one == "\n" or _is_harmless(one) else _shown(one) for one in text)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold the text: not so for a file name of other bytes."""
+    return _SURROGATE.search(text) is None
+
+
 def shortened_text(text: str, most: int) -> str:
     """The text in at most so many characters, an ellipsis for its middle where it is longer.
 
