@@ -81,6 +81,19 @@ def shortened_text(text: str, most: int) -> str:
     return f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+def table_cell(text: str, longest: int = 80) -> str:
+    """A cell of a table for people: printable, no word of it longer than a line.
+
+    Args:
+        text: anything; a name of 1,000 characters would push all other columns out of sight.
+        longest: characters of a word; the path of a site in a large network has about 60.
+    """
+    shown = printable(text)
+    if len(shown) <= longest:
+        return shown
+    return " ".join(shortened_text(word, longest) for word in shown.split(" "))
+
+
 def csv_cell(value: Any) -> Any:
     """A value for a CSV file; a text that a spreadsheet would execute gets a ``'`` before it.
 

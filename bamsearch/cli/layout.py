@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from rich.cells import cell_len, chop_cells
 
-from bamsearch.text import printable
+from bamsearch.text import printable, table_cell
 
 _GAP = 3
 """Blanks between two columns."""
 
 _NARROWEST = 8
 """A column is not made narrower than this, whatever it holds."""
+
+_LONGEST_WORD = 120
+"""On a terminal a longer word in a cell loses characters in its middle."""
 
 _MOST_LINES = 12
 """A cell that takes more lines loses those in its middle."""
@@ -46,7 +50,8 @@ def table_text(
     if not all(len(row) == len(align) for row in (header, *rows)):
         raise ValueError(f"a row is longer or shorter than the {len(align)} columns of its table")
     titled = any(header)
-    table = [[printable(cell) for cell in row] for row in ([header] if titled else []) + [*rows]]
+    shown = printable if width is None else partial(table_cell, longest=_LONGEST_WORD)
+    table = [[shown(cell) for cell in row] for row in ([header] if titled else []) + [*rows]]
     widths = [max(map(_cells, column)) for column in zip(*table, strict=True)]
     if width is not None:
         widths = _fitted(widths, width - indent - _GAP * (len(widths) - 1))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
 from bamsearch.report.text import change, giga, map_text, mega, shape_text
-from bamsearch.text import csv_file_text
+from bamsearch.text import csv_file_text, printable
 
 if TYPE_CHECKING:
     from bamsearch.profile.compare import Measured, Profiled, Subject
@@ -143,7 +143,7 @@ def _print_counts(console: Console, profiled: Sequence[Profiled]) -> None:
     for one in profiled:
         if one.cost.uncounted:
             names = ", ".join(f"{name} {times}×" for name, times in one.cost.uncounted.items())
-            console.print(f"  not counted in {one.subject.name}: {names}")
+            console.print(f"  not counted in {printable(one.subject.name)}: {names}")
 
 
 def _name(one: Profiled, profiled: Sequence[Profiled]) -> str:
@@ -166,7 +166,7 @@ def _print_times(
         header = [in_mode.mode, "median ms", "IQR ms", "n", "", "ratio to the first, 95 %"]
         console.table(header, rows, "lrrrll")
     for trouble in troubles:
-        console.print(f"  {trouble}")
+        console.print(f"  {printable(trouble)}")
     for one in profiled:
         _print_site_times(console, one, one.measured[number])
 
@@ -185,7 +185,7 @@ def _print_site_times(console: Console, one: Profiled, measured: Measured) -> No
         ]
         for site, insertion, timing in measured.sites
     ]
-    console.print(f"\n  where {one.subject.name} spends it: each BAM alone")
+    console.print(f"\n  where {printable(one.subject.name)} spends it: each BAM alone")
     console.table(["site", "feature map", "r", "d", "ms", "of the whole"], rows, "lrrrrr")
 
 

@@ -19,7 +19,7 @@ from bamsearch.report.text import (
     score_text,
     title,
 )
-from bamsearch.text import number_text
+from bamsearch.text import number_text, shortened_text
 
 if TYPE_CHECKING:
     from bamsearch.training.progress import Progress
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Finished = tuple[ReferenceKind | None, Trial]
 
 _LAST = 6
+_LONGEST = 200
+"""Characters of a design in a line of progress."""
 # Where it is no terminal: a line at each improvement, and at least this often.
 _QUIET_SECONDS = 30.0
 
@@ -125,7 +127,8 @@ class SearchView:
         best = "nothing scored yet"
         if self._best is not None:
             word = "highest" if run.trained else "best"
-            best = f"{word} {score_text(self._best.score)}: {design_text(self._best.design)}"
+            design = shortened_text(design_text(self._best.design), _LONGEST)
+            best = f"{word} {score_text(self._best.score)}: {design}"
         return f"{len(self._trials)}/{run.trials} trials · {best} · {self._left()} left"
 
     def _drawn(self) -> str:

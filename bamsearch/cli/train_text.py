@@ -14,6 +14,7 @@ from bamsearch.cli.console import Console
 from bamsearch.cli.layout import table_text
 from bamsearch.records import DataFacts, Design
 from bamsearch.report.text import count_text, design_text, duration_text, shape_text
+from bamsearch.text import printable
 from bamsearch.training.progress import Progress, Row
 from bamsearch.training.recipe import Recipe
 
@@ -124,8 +125,8 @@ def title_text(design: Design, facts: DataFacts) -> str:
     """``resnet18 · 3×32×32 · BAM at layer1 r16 d4 · cifar10:DIR, 45,000 to train, 5,000 …``."""
     where = f"BAM at {design_text(design)}" if design.insertions else "no BAM"
     return (
-        f"{design.model} · {shape_text(design.input_shape)} · {where}\n"
-        f"{facts.name} · {facts.train:,} images to train, {facts.validation:,} to validate · "
+        f"{printable(design.model)} · {shape_text(design.input_shape)} · {where}\n"
+        f"{printable(facts.name)} · {facts.train:,} images to train, {facts.validation:,} to validate · "
         f"hash {facts.hash}"
     )
 

@@ -60,9 +60,10 @@ from bamsearch.report.tables import (
     sizes_table,
 )
 from bamsearch.report.text import budget_text, design_text, giga, mega, score_text, title
-from bamsearch.text import printable
+from bamsearch.text import printable, shortened_text
 
 _FRONT_SHOWN = 100
+_LONGEST_TITLE = 200
 _IMPORTANCES_SHOWN = 15
 
 
@@ -112,7 +113,8 @@ def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
         "page.html.j2",
         report=report,
         run=run,
-        title=title(run),
+        title=shortened_text(title(run), _LONGEST_TITLE),
+        heading=shortened_text(printable(run.model), _LONGEST_TITLE),
         beside=beside,
         budgets=[budget_text(run, one) for one in run.budgets],
         convention=CONVENTION,

@@ -19,7 +19,7 @@ from bamsearch.report.text import (
     mega,
     score_text,
 )
-from bamsearch.text import number_text, printable
+from bamsearch.text import number_text, printable, table_cell
 
 AXES: dict[Objective, str] = {
     "score": "score",
@@ -35,7 +35,7 @@ _LEAST_SHARE = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells as texts, made printable.
+    """Cells as texts, made fit to be shown by :func:`bamsearch.text.table_cell`.
 
     Attributes:
         header: titles of the columns.
@@ -48,8 +48,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "header", tuple(map(printable, self.header)))
-        object.__setattr__(self, "rows", tuple(tuple(map(printable, row)) for row in self.rows))
+        object.__setattr__(self, "header", tuple(map(table_cell, self.header)))
+        object.__setattr__(self, "rows", tuple(tuple(map(table_cell, row)) for row in self.rows))
 
 
 def comparison_table(report: Report) -> Table:
@@ -112,7 +112,13 @@ def axis_names(report: Report) -> list[str]:
 def importance_table(report: Report) -> Table:
     """What the score depends on; factors that explain nothing are left out."""
     rows = tuple(
-        (", ".join(one.sites), one.aspect, f"{one.share:.2f}", one.best, f"{one.designs:,}")
+        (
+            ", ".join(map(printable, one.sites)),
+            one.aspect,
+            f"{one.share:.2f}",
+            one.best,
+            f"{one.designs:,}",
+        )
         for one in report.importances
         if one.share >= _LEAST_SHARE
     )
