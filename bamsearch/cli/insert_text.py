@@ -115,9 +115,10 @@ def _print_sites(console: Console, summary: ModelSummary, cost: DesignCost) -> N
     console.table(header, rows, "lrrlrrrr")
     used = {site.name for site, _, _ in cost.inserted}
     left = [
-        f"{printable(site.name)} {map_text(site)} ({why_not_paper(site, summary.sites) or site.kind})"
+        f"{printable(site.name)} {map_text(site)} ({why})"
         for site in summary.sites
         if site.name not in used and site.kind != "block"
+        for why in [why_not_paper(site, summary.sites) or site.kind]
     ]
     if left:
         console.print(f"  not used: {' · '.join(left)}")

@@ -10,11 +10,11 @@ from rich.cells import cell_len, chop_cells
 
 from bamsearch.text import printable, table_cell
 
-_GAP = 3
-"""Blanks between two columns."""
+_GAPS = (3, 2, 1)
+"""Blanks between two columns; fewer where a table is wider than the terminal."""
 
-_NARROWEST = 8
-"""A column is not made narrower than this, whatever it holds."""
+_NARROWEST, _WHOLE_WORD = 6, 14
+"""A column is not made narrower, nor than its longest word, if that is not longer."""
 
 _LONGEST_WORD = 120
 """On a terminal a longer word in a cell loses characters in its middle."""
@@ -53,12 +53,13 @@ def table_text(
     shown = printable if width is None else partial(table_cell, longest=_LONGEST_WORD)
     table = [[shown(cell) for cell in row] for row in ([header] if titled else []) + [*rows]]
     widths = [max(map(_cells, column)) for column in zip(*table, strict=True)]
+    gap = _GAPS[0]
     if width is not None:
-        widths = _fitted(widths, width - indent - _GAP * (len(widths) - 1))
+        widths, gap = _fitted(table, widths, width - indent)
     lines = []
     for number, row in enumerate(table):
         style = "\x1b[1m{}\x1b[0m" if bold and titled and number == 0 else "{}"
-        for line in _row_lines(row, widths, align):
+        for line in _row_lines(row, widths, align, " " * gap):
             lines.append(" " * indent + style.format(line) if line else "")
     return "\n".join(lines)
 
@@ -78,7 +79,7 @@ def paragraph(text: str, width: int | None) -> str:
     return "\n".join([text[:hanging] + first, *(" " * hanging + line for line in more)])
 
 
-def _row_lines(row: Sequence[str], widths: Sequence[int], align: str) -> list[str]:
+def _row_lines(row: Sequence[str], widths: Sequence[int], align: str, gap: str) -> list[str]:
     """The lines that a row takes: one, unless a cell is wider than its column."""
     cells = [_folded(cell, width) for cell, width in zip(row, widths, strict=True)]
     lines = []
@@ -88,7 +89,7 @@ def _row_lines(row: Sequence[str], widths: Sequence[int], align: str) -> list[st
             text = cell[number] if number < len(cell) else ""
             blanks = " " * (width - _cells(text))
             parts.append(blanks + text if letter == "r" else text + blanks)
-        lines.append((" " * _GAP).join(parts).rstrip())
+        lines.append(gap.join(parts).rstrip())
     return lines
 
 
@@ -103,13 +104,34 @@ def _folded(cell: str, width: int) -> list[str]:
     return [*lines[:half], "…", *lines[1 + half - _MOST_LINES :]]
 
 
-def _fitted(widths: Sequence[int], room: int) -> list[int]:
-    """The widths, those of the widest columns cut until all fit."""
-    most = max(widths, default=0)
-    while most > _NARROWEST and sum(min(width, most) for width in widths) > room:
-        excess = sum(min(width, most) for width in widths) - room
-        most -= max(1, excess // sum(width >= most for width in widths))
-    return [min(width, max(most, _NARROWEST)) for width in widths]
+def _fitted(
+    table: Sequence[Sequence[str]], widths: Sequence[int], room: int
+) -> tuple[list[int], int]:
+    """The widths of the columns and the gap between them that fit best."""
+    gaps = len(widths) - 1
+    if sum(widths) + gaps * _GAPS[0] <= room:
+        return list(widths), _GAPS[0]
+    words = [max(_longest_word(cell) for cell in column) for column in zip(*table, strict=True)]
+    whole = [max(_NARROWEST, word if word <= _WHOLE_WORD else 0) for word in words]
+    narrower = [(cap, _GAPS[-1]) for cap in range(_WHOLE_WORD - 1, _NARROWEST - 1, -1)]
+    for cap, gap in [*((_WHOLE_WORD, gap) for gap in _GAPS), *narrower]:
+        cut = _cut(widths, [min(low, cap) for low in whole], room - gaps * gap)
+        if sum(cut) + gaps * gap <= room:
+            break
+    return cut, gap
+
+
+def _cut(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """The widths, the widest columns cut until all fit, each to its least at most."""
+    for most in range(max(widths), 0, -1):
+        cut = [min(width, max(most, low)) for width, low in zip(widths, least, strict=True)]
+        if sum(cut) <= room:
+            break
+    return cut
+
+
+def _longest_word(cell: str) -> int:
+    return max(map(_cells, cell.split(" ")))
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -126,8 +126,8 @@ def title_text(design: Design, facts: DataFacts) -> str:
     where = f"BAM at {design_text(design)}" if design.insertions else "no BAM"
     return (
         f"{printable(design.model)} · {shape_text(design.input_shape)} · {where}\n"
-        f"{printable(facts.name)} · {facts.train:,} images to train, {facts.validation:,} to validate · "
-        f"hash {facts.hash}"
+        f"{printable(facts.name)} · {facts.train:,} images to train, "
+        f"{facts.validation:,} to validate · hash {facts.hash}"
     )
 
 
