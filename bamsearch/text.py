@@ -35,8 +35,8 @@ _FORMULA = re.compile("'*[=+\\-@\t\r\n\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-_MOST_DIGITS = 4000
-"""Python refuses decimal numbers of more than 4,300 digits, as they take long to read."""
+LARGEST_COUNT = 10**4000
+"""A larger count is stored and shown as this: Python reads no number of over 4,300 digits."""
 
 _LARGEST_FLOAT = 10**300
 """Up to here a count is shown by way of a float; the largest is 1.8e308."""
@@ -137,7 +137,9 @@ def indented_json(value: Any) -> str:
 
 
 def number_text(number: int) -> str:
-    """A count: in full to 10^9, else its size: ``1.2e+40``, of any number of digits."""
+    """A count: in full to 10^9, else its size: ``1.2e+301``."""
+    if number >= LARGEST_COUNT:
+        return "more than 10^4000"
     if abs(number) < 10**9:
         return f"{number:,}"
     if abs(number) < _LARGEST_FLOAT:
@@ -150,25 +152,14 @@ def number_text(number: int) -> str:
     return f"{'-' if number < 0 else ''}{mantissa}e+{exponent}"
 
 
+def share_text(part: int, whole: int) -> str:
+    """``20.0%`` of a count; ``?`` where it is too large to be stored."""
+    return "?" if whole >= LARGEST_COUNT else f"{part / whole if whole else 0.0:.1%}"
+
+
 def json_count(number: int) -> int | str:
     """A count for JSON: beyond 10^300, where readers have no number for it, its size as text."""
     return number if number < _LARGEST_FLOAT else number_text(number)
-
-
-def stored_count(number: int) -> int | str:
-    """A count as a record stores it: of more digits than Python reads, in base 16."""
-    return number if number < 10**_MOST_DIGITS else hex(number)
-
-
-def read_count(value: Any) -> Any:
-    """What :func:`stored_count` made of a count; anything else as it is.
-
-    Raises:
-        ValueError: a text that is not such a count.
-    """
-    if isinstance(value, str) and not re.fullmatch("0x[0-9a-f]+", value):
-        raise ValueError(f"a count is a whole number, not {value[:40]!r}")
-    return int(value, 16) if isinstance(value, str) else value
 
 
 def _is_harmless(one: str) -> bool:

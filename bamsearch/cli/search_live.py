@@ -19,7 +19,7 @@ from bamsearch.report.text import (
     score_text,
     title,
 )
-from bamsearch.text import number_text, shortened_text
+from bamsearch.text import number_text, share_text, shortened_text
 
 if TYPE_CHECKING:
     from bamsearch.training.progress import Progress
@@ -133,13 +133,13 @@ class SearchView:
 
     def _drawn(self) -> str:
         run = self._run
-        share = run.feasible_designs / run.designs
+        share = share_text(run.feasible_designs, run.designs)
         random = f" · {self._references} references" if self._references else ""
         lines = [
             title(run),
             f"{len(self._trials)} of {run.trials} trials{random} · {self._speed():.2f} a second"
             f" · {self._left()} left",
-            f"{number_text(run.feasible_designs)} designs fit, {share:.1%} of the space",
+            f"{number_text(run.feasible_designs)} designs fit, {share} of the space",
             "",
         ]
         if self._best is not None:

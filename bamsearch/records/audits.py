@@ -18,7 +18,6 @@ from bamsearch.records.costs import ModelSummary
 from bamsearch.records.data import DataFacts
 from bamsearch.records.designs import Design, Insertion
 from bamsearch.records.learned import Effect
-from bamsearch.text import read_count, stored_count
 
 AUDIT_VERSION = 1
 """Format of ``audit.json``; raised only when an older bamsearch could misread a newer audit."""
@@ -250,7 +249,6 @@ class Audit:
         """The audit as indented JSON text, the content of ``audit.json``."""
         content = asdict(self)
         content["summary"] = json.loads(self.summary.to_json())
-        content["feasible_designs"] = stored_count(self.feasible_designs)
         for one in content["designs"]:
             one["insertions"] = [
                 [i["site"], i["reduction"], i["dilation"]] for i in one["insertions"]
@@ -278,7 +276,6 @@ class Audit:
             content["summary"] = ModelSummary.from_json(json.dumps(content["summary"]))
             content["budgets"] = tuple(Budget(**one) for one in content["budgets"])
             content["data"] = DataFacts.from_dict(content["data"])
-            content["feasible_designs"] = read_count(content["feasible_designs"])
             content["designs"] = tuple(_audited(one) for one in content["designs"])
             content["agreements"] = tuple(Agreement(**one) for one in content["agreements"])
             content["ceilings"] = tuple(Ceiling(**one) for one in content["ceilings"])

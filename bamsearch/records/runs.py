@@ -20,7 +20,6 @@ from bamsearch.records.data import DataFacts
 from bamsearch.records.designs import Design, Insertion
 from bamsearch.records.evidence import Evidence
 from bamsearch.records.learned import Learned
-from bamsearch.text import read_count, stored_count
 
 RUN_VERSION = 1
 """Format of ``run.json``; raised only when an older bamsearch could misread a newer run."""
@@ -213,8 +212,6 @@ class Run:
         """The run as indented JSON text, the content of ``run.json``."""
         content = asdict(self)
         content["summary"] = json.loads(self.summary.to_json())
-        for key in ("designs", "feasible_designs"):
-            content[key] = stored_count(content[key])
         content["added"] = [[*key, *value] for key, value in self.added.items()]
         return json.dumps({"bamsearch_run": RUN_VERSION} | content, indent=2) + "\n"
 
@@ -241,8 +238,6 @@ class Run:
             content["summary"] = ModelSummary.from_json(json.dumps(content["summary"]))
             content["budgets"] = tuple(Budget(**one) for one in content["budgets"])
             content["objectives"] = tuple(content["objectives"])
-            for key in ("designs", "feasible_designs"):
-                content[key] = read_count(content[key])
             content["added"] = {(c, o): (m, ns) for c, o, m, ns in content["added"]}
             if not isinstance(content["space"], dict):
                 raise TypeError(f"space is {content['space']!r}, not a table")

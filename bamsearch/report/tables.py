@@ -19,7 +19,7 @@ from bamsearch.report.text import (
     mega,
     score_text,
 )
-from bamsearch.text import number_text, printable, table_cell
+from bamsearch.text import number_text, printable, share_text, table_cell
 
 AXES: dict[Objective, str] = {
     "score": "score",
@@ -140,7 +140,8 @@ def health_table(report: Report) -> Table:
     """How the search went."""
     found = report.health
     about = "exact" if found.exact else "estimate"
-    fit = f"{number_text(found.feasible)} of {number_text(found.designs)}, {found.share:.1%}"
+    share = share_text(found.feasible, found.designs)
+    fit = f"{number_text(found.feasible)} of {number_text(found.designs)}, {share}"
     rows = [
         ("designs that fit", f"{fit} ({about})"),
         ("scored", f"{found.scored:,} of {found.wanted:,}"),
