@@ -153,7 +153,7 @@ def number_text(number: int) -> str:
 
 
 def share_text(part: int, whole: int) -> str:
-    """``20.0%`` of a count; ``?`` where that is too large to be stored, or smaller than its part."""
+    """``20.0%`` of a count; ``?`` where it is too large to be stored, or below its part."""
     if whole >= LARGEST_COUNT or part > whole:
         return "?"
     return f"{part / whole if whole else 0.0:.1%}"

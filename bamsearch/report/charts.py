@@ -23,6 +23,7 @@ from bamsearch.report.chart_data import (
     curve_points,
     limit_text,
     pareto_data,
+    plottable,
     thinned,
 )
 from bamsearch.report.chart_look import MARKS, PALETTE, SERIES, config
@@ -152,7 +153,7 @@ def curves_spec(reports: Sequence[Report]) -> Spec:
             rows += [
                 {"x": point.x, "y": point.y / best, "run": report.place}
                 for point in curve_points(report.curves)
-                if point.kind == "search"
+                if point.kind == "search" and plottable(point.y / best)
             ]
     if not rows:
         return empty_spec("no run has a random search to compare with")

@@ -11,8 +11,8 @@ from bamsearch.errors import InvalidValueError, TrainingError
 from bamsearch.graph.designs import build, find_design, is_design
 from bamsearch.records import Design
 from bamsearch.training.again import state_of
-from bamsearch.training.folder import TrainingFolder, taken
 from bamsearch.training.fabric import check_fabric
+from bamsearch.training.folder import TrainingFolder, taken
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,
     FINE_TUNE,
