@@ -76,7 +76,8 @@ def paragraph(text: str, width: int | None) -> str:
     match = _HANGING.match(text)
     hanging = match.end() if match is not None and match.end() <= width // 3 else 0
     first, *more = _wrapped(text[hanging:], max(width - hanging, _NARROWEST))
-    return "\n".join([text[:hanging] + first, *(" " * hanging + line for line in more)])
+    lines = [text[:hanging] + first, *(" " * hanging + line for line in more)]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _row_lines(row: Sequence[str], widths: Sequence[int], align: str, gap: str) -> list[str]:
