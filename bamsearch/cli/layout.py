@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from rich.cells import cell_len, chop_cells
-
 from bamsearch.text import printable, table_cell
 
 _GAPS = (3, 2, 1)
@@ -137,6 +135,8 @@ def _longest_word(cell: str) -> int:
 
 def _wrapped(text: str, width: int) -> list[str]:
     """Words in lines of at most width cells; a longer word is cut."""
+    from rich.cells import chop_cells
+
     lines = [""]
     for word in text.split(" "):
         joined = f"{lines[-1]} {word}" if lines[-1] else word
@@ -150,4 +150,8 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _cells(text: str) -> int:
     """How many cells of a terminal a text takes."""
-    return len(text) if text.isascii() else cell_len(text)
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # not at the top: --help does not need it
+
+    return cell_len(text)
