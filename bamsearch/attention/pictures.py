@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from bamsearch.attention.heat import Column, Heat, pale, scale_of, spread
+from bamsearch.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +104,8 @@ class _Sheet:
             self._row(site, top + first + number * row)
 
     def _text(self, text: str, x: float, y: float, room: float, **style: Any) -> None:
-        """Text with its top left corner at x, y, cut to room; a name may hold a $."""
+        """Text with its top left corner at x, y, cut to room; a name may hold a $, or anything."""
+        text = printable(text)
         style = {"va": "top", "fontsize": 9, "parse_math": False, **style}
         shown = self.figure.text(x / self.width, 1 - y / self.height, text, None, **style)
         letters, renderer = len(text), self.canvas.get_renderer()  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
 from bamsearch.report.text import shape_text
+from bamsearch.text import printable
 
 if TYPE_CHECKING:
     from bamsearch.cli.attention_networks import Network
@@ -31,7 +32,9 @@ def print_attention(console: Console, networks: Sequence[Network], shown: Sequen
     for one in shown:
         photograph = one.photograph
         seen = shape_text(photograph.framed[0].picture.size)
-        console.print(f"\n{photograph.path} · {shape_text(photograph.size)}, seen as {seen}\n")
+        console.print(
+            f"\n{printable(str(photograph.path))} · {shape_text(photograph.size)}, seen as {seen}\n"
+        )
         rows = [_row(row, several=several, gated=gated) for row in one.numbers]
         console.table(header, rows, align)
     console.print(KEY)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bamsearch.cli.console import Console
 from bamsearch.records import Audit
 from bamsearch.report.text import count_text, duration_text, shape_text
+from bamsearch.text import printable
 
 if TYPE_CHECKING:
     from bamsearch.evidence.audit.estimate import AuditEstimate
@@ -66,9 +67,9 @@ def print_audit(console: Console, audit: Audit, place: str) -> None:
     from bamsearch.report.audit_content import MEASURES, make_audit_report
 
     made = make_audit_report(audit, place)
-    console.print(made.headline)
+    console.print(printable(made.headline))
     for line in made.remarks:
-        console.print(f"  {line}")
+        console.print(f"  {printable(line)}")
     if not audit.finished:
         return
     console.print(f"\n{MEASURES['tau']} with trained accuracy, and its 95 % interval")
@@ -77,7 +78,7 @@ def print_audit(console: Console, audit: Audit, place: str) -> None:
     for line in wrap(made.intervals, 90):
         console.print(f"  {line}")
     for line in made.reasons:
-        console.print(f"  {line}")
+        console.print(f"  {printable(line)}")
     console.print("\nwhat noise leaves to find")
     console.table(made.noise.header, made.noise.rows, made.noise.align)
     if made.effects.rows:

@@ -1,29 +1,27 @@
 """Where a command's words go: data on stdout, everything else on stderr.
 
 Text is the same every time it does not go to a terminal: no colour, no width, no trailing blanks.
-On a terminal tables fit its width and NO_COLOR is obeyed (no escape sequence at all).
+On a terminal tables and lines fit its width and NO_COLOR is obeyed (no escape sequence at all).
+Whatever is printed is made printable first (:mod:`bamsearch.text`): names come from other people.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from bamsearch.text import printable, printable_lines
+
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
-    from rich.console import RenderableType
-
-UNLIMITED_WIDTH = 10_000
-"""Width of what goes to a file or a pipe: nothing there is cut or wrapped."""
 
 
 @dataclass
@@ -39,39 +37,39 @@ class Console:
     verbose: bool = False
 
     def print(self, text: str = "") -> None:
-        """Print one or more lines of data on stdout."""
-        click.echo(text)
+        """Print one or more lines of data on stdout, wrapped on a terminal."""
+        width = terminal_width(sys.stdout)
+        lines = printable_lines(text).split("\n")
+        click.echo("\n".join(_wrapped(line, width) for line in lines))
 
     def print_exactly(self, text: str) -> None:
-        """Print a whole file's text on stdout, its line ends as they are."""
+        """Print a whole file's text on stdout; exactly, unless that is a terminal."""
+        if is_terminal(sys.stdout):
+            text = printable_lines(text.replace("\r\n", "\n"))
         click.echo(text.encode(errors="replace"), nl=False)
 
     def print_json(self, value: Any) -> None:
-        """Print value as indented JSON on stdout."""
-        self.print(json.dumps(value, indent=2, allow_nan=False))
+        """Print value as indented JSON on stdout; in ASCII, so that nothing needs an escape."""
+        click.echo(json.dumps(value, indent=2, allow_nan=False))
 
     def table(
         self, header: Sequence[str], rows: Sequence[Sequence[str]], align: str, indent: int = 2
     ) -> None:
-        """Print a table without borders on stdout.
+        """Print a table without borders on stdout; see :func:`bamsearch.cli.layout.table_text`."""
+        from bamsearch.cli.layout import table_text
 
-        Args:
-            header: titles of the columns; all empty leaves the line out.
-            rows: cells, one sequence a row, each as long as header.
-            align: one letter a column, ``l`` or ``r``: ``"lrr"``.
-            indent: blanks before each line.
-        """
-        self.print(table_text(header, rows, align, indent, sys.stdout))
+        width, bold = terminal_width(sys.stdout), _is_styled(sys.stdout)
+        click.echo(table_text(header, rows, align, indent, width=width, bold=bold))
 
     def note(self, text: str = "") -> None:
         """Print a remark on stderr, unless ``-q``."""
         if not self.quiet:
-            click.echo(text, err=True)
+            click.echo(printable_lines(text), err=True)
 
     def detail(self, text: str) -> None:
         """Print a remark on stderr that only ``-v`` shows."""
         if self.verbose:
-            click.echo(text, err=True)
+            click.echo(printable_lines(text), err=True)
 
     def warn(self, text: str) -> None:
         """Print one warning line on stderr; ``-q`` does not hide it."""
@@ -93,7 +91,7 @@ class Console:
             dry_run: with ``-n``, written is what would have been.
         """
         verb = "Would write" if dry_run else "Written"
-        lines = [f"{verb}   {path}" for path in written or ()]
+        lines = [f"{verb}   {printable(str(path))}" for path in written or ()]
         if written is not None and not lines:
             lines = ["Nothing written."]
         if next_steps:
@@ -121,31 +119,34 @@ class Console:
             yield lambda: None
             return
         from rich.progress import Progress
+        from rich.text import Text
 
         # transient: a finished bar must not stand between the data and the notes
         with Progress(console=_rich(sys.stderr), transient=True) as bar:
-            task = bar.add_task(title, total=total)
+            # Of a text rich reads markup; a path may look like some.
+            task = bar.add_task(Text(printable(title)).markup, total=total)
             yield lambda: bar.advance(task)
 
     @contextmanager
-    def live(self) -> Iterator[Callable[[RenderableType], None] | None]:
+    def live(self) -> Iterator[Callable[[str], None] | None]:
         """A part of stderr that is drawn anew while the block runs.
 
         Yields:
-            A function that shows something there; None with ``-q`` and where it is no terminal.
+            A function that shows lines there; None with ``-q`` and where it is no terminal.
         """
         if self.quiet or not is_terminal(sys.stderr):
             yield None
             return
         from rich.live import Live
+        from rich.text import Text
 
         with Live(console=_rich(sys.stderr), transient=True, refresh_per_second=4) as view:
-            yield view.update
+            yield lambda text: view.update(Text(printable_lines(text)))
 
 
 def one_line(text: str) -> str:
-    """The text with its line breaks folded into blanks."""
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+    """The text with its line breaks folded into blanks, and printable."""
+    return printable(" ".join(line.strip() for line in text.splitlines() if line.strip()))
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -153,44 +154,43 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def table_text(
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    align: str,
-    indent: int = 2,
-    stream: TextIO | None = None,
-) -> str:
-    """The table as text for stream, its lines without trailing blanks; see Console.table."""
-    from rich.padding import Padding
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=any(header))
-    for title, letter in zip(header, align, strict=True):
-        justify: Literal["left", "right"] = "right" if letter == "r" else "left"
-        table.add_column(title, justify=justify, overflow="fold", header_style="bold")
-    for row in rows:
-        table.add_row(*row)
-    return _render(Padding(table, (0, 0, 0, indent)), stream)
+def terminal_width(stream: TextIO | None) -> int | None:
+    """Cells of a line of the stream; None where it is not a terminal, whatever COLUMNS says."""
+    if stream is None or not is_terminal(stream):
+        return None
+    wanted = os.environ.get("COLUMNS", "")
+    with suppress(OSError):
+        return (
+            int(wanted)
+            if wanted.isdecimal()
+            else os.get_terminal_size(stream.fileno()).columns or 80
+        )
+    return 80
 
 
-def _render(renderable: RenderableType, stream: TextIO | None) -> str:
-    """What rich prints for stream, as text; written by click, which knows closed streams."""
-    buffer = io.StringIO()
-    _rich(stream, buffer).print(renderable)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+def _wrapped(line: str, width: int | None) -> str:
+    """The line, on several where it is wider than a terminal; rich is loaded for that alone."""
+    if width is None or len(line) <= width // 2:
+        return line
+    from bamsearch.cli.layout import paragraph
+
+    return paragraph(line, width)
 
 
-def _rich(stream: TextIO | None, buffer: TextIO | None = None) -> RichConsole:
-    """A rich console that fits stream and writes to buffer, or to stream itself."""
+def _is_styled(stream: TextIO | None) -> bool:
+    """Whether escape sequences may go to the stream."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    return is_terminal(stream) and not plain
+
+
+def _rich(stream: TextIO) -> RichConsole:
+    """A rich console on a terminal; it interprets no name as its markup."""
     from rich.console import Console as RichConsole
 
-    terminal = is_terminal(stream)
-    # width is rich's own guess on a terminal; elsewhere COLUMNS must not change the text
     return RichConsole(
-        file=buffer or stream,
-        force_terminal=terminal,
-        color_system="auto" if terminal and not os.environ.get("NO_COLOR") else None,
-        width=None if terminal else UNLIMITED_WIDTH,
+        file=stream,
+        force_terminal=True,
+        color_system="auto" if _is_styled(stream) else None,
         markup=False,
         emoji=False,
         highlight=False,

@@ -20,6 +20,7 @@ from bamsearch.cli.options import (
 from bamsearch.cli.output import check_output_file
 from bamsearch.records import Design
 from bamsearch.report.text import shape_text
+from bamsearch.text import printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -172,9 +173,12 @@ def _print(console: Console, design: Design, exported: Exported, path: Path, wei
         apart = f"{exported.max_abs_diff:.1e}, {exported.max_rel_diff:.1e} of the largest value"
     runner = "torch.export" if exported.format == "pt2" else "onnxruntime"
     opset = f", opset {exported.opset}" if exported.opset else ""
-    sites = ", ".join(insertion.site for insertion in design.insertions) or "no site"
+    names = (printable(insertion.site) for insertion in design.insertions)
+    sites = ", ".join(names) or "no site"
     at = " and ".join(map(str, exported.compared_at))
-    console.print(f"{design.model} · {shape_text(design.input_shape)} · BAM at {sites}\n")
+    console.print(
+        f"{printable(design.model)} · {shape_text(design.input_shape)} · BAM at {sites}\n"
+    )
     rows = [
         ["file", f"{path} ({exported.size / 1e6:.1f} MB)"],
         ["format", f"{exported.format}{opset}"],

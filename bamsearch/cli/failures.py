@@ -25,8 +25,12 @@ import click
 
 from bamsearch.cli.console import Console, is_terminal, one_line
 from bamsearch.errors import BamsearchError, NothingToDoError
+from bamsearch.text import printable_lines, shortened_text
 
 BUG, BAD_INPUT, NOT_AS_EXPECTED, INTERRUPTED, NO_READER = 1, 2, 4, 130, 141
+
+_LONGEST = 2000
+"""Characters of a message; a value that it quotes can be a whole file."""
 
 CURES = {
     errno.ENOSPC: "free some space, or choose another place with -o",
@@ -70,8 +74,8 @@ def _report(console: Console, message: str, code: int) -> int:
     """Print message as one line, after the traceback if that is wanted; return code."""
     with suppress(OSError):  # nobody may be reading stderr either
         if console.verbose:
-            click.echo(traceback.format_exc(), err=True, nl=False)
-        click.echo(f"bamsearch: {one_line(message)}", err=True)
+            click.echo(printable_lines(traceback.format_exc()), err=True, nl=False)
+        click.echo(f"bamsearch: {shortened_text(one_line(message), _LONGEST)}", err=True)
     return code
 
 

@@ -10,6 +10,7 @@ from bamsearch.graph.placement import why_not_paper
 from bamsearch.profile.summary import DesignCost
 from bamsearch.records import Cost, Design, ModelSummary
 from bamsearch.report.text import change, giga, map_text, mega, shape_text
+from bamsearch.text import printable
 
 if TYPE_CHECKING:
     from bamsearch.graph.insertion import Inserted
@@ -64,8 +65,8 @@ def print_insertion(
 ) -> None:
     """Print the sites, the totals and how they fit what torchvision publishes."""
     console.print(
-        f"{summary.model} · {shape_text(summary.input_shape)} · "
-        f"{f'weights {weights}' if weights else 'random weights'} · "
+        f"{printable(summary.model)} · {shape_text(summary.input_shape)} · "
+        f"{f'weights {printable(weights)}' if weights else 'random weights'} · "
         f"BAM variant {design.variant}, init {design.init}"
     )
     how = _how(design, inserted)
@@ -92,7 +93,7 @@ def _how(design: Design, inserted: Inserted | None) -> str:
         "shapes": "too large to run: shapes were checked, values were not",
     }
     check = checks.get(inserted.compared or "", "not checked: the base does not run on images")
-    reason = f"\nnot rewritten: {inserted.why}" if inserted.why else ""
+    reason = f"\nnot rewritten: {printable(inserted.why)}" if inserted.why else ""
     return f"{way.get(inserted.how, 'no BAM')}, {check}{reason}"
 
 
@@ -114,9 +115,10 @@ def _print_sites(console: Console, summary: ModelSummary, cost: DesignCost) -> N
     console.table(header, rows, "lrrlrrrr")
     used = {site.name for site, _, _ in cost.inserted}
     left = [
-        f"{site.name} {map_text(site)} ({why_not_paper(site, summary.sites) or site.kind})"
+        f"{printable(site.name)} {map_text(site)} ({why})"
         for site in summary.sites
         if site.name not in used and site.kind != "block"
+        for why in [why_not_paper(site, summary.sites) or site.kind]
     ]
     if left:
         console.print(f"  not used: {' · '.join(left)}")
@@ -135,7 +137,7 @@ def _remarks(summary: ModelSummary, cost: DesignCost) -> list[str]:
             "gives it; the rest depends on the image."
         )
     lines += [
-        f"At {site.name}, d={insertion.dilation} computes the same as "
+        f"At {printable(site.name)}, d={insertion.dilation} computes the same as "
         f"d={effective_dilation(site, insertion.dilation)}: every outer tap falls in the padding."
         for site, insertion, _ in cost.inserted
         if effective_dilation(site, insertion.dilation) != insertion.dilation

@@ -171,7 +171,7 @@ def profile(
     if as_json:
         console.print_json(profile_json(profiled))
     elif as_csv:
-        console.print(profile_csv(profiled))
+        console.print_exactly(profile_csv(profiled))
     else:
         print_profile(console, profiled, depth)
     written = []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
 from bamsearch.report.text import change, giga, map_text, mega, shape_text
+from bamsearch.text import csv_file_text, printable
 
 if TYPE_CHECKING:
     from bamsearch.profile.compare import Measured, Profiled, Subject
@@ -40,9 +39,7 @@ def print_profile(console: Console, profiled: Sequence[Profiled], depth: int | N
 
 def profile_csv(profiled: Sequence[Profiled]) -> str:
     """One row a network and mode, RFC 4180, units in the header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(CSV_COLUMNS)
+    rows: list[list[Any]] = []
     for one in profiled:
         counts = [
             one.subject.name,
@@ -54,8 +51,8 @@ def profile_csv(profiled: Sequence[Profiled]) -> str:
             one.activations[""],
         ]
         for measured in one.measured or (None,):
-            writer.writerow([*counts, *_csv_times(measured)])
-    return text.getvalue().rstrip("\r\n")
+            rows.append([*counts, *_csv_times(measured)])
+    return csv_file_text(CSV_COLUMNS, rows)
 
 
 def profile_json(profiled: Sequence[Profiled]) -> dict[str, Any]:
@@ -146,7 +143,7 @@ def _print_counts(console: Console, profiled: Sequence[Profiled]) -> None:
     for one in profiled:
         if one.cost.uncounted:
             names = ", ".join(f"{name} {times}×" for name, times in one.cost.uncounted.items())
-            console.print(f"  not counted in {one.subject.name}: {names}")
+            console.print(f"  not counted in {printable(one.subject.name)}: {names}")
 
 
 def _name(one: Profiled, profiled: Sequence[Profiled]) -> str:
@@ -169,7 +166,7 @@ def _print_times(
         header = [in_mode.mode, "median ms", "IQR ms", "n", "", "ratio to the first, 95 %"]
         console.table(header, rows, "lrrrll")
     for trouble in troubles:
-        console.print(f"  {trouble}")
+        console.print(f"  {printable(trouble)}")
     for one in profiled:
         _print_site_times(console, one, one.measured[number])
 
@@ -188,7 +185,7 @@ def _print_site_times(console: Console, one: Profiled, measured: Measured) -> No
         ]
         for site, insertion, timing in measured.sites
     ]
-    console.print(f"\n  where {one.subject.name} spends it: each BAM alone")
+    console.print(f"\n  where {printable(one.subject.name)} spends it: each BAM alone")
     console.table(["site", "feature map", "r", "d", "ms", "of the whole"], rows, "lrrrrr")
 
 

@@ -12,6 +12,7 @@ from bamsearch.report.text import count_text, duration_text
 from bamsearch.score.scorer import make_scorer
 from bamsearch.searching.fitting import smallest
 from bamsearch.searching.request import Planned
+from bamsearch.text import json_count
 
 # What a trial takes besides its score: the proposal, and writing it down.
 _OVERHEAD = 0.02
@@ -78,8 +79,8 @@ def estimate_json(planned: Planned, known: Estimate) -> dict[str, Any]:
     return {
         "model": run.model,
         "budget": result_budgets(run),
-        "designs": run.designs,
-        "feasible_designs": run.feasible_designs,
+        "designs": json_count(run.designs),
+        "feasible_designs": json_count(run.feasible_designs),
         "exact": run.exact,
         "sampler": run.sampler,
         "trials": run.trials,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from bamsearch.cli.console import table_text
+from bamsearch.cli.layout import table_text
 from bamsearch.errors import NoSiteError
 from bamsearch.graph.placement import plan
 from bamsearch.profile.costs import DesignCosts
@@ -17,12 +17,12 @@ from bamsearch.report.text import (
     count_text,
     giga,
     mega,
-    number_text,
     title,
 )
 from bamsearch.searching.choices import SearchSpace
 from bamsearch.searching.fitting import smallest
 from bamsearch.searching.request import Planned
+from bamsearch.text import number_text
 
 
 def feasibility_text(planned: Planned) -> str:

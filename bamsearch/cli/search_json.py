@@ -9,6 +9,7 @@ from bamsearch.report.as_json import trial_json
 from bamsearch.report.comparison import LABELS
 from bamsearch.report.health import over_budget
 from bamsearch.searching.sizes import size_correlation
+from bamsearch.text import json_count
 
 
 def result_json(record: RunRecord) -> dict[str, Any]:
@@ -18,8 +19,8 @@ def result_json(record: RunRecord) -> dict[str, Any]:
         "run": run.name,
         "model": run.model,
         "budget": result_budgets(run),
-        "designs": run.designs,
-        "feasible_designs": run.feasible_designs,
+        "designs": json_count(run.designs),
+        "feasible_designs": json_count(run.feasible_designs),
         "exact": run.exact,
         "score": run.score,
         "trials": len(record.complete),

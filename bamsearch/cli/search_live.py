@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bamsearch.cli.console import Console, table_text
+from bamsearch.cli.console import Console, terminal_width
+from bamsearch.cli.layout import table_text
 from bamsearch.records import Design, ReferenceKind, Run, Trial
 from bamsearch.report.text import (
     design_text,
     duration_text,
     giga,
     mega,
-    number_text,
     score_text,
     title,
 )
+from bamsearch.text import number_text, share_text, shortened_text
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from bamsearch.training.progress import Progress
 
 Finished = tuple[ReferenceKind | None, Trial]
 
 _LAST = 6
+_LONGEST = 200
+"""Characters of a design in a line of progress."""
 # Where it is no terminal: a line at each improvement, and at least this often.
 _QUIET_SECONDS = 30.0
 
@@ -45,7 +47,7 @@ class SearchView:
         self,
         run: Run,
         console: Console,
-        show: Callable[[RenderableType], None] | None,
+        show: Callable[[str], None] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
@@ -125,18 +127,19 @@ class SearchView:
         best = "nothing scored yet"
         if self._best is not None:
             word = "highest" if run.trained else "best"
-            best = f"{word} {score_text(self._best.score)}: {design_text(self._best.design)}"
+            design = shortened_text(design_text(self._best.design), _LONGEST)
+            best = f"{word} {score_text(self._best.score)}: {design}"
         return f"{len(self._trials)}/{run.trials} trials · {best} · {self._left()} left"
 
     def _drawn(self) -> str:
         run = self._run
-        share = run.feasible_designs / run.designs
+        share = share_text(run.feasible_designs, run.designs)
         random = f" · {self._references} references" if self._references else ""
         lines = [
             title(run),
             f"{len(self._trials)} of {run.trials} trials{random} · {self._speed():.2f} a second"
             f" · {self._left()} left",
-            f"{number_text(run.feasible_designs)} designs fit, {share:.1%} of the space",
+            f"{number_text(run.feasible_designs)} designs fit, {share} of the space",
             "",
         ]
         if self._best is not None:
@@ -159,9 +162,8 @@ class SearchView:
         if self._training:
             lines += [self._training, ""]
         if rows:
-            lines.append(
-                table_text(["trial", "score", "GFLOPs", "params", "design"], rows, "rrrrl")
-            )
+            header = ["trial", "score", "GFLOPs", "params", "design"]
+            lines.append(table_text(header, rows, "rrrrl", width=terminal_width(sys.stderr)))
         return "\n".join(lines)
 
 

@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from textwrap import wrap
 
+from rich.cells import cell_len, set_cell_size
+
 from bamsearch.cli.console import Console
 from bamsearch.records import Design, RunRecord, Trial
 from bamsearch.records.run_files import RUNS
@@ -28,23 +30,24 @@ from bamsearch.report.text import (
     design_text,
     giga,
     mega,
-    number_text,
     option_text,
     score_text,
     title,
 )
+from bamsearch.text import number_text, printable
 
 _SHOWN = 5
 _EFFECTS = 12
 _EXPECTED = ("expected, %", "95%", "trainings", "best")
-# With more sites than this a design is a list of those that have BAM, not a column each.
+# With more or longer sites a design is a list of those that have BAM, not a column for each.
 _COLUMNS = 6
+_WIDEST = 120
 
 
 def print_result(console: Console, report: Report) -> None:
     """What was found, what it is compared with, and what that is worth."""
     record, run = report.record, report.record.run
-    console.print(f"{title(run)} · score {run.score} · seed {run.seed}")
+    console.print(f"{title(run)} · score {printable(run.score)} · seed {run.seed}")
     console.print(_counts(record))
     if report.state:
         console.print(report.state)
@@ -65,7 +68,7 @@ def print_result(console: Console, report: Report) -> None:
     _print_finalists(console, record, design)
     console.print()
     for line in _evidence_lines(report.answer):
-        console.print(line)
+        console.print(printable(line))
     first, *others = axis_names(report)
     console.print(
         f"Pareto    {count_text(len(report.front), 'design')}, {first} against {', '.join(others)}"
@@ -77,7 +80,7 @@ def print_result(console: Console, report: Report) -> None:
 def _print_mattered(console: Console, report: Report, found: Mattered) -> None:
     console.print(f"\nMATTERED  {found.sentence}")
     for remark in found.learned.remarks:
-        console.print(f"          {remark}")
+        console.print(f"          {printable(remark)}")
     if found.effects:
         table = shortened(effects_table(report), _EFFECTS)
         console.table(table.header, table.rows, table.align)
@@ -101,22 +104,25 @@ class _Designs:
     def __init__(self, record: RunRecord) -> None:
         trials = [*record.ranking()[:_SHOWN], *(t for _, t in record.references)]
         used = {i.site for trial in trials for i in trial.design.insertions}
-        self._sites = [site.name for site in record.run.summary.sites if site.name in used]
-        self.wide = len(self._sites) <= _COLUMNS
-        self._width = {name: max(len(name), 6) for name in self._sites}
+        sites = [site.name for site in record.run.summary.sites if site.name in used]
+        self._titles = {name: printable(name) for name in sites}
+        self._width = {name: max(cell_len(title), 6) for name, title in self._titles.items()}
+        self.wide = len(sites) <= _COLUMNS and sum(self._width.values()) <= _WIDEST
 
     @property
     def header(self) -> str:
         if not self.wide:
             return "design"
-        return "  ".join(f"{name:{self._width[name]}}" for name in self._sites)
+        return "  ".join(
+            set_cell_size(title, self._width[name]) for name, title in self._titles.items()
+        )
 
     def cell(self, design: Design) -> str:
         if not self.wide:
             return design_text(design)
         there = {i.site: i for i in design.insertions}
         return "  ".join(
-            f"{option_text(there.get(name)):{self._width[name]}}" for name in self._sites
+            f"{option_text(there.get(name)):{self._width[name]}}" for name in self._titles
         )
 
 

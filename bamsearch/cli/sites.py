@@ -26,6 +26,7 @@ from bamsearch.graph.placement import why_not_paper
 from bamsearch.profile.summary import check_has_sites, summarise
 from bamsearch.records import Cost, ModelSummary, Site, Variant
 from bamsearch.report.text import giga, map_text, shape_text
+from bamsearch.text import printable
 
 
 @command(
@@ -93,7 +94,9 @@ def _print(
     console: Console, summary: ModelSummary, shown: list[Site], costs: list[Cost], bam: str
 ) -> None:
     part = f" · {summary.part} gets {shape_text(summary.part_input)}" if summary.part else ""
-    console.print(f"{summary.model} · {shape_text(summary.input_shape)}{part} · BAM with {bam}\n")
+    console.print(
+        f"{printable(summary.model)} · {shape_text(summary.input_shape)}{part} · BAM with {bam}\n"
+    )
     rows = [
         [
             site.name,
@@ -116,7 +119,7 @@ def _print_same_dilations(console: Console, shown: list[Site], dilation: int) ->
     """From d = max(H, W) on, all dilations are one function: which sites that holds at."""
     same = [site for site in shown if effective_dilation(site, dilation) != dilation]
     for size in sorted({max(site.height, site.width) for site in same}):
-        names = [site.name for site in same if max(site.height, site.width) == size]
+        names = [printable(site.name) for site in same if max(site.height, site.width) == size]
         few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         console.print(
             f"  At {few}, d={dilation} computes the same as d={size}: "

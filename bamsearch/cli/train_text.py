@@ -10,15 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bamsearch.cli.console import Console, table_text
+from bamsearch.cli.console import Console
+from bamsearch.cli.layout import table_text
 from bamsearch.records import DataFacts, Design
 from bamsearch.report.text import count_text, design_text, duration_text, shape_text
+from bamsearch.text import printable
 from bamsearch.training.progress import Progress, Row
 from bamsearch.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from bamsearch.training.engine import Trained
     from bamsearch.training.request import Planned
 
@@ -46,7 +46,7 @@ class TrainView:
         recipe: Recipe,
         title: str,
         console: Console,
-        show: Callable[[RenderableType], None] | None,
+        show: Callable[[str], None] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._recipe = recipe
@@ -125,9 +125,9 @@ def title_text(design: Design, facts: DataFacts) -> str:
     """``resnet18 · 3×32×32 · BAM at layer1 r16 d4 · cifar10:DIR, 45,000 to train, 5,000 …``."""
     where = f"BAM at {design_text(design)}" if design.insertions else "no BAM"
     return (
-        f"{design.model} · {shape_text(design.input_shape)} · {where}\n"
-        f"{facts.name} · {facts.train:,} images to train, {facts.validation:,} to validate · "
-        f"hash {facts.hash}"
+        f"{printable(design.model)} · {shape_text(design.input_shape)} · {where}\n"
+        f"{printable(facts.name)} · {facts.train:,} images to train, "
+        f"{facts.validation:,} to validate · hash {facts.hash}"
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
 from bamsearch.report.text import count_text, design_text, duration_text, shape_text
+from bamsearch.text import printable
 
 if TYPE_CHECKING:
     from bamsearch.evidence.verify.estimate import Estimate
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 def print_plan(console: Console, planned: Planned, known: Estimate) -> None:
     """The networks, how many trainings, and what so many seeds can tell; stderr has the time."""
     run, facts, recipe = planned.record.run, planned.data.facts, planned.recipe
-    console.print(f"{run.name} · {run.model} · {shape_text(facts.input_shape)}")
+    console.print(
+        f"{printable(run.name)} · {printable(run.model)} · {shape_text(facts.input_shape)}"
+    )
     console.print(
         f"{facts.name} · {facts.train:,} images to train, {facts.validation:,} to validate, "
         f"{facts.test:,} to test · hash {facts.hash}\n"
@@ -98,7 +101,7 @@ def print_answer(console: Console, report: Report) -> None:
     """The answer, as the report has it."""
     console.print(report.answer.headline)
     for line in report.answer.remarks:
-        console.print(f"  {line}")
+        console.print(f"  {printable(line)}")
 
 
 def answer_json(report: Report) -> dict[str, Any]:

@@ -260,7 +260,8 @@ def _hash(
             files = [source.files[row] for row in rows.tolist()]
             names = [file.relative_to(source.root).as_posix() for file in files]
             lines = [f"{name} {describe(file)}" for name, file in zip(names, files, strict=True)]
-            found.update("\n".join(lines).encode())
+            # A name need not be UTF-8.
+            found.update("\n".join(lines).encode(errors="surrogatepass"))
     return (CONTENTS if contents else "") + found.hexdigest()[:16]
 
 

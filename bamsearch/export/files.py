@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bamsearch.errors import OutputError
 from bamsearch.export.exported import Exported, Format
+from bamsearch.text import is_utf8
 
 
 @contextmanager
@@ -18,6 +19,9 @@ def drafted(target: Path | None, format: Format) -> Iterator[Path]:
     """A file to write first, in a folder of its own on the target's disk, gone afterwards."""
     place = None
     if target is not None:
+        if not is_utf8(str(target.absolute())):
+            # torch ends the process there.
+            raise OutputError(f"{target} is not UTF-8: choose another path")
         place = next(above for above in target.absolute().parents if above.exists())
     name = target.name if target else f"trial.{format}"
     try:

@@ -44,7 +44,7 @@ def initialise_bam(bam: BAM, site: str, seed: int) -> None:
     torch's random numbers are moved: call it inside :func:`undisturbed`.
     """
     key = f"{seed} {site} {hidden_channels(bam.channels, bam.reduction)}"
-    torch.default_generator.manual_seed(zlib.crc32(key.encode()))
+    torch.default_generator.manual_seed(zlib.crc32(key.encode(errors="surrogatepass")))
     fresh = BAM(
         bam.channels,
         bam.reduction,

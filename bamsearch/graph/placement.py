@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from bamsearch.errors import InvalidValueError, NoSiteError
 from bamsearch.records import Insertion, Kind, Site
@@ -17,6 +18,8 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 }
 PLACEMENTS = tuple(_KINDS)
 _PAPER_SITES = 3
+_COMPARED = 2000
+"""So many names are looked at for one like a name that is not there: each takes time."""
 
 
 def place(sites: Sequence[Site], placement: str | Sequence[str]) -> list[Site]:
@@ -33,7 +36,8 @@ def place(sites: Sequence[Site], placement: str | Sequence[str]) -> list[Site]:
         NoSiteError: the placement has no site in this model.
     """
     if not isinstance(placement, str):
-        return [_named(sites, name) for name in placement]
+        by_name = _by_name(sites)
+        return [_named(by_name, name) for name in placement]
     if placement not in _KINDS:
         raise InvalidValueError(
             f"no placement is called {placement!r}: one of {', '.join(PLACEMENTS)}, or site names"
@@ -78,8 +82,9 @@ def plan(
     twice = [name for name, count in Counter(name for name, _, _ in overrides).items() if count > 1]
     if twice:
         raise InvalidValueError(f"site {twice[0]} is given its own r and d twice: give it once")
+    by_name = _by_name(sites)
     for name, own_reduction, own_dilation in overrides:
-        site = _named(sites, name)
+        site = _named(by_name, name)
         chosen[site.name] = Insertion(
             site.name,
             reduction if own_reduction is None else own_reduction,
@@ -98,15 +103,20 @@ def why_not_paper(site: Site, sites: Sequence[Site]) -> str | None:
         return "decoder or pyramid: only by name"
     if site.kind == "head":
         return "only global pooling follows" if site.reducer else "last feature map"
-    bottlenecks = [other for other in sites if other.kind == "bottleneck"]
-    return None if site in bottlenecks[-_PAPER_SITES:] else f"not among the deepest {_PAPER_SITES}"
+    bottlenecks = (other for other in reversed(sites) if other.kind == "bottleneck")
+    deepest = list(islice(bottlenecks, _PAPER_SITES))  # Of thousands, no more are looked at.
+    return None if site in deepest else f"not among the deepest {_PAPER_SITES}"
 
 
-def _named(sites: Sequence[Site], name: str) -> Site:
-    found = next((site for site in sites if site.name == name), None)
+def _by_name(sites: Sequence[Site]) -> dict[str, Site]:
+    return {site.name: site for site in sites}
+
+
+def _named(sites: Mapping[str, Site], name: str) -> Site:
+    found = sites.get(name)
     if found is None:
-        names = [site.name for site in sites]
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:3]
+        names = list(sites)
+        near = difflib.get_close_matches(name, names[:_COMPARED], n=3, cutoff=0.5) or names[:3]
         raise InvalidValueError(
             f"no site is called {name!r}: did you mean {', '.join(near)}? "
             "'bamsearch sites MODEL' lists all"

@@ -12,9 +12,11 @@ import tempfile
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records import LatencyEntry, LatencyTable, ModelSummary
+from bamsearch.text import csv_file_text, csv_value
 
 COLUMNS = ("site", "r", "d", "ms")
 BASE = "base"
@@ -45,6 +47,7 @@ def read_latency_csv(path: str | os.PathLike[str], summary: ModelSummary) -> Lat
             if base_ms == 0:
                 raise InvalidValueError(f"{where}, column ms: the base cannot take 0 ms")
             continue
+        site = site if site in sites else csv_value(site)
         if site not in sites:
             raise InvalidValueError(
                 f"{where}, column site: {summary.model} has no site {site!r}: "
@@ -75,16 +78,13 @@ def write_latency_csv(table: LatencyTable, path: str | os.PathLike[str]) -> None
         OutputError: it cannot be written; what was there still is.
     """
     path = Path(path)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)  # its default dialect is RFC 4180
-    writer.writerow(COLUMNS)
-    writer.writerow((BASE, "", "", repr(table.base_ms)))
-    for entry in table.entries:
-        writer.writerow((entry.site, entry.reduction, entry.dilation, repr(entry.ms)))
+    rows: list[tuple[Any, ...]] = [(BASE, "", "", table.base_ms)]
+    rows += [(entry.site, entry.reduction, entry.dilation, entry.ms) for entry in table.entries]
+    text = csv_file_text(COLUMNS, rows)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
             draft = Path(folder) / path.name
-            draft.write_bytes(text.getvalue().encode())
+            draft.write_bytes(text.encode())
             os.replace(draft, path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import get_args
 
@@ -118,8 +119,8 @@ class Design:
         strange = [one for one in self.insertions if not isinstance(one, Insertion)]
         if strange:
             raise InvalidValueError(f"a design holds Insertions, not {strange[0]!r}")
-        names = [insertion.site for insertion in self.insertions]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        names = Counter(insertion.site for insertion in self.insertions)
+        twice = next((name for name, count in names.items() if count > 1), None)
         if twice is not None:
             raise InvalidValueError(f"site {twice} is in the design twice: a site takes one BAM")
 

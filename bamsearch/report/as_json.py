@@ -11,6 +11,7 @@ from bamsearch.records import Design, Difference, Trial
 from bamsearch.report.comparison import Compared
 from bamsearch.report.content import CONVENTION, Report
 from bamsearch.report.sites import SiteRow
+from bamsearch.text import indented_json, json_count
 
 REPORT_VERSION = 1
 """Format of ``report.json``; raised when a key goes or changes its meaning."""
@@ -23,7 +24,7 @@ def schema_text() -> str:
 
 def json_text(report: Report) -> str:
     """The report as indented JSON text."""
-    return json.dumps(json_value(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return indented_json(json_value(report)) + "\n"
 
 
 def json_value(report: Report) -> dict[str, Any]:
@@ -180,4 +181,6 @@ def _mattered(report: Report) -> dict[str, Any] | None:
 
 def _health(report: Report) -> dict[str, Any]:
     reasons = [{"reason": why, "times": times} for why, times in report.health.reasons]
-    return asdict(report.health) | {"reasons": reasons}
+    found = report.health
+    counts = {"designs": json_count(found.designs), "feasible": json_count(found.feasible)}
+    return asdict(found) | counts | {"reasons": reasons}

@@ -13,10 +13,10 @@ from bamsearch.report.text import (
     design_text,
     giga,
     mega,
-    number_text,
     shape_text,
 )
 from bamsearch.searching.budget import amount_text
+from bamsearch.text import number_text, printable
 
 SETTINGS: dict[Setting, str] = {
     "band": "inside the band",
@@ -158,7 +158,7 @@ def effects_table(audit: Audit) -> Table:
     """The effect of each site, of r and of d."""
     rows = tuple(
         (
-            ", ".join(one.sites),
+            ", ".join(map(printable, one.sites)),
             {"site": "BAM there", "r": "each doubling of r", "d": "each doubling of d"}[one.aspect],
             f"{one.points:+.2f} [{one.low:+.2f}, {one.high:+.2f}]",
             str(one.designs),
@@ -189,7 +189,7 @@ def designs_table(audit: Audit) -> Table:
 def _title(audit: Audit) -> str:
     limits = [amount_text(b.quantity, b.limit) for b in audit.budgets]
     budget = f"budget {', '.join(limits)}" if limits else "no budget"
-    return f"{audit.model} · {shape_text(audit.summary.input_shape)} · {budget}"
+    return f"{printable(audit.model)} · {shape_text(audit.summary.input_shape)} · {budget}"
 
 
 def _sample(audit: Audit) -> str:

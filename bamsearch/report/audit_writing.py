@@ -12,6 +12,7 @@ from bamsearch.records.audit_files import AUDITS
 from bamsearch.report.audit_content import AuditReport, make_audit_report
 from bamsearch.report.audit_draws import mean_ranks, score_title
 from bamsearch.report.writing import FORMATS, Format, write_texts
+from bamsearch.text import csv_file_text, indented_json
 
 AUDIT_FILES: dict[Format, str] = {
     "md": "report.md",
@@ -38,7 +39,7 @@ def audit_text(report: AuditReport, format: Format) -> str:
         "csv": lambda: audit_csv(report.audit),
         "md": lambda: _markdown(report, charts=False),
         "html": lambda: _page(report),
-        "json": lambda: json.dumps(audit_json(report), indent=2, allow_nan=False) + "\n",
+        "json": lambda: indented_json(audit_json(report)) + "\n",
     }
     return makers[format]()
 
@@ -58,15 +59,13 @@ def audit_json(report: AuditReport) -> dict[str, Any]:
 
 def audit_csv(audit: Audit) -> str:
     """A row a design: what it inserts, sizes, accuracies and scores; empty is what is not there."""
-    import pandas as pd
-
     used = {one.site for design in audit.designs for one in design.insertions}
     names = dict.fromkeys(name for one in audit.designs for name in one.scores)
     values = {
         f"score ({name}){score_title(audit, name)}": mean_ranks(audit.designs, name)
         for name in names
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, one in enumerate(audit.designs):
         row: dict[str, Any] = {"design": number, "in band": one.in_band}
         row |= {"parameters": one.params, "MACs of one input": one.macs}
@@ -81,9 +80,8 @@ def audit_csv(audit: Audit) -> str:
             row[f"{site} r"] = None if insertion is None else insertion.reduction
             row[f"{site} d"] = None if insertion is None else insertion.dilation
         rows.append(row)
-    # Objects, as whole numbers beside empty cells would become floats.
-    text: str = pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\r\n")
-    return text
+    columns = list(rows[0]) if rows else []
+    return csv_file_text(columns, (list(row.values()) for row in rows))
 
 
 def write_audit_report(

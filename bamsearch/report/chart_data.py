@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Literal
 
 from bamsearch.records import Objective, Role, Trial
@@ -33,6 +32,7 @@ TITLES: dict[Objective, str] = {
     "ms": "predicted milliseconds",
 }
 
+_LARGEST = 1e300
 _MANY = 3000
 _FEW = 0.02
 """The share of designs that may lie off the scale, if they would take more than half of it."""
@@ -94,9 +94,14 @@ def cost_axis(report: Report) -> Objective:
     return next(axis for axis in report.axes if axis != "score")
 
 
+def plottable(value: float | None) -> bool:
+    """Whether a chart can show the value: sums and differences of larger ones overflow."""
+    return value is not None and abs(value) <= _LARGEST
+
+
 def drawn(trials: Iterable[Trial], objective: Objective) -> list[Trial]:
     """The trials that have a score and the other axis' number."""
-    return [t for t in trials if t.score is not None and isfinite(t.cost(objective))]
+    return [t for t in trials if plottable(t.score) and plottable(t.cost(objective))]
 
 
 def pareto_data(report: Report) -> ParetoData | None:
@@ -146,7 +151,7 @@ def curve_points(curves: Curves) -> list[Point]:
     for kind, scores in both.items():
         for at, score in enumerate(scores):
             changed = at == 0 or score != scores[at - 1] or at == len(scores) - 1
-            if score is not None and changed:
+            if score is not None and plottable(score) and changed:
                 found.append(Point(kind, at + 1, score))
     return found
 

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from typing import Any
 
 import altair as alt
-import vl_convert  # of the package vl_convert_python
 
 from bamsearch.report.chart_data import (
     TITLES,
@@ -24,10 +23,12 @@ from bamsearch.report.chart_data import (
     curve_points,
     limit_text,
     pareto_data,
+    plottable,
     thinned,
 )
 from bamsearch.report.chart_look import MARKS, PALETTE, SERIES, config
 from bamsearch.report.content import Report
+from bamsearch.report.renderer import svg_of
 
 Spec = dict[str, Any]
 
@@ -152,7 +153,7 @@ def curves_spec(reports: Sequence[Report]) -> Spec:
             rows += [
                 {"x": point.x, "y": point.y / best, "run": report.place}
                 for point in curve_points(report.curves)
-                if point.kind == "search"
+                if point.kind == "search" and plottable(point.y / best)
             ]
     if not rows:
         return empty_spec("no run has a random search to compare with")
@@ -177,9 +178,8 @@ def layered(layers: Sequence[alt.Chart], datasets: dict[str, list[dict[str, Any]
 
 
 def svg(spec: Spec) -> str:
-    """A specification as SVG, its colours still CSS variables; no file or network is read."""
-    version = alt.SCHEMA_VERSION.rsplit(".", 1)[0]
-    return vl_convert.vegalite_to_svg(spec, vl_version=version, allowed_base_urls=[])
+    """A specification as SVG, its colours still CSS variables; see :func:`svg_of`."""
+    return svg_of(spec, alt.SCHEMA_VERSION.rsplit(".", 1)[0])
 
 
 def standalone(text: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from bamsearch.records import MEASURED, Effect, RunRecord, Trial
+from bamsearch.text import csv_file_text
 
 Row = dict[str, Any]
 
@@ -19,16 +19,11 @@ def csv_text(records: Sequence[RunRecord]) -> str:
     starts with the run's name and its model. Where designs are trained, the score is of that
     training alone, and what is expected of its design stands beside it.
     """
-    import pandas as pd
-
     rows = [row for record in records for row in _rows(record, named=len(records) > 1)]
     columns = list(dict.fromkeys(name for record in records for name in _columns(record)))
     if len(records) > 1:
         columns = ["run", "model", *columns]
-    # Objects, as whole numbers beside empty cells would become floats.
-    table = pd.DataFrame(rows, columns=columns, dtype=object)
-    text: str = table.to_csv(index=False, lineterminator="\r\n")
-    return text
+    return csv_file_text(columns, ([row.get(name) for name in columns] for row in rows))
 
 
 def _rows(record: RunRecord, *, named: bool) -> list[Row]:
@@ -94,13 +89,14 @@ def _expected(record: RunRecord, trial: Trial) -> Row:
 
 def effects_csv(effects: Sequence[Effect]) -> str:
     """Effects on accuracy, a row each; sites that go together are joined by spaces."""
-    import pandas as pd
-
-    rows = [asdict(one) | {"sites": " ".join(one.sites)} for one in effects]
-    table = pd.DataFrame(rows, columns=["aspect", "sites", "points", "low", "high", "designs"])
-    table["distinguished from 0"] = [one.distinguished for one in effects]
-    text: str = table.to_csv(index=False, lineterminator="\r\n")
-    return text
+    columns = ("aspect", "sites", "points", "low", "high", "designs", "distinguished from 0")
+    return csv_file_text(
+        columns,
+        (
+            (e.aspect, " ".join(e.sites), e.points, e.low, e.high, e.designs, e.distinguished)
+            for e in effects
+        ),
+    )
 
 
 def _everything(record: RunRecord) -> list[tuple[str, Trial]]:

@@ -14,9 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bamsearch.records import RunRecord, Site
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Aspect = Literal["BAM", "r", "d"]
 
@@ -57,11 +61,13 @@ def importances(record: RunRecord) -> tuple[Importance, ...]:
     }
     if len(scored) < _FEWEST or record.run.score == "train":
         return ()
-    scores = np.array(list(scored.values()))
+    scores = np.array(list(scored.values()), dtype=float)
+    # The share does not depend on the unit, and squares of very large scores overflow.
+    scores /= np.abs(scores).max() or 1.0
     there = [{one.site: one for one in design.insertions} for design in scored]
-    used = [site for site in record.run.summary.sites if any(site.name in one for one in there)]
-    by_values: dict[tuple[Aspect, bytes], list[Site]] = {}
-    for site in used:
+    used = set().union(*there)
+    by_values: dict[tuple[Aspect, tuple[int, ...]], list[Site]] = {}
+    for site in (site for site in record.run.summary.sites if site.name in used):
         here = [one.get(site.name) for one in there]
         columns: dict[Aspect, list[int]] = {
             "BAM": [int(one is not None) for one in here],
@@ -69,31 +75,35 @@ def importances(record: RunRecord) -> tuple[Importance, ...]:
             "d": [one.dilation if one is not None else 0 for one in here],
         }
         for aspect, values in columns.items():
-            by_values.setdefault((aspect, np.array(values).tobytes()), []).append(site)
+            by_values.setdefault((aspect, tuple(values)), []).append(site)
     found = []
     for (aspect, column), sites in by_values.items():
-        one = _importance(sites, aspect, np.frombuffer(column, dtype=np.int64), scores)
+        one = _importance(sites, aspect, column, scores)
         if one is not None:
             found.append(one)
     return tuple(sorted(found, key=lambda one: -one.share))
 
 
 def _importance(
-    sites: Sequence[Site], aspect: Aspect, values: object, scores: object
+    sites: Sequence[Site], aspect: Aspect, values: Sequence[int], scores: NDArray[np.float64]
 ) -> Importance | None:
-    """None where there is one value only, or one design a value."""
-    import pandas as pd
+    """None where there is one value only, or one design per value."""
+    import numpy as np
 
-    table = pd.DataFrame({"value": values, "score": scores})
-    if aspect != "BAM":
-        table = table[table["value"] > 0]
-    groups = table.groupby("value")["score"]
-    number, kinds = len(table), groups.ngroups
-    total = float(((table["score"] - table["score"].mean()) ** 2).sum())
-    if kinds < 2 or number <= kinds or total == 0:
+    kept = [aspect == "BAM" or value > 0 for value in values]
+    scores = scores[kept]
+    known = sorted({value for value, keep in zip(values, kept, strict=True) if keep})
+    number, kinds = len(scores), len(known)
+    if kinds < 2 or number <= kinds:
         return None
-    within = float(((table["score"] - groups.transform("mean")) ** 2).sum())
+    codes = {value: code for code, value in enumerate(known)}
+    groups = np.array([codes[v] for v, keep in zip(values, kept, strict=True) if keep])
+    means = np.bincount(groups, scores) / np.bincount(groups)
+    total = float(((scores - scores.mean()) ** 2).sum())
+    if total == 0:
+        return None
+    within = float(((scores - means[groups]) ** 2).sum())
     share = (total - within - (kinds - 1) * within / (number - kinds)) / total
-    best = int(groups.mean().idxmax())
+    best = known[int(means.argmax())]
     named = ("no", "yes")[best] if aspect == "BAM" else str(best)
     return Importance(tuple(site.name for site in sites), aspect, max(share, 0.0), number, named)

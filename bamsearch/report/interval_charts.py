@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 
 import altair as alt
 
-from bamsearch.report.charts import Spec, layered, standalone, svg
+from bamsearch.report.chart_data import plottable
+from bamsearch.report.charts import Spec, empty_spec, layered, standalone, svg
 from bamsearch.report.mattered import Mattered, Ranked, effect_text
 
 TOP = 10
@@ -74,7 +75,10 @@ def _ranked(one: Ranked) -> Dot:
 
 def _spec(dots: Sequence[Dot], title: str, line: float | None) -> Spec:
     """A row for each dot, from above; a dashed line at one value."""
-    lines = [] if line is None else [line]
+    dots = [dot for dot in dots if all(map(plottable, (dot.value, dot.low, dot.high)))]
+    lines = [line] if line is not None and plottable(line) else []
+    if not dots:
+        return empty_spec("nothing can be drawn")
     ends = [*lines, *(end for dot in dots for end in (dot.low, dot.high))]
     margin = (max(ends) - min(ends)) * 0.04 or 1.0
     scale = alt.Scale(domain=[min(ends) - margin, max(ends) + margin], nice=False, zero=False)

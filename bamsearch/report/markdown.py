@@ -29,6 +29,7 @@ from bamsearch.report.tables import (
     sizes_table,
 )
 from bamsearch.report.text import title
+from bamsearch.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -84,7 +85,7 @@ def shortened(table: Table, rows: int) -> Table:
 
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is, on one line, also in a table."""
-    line = " ".join(text.split()).replace("&", "&amp;")
+    line = printable(" ".join(text.split()) or text).replace("&", "&amp;")
     line = re.sub(r"([\\`*\[\]<>|~$#])", r"\\\1", line)
     # Within a word it is no emphasis: mobilenet_v2 stays readable.
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)
@@ -101,6 +102,7 @@ def table_lines(table: Table) -> str:
 
 def code_block(text: str) -> str:
     """Text in a fenced block, whatever is in it."""
+    text = printable_lines(text)
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"

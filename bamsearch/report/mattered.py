@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bamsearch.records import Design, Effect, Estimate, Learned, RunRecord
 from bamsearch.report.comparison import LABELS
 from bamsearch.report.text import count_text
+from bamsearch.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def mattered(record: RunRecord) -> Mattered | None:
 def effect_text(effect: Effect) -> str:
     """``BAM at layer3``, ``r doubled``."""
     if effect.aspect == "site":
-        return f"BAM at {' and '.join(effect.sites)}"
+        return f"BAM at {' and '.join(map(printable, effect.sites))}"
     return f"{effect.aspect} doubled"
 
 

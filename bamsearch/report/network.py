@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
@@ -13,6 +14,7 @@ from rich.cells import cell_len, set_cell_size
 from bamsearch.graph.placement import place
 from bamsearch.records import Insertion, ModelSummary, RunRecord, Site
 from bamsearch.report.text import count_text, option_text, shape_text
+from bamsearch.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +132,8 @@ def network_picture(summary: ModelSummary, insertions: Sequence[Insertion]) -> N
     there = {insertion.site: insertion for insertion in insertions}
     groups = list(_groups(summary.sites))
     prefix = f"{summary.part}."
-    labels = [
-        printable(_stage_label(group, summary.sites).removeprefix(prefix)) for group in groups
-    ]
+    within = _sites_within(summary.sites)
+    labels = [printable(_stage_label(group, within).removeprefix(prefix)) for group in groups]
     stages = []
     for group, label, following in zip(groups, labels, [*labels, ""][1:], strict=True):
         placed = tuple(
@@ -142,11 +143,6 @@ def network_picture(summary: ModelSummary, insertions: Sequence[Insertion]) -> N
         reducer = printable((group[-1].reducer or "").removeprefix(prefix))
         stages.append(Stage(label, placed, "" if reducer == following else _last_part(reducer)))
     return NetworkPicture(summary, tuple(stages))
-
-
-def printable(text: str) -> str:
-    """The text on one line: whatever cannot be printed, such as a newline, as U+FFFD."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def shorten(text: str, cells: int) -> str:
@@ -192,13 +188,24 @@ def _groups(sites: Sequence[Site]) -> Iterator[list[Site]]:
         yield group
 
 
-def _stage_label(group: Sequence[Site], sites: Sequence[Site]) -> str:
+def _sites_within(sites: Sequence[Site]) -> dict[str, list[str]]:
+    """The sites inside each site's module, by the site's name; none for most."""
+    within: dict[str, list[str]] = {site.name: [] for site in sites}
+    for site in sites:
+        for dot in re.finditer(r"\.", site.name):
+            outer = within.get(site.name[: dot.start()])
+            if outer is not None:
+                outer.append(site.name)
+    return within
+
+
+def _stage_label(group: Sequence[Site], within: Mapping[str, Sequence[str]]) -> str:
     """The module that holds the whole stage and nothing before it, else a range of its sites."""
     names = [site.name for site in group]
     *inner, last = names
     if group[-1].kind == "stem" and not inner:
         return "stem"
-    held = [site.name for site in sites if site.name.startswith(f"{last}.")]
+    held = within[last]
     if inner and held == inner:
         return last
     if inner and set(inner) <= set(held):

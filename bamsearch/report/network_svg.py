@@ -4,7 +4,7 @@ Each site is a slab, as high as its map's resolution and as thick as its channel
 a scale that lets the last be seen beside the first. BAM is a square on the flow after its site.
 
 What a page can rely on: the root has class ``net``. A site is a
-``<g class="site" data-site="NAME">``, NAME as in the network, with class ``on`` too where there is
+``<g class="site" data-site="NAME">``, NAME made printable, with class ``on`` too where there is
 BAM. It holds ``.map``, the slab; ``.dot``, the mark without BAM; ``.bam``, the mark with BAM;
 ``.lead``, the line down from it; and the texts ``.r`` (``r16``) and ``.d`` (``d4``), empty without
 BAM. To show another design, toggle ``on`` and set these texts; ``.net-title`` and ``.net-desc`` say
@@ -17,12 +17,11 @@ Colours are the page's ``--net-ink`` (text, outlines), ``--net-fill`` (slabs), `
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from bamsearch.records import Site
-from bamsearch.report.network import NetworkPicture, printable, shorten
+from bamsearch.report.network import NetworkPicture, shorten
 from bamsearch.report.network_layout import (
     AFTER_STAGE,
     BEFORE_STAGE,
@@ -34,6 +33,7 @@ from bamsearch.report.network_layout import (
     lay_out,
 )
 from bamsearch.report.text import map_text
+from bamsearch.text import printable
 
 _STYLE = """
 .net { --own-ink: var(--net-ink, #1f2328); --own-fill: var(--net-fill, #dce6f2);
@@ -69,8 +69,6 @@ _NAMES, _MAPS, _TOP = 46.0, 61.0, 84.0
 _AXIS = _TOP + TALLEST / 2
 _R, _D = _TOP + TALLEST + 20, _TOP + TALLEST + 32
 _BOTTOM = _D + 14
-
-_XML_CANNOT_HOLD = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def network_svg(picture: NetworkPicture) -> str:
@@ -151,10 +149,8 @@ def _draw_slab(root: Element, slab: Slab, *, is_last: bool) -> None:
         return
     site, insertion = slab.placed.site, slab.placed.insertion
     x = slab.x + slab.width + (11 if is_last else SLOT / 2)
-    name = _XML_CANNOT_HOLD.sub("\N{REPLACEMENT CHARACTER}", site.name)
-    group = _put(
-        root, "g", {"class": "site" if insertion is None else "site on", "data-site": name}
-    )
+    state = "site" if insertion is None else "site on"
+    group = _put(root, "g", {"class": state, "data-site": printable(site.name)})
     _put(group, "title", {}, _site_text(site))
     _put(group, "rect", {"class": "map", **box})
     _put(group, "circle", {"class": "dot", "cx": x, "cy": _AXIS, "r": 1.8})

@@ -24,10 +24,10 @@ from bamsearch.report.network import (
     PlacedSite,
     Stage,
     name_range,
-    printable,
     shorten,
 )
 from bamsearch.report.text import option_text, shape_text
+from bamsearch.text import printable
 
 _LONGEST_LABEL = 30
 _INDENT = "  "

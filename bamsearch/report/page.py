@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import vl_convert
+import vl_convert  # of the package vl_convert_python
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bamsearch.records import Trial
@@ -60,8 +60,10 @@ from bamsearch.report.tables import (
     sizes_table,
 )
 from bamsearch.report.text import budget_text, design_text, giga, mega, score_text, title
+from bamsearch.text import printable, shortened_text
 
 _FRONT_SHOWN = 100
+_LONGEST_TITLE = 200
 _IMPORTANCES_SHOWN = 15
 
 
@@ -111,7 +113,8 @@ def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
         "page.html.j2",
         report=report,
         run=run,
-        title=title(run),
+        title=shortened_text(title(run), _LONGEST_TITLE),
+        heading=shortened_text(printable(run.model), _LONGEST_TITLE),
         beside=beside,
         budgets=[budget_text(run, one) for one in run.budgets],
         convention=CONVENTION,
@@ -209,13 +212,14 @@ def _render(template: str, **content: Any) -> str:
 
 @cache
 def environment() -> Environment:
-    """The templates of HTML; whatever is put into them is escaped, but for our own drawings."""
+    """The templates of HTML; what is put into them is printable and escaped, but our drawings."""
     found = Environment(
         loader=PackageLoader("bamsearch.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_finalized,
     )
     # tojson escapes what HTML would read; by default it also sorts keys and pads.
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
@@ -230,6 +234,11 @@ def environment() -> Environment:
     }
     found.globals |= {"palette": PALETTE, "style": _file("page.css")}
     return found
+
+
+def _finalized(value: object) -> object:
+    """What a template puts out: texts printable, markup of ours as it is."""
+    return printable(value) if type(value) is str else value
 
 
 @cache

@@ -8,8 +8,10 @@ r and d among those that occur there. Numbers are columns.
 from __future__ import annotations
 
 import string
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 from bamsearch.records import Design, Insertion, Trial
@@ -19,6 +21,7 @@ from bamsearch.report.content import Report
 from bamsearch.report.differences import differences
 from bamsearch.report.sites import SiteRow, site_rows
 from bamsearch.report.tables import Table, sites_table
+from bamsearch.text import printable
 
 NONE = "."
 # Latin letters with marks follow, for a space of the user's own with more than 62 choices a site.
@@ -34,14 +37,13 @@ class DesignCodes:
 
     def __init__(self, report: Report) -> None:
         self._run = report.record.run
-        used = {one for design in _designs(report) for one in design.insertions}
+        used: dict[str, list[Insertion]] = defaultdict(list)
+        for one in {one for design in _designs(report) for one in design.insertions}:
+            used[one.site].append(one)
         self.options: dict[str, list[Insertion]] = {
-            site.name: sorted(
-                (one for one in used if one.site == site.name),
-                key=lambda one: (one.reduction, one.dilation),
-            )
+            site.name: sorted(used[site.name], key=lambda one: (one.reduction, one.dilation))
             for site in self._run.summary.sites
-            if any(one.site == site.name for one in used)
+            if site.name in used
         }
         self._letters = {
             one: letter
@@ -54,6 +56,7 @@ class DesignCodes:
         there = {one.site: self._letters[one] for one in design.insertions if one in self._letters}
         return "".join(there.get(site, NONE) for site in self.options)
 
+    @cached_property
     def rows(self) -> list[SiteRow]:
         """A row of the site table for each BAM that occurs, site by site."""
         most = max((len(options) for options in self.options.values()), default=0)
@@ -66,7 +69,7 @@ class DesignCodes:
 
 def option_table(report: Report, codes: DesignCodes) -> Table:
     """The site table with a row for each BAM that occurs in the run."""
-    return sites_table(replace(report, sites=tuple(codes.rows())))
+    return sites_table(replace(report, sites=tuple(codes.rows)))
 
 
 def page_data(report: Report, codes: DesignCodes) -> dict[str, Any]:
@@ -81,11 +84,11 @@ def page_data(report: Report, codes: DesignCodes) -> dict[str, Any]:
     cost = cost_axis(report)
     column = {"gflops": "macs", "params": "params", "ms": "ms"}[cost]
     return {
-        "model": report.record.run.model,
+        "model": printable(report.record.run.model),
         "letters": LETTERS[: max((len(o) for o in codes.options.values()), default=0)],
         "sites": [
             {
-                "name": site,
+                "name": printable(site),
                 "options": [
                     {"r": o.reduction, "d": o.dilation, "cells": next(rows)} for o in options
                 ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from bamsearch.report.text import (
     shape_text,
 )
 from bamsearch.report.writing import FILES, Format, write_texts
+from bamsearch.text import indented_json
 
 
 def several_table(reports: Sequence[Report]) -> Table:
@@ -107,7 +107,7 @@ def several_json(reports: Sequence[Report]) -> dict[str, Any]:
 def several_text(reports: Sequence[Report], format: Format) -> str:
     """The comparison in one format; Markdown without the file of its chart."""
     if format == "json":
-        return json.dumps(several_json(reports), indent=2, ensure_ascii=False) + "\n"
+        return indented_json(several_json(reports)) + "\n"
     if format == "csv":
         return csv_text([report.record for report in reports])
     if format == "html":

@@ -17,9 +17,9 @@ from bamsearch.report.text import (
     giga,
     map_text,
     mega,
-    number_text,
     score_text,
 )
+from bamsearch.text import number_text, printable, share_text, table_cell
 
 AXES: dict[Objective, str] = {
     "score": "score",
@@ -35,7 +35,7 @@ _LEAST_SHARE = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells as texts.
+    """Cells as texts, made fit to be shown by :func:`bamsearch.text.table_cell`.
 
     Attributes:
         header: titles of the columns.
@@ -46,6 +46,10 @@ class Table:
     header: tuple[str, ...]
     align: str
     rows: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "header", tuple(map(table_cell, self.header)))
+        object.__setattr__(self, "rows", tuple(tuple(map(table_cell, row)) for row in self.rows))
 
 
 def comparison_table(report: Report) -> Table:
@@ -108,7 +112,13 @@ def axis_names(report: Report) -> list[str]:
 def importance_table(report: Report) -> Table:
     """What the score depends on; factors that explain nothing are left out."""
     rows = tuple(
-        (", ".join(one.sites), one.aspect, f"{one.share:.2f}", one.best, f"{one.designs:,}")
+        (
+            ", ".join(map(printable, one.sites)),
+            one.aspect,
+            f"{one.share:.2f}",
+            one.best,
+            f"{one.designs:,}",
+        )
         for one in report.importances
         if one.share >= _LEAST_SHARE
     )
@@ -130,7 +140,8 @@ def health_table(report: Report) -> Table:
     """How the search went."""
     found = report.health
     about = "exact" if found.exact else "estimate"
-    fit = f"{number_text(found.feasible)} of {number_text(found.designs)}, {found.share:.1%}"
+    share = share_text(found.feasible, found.designs)
+    fit = f"{number_text(found.feasible)} of {number_text(found.designs)}, {share}"
     rows = [
         ("designs that fit", f"{fit} ({about})"),
         ("scored", f"{found.scored:,} of {found.wanted:,}"),

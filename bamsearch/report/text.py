@@ -7,6 +7,7 @@ from math import floor, log10
 
 from bamsearch.records import Budget, Design, Insertion, Over, Quantity, Run, Site
 from bamsearch.searching.budget import amount_text
+from bamsearch.text import printable
 
 EXPECTED = "expected accuracy, %"
 """What the score of a design is where designs are trained."""
@@ -40,7 +41,7 @@ def change(base: int, now: int) -> str:
 
 def design_text(design: Design) -> str:
     """``layer1 r16 d4, layer3 r8 d2``, or ``no BAM``."""
-    return ", ".join(f"{i.site} {option_text(i)}" for i in design.insertions) or "no BAM"
+    return ", ".join(f"{printable(i.site)} {option_text(i)}" for i in design.insertions) or "no BAM"
 
 
 def option_text(insertion: Insertion | None) -> str:
@@ -58,11 +59,6 @@ def score_text(score: float | None) -> str:
     if digits >= 9 or digits < -4:
         return f"{score:.4e}"
     return f"{score:,.{max(0, 4 - digits)}f}"
-
-
-def number_text(number: int) -> str:
-    """A count: in full to 10^9, else its size: ``1.2e+40``."""
-    return f"{number:,}" if number < 10**9 else f"{float(number):.1e}"
 
 
 def count_text(number: int, what: str) -> str:
@@ -87,7 +83,7 @@ def duration_text(seconds: float) -> str:
 
 def title(run: Run) -> str:
     """The first line: ``resnet101 · 3×224×224 · budget 8.000 GFLOPs, base 7.834``."""
-    parts = [run.model, shape_text(run.summary.input_shape)]
+    parts = [printable(run.model), shape_text(run.summary.input_shape)]
     parts += [f"budget {budget_text(run, b)}" for b in run.budgets] or ["no budget"]
     return " · ".join(parts)
 
@@ -110,4 +106,5 @@ def bare_amount(quantity: Quantity, amount: int) -> str:
 def conditions_text(run: Run) -> str:
     """The conditions of a budget of time: ``NAME, batch 1, float32, eager``."""
     about = run.latency or {}
-    return f"{about['device']}, batch {about['batch_size']}, {about['dtype']}, {about['mode']}"
+    device = printable(about["device"])
+    return f"{device}, batch {about['batch_size']}, {about['dtype']}, {about['mode']}"

@@ -67,6 +67,7 @@ from bamsearch.records.run_files import (
     trial_line,
 )
 from bamsearch.records.runs import Finalist
+from bamsearch.text import printable
 
 STUDY_FILE = "study.db"
 LOG_FILE = "log.txt"
@@ -290,7 +291,7 @@ class RunFolder:
         """Add a line with date and time (UTC) to the log."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with open(self.path / LOG_FILE, "a", encoding="utf-8") as file:
-            file.write(f"{now} {text}\n")
+            file.write(f"{now} {printable(text)}\n")
 
     def _write(self, name: str, text: str) -> None:
         target = self.path / name

@@ -35,6 +35,7 @@ from bamsearch.searching.feasible import Feasible, Listed
 from bamsearch.searching.fitting import feasible
 from bamsearch.searching.measured import Timing, measure
 from bamsearch.searching.space import SpaceFile, parse_space, read_space, search_space
+from bamsearch.text import LARGEST_COUNT
 from bamsearch.training.recipe import DEFAULT_RECIPE, Recipe, find_recipe
 
 if TYPE_CHECKING:
@@ -178,8 +179,8 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         sampler=sampler,
         seed=request.seed,
         trials=trials,
-        designs=found.designs,
-        feasible_designs=found.count,
+        designs=min(found.designs, LARGEST_COUNT),
+        feasible_designs=min(found.count, LARGEST_COUNT),
         exact=found.exact,
         compare_random=_compares(request, sampler),
         device=request.timing.device,

@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from bamsearch.errors import MissingExtraError, StorageError
 from bamsearch.searching.trials import retry_after_death
+from bamsearch.text import is_utf8
 
 T = TypeVar("T")
 
@@ -52,10 +53,14 @@ def sqlite_url(path: Path) -> str:
         StorageError: SQLAlchemy cannot say that path in a URL.
     """
     database = str(path.absolute())
-    url = sqlalchemy.URL.create("sqlite", database=database).render_as_string()
+    url = None
+    if is_utf8(database):
+        url = sqlalchemy.URL.create("sqlite", database=database).render_as_string()
     # SQLAlchemy before 2.1 does not quote: it would open another file.
-    if make_url(url).database != database:
-        raise StorageError(f"{path} cannot hold a study: choose a folder without ? in its path")
+    if url is None or make_url(url).database != database:
+        raise StorageError(
+            f"{path} cannot hold a study: choose a folder whose path is UTF-8 and without ?"
+        )
     return url
 
 

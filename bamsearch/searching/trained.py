@@ -183,4 +183,4 @@ def _end_early(rule: Rule, progress: Progress) -> None:
 def _name(insertions: Sequence[Insertion], seed: int) -> str:
     """The folder of a training: its name is short whatever the design."""
     text = " ".join(f"{one.site} {one.reduction} {one.dilation}" for one in insertions)
-    return f"{seed}-{zlib.crc32(text.encode()):08x}"
+    return f"{seed}-{zlib.crc32(text.encode(errors='surrogatepass')):08x}"

@@ -11,6 +11,7 @@ from bamsearch.errors import InvalidValueError, TrainingError
 from bamsearch.graph.designs import build, find_design, is_design
 from bamsearch.records import Design, ValueRange
 from bamsearch.training.again import state_of
+from bamsearch.training.fabric import check_fabric
 from bamsearch.training.folder import TrainingFolder, taken
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,
@@ -92,6 +93,7 @@ def plan_training(
         InvalidValueError: no design or no data named, or no such recipe.
         NothingToDoError: a detector or a segmenter.
         DesignError, DataError, ModelError, WeightsError: what is not found, not read or not fit.
+        MissingExtraError: Lightning Fabric is not installed.
     """
     if request.what is None or request.data is None:
         missing = "DESIGN or MODEL" if request.what is None else "--data"
@@ -99,6 +101,7 @@ def plan_training(
             f"{missing} is missing: 'bamsearch train DESIGN --data NAME', with a NAME such as "
             "digits or imagefolder:DIR"
         )
+    check_fabric()
     found, beside = find_design(request.what) if is_design(request.what) else (None, None)
     check_is_classifier(request.what if found is None else found.model)
     data = load_for(request.data, found, request.download, value_range=request.value_range)
@@ -144,7 +147,9 @@ def plan_resumed(
         TrainingError: no readable checkpoint, or one of a module from Python.
         InvalidValueError: weights to start from are named.
         DesignError, DataError, ModelError: what cannot be found, read or put together.
+        MissingExtraError: Lightning Fabric is not installed.
     """
+    check_fabric()
     about = folder.read_checkpoint()["about"]
     design = design_of(about)
     if design is None:

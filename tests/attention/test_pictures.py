@@ -159,3 +159,10 @@ def test_it_draws_without_a_display_a_folder_for_settings_or_a_word():
     env.pop("DISPLAY", None)
     result = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, env=env)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.png", "a\x00\x1b[31m\nb", "\ud800", "$x$", "x" * 1000])
+def test_a_sheet_shows_any_name(name):
+    heat = a_heat(a_map(1, 1))
+    column = Column(name, name, name, Image.new("RGB", (64, 64), "white"), {name: heat})
+    assert opened(contact_sheet(name, [column], [name])).shape[2] == 3

@@ -153,9 +153,19 @@ def test_a_search_whose_designs_all_fail_is_an_error(refused):
     assert "all 2 designs failed: bad.py:score failed on" in refused(*SEARCH, *line)
 
 
-def test_a_missing_extra_is_noticed_before_the_folder_is_made(bamsearch_cli, monkeypatch):
+@pytest.mark.parametrize(
+    "line",
+    [
+        (*SEARCH, *DIGITS[:4], "--name", "a"),
+        (*SEARCH, *DIGITS[:2], "--score", "supernet", "--name", "a"),
+        ("train", "net.py:make", *DIGITS, "-o", "runs/a"),
+        ("train", "net.py:make", *DIGITS, "--dry-run"),
+        ("audit", "net.py:make", *DIGITS[:2], "--designs", "8", "--seeds", "2", "-o", "runs/a"),
+    ],
+)
+def test_a_missing_extra_is_noticed_before_a_plan_or_a_folder(bamsearch_cli, monkeypatch, line):
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
-    result = bamsearch_cli(*SEARCH, *DIGITS[:4], "--name", "a")
+    result = bamsearch_cli(*line)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.splitlines() == [
         "bamsearch: error: lightning-fabric is not installed: pip install 'bamsearch[train]'"
@@ -167,6 +177,6 @@ def test_a_missing_driver_is_noticed_before_the_folder_is_made(bamsearch_cli, mo
     monkeypatch.setitem(sys.modules, "psycopg", None)
     url = "postgresql+psycopg://127.0.0.1:1/db"
     result = bamsearch_cli(*SEARCH, "--input-size", "16", "--storage", url, "--name", "a")
-    assert result.exit_code == 2
+    assert (result.exit_code, result.stdout) == (2, "")
     assert "psycopg is not installed: pip install 'bamsearch[cluster]'" in result.stderr
     assert not Path("runs").exists()

@@ -117,6 +117,44 @@ def test_on_a_terminal_tables_have_style_and_its_width():
     assert shown.count("x") == 100
 
 
+INSERTED = """
+from bamsearch.cli.insert_text import print_insertion
+from bamsearch.graph.insertion import Inserted
+from bamsearch.profile.summary import DesignCost
+from bamsearch.records import Cost, Design, ModelSummary
+cost = Cost(1000, 100_000, 90_000)
+summary = ModelSummary('net', (3, 32, 32), '', (3, 32, 32), (), cost)
+inserted = Inserted(None, 'attach', 'the forward of its module ' + 'has a branch, ' * 20, 'values')
+design = Design('net', (3, 32, 32))
+print_insertion(Console(), summary, design, DesignCost(cost, ()), None, inserted)
+"""
+
+
+def test_a_long_reason_is_wrapped_at_words():
+    lines = on_terminal(INSERTED, COLUMNS="60", NO_COLOR="1").splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("not rewritten: the"))
+    reason = lines[start : lines.index("", start)]
+    assert len(reason) > 4
+    assert max(map(len, lines)) <= 60
+    assert " ".join(reason).endswith("has a branch,")
+
+
+MARKUP = """
+name = '[/red]\\x1b]0;title\\x07[bold]\\udcff'
+with Console().progress(name, total=1) as step: step()
+with Console().live() as show: show(name)
+Console().table(['site'], [[name]], 'l'); Console().print(name)
+Console().note(name); Console().warn(name); Console().finish({'use': name}, [name])
+"""
+
+
+def test_names_neither_style_nor_control_a_terminal():
+    shown = on_terminal(MARKUP, COLUMNS="100")
+    assert "\x1b]0" not in shown
+    assert "\x07" not in shown
+    assert shown.count(r"[/red]\x1b]0;title\x07[bold]\xff") >= 8
+
+
 def test_no_color_leaves_no_escape():
     assert "\x1b" not in on_terminal(TABLE, NO_COLOR="1")
 

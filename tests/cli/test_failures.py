@@ -120,3 +120,10 @@ def test_a_full_disk_is_one_line():
     assert process.returncode == 2
     assert stderr.startswith("bamsearch: error: No space left on device; free some space")
     assert stderr.count("\n") == 1
+
+
+def test_a_value_that_is_quoted_neither_controls_the_terminal_nor_fills_it(bamsearch_cli, boom):
+    boom(raising(ModelError(f"no model {'a' * 5000}\x1b[31m\u202e\udcff\n: see the list")))
+    (line,) = bamsearch_cli("boom").stderr.splitlines()
+    assert 1900 < len(line) < 2100
+    assert line.endswith(r"a\x1b[31m\u202e\xff : see the list")

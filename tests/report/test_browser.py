@@ -320,7 +320,8 @@ def test_names_of_any_kind_do_nothing(opened, record):
     page = opened(RunRecord(run, tuple(map(renamed, record.trials)), references))
     assert page.locator("img").count() == 0
     page.locator("#designs input").nth(3).check()
-    assert on(page) == {f"layer1{name}": ("r16", "d4"), f"layer2{name}": ("r16", "d4")}
+    shown = name.replace("\n", r"\n")
+    assert on(page) == {f"layer1{shown}": ("r16", "d4"), f"layer2{shown}": ("r16", "d4")}
     assert page.evaluate(FIND, "<img src=x") is not None
 
 

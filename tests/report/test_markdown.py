@@ -9,6 +9,7 @@ from markdown_it import MarkdownIt
 from bamsearch.records import Insertion
 from bamsearch.report.content import make_report
 from bamsearch.report.markdown import code_block, escaped, markdown
+from bamsearch.text import printable
 
 STRANGE = [
     "<script>alert(1)</script>",
@@ -78,7 +79,7 @@ def test_a_report_with_strange_names(record, name):
     failed = replace(one, number=1, score=None, state="failed", reason=name)
     report = make_report(replace(record, run=run, trials=(one, failed), references=()), name)
     page = Page(markdown(report, charts=True))
-    line = " ".join(name.split())
+    line = printable(name)
     assert line in page.cells
     assert f"{line} r4 d2" in page.cells
     assert f"reason: {line}" in page.cells
