@@ -215,6 +215,8 @@ def search(
     }
     if sum(option is not None for option in (resume, name, output)) > 1:
         raise click.UsageError("--resume, --name and --output: choose one")
+    if resume is not None and force:
+        raise click.UsageError("--resume continues a run, --force starts one anew: choose one")
     what = resume or model or DEFAULT_MODEL
     with model_work(console, f"working out what fits in {what}", what):
         from bamsearch.searching.measured import Timing

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,7 +165,7 @@ def on_call(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 STEPS = {
-    "folder": lambda patch: patch.setattr(tempfile, "mkdtemp", full_disk),
+    "folder": lambda patch: patch.setattr(Path, "mkdir", full_disk),
     "design": lambda patch: patch.setattr(Path, "write_text", full_disk),
     "weights": lambda patch: patch.setattr(designs, "save_model", full_disk),
     "mode": lambda patch: patch.setattr(designs.shutil, "copymode", full_disk),
