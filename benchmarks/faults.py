@@ -1,37 +1,40 @@
-"""What a kill, a full disk, a signal or a second process does to a command: nothing, if all is well.
+"""Kills, full disks, signals and second processes: does a command end as if nothing had happened?
 
 A command is disturbed at one of its file operations, and then run again as it was typed, without
 ``--force`` and without a hand. It must end as the undisturbed command does: the same files, but for
 dates and durations, nothing lost that was written down as finished, nothing doubled, nothing left
 over. Charts are replaced by their text: rendering them takes seconds and touches no file.
 
-    OMP_NUM_THREADS=1 python benchmarks/faults.py [--kills N] [--seed S] [--only COMMAND]
+    OMP_NUM_THREADS=1 python benchmarks/faults.py [--kills N] [--seed S] [--only COMMAND] [--add]
 
-It needs Linux and a C compiler; ``--only``, ``--fault`` and ``--at`` repeat one case.
+It needs Linux and a C compiler, and ends with 1 where anything is wrong. ``--only``, ``--fault``
+and ``--at`` repeat one case; ``--add`` continues the table of an earlier campaign.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
-import pickle
 import random
 import re
 import shutil
 import signal
 import sqlite3
+import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from fault_cases import COMMANDS, NET, WORKERS, Command, content, finished, plain, unfinished
 from fault_server import Ended, Fault, Process, in_server
-from machine import write
+from machine import HERE, write
 
 ERRORS = {
     "open": ("ENOSPC", "EACCES", "EMFILE", "EIO"),
@@ -90,6 +93,7 @@ class Campaign:
     tried: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrong: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     complete: int = 0
+    seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
     _known: dict[str, Undisturbed] = field(default_factory=dict)
 
@@ -112,9 +116,33 @@ class Campaign:
             self._reset(template)
             ended = self._must(self._start(command.text).wait())
             self._known[command.name] = Undisturbed(
-                template, ended.operations, content(self.work), finished(self.work), plain(ended.out)
+                template,
+                ended.operations,
+                content(self.work),
+                finished(self.work),
+                plain(ended.out),
             )
         return self._known[command.name]
+
+    def counts(self) -> dict[str, object]:
+        """What was tried and what came of it, as JSON takes it."""
+        return {
+            "tried": [[*key, number] for key, number in self.tried.items()],
+            "wrong": [[*key, number] for key, number in self.wrong.items()],
+            "complete": self.complete,
+            "seconds": round(self.seconds),
+            "failures": self.failures,
+        }
+
+    def add(self, counts: Mapping[str, Any]) -> None:
+        """Add the :meth:`counts` of another campaign."""
+        for command, kind, number in counts["tried"]:
+            self.tried[command, kind] += number
+        for command, kind, verdict, number in counts["wrong"]:
+            self.wrong[command, kind, verdict] += number
+        self.complete += counts["complete"]
+        self.seconds += counts["seconds"]
+        self.failures += counts["failures"]
 
     def run(self, case: Case) -> list[str]:
         """Run a case; what is wrong with it, each as VERDICT: why."""
@@ -306,6 +334,7 @@ def in_processes(campaign: Campaign, made: Sequence[Case], jobs: int, end: float
         jobs: processes.
         end: no case starts after it, by the monotonic clock.
     """
+    start = time.monotonic()
     places = [campaign.place / f"process {number}" for number in range(jobs)]
     for number, place in enumerate(places):
         place.mkdir()
@@ -315,18 +344,14 @@ def in_processes(campaign: Campaign, made: Sequence[Case], jobs: int, end: float
                 for case in made[number::jobs]:
                     if time.monotonic() < end:
                         alone.run(case)
-                counts = (alone.tried, alone.wrong, alone.complete, alone.failures)
-                (place / "counts").write_bytes(pickle.dumps(counts))
+                alone.seconds = time.monotonic() - start
+                (place / "counts.json").write_text(json.dumps(alone.counts()))
             finally:
                 os._exit(0)
     for _ in places:
         os.wait()
     for place in places:
-        tried, wrong, complete, failures = pickle.loads((place / "counts").read_bytes())
-        campaign.tried += tried
-        campaign.wrong += wrong
-        campaign.complete += complete
-        campaign.failures += failures
+        campaign.add(json.loads((place / "counts.json").read_text()))
 
 
 def table(campaign: Campaign) -> str:
@@ -339,25 +364,26 @@ def table(campaign: Campaign) -> str:
     return "\n".join(lines) + "\n"
 
 
-def report(campaign: Campaign, seconds: float) -> str:
+def report(campaign: Campaign) -> str:
     """The table, and what its columns mean."""
     kills = sum(n for (_, kind), n in campaign.tried.items() if kind == "kill")
-    totals = [
-        f"{sum(n for (_, k, v), n in campaign.wrong.items() if (k, v) == ('kill', verdict))} {verdict}"
-        for verdict in VERDICTS[:-1]
-    ]
+    wrong = Counter[str]()
+    for (_, kind, verdict), number in campaign.wrong.items():
+        wrong[verdict] += number if kind == "kill" else 0
+    totals = [f"{wrong[verdict]} {verdict}" for verdict in VERDICTS[:-1]]
+    minutes = campaign.seconds / 60
     failed = "".join(f"- `{line}`\n" for line in campaign.failures)
     return f"""# Faults
 
-{kills:,} kills: {", ".join(totals)}. All cases took {seconds / 60:.0f} minutes.
+{kills:,} kills: {", ".join(totals)}. All cases took {minutes:.0f} minutes of one process.
 
 {table(campaign)}
 A command is disturbed at one of its file operations and then run again as it was typed. *Lost* was
 written down as finished and is gone; *doubled* is there twice; *stuck* does not end, or leaves a
 trial at work; *different* ends with other files or other words than the undisturbed command;
 *refused* needs a hand or `--force`; *first end* is a disturbed process that ended with another exit
-code than it should, or with more than a line. In {campaign.complete} cases the command was disturbed
-after all was written, and is refused as after any command that has ended.
+code than it should, or with more than a line. In {campaign.complete} cases the command was
+disturbed after all was written, and is refused as after any command that has ended.
 {failed and f"{chr(10)}## Failures{chr(10)}{chr(10)}{failed}"}"""
 
 
@@ -372,7 +398,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--locks", type=int, default=5, metavar="N", help="database locked")
     parser.add_argument("--pauses", type=int, default=5, metavar="N", help="worker paused")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
-    parser.add_argument("--only", choices=names, metavar="COMMAND", help=f"one of {names}")
+    only = {"choices": names, "metavar": "COMMAND", "help": f"of {names}; repeatable"}
+    parser.add_argument("--only", action="append", **only)
+    parser.add_argument("--add", action="store_true", help="to what faults.json has")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
     parser.add_argument("--minutes", type=float, metavar="M", help="end after so long")
     parser.add_argument("--fault", choices=KINDS, default="kill", help="with --at")
@@ -396,23 +424,24 @@ def main() -> None:
         chosen = options()
         in_server(Path(place))
         campaign = Campaign(Path(place))
-        commands = [c for c in (*COMMANDS, WORKERS) if chosen.only in (None, c.name)]
+        commands = [c for c in (*COMMANDS, WORKERS) if c.name in (chosen.only or [c.name])]
         if chosen.at is not None:
             print(campaign.run(one_case(chosen, commands[0])) or "nothing is wrong")
             return
         numbers = {"kill": chosen.kills, "error": chosen.errors, "two at once": chosen.pairs}
         numbers |= {"SIGINT": chosen.signals, "SIGTERM": chosen.signals}
         numbers |= {"database locked": chosen.locks, "worker paused": chosen.pauses}
-        start = time.monotonic()
-        end = start + 60 * (chosen.minutes or float("inf"))
+        end = time.monotonic() + 60 * (chosen.minutes or float("inf"))
         commands = [command for command in commands if command is not WORKERS]
-        made = cases(campaign, commands, numbers, chosen.seed)
-        in_processes(campaign, made, chosen.jobs, end)
-        text = report(campaign, time.monotonic() - start)
+        in_processes(campaign, cases(campaign, commands, numbers, chosen.seed), chosen.jobs, end)
+        if chosen.add:
+            campaign.add(json.loads((HERE / "faults.json").read_text(encoding="utf-8")))
         if chosen.only is None:
-            write("faults", {"failures": campaign.failures}, text)
+            write("faults", campaign.counts(), report(campaign))
         else:
-            print(text)
+            print(report(campaign))
+        if campaign.failures:
+            sys.exit(1)
 
 
 if __name__ == "__main__":

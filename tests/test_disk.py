@@ -27,17 +27,25 @@ def test_a_new_folder_appears_whole(tmp_path):
 
 
 def test_a_folder_that_fails_leaves_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "made") as draft:
-        (draft / "a").write_text("1")
-        raise KeyboardInterrupt
+    def fail() -> None:
+        with whole_folder(tmp_path / "made") as draft:
+            (draft / "a").write_text("1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_another_process_was_quicker_to_make_stays(tmp_path):
-    with pytest.raises(OSError), whole_folder(tmp_path / "made") as draft:
-        (draft / "a").write_text("1")
-        (tmp_path / "made").mkdir()
-        (tmp_path / "made" / "theirs").touch()
+    def be_slow() -> None:
+        with whole_folder(tmp_path / "made") as draft:
+            (draft / "a").write_text("1")
+            (tmp_path / "made").mkdir()
+            (tmp_path / "made" / "theirs").touch()
+
+    with pytest.raises(OSError, match="not empty"):
+        be_slow()
     assert [path.name for path in tmp_path.rglob("*")] == ["made", "theirs"]
 
 
