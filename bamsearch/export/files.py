@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bamsearch.errors import OutputError
 from bamsearch.export.exported import Exported, Format
-from bamsearch.records.disk import draft_folder
+from bamsearch.records.disk import draft_folder, sync_files, sync_folder
 
 
 @contextmanager
@@ -40,9 +40,11 @@ def keep(exported: Exported, target: Path, force: bool) -> Exported:
     refuse_taken(places, force)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        sync_files(exported.files[0].parent)
         # the file itself last: a whole one is never without its weights
         for draft, place in reversed([*zip(exported.files, places, strict=True)]):
             os.replace(draft, place)
+        sync_folder(target.parent)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error}") from error
     return replace(exported, path=target, files=places)

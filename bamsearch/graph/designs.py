@@ -24,7 +24,7 @@ from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
 from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
-from bamsearch.records.disk import draft_folder, whole_folder
+from bamsearch.records.disk import draft_folder, sync_files, sync_folder, whole_folder
 from bamsearch.records.run_files import find_run, read_record
 
 DESIGN_FILE = "design.json"
@@ -109,7 +109,9 @@ def save(
             # there, and a folder with a design is always a whole one.
             with draft_folder(target) as draft:
                 _write(design, module, draft)
+                sync_files(draft)
                 _replace_all(draft, folder)
+                sync_folder(folder)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{folder} cannot be written: {error}") from error
     return [target] if module is None else [target, weights]

@@ -83,10 +83,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with draft_folder(path) as draft:
         yield draft
-        for written in draft.iterdir():
-            with open(written, "r+b") as file:
-                os.fsync(file.fileno())
-        sync_folder(draft)
+        sync_files(draft)
         os.rename(draft, path)
         sync_folder(path.parent)
 
@@ -124,6 +121,14 @@ def _remove(draft: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
     else:
         draft.unlink(missing_ok=True)
+
+
+def sync_files(folder: Path) -> None:
+    """Bring the files of a folder, and their names, to the disk."""
+    for path in folder.iterdir():
+        with open(path, "r+b") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:
