@@ -27,8 +27,8 @@ def imported(monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="faults.c is for Linux")
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_a_sample_of_the_campaign():
-    commands = ["--only", "search", "--only", "train", "--only", "insert", "--only", "report"]
-    numbers = ["--kills", "24", "--errors", "8", "--signals", "3", "--pairs", "4"]
+    commands = ["--only", "search", "--only", "train", "--only", "insert"]
+    numbers = ["--kills", "20", "--errors", "8", "--signals", "3", "--pairs", "4"]
     line = [sys.executable, str(BENCHMARKS / "faults.py"), *commands, *numbers, "--seed", "7"]
     done = subprocess.run(
         [*line, "--locks", "0", "--pauses", "0"],
@@ -40,7 +40,7 @@ def test_a_sample_of_the_campaign():
     assert " kills: 0 lost, 0 doubled, 0 stuck, 0 different, 0 refused." in done.stdout
     rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| `")]
     assert {row[2].strip() for row in rows} >= {"kill", "error", "two at once"}
-    assert sum(int(row[3]) for row in rows) >= 25
+    assert sum(int(row[3]) for row in rows) >= 18
 
 
 def test_each_kind_of_operation_comes_first(imported):

@@ -187,6 +187,27 @@ def test_a_full_disk_leaves_the_old_files(
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_an_interrupt_just_after_a_rename_leaves_the_old_files(
+    module: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    save(OTHER, tmp_path, build(OTHER))
+    before = files(tmp_path)
+    replace, calls = os.replace, []
+
+    def interrupted(*args: Any) -> None:
+        replace(*args)
+        calls.append(args)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            save(DESIGN, tmp_path, module, force=True)
+    assert files(tmp_path) == before
+
+
 def test_a_full_disk_leaves_the_old_weights_when_only_a_design_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
