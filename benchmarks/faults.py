@@ -216,6 +216,7 @@ class Campaign:
     def _paused(self, text: str, fault: Fault) -> list[Ended]:
         """A process stops while it scores; a worker takes its trial over; then it goes on."""
         first = self._start(text, fault)
+        os.waitpid(first.pid, os.WUNTRACED)
         time.sleep(_BEATS)
         worker = self._start("worker run --storage sqlite:///shared.db").wait()
         os.kill(first.pid, signal.SIGCONT)
