@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from bamsearch.errors import OutputError
-from bamsearch.records.disk import DRAFT
+from bamsearch.records.disk import DRAFT, remove_dead_drafts
 
 
 def check_output_folder(
@@ -42,6 +42,7 @@ def check_output_file(path: Path | None, *, force: bool) -> None:
     """
     if path is None:
         return
+    remove_dead_drafts(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder, and a file is needed: choose another path")
     if path.exists() and not force:

@@ -234,6 +234,8 @@ def search(
     }
     if sum(option is not None for option in (resume, name, output)) > 1:
         raise click.UsageError("--resume, --name and --output: choose one")
+    if resume is not None and force:
+        raise click.UsageError("--resume continues a run, --force starts one anew: choose one")
     what = resume or model or DEFAULT_MODEL
     with model_work(console, f"working out what fits in {what}", what):
         from bamsearch.searching.measured import Timing
@@ -414,6 +416,7 @@ def _search(
     from bamsearch.cli.search_json import result_json
     from bamsearch.cli.search_live import search_view
     from bamsearch.cli.search_text import next_steps, place_of, print_result
+    from bamsearch.records.run_files import RUN_FILE
     from bamsearch.report.content import make_report
     from bamsearch.report.text import duration_text
     from bamsearch.searching.run import Work, remove_if_empty, run_search
@@ -434,6 +437,9 @@ def _search(
         try:
             record = run_search(planned, folder, how)
         except KeyboardInterrupt:
+            if not (folder.path / RUN_FILE).is_file():
+                remove_if_empty(folder.path)
+                raise
             record, interrupted = folder.read_record(), True
         except BaseException:
             remove_if_empty(folder.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
@@ -82,7 +83,10 @@ def _write_pt2(
     metadata: dict[str, str],
 ) -> None:
     # the program has the outputs' structure, and so their names, in it
-    torch.export.save(program, path, extra_files=metadata)
+    archive = io.BytesIO()
+    torch.export.save(program, archive, extra_files=metadata)
+    # Not by torch: its writer ends the process where the disk is full.
+    path.write_bytes(archive.getbuffer())
 
 
 def _reopen_pt2(path: Path) -> Run:

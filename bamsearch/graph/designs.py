@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
 from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
+from bamsearch.records.disk import draft_folder, sync_files, sync_folder, whole_folder
 from bamsearch.records.run_files import find_run, read_record
 
 DESIGN_FILE = "design.json"
@@ -103,20 +103,28 @@ def save(
     if taken and not force:
         raise OutputError(f"{taken[0]} exists already: choose another folder, or force it")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # All is written beside its place, then renamed: a full disk or a kill leaves what was
-        # there, and a folder with a design is always a whole one.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
-            draft = Path(name)
-            (draft / DESIGN_FILE).write_text(design.to_json(), encoding="utf-8")
-            if module is not None:
-                save_model(module, str(draft / WEIGHTS_FILE))
-                # safetensors writes for the owner alone
-                shutil.copymode(draft / DESIGN_FILE, draft / WEIGHTS_FILE)
-            _replace_all(draft, folder)
+        if not folder.exists():
+            with whole_folder(folder) as draft:
+                _write(design, module, draft)
+        else:
+            # All is written beside its place, then renamed: a full disk or a kill leaves what was
+            # there, and a folder with a design is always a whole one.
+            with draft_folder(target) as draft:
+                _write(design, module, draft)
+                sync_files(draft)
+                _replace_all(draft, folder)
+                sync_folder(folder)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{folder} cannot be written: {error}") from error
     return [target] if module is None else [target, weights]
+
+
+def _write(design: Design, module: nn.Module | None, folder: Path) -> None:
+    (folder / DESIGN_FILE).write_text(design.to_json(), encoding="utf-8")
+    if module is not None:
+        save_model(module, str(folder / WEIGHTS_FILE))
+        # safetensors writes for the owner alone
+        shutil.copymode(folder / DESIGN_FILE, folder / WEIGHTS_FILE)
 
 
 def _replace_all(draft: Path, folder: Path) -> None:
@@ -134,11 +142,12 @@ def _replace_all(draft: Path, folder: Path) -> None:
                 os.replace(folder / name, old / name)
         for name in (WEIGHTS_FILE, DESIGN_FILE):
             if (draft / name).exists():
-                os.replace(draft / name, folder / name)
+                # Noted first: an interrupt may come just after the renaming.
                 placed.append(folder / name)
+                os.replace(draft / name, folder / name)
     except BaseException:
         for path in placed:
-            path.unlink()
+            path.unlink(missing_ok=True)
         for path in old.iterdir():
             os.replace(path, folder / path.name)
         raise

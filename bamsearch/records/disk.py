@@ -1,7 +1,8 @@
 """Files on disk: written whole or not at all, never through a link, and removed by name alone.
 
-A file is written beside its place, under a name that begins with :data:`DRAFT`, brought to the disk
-and renamed. A kill leaves such drafts; whoever works in the folder next removes them.
+A file or a new folder is written beside its place, as ``.writing-NAME-PROCESS``, brought to the
+disk and renamed. A kill leaves such drafts; whoever writes the same name next removes them, and
+whoever holds a run, an audit or a training removes all below it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: it cannot be written; what was there is as it was.
     """
-    draft = path.with_name(f"{DRAFT}{path.name}-{os.getpid()}")
+    draft = _draft_of(path)
     try:
         draft.unlink(missing_ok=True)
         # Not a temporary file: that would be for its owner alone.
@@ -49,6 +50,87 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+@contextmanager
+def draft_folder(path: Path) -> Iterator[Path]:
+    """A folder beside a path for what will be renamed to it; gone afterwards.
+
+    Args:
+        path: a file or a folder, there or not; the folder above it is there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    remove_dead_drafts(path)
+    draft = _draft_of(path)
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir()
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Make a new folder by what the block writes into another one beside it.
+
+    Args:
+        path: is not there yet; folders above it are made.
+
+    Raises:
+        OSError: it cannot be written, or was made meanwhile.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with draft_folder(path) as draft:
+        yield draft
+        sync_files(draft)
+        os.rename(draft, path)
+        sync_folder(path.parent)
+
+
+def remove_dead_drafts(path: Path) -> None:
+    """Remove what processes that are gone left half-written for a path."""
+    stem = f"{DRAFT}{path.name}-"
+    with suppress(OSError):
+        names = [name for name in os.listdir(path.parent) if name.startswith(stem)]
+        for name in names:
+            process = name.removeprefix(stem)
+            if process.isdecimal() and not _at_work(int(process)):
+                _remove(path.with_name(name))
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f"{DRAFT}{path.name}-{os.getpid()}")
+
+
+def _at_work(process: int) -> bool:
+    """Whether a process of this number is there; True where that cannot be asked."""
+    if os.name == "nt" or process == os.getpid():
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir() and not draft.is_symlink():
+        shutil.rmtree(draft, ignore_errors=True)
+    else:
+        draft.unlink(missing_ok=True)
+
+
+def sync_files(folder: Path) -> None:
+    """Bring the files of a folder, and their names, to the disk."""
+    for path in folder.iterdir():
+        with open(path, "r+b") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
+
+
 def sync_folder(folder: Path) -> None:
     """Let the names in a folder outlive a power cut; only Linux and macOS open folders."""
     with suppress(PermissionError):
@@ -62,10 +144,7 @@ def sync_folder(folder: Path) -> None:
 def remove_drafts(folder: Path) -> None:
     """Remove what killed processes left half-written anywhere below a folder."""
     for draft in list(folder.rglob(f"{DRAFT}*")):
-        if draft.is_dir() and not draft.is_symlink():
-            shutil.rmtree(draft, ignore_errors=True)
-        else:
-            draft.unlink(missing_ok=True)
+        _remove(draft)
 
 
 def remove_files(folder: Path, patterns: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bamsearch.errors import OutputError
-from bamsearch.records.disk import refuse_links, whole_file
+from bamsearch.records.disk import refuse_links, remove_dead_drafts, whole_file, whole_folder
 from bamsearch.report.content import Report
 
 Format = Literal["csv", "md", "html", "json"]
@@ -102,19 +102,25 @@ def write_report(report: Report, folder: Path, formats: Sequence[Format] = FORMA
 
 
 def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write files by their names; a file is there whole or not at all.
+    """Write files by their names; each, and a new folder, is there whole or not at all.
 
     Raises:
         OutputError: the folder cannot be made, or a file not be written.
     """
     first = [name for name in FILES.values() if name in texts]
     names = [*first, *(name for name in texts if name not in first)]
+    # As bytes: CSV has its own line ends. Half of a character, which JSON can hold, is ?.
+    contents = {name: texts[name].encode(errors="replace") for name in names}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            # As bytes: CSV has its own line ends. Half of a character, which JSON can hold, is ?.
-            with whole_file(folder / name) as file:
-                file.write(texts[name].encode(errors="replace"))
+        if not folder.exists():
+            with whole_folder(folder) as draft:
+                for name, content in contents.items():
+                    (draft / name).write_bytes(content)
+        else:
+            for name, content in contents.items():
+                remove_dead_drafts(folder / name)
+                with whole_file(folder / name) as file:
+                    file.write(content)
     except OSError as error:
         place = error.filename or folder
         raise OutputError(

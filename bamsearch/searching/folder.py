@@ -166,11 +166,12 @@ class RunFolder:
 
     @property
     def ended(self) -> bool:
-        """Whether the last search here left no trial, and its report is written."""
+        """Whether the last search here left no trial and no training, and wrote its report."""
         path = self.path / LOG_FILE
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         last = text[max(text.rfind(STARTED), 0) :]
-        return ENDED in last and REPORTED in last
+        trainings = any(True for name in _TRAIN_FILES for _ in self.path.glob(name))
+        return ENDED in last and REPORTED in last and not trainings
 
     def clear(self) -> None:
         """Remove what a search, its trainings and its report wrote here; other files stay.

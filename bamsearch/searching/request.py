@@ -50,6 +50,7 @@ SUPERNET_EPOCHS = 10
 """Of the usual recipe, for a supernet: it has many designs to learn, and is trained once."""
 
 DEFAULT_SAMPLER = "gp"
+_ANEW = "bring that back, or search anew with another --name, or with --force under this one"
 _VERSIONS = ("bamsearch", "torch", "torchvision", "optuna", "fvcore")
 
 
@@ -227,7 +228,7 @@ def planned_again(run: Run) -> Planned:
             name = run.model if what == "model" else run.score
             raise RunError(
                 f"{what} {name} is not what run {run.name} began with: it was {was}, and is "
-                f"{now.get(what) or 'not there'}; bring that back, or start a new search"
+                f"{now.get(what) or 'not there'}; {_ANEW}"
             )
     space = search_space(
         _file_of(run),
@@ -255,7 +256,7 @@ def check_base(run: Run) -> None:
         raise RunError(
             f"model {run.model} is not what run {run.name} began with: it had "
             f"{was.base.params:,} parameters and {was.base.macs:,} MACs, and has "
-            f"{now.base.params:,} and {now.base.macs:,}; bring that back, or start a new search"
+            f"{now.base.params:,} and {now.base.macs:,}; {_ANEW}"
         )
 
 

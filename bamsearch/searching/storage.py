@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from bamsearch.errors import MissingExtraError, StorageError
 from bamsearch.searching.trials import retry_after_death
 from bamsearch.text import is_utf8
+from bamsearch.training.interrupt import asked_to_stop
 
 T = TypeVar("T")
 
@@ -119,8 +120,12 @@ def opened_storage(
             _write_safely(storage)
         yield optuna.storages.get_storage(storage)
     finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        # An interrupt in the middle of this would be logged by SQLAlchemy, with its traceback.
+        with asked_to_stop(wait=True) as interrupted:
+            storage.remove_session()
+            storage.engine.dispose()
+        if interrupted():
+            raise KeyboardInterrupt
 
 
 def check_driver(url: str) -> None:

@@ -128,7 +128,8 @@ def is_unfinished(planned: Planned, folder: TrainingFolder) -> bool:
             return True
     except TrainingError:
         pass
-    raise taken(folder.path)
+    with folder.locked():  # Removes what a kill left beside the weights.
+        raise taken(folder.path)
 
 
 def plan_resumed(

@@ -60,9 +60,24 @@ def test_a_search_of_an_edited_model_is_not_resumed(ran, refused):
     edit()
     said = refused("search", "--resume", "a", "--trials", "3")
     assert said.startswith("bamsearch: error: model net.py:make is not what run a began with: it ")
-    assert said.endswith("bring that back, or start a new search")
+    assert said.endswith("search anew with another --name, or with --force under this one")
+    assert "--resume continues a run" in refused("search", "--resume", "a", "--force")
     Path("net.py").write_text(NET)
     ran("search", "--resume", "a", "--trials", "3")
+
+
+def test_another_version_of_a_package_is_another_model(ran, refused):
+    line = ["search", "bamsearch.examples:resnet20", "--input-size", "8", "--budget-gflops", "+9%"]
+    line += ["--score", "params", "--trials", "2", "--no-random", "--name", "a"]
+    ran(*line)
+    path = Path("runs/a/run.json")
+    content = json.loads(path.read_text())
+    now = content["sources"]["model"]
+    content["sources"]["model"] = "bamsearch 0.0.1"
+    path.write_text(json.dumps(content))
+    assert f"it was bamsearch 0.0.1, and is {now}; " in refused("search", "--resume", "a")
+    ran(*line, "--force")
+    assert json.loads(path.read_text())["sources"]["model"] == now
 
 
 def test_a_search_by_an_edited_score_is_not_resumed(ran, refused):

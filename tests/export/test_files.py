@@ -1,5 +1,8 @@
 """What is on disk before, while and after a file is written."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -54,3 +57,21 @@ def test_places_that_cannot_be_written(tmp_path, monkeypatch, apart):
     with pytest.raises(OutputError, match=r"cannot be written: .*No space left"):
         export_network(net, tmp_path / "net.pt2", "pt2", input_shape=(3, 8, 9))
     assert [*tmp_path.iterdir()] == [tmp_path / "file"]
+
+
+def test_a_full_disk_is_no_reason_to_fix_the_batch(tmp_path, monkeypatch, apart):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
+    with pytest.raises(OutputError, match=r"cannot be written: .*No space left"):
+        export_network(apart(torch.relu), tmp_path / "net.pt2", "pt2", input_shape=(3, 8, 9))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_draft_of_a_killed_export_goes(tmp_path, apart):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    (tmp_path / f".writing-net.pt2-{process.pid}").mkdir()
+    export_network(apart(torch.relu), tmp_path / "net.pt2", "pt2", input_shape=(3, 8, 9))
+    assert [*tmp_path.iterdir()] == [tmp_path / "net.pt2"]

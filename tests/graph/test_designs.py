@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,7 +165,7 @@ def on_call(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 STEPS = {
-    "folder": lambda patch: patch.setattr(tempfile, "mkdtemp", full_disk),
+    "folder": lambda patch: patch.setattr(Path, "mkdir", full_disk),
     "design": lambda patch: patch.setattr(Path, "write_text", full_disk),
     "weights": lambda patch: patch.setattr(designs, "save_model", full_disk),
     "mode": lambda patch: patch.setattr(designs.shutil, "copymode", full_disk),
@@ -184,6 +183,27 @@ def test_a_full_disk_leaves_the_old_files(
     with monkeypatch.context() as patch:
         STEPS[step](patch)
         with pytest.raises(OutputError, match=r"cannot be written: .*No space left"):
+            save(DESIGN, tmp_path, module, force=True)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_an_interrupt_just_after_a_rename_leaves_the_old_files(
+    module: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    save(OTHER, tmp_path, build(OTHER))
+    before = files(tmp_path)
+    replace, calls = os.replace, []
+
+    def interrupted(*args: Any) -> None:
+        replace(*args)
+        calls.append(args)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
             save(DESIGN, tmp_path, module, force=True)
     assert files(tmp_path) == before
 

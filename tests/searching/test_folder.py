@@ -16,7 +16,16 @@ from bamsearch.records import Budget, Design, Insertion, Trial
 from bamsearch.records.disk import whole_file
 from bamsearch.report.content import make_report
 from bamsearch.report.writing import write_report
-from bamsearch.searching.folder import RunFolder, all_folders, find_folder, named_folder, new_folder
+from bamsearch.searching.folder import (
+    ENDED,
+    REPORTED,
+    STARTED,
+    RunFolder,
+    all_folders,
+    find_folder,
+    named_folder,
+    new_folder,
+)
 
 
 @pytest.fixture
@@ -214,6 +223,35 @@ def test_the_best_is_written_only_when_it_changes(folder):
     assert path.stat().st_ino == written
     folder.write_best(Design("resnet18", (3, 64, 64), (Insertion("layer2", 16, 4),)))
     assert Path(path).stat().st_ino != written
+
+
+def test_a_run_with_a_training_left_over_has_not_ended(folder):
+    for text in (STARTED, ENDED, REPORTED):
+        assert not folder.ended
+        folder.log(text)
+    assert folder.ended
+    training = folder.path / "train" / "0-00000000"
+    training.mkdir(parents=True)
+    (training / ".lock").touch()
+    assert not folder.ended
+    folder.remove_trainings()
+    assert folder.ended
+
+
+def test_a_new_report_is_there_whole_or_not_at_all(folder, monkeypatch):
+    report, target = make_report(folder.read_record(), "run"), folder.path / "above" / "report"
+    write = Path.write_bytes
+
+    def full(path, content):
+        return full_disk(0) if path.name == "report.json" else write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OutputError, match="No space left"):
+            write_report(report, target, ["md", "json"])
+    assert not list(target.parent.iterdir())
+    write_report(report, target, ["json"])
+    assert [path.name for path in target.iterdir()] == ["report.json"]
 
 
 def test_a_line_that_is_there_twice_counts_once(folder):

@@ -27,7 +27,7 @@ from bamsearch.records.audit_files import (
     read_audit,
     read_trainings,
 )
-from bamsearch.records.disk import refuse_links, remove_drafts, remove_files, whole_file
+from bamsearch.records.disk import DRAFT, refuse_links, remove_drafts, remove_files, whole_file
 from bamsearch.records.run_files import TRAINING_FILES
 from bamsearch.searching.folder import check_name
 
@@ -61,6 +61,13 @@ class AuditFolder:
     def begun(self) -> bool:
         """Whether what is asked has been written."""
         return (self.path / AUDIT_FILE).exists()
+
+    @property
+    def unbegun(self) -> bool:
+        """Whether the folder is there, and has nothing but what a kill left at the very start."""
+        names = [path.name for path in self.path.glob("*")]
+        begins = (_LOCK_FILE, DRAFT)
+        return self.path.is_dir() and all(name.startswith(begins) for name in names)
 
     @property
     def is_audit(self) -> bool:
@@ -261,7 +268,7 @@ def usual_folder(asked: Audit) -> AuditFolder:
     stem = "-".join(re.sub(r"[^\w.+-]+", "-", word).strip("-.+").lower() for word in words)
     for number in count(1):
         folder = AuditFolder(AUDITS / f"{stem}-{number:03d}")
-        if not folder.path.exists():
+        if not folder.path.exists() or folder.unbegun:
             break
         try:
             if first_difference(asked, read_audit(folder.path)) is None:

@@ -13,6 +13,7 @@ from bamsearch.evidence.verify.request import Planned
 from bamsearch.evidence.verify.summary import evidence_of, has_base, open_networks
 from bamsearch.evidence.verify.trainings import Reached, evaluate_one, stored_result, train_one
 from bamsearch.records import Evidence
+from bamsearch.records.disk import remove_drafts
 from bamsearch.training.progress import Progress
 
 Watch = Callable[[Progress], None]
@@ -39,6 +40,7 @@ def run_verify(planned: Planned, follow: Follow = lambda title: nullcontext()) -
         KeyboardInterrupt: it was interrupted; the same call resumes.
     """
     with planned.folder.locked():
+        remove_drafts(planned.folder.path)
         planned.folder.log(f"verify: {planned.request.command}")
         ledger = Ledger(planned)
         results: dict[tuple[str, int], Reached | None] = {}

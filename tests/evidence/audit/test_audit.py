@@ -453,6 +453,15 @@ def test_the_same_command_finds_its_folder(planned, tmp_path, monkeypatch):
     assert usual_folder(other).name == "small-digits-002"
     with first.locked(), pytest.raises(RunError, match="another audit works in"):
         run_audit(planned, AuditFolder(first.path))
+    # Killed before the first file was whole.
+    second = AuditFolder(Path("audits/small-digits-002"))
+    second.path.mkdir()
+    (second.path / ".writing-audit.json-17").touch()
+    assert usual_folder(other).path == second.path
+    with second.locked():
+        assert usual_folder(other).path == second.path
+    (second.path / "notes.txt").touch()
+    assert usual_folder(other).name == "small-digits-003"
 
 
 def test_a_run_sets_model_space_budgets_and_data(tmp_path):

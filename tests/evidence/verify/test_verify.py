@@ -157,8 +157,11 @@ def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, 
     known = estimate(planned, lambda: pytest.fail("timed again"))
     assert (known.seconds, known.done) == (0.0, known.trainings)
     before = (run / "evidence.json").read_bytes()
+    draft = next((run / "verify").iterdir()) / ".writing-test.json-17"
+    draft.touch()  # Left by a kill.
     run_verify(planned)
     assert (run / "evidence.json").read_bytes() == before
+    assert not draft.exists()
 
 
 def test_more_seeds_train_those_that_are_new(verified, run, plan, monkeypatch):
