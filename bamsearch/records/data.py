@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from bamsearch.records.hints import Natural, Positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +31,10 @@ class DataFacts:
     """
 
     name: str
-    input_shape: tuple[int, int, int]
-    classes: int
-    train: int
-    validation: int
-    test: int
+    input_shape: tuple[Positive, Positive, Positive]
+    classes: Positive
+    train: Natural
+    validation: Natural
+    test: Natural
     hash: str
     split_seed: int
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> DataFacts:
-        """From ``asdict``'s form, as JSON keeps it.
-
-        Raises:
-            TypeError, KeyError, ValueError: keys missing or unknown, or no three sizes.
-        """
-        channels, height, width = content["input_shape"]
-        return cls(**(dict(content) | {"input_shape": (channels, height, width)}))
