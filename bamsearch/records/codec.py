@@ -77,8 +77,17 @@ class Format(Generic[T]):
             if self.key:
                 self._check_version(content, source)
                 content = {key: value for key, value in content.items() if key != self.key}
+        return self.value(content, source)
+
+    def value(self, content: Any, source: str) -> T:
+        """Read what is plain values already: what JSON holds, without the version's key.
+
+        Raises:
+            BamsearchError: as :meth:`parse`.
+        """
+        with self.refusing(source):
             value: T = decode(self.kind, content)
-            return value
+        return value
 
     def read(self, path: Path) -> T:
         """Read a file, see :meth:`parse`.

@@ -11,6 +11,7 @@ from typing import (
     Annotated,
     Any,
     Literal,
+    NotRequired,
     Union,
     get_args,
     get_origin,
@@ -60,6 +61,10 @@ def _annotated_decoder(args: tuple[Any, ...]) -> _Convert:
     convert = _decoder(tables[0].keys if tables else kind)
     if Mark.ROW in marks:
         convert = _row_decoder(kind)
+    if Mark.OPAQUE in marks:
+        return expected_object
+    if Mark.ANY_FLOAT in marks:
+        convert = _any_number
     if Mark.BARE in marks:
         convert = _bare_decoder(convert)
     if not ranges:
@@ -114,7 +119,7 @@ def _list_decoder(origin: Any, kinds: tuple[Any, ...]) -> _Convert:
     converts = [_decoder(kind) for kind in kinds if kind is not Ellipsis]
 
     def convert(value: Any) -> Any:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):
             raise _unexpected(value, "a list")
         if not same and len(value) != len(converts):
             raise Misfit(f"has {len(value)} items, expected {len(converts)}")
@@ -185,9 +190,11 @@ def _row_decoder(kind: Any) -> _Convert:
 def _table_decoder(kind: Any) -> _Convert:
     hints = get_type_hints(kind, include_extras=True)
     converts = {name: _decoder(hint) for name, hint in hints.items()}
+    # Not __required_keys__, which is wrong where annotations are text.
+    needed = [n for n, hint in hints.items() if kind.__total__ and get_origin(hint) != NotRequired]
 
     def convert(value: Any) -> Any:
-        for name in kind.__required_keys__:
+        for name in needed:
             if name not in expected_object(value):
                 raise _under(name, Misfit("is missing"))
         return {k: at_key(k, converts.get(k, _plain), v) for k, v in expected_object(value).items()}
@@ -227,14 +234,17 @@ def expected_object(value: Any) -> dict[str, Any]:
 def _plain(value: Any, depth: int = 0) -> Any:
     if depth > MOST_DEPTH:
         raise Misfit("is nested too deeply")
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         for item in value:
             _plain(item, depth + 1)
     elif isinstance(value, dict):
-        for item in value.values():
+        for key, item in value.items():
+            _string(key)
             _plain(item, depth + 1)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         _number(value)
+    elif value is not None:
+        (_boolean if isinstance(value, bool) else _string)(value)
     return value
 
 
@@ -254,6 +264,10 @@ def _number(value: Any) -> int | float:
     if not isinstance(value, float) or not isfinite(value):
         raise _unexpected(value, "a finite number")
     return value
+
+
+def _any_number(value: Any) -> int | float:
+    return value if isinstance(value, float) else _number(value)
 
 
 def _boolean(value: Any) -> bool:
@@ -287,6 +301,7 @@ _BY_ORIGIN: dict[Any, Callable[[tuple[Any, ...]], _Convert]] = {
     Union: _union_decoder,
     UnionType: _union_decoder,
     Literal: _literal_decoder,
+    NotRequired: lambda args: _decoder(args[0]),
     tuple: partial(_list_decoder, tuple),
     list: partial(_list_decoder, list),
     Sequence: partial(_list_decoder, list),

@@ -48,6 +48,8 @@ class Mark(Enum):
 
     ROW = "a dataclass as the list of its values"
     SPARSE = "left out where it is the default"
+    ANY_FLOAT = "infinite and not a number too"
+    OPAQUE = "an object whose values are checked elsewhere"
     NEEDED = "in the file always, whatever the default"
     BARE = "a list of one as its only item"
 

@@ -12,6 +12,9 @@ from bamsearch.records.designs import Insertion
 from bamsearch.records.hints import Positive
 from bamsearch.records.timings import DeviceFacts
 
+MOST_MS = 365 * 24 * 3.6e6
+"""Longest time of a latency table, in milliseconds: a year."""
+
 POOR_R2 = 0.9
 POOR_ERROR = 0.10
 """R² below which, and relative error above which, an additive latency table is called poor."""
@@ -33,8 +36,8 @@ class LatencyEntry:
     def __post_init__(self) -> None:
         check_positive("reduction", self.reduction)
         check_positive("dilation", self.dilation)
-        if not 0 <= self.ms < float("inf"):
-            raise InvalidValueError(f"a time must be 0 ms or more, not {self.ms!r}")
+        if not 0 <= self.ms <= MOST_MS:
+            raise InvalidValueError(f"a time must be 0 ms or more, at most a year: {self.ms!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class LatencyTable:
     _ms: dict[tuple[str, int, int], float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.base_ms < float("inf"):
+        if not 0 < self.base_ms <= MOST_MS:
             raise InvalidValueError(f"the base must take more than 0 ms, not {self.base_ms!r}")
         found: dict[tuple[str, int, int], float] = {}
         for entry in self.entries:

@@ -111,7 +111,7 @@ def read_record(folder: Path) -> RunRecord:
             f"'bamsearch search --resume {run.name}' mends it"
         )
     for number, line in enumerate(lines, start=1):
-        with _TRIAL.refusing(f"{path}, line {number}"):
+        with TRIAL.refusing(f"{path}, line {number}"):
             content = dict(expected_object(parse_json(line)))
             if "reference" not in content:
                 raise Misfit("has no key 'reference'")
@@ -163,7 +163,7 @@ def _with_design(content: dict[str, Any], run: Run) -> dict[str, Any]:
 
 
 _LINES: Format[Any] = Format(Any, "file of lines", RunError, "move it away")
-_TRIAL: Format[Trial] = Format(Trial, "trial", RunError, "mend or remove that line")
+TRIAL: Format[Trial] = Format(Trial, "trial", RunError, "mend or remove that line")
 _FINALISTS: Format[list[dict[str, Any]]] = Format(
     list[dict[str, Any]], "list of finalists", RunError, "move it away"
 )

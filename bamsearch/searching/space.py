@@ -30,12 +30,16 @@ from bamsearch.errors import NoSiteError, SpaceError
 from bamsearch.graph.placement import PLACEMENTS, place
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import Init, ModelSummary, Site, Variant
+from bamsearch.records.codec import read_bytes
+from bamsearch.records.hints import Misfit, shown
 from bamsearch.searching.choices import Choice, SearchSpace, make_choice
 
 SHIPPED = ("stages", "bottlenecks", "paper", "blocks", "mobile")
 """The spaces that come with bamsearch, the default first."""
 
 _OPTIONAL = {"description": "", "together": False, "optional": True, "at": {}}
+_MOST = 10**9
+_MOST_BYTES = 1 << 20
 _LISTS = ("reductions", "dilations")
 
 
@@ -100,13 +104,16 @@ def read_space(name: str) -> SpaceFile:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SHIPPED)}"
         raise SpaceError(f"no space is called {name!r}: {hint}; a file of your own ends in .toml")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_bytes(path, _MOST_BYTES).decode())
+    except Misfit as error:
+        raise SpaceError(f"{path} {error}, which is not a space") from error
     except OSError as error:
         raise SpaceError(
             f"{path} cannot be read ({error.strerror}): 'bamsearch spaces' lists those at hand"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpaceError(f"{path} is no TOML file: {error}") from error
+    except (ValueError, RecursionError) as error:
+        # tomllib's own errors, of bytes that are not UTF-8 and of too many digits are ValueErrors.
+        raise SpaceError(f"{path} is not a TOML file: {error}") from error
     return parse_space(content, str(path))
 
 
@@ -242,9 +249,10 @@ def _numbers(value: Any, source: str, key: str) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or not value:
         raise SpaceError(f"{source}: {key}: must be a list such as [4, 8, 16], not {value!r}")
     for place_, number in enumerate(value):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        if type(number) is not int or not 1 <= number <= _MOST:
             raise SpaceError(
-                f"{source}: {key}[{place_}]: must be an integer of at least 1, not {number!r}"
+                f"{source}: {key}[{place_}]: must be an integer of at least 1 and at most {_MOST}, "
+                f"not {shown(number)}"
             )
     if len(set(value)) != len(value):
         raise SpaceError(f"{source}: {key}: has a value twice: {value!r}")

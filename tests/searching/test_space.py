@@ -157,10 +157,10 @@ def test_files_that_are_none(tmp_path) -> None:
         read_space(str(tmp_path / "gone.toml"))
     path = tmp_path / "broken.toml"
     path.write_text("name = ")
-    with pytest.raises(SpaceError, match=r"broken.toml is no TOML file: Invalid value"):
+    with pytest.raises(SpaceError, match=r"broken.toml is not a TOML file: Invalid value"):
         read_space(str(path))
     path.write_bytes(b"name = '\xff'")
-    with pytest.raises(SpaceError, match=r"broken.toml is no TOML file: .*can't decode"):
+    with pytest.raises(SpaceError, match=r"broken.toml is not a TOML file: .*can't decode"):
         read_space(str(path))
     path.write_text(changed("dilations = [0]"))
     with pytest.raises(SpaceError, match=r"broken.toml: dilations\[0\]: must be an integer"):
