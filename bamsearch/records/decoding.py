@@ -25,7 +25,7 @@ from bamsearch.records.hints import Mark, Misfit, Range, Table, marks_of, named_
 MOST_DEPTH = 64
 """Lists and objects inside one another, at most, in a value of any type."""
 
-_LARGEST = 10**18
+_LARGEST = 2**63
 
 _Convert = Callable[[Any], Any]
 
@@ -254,7 +254,7 @@ def _integer(value: Any, limits: Range | None = None) -> int:
     if limits is not None and not limits.has(value):
         raise _unexpected(value, f"an integer {limits}")
     if abs(value) >= _LARGEST and (limits is None or limits.high is None):
-        raise _unexpected(value, "an integer of at most 18 digits")
+        raise _unexpected(value, "an integer of at most 64 bits")
     return value
 
 

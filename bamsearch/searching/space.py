@@ -250,9 +250,9 @@ def _numbers(value: Any, source: str, key: str) -> tuple[int, ...]:
         raise SpaceError(f"{source}: {key}: must be a list such as [4, 8, 16], not {value!r}")
     for place_, number in enumerate(value):
         if type(number) is not int or not 1 <= number <= _MOST:
+            limit = "at least 1" if type(number) is not int or number < 1 else f"at most {_MOST}"
             raise SpaceError(
-                f"{source}: {key}[{place_}]: must be an integer of at least 1 and at most {_MOST}, "
-                f"not {shown(number)}"
+                f"{source}: {key}[{place_}]: must be an integer of {limit}, not {shown(number)}"
             )
     if len(set(value)) != len(value):
         raise SpaceError(f"{source}: {key}: has a value twice: {value!r}")

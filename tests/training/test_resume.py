@@ -92,7 +92,7 @@ def test_a_second_signal_does_not_wait(digits, design, quick, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(design(), digits, quick, device="cpu", output=tmp_path / "cut", watch=watch)
-    assert TrainingFolder(tmp_path / "cut").read_checkpoint()["progress"]["epoch"] == 1
+    assert TrainingFolder(tmp_path / "cut").read_checkpoint()["progress"].epoch == 1
 
 
 def test_a_finished_training_is_read_again(digits, design, quick, tmp_path, outcome):
