@@ -15,7 +15,7 @@ from pathlib import Path
 from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records import LatencyEntry, LatencyTable, ModelSummary
 from bamsearch.records.codec import read_bytes
-from bamsearch.records.hints import Misfit
+from bamsearch.records.hints import Misfit, shown
 from bamsearch.records.latencies import MOST_MS
 
 COLUMNS = ("site", "r", "d", "ms")
@@ -49,7 +49,7 @@ def read_latency_csv(path: str | os.PathLike[str], summary: ModelSummary) -> Lat
             continue
         if site not in sites:
             raise InvalidValueError(
-                f"{where}, column site: {summary.model} has no site {site!r}: "
+                f"{where}, column site: {summary.model} has no site {shown(site)}: "
                 "'bamsearch sites MODEL' lists them"
             )
         entry = LatencyEntry(
@@ -131,7 +131,7 @@ def _positive(text: str, column: str, where: str) -> int:
     # Digits alone: int() also takes '1_0', ' 8' and other alphabets' digits.
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
         raise InvalidValueError(
-            f"{where}, column {column}: an integer of at least 1 is needed, not {text!r}"
+            f"{where}, column {column}: an integer of at least 1 is needed, not {shown(text)}"
         )
     return int(text)
 
@@ -142,5 +142,7 @@ def _milliseconds(text: str, where: str) -> float:
     except ValueError:
         value = float("nan")
     if not 0 <= value <= MOST_MS:
-        raise InvalidValueError(f"{where}, column ms: a time of 0 or more is needed, not {text!r}")
+        raise InvalidValueError(
+            f"{where}, column ms: a time of 0 or more is needed, not {shown(text)}"
+        )
     return value

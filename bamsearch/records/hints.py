@@ -21,7 +21,11 @@ class Range:
     high: int | float | None = None
 
     def __str__(self) -> str:
-        return f"of at least {self.low}" if self.high is None else f"from {self.low} to {self.high}"
+        if self.high is None:
+            return f"of at least {self.low}"
+        if self.high > 2**63:
+            return f"of at least {self.low} and at most {MOST_DIGITS:,} digits"
+        return f"from {self.low} to {self.high}"
 
     def has(self, value: Any) -> bool:
         """Whether a value, or its length, is within the limits."""
@@ -58,7 +62,7 @@ Percent = Annotated[float, Range(0, 100)]
 Share = Annotated[float, Range(0, 1)]
 Positive = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
-AnyNatural = Annotated[int, Range(0, 10**MOST_DIGITS)]
+AnyNatural = Annotated[int, Range(0, 10**MOST_DIGITS - 1)]
 """Of any size, such as the number of designs in a space."""
 
 

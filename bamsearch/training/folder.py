@@ -37,6 +37,7 @@ from bamsearch.records.disk import (
     remove_files,
     whole_file,
 )
+from bamsearch.records.hints import shown
 from bamsearch.records.run_files import TRAINING_FILES
 from bamsearch.training.about import CHECKPOINT, FACTS_FILE, Checkpoint
 from bamsearch.training.progress import Row
@@ -149,9 +150,9 @@ class TrainingFolder:
             raise TrainingError(
                 f"{path} is no checkpoint of a training ({type(error).__name__}): start anew"
             ) from error
-        if version != CHECKPOINT_VERSION:
+        if type(version) is not int or version != CHECKPOINT_VERSION:
             raise TrainingError(
-                f"{path} has format {version!r}, this bamsearch reads {CHECKPOINT_VERSION}: "
+                f"{path} has format {shown(version)}, this bamsearch reads {CHECKPOINT_VERSION}: "
                 "go on with the bamsearch that wrote it"
             )
         checkpoint = CHECKPOINT.value(content, str(path))

@@ -1,0 +1,104 @@
+"""Spoil files at random and read them: ``python -m tests.fuzz --examples 100000``, from the root.
+
+Prints for each reader how many inputs it read, how many it refused, and what it should not have
+raised; exits with 1 if there was any of that. With ``--engine atheris`` coverage guides the choice
+(``pip install atheris``): ``--reader`` names the one.
+"""
+
+import argparse
+import random
+import sys
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from .mutations import spoil
+from .reader import Reader, expected
+from .readers import make_readers
+
+_SLOW = 50
+"""Times as many inputs for a fast reader as for a slow one."""
+
+
+def main() -> int:
+    """Parse the command line and run."""
+    line = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    line.add_argument("--examples", type=int, default=10_000, help="inputs of all readers together")
+    line.add_argument("--seed", type=int, default=0)
+    line.add_argument("--reader", help="only those whose name contains this")
+    line.add_argument("--engine", choices=("random", "atheris"), default="random")
+    asked = line.parse_args()
+    with TemporaryDirectory(prefix="bamsearch-fuzz-") as folder:
+        readers = {
+            name: reader
+            for name, reader in make_readers(Path(folder)).items()
+            if asked.reader is None or asked.reader in name
+        }
+        if asked.engine == "atheris":
+            return with_atheris(readers, asked.examples, asked.seed)
+        return at_random(readers, asked.examples, asked.seed)
+
+
+def at_random(readers: dict[str, Reader], examples: int, seed: int) -> int:
+    """Try each reader with its share of the inputs; 1 if any raised what it should not have."""
+    shares = {name: 1 if reader.slow else _SLOW for name, reader in readers.items()}
+    whole = sum(shares.values())
+    unexpected: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for name, reader in readers.items():
+        ends: Counter[str] = Counter()
+        began = time.monotonic()
+        for number in range(-(-examples * shares[name] // whole)):
+            numbers = random.Random(f"{seed} {name} {number}")
+            content = (reader.spoil or spoil)(numbers.choice(reader.whole), numbers.choice)
+            try:
+                ends[expected(reader.read, content)] += 1
+            except Exception as error:
+                ends["unexpected"] += 1
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                what = f"{name}: {type(error).__name__} at {where.filename}:{where.lineno}"
+                if not unexpected[what]:
+                    print(f"{what}: {str(error)[:300]} (input {number})", flush=True)
+                unexpected[what] += 1
+        total += ends
+        seconds = time.monotonic() - began
+        print(f"{name:28} {_counts(ends)} {seconds:7.1f} s", flush=True)
+    print(f"{'all':28} {_counts(total)}")
+    for what, count in unexpected.most_common():
+        print(f"{count:7,} {what}")
+    return 1 if unexpected else 0
+
+
+def with_atheris(readers: dict[str, Reader], examples: int, seed: int) -> int:
+    """The same, guided by what lines are reached; ends at the first unexpected exception."""
+    import atheris
+
+    atheris.instrument_all()
+    names = list(readers)
+
+    def one(data: bytes) -> None:
+        provider = atheris.FuzzedDataProvider(data)
+
+        def pick(several: Any) -> Any:
+            return several[provider.ConsumeIntInRange(0, len(several) - 1)]
+
+        reader = readers[pick(names)]
+        expected(reader.read, (reader.spoil or spoil)(pick(reader.whole), pick))
+
+    # Enough random bytes for every choice: libFuzzer starts with one byte.
+    limits = [f"-runs={examples}", f"-seed={seed + 1}", "-len_control=0", "-max_len=256"]
+    atheris.Setup([sys.argv[0], *limits], one)
+    atheris.Fuzz()
+    return 0
+
+
+def _counts(ends: Counter[str]) -> str:
+    parts = (f"{ends[end]:8,} {end}" for end in ("read", "refused", "unexpected"))
+    return f"{sum(ends.values()):8,} tried {' '.join(parts)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
