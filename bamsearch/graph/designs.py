@@ -26,6 +26,7 @@ from bamsearch.graph.network import find_network
 from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
 from bamsearch.records.designs import DESIGN
+from bamsearch.records.hints import shown
 from bamsearch.records.run_files import find_run, read_record
 
 DESIGN_FILE = "design.json"
@@ -154,10 +155,14 @@ def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
         DesignError: none of these, not readable, or from a newer bamsearch.
         RunError: a run that is not readable.
     """
-    run, rank = _run_and_rank(os.fspath(design))
-    if run is not None:
-        return _ranked(run, rank), None
-    path = design_file(design)
+    text = os.fspath(design)
+    try:
+        run, rank = _run_and_rank(text)
+        if run is not None:
+            return _ranked(run, rank), None
+        path = design_file(design)
+    except OSError as error:
+        raise DesignError(f"{shown(text)} cannot be read: {error.strerror}") from error
     weights = path.parent / WEIGHTS_FILE
     return read_design(path), weights if weights.exists() else None
 
@@ -165,9 +170,11 @@ def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
 def is_design(text: str) -> bool:
     """Whether a word means a design or a run that is there, rather than a MODEL."""
     path = Path(text)
-    if path.name == DESIGN_FILE or (path / DESIGN_FILE).exists():
-        return True
-    return _run_and_rank(text)[0] is not None
+    try:
+        there = path.name == DESIGN_FILE or (path / DESIGN_FILE).exists()
+        return there or _run_and_rank(text)[0] is not None
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _run_and_rank(text: str) -> tuple[Path | None, int]:

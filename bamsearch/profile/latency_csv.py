@@ -15,8 +15,7 @@ from pathlib import Path
 from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records import LatencyEntry, LatencyTable, ModelSummary
 from bamsearch.records.codec import read_bytes
-from bamsearch.records.hints import Misfit, shown
-from bamsearch.records.latencies import MOST_MS
+from bamsearch.records.hints import MOST_MS, Misfit, shown
 
 COLUMNS = ("site", "r", "d", "ms")
 BASE = "base"

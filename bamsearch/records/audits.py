@@ -142,7 +142,7 @@ class Ceiling:
     @property
     def highest_tau(self) -> float | None:
         """``highest`` as a tau, by Greiner's relation for normal values."""
-        return None if self.highest is None else 2 / pi * asin(self.highest)
+        return None if self.highest is None else 2 / pi * asin(min(max(self.highest, -1.0), 1.0))
 
 
 @dataclass(frozen=True, slots=True)

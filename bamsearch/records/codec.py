@@ -5,8 +5,8 @@ key is missing or unknown. What is wrong is one error with the file, the key and
 ``runs/x/run.json: key budgets[0].limit is 'abc', expected an integer``.
 
 Tuples are lists in JSON, and a mapping whose keys are tuples is a list of rows ``[*key, *value]``.
-Integers have at most 64 bits unless a ``Range`` says otherwise, floats are finite, and values
-without a type of their own (``Any``) are nested at most 64 levels deep.
+Integers have at most 64 bits unless a ``Range`` says otherwise, floats are finite and at most 1e100
+in size, and values without a type of their own (``Any``) are nested at most 64 levels deep.
 """
 
 from __future__ import annotations

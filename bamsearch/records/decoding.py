@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, is_dataclass
 from functools import cache, partial
-from math import isfinite
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -20,7 +19,16 @@ from typing import (
 )
 
 from bamsearch.errors import InvalidValueError
-from bamsearch.records.hints import Mark, Misfit, Range, Table, marks_of, named_fields, shown
+from bamsearch.records.hints import (
+    MOST_FLOAT,
+    Mark,
+    Misfit,
+    Range,
+    Table,
+    marks_of,
+    named_fields,
+    shown,
+)
 
 MOST_DEPTH = 64
 """Lists and objects inside one another, at most, in a value of any type."""
@@ -261,7 +269,7 @@ def _integer(value: Any, limits: Range | None = None) -> int:
 def _number(value: Any) -> int | float:
     if isinstance(value, int) and not isinstance(value, bool):
         return _integer(value)
-    if not isinstance(value, float) or not isfinite(value):
+    if not isinstance(value, float) or not abs(value) <= MOST_FLOAT:
         raise _unexpected(value, "a finite number")
     return value
 

@@ -12,6 +12,12 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 MOST_DIGITS = 4300
 """Digits of the largest number in a file: as many as Python reads."""
 
+MOST_FLOAT = 1e100
+"""Largest size of a float in a file: sums, ratios and squares of such floats are finite."""
+
+MOST_MS = 365 * 24 * 3.6e6
+"""Longest time in a file, in milliseconds: a year."""
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -60,6 +66,7 @@ class Mark(Enum):
 
 Percent = Annotated[float, Range(0, 100)]
 Share = Annotated[float, Range(0, 1)]
+Milliseconds = Annotated[float, Range(1e-9, MOST_MS)]
 Positive = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
 AnyNatural = Annotated[int, Range(0, 10**MOST_DIGITS - 1)]

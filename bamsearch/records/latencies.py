@@ -9,11 +9,8 @@ from bamsearch.errors import InvalidValueError
 from bamsearch.records.choices import DType, Init, MemoryFormat, Mode, Variant, check_positive
 from bamsearch.records.codec import Format
 from bamsearch.records.designs import Insertion
-from bamsearch.records.hints import Positive
+from bamsearch.records.hints import MOST_MS, Milliseconds, Positive
 from bamsearch.records.timings import DeviceFacts
-
-MOST_MS = 365 * 24 * 3.6e6
-"""Longest time of a latency table, in milliseconds: a year."""
 
 POOR_R2 = 0.9
 POOR_ERROR = 0.10
@@ -54,7 +51,7 @@ class HeldOut:
 
     insertions: tuple[Insertion, ...]
     predicted_ms: float
-    measured_ms: float
+    measured_ms: Milliseconds
     low_ms: float
     high_ms: float
 

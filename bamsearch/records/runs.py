@@ -19,7 +19,15 @@ from bamsearch.records.costs import ModelSummary
 from bamsearch.records.data import DataFacts
 from bamsearch.records.designs import Design, Insertion
 from bamsearch.records.evidence import Evidence
-from bamsearch.records.hints import AnyNatural, Natural, Percent, Positive, Range, Table
+from bamsearch.records.hints import (
+    AnyNatural,
+    Milliseconds,
+    Natural,
+    Percent,
+    Positive,
+    Range,
+    Table,
+)
 from bamsearch.records.learned import Learned
 from bamsearch.records.tables import LatencyFacts, RecipeTable, SpaceTable
 
@@ -93,11 +101,11 @@ class Finalist:
     """
 
     design: Design
-    ms: float
-    low: float
-    high: float
+    ms: Milliseconds
+    low: Milliseconds
+    high: Milliseconds
     kept: bool
-    base_ms: float | None = None
+    base_ms: Milliseconds | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from bamsearch.records.hints import Positive
+from bamsearch.records.hints import Milliseconds, Positive
 
 
 class SpaceTable(TypedDict, total=False):
@@ -39,5 +39,5 @@ class LatencyFacts(TypedDict):
     mode: str
     threads: Positive | None
     samples: Positive
-    base_ms: float
+    base_ms: Milliseconds
     worst_error: float

@@ -43,12 +43,9 @@ def _designs(folder: Path) -> dict[str, Reader]:
     def argument(content: bytes) -> object:
         text = content.decode(errors="surrogateescape").replace("\0", "")
         is_design(text)
-        try:
-            return find_design(text)
-        except OSError as error:  # such as a name that is too long; commands say so
-            return error
+        return find_design(text)
 
-    names = tuple(f"{RUNS['plain']}{end}".encode() for end in ("", "@1", "@16", "@017"))
+    names = tuple(f"{RUNS['plain']}{end}".encode() for end in ("", "@1", "@16", "@016"))
     odd = [b"@", b"@0", b"@-1", "@²".encode(), "@٣".encode(), b"@" + b"9" * 5000, b"@1@2", b"/..@1"]
 
     def spoil(content: bytes, pick: Any) -> bytes:
