@@ -15,11 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from .command_readers import command_readers
 from .mutations import spoil
 from .reader import Reader, expected
 from .readers import make_readers
 
-_SLOW = 50
+_SLOW = 200
 """Times as many inputs for a fast reader as for a slow one."""
 
 
@@ -30,11 +31,13 @@ def main() -> int:
     line.add_argument("--seed", type=int, default=0)
     line.add_argument("--reader", help="only those whose name contains this")
     line.add_argument("--engine", choices=("random", "atheris"), default="random")
+    line.add_argument("--commands", action="store_true", help="whole commands; seconds each")
     asked = line.parse_args()
     with TemporaryDirectory(prefix="bamsearch-fuzz-") as folder:
+        make = command_readers if asked.commands else make_readers
         readers = {
             name: reader
-            for name, reader in make_readers(Path(folder)).items()
+            for name, reader in make(Path(folder)).items()
             if asked.reader is None or asked.reader in name
         }
         if asked.engine == "atheris":

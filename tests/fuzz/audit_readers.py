@@ -1,6 +1,7 @@
 """Readers of an audit's folder: to go on, for a search that cites it, and for its report."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from bamsearch.evidence.audit.folder import AuditFolder, first_difference
@@ -27,14 +28,12 @@ def audit_readers(folder: Path) -> dict[str, Reader]:
     def trainings() -> object:
         return read_trainings(place), AuditFolder(place).trainings(whole)
 
-    def reader(name: str, use, slow: bool = True) -> Reader:
-        return Reader(((AUDIT / name).read_bytes(),), in_place_of(place / name, use), slow)
+    def reader(name: str, use: Callable[[], object]) -> Reader:
+        return Reader(((AUDIT / name).read_bytes(),), in_place_of(place / name, use), True)
 
     return {
         "audit: audit.json": reader("audit.json", compare),
         "report: audit.json": reader("audit.json", report),
         "audit: trainings.jsonl": reader("trainings.jsonl", trainings),
-        "audit: scores.json": reader(
-            "scores.json", lambda: AuditFolder(place).read_scores(whole), False
-        ),
+        "audit: scores.json": reader("scores.json", lambda: AuditFolder(place).read_scores(whole)),
     }
