@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from bamsearch.records.hints import Milliseconds, Positive
 
 
-class SpaceTable(TypedDict, total=False):
+class SpaceTable(TypedDict):
     """A search space's file, see :mod:`bamsearch.searching.space`."""
 
     name: str
-    description: str
-    sites: str | list[str]
-    reductions: list[Positive]
-    dilations: list[Positive]
-    optional: bool
-    together: bool
-    at: dict[str, dict[str, Any]]
+    description: NotRequired[str]
+    sites: NotRequired[str | list[str]]
+    reductions: NotRequired[list[Positive]]
+    dilations: NotRequired[list[Positive]]
+    optional: NotRequired[bool]
+    together: NotRequired[bool]
+    at: NotRequired[dict[str, dict[str, Any]]]
 
 
 class RecipeTable(TypedDict):

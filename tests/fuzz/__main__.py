@@ -7,18 +7,18 @@ raised; exits with 1 if there was any of that. With ``--engine atheris`` coverag
 
 import argparse
 import random
+import re
 import sys
 import time
 import traceback
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .command_readers import command_readers
 from .mutations import spoil
 from .reader import Reader, expected
-from .readers import make_readers
 
 _SLOW = 200
 """Times as many inputs for a fast reader as for a slow one."""
@@ -29,20 +29,34 @@ def main() -> int:
     line = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     line.add_argument("--examples", type=int, default=10_000, help="inputs of all readers together")
     line.add_argument("--seed", type=int, default=0)
-    line.add_argument("--reader", help="only those whose name contains this")
+    line.add_argument("--reader", default="", help="only those whose name this expression matches")
     line.add_argument("--engine", choices=("random", "atheris"), default="random")
     line.add_argument("--commands", action="store_true", help="whole commands; seconds each")
     asked = line.parse_args()
     with TemporaryDirectory(prefix="bamsearch-fuzz-") as folder:
-        make = command_readers if asked.commands else make_readers
         readers = {
             name: reader
-            for name, reader in make(Path(folder)).items()
-            if asked.reader is None or asked.reader in name
+            for name, reader in _made(Path(folder), asked).items()
+            if re.search(asked.reader, name)
         }
         if asked.engine == "atheris":
             return with_atheris(readers, asked.examples, asked.seed)
         return at_random(readers, asked.examples, asked.seed)
+
+
+def _made(folder: Path, asked: argparse.Namespace) -> dict[str, Reader]:
+    """The readers; imported here, so that atheris sees which lines of bamsearch they reach."""
+    watched = nullcontext()
+    if asked.engine == "atheris":
+        import atheris
+
+        watched = atheris.instrument_imports(include=["bamsearch"])
+    with watched:
+        if asked.commands:
+            from .command_readers import command_readers as make
+        else:
+            from .readers import make_readers as make
+        return make(folder)
 
 
 def at_random(readers: dict[str, Reader], examples: int, seed: int) -> int:
@@ -79,7 +93,6 @@ def with_atheris(readers: dict[str, Reader], examples: int, seed: int) -> int:
     """The same, guided by what lines are reached; ends at the first unexpected exception."""
     import atheris
 
-    atheris.instrument_all()
     names = list(readers)
 
     def one(data: bytes) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ def text_of(value: Any) -> bytes:
 
 def spoil_value(value: Any, pick: Pick) -> Any:
     """A value as JSON holds it, changed in one to three places."""
-    value = json.loads(json.dumps(value))
+    value = deepcopy(value)
     for _ in range(pick([1, 1, 2, 3])):
         places = list(_places(value))
         if not places:
@@ -77,8 +78,8 @@ def spoil_value(value: Any, pick: Pick) -> Any:
             inside["more"] = pick(WILD)
         elif how == "swap":
             other, there = pick(places)
-            inside[key] = json.loads(json.dumps(other[there]))
-        elif isinstance(inside[key], int | float) and not isinstance(inside[key], bool):
+            inside[key] = deepcopy(other[there])
+        elif type(inside[key]) in (int, float) and abs(inside[key]) < 1e15:
             inside[key] = inside[key] * pick([-1, 2, 1e6, 10**6, 0])
     return value
 
