@@ -9,9 +9,10 @@ import pytest
 
 from bamsearch.errors import InvalidValueError, RunError
 from bamsearch.records.codec import MOST_BYTES, Format, parse_json, read_bytes
-from bamsearch.records.decoding import MOST_DEPTH, decode
+from bamsearch.records.decoding import decode
 from bamsearch.records.encoding import encode
 from bamsearch.records.hints import AnyNatural, Key, Mark, Misfit, Positive, Range, Share, Table
+from bamsearch.records.scalars import MOST_DEPTH
 
 
 class Facts(TypedDict):

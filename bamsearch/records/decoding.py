@@ -20,7 +20,6 @@ from typing import (
 
 from bamsearch.errors import InvalidValueError
 from bamsearch.records.hints import (
-    MOST_FLOAT,
     Mark,
     Misfit,
     Range,
@@ -29,11 +28,16 @@ from bamsearch.records.hints import (
     named_fields,
     shown,
 )
-
-MOST_DEPTH = 64
-"""Lists and objects inside one another, at most, in a value of any type."""
-
-_LARGEST = 2**63
+from bamsearch.records.scalars import (
+    any_number,
+    boolean,
+    expected_object,
+    integer,
+    number,
+    plain,
+    string,
+    unexpected,
+)
 
 _Convert = Callable[[Any], Any]
 
@@ -72,14 +76,14 @@ def _annotated_decoder(args: tuple[Any, ...]) -> _Convert:
     if Mark.OPAQUE in marks:
         return expected_object
     if Mark.ANY_FLOAT in marks:
-        convert = _any_number
+        convert = any_number
     if Mark.BARE in marks:
         convert = _bare_decoder(convert)
     if not ranges:
         return convert
     limits = ranges[0]
     if kind is int:
-        return lambda value: _integer(value, limits)
+        return lambda value: integer(value, limits)
 
     def checked(value: Any) -> Any:
         found = convert(value)
@@ -128,7 +132,7 @@ def _list_decoder(origin: Any, kinds: tuple[Any, ...]) -> _Convert:
 
     def convert(value: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise _unexpected(value, "a list")
+            raise unexpected(value, "a list")
         if not same and len(value) != len(converts):
             raise Misfit(f"has {len(value)} items, expected {len(converts)}")
         found, index = [], 0
@@ -189,7 +193,7 @@ def _row_decoder(kind: Any) -> _Convert:
 
     def row(value: Any) -> Any:
         if not isinstance(value, list) or len(value) > len(named):
-            raise _unexpected(value, f"a list of {', '.join(name for name, _ in named)}")
+            raise unexpected(value, f"a list of {', '.join(name for name, _ in named)}")
         return convert({name: item for (name, _), item in zip(named, value, strict=False)})
 
     return row
@@ -205,7 +209,7 @@ def _table_decoder(kind: Any) -> _Convert:
         for name in needed:
             if name not in expected_object(value):
                 raise _under(name, Misfit("is missing"))
-        return {k: at_key(k, converts.get(k, _plain), v) for k, v in expected_object(value).items()}
+        return {k: at_key(k, converts.get(k, plain), v) for k, v in expected_object(value).items()}
 
     return convert
 
@@ -232,76 +236,12 @@ def _under(key: str, misfit: Misfit) -> Misfit:
     return misfit
 
 
-def expected_object(value: Any) -> dict[str, Any]:
-    """The value, a JSON object; a :class:`Misfit` if it is another."""
-    if not isinstance(value, dict):
-        raise _unexpected(value, "an object")
-    return value
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    if depth > MOST_DEPTH:
-        raise Misfit("is nested too deeply")
-    if isinstance(value, list | tuple):
-        for item in value:
-            _plain(item, depth + 1)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _string(key)
-            _plain(item, depth + 1)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        _number(value)
-    elif value is not None:
-        (_boolean if isinstance(value, bool) else _string)(value)
-    return value
-
-
-def _integer(value: Any, limits: Range | None = None) -> int:
-    if type(value) is not int:
-        raise _unexpected(value, "an integer")
-    if limits is not None and not limits.has(value):
-        raise _unexpected(value, f"an integer {limits}")
-    if abs(value) >= _LARGEST and (limits is None or limits.high is None):
-        raise _unexpected(value, "an integer of at most 64 bits")
-    return value
-
-
-def _number(value: Any) -> int | float:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _integer(value)
-    if not isinstance(value, float) or not abs(value) <= MOST_FLOAT:
-        raise _unexpected(value, "a finite number")
-    return value
-
-
-def _any_number(value: Any) -> int | float:
-    return value if isinstance(value, float) else _number(value)
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _unexpected(value, "true or false")
-    return value
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise _unexpected(value, "a string")
-    if "\0" in value:
-        raise Misfit(f"is {shown(value)}, which has a NUL character")
-    return value
-
-
-def _unexpected(value: Any, wanted: str) -> Misfit:
-    return Misfit(f"is {shown(value)}, expected {wanted}")
-
-
 _SIMPLE: dict[Any, _Convert] = {
-    int: _integer,
-    float: _number,
-    bool: _boolean,
-    str: _string,
-    Any: _plain,
+    int: integer,
+    float: number,
+    bool: boolean,
+    str: string,
+    Any: plain,
 }
 
 _BY_ORIGIN: dict[Any, Callable[[tuple[Any, ...]], _Convert]] = {

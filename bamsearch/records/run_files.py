@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 from bamsearch.errors import RunError
 from bamsearch.records.choices import ReferenceKind
 from bamsearch.records.codec import MOST_LINES_BYTES, Format, parse_json, read_bytes
-from bamsearch.records.decoding import at_key, decode, expected_object
+from bamsearch.records.decoding import at_key, decode
 from bamsearch.records.designs import Design, Insertions
 from bamsearch.records.encoding import encode
 from bamsearch.records.evidence import EVIDENCE
 from bamsearch.records.hints import Misfit
 from bamsearch.records.learned import LEARNED
 from bamsearch.records.runs import RUN, Finalist, Run, RunRecord, Trial
+from bamsearch.records.scalars import expected_object
 
 T = TypeVar("T")
 
