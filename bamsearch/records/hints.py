@@ -82,8 +82,10 @@ class Misfit(Exception):
     """
 
     def __init__(self, reason: str, *, is_value: bool = True) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        # One line, whatever a file's names are.
+        escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in reason[:1000])
+        self.reason = "".join(escaped)
+        super().__init__(self.reason)
         self.is_value = is_value
         self.path: list[str | int] = []
 
@@ -96,7 +98,6 @@ class Misfit(Exception):
         path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.path)
         if not path:
             return self.reason
-        # One line, whatever the keys are.
         path = ascii(path.removeprefix("."))[1:-1][:200]
         return f"key {path} {self.reason}" if self.is_value else f"key {path}: {self.reason}"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from bamsearch.errors import RunError
 from bamsearch.records.codec import Format
 from bamsearch.records.designs import Insertion
-from bamsearch.records.hints import Natural, Share
+from bamsearch.records.hints import Mark, Natural, Share
 
 LEARNED_VERSION = 1
 """Format of ``learned.json``."""
@@ -89,7 +89,8 @@ class Learned:
         noise: standard deviation of one training of a design about its mean, in points.
         shared: the part of it that a seed does to all designs alike, in points; a difference of two
             trainings with one seed is free of it.
-        regret: expected regret of stopping, in points; None where the run has no ``until``.
+        regret: expected regret of stopping, in points; None where the run has no ``until``, or too
+            few trainings.
         confidence: of each interval, 0.95.
         effects: of sites, r and d; none where the trainings are too few to tell.
         ranking: of all designs trained, the greatest expectation first.
@@ -105,7 +106,8 @@ class Learned:
     gain: Gain | None = None
     remarks: tuple[str, ...] = ()
     shared: float = 0.0
-    regret: float | None = None
+    # Infinite in files of older versions.
+    regret: Annotated[float, Mark.ANY_FLOAT] | None = None
 
     def of(self, insertions: Sequence[Insertion]) -> Estimate | None:
         """The estimate of a design; None if it was not trained."""

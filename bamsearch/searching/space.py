@@ -280,7 +280,7 @@ def _sites(value: Any, source: str) -> str | tuple[str, ...]:
         if value not in PLACEMENTS:
             raise SpaceError(
                 f"{source}: sites: {value!r:.200} is none of {', '.join(PLACEMENTS)}; "
-                f'names of sites are a list: ["{value}"]'
+                f'names of sites are a list: ["{value:.100}"]'
             )
         return value
     if not isinstance(value, list | tuple) or not value:
