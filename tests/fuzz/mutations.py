@@ -64,18 +64,18 @@ def spoil_value(value: Any, pick: Pick) -> Any:
     for _ in range(pick([1, 1, 2, 3])):
         places = list(_places(value))
         if not places:
-            return pick(WILD)
+            return deepcopy(pick(WILD))
         inside, key = pick(places)
         how = pick(["replace", "alike", "alike", "alike", "delete", "add", "swap", "double"])
         if how == "replace":
-            inside[key] = pick(WILD)
+            inside[key] = deepcopy(pick(WILD))
         elif how == "alike":
             kind = type(inside[key])
-            inside[key] = pick([one for one in WILD if type(one) is kind])
+            inside[key] = deepcopy(pick([one for one in WILD if type(one) is kind] or WILD))
         elif how == "delete":
             del inside[key]
         elif how == "add" and isinstance(inside, dict):
-            inside["more"] = pick(WILD)
+            inside["more"] = deepcopy(pick(WILD))
         elif how == "swap":
             other, there = pick(places)
             inside[key] = deepcopy(other[there])

@@ -3,6 +3,7 @@
 import io
 import json
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def _spoil(content: bytes, pick: Any) -> bytes:
         if pick([False, False, True]):
             del inside[key]
         else:
-            inside[key] = pick(wild)
+            inside[key] = deepcopy(pick(wild))
     return _saved(changed)
 
 
