@@ -17,7 +17,16 @@ from bamsearch.records.codec import Format
 from bamsearch.records.costs import ModelSummary
 from bamsearch.records.data import DataFacts
 from bamsearch.records.designs import Design, Insertions
-from bamsearch.records.hints import AnyNatural, Mark, Natural, Percent, Positive, Range, Table
+from bamsearch.records.hints import (
+    Amount,
+    AnyNatural,
+    Mark,
+    Natural,
+    Percent,
+    Positive,
+    Range,
+    Table,
+)
 from bamsearch.records.learned import Effect
 from bamsearch.records.tables import RecipeTable, SpaceTable
 
@@ -55,8 +64,8 @@ class Audited:
     """
 
     insertions: Insertions
-    params: Natural
-    macs: Natural
+    params: Amount
+    macs: Amount
     in_band: bool
     accuracies: tuple[Percent | None, ...] = ()
     # One draw is a number, as in records of before there were several.

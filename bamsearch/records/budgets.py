@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bamsearch.records.hints import Natural
+from bamsearch.records.hints import Amount
 
 Quantity = Literal["gflops", "params", "memory", "ms"]
 """What a budget limits; ``gflops`` are fvcore's, 1 multiply-add = 1 FLOP."""
@@ -24,8 +24,8 @@ class Budget:
 
     quantity: Quantity
     text: str
-    limit: Natural
-    base: Natural
+    limit: Amount
+    base: Amount
 
     @property
     def slack(self) -> int:

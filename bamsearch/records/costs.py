@@ -10,7 +10,7 @@ from bamsearch.errors import InvalidValueError
 from bamsearch.records.choices import How
 from bamsearch.records.codec import Format
 from bamsearch.records.designs import Site
-from bamsearch.records.hints import Mark, Natural, Positive, Range
+from bamsearch.records.hints import Amount, Mark, Positive, Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Cost:
         counter: what counted: ``fvcore``, ``FlopCounterMode`` or ``closed form``.
     """
 
-    params: Natural
-    macs: Natural
-    conv_linear_macs: Natural
+    params: Amount
+    macs: Amount
+    conv_linear_macs: Amount
     by_module: Mapping[str, int] = field(default_factory=dict)
     uncounted: Mapping[str, int] = field(default_factory=dict)
     counter: str = "closed form"

@@ -22,6 +22,9 @@ from bamsearch.records.hints import Mark, Natural, Positive
 DESIGN_VERSION = 1
 """Format of ``design.json``; raised only when an older bamsearch could misread a newer file."""
 
+# BAM's multiply-adds are below 20 times that; sums of them over sites fit 64 bits.
+_MOST_WORK = 2**55
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -41,6 +44,9 @@ class Site:
         reducer: what shrinks the map next (``layer2``; the global pooling after a head); None for
             blocks, necks, and for the head of a network that pools nothing.
         frames: T of a video map, else None.
+
+    Raises:
+        InvalidValueError: a map so large that costs of BAM there exceed 64 bits.
     """
 
     name: str
@@ -52,6 +58,11 @@ class Site:
     kind: Kind
     reducer: str | None = None
     frames: Positive | None = None
+
+    def __post_init__(self) -> None:
+        work = self.channels**2 * self.height * self.width * (self.frames or 1)
+        if work > _MOST_WORK:
+            raise InvalidValueError(f"site {self.name} is larger than costs can be counted for")
 
 
 @dataclass(frozen=True, slots=True)

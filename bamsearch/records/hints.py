@@ -69,6 +69,9 @@ Share = Annotated[float, Range(0, 1)]
 Milliseconds = Annotated[float, Range(1e-9, MOST_MS)]
 Positive = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
+Amount = Annotated[int, Range(0, 2**60)]
+"""Parameters, multiply-adds, bytes or nanoseconds: the sum of a few fits 64 bits."""
+
 AnyNatural = Annotated[int, Range(0, 10**MOST_DIGITS - 1)]
 """Of any size, such as the number of designs in a space."""
 
@@ -108,7 +111,7 @@ def shown(value: Any) -> str:
         return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    text = ascii(value)
+    text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 

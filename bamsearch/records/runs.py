@@ -20,6 +20,7 @@ from bamsearch.records.data import DataFacts
 from bamsearch.records.designs import Design, Insertion
 from bamsearch.records.evidence import Evidence
 from bamsearch.records.hints import (
+    Amount,
     AnyNatural,
     Milliseconds,
     Natural,
@@ -68,10 +69,10 @@ class Trial:
     number: Natural
     design: Design
     score: float | None
-    params: Natural
-    macs: Natural
+    params: Amount
+    macs: Amount
     state: TrialState = "complete"
-    memory: Natural | None = None
+    memory: Amount | None = None
     ms: float | None = None
     reason: str | None = None
     seconds: float | None = None
@@ -172,7 +173,7 @@ class Run:
     threads: Positive = 1
     storage: str | None = None
     heartbeat: Positive = 20
-    added: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    added: Mapping[tuple[str, str], tuple[Amount, Amount]] = field(default_factory=dict)
     latency: Annotated[Mapping[str, Any], Table(LatencyFacts)] | None = None
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
