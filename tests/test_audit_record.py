@@ -47,7 +47,7 @@ def test_what_is_no_audit_is_said(audit, change, says):
     change(content)
     with pytest.raises(RunError, match=says):
         Audit.from_json(json.dumps(content), "there")
-    with pytest.raises(RunError, match="there is no audit"):
+    with pytest.raises(RunError, match="there is not a whole JSON file"):
         Audit.from_json(audit.to_json()[:-9], "there")
 
 
@@ -81,10 +81,10 @@ def test_a_spoilt_last_line_is_left_out_and_one_in_between_is_refused(tmp_path):
     assert [one.seed for one in found] == [0, 1, 2]
     assert whole == len("".join(lines))
     path.write_text(lines[0] + lines[1][:20] + "\n" + lines[2])
-    with pytest.raises(RunError, match="line 2 is no training"):
+    with pytest.raises(RunError, match="line 2 is not a"):
         read_trainings(tmp_path)
     path.write_text(lines[0] + '{"seed": 1}\n')
-    with pytest.raises(RunError, match="line 2 is no training"):
+    with pytest.raises(RunError, match="line 2 is not a"):
         read_trainings(tmp_path)
     path.write_text('{"design": [], "seed": 1, "right": 11, "images": 10}\n')
     with pytest.raises(RunError, match=r"0\.\.images"):

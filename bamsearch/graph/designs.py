@@ -25,7 +25,9 @@ from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
 from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
+from bamsearch.records.designs import DESIGN
 from bamsearch.records.disk import draft_folder, sync_files, sync_folder, whole_folder
+from bamsearch.records.hints import shown
 from bamsearch.records.run_files import find_run, read_record
 
 DESIGN_FILE = "design.json"
@@ -165,14 +167,13 @@ def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
         RunError: a run that is not readable.
     """
     text = os.fspath(design)
-    name, _, rank = text.rpartition("@")
-    run = find_run(name) if rank.isdigit() else None
-    if run is not None:
-        return _ranked(run, int(rank)), None
-    run = find_run(text)
-    if run is not None:
-        return _ranked(run, 1), None
-    path = design_file(design)
+    try:
+        run, rank = _run_and_rank(text)
+        if run is not None:
+            return _ranked(run, rank), None
+        path = design_file(design)
+    except OSError as error:
+        raise DesignError(f"{shown(text)} cannot be read: {error.strerror}") from error
     weights = path.parent / WEIGHTS_FILE
     return read_design(path), weights if weights.exists() else None
 
@@ -180,13 +181,18 @@ def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
 def is_design(text: str) -> bool:
     """Whether a word means a design or a run that is there, rather than a MODEL."""
     path = Path(text)
+    try:
+        there = path.name == DESIGN_FILE or (path / DESIGN_FILE).exists()
+        return there or _run_and_rank(text)[0] is not None
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def _run_and_rank(text: str) -> tuple[Path | None, int]:
+    """The folder of ``RUN@K`` and K, or of ``RUN`` and 1; None where there is no such run."""
     name, _, rank = text.rpartition("@")
-    return (
-        path.name == DESIGN_FILE
-        or (path / DESIGN_FILE).exists()
-        or find_run(text) is not None
-        or (rank.isdigit() and find_run(name) is not None)
-    )
+    run = find_run(name) if rank.isdecimal() and len(rank) < 10 else None
+    return (find_run(text), 1) if run is None else (run, int(rank))
 
 
 def _ranked(run: Path, rank: int) -> Design:
@@ -220,10 +226,9 @@ def read_design(path: Path) -> Design:
         DesignError: not readable, cut short, or from a newer bamsearch.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return DESIGN.read(path)
+    except OSError as error:
         raise DesignError(f"{path} cannot be read: {error}") from error
-    return Design.from_json(text, str(path))
 
 
 def insert_checked(design: Design, module: nn.Module | None = None) -> Inserted:

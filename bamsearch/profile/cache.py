@@ -1,8 +1,8 @@
 """Facts about named models kept between runs, keyed by everything that could change them.
 
-An entry is a file named by the hash of its key, its first line a checksum of the rest; one that
-does not fit is computed again. Models from the user's own files are never cached: nothing tells
-what they import.
+An entry is a file named by the hash of its key; its first line is a checksum of the key and of the
+rest. One that does not fit, or that is of something else, is computed again. Models from the user's
+own files are never cached: nothing tells what they import.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import TypeVar
 import platformdirs
 
 from bamsearch.records import ModelSummary
+from bamsearch.records.codec import read_bytes
+from bamsearch.records.hints import Misfit
 
 T = TypeVar("T")
 
@@ -62,7 +64,19 @@ def summary_key(
 
 def read_summary(key: dict[str, object] | None) -> ModelSummary | None:
     """The summary under key; None if there is none that can be read."""
-    return read(key, ModelSummary.from_json, _SUMMARIES)
+    summary = read(key, ModelSummary.from_json, _SUMMARIES)
+    return summary if key and summary and _agrees(summary, key) else None
+
+
+def _agrees(summary: ModelSummary, key: dict[str, object]) -> bool:
+    """Whether a summary is of the model and size of its key, and its counts do not contradict."""
+    base, size = summary.base, key["size"]
+    return (
+        summary.model == key["model"]
+        and (size is None or list(summary.input_shape[-2:]) == size)
+        and base.by_module.get("", base.macs) == base.macs >= base.conv_linear_macs
+        and all(macs <= base.macs for macs in base.by_module.values())
+    )
 
 
 def write_summary(key: dict[str, object] | None, summary: ModelSummary) -> None:
@@ -75,15 +89,16 @@ def read(key: dict[str, object] | None, parse: Callable[[str], T], folder: str) 
 
     Args:
         key: everything that could change the entry, as JSON takes it; None is never kept.
-        parse: reads the text; a ValueError, KeyError or TypeError says that it cannot be read.
+        parse: reads the text; an InvalidValueError says that it cannot be read.
         folder: the kind of entry, a folder inside :func:`cache_folder`.
     """
     if key is None:
         return None
     try:
-        checksum, _, text = _path(key, folder).read_text(encoding="utf-8").partition("\n")
-        return parse(text) if checksum == _hash(text) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_bytes(_path(key, folder)).decode()
+        checksum, _, text = content.partition("\n")
+        return parse(text) if checksum == _checksum(key, text) else None
+    except (OSError, ValueError, Misfit):
         return None
 
 
@@ -98,7 +113,7 @@ def write(key: dict[str, object] | None, text: str, folder: str) -> None:
             "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
         ) as draft:
             try:
-                draft.write(f"{_hash(text)}\n{text}")
+                draft.write(f"{_checksum(key, text)}\n{text}")
                 draft.close()
                 os.replace(draft.name, path)
             finally:
@@ -106,7 +121,15 @@ def write(key: dict[str, object] | None, text: str, folder: str) -> None:
 
 
 def _path(key: dict[str, object], folder: str = _SUMMARIES) -> Path:
-    return cache_folder() / folder / f"{_hash(json.dumps(key, sort_keys=True))}.json"
+    return cache_folder() / folder / f"{_hash(_name(key))}.json"
+
+
+def _checksum(key: dict[str, object], text: str) -> str:
+    return _hash(f"{_name(key)}\n{text}")
+
+
+def _name(key: dict[str, object]) -> str:
+    return json.dumps(key, sort_keys=True)
 
 
 def _hash(text: str) -> str:

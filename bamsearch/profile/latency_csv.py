@@ -10,12 +10,13 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records import LatencyEntry, LatencyTable, ModelSummary
+from bamsearch.records.codec import read_bytes
+from bamsearch.records.hints import MOST_MS, Misfit, shown
 from bamsearch.text import csv_file_text, csv_value
 
 COLUMNS = ("site", "r", "d", "ms")
@@ -50,7 +51,7 @@ def read_latency_csv(path: str | os.PathLike[str], summary: ModelSummary) -> Lat
         site = site if site in sites else csv_value(site)
         if site not in sites:
             raise InvalidValueError(
-                f"{where}, column site: {summary.model} has no site {site!r}: "
+                f"{where}, column site: {summary.model} has no site {shown(site)}: "
                 "'bamsearch sites MODEL' lists them"
             )
         entry = LatencyEntry(
@@ -92,15 +93,7 @@ def write_latency_csv(table: LatencyTable, path: str | os.PathLike[str]) -> None
 
 def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
     """Where each row is, and its four fields; the header is checked and left out."""
-    try:
-        # utf-8-sig: spreadsheets begin a file with a byte order mark.
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InvalidValueError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise InvalidValueError(f"{path}, line {line}: not UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     expected = ",".join(COLUMNS)
     header = False
     try:
@@ -120,11 +113,24 @@ def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
         raise InvalidValueError(f"{path}, line 1: the header must be {expected}")
 
 
+def _text(path: Path) -> str:
+    try:
+        # utf-8-sig: spreadsheets begin a file with a byte order mark.
+        return read_bytes(path).decode("utf-8-sig")
+    except Misfit as error:
+        raise InvalidValueError(f"{path} {error}: give the table alone") from error
+    except OSError as error:
+        raise InvalidValueError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InvalidValueError(f"{path}, line {line}: not UTF-8") from error
+
+
 def _positive(text: str, column: str, where: str) -> int:
     # Digits alone: int() also takes '1_0', ' 8' and other alphabets' digits.
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
         raise InvalidValueError(
-            f"{where}, column {column}: an integer of at least 1 is needed, not {text!r}"
+            f"{where}, column {column}: an integer of at least 1 is needed, not {shown(text)}"
         )
     return int(text)
 
@@ -134,6 +140,8 @@ def _milliseconds(text: str, where: str) -> float:
         value = float(text) if text.isascii() and "_" not in text else float("nan")
     except ValueError:
         value = float("nan")
-    if not (isfinite(value) and value >= 0):
-        raise InvalidValueError(f"{where}, column ms: a time of 0 or more is needed, not {text!r}")
+    if not 0 <= value <= MOST_MS:
+        raise InvalidValueError(
+            f"{where}, column ms: a time of 0 or more is needed, not {shown(text)}"
+        )
     return value

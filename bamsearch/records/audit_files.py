@@ -17,12 +17,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from bamsearch.errors import RunError
-from bamsearch.records.audits import Audit
-from bamsearch.records.designs import Insertion
-from bamsearch.records.run_files import readable_lines
+from bamsearch.records.audits import AUDIT, Audit
+from bamsearch.records.codec import Format, parse_json
+from bamsearch.records.decoding import decode
+from bamsearch.records.designs import Insertions
+from bamsearch.records.encoding import encode
+from bamsearch.records.hints import Key, Misfit, Natural, Percent
+from bamsearch.records.run_files import read_lines, readable_lines
 from bamsearch.records.runs import Run
 
 AUDIT_FILE = "audit.json"
@@ -47,11 +51,11 @@ class Training:
         seconds: that its epochs took.
     """
 
-    insertions: tuple[Insertion, ...]
+    insertions: Annotated[Insertions, Key("design")]
     seed: int
-    right: int | None = None
-    images: int | None = None
-    curve: tuple[float, ...] = ()
+    right: Natural | None = None
+    images: Natural | None = None
+    curve: tuple[Percent, ...] = ()
     seconds: float | None = None
 
     @property
@@ -63,28 +67,31 @@ class Training:
 
     def to_line(self) -> str:
         """As a line of the file."""
-        content: dict[str, Any] = {
-            "design": [[one.site, one.reduction, one.dilation] for one in self.insertions],
-            "seed": self.seed,
-        }
+        content = encode(Training, self)
         if self.right is None:
-            content["diverged"] = True
-        else:
-            content |= {"right": self.right, "images": self.images}
-            content |= {"curve": list(self.curve), "seconds": self.seconds}
+            content = {key: content[key] for key in ("design", "seed")} | {"diverged": True}
         return json.dumps(content, allow_nan=False) + "\n"
 
     @classmethod
-    def from_line(cls, line: str | bytes) -> Training:
-        """Read a line; any error is a ValueError, KeyError or TypeError."""
-        content = json.loads(line)
-        insertions = tuple(Insertion(*one) for one in content.pop("design"))
-        if content.pop("diverged", False):
-            return cls(insertions, content["seed"])
-        found = cls(insertions, **(content | {"curve": tuple(content.get("curve", ()))}))
-        if found.right is None or not found.images or not 0 <= found.right <= found.images:
-            raise ValueError("right must be in 0..images, and images above 0")
-        return found
+    def from_line(cls, line: str | bytes, source: str = "the line") -> Training:
+        """Read a line.
+
+        Raises:
+            RunError: it is not a training.
+        """
+        with _TRAINING.refusing(source):
+            content = parse_json(line)
+            if isinstance(content, dict) and content.get("diverged") is True:
+                content = {key: content[key] for key in ("design", "seed") if key in content}
+                found: Training = decode(Training, content)
+                return found
+            found = decode(Training, content)
+            if found.right is None or not found.images or found.right > found.images:
+                raise Misfit("must have right in 0..images, and images above 0")
+            return found
+
+
+_TRAINING: Format[Training] = Format(Training, "training", RunError, "mend or remove that line")
 
 
 def read_trainings(folder: Path) -> tuple[list[Training], int]:
@@ -101,21 +108,13 @@ def read_trainings(folder: Path) -> tuple[list[Training], int]:
         RunError: a line that is no training, with whole lines after it.
     """
     path = folder / TRAININGS_FILE
-    content = path.read_bytes() if path.exists() else b""
+    content = read_lines(path)
     lines = readable_lines(content)
     whole = len(b"".join(lines))
-    number = len(lines) + 1
     if readable_lines(content[whole:].partition(b"\n")[2]):
-        raise RunError(f"{path}, line {number} is no training: mend or remove that line")
-    found = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            found.append(Training.from_line(line))
-        except (AttributeError, ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{path}, line {number} is no training ({error}): mend or remove that line"
-            ) from error
-    return found, whole
+        raise RunError(f"{path}, line {len(lines) + 1} is not a training: mend or remove that line")
+    sources = (f"{path}, line {number}" for number in range(1, len(lines) + 1))
+    return [Training.from_line(*one) for one in zip(lines, sources, strict=True)], whole
 
 
 def find_audit(audit: str) -> Path | None:
@@ -130,12 +129,10 @@ def read_audit(folder: Path) -> Audit:
     Raises:
         RunError: no audit there, not readable, or from a newer bamsearch.
     """
-    path = folder / AUDIT_FILE
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return AUDIT.read(folder / AUDIT_FILE)
+    except OSError as error:
         raise RunError(f"no audit at {folder}: 'bamsearch audit MODEL' makes one") from error
-    return Audit.from_json(text, str(path))
 
 
 def audits_of(asked: Run | Audit, parent: Path = AUDITS) -> list[Audit]:
@@ -152,9 +149,9 @@ def audits_of(asked: Run | Audit, parent: Path = AUDITS) -> list[Audit]:
             audit = read_audit(path.parent)
             if audit.finished and _key(audit) == _key(asked):
                 found.append(audit)
-        except (RunError, AttributeError, KeyError, TypeError, ValueError):
+        except RunError:
             continue
-    return sorted(found, key=lambda audit: str(audit.created))
+    return sorted(found, key=lambda audit: audit.created)
 
 
 def _key(asked: Run | Audit) -> tuple[object, ...]:

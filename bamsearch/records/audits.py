@@ -5,19 +5,30 @@ At the start it holds what is asked and the designs of the sample, at the end al
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import asin, pi
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from bamsearch.errors import RunError
 from bamsearch.records.budgets import Budget, Quantity
 from bamsearch.records.choices import Init, Variant
+from bamsearch.records.codec import Format
 from bamsearch.records.costs import ModelSummary
 from bamsearch.records.data import DataFacts
-from bamsearch.records.designs import Design, Insertion
+from bamsearch.records.designs import Design, Insertions
+from bamsearch.records.hints import (
+    Amount,
+    AnyNatural,
+    Mark,
+    Natural,
+    Percent,
+    Positive,
+    Range,
+    Table,
+)
 from bamsearch.records.learned import Effect
+from bamsearch.records.tables import RecipeTable, SpaceTable
 
 AUDIT_VERSION = 1
 """Format of ``audit.json``; raised only when an older bamsearch could misread a newer audit."""
@@ -52,12 +63,15 @@ class Audited:
             design.
     """
 
-    insertions: tuple[Insertion, ...]
-    params: int
-    macs: int
+    insertions: Insertions
+    params: Amount
+    macs: Amount
     in_band: bool
-    accuracies: tuple[float | None, ...] = ()
-    scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    accuracies: tuple[Percent | None, ...] = ()
+    # One draw is a number, as in records of before there were several.
+    scores: Mapping[str, Annotated[tuple[float | None, ...], Mark.BARE]] = field(
+        default_factory=dict
+    )
 
     @property
     def mean(self) -> float | None:
@@ -92,7 +106,7 @@ class Agreement:
     score: str
     setting: Setting
     measure: Measure
-    designs: int
+    designs: Natural
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -100,7 +114,7 @@ class Agreement:
     more_low: float | None = None
     more_high: float | None = None
     reason: str = ""
-    draws: int = 1
+    draws: Positive = 1
     one_draw: float | None = None
     draw_sd: float | None = None
 
@@ -126,7 +140,7 @@ class Ceiling:
     """
 
     setting: Setting
-    designs: int
+    designs: Natural
     run_sd: float
     paired_sd: float
     design_sd: float
@@ -137,7 +151,7 @@ class Ceiling:
     @property
     def highest_tau(self) -> float | None:
         """``highest`` as a tau, by Greiner's relation for normal values."""
-        return None if self.highest is None else 2 / pi * asin(self.highest)
+        return None if self.highest is None else 2 / pi * asin(min(max(self.highest, -1.0), 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,22 +199,22 @@ class Audit:
     summary: ModelSummary
     variant: Variant
     init: Init
-    num_classes: int | None
-    space: Mapping[str, Any]
+    num_classes: Positive | None
+    space: Annotated[Mapping[str, Any], Table(SpaceTable)]
     with_stem: bool
     budgets: tuple[Budget, ...]
     data: DataFacts
-    recipe: Mapping[str, Any]
-    number: int
-    seeds: tuple[int, ...]
+    recipe: Annotated[Mapping[str, Any], Table(RecipeTable)]
+    number: Positive
+    seeds: Annotated[tuple[int, ...], Range(1)]
     scores: tuple[str, ...]
     quantity: Quantity
     threshold: int
-    feasible_designs: int
+    feasible_designs: AnyNatural
     exact: bool
     designs: tuple[Audited, ...]
     device: str = "cpu"
-    threads: int = 1
+    threads: Positive = 1
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
@@ -210,7 +224,7 @@ class Audit:
     default: str | None = None
     verdict: str = ""
     remarks: tuple[str, ...] = ()
-    score_seeds: int = 1
+    score_seeds: Positive = 1
     source: str | None = None
 
     @property
@@ -247,49 +261,26 @@ class Audit:
 
     def to_json(self) -> str:
         """The audit as indented JSON text, the content of ``audit.json``."""
-        content = asdict(self)
-        content["summary"] = json.loads(self.summary.to_json())
-        for one in content["designs"]:
-            one["insertions"] = [
-                [i["site"], i["reduction"], i["dilation"]] for i in one["insertions"]
-            ]
-            # One draw is a number, as in records of before there were several.
-            one["scores"] = {
-                name: draws[0] if len(draws) == 1 else draws
-                for name, draws in one["scores"].items()
-            }
-        text = json.dumps({"bamsearch_audit": AUDIT_VERSION} | content, indent=2, allow_nan=False)
-        return text + "\n"
+        return AUDIT.text(self)
 
     @classmethod
-    def from_json(cls, text: str, source: str = "audit.json") -> Audit:
+    def from_json(cls, text: str | bytes, source: str = "audit.json") -> Audit:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            RunError: not JSON, keys missing or unknown, or made by a newer bamsearch.
+            RunError: not JSON, a key or value that does not fit, or made by a newer bamsearch.
         """
-        try:
-            content = json.loads(text)
-            version = content.pop("bamsearch_audit")
-            if version != AUDIT_VERSION:
-                raise ValueError(f"format {version!r}, this bamsearch reads {AUDIT_VERSION}")
-            content["summary"] = ModelSummary.from_json(json.dumps(content["summary"]))
-            content["budgets"] = tuple(Budget(**one) for one in content["budgets"])
-            content["data"] = DataFacts.from_dict(content["data"])
-            content["designs"] = tuple(_audited(one) for one in content["designs"])
-            content["agreements"] = tuple(Agreement(**one) for one in content["agreements"])
-            content["ceilings"] = tuple(Ceiling(**one) for one in content["ceilings"])
-            content["effects"] = tuple(
-                Effect(**(one | {"sites": tuple(one["sites"])})) for one in content["effects"]
-            )
-            for key in ("seeds", "scores", "remarks"):
-                content[key] = tuple(content[key])
-            return cls(**content)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise RunError(
-                f"{source} is no audit that this bamsearch reads ({error}): "
-                "audit again, with another --name or --force"
-            ) from error
+        return AUDIT.parse(text, source)
+
+
+AUDIT: Format[Audit] = Format(
+    Audit,
+    "audit",
+    RunError,
+    "audit again, with another --name or --force",
+    key="bamsearch_audit",
+    version=AUDIT_VERSION,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,11 +310,11 @@ class Cited:
     tau: float
     low: float | None
     high: float | None
-    designs: int
+    designs: Natural
     another_seed: float | None
     budgets: bool
     same_budgets: bool
-    draws: int = 1
+    draws: Positive = 1
     one_draw: float | None = None
 
 
@@ -357,14 +348,3 @@ def cited(audit: Audit, score: str, budgets: tuple[Budget, ...]) -> Cited | None
                 found.one_draw,
             )
     return None
-
-
-def _audited(content: Mapping[str, Any]) -> Audited:
-    given = dict(content)
-    given["insertions"] = tuple(Insertion(*one) for one in given["insertions"])
-    given["accuracies"] = tuple(given["accuracies"])
-    given["scores"] = {
-        name: tuple(draws) if isinstance(draws, list) else (draws,)
-        for name, draws in given["scores"].items()
-    }
-    return Audited(**given)

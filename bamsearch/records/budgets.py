@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bamsearch.records.hints import Amount
+
 Quantity = Literal["gflops", "params", "memory", "ms"]
 """What a budget limits; ``gflops`` are fvcore's, 1 multiply-add = 1 FLOP."""
 
@@ -22,8 +24,8 @@ class Budget:
 
     quantity: Quantity
     text: str
-    limit: int
-    base: int
+    limit: Amount
+    base: Amount
 
     @property
     def slack(self) -> int:

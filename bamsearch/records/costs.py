@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from typing import Annotated
 
+from bamsearch.errors import InvalidValueError
 from bamsearch.records.choices import How
+from bamsearch.records.codec import Format
 from bamsearch.records.designs import Site
+from bamsearch.records.hints import Amount, Mark, Positive, Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +27,9 @@ class Cost:
         counter: what counted: ``fvcore``, ``FlopCounterMode`` or ``closed form``.
     """
 
-    params: int
-    macs: int
-    conv_linear_macs: int
+    params: Amount
+    macs: Amount
+    conv_linear_macs: Amount
     by_module: Mapping[str, int] = field(default_factory=dict)
     uncounted: Mapping[str, int] = field(default_factory=dict)
     counter: str = "closed form"
@@ -62,28 +65,29 @@ class ModelSummary:
     """
 
     model: str
-    input_shape: tuple[int, ...]
+    input_shape: Annotated[tuple[Positive, ...], Range(3, 4)]
     part: str
-    part_input: tuple[int, ...]
+    part_input: tuple[Positive, ...]
     sites: tuple[Site, ...]
     base: Cost
-    published_params: int | None = None
+    published_params: Positive | None = None
     published_gmacs: float | None = None
-    how: How = "auto"
+    how: Annotated[How, Mark.SPARSE] = "auto"
 
     def to_json(self) -> str:
         """The summary as JSON text."""
-        content = asdict(self)
-        if self.how == "auto":
-            del content["how"]
-        return json.dumps(content)
+        return _FORMAT.text(self)
 
     @classmethod
-    def from_json(cls, text: str) -> ModelSummary:
-        """Read what :meth:`to_json` wrote; any error is a ValueError, KeyError or TypeError."""
-        content = json.loads(text)
-        content["sites"] = tuple(Site(**site) for site in content["sites"])
-        content["base"] = Cost(**content["base"])
-        for key in ("input_shape", "part_input"):
-            content[key] = tuple(content[key])
-        return cls(**content)
+    def from_json(cls, text: str | bytes, source: str = "the summary") -> ModelSummary:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            InvalidValueError: it is not that.
+        """
+        return _FORMAT.parse(text, source)
+
+
+_FORMAT: Format[ModelSummary] = Format(
+    ModelSummary, "model summary", InvalidValueError, "count the model again", indent=None
+)

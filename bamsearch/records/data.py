@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Annotated
 
 from bamsearch.errors import InvalidValueError
+from bamsearch.records.hints import Mark, Natural, Positive
 
 ValueRange = tuple[float, float]
 """The values of a file's pixels that become black and white; values beyond them are clipped."""
@@ -64,24 +64,15 @@ class DataFacts:
     """
 
     name: str
-    input_shape: tuple[int, int, int]
-    classes: int
-    train: int
-    validation: int
-    test: int
+    input_shape: tuple[Positive, Positive, Positive]
+    classes: Positive
+    train: Natural
+    validation: Natural
+    test: Natural
     hash: str
     split_seed: int
-    value_range: ValueRange | None = None
+    value_range: Annotated[ValueRange | None, Mark.SPARSE] = None
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> DataFacts:
-        """From ``asdict``'s form, as JSON keeps it.
-
-        Raises:
-            TypeError, KeyError, ValueError: keys missing or unknown, no three sizes, or no range.
-        """
-        channels, height, width = content["input_shape"]
-        value_range = content.get("value_range")
-        checked = None if value_range is None else check_value_range(value_range)
-        read = {"input_shape": (channels, height, width), "value_range": checked}
-        return cls(**(dict(content) | read))
+    def __post_init__(self) -> None:
+        if self.value_range is not None:
+            check_value_range(self.value_range)

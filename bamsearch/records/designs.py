@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import get_args
+from dataclasses import dataclass
+from typing import Annotated, get_args
 
 from bamsearch.errors import DesignError, InvalidValueError
 from bamsearch.records.choices import (
@@ -18,9 +17,14 @@ from bamsearch.records.choices import (
     check_input_shape,
     check_positive,
 )
+from bamsearch.records.codec import Format
+from bamsearch.records.hints import Mark, Natural, Positive
 
 DESIGN_VERSION = 1
 """Format of ``design.json``; raised only when an older bamsearch could misread a newer file."""
+
+# BAM's multiply-adds are below 20 times that; sums of them over sites fit 64 bits.
+_MOST_WORK = 2**55
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +45,25 @@ class Site:
         reducer: what shrinks the map next (``layer2``; the global pooling after a head); None for
             blocks, necks, and for the head of a network that pools nothing.
         frames: T of a video map, else None.
+
+    Raises:
+        InvalidValueError: a map so large that costs of BAM there exceed 64 bits.
     """
 
     name: str
-    channels: int
-    height: int
-    width: int
-    stride: int
+    channels: Positive
+    height: Positive
+    width: Positive
+    stride: Natural
     layout: Layout
     kind: Kind
     reducer: str | None = None
-    frames: int | None = None
+    frames: Positive | None = None
+
+    def __post_init__(self) -> None:
+        work = self.channels**2 * self.height * self.width * (self.frames or 1)
+        if work > _MOST_WORK:
+            raise InvalidValueError(f"site {self.name} is larger than costs can be counted for")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,10 @@ class Insertion:
             raise InvalidValueError(f"a site is named by its dotted path, not {self.site!r}")
         check_positive("reduction", self.reduction)
         check_positive("dilation", self.dilation)
+
+
+Insertions = tuple[Annotated[Insertion, Mark.ROW], ...]
+"""In JSON a list of ``[site, reduction, dilation]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +112,12 @@ class Design:
 
     model: str
     input_shape: tuple[int, ...]
-    insertions: tuple[Insertion, ...] = ()
+    insertions: Annotated[tuple[Insertion, ...], Mark.NEEDED] = ()
     variant: Variant = "paper"
     init: Init = "paper"
     num_classes: int | None = None
     weights: str | None = None
-    how: How = "auto"
+    how: Annotated[How, Mark.SPARSE] = "auto"
 
     def __post_init__(self) -> None:
         # Lists are what callers and JSON have; a frozen value holds tuples.
@@ -126,13 +142,10 @@ class Design:
 
     def to_json(self) -> str:
         """The design as indented JSON text, the content of ``design.json``."""
-        content = {"bamsearch_design": DESIGN_VERSION} | asdict(self)
-        if self.how == "auto":
-            del content["how"]  # so that older versions read it
-        return json.dumps(content, indent=2) + "\n"
+        return DESIGN.text(self)
 
     @classmethod
-    def from_json(cls, text: str, source: str = "design.json") -> Design:
+    def from_json(cls, text: str | bytes, source: str = "design.json") -> Design:
         """Read what :meth:`to_json` wrote.
 
         Args:
@@ -142,25 +155,14 @@ class Design:
         Raises:
             DesignError: not JSON, cut short, keys missing or unknown, or made by a newer bamsearch.
         """
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DesignError(
-                f"{source} is not a whole JSON file ({error}): "
-                "write it again with 'bamsearch insert MODEL -o DIR'"
-            ) from error
-        if not isinstance(content, dict) or "bamsearch_design" not in content:
-            raise DesignError(f"{source} is no bamsearch design: it has no key 'bamsearch_design'")
-        version = content.pop("bamsearch_design")
-        if type(version) is not int or not 1 <= version <= DESIGN_VERSION:
-            raise DesignError(
-                f"{source} has design format {version!r}, this bamsearch reads up to "
-                f"{DESIGN_VERSION}: pip install --upgrade bamsearch"
-            )
-        try:
-            if not isinstance(content["insertions"], list):
-                raise TypeError("its insertions are no list")
-            content["insertions"] = tuple(Insertion(**item) for item in content["insertions"])
-            return cls(**content)
-        except (KeyError, TypeError, InvalidValueError) as error:
-            raise DesignError(f"{source} is not a valid design: {error}") from error
+        return DESIGN.parse(text, source)
+
+
+DESIGN: Format[Design] = Format(
+    Design,
+    "design",
+    DesignError,
+    "write it again with 'bamsearch insert MODEL -o DIR'",
+    key="bamsearch_design",
+    version=DESIGN_VERSION,
+)

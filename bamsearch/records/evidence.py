@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Literal
 
-from bamsearch.errors import RunError
+from bamsearch.errors import InvalidValueError, RunError
 from bamsearch.records.choices import Role
+from bamsearch.records.codec import Format
 from bamsearch.records.designs import Insertion
+from bamsearch.records.hints import Natural, Share
 from bamsearch.records.openings import Opening, Over, VerifyPlan
 
 EVIDENCE_VERSION = 2
@@ -33,7 +34,7 @@ class Accuracy:
     mean: float
     low: float
     high: float
-    seeds: int
+    seeds: Natural
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,11 @@ class Difference:
     points: float
     low: float
     high: float
-    seeds: int
-    seeds_needed: int | None = None
+    seeds: Natural
+    seeds_needed: Natural | None = None
     detectable: float | None = None
     equivalent: bool = False
-    seeds_at_least: int | None = None
+    seeds_at_least: Natural | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -97,11 +98,14 @@ class Evidence:
         exploratory: why error rates do not hold, a sentence; empty where they do.
         plans: all plans under which a test split was opened; the first one of each data set counts.
         openings: all looks at a test split, oldest first; later ones are appended.
+
+    Raises:
+        InvalidValueError: an opening under a plan that is not listed.
     """
 
     data: str
     data_hash: str
-    confidence: float
+    confidence: Share
     accuracies: Mapping[Role, Accuracy]
     differences: tuple[Difference, ...]
     command: str = ""
@@ -114,6 +118,13 @@ class Evidence:
     plans: tuple[VerifyPlan, ...] = ()
     openings: tuple[Opening, ...] = ()
 
+    def __post_init__(self) -> None:
+        for opening in self.openings:
+            if opening.plan is not None and opening.plan >= len(self.plans):
+                raise InvalidValueError(
+                    f"an opening is under plan {opening.plan}, and {len(self.plans)} are listed"
+                )
+
     def plan_for(self, data_hash: str) -> VerifyPlan | None:
         """The plan fixed at the first opening of the test split of these data, if there was one."""
         return next((plan for plan in self.plans if plan.data_hash == data_hash), None)
@@ -124,48 +135,23 @@ class Evidence:
 
     def to_json(self) -> str:
         """The evidence as indented JSON text, the content of ``evidence.json``."""
-        return json.dumps({"bamsearch_evidence": EVIDENCE_VERSION} | asdict(self), indent=2) + "\n"
+        return EVIDENCE.text(self)
 
     @classmethod
-    def from_json(cls, text: str, source: str = "evidence.json") -> Evidence:
+    def from_json(cls, text: str | bytes, source: str = "evidence.json") -> Evidence:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            RunError: not JSON, keys missing or unknown, or made by a newer bamsearch.
+            RunError: not JSON, a key or value that does not fit, or made by a newer bamsearch.
         """
-        try:
-            content = json.loads(text)
-            version = content.pop("bamsearch_evidence")
-            if type(version) is not int or not 1 <= version <= EVIDENCE_VERSION:
-                raise ValueError(
-                    f"format {version!r}, this bamsearch reads up to {EVIDENCE_VERSION}"
-                )
-            content["accuracies"] = {
-                _role(role): Accuracy(**one) for role, one in content["accuracies"].items()
-            }
-            content["differences"] = tuple(Difference(**one) for one in content["differences"])
-            for one in content["differences"]:
-                _role(one.against)
-            content["designs"] = _designs(content.get("designs", {}))
-            content["remarks"] = tuple(content.get("remarks", ()))
-            content["seeds"] = tuple(content.get("seeds", ()))
-            content["plans"] = tuple(VerifyPlan.from_dict(one) for one in content.get("plans", ()))
-            content["openings"] = tuple(Opening(**one) for one in content.get("openings", ()))
-            return cls(**content)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise RunError(
-                f"{source} is no evidence that this bamsearch reads ({error}): "
-                "make it again, or move it away"
-            ) from error
+        return EVIDENCE.parse(text, source)
 
 
-def _designs(content: Mapping[str, Any]) -> dict[Role, tuple[Insertion, ...]]:
-    return {_role(role): tuple(Insertion(**one) for one in many) for role, many in content.items()}
-
-
-def _role(role: str) -> Role:
-    found = {str(one): one for one in get_args(Role)}
-    if role not in found:
-        raise ValueError(f"{role!r} is none of {', '.join(found)}")
-    result: Role = found[role]
-    return result
+EVIDENCE: Format[Evidence] = Format(
+    Evidence,
+    "evidence file",
+    RunError,
+    "make it again, or move it away",
+    key="bamsearch_evidence",
+    version=EVIDENCE_VERSION,
+)

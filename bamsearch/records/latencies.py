@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from bamsearch.errors import InvalidValueError
 from bamsearch.records.choices import DType, Init, MemoryFormat, Mode, Variant, check_positive
+from bamsearch.records.codec import Format
 from bamsearch.records.designs import Insertion
+from bamsearch.records.hints import MOST_MS, Milliseconds, Positive
 from bamsearch.records.timings import DeviceFacts
 
 POOR_R2 = 0.9
@@ -32,8 +33,8 @@ class LatencyEntry:
     def __post_init__(self) -> None:
         check_positive("reduction", self.reduction)
         check_positive("dilation", self.dilation)
-        if not 0 <= self.ms < float("inf"):
-            raise InvalidValueError(f"a time must be 0 ms or more, not {self.ms!r}")
+        if not 0 <= self.ms <= MOST_MS:
+            raise InvalidValueError(f"a time must be 0 ms or more, at most a year: {self.ms!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class HeldOut:
 
     insertions: tuple[Insertion, ...]
     predicted_ms: float
-    measured_ms: float
+    measured_ms: Milliseconds
     low_ms: float
     high_ms: float
 
@@ -98,7 +99,7 @@ class LatencyConditions:
 
     variant: Variant
     init: Init
-    batch_size: int
+    batch_size: Positive
     dtype: DType
     memory_format: MemoryFormat
     mode: Mode
@@ -124,7 +125,7 @@ class LatencyTable:
     """
 
     model: str
-    input_shape: tuple[int, ...]
+    input_shape: tuple[Positive, ...]
     part: str
     base_ms: float
     entries: tuple[LatencyEntry, ...]
@@ -134,7 +135,7 @@ class LatencyTable:
     _ms: dict[tuple[str, int, int], float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.base_ms < float("inf"):
+        if not 0 < self.base_ms <= MOST_MS:
             raise InvalidValueError(f"the base must take more than 0 ms, not {self.base_ms!r}")
         found: dict[tuple[str, int, int], float] = {}
         for entry in self.entries:
@@ -164,26 +165,21 @@ class LatencyTable:
 
     def to_json(self) -> str:
         """The table as JSON text."""
-        content = asdict(self)
-        del content["_ms"]
-        return json.dumps(content)
+        return _FORMAT.text(self)
 
     @classmethod
-    def from_json(cls, text: str) -> LatencyTable:
-        """Read what :meth:`to_json` wrote; any error is a ValueError, KeyError or TypeError."""
-        content = json.loads(text)
-        content["input_shape"] = tuple(content["input_shape"])
-        content["entries"] = tuple(LatencyEntry(**entry) for entry in content["entries"])
-        if content["conditions"] is not None:
-            device = DeviceFacts(**content["conditions"].pop("device"))
-            content["conditions"] = LatencyConditions(**content["conditions"], device=device)
-        if content["error"] is not None:
-            designs = tuple(
-                HeldOut(tuple(Insertion(**one) for one in held.pop("insertions")), **held)
-                for held in content["error"].pop("designs")
-            )
-            content["error"] = LatencyFit(**content["error"], designs=designs)
-        return cls(**content)
+    def from_json(cls, text: str | bytes, source: str = "the latency table") -> LatencyTable:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            InvalidValueError: it is not that.
+        """
+        return _FORMAT.parse(text, source)
+
+
+_FORMAT: Format[LatencyTable] = Format(
+    LatencyTable, "latency table", InvalidValueError, "measure it again", indent=None
+)
 
 
 def _at(site: str, reduction: int, dilation: int) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from bamsearch.errors import RunError
+from bamsearch.records.codec import Format
 from bamsearch.records.designs import Insertion
+from bamsearch.records.hints import Mark, Natural, Share
 
 LEARNED_VERSION = 1
 """Format of ``learned.json``."""
@@ -35,7 +36,7 @@ class Effect:
     points: float
     low: float
     high: float
-    designs: int
+    designs: Natural
 
     @property
     def distinguished(self) -> bool:
@@ -60,8 +61,8 @@ class Estimate:
     mean: float
     low: float
     high: float
-    trainings: int
-    chance: float
+    trainings: Natural
+    chance: Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class Learned:
         noise: standard deviation of one training of a design about its mean, in points.
         shared: the part of it that a seed does to all designs alike, in points; a difference of two
             trainings with one seed is free of it.
-        regret: expected regret of stopping, in points; None where the run has no ``until``.
+        regret: expected regret of stopping, in points; None where the run has no ``until``, or too
+            few trainings.
         confidence: of each interval, 0.95.
         effects: of sites, r and d; none where the trainings are too few to tell.
         ranking: of all designs trained, the greatest expectation first.
@@ -96,15 +98,16 @@ class Learned:
         remarks: what else is to be known, a sentence each.
     """
 
-    trainings: int
+    trainings: Natural
     noise: float
-    confidence: float
+    confidence: Share
     effects: tuple[Effect, ...]
     ranking: tuple[Estimate, ...]
     gain: Gain | None = None
     remarks: tuple[str, ...] = ()
     shared: float = 0.0
-    regret: float | None = None
+    # Infinite in files of older versions.
+    regret: Annotated[float, Mark.ANY_FLOAT] | None = None
 
     def of(self, insertions: Sequence[Insertion]) -> Estimate | None:
         """The estimate of a design; None if it was not trained."""
@@ -113,35 +116,23 @@ class Learned:
 
     def to_json(self) -> str:
         """As indented JSON text, the content of ``learned.json``."""
-        return json.dumps({"bamsearch_learned": LEARNED_VERSION} | asdict(self), indent=2) + "\n"
+        return LEARNED.text(self)
 
     @classmethod
-    def from_json(cls, text: str, source: str = "learned.json") -> Learned:
+    def from_json(cls, text: str | bytes, source: str = "learned.json") -> Learned:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            RunError: not JSON, keys missing or unknown, or made by a newer bamsearch.
+            RunError: not JSON, a key or value that does not fit, or made by a newer bamsearch.
         """
-        try:
-            content = json.loads(text)
-            version = content.pop("bamsearch_learned")
-            if version != LEARNED_VERSION:
-                raise ValueError(f"format {version!r}, this bamsearch reads {LEARNED_VERSION}")
-            content["effects"] = tuple(
-                Effect(**(one | {"sites": tuple(one["sites"])})) for one in content["effects"]
-            )
-            content["ranking"] = tuple(_estimate(one) for one in content["ranking"])
-            if content["gain"] is not None:
-                content["gain"] = Gain(**content["gain"])
-            content["remarks"] = tuple(content["remarks"])
-            return cls(**content)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise RunError(
-                f"{source} is not what this bamsearch reads ({error}): "
-                "move it away, and 'bamsearch search --resume' makes it again"
-            ) from error
+        return LEARNED.parse(text, source)
 
 
-def _estimate(content: Mapping[str, Any]) -> Estimate:
-    insertions = tuple(Insertion(**one) for one in content["insertions"])
-    return Estimate(**(dict(content) | {"insertions": insertions}))
+LEARNED: Format[Learned] = Format(
+    Learned,
+    "analysis of trainings",
+    RunError,
+    "move it away, and 'bamsearch search --resume' makes it again",
+    key="bamsearch_learned",
+    version=LEARNED_VERSION,
+)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from bamsearch.records.hints import Natural, Positive, Range, Share
 
 Over = Literal["seeds", "images"]
 """``seeds``: another set of seeds, on these test images; ``images``: other images as well."""
@@ -29,11 +31,11 @@ class VerifyPlan:
     """
 
     data_hash: str
-    networks: tuple[str, ...]
+    networks: Annotated[tuple[str, ...], Range(1)]
     first: int
-    seeds: int
-    looks: tuple[int, ...]
-    level: float
+    seeds: Natural
+    looks: Annotated[tuple[Positive, ...], Range(1)]
+    level: Share
     recipe: Mapping[str, Any]
     weights: str | None = None
 
@@ -54,12 +56,6 @@ class VerifyPlan:
         ]
         return [f"{before}, not {after}" for before, after, was, new in pairs if was != new]
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> VerifyPlan:
-        """Read what ``asdict`` made."""
-        tuples = {key: tuple(content[key]) for key in ("networks", "looks")}
-        return cls(**(dict(content) | tuples))
-
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -76,9 +72,9 @@ class Opening:
 
     date: str
     command: str
-    plan: int | None
-    seeds: int
-    images: int | None
+    plan: Natural | None
+    seeds: Natural
+    images: Natural | None
     concluded: str = ""
 
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bamsearch.errors import RunError
 from bamsearch.records.choices import ReferenceKind
-from bamsearch.records.designs import Insertion
-from bamsearch.records.evidence import Evidence
-from bamsearch.records.learned import Learned
-from bamsearch.records.runs import Finalist, Run, RunRecord, Trial
+from bamsearch.records.codec import MOST_LINES_BYTES, Format, parse_json, read_bytes
+from bamsearch.records.decoding import at_key, decode
+from bamsearch.records.designs import Design, Insertions
+from bamsearch.records.encoding import encode
+from bamsearch.records.evidence import EVIDENCE
+from bamsearch.records.hints import Misfit
+from bamsearch.records.learned import LEARNED
+from bamsearch.records.runs import RUN, Finalist, Run, RunRecord, Trial
+from bamsearch.records.scalars import expected_object
+
+T = TypeVar("T")
 
 RUN_FILE = "run.json"
 TRIALS_FILE = "trials.jsonl"
@@ -34,9 +41,8 @@ RUNS = Path("runs")
 
 def trial_line(trial: Trial, reference: ReferenceKind | None) -> str:
     """A trial as a line of ``trials.jsonl``."""
-    content = asdict(trial)
-    content["design"] = [[i.site, i.reduction, i.dilation] for i in trial.design.insertions]
-    return json.dumps({"reference": reference} | content, allow_nan=False) + "\n"
+    content = {"reference": reference} | _stored(Trial, trial, trial.design)
+    return json.dumps(content, allow_nan=False) + "\n"
 
 
 def find_run(run: str) -> Path | None:
@@ -51,14 +57,22 @@ def read_run(folder: Path) -> Run:
     Raises:
         RunError: no run there, not readable, or from a newer bamsearch.
     """
-    path = folder / RUN_FILE
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return RUN.read(folder / RUN_FILE)
+    except OSError as error:
         raise RunError(
             f"no run at {folder}: 'bamsearch runs' lists those that are there"
         ) from error
-    return Run.from_json(text, str(path))
+
+
+def read_lines(path: Path) -> bytes:
+    """Content of a file of lines; empty if it does not exist.
+
+    Raises:
+        RunError: it is larger than :data:`~bamsearch.records.codec.MOST_LINES_BYTES`.
+    """
+    with _LINES.refusing(str(path)):
+        return read_bytes(path, MOST_LINES_BYTES) if path.exists() else b""
 
 
 def readable_lines(content: bytes) -> list[bytes]:
@@ -70,7 +84,8 @@ def readable_lines(content: bytes) -> list[bytes]:
     whole = []
     for line in content.splitlines(keepends=True):
         try:
-            item = json.loads(line)
+            # Numbers as text: too many digits are an error, and not the work of a power cut.
+            item = json.loads(line.decode(), parse_int=str, parse_float=str)
         except (ValueError, RecursionError):
             break
         if not line.endswith(b"\n") or not isinstance(item, dict):
@@ -88,23 +103,22 @@ def read_record(folder: Path) -> RunRecord:
     run = read_run(folder)
     path = folder / TRIALS_FILE
     found: dict[tuple[ReferenceKind | None, int], Trial] = {}
-    file = path.read_bytes() if path.exists() else b""
+    file = read_lines(path)
     lines = readable_lines(file)
     spoiled = file[len(b"".join(lines)) :]
     if readable_lines(spoiled.partition(b"\n")[2]):
         raise RunError(
-            f"{path}, line {len(lines) + 1} is no trial: "
+            f"{path}, line {len(lines) + 1} is not a trial: "
             f"'bamsearch search --resume {run.name}' mends it"
         )
     for number, line in enumerate(lines, start=1):
-        try:
-            content = json.loads(line)
-            kind = content.pop("reference")
-            content["design"] = run.design([Insertion(*one) for one in content["design"]])
-            content["curve"] = tuple(content.get("curve", ()))
-            trial = Trial(**content)
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path}, line {number} is no trial: {error}") from error
+        with TRIAL.refusing(f"{path}, line {number}"):
+            content = dict(expected_object(parse_json(line)))
+            if "reference" not in content:
+                raise Misfit("has no key 'reference'")
+            reference = content.pop("reference")
+            kind = at_key("reference", lambda x: decode(ReferenceKind | None, x), reference)
+            trial: Trial = decode(Trial, _with_design(content, run))
         # Older versions wrote a line again after an interruption.
         found.setdefault((kind, trial.number), trial)
     return RunRecord(
@@ -112,43 +126,45 @@ def read_record(folder: Path) -> RunRecord:
         tuple(trial for (kind, _), trial in found.items() if kind is None),
         tuple((kind, trial) for (kind, _), trial in found.items() if kind is not None),
         read_finalists(folder, run),
-        _read_evidence(folder),
-        _read_learned(folder),
+        _read(EVIDENCE, folder / EVIDENCE_FILE),
+        _read(LEARNED, folder / LEARNED_FILE),
     )
-
-
-def _read_evidence(folder: Path) -> Evidence | None:
-    path = folder / EVIDENCE_FILE
-    if not path.exists():
-        return None
-    return Evidence.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
-
-
-def _read_learned(folder: Path) -> Learned | None:
-    path = folder / LEARNED_FILE
-    if not path.exists():
-        return None
-    return Learned.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
 
 
 def read_finalists(folder: Path, run: Run) -> tuple[Finalist, ...]:
     """The designs that were timed; none if there is no such file."""
-    path = folder / FINALISTS_FILE
-    if not path.exists():
-        return ()
-    try:
-        return tuple(
-            Finalist(run.design([Insertion(*one) for one in item.pop("design")]), **item)
-            for item in json.loads(path.read_text(encoding="utf-8"))
+    items = _read(_FINALISTS, folder / FINALISTS_FILE) or ()
+    with _FINALISTS.refusing(str(folder / FINALISTS_FILE)):
+        found: tuple[Finalist, ...] = decode(
+            tuple[Finalist, ...], [_with_design(item, run) for item in items]
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} does not list finalists: {error}") from error
+    return found
 
 
 def finalists_text(finalists: Sequence[Finalist]) -> str:
     """The content of ``finalists.json``."""
-    items = []
-    for one in finalists:
-        sites = [[i.site, i.reduction, i.dilation] for i in one.design.insertions]
-        items.append(asdict(replace(one)) | {"design": sites})
-    return json.dumps(items, indent=2) + "\n"
+    return _FINALISTS.text([_stored(Finalist, one, one.design) for one in finalists])
+
+
+def _read(format: Format[T], path: Path) -> T | None:
+    return format.read(path) if path.exists() else None
+
+
+def _stored(kind: type, value: Any, design: Design) -> dict[str, Any]:
+    """A dataclass as JSON, of whose design the insertions alone are stored."""
+    return {**encode(kind, value), "design": encode(Insertions, design.insertions)}
+
+
+def _with_design(content: dict[str, Any], run: Run) -> dict[str, Any]:
+    """What :func:`_stored` wrote, with a design of the run."""
+    if "design" not in content:
+        return content
+    rows = content["design"]
+    return content | {"design": at_key("design", lambda x: run.design(decode(Insertions, x)), rows)}
+
+
+_LINES: Format[Any] = Format(Any, "file of lines", RunError, "move it away")
+TRIAL: Format[Trial] = Format(Trial, "trial", RunError, "mend or remove that line")
+_FINALISTS: Format[list[dict[str, Any]]] = Format(
+    list[dict[str, Any]], "list of finalists", RunError, "move it away"
+)

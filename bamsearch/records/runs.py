@@ -6,20 +6,31 @@ the search is compared with. Both are read without Optuna and without torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
 
 from bamsearch.errors import RunError
 from bamsearch.records.audits import Cited
 from bamsearch.records.budgets import Budget
 from bamsearch.records.choices import Init, Objective, ReferenceKind, Variant
+from bamsearch.records.codec import Format
 from bamsearch.records.costs import ModelSummary
 from bamsearch.records.data import DataFacts
 from bamsearch.records.designs import Design, Insertion
 from bamsearch.records.evidence import Evidence
+from bamsearch.records.hints import (
+    Amount,
+    AnyNatural,
+    Milliseconds,
+    Natural,
+    Percent,
+    Positive,
+    Range,
+    Table,
+)
 from bamsearch.records.learned import Learned
+from bamsearch.records.tables import LatencyFacts, RecipeTable, SpaceTable
 
 RUN_VERSION = 1
 """Format of ``run.json``; raised only when an older bamsearch could misread a newer run."""
@@ -55,19 +66,19 @@ class Trial:
         expected: of one stopped early: the score that its last epoch would have had.
     """
 
-    number: int
+    number: Natural
     design: Design
     score: float | None
-    params: int
-    macs: int
+    params: Amount
+    macs: Amount
     state: TrialState = "complete"
-    memory: int | None = None
+    memory: Amount | None = None
     ms: float | None = None
     reason: str | None = None
     seconds: float | None = None
-    retries: int = 0
+    retries: Natural = 0
     seed: int | None = None
-    curve: tuple[float, ...] = ()
+    curve: tuple[Percent, ...] = ()
     expected: float | None = None
 
     def cost(self, objective: Objective) -> float:
@@ -91,11 +102,11 @@ class Finalist:
     """
 
     design: Design
-    ms: float
-    low: float
-    high: float
+    ms: Milliseconds
+    low: Milliseconds
+    high: Milliseconds
     kept: bool
-    base_ms: float | None = None
+    base_ms: Milliseconds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,31 +156,31 @@ class Run:
     summary: ModelSummary
     variant: Variant
     init: Init
-    num_classes: int | None
-    space: Mapping[str, Any]
+    num_classes: Positive | None
+    space: Annotated[Mapping[str, Any], Table(SpaceTable)]
     with_stem: bool
     budgets: tuple[Budget, ...]
     score: str
-    objectives: tuple[Objective, ...]
+    objectives: Annotated[tuple[Objective, ...], Range(1)]
     sampler: str
     seed: int
-    trials: int
-    designs: int
-    feasible_designs: int
+    trials: Positive
+    designs: AnyNatural
+    feasible_designs: AnyNatural
     exact: bool = True
     compare_random: bool = True
     device: str = "cpu"
-    threads: int = 1
+    threads: Positive = 1
     storage: str | None = None
-    heartbeat: int = 20
-    added: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
-    latency: Mapping[str, Any] | None = None
+    heartbeat: Positive = 20
+    added: Mapping[tuple[str, str], tuple[Amount, Amount]] = field(default_factory=dict)
+    latency: Annotated[Mapping[str, Any], Table(LatencyFacts)] | None = None
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     created: str = ""
     data: DataFacts | None = None
-    recipe: Mapping[str, Any] | None = None
+    recipe: Annotated[Mapping[str, Any], Table(RecipeTable)] | None = None
     supernet: Mapping[str, Any] | None = None
     audit: Cited | None = None
     until: float | None = None
@@ -210,44 +221,22 @@ class Run:
 
     def to_json(self) -> str:
         """The run as indented JSON text, the content of ``run.json``."""
-        content = asdict(self)
-        content["summary"] = json.loads(self.summary.to_json())
-        content["added"] = [[*key, *value] for key, value in self.added.items()]
-        return json.dumps({"bamsearch_run": RUN_VERSION} | content, indent=2) + "\n"
+        return RUN.text(self)
 
     @classmethod
-    def from_json(cls, text: str, source: str = "run.json") -> Run:
+    def from_json(cls, text: str | bytes, source: str = "run.json") -> Run:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            RunError: not JSON, cut short, keys missing or unknown, or made by a newer bamsearch.
+            RunError: not JSON, a key or value that does not fit, or made by a newer bamsearch.
         """
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise RunError(f"{source} is not a whole JSON file ({error}): search again") from error
-        if not isinstance(content, dict) or "bamsearch_run" not in content:
-            raise RunError(f"{source} is no bamsearch run: it has no key 'bamsearch_run'")
-        version = content.pop("bamsearch_run")
-        if type(version) is not int or not 1 <= version <= RUN_VERSION:
-            raise RunError(
-                f"{source} has run format {version!r}, this bamsearch reads up to {RUN_VERSION}: "
-                "pip install --upgrade bamsearch"
-            )
-        try:
-            content["summary"] = ModelSummary.from_json(json.dumps(content["summary"]))
-            content["budgets"] = tuple(Budget(**one) for one in content["budgets"])
-            content["objectives"] = tuple(content["objectives"])
-            content["added"] = {(c, o): (m, ns) for c, o, m, ns in content["added"]}
-            if not isinstance(content["space"], dict):
-                raise TypeError(f"space is {content['space']!r}, not a table")
-            if content.get("data") is not None:
-                content["data"] = DataFacts.from_dict(content["data"])
-            if content.get("audit") is not None:
-                content["audit"] = Cited(**content["audit"])
-            return cls(**content)
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{source} is not a valid run: {error}") from error
+        return RUN.parse(text, source)
+
+
+RUN: Format[Run] = Format(
+    Run, "run", RunError, "search again", key="bamsearch_run", version=RUN_VERSION
+)
+"""The format of ``run.json``."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ No torch at the top: params and macs are looked up, and need none.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable
 from functools import cache, partial
 from numbers import Real
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from bamsearch.errors import BamsearchError, ModelError, ScoreError
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import MEASURED, Design, Init, ModelSummary, Variant
+from bamsearch.records.hints import MOST_FLOAT
 from bamsearch.records.sources import split_model
 from bamsearch.score.table import SCORES
 
@@ -123,7 +123,7 @@ def _checked(
         except (Exception, SystemExit) as error:
             raise ScoreError(f"{name} failed on {_text(design)}: {_reason(error)}") from error
         number = _number(value)
-        if number is None or not math.isfinite(number):
+        if number is None or not abs(number) <= MOST_FLOAT:
             raise ScoreError(
                 f"{name} of {_text(design)} is {_short(value)}, not a finite number: "
                 "a score must return a float, higher is better"

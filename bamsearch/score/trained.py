@@ -75,7 +75,7 @@ def train_once(
     else:
         folder = TrainingFolder(place, force=True)
         train_to_end(start, data, recipe, seed=seed, device=device, folder=folder, watch=watch)
-        rows = tuple(Progress.from_dict(folder.read_checkpoint()["progress"]).rows)
+        rows = tuple(folder.read_checkpoint()["progress"].rows)
         folder.remove()
     images = len(data.validation)
     return Outcome(

@@ -8,7 +8,7 @@ the intervals, and the chance of each to be the best.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, isfinite
 
 import numpy as np
 
@@ -58,7 +58,8 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
     ]
     regret = None
     if record.run.until is not None:
-        regret = round(expected_regret(feasible, observed, record.run.seed), 4)
+        expected = expected_regret(feasible, observed, record.run.seed)
+        regret = round(expected, 4) if isfinite(expected) else None
     failed = [observed[index] for index in model.outliers]
     # The prediction of where a training would have ended is not a measurement of an effect.
     ended = [

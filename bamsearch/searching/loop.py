@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +9,7 @@ from functools import partial
 from bamsearch.errors import BamsearchError, ScoreError
 from bamsearch.records import Design, Run
 from bamsearch.records.disk import disk_error
+from bamsearch.records.hints import MOST_FLOAT
 from bamsearch.searching.storage import patiently
 from bamsearch.searching.study import Busy, Claim, Scored, SearchStudy
 from bamsearch.training.interrupt import remembered
@@ -94,7 +94,7 @@ def plain(score: Score, run: Run) -> Measure:
         except Exception as error:  # A score of the user's own can raise anything at all.
             raise_disk_error(error)
             return Scored(reason=failure(error))
-        if not math.isfinite(value):
+        if not abs(value) <= MOST_FLOAT:
             return Scored(reason=f"its score is {value}")
         return Scored(value)
 

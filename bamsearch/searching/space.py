@@ -30,12 +30,16 @@ from bamsearch.errors import NoSiteError, SpaceError
 from bamsearch.graph.placement import PLACEMENTS, place
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import Init, ModelSummary, Site, Variant
+from bamsearch.records.codec import read_bytes
+from bamsearch.records.hints import Misfit, shown
 from bamsearch.searching.choices import Choice, SearchSpace, make_choice
 
 SHIPPED = ("stages", "bottlenecks", "paper", "blocks", "mobile")
 """The spaces that come with bamsearch, the default first."""
 
 _OPTIONAL = {"description": "", "together": False, "optional": True, "at": {}}
+_MOST = 10**9
+_MOST_BYTES = 1 << 20
 _LISTS = ("reductions", "dilations")
 
 
@@ -98,15 +102,20 @@ def read_space(name: str) -> SpaceFile:
     elif path.suffix != ".toml":
         near = get_close_matches(name, SHIPPED, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SHIPPED)}"
-        raise SpaceError(f"no space is called {name!r}: {hint}; a file of your own ends in .toml")
+        raise SpaceError(
+            f"no space is called {name!r:.200}: {hint}; a file of your own ends in .toml"
+        )
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_bytes(path, _MOST_BYTES).decode())
+    except Misfit as error:
+        raise SpaceError(f"{path} {error}, which is not a space") from error
     except OSError as error:
         raise SpaceError(
             f"{path} cannot be read ({error.strerror}): 'bamsearch spaces' lists those at hand"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpaceError(f"{path} is no TOML file: {error}") from error
+    except (ValueError, RecursionError) as error:
+        # tomllib's own errors, of bytes that are not UTF-8 and of too many digits are ValueErrors.
+        raise SpaceError(f"{path} is not a TOML file: {error}") from error
     return parse_space(content, str(path))
 
 
@@ -128,14 +137,16 @@ def parse_space(content: Mapping[str, Any], source: str) -> SpaceFile:
     rule = _rule(given, source, "")
     together = _flag(given["together"], source, "together")
     if not isinstance(given["at"], dict):
-        raise SpaceError(f"{source}: at: must be tables such as [at.layer3], not {given['at']!r}")
+        raise SpaceError(
+            f"{source}: at: must be tables such as [at.layer3], not {given['at']!r:.200}"
+        )
     if together and given["at"]:
         raise SpaceError(f"{source}: at: one r and d for all sites leaves no site its own")
     at = []
     for pattern, own in given["at"].items():
-        key = f"at.{pattern}"
+        key = f"at.{pattern:.100}"
         if not isinstance(own, dict):
-            raise SpaceError(f"{source}: {key}: must be a table, not {own!r}")
+            raise SpaceError(f"{source}: {key}: must be a table, not {own!r:.200}")
         merged = {key: given[key] for key in (*_LISTS, "optional")} | own
         _check_keys(merged, (*_LISTS, "optional"), source, f"{key}.")
         at.append((pattern, _rule(merged, source, f"{key}.")))
@@ -227,7 +238,7 @@ def _check_keys(given: Mapping[str, Any], known: Sequence[str], source: str, pre
         if key not in known:
             near = get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise SpaceError(f"{source}: {prefix}{key}: no such key: {hint}")
+            raise SpaceError(f"{source}: {prefix}{key:.100}: no such key: {hint}")
     missing = next((key for key in known if key not in given), None)
     if missing is not None:
         raise SpaceError(f"{source}: {prefix}{missing}: is missing")
@@ -240,26 +251,27 @@ def _rule(given: Mapping[str, Any], source: str, prefix: str) -> SiteRule:
 
 def _numbers(value: Any, source: str, key: str) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or not value:
-        raise SpaceError(f"{source}: {key}: must be a list such as [4, 8, 16], not {value!r}")
+        raise SpaceError(f"{source}: {key}: must be a list such as [4, 8, 16], not {value!r:.200}")
     for place_, number in enumerate(value):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        if type(number) is not int or not 1 <= number <= _MOST:
+            limit = "at least 1" if type(number) is not int or number < 1 else f"at most {_MOST}"
             raise SpaceError(
-                f"{source}: {key}[{place_}]: must be an integer of at least 1, not {number!r}"
+                f"{source}: {key}[{place_}]: must be an integer of {limit}, not {shown(number)}"
             )
     if len(set(value)) != len(value):
-        raise SpaceError(f"{source}: {key}: has a value twice: {value!r}")
+        raise SpaceError(f"{source}: {key}: has a value twice: {value!r:.200}")
     return tuple(value)
 
 
 def _flag(value: Any, source: str, key: str) -> bool:
     if not isinstance(value, bool):
-        raise SpaceError(f"{source}: {key}: must be true or false, not {value!r}")
+        raise SpaceError(f"{source}: {key}: must be true or false, not {value!r:.200}")
     return value
 
 
 def _text(value: Any, source: str, key: str) -> str:
     if not isinstance(value, str):
-        raise SpaceError(f"{source}: {key}: must be text, not {value!r}")
+        raise SpaceError(f"{source}: {key}: must be text, not {value!r:.200}")
     return value
 
 
@@ -267,13 +279,15 @@ def _sites(value: Any, source: str) -> str | tuple[str, ...]:
     if isinstance(value, str):
         if value not in PLACEMENTS:
             raise SpaceError(
-                f"{source}: sites: {value!r} is none of {', '.join(PLACEMENTS)}; "
-                f'names of sites are a list: ["{value}"]'
+                f"{source}: sites: {value!r:.200} is none of {', '.join(PLACEMENTS)}; "
+                f'names of sites are a list: ["{value:.100}"]'
             )
         return value
     if not isinstance(value, list | tuple) or not value:
-        raise SpaceError(f"{source}: sites: must be a placement or a list of names, not {value!r}")
+        raise SpaceError(
+            f"{source}: sites: must be a placement or a list of names, not {value!r:.200}"
+        )
     for place_, name in enumerate(value):
         if not isinstance(name, str) or not name:
-            raise SpaceError(f"{source}: sites[{place_}]: must be a site's name, not {name!r}")
+            raise SpaceError(f"{source}: sites[{place_}]: must be a site's name, not {name!r:.200}")
     return tuple(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import ReferenceKind, Run, Trial
+from bamsearch.records.run_files import TRIAL
 from bamsearch.records.runs import TrialState as Ended
 from bamsearch.searching.choices import Picks, SearchSpace
 from bamsearch.searching.params import distributions, params_of
@@ -36,10 +38,10 @@ from bamsearch.searching.trials import (
     lost,
     retry,
     retry_after_death,
-    seed_of,
     work_of,
 )
 
+_STORED = ("params", "macs", "memory", "ms", REASON, SEED, CURVE, EXPECTED)
 _STATES: dict[TrialState, Ended] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "stopped"}
 
 
@@ -241,28 +243,25 @@ class TrialStore:
         Args:
             trial: one of these studies.
             retries: how often it was interrupted before.
+
+        Raises:
+            RunError: the database has something else than a trial of this run.
         """
         attrs = trial.user_attrs
         complete = trial.state == TrialState.COMPLETE
         seconds = None
         if trial.datetime_start is not None and trial.datetime_complete is not None:
             seconds = (trial.datetime_complete - trial.datetime_start).total_seconds()
-        return Trial(
-            number=trial.number,
-            design=self._run.design(as_insertions(design_of(trial))),
-            score=self.score(trial) if complete else None,
-            params=attrs["params"],
-            macs=attrs["macs"],
-            state=_STATES.get(trial.state, "failed"),
-            memory=attrs.get("memory"),
-            ms=attrs["ms"] / 1e6 if "ms" in attrs else None,
-            reason=attrs.get(REASON),
-            seconds=seconds,
-            retries=retries,
-            seed=seed_of(trial),
-            curve=tuple(attrs.get(CURVE, ())),
-            expected=attrs.get(EXPECTED),
-        )
+        content = {name: attrs[name] for name in _STORED if name in attrs} | {
+            "number": trial.number,
+            "design": self._run.design(as_insertions(design_of(trial))),
+            "score": self.score(trial) if complete else None,
+            "state": _STATES.get(trial.state, "failed"),
+            "seconds": seconds,
+            "retries": retries,
+        }
+        found = TRIAL.value(content, f"trial {trial.number} in the database")
+        return found if found.ms is None else replace(found, ms=found.ms / 1e6)
 
     def _trials(self, study: Study) -> list[FrozenTrial]:
         """From the database; where nobody else writes, as they were written."""

@@ -7,14 +7,16 @@ carries out proposes, scores and finishes its designs, however often it was inte
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from bamsearch.errors import RunError
 from bamsearch.records import Insertion, ReferenceKind
+from bamsearch.records.codec import Format
+from bamsearch.records.designs import Insertions
 
 MOST_RETRIES = 3
 """How often a trial is tried again whose worker died; a design may be what kills it."""
@@ -44,6 +46,9 @@ Sites = tuple[Insertion, ...]
 
 Work = tuple[str, int | None]
 """A design as text, and the seed of its training: of trials with equal work, one is enough."""
+_INSERTIONS: Format[Sites] = Format(
+    Insertions, "list of insertions", RunError, "search again with another --name", indent=None
+)
 
 # Optuna's name for it.
 _FIRST = "failed_trial"
@@ -80,12 +85,12 @@ def work_of(trial: FrozenTrial) -> Work:
 
 def as_text(insertions: Sites) -> str:
     """Insertions as they are stored."""
-    return json.dumps([[i.site, i.reduction, i.dilation] for i in insertions])
+    return _INSERTIONS.text(insertions).strip()
 
 
 def as_insertions(design: str) -> Sites:
     """What :func:`as_text` wrote."""
-    return tuple(Insertion(*one) for one in json.loads(design))
+    return _INSERTIONS.parse(design, "a trial in the database")
 
 
 def counting(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,12 +9,13 @@ from typing import Any, Literal
 from bamsearch.data.splits import Data
 from bamsearch.errors import TrainingError
 from bamsearch.graph.designs import WEIGHTS_FILE
+from bamsearch.training.about import ABOUT, FACTS_FILE
 from bamsearch.training.engine import train
 from bamsearch.training.folder import CHECKPOINT_FILE, TrainingFolder
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.resume import about_training, check_same_training
-from bamsearch.training.start import FACTS_FILE, Start
+from bamsearch.training.start import Start
 
 State = Literal["new", "begun", "done"]
 
@@ -31,12 +31,13 @@ def state_of(place: Path, wanted: Mapping[str, Any]) -> State:
         TrainingError: another training is there, by recipe, design or data.
     """
     try:
-        saved = json.loads((place / FACTS_FILE).read_text(encoding="utf-8"))
-        if not (place / CHECKPOINT_FILE).is_file():
-            return "new"
-        check_same_training(saved, wanted, place)
-    except (OSError, ValueError, KeyError, TypeError):
+        saved = ABOUT.read(place / FACTS_FILE)
+    except (OSError, TrainingError):
         return "new"
+    if not (place / CHECKPOINT_FILE).is_file():
+        return "new"
+    try:
+        check_same_training(saved, wanted, place)
     except TrainingError as error:
         said = str(error).rpartition(": ")[0]
         raise TrainingError(

@@ -169,7 +169,7 @@ def carry_out(
         live = make_live(start, data, recipe, seed, fabric, scaler, saved)
         run = Run(live, task, about, folder if fabric.is_global_zero else None, stop, watch)
         if saved is not None:
-            run.progress = Progress.from_dict(saved["progress"])
+            run.resume(saved["progress"])
         else:
             run.begin(start.design)
         run.go()

@@ -37,9 +37,10 @@ from bamsearch.records.disk import (
     remove_files,
     whole_file,
 )
+from bamsearch.records.hints import shown
 from bamsearch.records.run_files import TRAINING_FILES
+from bamsearch.training.about import CHECKPOINT, FACTS_FILE, Checkpoint
 from bamsearch.training.progress import Row
-from bamsearch.training.start import FACTS_FILE
 
 CHECKPOINT_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.csv"
@@ -128,11 +129,11 @@ class TrainingFolder:
         content = {"bamsearch_checkpoint": CHECKPOINT_VERSION, **state}
         self._replace(CHECKPOINT_FILE, lambda file: torch.save(content, file))
 
-    def read_checkpoint(self) -> dict[str, Any]:
+    def read_checkpoint(self) -> Checkpoint:
         """What :meth:`write_checkpoint` wrote last.
 
         Raises:
-            TrainingError: there is none, or it is not readable.
+            TrainingError: there is none, it is not readable, or what it says does not fit.
         """
         path = self.path / CHECKPOINT_FILE
         if not path.is_file():
@@ -141,7 +142,7 @@ class TrainingFolder:
                 "makes one from the start on"
             )
         try:
-            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
             version = content["bamsearch_checkpoint"]
         except Exception as error:  # torch.load raises what its parts do.
             if disk_error(error) is not None:
@@ -149,12 +150,15 @@ class TrainingFolder:
             raise TrainingError(
                 f"{path} is no checkpoint of a training ({type(error).__name__}): start anew"
             ) from error
-        if version != CHECKPOINT_VERSION:
+        if type(version) is not int or version != CHECKPOINT_VERSION:
             raise TrainingError(
-                f"{path} has format {version!r}, this bamsearch reads {CHECKPOINT_VERSION}: "
+                f"{path} has format {shown(version)}, this bamsearch reads {CHECKPOINT_VERSION}: "
                 "go on with the bamsearch that wrote it"
             )
-        return content
+        checkpoint = CHECKPOINT.value(content, str(path))
+        if checkpoint["progress"].contradicts_itself:
+            raise TrainingError(f"{path} has steps, images and rows that contradict: start anew")
+        return checkpoint
 
     @property
     def readable(self) -> bool:

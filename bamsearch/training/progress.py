@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from bamsearch.records.hints import Mark, Natural, Positive, Share
+
+AnyFloat = Annotated[float, Mark.ANY_FLOAT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +24,12 @@ class Row:
         seconds: that it took, with the validation.
     """
 
-    epoch: int
+    epoch: Positive
     lr: float
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+    train_loss: AnyFloat
+    train_accuracy: Share
+    validation_loss: AnyFloat
+    validation_accuracy: Share
     seconds: float
 
 
@@ -46,13 +49,13 @@ class Progress:
         rows: of the epochs done.
     """
 
-    epoch: int = 0
-    step: int = 0
-    steps: int = 0
+    epoch: Natural = 0
+    step: Natural = 0
+    steps: Natural = 0
     lr: float = 0.0
-    loss: float = 0.0
-    right: int = 0
-    images: int = 0
+    loss: AnyFloat = 0.0
+    right: Natural = 0
+    images: Natural = 0
     seconds: float = 0.0
     rows: list[Row] = field(default_factory=list)
 
@@ -60,11 +63,11 @@ class Progress:
         """For a checkpoint: plain values only."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Progress:
-        """Read what :meth:`to_dict` made."""
-        rows = [Row(**row) for row in content["rows"]]
-        return cls(**(dict(content) | {"rows": rows}))
+    @property
+    def contradicts_itself(self) -> bool:
+        """Whether steps, images and rows cannot be those of one training."""
+        too_far = self.step > self.steps or (self.step > 0 and not self.images)
+        return too_far or len(self.rows) != self.epoch
 
     def next_epoch(self, row: Row) -> None:
         """An epoch is done."""

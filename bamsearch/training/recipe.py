@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Literal, get_args
 
 from bamsearch.errors import InvalidValueError
 from bamsearch.records import check_choice, check_positive
+from bamsearch.records.codec import Format
+from bamsearch.records.encoding import encode
 
 Schedule = Literal["step", "cosine"]
 Augment = Literal["none", "crop", "flip-crop", "resized-crop"]
@@ -108,12 +110,20 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON takes it."""
-        return asdict(self) | {"milestones": list(self.milestones)}
+        found: dict[str, Any] = encode(Recipe, self)
+        return found
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
-        """Read what :meth:`to_dict` made."""
-        return cls(**content)
+        """Read what :meth:`to_dict` made.
+
+        Raises:
+            InvalidValueError: a key or value that does not fit.
+        """
+        return _FORMAT.value(dict(content), "the recorded recipe")
+
+
+_FORMAT: Format[Recipe] = Format(Recipe, "recipe", InvalidValueError, "start anew with --recipe")
 
 
 _RANGES = (

@@ -161,7 +161,8 @@ def plan_resumed(
     facts = about["data"]
     name, seed = request.data or facts["name"], facts["split_seed"]
     # Checkpoints from before value ranges have none.
-    value_range = request.value_range or facts.get("value_range")
+    saved = facts.get("value_range")
+    value_range = request.value_range or (None if saved is None else check_value_range(saved))
     data = load_for(name, design, request.download, seed, facts["hash"], value_range)
     start = Start(
         _named(request.what, design, data),

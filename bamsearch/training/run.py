@@ -12,14 +12,17 @@ import torch
 from torch.optim import SGD
 
 from bamsearch.data.splits import Data
+from bamsearch.errors import TrainingError
 from bamsearch.profile.devices import device_facts
 from bamsearch.records import Design
+from bamsearch.training.about import Checkpoint
 from bamsearch.training.augment import augment, normalise
 from bamsearch.training.folder import EVENTS, TrainingFolder
 from bamsearch.training.loop import Live, total, train_epoch
 from bamsearch.training.parts import steps_of
 from bamsearch.training.progress import Progress, Row
 from bamsearch.training.recipe import Recipe
+from bamsearch.training.restore import restore
 from bamsearch.training.schedule import make_schedule
 from bamsearch.training.start import Start
 from bamsearch.training.task import Task
@@ -35,7 +38,7 @@ def make_live(
     seed: int,
     fabric: Fabric,
     scaler: torch.amp.GradScaler | None,
-    saved: Mapping[str, Any] | None,
+    saved: Checkpoint | None,
 ) -> Live:
     """Put a training together, on its device.
 
@@ -59,11 +62,7 @@ def make_live(
     scheduler = make_schedule(optimizer, recipe, steps_of(data.train, recipe.batch_size))
     if saved is not None:
         # Before Fabric wraps them: a loaded optimizer has new groups.
-        module.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        scheduler.load_state_dict(saved["scheduler"])
-        if scaler is not None:
-            scaler.load_state_dict(saved["scaler"])
+        restore(module, optimizer, scheduler, scaler, saved)
     network, wrapped = fabric.setup(module, optimizer)
     return Live(
         fabric,
@@ -129,6 +128,19 @@ class Run:
         if self._folder is not None:
             self._folder.begin({**self._about, **self._circumstances(self._folder)}, design)
             self._save()
+
+    def resume(self, progress: Progress) -> None:
+        """Continue from a checkpoint's progress.
+
+        Raises:
+            TrainingError: its epochs have other steps.
+        """
+        if progress.steps != self.progress.steps:
+            raise TrainingError(
+                f"the checkpoint has {progress.steps} steps in an epoch, and the data give "
+                f"{self.progress.steps}: start anew"
+            )
+        self.progress = progress
 
     def go(self) -> None:
         """Train the epochs that are left.

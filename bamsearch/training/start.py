@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import nn
 
 from bamsearch.attention.bam import BAM
 from bamsearch.data.splits import Data
-from bamsearch.errors import DesignError, NothingToDoError
+from bamsearch.errors import DesignError, NothingToDoError, TrainingError
 from bamsearch.graph.checkpoints import load_all, read_checkpoint
 from bamsearch.graph.designs import build, load
 from bamsearch.graph.initial import initialise_bams, undisturbed
@@ -22,12 +21,11 @@ from bamsearch.graph.models import is_versioned, split_model
 from bamsearch.graph.normalisation import normalisation
 from bamsearch.graph.weights import build_with_weights
 from bamsearch.records import DataFacts, Design
+from bamsearch.training.about import FACTS_FILE, PIXELS
 from bamsearch.training.classes import OWN_LOOP, check_gives_classes
 
 RANDOM = "random"
 """What to give for weights where those beside the design are not wanted."""
-
-FACTS_FILE = "train.json"
 
 Pixels = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation of pixels in 0..1, a number for each channel."""
@@ -182,13 +180,15 @@ def _closed(module: nn.Module) -> frozenset[str]:
 
 def _pixels(design: Design, weights: Path, usual: Pixels) -> Pixels:
     """How the pixels were normalised that the weights were trained with."""
+    channels = design.input_shape[0]
     try:
-        content = json.loads((weights.parent / FACTS_FILE).read_text(encoding="utf-8"))
-        return tuple(content["mean"]), tuple(content["std"])
-    except (OSError, ValueError, KeyError, TypeError):
-        # No training of ours.
-        published = is_versioned(design.model) and design.input_shape[0] == 3
-        return normalisation(design.model, design.weights) if published else usual
+        pixels = PIXELS.read(weights.parent / FACTS_FILE)
+        if len(pixels["mean"]) == len(pixels["std"]) == channels:
+            return tuple(pixels["mean"]), tuple(pixels["std"])
+    except (OSError, TrainingError):
+        pass  # no training of ours
+    published = is_versioned(design.model) and channels == 3
+    return normalisation(design.model, design.weights) if published else usual
 
 
 def _sizes(shape: Sequence[int]) -> str:

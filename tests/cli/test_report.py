@@ -189,7 +189,9 @@ def test_spoiled_files_are_one_line(bamsearch_cli, here):
     (here / "runs/two/evidence.json").write_text("{}")
     result = bamsearch_cli("report", "two")
     assert result.exit_code == 2
-    assert "no evidence that this bamsearch reads" in result.stderr
+    assert (
+        "evidence.json is not a bamsearch evidence file: key 'bamsearch_evidence'" in result.stderr
+    )
 
 
 def test_no_run_at_all(bamsearch_cli, tmp_path, monkeypatch):

@@ -10,6 +10,8 @@ from PIL import Image
 
 from bamsearch.data.loading import load_data
 from bamsearch.records import DataFacts
+from bamsearch.records.decoding import decode
+from bamsearch.records.hints import Misfit
 
 
 def hash_of(name, **options):
@@ -84,18 +86,18 @@ FACTS = DataFacts("digits", (3, 8, 8), 10, 1445, 176, 176, "0123456789abcdef", 0
 
 
 def test_facts_are_read_as_they_were_written():
-    assert DataFacts.from_dict(json.loads(json.dumps(asdict(FACTS)))) == FACTS
+    assert decode(DataFacts, json.loads(json.dumps(asdict(FACTS)))) == FACTS
 
 
 @pytest.mark.parametrize("change", [{"input_shape": [3, 8]}, {"colour": "red"}])
 def test_facts_with_a_wrong_part(change):
-    with pytest.raises((TypeError, ValueError)):
-        DataFacts.from_dict(asdict(FACTS) | change)
+    with pytest.raises(Misfit, match=next(iter(change))):
+        decode(DataFacts, json.loads(json.dumps(asdict(FACTS) | change)))
 
 
 def test_facts_without_a_part():
-    with pytest.raises(KeyError):
-        DataFacts.from_dict({"name": "digits"})
+    with pytest.raises(Misfit, match="key input_shape is missing"):
+        decode(DataFacts, {"name": "digits"})
 
 
 def test_a_seed_is_recorded():

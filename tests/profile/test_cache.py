@@ -90,8 +90,29 @@ def test_fields_that_another_version_would_have_are_no_entry(key, folder):
         "null",
         '"text"',
     ):
-        entry(folder).write_text(f"{cache._hash(text)}\n{text}")
+        entry(folder).write_text(f"{cache._checksum(key, text)}\n{text}")
         assert cache.read_summary(key) is None
+
+
+def test_another_models_entry_and_contradicting_counts_are_no_entry(key, folder):
+    cache.write_summary(key, SUMMARY)
+    mine = entry(folder)
+    content = json.loads(SUMMARY.to_json())
+    less = content["base"] | {"conv_linear_macs": 2**61}
+    for change in (
+        {"model": "other"},
+        {"base": less},
+        {"base": content["base"] | {"params": "10"}},
+    ):
+        text = json.dumps(content | change)
+        mine.write_text(f"{cache._checksum(key, text)}\n{text}")
+        assert cache.read_summary(key) is None
+    other = cache.summary_key("other", None, None)
+    text = SUMMARY.to_json()
+    mine.write_text(f"{cache._checksum(other, text)}\n{text}")
+    assert cache.read_summary(key) is None
+    mine.write_text(f"{cache._checksum(key, text)}\n{text}")
+    assert cache.read_summary(key) == SUMMARY
 
 
 def test_an_entry_that_is_a_folder_is_no_entry(key, folder):
@@ -213,11 +234,11 @@ from bamsearch.profile import cache
 from bamsearch.records import Cost, ModelSummary
 assert "torch" not in sys.modules
 key, number = cache.summary_key("net", None, None), int(sys.argv[2])
-mine = ModelSummary("net" * 10_000, (3, number, number), "", (3, 1, 1), (), Cost(0, 0, 0))
+mine = ModelSummary("net", (3, number, number), "net" * 10_000, (3, 1, 1), (), Cost(0, 0, 0))
 for _ in range(300):
     cache.write_summary(key, mine)
     found = cache.read_summary(key)
-    assert found is not None and found.model == mine.model, "an entry was half written"
+    assert found is not None and found.part == mine.part, "an entry was half written"
 """
 
 

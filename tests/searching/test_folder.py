@@ -83,7 +83,7 @@ def test_a_spoiled_middle_is_an_error_until_it_is_mended(folder):
     path = folder.path / "trials.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"garbage\n" + lines[2])
-    with pytest.raises(RunError, match=r"line 2 is no trial: 'bamsearch search --resume run'"):
+    with pytest.raises(RunError, match=r"line 2 is not a trial: 'bamsearch search --resume run'"):
         folder.read_record()
     folder.mend()
     assert path.read_bytes() == lines[0]
@@ -93,7 +93,7 @@ def test_lines_that_are_no_trials(folder):
     path = folder.path / "trials.jsonl"
     for line in ({}, {"reference": None}, {"reference": None, "design": 3}):
         path.write_text(json.dumps(line) + "\n")
-        with pytest.raises(RunError, match="line 1 is no trial"):
+        with pytest.raises(RunError, match=r"line 1 .*; mend or remove"):
             folder.read_record()
 
 

@@ -115,7 +115,11 @@ def changed(line: str) -> str:
         ("reductions = [4, 0]", "reductions[1]: must be an integer of at least 1, not 0"),
         ("reductions = [4, 8, -1]", "reductions[2]: must be an integer of at least 1, not -1"),
         ("dilations = [1.5]", "dilations[0]: must be an integer of at least 1, not 1.5"),
-        ("dilations = [true]", "dilations[0]: must be an integer of at least 1, not True"),
+        ("dilations = [true]", "dilations[0]: must be an integer of at least 1, not true"),
+        (
+            "dilations = [1000000001]",
+            "dilations[0]: must be an integer of at most 1000000000, not 1",
+        ),
         ("dilations = ['1']", "dilations[0]: must be an integer of at least 1, not '1'"),
         ("dilations = [1, 2, 1]", "dilations: has a value twice: [1, 2, 1]"),
         ("together = 'no'", "together: must be true or false, not 'no'"),
@@ -157,10 +161,10 @@ def test_files_that_are_none(tmp_path) -> None:
         read_space(str(tmp_path / "gone.toml"))
     path = tmp_path / "broken.toml"
     path.write_text("name = ")
-    with pytest.raises(SpaceError, match=r"broken.toml is no TOML file: Invalid value"):
+    with pytest.raises(SpaceError, match=r"broken.toml is not a TOML file: Invalid value"):
         read_space(str(path))
     path.write_bytes(b"name = '\xff'")
-    with pytest.raises(SpaceError, match=r"broken.toml is no TOML file: .*can't decode"):
+    with pytest.raises(SpaceError, match=r"broken.toml is not a TOML file: .*can't decode"):
         read_space(str(path))
     path.write_text(changed("dilations = [0]"))
     with pytest.raises(SpaceError, match=r"broken.toml: dilations\[0\]: must be an integer"):

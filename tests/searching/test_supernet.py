@@ -28,7 +28,6 @@ from bamsearch.searching.storage import sqlite_url
 from bamsearch.searching.strata import even_draws
 from bamsearch.searching.supernet import SUPERNET, plan_of, slot_space
 from bamsearch.training.folder import TrainingFolder
-from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import find_recipe
 
 NETS = Path(__file__).parents[1] / "training" / "nets.py"
@@ -106,7 +105,7 @@ def test_interrupted_in_its_training_it_ends_as_if_it_had_not_been(searched, tmp
     with pytest.raises(KeyboardInterrupt):
         run_search(planned(), again, Work(follow=follow))
     assert set(seen) == {None}
-    at = Progress.from_dict(TrainingFolder(again.path / SUPERNET).read_checkpoint()["progress"])
+    at = TrainingFolder(again.path / SUPERNET).read_checkpoint()["progress"]
     assert at.epoch == 1
     assert at.step > 0
     assert not again.read_record().trials
@@ -120,7 +119,7 @@ def test_stopped_between_epochs_and_then_between_trials(searched, tmp_path):
     asked = []
     stop = Work(stop=lambda: asked.append(1) is None and len(asked) > 1)
     assert not run_search(planned(), again, stop).trials
-    at = Progress.from_dict(TrainingFolder(again.path / SUPERNET).read_checkpoint()["progress"])
+    at = TrainingFolder(again.path / SUPERNET).read_checkpoint()["progress"]
     assert (at.epoch, at.step) == (1, 0)
     asked = []
     later = Work(stop=lambda: asked.append(1) is None and len(asked) > 4)

@@ -59,7 +59,7 @@ def test_killed_in_an_epoch(
     done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (folder / "model.safetensors").exists()
-    at = Progress.from_dict(TrainingFolder(folder).read_checkpoint()["progress"])
+    at = TrainingFolder(folder).read_checkpoint()["progress"]
     assert (at.epoch, at.step) == kept
     train(placed, digits, quick, seed=3, device="cpu", output=folder, resume=True)
     assert outcome(folder) == whole
@@ -77,7 +77,7 @@ def test_interrupted_between_two_steps(digits, design, quick, tmp_path, outcome,
     with pytest.raises(KeyboardInterrupt):
         train(placed, digits, quick, seed=3, device="cpu", output=folder, watch=watch)
     assert signal.getsignal(number) is handler
-    at = Progress.from_dict(folder.read_checkpoint()["progress"])
+    at = folder.read_checkpoint()["progress"]
     assert (at.epoch, at.step) == (0, 2)
     train(placed, digits, quick, seed=3, device="cpu", output=folder, resume=True)
     assert outcome(folder.path) == whole
@@ -92,7 +92,7 @@ def test_a_second_signal_does_not_wait(digits, design, quick, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(design(), digits, quick, device="cpu", output=tmp_path / "cut", watch=watch)
-    assert TrainingFolder(tmp_path / "cut").read_checkpoint()["progress"]["epoch"] == 1
+    assert TrainingFolder(tmp_path / "cut").read_checkpoint()["progress"].epoch == 1
 
 
 def test_a_finished_training_is_read_again(digits, design, quick, tmp_path, outcome):

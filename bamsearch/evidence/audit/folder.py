@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
-from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -27,6 +25,7 @@ from bamsearch.records.audit_files import (
     read_audit,
     read_trainings,
 )
+from bamsearch.records.codec import Format
 from bamsearch.records.disk import DRAFT, refuse_links, remove_drafts, remove_files, whole_file
 from bamsearch.records.run_files import TRAINING_FILES
 from bamsearch.searching.folder import check_name
@@ -194,27 +193,22 @@ class AuditFolder:
         if not path.exists():
             return {}
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            found = {name: _draws(values) for name, values in content.items()}
-        except (OSError, ValueError, AttributeError, TypeError) as error:
-            raise RunError(f"{path} is no table of scores ({error}): {_GO_ON}") from error
+            content = _SCORES.read(path)
+        except OSError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror}): {_GO_ON}") from error
+        found = {name: _draws(values) for name, values in content.items()}
         for name, values in ((name, draw) for name, draws in found.items() for draw in draws):
             if len(values) != len(audit.designs) or name in (TRAIN, ANOTHER_SEED):
                 raise RunError(
                     f"{path}, {name}: {len(values)} values, and the audit has "
                     f"{len(audit.designs)} designs; {TRAIN} is worked out here: {_GO_ON}"
                 )
-            for value in values:
-                number = type(value) in (int, float) and isfinite(value)
-                if value is not None and not number:
-                    raise RunError(f"{path}, {name}: {value!r} is no number: {_GO_ON}")
         return found
 
     def write_scores(self, scores: Scores) -> None:
         """Write ``scores.json``; one draw as a list of numbers, several as a list of lists."""
         plain = {name: draws[0] if len(draws) == 1 else draws for name, draws in scores.items()}
-        text = json.dumps(plain, indent=1, allow_nan=False) + "\n"
-        self._write(SCORES_FILE, text)
+        self._write(SCORES_FILE, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
     def write_audit(self, audit: Audit) -> None:
         """Write ``audit.json``."""
@@ -226,11 +220,16 @@ class AuditFolder:
             file.write(text.encode())
 
 
-def _draws(values: Iterable[Any]) -> list[list[Any]]:
+_Draw = list[float | None]
+_SCORES: Format[dict[str, _Draw | list[_Draw]]] = Format(
+    dict[str, list[_Draw] | _Draw], "table of scores", RunError, _GO_ON, indent=1
+)
+
+
+def _draws(values: _Draw | list[_Draw]) -> list[_Draw]:
     """A score of ``scores.json`` as draws."""
-    values = list(values)
-    several = bool(values) and all(isinstance(value, list) for value in values)
-    return values if several else [values]
+    several = [value for value in values if isinstance(value, list)]
+    return several or [[value for value in values if not isinstance(value, list)]]
 
 
 def first_difference(asked: Audit, there: Audit) -> tuple[str, str, str] | None:

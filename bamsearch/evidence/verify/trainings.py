@@ -7,7 +7,6 @@ which test images the network classifies correctly; a look writes it when its ne
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +18,13 @@ import torch
 from numpy.typing import NDArray
 
 from bamsearch.data.splits import Split
-from bamsearch.errors import DesignError, OutputError
+from bamsearch.errors import DesignError, OutputError, TrainingError
 from bamsearch.evidence.verify.networks import Network
 from bamsearch.evidence.verify.request import Planned, misfit
 from bamsearch.profile.conditions import caller_kept
+from bamsearch.records.codec import Format
 from bamsearch.records.disk import whole_file
+from bamsearch.records.hints import Natural
 from bamsearch.training.again import train_to_end
 from bamsearch.training.fabric import make_fabric
 from bamsearch.training.folder import TrainingFolder
@@ -60,24 +61,36 @@ class Reached:
         """The content of ``test.json``: images as bits, in the order of the split, in base64."""
         bits = base64.b64encode(np.packbits(self.correct).tobytes()).decode()
         right = int(self.correct.sum())
-        return json.dumps({"right": right, "images": self.images, "correct": bits}) + "\n"
+        return _TEST.text(_Stored(right, self.images, bits))
 
     @classmethod
-    def from_json(cls, text: str) -> Reached:
+    def from_json(cls, text: str | bytes, source: str = "test.json") -> Reached:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            ValueError: it is spoilt, or an older bamsearch wrote it without the images.
+            TrainingError: it is spoilt, or an older bamsearch wrote it without the images.
         """
+        stored = _TEST.parse(text, source)
         try:
-            content = json.loads(text)
-            bits = np.frombuffer(base64.b64decode(content["correct"], validate=True), np.uint8)
-            correct = np.unpackbits(bits, count=content["images"]).astype(bool)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a test result: {error}") from error
-        if int(correct.sum()) != content["right"]:
-            raise ValueError("bits and number of correct images differ")
+            bits = np.frombuffer(base64.b64decode(stored.correct, validate=True), np.uint8)
+        except ValueError as error:
+            raise TrainingError(f"{source}: key correct is not base64: {error}") from error
+        if len(bits) != -(-stored.images // 8):
+            raise TrainingError(f"{source}: {8 * len(bits)} bits for {stored.images} images")
+        correct = np.unpackbits(bits, count=stored.images).astype(bool)
+        if int(correct.sum()) != stored.right:
+            raise TrainingError(f"{source}: bits and number of correct images differ")
         return cls(correct)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    right: Natural
+    images: Natural
+    correct: str
+
+
+_TEST: Format[_Stored] = Format(_Stored, "test result", TrainingError, "verify again", indent=None)
 
 
 def start_of(planned: Planned, seed: int, network: Network) -> Start:
@@ -131,8 +144,8 @@ def stored_result(planned: Planned, seed: int, network: Network) -> Reached | No
     """What ``test.json`` of a training says; None where there is none, or not of each image."""
     path = planned.place(seed, network) / TEST_FILE
     try:
-        stored = Reached.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stored = Reached.from_json(path.read_bytes(), str(path))
+    except (OSError, TrainingError):
         return None
     return stored if stored.images == planned.data.facts.test else None
 

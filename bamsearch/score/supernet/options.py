@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from bamsearch.errors import InvalidValueError
 from bamsearch.records import check_choice
+from bamsearch.records.codec import Format
 
 Share = Literal["width", "dilation", "none"]
 
@@ -80,9 +81,18 @@ class SupernetOptions:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> SupernetOptions:
-        """Read what :meth:`to_dict` made."""
-        return cls(**content)
+    def from_dict(cls, content: object) -> SupernetOptions:
+        """Read what :meth:`to_dict` made.
+
+        Raises:
+            InvalidValueError: a key or value that does not fit.
+        """
+        return _FORMAT.value(content, "what a supernet was trained with")
+
+
+_FORMAT: Format[SupernetOptions] = Format(
+    SupernetOptions, "list of options", InvalidValueError, "train it anew"
+)
 
 
 _SWITCH = {"yes": True, "no": False}

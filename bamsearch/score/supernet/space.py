@@ -9,6 +9,8 @@ from typing import Any
 
 from bamsearch.errors import DesignError, InvalidValueError
 from bamsearch.records import Design, Insertion, check_positive
+from bamsearch.records.codec import Format
+from bamsearch.records.hints import Positive
 
 Rule = tuple[Sequence[int], Sequence[int]]
 """The reductions and the dilations of a site."""
@@ -57,11 +59,24 @@ class SlotSpace:
         Raises:
             DesignError: it is not that.
         """
+        stored = {key: content[key] for key in ("base", "sites") if key in content}
+        found = _FORMAT.value(stored, "the space of a supernet")
         try:
-            sites = {name: (rule[0], rule[1]) for name, rule in content["sites"].items()}
-            return cls(Design.from_json(json.dumps(content["base"]), "the base"), sites)
-        except (KeyError, IndexError, TypeError, AttributeError, InvalidValueError) as error:
+            return cls(Design.from_json(json.dumps(found.base), "the base"), found.sites)
+        except InvalidValueError as error:
             raise DesignError(f"what a supernet is of cannot be read: {error}") from error
+
+
+_Numbers = tuple[Positive, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    base: Mapping[str, Any]
+    sites: Mapping[str, tuple[_Numbers, _Numbers]]
+
+
+_FORMAT: Format[_Stored] = Format(_Stored, "space", DesignError, "train it anew")
 
 
 def _rule(site: str, reductions: Sequence[int], dilations: Sequence[int]) -> Rule:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model
@@ -19,8 +17,8 @@ from bamsearch.score.supernet.network import SlotNetwork
 from bamsearch.score.supernet.options import SupernetOptions
 from bamsearch.score.supernet.plan import KIND
 from bamsearch.score.supernet.space import SlotSpace
+from bamsearch.training.about import ABOUT, FACTS_FILE, About
 from bamsearch.training.recipe import Recipe
-from bamsearch.training.start import FACTS_FILE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,28 +64,25 @@ def load_supernet(folder: str | os.PathLike[str], *, base: nn.Module | None = No
         raise TrainingError(f"{place} holds a supernet whose training has not ended: go on with it")
     try:
         space = SlotSpace.from_dict(about["task"])
-        options = SupernetOptions.from_dict(about["task"]["options"])
+        options = SupernetOptions.from_dict(about["task"].get("options"))
         recipe = Recipe.from_dict(about["recipe"])
-        seed, mean, std = about["seed"], tuple(about["mean"]), tuple(about["std"])
-        data_hash = about["data"]["hash"]
-    except (BamsearchError, KeyError, TypeError) as error:
+    except BamsearchError as error:
         raise TrainingError(f"{place / FACTS_FILE} cannot be read ({error}): train anew") from error
     module = build(space.base) if base is None else base
-    network = SlotNetwork(space, module, options.share, seed)
+    network = SlotNetwork(space, module, options.share, about["seed"])
     try:
         load_model(network.module, weights, strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise WeightsError(f"{weights} is not the weights of this supernet: {reason}") from error
     network.module.eval()
-    return Supernet(network, options, recipe, seed, mean, std, data_hash)
+    pixels = tuple(about["mean"]), tuple(about["std"])
+    return Supernet(network, options, recipe, about["seed"], *pixels, about["data"]["hash"])
 
 
-def _read(folder: Path) -> Mapping[str, Any]:
-    try:
-        about: Mapping[str, Any] = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
-        if about["task"]["kind"] == KIND:
+def _read(folder: Path) -> About:
+    with suppress(OSError, TrainingError):
+        about = ABOUT.read(folder / FACTS_FILE)
+        if about.get("task", {}).get("kind") == KIND:
             return about
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not ours
     raise TrainingError(f"no supernet in {folder}: train one there")

@@ -388,8 +388,8 @@ def test_a_score_that_fails_on_a_design_is_a_gap(planned, tmp_path, monkeypatch)
         (f'{{"supernet": {[[1.0]] * 8}}}', "supernet: 1 values, and the audit has 8 designs"),
         (f'{{"supernet": {[[1.0] * 8, [1.0] * 7]}}}', "supernet: 7 values, and the audit has 8"),
         (f'{{"train": {[1.0] * 8}}}', "train is worked out here"),
-        ("{", "is no table of scores"),
-        ("[]", "is no table of scores"),
+        ("{", "is not a whole JSON file"),
+        ("[]", "is a list of 0, expected an object"),
     ],
 )
 def test_scores_of_another_sample_are_refused_and_kept(planned, tmp_path, text, says):
@@ -402,7 +402,9 @@ def test_scores_of_another_sample_are_refused_and_kept(planned, tmp_path, text, 
 @pytest.mark.parametrize("spoiled", ["NaN", '"high"', "true", "{}"])
 def test_scores_that_are_no_numbers_are_refused(planned, tmp_path, spoiled):
     (tmp_path / "scores.json").write_text(f'{{"supernet": [{", ".join([spoiled] * 8)}]}}')
-    with pytest.raises(RunError, match=r"scores.json, supernet: .* is no number"):
+    with pytest.raises(
+        RunError, match=r"scores\.json .*: key supernet\[0\] is .*, expected a finite number"
+    ):
         AuditFolder(tmp_path).read_scores(planned.audit)
 
 

@@ -350,11 +350,12 @@ def test_each_image_is_stored_as_it_was_classified():
     content = json.loads(stored)
     for spoilt, says in (
         ("", "Expecting value"),
-        ("[]", "not a test result"),
-        (json.dumps({"right": 5, "images": 9}), "not a test result: 'correct'"),
+        ("[]", "is a list of 0, expected an object"),
+        (json.dumps({"right": 5, "images": 9}), "key correct is missing"),
         (json.dumps(content | {"right": content["right"] + 1}), "bits and number"),
         (json.dumps(content | {"correct": "!"}), "base64"),
-        (json.dumps(content | {"correct": None}), "not a test result"),
+        (json.dumps(content | {"correct": None}), "key correct is null, expected a string"),
+        (json.dumps(content | {"images": 10**15}), "bits for 1000000000000000 images"),
     ):
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(TrainingError, match=says):
             Reached.from_json(spoilt)

@@ -85,7 +85,7 @@ def test_killed_between_two_steps(plan, digits, thrice, tmp_path, bytes_of):
     line = [sys.executable, "-c", KILLED, plan.space.base.model, str(folder)]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    at = Progress.from_dict(TrainingFolder(folder).read_checkpoint()["progress"])
+    at = TrainingFolder(folder).read_checkpoint()["progress"]
     assert (at.epoch, at.step) == (1, 2)
     with pytest.raises(TrainingError, match="whose training has not ended"):
         load_supernet(folder)
@@ -112,7 +112,7 @@ def test_interrupted_saves(plan, digits, thrice, tmp_path, bytes_of):
 
     with pytest.raises(KeyboardInterrupt):
         go_on(watch)  # there was nothing to go on with: it starts
-    at = Progress.from_dict(folder.read_checkpoint()["progress"])
+    at = folder.read_checkpoint()["progress"]
     assert (at.epoch, at.step) == (2, 4)
     assert bytes_of(go_on().network.module) == bytes_of(whole.network.module)
 

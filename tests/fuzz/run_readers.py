@@ -1,0 +1,75 @@
+"""Readers of a run's folder: alone, for its report, and to resume it."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from bamsearch.records.run_files import (
+    EVIDENCE_FILE,
+    FINALISTS_FILE,
+    LEARNED_FILE,
+    RUN_FILE,
+    TRIALS_FILE,
+    finalists_text,
+    read_record,
+    read_run,
+)
+from bamsearch.records.runs import Finalist
+from bamsearch.report.content import make_report
+from bamsearch.report.network import found_picture
+from bamsearch.report.network_text import network_text
+from bamsearch.report.several import several_text
+from bamsearch.report.writing import text_of
+from bamsearch.searching.request import planned_again
+
+from .reader import RUNS, Reader, in_place_of
+
+
+def run_readers(folder: Path) -> dict[str, Reader]:
+    """Readers by name; folder is for files."""
+    for name in ("trained", "old"):
+        kept = shutil.ignore_patterns("report", "best")
+        shutil.copytree(RUNS[name], folder / name, ignore=kept)
+    trained = folder / "trained"
+    whole = {
+        RUN_FILE: _runs(),
+        FINALISTS_FILE: (_finalists(),),
+        **{
+            name: ((trained / name).read_bytes(),)
+            for name in (TRIALS_FILE, LEARNED_FILE, EVIDENCE_FILE)
+        },
+    }
+    found: dict[str, Reader] = {}
+    for name, contents in whole.items():
+        path = trained / name
+        read = in_place_of(path, lambda: read_record(trained))
+        found[f"record: {name}"] = Reader(contents, read, name != RUN_FILE)
+        found[f"report: {name}"] = Reader(
+            contents, in_place_of(path, lambda: report(trained)), True
+        )
+    old = folder / "old"
+    resume = in_place_of(old / RUN_FILE, lambda: planned_again(read_run(old)))
+    return found | {"resume: run.json": Reader(((old / RUN_FILE).read_bytes(),), resume, True)}
+
+
+def report(folder: Path) -> object:
+    """All that ``bamsearch report`` prints and writes, but the pictures beside Markdown."""
+    record = read_record(folder)
+    made = make_report(record, "one")
+    texts = [network_text(found_picture(record)), several_text([made], "csv")]
+    return texts + [text_of(made, one) for one in ("json", "csv", "md", "html")]
+
+
+def _runs() -> tuple[bytes, ...]:
+    """Each ``run.json`` at hand, the first with predicted times."""
+    facts = {"device": "cpu", "batch_size": 1, "dtype": "float32", "mode": "eager", "threads": 1}
+    times = facts | {"samples": 3, "base_ms": 12.5, "worst_error": 0.02, "r2": None}
+    run = read_run(RUNS["trained"])
+    timed = replace(run, latency=times, added={("layer1", "r4 d1"): (5, 7_000)})
+    return (timed.to_json().encode(), *((one / RUN_FILE).read_bytes() for one in RUNS.values()))
+
+
+def _finalists() -> bytes:
+    ranking = read_record(RUNS["trained"]).ranking()
+    timed = [Finalist(one.design, 1.0, 0.9, 1.1, True, 0.5) for one in ranking[:3]]
+    return finalists_text(timed).encode()
