@@ -9,7 +9,7 @@ from bamsearch.data.loading import DEFAULT_SIZE, load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError, TrainingError
 from bamsearch.graph.designs import build, find_design, is_design
-from bamsearch.records import Design, ValueRange
+from bamsearch.records import Design, ValueRange, check_value_range
 from bamsearch.training.again import state_of
 from bamsearch.training.fabric import check_fabric
 from bamsearch.training.folder import TrainingFolder, taken
