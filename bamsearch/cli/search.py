@@ -46,10 +46,8 @@ from bamsearch.cli.search_folder import (
 from bamsearch.cli.search_resume import check_same, recorded_range
 from bamsearch.cli.space_options import init_option, space_options
 from bamsearch.cli.storage_option import storage_option
-from bamsearch.cli.supernet_option import supernet_option
 from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records import (
-    MEASURED,
     DType,
     Init,
     Mode,
@@ -58,7 +56,6 @@ from bamsearch.records import (
     ValueRange,
     Variant,
 )
-from bamsearch.score.supernet.options import SupernetOptions
 from bamsearch.score.table import DEFAULT_SCORE, SCORES
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Recipe, find_recipe
 
@@ -78,7 +75,6 @@ DEFAULT_MODEL = "resnet101"
         "bamsearch search resnet50 --budget-gflops +2% --budget-params 26M --score naswot",
         "bamsearch search mobilenet_v2 --score snip --objective score --objective params",
         "bamsearch search bamsearch.examples:resnet20 --data digits --budget-gflops +5%",
-        "bamsearch search resnet50 --data imagefolder:DIR --score supernet --supernet warmup=1",
         "bamsearch search --resume resnet101-8g-001 --trials 200",
     ],
 )
@@ -87,7 +83,7 @@ DEFAULT_MODEL = "resnet101"
 @click.option(
     "--score",
     metavar="NAME|FILE.py:FUNCTION",
-    help=f"What ranks designs: {', '.join((*MEASURED, *SCORES))}, or a function of (module, "
+    help=f"What ranks designs: {', '.join(('train', *SCORES))}, or a function of (module, "
     "design).  "
     f"[default: train with --data, else {DEFAULT_SCORE}, the number of parameters]",
 )
@@ -122,11 +118,9 @@ DEFAULT_MODEL = "resnet101"
 @click.option(
     "--recipe",
     type=click.Choice([name for name in RECIPES if name != FINE_TUNE]),
-    help=f"How scores train and supernet train.  [default: {DEFAULT_RECIPE}, of a supernet over "
-    "10 epochs]",
+    help=f"Training recipe of score train.  [default: {DEFAULT_RECIPE}]",
 )
 @click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
-@supernet_option
 @click.option("--timeout", type=Real(open=False), metavar="S", help="Stop after S seconds.")
 @click.option(
     "--random/--no-random",
@@ -195,7 +189,6 @@ def search(
     until: float | None,
     recipe: str | None,
     epochs: int | None,
-    supernet: SupernetOptions | None,
     timeout: float | None,
     compare_random: bool | None,
     jobs: int,
@@ -265,7 +258,6 @@ def search(
             init=init,
             compare_random=compare_random,
             recipe=_recipe(recipe, epochs),
-            supernet=supernet,
             heartbeat=heartbeat,
             timing=Timing(where, batch_size, dtype, mode, threads),
         )
@@ -384,21 +376,18 @@ def _dry_run(
     as_json: bool,
 ) -> None:
     """What fits, how long it would take, and what would be written."""
-    from bamsearch.cli.search_estimate import estimate_json, estimate_text
+    from bamsearch.cli.search_estimate import estimate_json, estimate_text, estimated_seconds
     from bamsearch.cli.search_fit import feasibility_text
 
     with console.progress("timing one score"), others_hushed(console):
-        from bamsearch.cli.search_estimate import estimate
-
-        known = estimate(planned)
+        seconds = estimated_seconds(planned)
     if as_json:
-        console.print_json(estimate_json(planned, known))
+        console.print_json(estimate_json(planned, seconds))
     else:
         console.print(feasibility_text(planned))
-        console.print(f"  {estimate_text(planned, known)}")
+        console.print(f"  {estimate_text(planned, seconds)}")
     place = folder.path if folder is not None else output or Path("runs") / (name or "NAME")
     names = ["run.json", "study.db", "trials.jsonl", "log.txt"]
-    names += ["supernet"] * (planned.run.score == "supernet")
     files = [place / file for file in names]
     console.finish({}, [*files, place / "best" / "design.json"], dry_run=True)
 

@@ -84,17 +84,11 @@ class SearchView:
         if self._show is not None:
             self._show(self._drawn())
 
-    def follow(self, design: Design | None, progress: Progress) -> None:
-        """Take in where the training of a design is, or without one that of the supernet."""
-        first = not self._training
+    def follow(self, design: Design, progress: Progress) -> None:
+        """Take in where the training of a design is."""
         epoch = progress.epoch + progress.step / max(progress.steps, 1)
-        if design is None:
-            epochs = (self._run.recipe or {}).get("epochs")
-            self._training = f"training the supernet: epoch {epoch:.1f} of {epochs}"
-            self._scoring = self._clock()
-        else:
-            self._training = f"training {design_text(design)}: epoch {epoch:.1f}"
-        if (first and design is None) or self._clock() - self._said >= _QUIET_SECONDS:
+        self._training = f"training {design_text(design)}: epoch {epoch:.1f}"
+        if self._clock() - self._said >= _QUIET_SECONDS:
             self._say()
         if self._show is not None:
             self._show(self._drawn())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -45,11 +44,6 @@ def check_same(ctx: click.Context, run: Run, request: Request, model: str | None
     if recipe is not None:
         for name, value in (("recipe", recipe.name), ("epochs", recipe.epochs)):
             asked[name] = (value, there_recipe.get({"recipe": "name"}.get(name, name), "none"))
-    if request.supernet is not None:
-        asked["supernet"] = (
-            _options_text(request.supernet.to_dict()),
-            _options_text(run.supernet or {}),
-        )
     for name, (given, there) in asked.items():
         typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if typed and given != there:
@@ -76,10 +70,6 @@ def _space_texts(typed: str, run: Run) -> tuple[str, str]:
         return typed, typed
     other = " with other content" if given["name"] == there["name"] else ""
     return typed, f"{there['name']}{other}"
-
-
-def _options_text(options: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in options.items()) or "none"
 
 
 def _data_texts(given: DataFacts | None, there: DataFacts | None) -> tuple[str, str]:

@@ -39,7 +39,8 @@ BASE_SEEDS = 3
 """Trainings of the base in a search with score ``train``: they say how much noise there is."""
 
 MEASURED = ("train", "supernet")
-"""Scores that are accuracies: those of networks of any size can be compared."""
+"""Scores that are accuracies, comparable between networks of any size; ``supernet`` is in runs of
+0.1.0.dev alone (docs/decisions.md)."""
 
 TrialState = Literal["complete", "failed", "stopped"]
 
@@ -142,9 +143,8 @@ class Run:
         git_commit: of the folder that the search was started in, if it is a repository.
         created: date and time, UTC.
         data: what set the input size and the classes; None where no data set did.
-        recipe: how designs are trained, for the scores that train; with score ``supernet``, how the
-            supernet is. None for others.
-        supernet: what else of the supernet was asked for, option to value; None for other scores.
+        recipe: training recipe of score ``train``; None for others.
+        supernet: options of the former score ``supernet``; None for other scores.
         audit: what an audit of the network says of the score; None where there was none.
         until: expected regret, in points of accuracy, at which a search that trains stops before
             its last trial; None lets it finish them all.

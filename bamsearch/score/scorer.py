@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bamsearch.errors import BamsearchError, ModelError, ScoreError
 from bamsearch.profile.costs import DesignCosts
-from bamsearch.records import MEASURED, Design, Init, ModelSummary, Variant
+from bamsearch.records import Design, Init, ModelSummary, Variant
 from bamsearch.records.hints import MOST_FLOAT
 from bamsearch.records.sources import split_model
 from bamsearch.score.table import SCORES
@@ -82,7 +82,7 @@ def make_scorer(
 
 def check_score(score: str) -> None:
     """Raise ScoreError where a name can be no score; whether a function is there is seen later."""
-    if score not in SCORES and score not in MEASURED:
+    if score not in ("train", *SCORES):
         _home_of_user(score)
 
 
@@ -90,7 +90,7 @@ def _home_of_user(score: str) -> str:
     """``module:function`` as it was given, or what is wrong with it."""
     if ":" in score:
         return score
-    names = (*MEASURED, *SCORES)
+    names = ("train", *SCORES)
     near = difflib.get_close_matches(score.lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(names)}"
     raise ScoreError(f"no score is called {score!r} (your own is FILE.py:function): {hint}")

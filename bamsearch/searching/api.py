@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bamsearch.data.resolving import resolve
 from bamsearch.errors import InvalidValueError
@@ -23,7 +23,6 @@ from bamsearch.records import (
     ValueRange,
     Variant,
 )
-from bamsearch.score.supernet.options import make_options
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.request import (
     Planned,
@@ -92,7 +91,6 @@ def search(  # noqa: PLR0913
     value_range: ValueRange | None = None,
     recipe: str | None = None,
     epochs: int | None = None,
-    supernet: Mapping[str, Any] | None = None,
     variant: Variant = "paper",
     init: Init = "paper",
     compare_random: bool | None = None,
@@ -120,14 +118,12 @@ def search(  # noqa: PLR0913
         seed: of everything random.
         input_size: (H, W); None is the model's own.
         num_classes: of the head that is built; None is the model's own.
-        data: name of a data set, which sets input_size and num_classes, and which scores train and
-            supernet train on; see :func:`bamsearch.data.loading.load_data`.
+        data: name of a data set, which sets input_size and num_classes, and which score train
+            trains on; see :func:`bamsearch.data.loading.load_data`.
         value_range: (lo, hi), values that become black and white in images of more than 8 bits;
             None: the range of their type, if the whole set fills it.
-        recipe: how they train; None is the short one, for a supernet over 10 epochs.
+        recipe: training recipe of score train; None is the short one.
         epochs: other than the recipe's.
-        supernet: options of score supernet, such as ``{"warmup": 1}``; see
-            :class:`bamsearch.score.supernet.options.SupernetOptions`.
         variant: which BAM.
         init: how it starts.
         compare_random: run a random search of the same length too; None: unless that trains.
@@ -172,7 +168,6 @@ def search(  # noqa: PLR0913
         compare_random=compare_random,
         data=facts,
         recipe=find_recipe(recipe or DEFAULT_RECIPE).changed(epochs=epochs) if trains else None,
-        supernet=None if supernet is None else make_options(supernet),
     )
     how = Work(url=storage, module=module, score=score if callable(score) else None)
     if resume:

@@ -10,7 +10,6 @@
       learned.json      what its trainings say: see bamsearch/records/learned.py
       evidence.json     what training has shown: see bamsearch/records/evidence.py
       train/, verify/   those trainings, a folder each
-      supernet/         the network that scores, where one does
       best/design.json  the best one so far, as insert, profile and export take it
       log.txt           what happened, with date and time
       lock              held by the search at work

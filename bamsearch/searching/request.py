@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from bamsearch.errors import InvalidValueError, RunError
 from bamsearch.profile.summary import check_has_sites, summarise, summarise_module
 from bamsearch.records import (
-    MEASURED,
     Budget,
     DataFacts,
     Design,
@@ -27,7 +26,6 @@ from bamsearch.records import (
     Variant,
 )
 from bamsearch.records.sources import source_of, user_code
-from bamsearch.score.supernet.options import SupernetOptions
 from bamsearch.score.table import COSTS, DEFAULT_SCORE
 from bamsearch.searching.budget import parse_budget
 from bamsearch.searching.choices import SearchSpace, with_costs
@@ -45,9 +43,6 @@ DEFAULT_TRIALS = 100
 
 TRAINED_TRIALS = 40
 """Each is a training."""
-
-SUPERNET_EPOCHS = 10
-"""Of the usual recipe, for a supernet: it has many designs to learn, and is trained once."""
 
 DEFAULT_SAMPLER = "gp"
 _ANEW = "bring that back, or search anew with another --name, or with --force under this one"
@@ -77,9 +72,7 @@ class Request:
         init: how it starts.
         compare_random: whether to run a random search of the same length too; None: unless that
             costs trainings, or the score is params or macs.
-        recipe: how designs are trained, or a supernet; None is the short one, for a supernet with
-            :data:`SUPERNET_EPOCHS`.
-        supernet: what else is asked of a supernet; None is the plain one.
+        recipe: training recipe; None is the short one.
         heartbeat: seconds between a worker's signs of life.
         timing: conditions of a budget of time; its device also scores.
     """
@@ -101,7 +94,6 @@ class Request:
     init: Init = "paper"
     compare_random: bool | None = None
     recipe: Recipe | None = None
-    supernet: SupernetOptions | None = None
     heartbeat: int = 20
     timing: Timing = field(default_factory=Timing)
 
@@ -195,11 +187,10 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         data=request.data,
         recipe=None if request.recipe is None else request.recipe.to_dict(),
-        supernet=None if request.supernet is None else request.supernet.to_dict(),
         until=request.until,
         sources={} if module is not None else _sources(request.model, request.score or ""),
     )
-    if run.score in MEASURED and request.data is not None:
+    if run.trained and request.data is not None:
         _check_classes(run, request.data)
     return Planned(run, found)
 
@@ -300,14 +291,6 @@ def _with_score(request: Request) -> Request:
         score = DEFAULT_SCORE if request.data is None else "train"
         request = replace(request, score=score)
     usual = find_recipe(DEFAULT_RECIPE)
-    if request.score == "supernet":
-        recipe = request.recipe or usual.changed(epochs=SUPERNET_EPOCHS)
-        return replace(request, recipe=recipe, supernet=request.supernet or SupernetOptions())
-    if request.supernet is not None:
-        raise InvalidValueError(
-            f"--supernet is for score supernet, not for {request.score}: leave it out, or give "
-            "--score supernet"
-        )
     if request.score == "train":
         return replace(request, recipe=request.recipe or usual)
     if request.recipe is not None:
@@ -328,7 +311,7 @@ def _compares(request: Request, sampler: str) -> bool:
 
 
 def _check(request: Request, module: nn.Module | None) -> None:
-    if request.score in MEASURED:
+    if request.score == "train":
         _check_trains(request, module)
     if "score" not in request.objectives:
         raise InvalidValueError(
@@ -371,8 +354,6 @@ def _check_trains(request: Request, module: nn.Module | None) -> None:
             f"score {request.score} builds each network from its MODEL, and a module has none: "
             "give FILE.py:FUNCTION or package.module:function that makes it"
         )
-    if request.supernet is not None and request.recipe is not None:
-        request.supernet.check_leaves(request.recipe.epochs)
     # Here, as they load torch.
     from bamsearch.training.fabric import check_fabric
     from bamsearch.training.start import check_is_classifier

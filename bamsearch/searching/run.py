@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from bamsearch.training.progress import Progress
 
-Follow = Callable[[Design | None, "Progress"], None]
+Follow = Callable[[Design, "Progress"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class Work:
         jobs: processes that score.
         module: the base, where no name builds it.
         score: the score, where no name finds it.
-        stop: asked between trials, and between the epochs of a supernet.
+        stop: asked between trials.
         watch: called with what has finished since the last time, the earlier part of a run first.
-        follow: called with a design, None for a supernet, and where its training is, after every
+        follow: called with a design and where its training is, after every
             few steps.
     """
 
@@ -146,7 +146,7 @@ def work_on(
     Raises:
         RunError: no such run there.
         StorageError: the database does not answer.
-        ScoreError: the run's score is not found here; RunError: nor its supernet.
+        ScoreError: the run's score is not found here.
     """
     shown = shown_url(url)
     with _quiet():
@@ -233,8 +233,6 @@ def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: Ledger)
     url = _url(folder, how)
     if how.jobs > 1:
         log = folder.path / LOG_FILE
-        if run.score == "supernet" and _ask_supernet(study, folder, how) is None:
-            return False
         return run_workers(
             run.name,
             url,
@@ -246,20 +244,16 @@ def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: Ledger)
         )
     with _computing(run):
         measure = _measure(study, folder, shown_url(url), how)
-        return measure is not None and work(
-            study, measure, shown=shown_url(url), stop=how.stop, finished=ledger.write
-        )
+        return work(study, measure, shown=shown_url(url), stop=how.stop, finished=ledger.write)
 
 
-def _measure(study: SearchStudy, folder: RunFolder, shown: str, how: Work) -> Measure | None:
-    """What carries out the trials of a run; None if the search is to stop before there is one."""
+def _measure(study: SearchStudy, folder: RunFolder, shown: str, how: Work) -> Measure:
+    """What carries out the trials of a run."""
     if study.run.trained:
         # Only here is the extra train needed.
         from bamsearch.searching.trained import trainer
 
         return trainer(study.run, study, folder=folder.path, shown=shown, follow=how.follow)
-    if study.run.score == "supernet":
-        return _ask_supernet(study, folder, how)
     return _score(study.run, how)
 
 
@@ -270,26 +264,7 @@ def _worker_measure(study: SearchStudy, shown: str) -> Measure:
         from bamsearch.searching.trained import trainer
 
         return trainer(run, study, folder=None, shown=shown)
-    if run.score == "supernet":
-        from bamsearch.searching.supernet import asker, load_for
-        from bamsearch.searching.trained import data_of
-
-        return asker(run, load_for(run, study.feasible), data_of(run))
     return _score(run, Work())
-
-
-def _ask_supernet(study: SearchStudy, folder: RunFolder, how: Work) -> Measure | None:
-    """Train the supernet to its end, if it is not yet, and ask it; None if that was stopped."""
-    from bamsearch.searching.supernet import asker, train_for
-    from bamsearch.searching.trained import data_of
-
-    run = study.run
-    data = data_of(run)
-    with _computing(run):
-        supernet = train_for(
-            run, study.feasible, data, folder.path, stop=how.stop, follow=how.follow
-        )
-    return None if supernet is None else asker(run, supernet, data)
 
 
 def _score(run: Run, how: Work) -> Measure:

@@ -5,7 +5,7 @@ A uniform draw says little of whether a site should have BAM: of 17 options at a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,34 +43,6 @@ def evenly(feasible: Feasible, rows: Rows, rng: np.random.Generator) -> Iterator
             yield tuple(rows[waiting[group].pop()].tolist())
             if not waiting[group]:
                 del waiting[group]
-
-
-def even_draws(
-    feasible: Feasible, rng: np.random.Generator
-) -> Callable[[np.random.Generator], Picks]:
-    """What draws a design that fits: first a set of sites, all alike, then one with that set.
-
-    Args:
-        feasible: what fits. Of a set that is not listed, the draws are among :data:`DRAWN` designs.
-        rng: decides which those are.
-
-    Returns:
-        The function: what it draws depends on the random numbers that it is given alone.
-    """
-    rows = many_sets(feasible, rng)
-    if not len(rows):  # a budget so tight that no coin has met it
-        rows = np.unique(feasible.sample(rng, DRAWN), axis=0)
-    which = _set_numbers(feasible, rows)
-    order = np.argsort(which, kind="stable")
-    sizes = np.bincount(which)
-    ends = np.cumsum(sizes)
-
-    def draw(numbers: np.random.Generator) -> Picks:
-        group = int(numbers.integers(len(sizes)))
-        place = ends[group] - 1 - int(numbers.integers(sizes[group]))
-        return tuple(rows[order[place]].tolist())
-
-    return draw
 
 
 def _set_numbers(feasible: Feasible, rows: Rows) -> NDArray[np.int64]:

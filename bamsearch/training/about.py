@@ -40,7 +40,6 @@ class About(Pixels):
     fresh: list[str]
     source: NotRequired[str | None]
     weights_hash: NotRequired[str | None]
-    task: NotRequired[dict[str, Any]]
 
 
 class Checkpoint(TypedDict):

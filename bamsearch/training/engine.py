@@ -25,7 +25,6 @@ from bamsearch.training.recipe import FINE_TUNE, Recipe
 from bamsearch.training.resume import about_training, check_same_training
 from bamsearch.training.run import Run, make_live
 from bamsearch.training.start import Start, start_with
-from bamsearch.training.task import Task
 
 GIVEN = "the caller's"
 """Where the weights of a module are from."""
@@ -109,51 +108,22 @@ def train(
         raise InvalidValueError("nothing to resume: give the output of the training")
     if folder is not None and folder.tensorboard:
         check_tensorboard()
-    rows = carry_out(
-        Task(start),
-        data,
-        recipe,
-        seed=seed,
-        device=device,
-        folder=folder,
-        resume=resume,
-        watch=watch,
-    )
+    rows = _carry_out(start, data, recipe, seed, device, folder, resume, watch)
     images = len(data.validation)
     right = round(rows[-1].validation_accuracy * images)
     return Trained(start.module, start.design, rows, right, images)
 
 
-def carry_out(
-    task: Task,
+def _carry_out(
+    start: Start,
     data: Data,
     recipe: Recipe,
-    *,
     seed: int,
     device: str,
     folder: TrainingFolder | None,
     resume: bool,
     watch: Callable[[Progress], None] | None,
 ) -> tuple[Row, ...]:
-    """Train what a task starts from, to its end: the part of :func:`train` that all tasks share.
-
-    Args:
-        task: what is trained, and how a step goes.
-        data: as the rest, see :func:`train`.
-        recipe: how.
-        seed: of everything random.
-        device: where.
-        folder: where to keep checkpoints, metrics and weights.
-        resume: go on with what is in the folder.
-        watch: called after every few steps and every epoch.
-
-    Returns:
-        A row for each epoch. The task's network is left in eval mode, on its device.
-
-    Raises:
-        DivergedError, TrainingError, KeyboardInterrupt, MissingExtraError: as :func:`train`.
-    """
-    start = task.start
     fabric, scaler = make_fabric(device, recipe)
     with ExitStack() as stack:
         if folder is not None and fabric.is_global_zero:
@@ -162,12 +132,12 @@ def carry_out(
         # Processes would not stop at the same step, and those left would wait for the others.
         graceful = folder is not None and fabric.world_size == 1
         stop = stack.enter_context(asked_to_stop(wait=graceful))
-        about = about_training(start, data.facts, recipe, seed, task.about)
+        about = about_training(start, data.facts, recipe, seed)
         saved = folder.read_checkpoint() if resume and folder is not None else None
         if saved is not None and folder is not None:
             check_same_training(saved["about"], about, folder.path)
         live = make_live(start, data, recipe, seed, fabric, scaler, saved)
-        run = Run(live, task, about, folder if fabric.is_global_zero else None, stop, watch)
+        run = Run(live, about, folder if fabric.is_global_zero else None, stop, watch)
         if saved is not None:
             run.resume(saved["progress"])
         else:

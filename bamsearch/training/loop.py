@@ -65,44 +65,18 @@ class Live:
     normalise: Transform
 
 
-Step = Callable[[Live, int, int, Batch], Tensor]
-"""A step of a training, given its epoch, its number there, and its images and labels; returns what
-:func:`end_step` does."""
-
-
-def take_step(live: Live, epoch: int, step: int, batch: Batch) -> Tensor:
-    """The step of a plain training: down the gradient of the mean loss of the images."""
+def _take_step(live: Live, epoch: int, step: int, batch: Batch) -> Tensor:
+    """One optimizer step: summed loss, correct images, images and learning rate, (4,) float32."""
     images, labels = batch
-    inputs = begin_step(live, epoch, step, images)
-    output = live.network(inputs)
+    torch.manual_seed(_number(live, epoch, step))
+    output = live.network(live.normalise(live.augment(images)))
     loss = total_loss(output, labels, live.recipe.label_smoothing)
     live.fabric.backward(loss / len(images))
-    return end_step(live, loss, right(output, labels), len(images))
-
-
-def begin_step(live: Live, epoch: int, step: int, images: Tensor) -> Tensor:
-    """Set torch's random numbers to those of the step, and make its images (N, C, H, W) inputs."""
-    torch.manual_seed(_number(live, epoch, step))
-    return live.normalise(live.augment(images))
-
-
-def end_step(live: Live, loss: Tensor, hits: Tensor, count: int) -> Tensor:
-    """Let the optimizer and the schedule take their step.
-
-    Args:
-        live: the training, whose parameters have their gradients.
-        loss: summed over the images.
-        hits: how many images were right.
-        count: how many there are.
-
-    Returns:
-        These three and the learning rate, (4,) float32.
-    """
     rate = live.plain.param_groups[0]["lr"]
     live.optimizer.step()
     live.optimizer.zero_grad()
     live.scheduler.step()
-    facts = [loss.detach(), hits, torch.tensor(count), torch.tensor(rate)]
+    facts = [loss.detach(), right(output, labels), torch.tensor(len(images)), torch.tensor(rate)]
     return torch.stack([fact.to(live.fabric.device, torch.float32) for fact in facts])
 
 
@@ -111,7 +85,6 @@ def train_epoch(
     progress: Progress,
     pause: Callable[[], bool],
     paused: Callable[[], None],
-    take: Step = take_step,
 ) -> None:
     """Take the steps that are left of the epoch that progress is in.
 
@@ -120,7 +93,6 @@ def train_epoch(
         progress: is moved on.
         pause: asked after each step whether to call paused.
         paused: called with all in order between two steps; also after every few steps and the last.
-        take: takes a step.
 
     Raises:
         DivergedError: the loss is no number.
@@ -142,7 +114,7 @@ def train_epoch(
         device=fabric.device,
     )
     for step, batch in enumerate(images, start=first):
-        found.append(take(live, epoch, step, batch))
+        found.append(_take_step(live, epoch, step, batch))
         asked = pause()
         if asked or len(found) == _LOOK or step + 1 == progress.steps:
             _take_in(live, progress, found)
@@ -176,14 +148,9 @@ def _diverged(live: Live, progress: Progress, loss: float, rate: float) -> str:
     )
 
 
-def validate(live: Live, epoch: int) -> tuple[float, int]:
-    """What :func:`evaluate` says of the validation images, whatever the epoch."""
-    return evaluate(live, live.data.validation)
-
-
-def evaluate(live: Live, split: Split) -> tuple[float, int]:
-    """Mean cross-entropy over the images of a split, and how many are right, over all processes."""
-    fabric = live.fabric
+def validate(live: Live) -> tuple[float, int]:
+    """Mean cross-entropy over the validation images, and how many are right, in all processes."""
+    fabric, split = live.fabric, live.data.validation
     live.module.eval()
     _share_buffers(live)
     loss = torch.zeros((), device=fabric.device)

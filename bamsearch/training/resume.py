@@ -22,7 +22,6 @@ def about_training(
     facts: DataFacts,
     recipe: Recipe,
     seed: int,
-    task: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What decides a training's result, as plain values: for ``train.json`` and checkpoints.
 
@@ -31,7 +30,6 @@ def about_training(
         facts: of the data.
         recipe: how.
         seed: of everything random.
-        task: see :attr:`bamsearch.training.task.Task.about`; left out where it is empty.
     """
     design = None if start.design is None else json.loads(start.design.to_json())
     source = None if start.design is None else source_of(start.design.model)
@@ -46,7 +44,6 @@ def about_training(
         "fresh": sorted(start.fresh),
         "mean": list(start.mean),
         "std": list(start.std),
-        **({"task": dict(task)} if task else {}),
     }
 
 
@@ -89,8 +86,6 @@ def _compared(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[st
         ("data hash", saved["data"]["hash"], now["data"]["hash"]),
         ("input", saved["data"]["input_shape"], now["data"]["input_shape"]),
     ]
-    was, given = _flat(saved.get("task")), _flat(now.get("task"))
-    found += [(key, was.get(key), given.get(key)) for key in {**was, **given}]
     was, given = saved["design"] or {}, now["design"] or {}
     found += [(f"design {key}", was.get(key), given.get(key)) for key in {**was, **given}]
     keys = saved["recipe"]
@@ -103,15 +98,6 @@ def _compared(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[st
         for key, text in contents.items()
         if saved.get(key) is not None and now[key] is not None
     ]
-    return found
-
-
-def _flat(task: Mapping[str, Any] | None) -> dict[str, object]:
-    """A task's facts, those in a mapping of their own each under both names: ``options paths``."""
-    found: dict[str, object] = {}
-    for name, value in (task or {}).items():
-        inner = value if isinstance(value, Mapping) else {"": value}
-        found.update({f"{name} {key}".strip(): one for key, one in inner.items()})
     return found
 
 

@@ -18,14 +18,13 @@ from bamsearch.records import Design
 from bamsearch.training.about import Checkpoint
 from bamsearch.training.augment import augment, normalise
 from bamsearch.training.folder import EVENTS, TrainingFolder
-from bamsearch.training.loop import Live, total, train_epoch
+from bamsearch.training.loop import Live, total, train_epoch, validate
 from bamsearch.training.parts import steps_of
 from bamsearch.training.progress import Progress, Row
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.restore import restore
 from bamsearch.training.schedule import make_schedule
 from bamsearch.training.start import Start
-from bamsearch.training.task import Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -97,7 +96,6 @@ class Run:
 
     Args:
         live: the training in memory.
-        task: how its steps go.
         about: what it is, for its checkpoints.
         folder: where it is kept; None keeps nothing, as in all processes but the first.
         stop: whether to end with a checkpoint, asked between steps.
@@ -107,7 +105,6 @@ class Run:
     def __init__(
         self,
         live: Live,
-        task: Task,
         about: Mapping[str, Any],
         folder: TrainingFolder | None,
         stop: Callable[[], bool],
@@ -115,7 +112,6 @@ class Run:
     ) -> None:
         self.progress = Progress(steps=steps_of(live.data.train, live.recipe.batch_size))
         self._live = live
-        self._task = task
         self._about = about
         self._folder = folder
         self._stop = stop
@@ -155,8 +151,8 @@ class Run:
         self._looked = time.monotonic()
         while progress.epoch < live.recipe.epochs:
             if progress.step < progress.steps:
-                train_epoch(live, progress, self._due, self._between_steps, self._task.step)
-            loss, right = self._task.validate(live, progress.epoch)
+                train_epoch(live, progress, self._due, self._between_steps)
+            loss, right = validate(live)
             self._count_seconds()
             images = total(live, progress.images)
             row = Row(

@@ -16,7 +16,7 @@ from bamsearch.training.parts import steps_of
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.run import make_live
-from bamsearch.training.task import Task
+from bamsearch.training.start import Start
 
 TIMED_STEPS = 3
 """After one that warms up."""
@@ -30,7 +30,7 @@ class _EnoughError(Exception):
 
 
 def step_seconds(
-    task: Task,
+    start: Start,
     data: Data,
     recipe: Recipe,
     *,
@@ -42,7 +42,7 @@ def step_seconds(
     """Seconds of one step.
 
     Args:
-        task: what is trained; its module is changed.
+        start: its module is trained a little.
         data: what it learns from.
         recipe: how.
         seed: of everything random.
@@ -63,12 +63,12 @@ def step_seconds(
             raise _EnoughError
 
     with caller_kept(fabric.device, threads or torch.get_num_threads()):
-        live = make_live(task.start, data, recipe, seed, fabric, scaler, None)
+        live = make_live(start, data, recipe, seed, fabric, scaler, None)
         if wanted == 1:
             times.append(clock())
             wanted = 2
         with suppress(_EnoughError):
-            train_epoch(live, Progress(steps=steps), lambda: True, paused, task.step)
+            train_epoch(live, Progress(steps=steps), lambda: True, paused)
     return (times[-1] - times[0]) / (len(times) - 1)
 
 

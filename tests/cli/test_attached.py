@@ -86,7 +86,7 @@ def test_profile(bamsearch_cli, model, design):
     assert "s1" in result.stdout
 
 
-@pytest.mark.parametrize("score", ["snip", "train", "supernet"])
+@pytest.mark.parametrize("score", ["snip", "train"])
 def test_search(bamsearch_cli, model, tmp_path, score):
     folder = tmp_path / "run"
     training = [] if score == "snip" else ["--epochs", "1"]

@@ -172,7 +172,6 @@ def test_a_search_whose_designs_all_fail_is_an_error(refused):
     "line",
     [
         (*SEARCH, *DIGITS[:4], "--name", "a"),
-        (*SEARCH, *DIGITS[:2], "--score", "supernet", "--name", "a"),
         ("train", "net.py:make", *DIGITS, "-o", "runs/a"),
         ("train", "net.py:make", *DIGITS, "--dry-run"),
         ("audit", "net.py:make", *DIGITS[:2], "--designs", "8", "--seeds", "2", "-o", "runs/a"),

@@ -8,7 +8,6 @@ from bamsearch.cli.data_option import ValueRangeType
 from bamsearch.cli.main import COMMANDS, cli
 from bamsearch.cli.options import InputSizeType, OverrideType
 from bamsearch.errors import InvalidValueError
-from bamsearch.score.supernet.options import parse_options
 from bamsearch.searching.budget import parse_budget
 
 NET = "bamsearch.examples:resnet20"
@@ -78,10 +77,3 @@ def test_a_budget_out_of_range(option):
             parse_budget(quantity, text, 1000)
         assert len(str(failure.value)) < 200
     assert parse_budget(quantity, HUGE[0], 1000).limit >= 10**21
-
-
-@pytest.mark.parametrize("name", ["warmup", "paths", "fine_tune", "fine_tune_lr", "recalibration"])
-def test_a_supernet_option_out_of_range(name):
-    for value in HUGE:
-        with pytest.raises(InvalidValueError, match=name):
-            parse_options([f"{name}={value}"])

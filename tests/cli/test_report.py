@@ -264,3 +264,17 @@ def test_nothing_is_written_through_a_link(bamsearch_cli, here):
     Path("runs/one/report/report.md").symlink_to(Path("outside/letter.txt").absolute())
     assert bamsearch_cli("report", "one", "-f", "md").exit_code == 2
     assert Path("outside/letter.txt").read_text() == "dear"
+
+
+def test_a_run_of_the_former_score_supernet_is_reported(bamsearch_cli, tmp_path, monkeypatch):
+    folder = tmp_path / "runs" / "old"
+    folder.mkdir(parents=True)
+    source = Path(__file__).parents[2] / "reports" / "fashion-mnist-light"
+    content = json.loads((source / "run.json").read_text())
+    content |= {"score": "supernet", "supernet": {"warmup": 1}, "name": "old"}
+    (folder / "run.json").write_text(json.dumps(content))
+    shutil.copy(source / "trials.jsonl", folder)
+    monkeypatch.chdir(tmp_path)
+    result = bamsearch_cli("report", "runs/old")
+    assert result.exit_code == 0, result.stderr
+    assert "weight-sharing supernet" in (folder / "report" / "report.md").read_text()

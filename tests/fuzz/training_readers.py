@@ -17,9 +17,6 @@ from bamsearch.errors import BamsearchError
 from bamsearch.evidence.verify.trainings import Reached
 from bamsearch.records import Design
 from bamsearch.records.run_files import read_run
-from bamsearch.score.supernet.options import SupernetOptions
-from bamsearch.score.supernet.space import SlotSpace
-from bamsearch.score.supernet.trained import load_supernet
 from bamsearch.training.about import ABOUT
 from bamsearch.training.again import state_of
 from bamsearch.training.folder import CHECKPOINT_FILE, TrainingFolder
@@ -47,13 +44,7 @@ def training_readers(folder: Path) -> dict[str, Reader]:
         assert [len(one) for one in pixels] == [3, 3]
         with suppress(BamsearchError):
             state_of(place, about)
-        with suppress(BamsearchError):
-            load_supernet(place)
         found = ABOUT.read(place / "train.json")
-        with suppress(BamsearchError):
-            SlotSpace.from_dict(found.get("task", {}))
-        with suppress(BamsearchError):
-            SupernetOptions.from_dict(found.get("task", {}).get("options"))
         return design_of(found), Recipe.from_dict(found["recipe"])
 
     tested = Reached(np.arange(1003) % 3 > 0).to_json().encode()
@@ -66,9 +57,8 @@ def training_readers(folder: Path) -> dict[str, Reader]:
 
 def _about() -> dict[str, Any]:
     run = read_run(RUNS["trained"])
-    base = json.loads(run.design(()).to_json())
     return {
-        "design": base,
+        "design": json.loads(run.design(()).to_json()),
         "data": asdict(run.data) | {"input_shape": list(run.data.input_shape)},
         "recipe": dict(run.recipe),
         "seed": 0,
@@ -78,12 +68,6 @@ def _about() -> dict[str, Any]:
         "fresh": [],
         "mean": [0.5, 0.5, 0.5],
         "std": [0.2, 0.2, 0.2],
-        "task": {
-            "kind": "supernet",
-            "base": base,
-            "sites": {"layer1": [[4, 8], [1, 2]]},
-            "options": {"warmup": 1, "paths": 2, "share": "width"},
-        },
     }
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bamsearch.data.loading import load_data
-from bamsearch.score.supernet.options import SupernetOptions
-from bamsearch.searching.estimate import design_seconds, supernet_seconds
+from bamsearch.searching.estimate import design_seconds
 from bamsearch.searching.request import Request, plan_search
 from bamsearch.training.recipe import find_recipe
 
@@ -35,24 +33,5 @@ def planned(score, **others):
 
 def test_of_a_training_it_is_the_mean_of_a_small_and_a_large_design():
     seconds = iter([1.0, 3.0])
-    found = design_seconds(*planned("train"), timer=lambda run, task, data: next(seconds))
+    found = design_seconds(*planned("train"), timer=lambda run, start, data: next(seconds))
     assert found == pytest.approx(4 * 2.0 * (STEPS + LOOK))
-
-
-def test_of_a_supernet_it_is_all_designs_of_a_step_and_in_the_warmup_one():
-    options = SupernetOptions(warmup=1, paths=2, recalibration=10, fine_tune=5)
-    run, feasible, data = planned("supernet", supernet=options)
-    asked = []
-
-    def timer(run, task, data):
-        asked.append(task.about["options"]["warmup"])
-        return 8.0  # four designs, 2 s each
-
-    training, score = supernet_seconds(run, feasible, data, timer=timer)
-    assert asked == [0]
-    assert training == pytest.approx(STEPS * (3 * 8.0 + 1 * 2.0) + 4 * 2.0 * LOOK)
-    assert score == pytest.approx(2.0 * (5 + 10 / 3 + LOOK))
-    alone = replace(run, supernet=SupernetOptions(paths=1, sandwich=False).to_dict())
-    training, score = supernet_seconds(alone, feasible, data, timer=timer)
-    assert training == pytest.approx(4 * 8.0 * (STEPS + LOOK))
-    assert score == pytest.approx(8.0 * (16 / 3 + LOOK))

@@ -12,7 +12,6 @@ from bamsearch.evidence.audit.folder import AuditFolder
 from bamsearch.evidence.audit.request import Planned
 from bamsearch.evidence.audit.trainings import missing
 from bamsearch.training.start import start_with
-from bamsearch.training.task import Task
 from bamsearch.training.timing import step_seconds, training_seconds
 
 
@@ -58,7 +57,7 @@ def estimate_audit(
         if job.audited.macs not in known:
             start = start_with(audit.design(job.audited), planned.data, seed=audit.seeds[0])
             known[job.audited.macs] = step_seconds(
-                Task(start),
+                start,
                 planned.data,
                 planned.recipe,
                 device=audit.device,

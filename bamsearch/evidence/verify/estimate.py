@@ -14,7 +14,6 @@ from bamsearch.evidence.verify.statistics import RUN_SD, sd_limits, smallest_det
 from bamsearch.evidence.verify.trainings import about, start_of
 from bamsearch.training.again import state_of
 from bamsearch.training.start import Start
-from bamsearch.training.task import Task
 from bamsearch.training.timing import step_seconds, training_seconds
 
 
@@ -60,7 +59,7 @@ def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -
         done += len(planned.seeds) - missing
         if missing:
             step = step_seconds(
-                Task(start),
+                start,
                 planned.data,
                 planned.recipe,
                 device=planned.request.device,
