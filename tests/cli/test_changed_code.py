@@ -159,7 +159,8 @@ def test_the_same_training_again_resumes_what_was_interrupted(ran, refused):
 def test_numbers_that_are_too_large_are_one_line(refused, option, value):
     value = str(int(float(value))) if option == "--epochs" else value
     said = refused("train", "net.py:make", "--data", "digits", option, value)
-    assert f"{option.strip('-').replace('-', '_')} of " in said
+    assert f"'{option}': " in said
+    assert "is not in the range" in said
 
 
 def test_a_search_whose_designs_all_fail_is_an_error(refused):

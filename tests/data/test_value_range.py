@@ -1,6 +1,7 @@
 """A user's images of more than 8 bits: one value range for the whole set."""
 
-from dataclasses import asdict, replace
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from bamsearch.data import duplicates
 from bamsearch.data.loading import load_data, same_data
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.records import DataFacts
+from bamsearch.records.codec import Format
 
 TWELVE = (0.0, 4095.0)
 
@@ -68,15 +70,15 @@ def test_a_range_is_part_of_the_identity(own):
 
 def test_records_keep_the_range_and_old_ones_have_none():
     facts = DataFacts("digits", (3, 8, 8), 10, 8, 1, 1, "c:0", 0)
-    content = asdict(facts)
-    assert DataFacts.from_dict(content) == facts
-    del content["value_range"]
-    assert DataFacts.from_dict(content) == facts
+    kept = Format(DataFacts, "data", DataError, "load it again")
+    content = json.loads(kept.text(facts))
+    assert "value_range" not in content
+    assert kept.value(content, "file") == facts
     named = replace(facts, value_range=TWELVE)
-    assert DataFacts.from_dict(asdict(named) | {"value_range": [0, 4095]}) == named
-    for wrong in ([1, 0], [0, float("nan")], [0], "ab", 3):
-        with pytest.raises(ValueError, match="value range"):
-            DataFacts.from_dict(content | {"value_range": wrong})
+    assert kept.parse(kept.text(named), "file") == named
+    for wrong in ([1, 0], [0], "ab", 3):
+        with pytest.raises(DataError, match=r"value[_ ]range"):
+            kept.value(content | {"value_range": wrong}, "file")
 
 
 def test_a_record_from_before_ranges_is_refused_where_it_took_one_for_granted(own, monkeypatch):

@@ -59,8 +59,7 @@ def records(draw) -> RunRecord:
     sites = tuple(
         Site(
             name,
-            draw(st.integers(1, 10**6)),
-            *(draw(st.integers(1, 10**5)) for _ in range(3)),
+            *(draw(st.integers(1, 10**3)) for _ in range(4)),
             "NCHW",
             draw(kinds),
             draw(st.none() | TEXTS),
