@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import OperationalError
@@ -215,7 +216,17 @@ def test_without_a_password_nothing_is_hidden(args, monkeypatch):
     hide_password(args)
 
 
-@pytest.mark.parametrize("name", ["r?1", "My%20Project", "p{q}", "a b#c", "ü+&=", "100%"])
+OLD_SQLALCHEMY = tuple(map(int, sqlalchemy.__version__.split(".")[:2])) < (2, 1)
+QUESTION = pytest.param("r?1", marks=pytest.mark.skipif(OLD_SQLALCHEMY, reason="is refused"))
+
+
+@pytest.mark.skipif(not OLD_SQLALCHEMY, reason="SQLAlchemy quotes it")
+def test_a_path_that_sqlalchemy_does_not_quote_is_refused(tmp_path):
+    with pytest.raises(StorageError, match=r"choose a folder whose path is UTF-8 and without \?"):
+        sqlite_url(tmp_path / "r?1" / "study.db")
+
+
+@pytest.mark.parametrize("name", [QUESTION, "My%20Project", "p{q}", "a b#c", "ü+&=", "100%"])
 def test_a_study_is_in_the_file_that_its_path_says(tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
