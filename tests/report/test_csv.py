@@ -59,7 +59,10 @@ def test_pandas_reads_it_back_without_loss(record):
     table = pd.read_csv(
         io.StringIO(csv_text([replace(record, trials=tuple(trials))]), newline=""),
         dtype={"training memory (bytes)": "Int64"},
-        float_precision="round_trip",
+        # pandas 2 reads the last digit wrong.
+        converters=dict.fromkeys(
+            ("score (snip)", "predicted latency (ms)"), lambda text: float(text or "nan")
+        ),
     )
     assert table["score (snip)"][:5].tolist() == awkward
     assert table["predicted latency (ms)"][0] == math.pi
