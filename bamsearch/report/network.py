@@ -150,8 +150,9 @@ def shorten(text: str, cells: int) -> str:
 
     Args:
         text: printable.
-        cells: at least 3.
+        cells: fewer than 3 count as 3.
     """
+    cells = max(cells, 3)
     if cell_len(text) <= cells:
         return text
     room = (cells - 1) // 2

@@ -254,3 +254,8 @@ def test_a_map_that_is_not_square_shows_height_and_width():
     wide = Site("layer1", 64, 14, 28, 16, "NHWC", "bottleneck")
     text = network_text(network_picture(summary([wide], shape=(3, 224, 448)), []))
     assert text.splitlines()[1].split() == ["224×448", "14×28"]
+
+
+@pytest.mark.parametrize("cells", [-4, 0, 2, 3])
+def test_a_text_is_shortened_to_three_cells_at_least(cells):
+    assert shorten("layer1.0", cells) == "l…0"
