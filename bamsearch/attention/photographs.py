@@ -175,7 +175,7 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
     except UnidentifiedImageError as error:
         raise InvalidValueError(
-            f"{path} is no picture that can be read: convert it to PNG or JPEG"
+            f"{path} is not a readable picture: convert it to PNG or JPEG"
         ) from error
     except (MemoryError, BamsearchError):
         raise

@@ -132,7 +132,7 @@ class Console:
         """A part of stderr that is drawn anew while the block runs.
 
         Yields:
-            A function that shows lines there; None with ``-q`` and where it is no terminal.
+            A function that shows lines there; None with ``-q`` or without a terminal.
         """
         if self.quiet or not is_terminal(sys.stderr):
             yield None

@@ -39,7 +39,7 @@ def class_files(folder: Path, classes: list[str]) -> Iterator[tuple[str, int]]:
         classes: from :func:`class_names`.
 
     Raises:
-        DataError: a folder that cannot be read, or one that is no folder of images.
+        DataError: a folder that cannot be read, or one that is not a folder of images.
     """
     listing = _Listing(folder)
     for label, name in enumerate(classes):
@@ -90,7 +90,7 @@ class _Listing:
         self._tick(done)
         if self._others > OTHERS and self._others > _SHARE * self._images:
             raise DataError(
-                f"{self._folder} is no folder of images, with {self._images:,} among the first "
+                f"{self._folder} is not a folder of images, with {self._images:,} among the first "
                 f"{done:,} names below it: imagefolder:DIR has DIR/CLASS/*.jpg, or DIR/train and "
                 "DIR/val of that form"
             )

@@ -229,7 +229,7 @@ def _content(path: Path) -> Any:
         with torch.serialization.safe_globals(_PLAIN), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise WeightsError(f"{path} is no whole safetensors file: {error}") from error
+        raise WeightsError(f"{path} is not a complete safetensors file: {error}") from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
     except (MemoryError, WeightsError):

@@ -189,7 +189,7 @@ def is_design(text: str) -> bool:
 
 
 def _run_and_rank(text: str) -> tuple[Path | None, int]:
-    """The folder of ``RUN@K`` and K, or of ``RUN`` and 1; None where there is no such run."""
+    """The folder of ``RUN@K`` and K, or of ``RUN`` and 1; None if the run does not exist."""
     name, _, rank = text.rpartition("@")
     run = find_run(name) if rank.isdecimal() and len(rank) < 10 else None
     return (find_run(text), 1) if run is None else (run, int(rank))

@@ -91,7 +91,7 @@ class Training:
             return found
 
 
-_TRAINING: Format[Training] = Format(Training, "training", RunError, "mend or remove that line")
+_TRAINING: Format[Training] = Format(Training, "training", RunError, "fix or remove that line")
 
 
 def read_trainings(folder: Path) -> tuple[list[Training], int]:
@@ -112,7 +112,7 @@ def read_trainings(folder: Path) -> tuple[list[Training], int]:
     lines = readable_lines(content)
     whole = len(b"".join(lines))
     if readable_lines(content[whole:].partition(b"\n")[2]):
-        raise RunError(f"{path}, line {len(lines) + 1} is not a training: mend or remove that line")
+        raise RunError(f"{path}, line {len(lines) + 1} is not a training: fix or remove that line")
     sources = (f"{path}, line {number}" for number in range(1, len(lines) + 1))
     return [Training.from_line(*one) for one in zip(lines, sources, strict=True)], whole
 

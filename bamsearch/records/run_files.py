@@ -164,7 +164,7 @@ def _with_design(content: dict[str, Any], run: Run) -> dict[str, Any]:
 
 
 _LINES: Format[Any] = Format(Any, "file of lines", RunError, "move it away")
-TRIAL: Format[Trial] = Format(Trial, "trial", RunError, "mend or remove that line")
+TRIAL: Format[Trial] = Format(Trial, "trial", RunError, "fix or remove that line")
 _FINALISTS: Format[list[dict[str, Any]]] = Format(
     list[dict[str, Any]], "list of finalists", RunError, "move it away"
 )

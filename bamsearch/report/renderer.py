@@ -120,7 +120,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def _instead(text: str) -> str:
-    """An SVG that says why there is no chart."""
+    """An SVG that says why the chart is missing."""
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" width="600" height="60" viewBox="0 0 600 60">'
         f'<text x="12" y="34" font-family="sans-serif" font-size="14" fill="var(--chart-muted)">'

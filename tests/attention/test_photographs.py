@@ -164,7 +164,7 @@ def test_a_file_that_is_cut_short(tmp_path, format, cut):
 def test_what_is_no_picture(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    with pytest.raises(InvalidValueError, match=r"a\.jpg is no picture that can be read"):
+    with pytest.raises(InvalidValueError, match=r"a\.jpg is not a readable picture"):
         read_photograph(path)
 
 
