@@ -14,7 +14,7 @@ import click
 from bamsearch.cli.attention_text import attention_json, print_attention
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import value_range_option
-from bamsearch.cli.model_work import name_code, others_hushed
+from bamsearch.cli.model_work import announce_code, silence_third_party
 from bamsearch.cli.options import (
     command,
     device_option,
@@ -127,12 +127,12 @@ def attention(
     sheets = sheet_paths(images, output)
     for path in sheets:
         check_output_file(path, force=force)
-    with console.progress(f"building {design}"), others_hushed(console):
+    with console.progress(f"building {design}"), silence_third_party(console):
         from bamsearch.cli.attention_networks import open_networks, plan
         from bamsearch.cli.attention_show import frame_all
 
         asked = plan(design, weights, others, mean, std)
-        name_code(console, *(one.design.model for one in asked))
+        announce_code(console, *(one.design.model for one in asked))
         photographs = frame_all(images, asked, value_range, whole=full)
         networks = open_networks(asked, device, seed, whole=full)
     for network in networks:
@@ -195,7 +195,7 @@ def _show(
     with console.progress("computing the maps", total=len(photographs)) as step:
         order = site_order(networks)
         for photograph, path in zip_longest(photographs, sheets):
-            with others_hushed(console):
+            with silence_third_party(console):
                 found, columns = show(networks, photograph)
             if path is not None:
                 write_sheet(path, photograph, columns, order)

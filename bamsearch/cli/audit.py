@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from bamsearch.cli.audit_text import plan_json, print_audit, print_plan, result_json
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, value_range_option
-from bamsearch.cli.model_work import model_work, name_code, others_hushed
+from bamsearch.cli.model_work import announce_code, model_work, silence_third_party
 from bamsearch.cli.options import (
     Count,
     command,
@@ -179,7 +179,7 @@ def audit(
 
         if is_run(what):
             _check_run(ctx, what)
-            name_code(console, find_folder(what).read_run().model)
+            announce_code(console, find_folder(what).read_run().model)
         request = Request(
             what=what,
             data=data,
@@ -205,7 +205,7 @@ def audit(
         )
         planned = plan_audit(request)
         planned, folder = _placed(planned, name, output, force=force)
-    with console.progress("timing a few steps"), others_hushed(console):
+    with console.progress("timing a few steps"), silence_third_party(console):
         from bamsearch.evidence.audit.estimate import estimate_audit
 
         known = estimate_audit(planned, folder, force=force)
@@ -268,7 +268,7 @@ def _audited(
             yield view.watch
 
     try:
-        with others_hushed(console):
+        with silence_third_party(console):
             found = run_audit(
                 planned, folder, jobs=jobs, follow=follow, say=console.note, force=force
             )

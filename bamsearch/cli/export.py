@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.model_work import name_code_of
+from bamsearch.cli.model_work import announce_code_of
 from bamsearch.cli.options import (
     Count,
     command,
@@ -92,7 +92,7 @@ def export(
         from bamsearch.export.network import export_network
 
         path = _checked_path(design, format, output, force=force)
-        name_code_of(console, design)
+        announce_code_of(console, design)
         network, found, source = _load(design, weights, seed)
     with console.progress(f"exporting {found.model} to {format} and comparing"):
         target = None if dry_run else path

@@ -12,7 +12,7 @@ from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import check_fits, data_option, download_option, resolve
 from bamsearch.cli.insert_steps import next_steps, same_again
 from bamsearch.cli.insert_text import insert_json, print_insertion
-from bamsearch.cli.model_work import model_work, others_hushed
+from bamsearch.cli.model_work import model_work, silence_third_party
 from bamsearch.cli.options import (
     Override,
     OverrideType,
@@ -116,7 +116,7 @@ def insert(
     check_output_folder(output, force=force)
     if not placement:
         raise InvalidValueError(f"--sites names no site: 'bamsearch sites {model}' lists them")
-    with others_hushed(console):
+    with silence_third_party(console):
         input_size, num_classes, facts = resolve(
             data, input_size, num_classes, download=download, contents=False
         )

@@ -10,7 +10,7 @@ import click
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, resolve
-from bamsearch.cli.model_work import model_work, name_code_of
+from bamsearch.cli.model_work import announce_code_of, model_work
 from bamsearch.cli.options import (
     Count,
     batch_size_option,
@@ -195,7 +195,7 @@ def _open(
 
         from bamsearch.profile.compare import open_subjects
 
-        name_code_of(console, *targets)
+        announce_code_of(console, *targets)
         torch.manual_seed(seed)
         return open_subjects(targets, input_size, num_classes)
 

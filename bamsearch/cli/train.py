@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, value_range_option
-from bamsearch.cli.model_work import name_code, others_hushed
+from bamsearch.cli.model_work import announce_code, silence_third_party
 from bamsearch.cli.options import (
     Count,
     Real,
@@ -140,7 +140,7 @@ def train(
     started = resume is None and output is not None and not force and _is_training(output)
     if first and not started:
         check_output_folder(output, force=force or _is_unbegun(output))
-    with console.progress(f"loading {resume or design} and its data"), others_hushed(console):
+    with console.progress(f"loading {resume or design} and its data"), silence_third_party(console):
         from bamsearch.training.folder import FILES, TrainingFolder
         from bamsearch.training.request import (
             Request,
@@ -169,7 +169,7 @@ def train(
             force=force,
             command=shlex.join(["bamsearch", *sys.argv[1:]]),
         )
-        say = partial(name_code, console)
+        say = partial(announce_code, console)
         if resume is None:
             planned = plan_training(request, say)
         else:
@@ -235,7 +235,7 @@ def _train(
     title = title_text(planned.design, planned.data.facts)
     try:
         # A network may print; our stdout is data.
-        with train_view(console, recipe, title) as view, others_hushed(console):
+        with train_view(console, recipe, title) as view, silence_third_party(console):
             trained = run(
                 planned.start,
                 planned.data,

@@ -14,7 +14,7 @@ import click
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import download_option, value_range_option
 from bamsearch.cli.failures import NOT_AS_EXPECTED
-from bamsearch.cli.model_work import name_code, others_hushed
+from bamsearch.cli.model_work import announce_code, silence_third_party
 from bamsearch.cli.options import Count, Real, command, device_option, json_option, pass_console
 from bamsearch.cli.train_text import train_view
 from bamsearch.cli.verify_text import answer_json, plan_json, print_answer, print_plan
@@ -137,7 +137,7 @@ def verify(
     that takes and what it can tell. Ends early where looks at the test split decide. After Ctrl-C
     or a kill the same command continues.
     """
-    with console.progress(f"loading {run} and its data"), others_hushed(console):
+    with console.progress(f"loading {run} and its data"), silence_third_party(console):
         from bamsearch.evidence.verify.estimate import estimate
         from bamsearch.evidence.verify.request import Request, plan_verify
         from bamsearch.records.run_files import find_run, read_run
@@ -163,9 +163,9 @@ def verify(
         )
         path = find_run(run)
         if path is not None:
-            name_code(console, read_run(path).model)
+            announce_code(console, read_run(path).model)
         planned = plan_verify(request)
-    with console.progress("timing a few steps of each network"), others_hushed(console):
+    with console.progress("timing a few steps of each network"), silence_third_party(console):
         known = estimate(planned)
     _warn_of_init(console, planned)
     if not as_json:
@@ -208,7 +208,7 @@ def _trained(console: Console, planned: Planned) -> Report:
 
     folder = planned.folder
     try:
-        with others_hushed(console):
+        with silence_third_party(console):
             run_verify(planned, follow)
     except KeyboardInterrupt:
         console.finish({"go on": "the same command again"}, [_places(planned)[0]])

@@ -360,7 +360,7 @@ def test_a_picture_is_never_overwritten_by_its_sheet(bamsearch_cli):
         (["design", "photo.png", "nets.py"], r"error: nets\.py is no picture that can be read"),
         (["design"], "Missing argument 'IMAGE…'"),
         (["design", "photo.png", "-o", "nets.py"], r"error: nets\.py is a file, and a folder is"),
-        (["design", "photo.png", "-o", "nets.py/a"], r"nets\.py/a/photo\.png cannot be made"),
+        (["design", "photo.png", "-o", "nets.py/a"], r"nets\.py/a/photo\.png cannot be created"),
         (["design", "photo.png", "--weights", "none.pt"], r"error: no weights at none\.pt"),
         (["design", "photo.png", "--with", "nowhere"], "error: no design at nowhere"),
         (["design", "photo.png", *["--with", "design"] * 6], "7 networks do not fit .* 6 at most"),

@@ -170,7 +170,7 @@ def test_a_run_that_was_killed_says_so(bamsearch_cli, here):
         (["nowhere"], 2, "no run is called 'nowhere': 'bamsearch runs' lists"),
         (["one", "nowhere"], 2, "no run is called 'nowhere'"),
         (["one", "-f", "pdf"], 2, "'pdf' is not one of"),
-        (["one", "-o", "runs/one/run.json"], 2, "is a file, and a folder is needed"),
+        (["one", "-o", "runs/one/run.json"], 2, "is a file, not a folder"),
         (["one", "-o", "/proc/nowhere"], 2, "cannot be"),
     ],
 )
