@@ -32,7 +32,7 @@ def fixed():
 """
 SITES = (Insertion("layer1", 8, 2), Insertion("layer2", 8))
 DESIGN = Design("nets.py:small", (3, 64, 64), SITES)
-MEANS_NOTHING = "its weights are random (seed 0), so that its maps mean nothing"
+MEANS_NOTHING = "the weights are random (seed 0), so the maps are meaningless"
 
 
 @pytest.fixture(autouse=True)
@@ -281,10 +281,10 @@ def test_random_weights_are_said_to_mean_nothing(bamsearch_cli, content):
     result = bamsearch_cli("attention", "random", "photo.png", "-q")
     assert result.exit_code == 0
     assert result.stderr == (
-        f"bamsearch: warning: random: {MEANS_NOTHING}: --weights FILE loads trained ones\n"
+        f"bamsearch: warning: random: {MEANS_NOTHING}: --weights FILE loads trained weights\n"
     )
     beside = bamsearch_cli("attention", "design", "photo.png", "--with", "random", "-q")
-    assert f"random: {MEANS_NOTHING}: trained ones are a model.safetensors" in beside.stderr
+    assert f"random: {MEANS_NOTHING}: put trained weights beside its design.json" in beside.stderr
     first, same, another = (
         content("random", "photo.png", "--seed", seed)["images"] for seed in ("1", "1", "2")
     )
@@ -298,7 +298,7 @@ def test_closed_gates_are_said(bamsearch_cli):
     save(design, "closed", network)
     result = bamsearch_cli("attention", "closed", "photo.png", "-q")
     assert result.stderr == (
-        "bamsearch: warning: closed: its gates are all 0, as before training: M has no effect yet\n"
+        "bamsearch: warning: closed: all gates are 0, as before training: M has no effect yet\n"
     )
     assert re.search(r"layer1 .* 8 +2 +0 +0\.", result.stdout)
     with torch.no_grad():
@@ -345,7 +345,7 @@ def test_nothing_is_overwritten_without_force(bamsearch_cli):
 def test_a_picture_is_never_overwritten_by_its_sheet(bamsearch_cli):
     before = Path("photo.png").read_bytes()
     line = ["attention", "design", "photo.png", "-o", ".", "--force"]
-    fail(bamsearch_cli(*line), 2, r"photo\.png is a picture that is shown itself: choose another")
+    fail(bamsearch_cli(*line), 2, r"photo\.png is one of the pictures to show: choose another")
     assert Path("photo.png").read_bytes() == before
 
 
@@ -387,7 +387,7 @@ def test_a_design_without_bam_is_nothing_to_do(bamsearch_cli):
 
 def test_a_design_for_clips(bamsearch_cli):
     save(Design("r3d_18", (3, 4, 32, 32), (Insertion("layer1"),)), "clips")
-    text = r"clips takes clips, and a photograph is none: bamsearch\.attention_maps\("
+    text = r"clips expects video clips, not photographs: use bamsearch\.attention_maps\("
     fail(bamsearch_cli("attention", "clips", "photo.png"), 2, text)
 
 

@@ -23,8 +23,8 @@ def small(num_classes=10):
 """
 DESIGN = Design("nets.py:small", (3, 32, 48), (Insertion("layer1", 8, 2), Insertion("layer2", 8)))
 RANDOM = (
-    "bamsearch: warning: design has no weights: they are random (seed 0), good for timing alone; "
-    "--weights FILE loads trained ones\n"
+    "bamsearch: warning: design has no weights: the exported weights are random (seed 0), "
+    "good only for timing; --weights FILE loads trained weights\n"
 )
 
 

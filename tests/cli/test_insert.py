@@ -270,7 +270,7 @@ def test_other_classes_leave_the_head_out_and_say_so(bamsearch_cli, weights_file
     result = bamsearch_cli(*line)
     assert result.exit_code == 0
     assert result.stderr == (
-        "bamsearch: warning: not loaded, left random: classifier.1.weight, classifier.1.bias "
+        "bamsearch: warning: not loaded, random: classifier.1.weight, classifier.1.bias "
         "(other classes)\n"
     )
 

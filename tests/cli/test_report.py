@@ -198,7 +198,7 @@ def test_no_run_at_all(bamsearch_cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = bamsearch_cli("report")
     assert result.exit_code == 3
-    assert "there is no run below runs/ yet" in result.stderr
+    assert "there are no runs below runs/ yet" in result.stderr
 
 
 def test_neither_torch_nor_optuna_is_loaded(here):
