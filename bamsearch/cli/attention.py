@@ -77,7 +77,7 @@ class ChannelsType(click.ParamType[tuple[float, ...]]):
 )
 @click.option(
     "--with",
-    "others",
+    "compared",
     metavar="DESIGN",
     multiple=True,
     help="Another design to compare; repeatable.",
@@ -107,7 +107,7 @@ def attention(
     console: Console,
     design: str,
     images: tuple[Path, ...],
-    others: tuple[str, ...],
+    compared: tuple[str, ...],
     weights: tuple[Path, ...],
     full: bool,
     mean: tuple[float, ...] | None,
@@ -141,7 +141,7 @@ def attention(
         from bamsearch.cli.attention_networks import open_networks, plan
         from bamsearch.cli.attention_show import frame_all
 
-        requests = plan(design, weights, others, mean, std)
+        requests = plan(design, weights, compared, mean, std)
         announce_code(console, *(request.design.model for request in requests))
         photographs = frame_all(images, requests, value_range, whole=full)
         networks = open_networks(requests, device, seed, whole=full)
@@ -158,7 +158,7 @@ def attention(
         next_steps = {"compare": f"{shlex.join(again)} --with DESIGN -o DIR"}
     else:
         ranges = [] if value_range is None else [value_range_text(value_range)]
-        options = {"--with": others, "--weights": weights, "--value-range": ranges}
+        options = {"--with": compared, "--weights": weights, "--value-range": ranges}
         again = _repeated_arguments(design, images, options)
         next_steps = {"keep": f"{shlex.join(again)} -o maps"}
     console.finish(next_steps, sheets, dry_run=dry_run)

@@ -82,11 +82,11 @@ class Network:
 def plan(
     design: str,
     weights: Sequence[Path],
-    others: Sequence[str],
+    compared: Sequence[str],
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
 ) -> list[NetworkRequest]:
-    """Plan the networks: the design with each file of weights, then the others.
+    """Plan the networks: the design with each file of weights, then the compared designs.
 
     Raises:
         NothingToDoError: a design has no BAM.
@@ -94,7 +94,7 @@ def plan(
             match the channels.
         DesignError, RunError: from :func:`bamsearch.graph.designs.find_design`.
     """
-    words = [(design, file) for file in weights or (None,)] + [(other, None) for other in others]
+    words = [(design, file) for file in weights or (None,)] + [(other, None) for other in compared]
     if len(words) > MAX_NETWORKS:
         raise InvalidValueError(
             f"{len(words)} networks do not fit side by side: give at most {MAX_NETWORKS}"

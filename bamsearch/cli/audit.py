@@ -222,10 +222,10 @@ def audit(
         return
     result = _run_audit(console, planned, folder, jobs, force=force)
     if as_json:
-        console.print_json(result_json(result, _display_path(folder)))
+        console.print_json(result_json(result, _argument(folder)))
     else:
         console.print()
-        print_audit(console, result, _display_path(folder))
+        print_audit(console, result, _argument(folder))
     _finish(console, result, folder)
 
 
@@ -296,14 +296,14 @@ def _files(folder: AuditFolder) -> list[Path]:
     return [folder.path / name for name in names]
 
 
-def _display_path(folder: AuditFolder) -> str:
+def _argument(folder: AuditFolder) -> str:
     from bamsearch.report.audit_writing import audit_place
 
     return audit_place(folder.path)
 
 
 def _finish(console: Console, result: Audit, folder: AuditFolder) -> None:
-    steps = {"read": f"bamsearch report {shlex.quote(_display_path(folder))}"}
+    steps = {"read": f"bamsearch report {shlex.quote(_argument(folder))}"}
     if result.default is not None:
         words = [result.model, "--data", result.data.name, "--score", result.default]
         if result.data.value_range is not None:

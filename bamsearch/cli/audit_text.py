@@ -64,11 +64,11 @@ def plan_json(planned: Planned, estimate: AuditEstimate) -> dict[str, Any]:
     }
 
 
-def print_audit(console: Console, audit: Audit, place: str) -> None:
+def print_audit(console: Console, audit: Audit, argument: str) -> None:
     """Print the answer, and the tables behind it."""
     from bamsearch.report.audit_content import MEASURES, make_audit_report
 
-    report = make_audit_report(audit, place)
+    report = make_audit_report(audit, argument)
     console.print(printable(report.headline))
     for line in report.remarks:
         console.print(f"  {printable(line)}")
@@ -88,12 +88,12 @@ def print_audit(console: Console, audit: Audit, place: str) -> None:
         console.table(report.effects.header, report.effects.rows, report.effects.align)
 
 
-def result_json(audit: Audit, place: str) -> dict[str, Any]:
+def result_json(audit: Audit, argument: str) -> dict[str, Any]:
     """The output of ``audit --json``: the answer, and ``audit.json``."""
     from bamsearch.report.audit_content import make_audit_report
     from bamsearch.report.audit_writing import audit_json
 
-    return audit_json(make_audit_report(audit, place))
+    return audit_json(make_audit_report(audit, argument))
 
 
 def report_audit(
@@ -126,18 +126,18 @@ def report_audit(
         write_audit_report,
     )
 
-    audit, place = read_audit(folder), audit_place(folder)
+    audit, argument = read_audit(folder), audit_place(folder)
     if stdout:
-        console.print_exactly(audit_text(make_audit_report(audit, place), formats[0]))
+        console.print_exactly(audit_text(make_audit_report(audit, argument), formats[0]))
         return
     target = output or folder
     written = [target / AUDIT_FILES[format] for format in AUDIT_FILES if format in formats]
     if not dry_run:
         with console.progress("making the report"):
-            written = write_audit_report(audit, target, formats, place)
+            written = write_audit_report(audit, target, formats, argument)
     if as_json:
-        console.print_json(result_json(audit, place))
+        console.print_json(result_json(audit, argument))
     else:
-        print_audit(console, audit, place)
+        print_audit(console, audit, argument)
     steps = {} if audit.finished or not audit.command else {"continue": audit.command}
     console.finish(steps, written, dry_run=dry_run)

@@ -128,7 +128,7 @@ def _newest(console: Console, *, named: bool) -> Path:
 
 
 def _report_run(console: Console, folder: Path, options: _Options) -> None:
-    from bamsearch.cli.search_text import next_steps, place_of, print_result
+    from bamsearch.cli.search_text import next_steps, print_result, run_argument
     from bamsearch.records.run_files import read_record
     from bamsearch.report.as_json import json_value
     from bamsearch.report.content import make_report
@@ -138,7 +138,7 @@ def _report_run(console: Console, folder: Path, options: _Options) -> None:
 
     with console.progress(f"reading {folder}"):
         record = read_record(folder)
-        report = make_report(record, place_of(folder))
+        report = make_report(record, run_argument(folder))
     if options.output == STDOUT:
         with console.progress("making the report"):
             text = text_of(report, options.formats[0])
@@ -158,7 +158,7 @@ def _report_run(console: Console, folder: Path, options: _Options) -> None:
 
 
 def _compare_runs(console: Console, folders: Sequence[Path], options: _Options) -> None:
-    from bamsearch.cli.search_text import place_of
+    from bamsearch.cli.search_text import run_argument
     from bamsearch.records.run_files import read_record
     from bamsearch.report.content import make_report
     from bamsearch.report.several import (
@@ -173,7 +173,7 @@ def _compare_runs(console: Console, folders: Sequence[Path], options: _Options) 
     with console.progress("reading runs", len(folders)) as step:
         reports = []
         for folder in folders:
-            reports.append(make_report(read_record(folder), place_of(folder)))
+            reports.append(make_report(read_record(folder), run_argument(folder)))
             step()
     if options.output == STDOUT:
         console.print_exactly(several_text(reports, options.formats[0]))
@@ -192,6 +192,6 @@ def _compare_runs(console: Console, folders: Sequence[Path], options: _Options) 
         console.print()
         for note in several_notes(reports):
             console.print(note)
-    arguments = " ".join(shlex.quote(place_of(folder)) for folder in folders)
+    arguments = " ".join(shlex.quote(run_argument(folder)) for folder in folders)
     steps = {} if written else {"keep": f"bamsearch report {arguments} -o DIR"}
     console.finish(steps, written, dry_run=options.dry_run)

@@ -408,7 +408,7 @@ def _search(
     from bamsearch.cli.search_fit import feasibility_text
     from bamsearch.cli.search_json import result_json
     from bamsearch.cli.search_live import search_view
-    from bamsearch.cli.search_text import next_steps, place_of, print_result
+    from bamsearch.cli.search_text import next_steps, print_result, run_argument
     from bamsearch.records.run_files import RUN_FILE
     from bamsearch.report.content import make_report
     from bamsearch.report.text import duration_text
@@ -437,7 +437,7 @@ def _search(
         except BaseException:
             remove_if_empty(folder.path)
             raise
-    report = make_report(record, place_of(folder.path))
+    report = make_report(record, run_argument(folder.path))
     if as_json:
         console.print_json(result_json(record))
     else:

@@ -75,11 +75,11 @@ def print_result(console: Console, report: Report) -> None:
         f"{first} against {', '.join(other_axes)}"
     )
     if report.mattered is not None:
-        _print_mattered(console, report, report.mattered)
+        _print_effects(console, report, report.mattered)
 
 
-def _print_mattered(console: Console, report: Report, mattered: Mattered) -> None:
-    console.print(f"\nMATTERED  {mattered.sentence}")
+def _print_effects(console: Console, report: Report, mattered: Mattered) -> None:
+    console.print(f"\nEFFECTS   {mattered.sentence}")
     for remark in mattered.learned.remarks:
         console.print(f"          {printable(remark)}")
     if mattered.effects:
@@ -190,14 +190,14 @@ def _print_finalists(console: Console, record: RunRecord, design: _Designs) -> N
 def next_steps(record: RunRecord, folder: Path) -> dict[str, str]:
     """Useful commands after a search."""
     run = record.run
-    name = shlex.quote(place_of(folder))
+    name = shlex.quote(run_argument(folder))
     steps = {}
     if record.best is not None:
         steps["use"] = f'model = bamsearch.load("{folder}")'
         model = shlex.quote(run.model)
         steps["time"] = f"bamsearch profile {model} {shlex.quote(str(folder))}"
         if record.best.design.insertions:
-            steps["prove"] = verify_line(record, place_of(folder))
+            steps["prove"] = verify_line(record, run_argument(folder))
     if run.until is not None and record.finished and len(record.trials) < run.trials:
         steps["continue"] = f"bamsearch search --resume {name} --until {run.until / 2:g}"
     elif run.repeats or len(record.trials) < run.feasible_designs - 1:
@@ -206,6 +206,6 @@ def next_steps(record: RunRecord, folder: Path) -> dict[str, str]:
     return steps
 
 
-def place_of(folder: Path) -> str:
+def run_argument(folder: Path) -> str:
     """Argument that names a run: its name if it is below ``runs/``, else its path."""
     return folder.name if folder.parent == RUNS else str(folder)

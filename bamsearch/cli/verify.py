@@ -198,7 +198,7 @@ def _warn_of_init(console: Console, planned: Planned) -> None:
 
 def _run_verify(console: Console, planned: Planned) -> Report:
     """Train and test; write the evidence and the updated report."""
-    from bamsearch.cli.search_text import place_of
+    from bamsearch.cli.search_text import run_argument
     from bamsearch.evidence.verify.run import run_verify
     from bamsearch.report.content import make_report
     from bamsearch.report.writing import report_folder, write_report
@@ -216,7 +216,7 @@ def _run_verify(console: Console, planned: Planned) -> Report:
     except KeyboardInterrupt:
         console.finish({"continue": "the same command again"}, [_output_paths(planned)[0]])
         raise
-    report = make_report(folder.read_record(), place_of(folder.path))
+    report = make_report(folder.read_record(), run_argument(folder.path))
     try:
         with console.progress("making the report"):
             write_report(report, report_folder(folder.path))
@@ -236,9 +236,9 @@ def _output_paths(planned: Planned) -> list[Path]:
 
 
 def _finish(console: Console, planned: Planned, *, dry_run: bool = False) -> None:
-    from bamsearch.cli.search_text import place_of
+    from bamsearch.cli.search_text import run_argument
 
-    name = shlex.quote(place_of(planned.folder.path))
+    name = shlex.quote(run_argument(planned.folder.path))
     step = {"read": f"bamsearch report {name}"}
     if dry_run:
         step = {"train": "the same command without --dry-run"}

@@ -359,16 +359,16 @@ def test_a_picture_is_never_overwritten_by_its_sheet(bamsearch_cli):
         (["design", "nets.py"], r"error: nets\.py is no picture that can be read"),
         (["design", "photo.png", "nets.py"], r"error: nets\.py is no picture that can be read"),
         (["design"], "Missing argument 'IMAGE…'"),
-        (["design", "photo.png", "-o", "nets.py"], r"error: nets\.py is a file, and a folder is"),
+        (["design", "photo.png", "-o", "nets.py"], r"error: nets\.py is a file, not a folder"),
         (["design", "photo.png", "-o", "nets.py/a"], r"nets\.py/a/photo\.png cannot be created"),
         (["design", "photo.png", "--weights", "none.pt"], r"error: no weights at none\.pt"),
         (["design", "photo.png", "--with", "nowhere"], "error: no design at nowhere"),
-        (["design", "photo.png", *["--with", "design"] * 6], "7 networks do not fit .* 6 at most"),
+        (["design", "photo.png", *["--with", "design"] * 6], "7 networks do not fit .* at most 6"),
         (["design", "photo.png", "--mean", "a"], "'a' is not R,G,B, such as"),
         (["design", "photo.png", "--mean", "1,2"], "'1,2' is not R,G,B"),
         (
             ["design", "photo.png", "--std", "1,0,1"],
-            "--std divides: each of its numbers is 1e-06 or more",
+            "--std must be at least 1e-06",
         ),
         (["design", "photo.png", "--device", "cuda:99"], "error: there is no device cuda:99"),
     ],
@@ -381,7 +381,7 @@ def test_bad_input_is_one_line(bamsearch_cli, line, text, folder):
 def test_a_design_without_bam_is_nothing_to_do(bamsearch_cli):
     save(Design("nets.py:small", (3, 64, 64)), "base")
     for line in (["base", "photo.png"], ["design", "photo.png", "--with", "base"]):
-        text = "nothing to do: base has no BAM, so no attention: 'bamsearch insert nets.py:small"
+        text = "nothing to do: base has no BAM, so no attention maps: 'bamsearch insert nets.py:small"
         fail(bamsearch_cli("attention", *line), 3, text)
 
 
@@ -408,7 +408,7 @@ def test_weights_that_are_not_finite(bamsearch_cli, monkeypatch):
     fail(bamsearch_cli("attention", "broken", "photo.png"), 2, text)
     # Finite weights can overflow: maps are checked too.
     monkeypatch.setattr("bamsearch.graph.designs.check_finite", lambda state, source: None)
-    text = "error: broken computes maps at layer2 that are not finite: .*broken/model.safetensors"
+    text = "error: broken has maps at layer2 that are not finite: .*broken/model.safetensors"
     fail(bamsearch_cli("attention", "broken", "photo.png", "-o", "maps", "--json"), 2, text)
     assert not Path("maps").exists()
 

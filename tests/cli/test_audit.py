@@ -45,7 +45,7 @@ def test_a_dry_run_writes_nothing(bamsearch_cli, here):
     assert result.exit_code == 0, result.stderr
     assert "8 designs of " in result.stdout
     assert "× 2 seeds = 16 trainings" in result.stdout
-    assert "to train in one process" in result.stderr
+    assert "of training in one process" in result.stderr
     assert "Would write   audits/small-digits-001/audit.json" in result.stderr
     found = json.loads(bamsearch_cli(*LINE, "-n", "--json").stdout)
     assert (found["trainings"], found["done"], found["seeds"]) == (16, 0, [0, 1])

@@ -136,7 +136,7 @@ def test_an_unknown_site(refused, line):
 
 @pytest.mark.parametrize("sites", ["", ",", " , "])
 def test_no_site_at_all(refused, sites):
-    assert "--sites names no site" in refused("insert", "resnet18", "--sites", sites)
+    assert "--sites is empty" in refused("insert", "resnet18", "--sites", sites)
 
 
 @pytest.mark.parametrize("flag", ["-r", "--reduction", "-d", "--dilation"])

@@ -161,7 +161,7 @@ def test_a_run_that_was_killed_says_so(bamsearch_cli, here):
     (here / "runs/one/trials.jsonl").unlink()
     result = bamsearch_cli("report", "one")
     assert result.exit_code == 0, result.stderr
-    assert "nothing has a score yet" in result.stdout
+    assert "no design has a score yet" in result.stdout
 
 
 @pytest.mark.parametrize(

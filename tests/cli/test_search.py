@@ -61,7 +61,7 @@ def test_what_is_tried_is_said_before(bamsearch_cli, golden):
     assert result.exit_code == 0, result.stderr
     said = result.stdout.splitlines()
     # Designs are sorted, so that random ones could only tie with the first.
-    assert said[-1].startswith("  100 trials and 3 references: about ")
+    assert said[-1].startswith("  100 trials and 3 baselines: about ")
     assert said[-1].endswith(" sampler sorted")
     golden("\n".join(said[:-1]) + "\n", "search_dry_run.txt")
     assert "Would write   runs/NAME/run.json" in result.stderr
@@ -399,7 +399,7 @@ def test_the_plain_lines_and_the_live_view_tell_the_same(bamsearch_cli):
     for trial in record.trials[2:4]:
         now[0] += 2
         view.watch([(None, trial)])
-    assert "4 of 6 trials · 0.50 a second · 10 s left" in shown[-1]
+    assert "4 of 6 trials · 0.50 per second · 10 s remaining" in shown[-1]
     best = max(record.trials[:4], key=lambda trial: trial.score)
     assert ", ".join(i.site for i in best.design.insertions)[:6] in shown[-1]
     assert shown[-1].splitlines()[-1].split()[0] == str(record.trials[0].number)

@@ -212,13 +212,13 @@ def test_the_view_counts_what_is_left(capsys):
     view.watch(progress)
     # 4 steps in 40 s: 16 are left
     assert capsys.readouterr().err == (
-        "epoch 1/2 · step 4/10 · loss 0.5000, 25.0% · 2 min 40 s left\n"
+        "epoch 1/2 · step 4/10 · loss 0.5000, 25.0% · 2 min 40 s remaining\n"
     )
     progress.next_epoch(Row(1, 0.1, 0.5, 0.25, 0.6, 0.75, 100.0))
     view.watch(progress)
     assert capsys.readouterr().err == (
         "epoch 1/2 · lr 0.1 · train loss 0.5000, 25.0% · validation loss 0.6000, 75.0% · "
-        "1 min 40 s left\n"
+        "1 min 40 s remaining\n"
     )
 
 
