@@ -122,8 +122,8 @@ def attention(
 ) -> None:
     """Show what BAM attends to in each IMAGE: M_c, M_s and M at each site of DESIGN.
 
-    DESIGN is a design.json, a folder with one, a run of a search (its best), or RUN@K (its K-th).
-    IMAGE is JPEG, PNG, WebP, AVIF, TIFF, GIF (its first frame) or BMP, of any size; EXIF
+    DESIGN is a design.json, a folder with one, a search run (its best design), or RUN@K (its
+    K-th best). IMAGE is JPEG, PNG, WebP, AVIF, TIFF, GIF (first frame) or BMP, of any size; EXIF
     orientation is respected. It is scaled to the input of the network and cropped to the centre.
 
     A contact sheet has one row per site, with M_s and M as heat maps over the photograph and M_c as

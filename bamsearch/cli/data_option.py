@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 data_option = click.option(
     "--data",
     metavar="NAME",
-    help="Data set, sets input size and classes: digits, or KIND:DIR such as imagefolder:DIR.",
+    help="Data set: digits, or KIND:DIR such as imagefolder:DIR; sets input size and classes.",
 )
 """Adds ``data: str | None``, the input of :func:`bamsearch.data.resolving.resolve` or
 :func:`bamsearch.data.loading.load_data`."""

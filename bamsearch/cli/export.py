@@ -82,7 +82,8 @@ def export(
 ) -> None:
     """Export DESIGN to a file that runs without bamsearch.
 
-    DESIGN is a design.json, a folder with one, a run of a search (its best), or RUN@K (its K-th).
+    DESIGN is a design.json, a folder with one, a search run (its best design), or RUN@K (its
+    K-th best).
 
     The exported file is loaded and compared with PyTorch.
     """

@@ -54,7 +54,7 @@ def report(
     """Report the result of RUN: the best design, its baselines and the evidence.
 
     RUN is a name below runs/ or a folder, by default the newest run. Several runs are compared.
-    RUN can also be the name or folder of an audit, which cannot be compared.
+    RUN can also be the name or folder of a single audit.
     """
     from bamsearch.cli.output import check_output_folder
 

@@ -11,16 +11,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option(
-        "--budget-gflops", metavar="N", help="GFLOPs (10^9 multiply-adds): 8, or +2% of the base."
+        "--budget-gflops",
+        metavar="N",
+        help="Budget in GFLOPs (10^9 multiply-adds): 8, or +2% over the base.",
     ),
-    click.option("--budget-params", metavar="N", help="Parameters: 45M, or +2%."),
+    click.option("--budget-params", metavar="N", help="Parameter budget: 45M, or +2%."),
     click.option(
         "--budget-memory",
         metavar="N",
-        help="Activation memory kept for backward in one training step: 200MiB, or +2%.",
+        help="Budget of activation memory kept for backward in one training step: 200MiB, or +2%.",
     ),
     click.option(
-        "--budget-ms", metavar="N", help="Latency on --device, in milliseconds: 12, or +2%."
+        "--budget-ms", metavar="N", help="Latency budget on --device, in milliseconds: 12, or +2%."
     ),
     click.option(
         "--space",

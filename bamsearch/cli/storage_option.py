@@ -15,8 +15,8 @@ storage_option = click.option(
     "--storage",
     envvar=STORAGE_VARIABLE,
     metavar="URL",
-    help="Study database, such as postgresql+psycopg://USER@HOST/DB.  "
-    f"[default: ${STORAGE_VARIABLE}]",
+    help="Study database, such as postgresql+psycopg://USER@HOST/DB; "
+    f"also set by ${STORAGE_VARIABLE}.",
 )
 """Adds ``storage: str | None``."""
 

@@ -133,9 +133,9 @@ def train(
 ) -> None:
     """Train DESIGN on the data and report its validation accuracy.
 
-    DESIGN is a design.json, a folder with one, a run of a search (its best), or RUN@K (its K-th).
-    A MODEL is trained unchanged, without BAM. After Ctrl-C or a kill, --resume continues. torchrun
-    trains on several GPUs.
+    DESIGN is a design.json, a folder with one, a search run (its best design), or RUN@K (its
+    K-th best). A MODEL is trained unchanged, without BAM. After Ctrl-C or a kill, --resume
+    continues. torchrun trains on several GPUs.
     """
     if resume is not None and output is not None:
         raise click.UsageError("--resume and --output: choose one")

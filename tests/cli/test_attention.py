@@ -381,7 +381,9 @@ def test_bad_input_is_one_line(bamsearch_cli, line, text, folder):
 def test_a_design_without_bam_is_nothing_to_do(bamsearch_cli):
     save(Design("nets.py:small", (3, 64, 64)), "base")
     for line in (["base", "photo.png"], ["design", "photo.png", "--with", "base"]):
-        text = "nothing to do: base has no BAM, so no attention maps: 'bamsearch insert nets.py:small"
+        text = (
+            "nothing to do: base has no BAM, so no attention maps: 'bamsearch insert nets.py:small"
+        )
         fail(bamsearch_cli("attention", *line), 3, text)
 
 
