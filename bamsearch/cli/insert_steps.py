@@ -44,12 +44,12 @@ def _argument_text(name: str, value: Any) -> str:
     return str(value)
 
 
-def next_steps(summary: ModelSummary, same: list[str], output: Path | None) -> dict[str, str]:
+def next_steps(summary: ModelSummary, arguments: list[str], output: Path | None) -> dict[str, str]:
     """Useful commands after an insertion.
 
     Args:
         summary: summary of the model.
-        same: arguments from :func:`repeated_arguments`.
+        arguments: arguments from :func:`repeated_arguments`.
         output: folder of the design; None if it was not written.
     """
     if output is not None:
@@ -59,16 +59,16 @@ def next_steps(summary: ModelSummary, same: list[str], output: Path | None) -> d
             "export": f"bamsearch export {shlex.quote(str(output))} --format onnx",
         }
     model = summary.model
-    steps = {"keep": f"bamsearch insert {shlex.join(same)}"}
+    steps = {"keep": f"bamsearch insert {shlex.join(arguments)}"}
     folder = shlex.quote(model.rpartition(":")[2] + "-bam")
-    if "--output" not in same:
+    if "--output" not in arguments:
         steps["keep"] += f" -o {folder}"
-    if same == [model] and is_in_torchvision_models(summary):
+    if arguments == [model] and is_in_torchvision_models(summary):
         shape = "" if summary.input_shape == (3, 224, 224) else f", {summary.input_shape}"
         steps["use"] = f"model = bamsearch.insert_bam(torchvision.models.{model}(){shape})"
-    if "--output" not in same:
+    if "--output" not in arguments:
         steps["time"] = f"bamsearch profile {shlex.quote(model)} {folder}   (after keeping it)"
-    if same == [model]:
+    if arguments == [model]:
         steps["improve"] = f"bamsearch search {shlex.quote(model)} --budget-gflops +2%"
     return steps | {"sites": f"bamsearch sites {shlex.quote(model)}"}
 

@@ -73,7 +73,7 @@ class Count(click.IntRange):
 
 
 class Real(click.FloatRange):
-    """A finite number above 0, or also 0 unless ``open``."""
+    """A finite number above 0; 0 itself is allowed unless ``open``."""
 
     _MOST = 1e9
 
