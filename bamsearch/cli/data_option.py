@@ -67,6 +67,6 @@ def check_fits(facts: DataFacts | None, summary: ModelSummary) -> None:
     """Raise DataError if the model's input shape differs from the data's, as for video clips."""
     if facts is not None and facts.input_shape != summary.input_shape:
         raise DataError(
-            f"--data {facts.name} has images of {'x'.join(map(str, facts.input_shape))}, but "
+            f"--data {facts.name} has inputs of {'x'.join(map(str, facts.input_shape))}, but "
             f"{summary.model} takes {'x'.join(map(str, summary.input_shape))}: choose another MODEL"
         )
