@@ -1,33 +1,33 @@
-"""What can go wrong, as one tree.
+"""The exceptions of bamsearch, as one tree.
 
 ::
 
     BamsearchError                  exit code 2: the input cannot be used
-    ├── InvalidValueError           a number, a name or an option out of range (also a ValueError)
+    ├── InvalidValueError           a number, name or option out of range (also a ValueError)
     ├── ModelError                  a model that cannot be found, built or traced
     ├── WeightsError                weights that cannot be found or do not fit
     ├── DesignError                 a design that cannot be read or is for another model
     ├── DataError                   data that cannot be found, read or split, or that do not fit
     ├── SpaceError                  a search space that cannot be read or is not for the model
     ├── RunError                    a run or an audit that cannot be read, resumed or shared
-    ├── TrainingError               a training that cannot be gone on with, or gave too little
-    │   └── DivergedError           a training whose loss is no number
+    ├── TrainingError               a training that cannot be resumed, or too few results
+    │   └── DivergedError           a training whose loss became NaN or infinite
     ├── StorageError                a database that cannot be reached
-    ├── ScoreError                  a score that cannot be found, or that failed on a design
-    ├── ExportError                 a network that no exporter takes, or that it would change
-    ├── DeviceError                 a device that is not there, lacks a dtype, memory or a compiler
+    ├── ScoreError                  a score that cannot be found or that failed on a design
+    ├── ExportError                 a network that cannot be exported without changing its output
+    ├── DeviceError                 a device that is missing or lacks a dtype, memory or a compiler
     ├── OutputError                 a file or folder that cannot be written
     ├── MissingExtraError           an optional dependency that is not installed
-    └── NothingToDoError            exit code 3: the input is fine, there is nothing to do
-        ├── NoSiteError             a model without a place for BAM
-        └── NothingFitsError        no design keeps the budget
+    └── NothingToDoError            exit code 3: the input is fine, but there is nothing to do
+        ├── NoSiteError             a model without a site for BAM
+        └── NothingFitsError        no design meets the budget
 
 A message is one line: the thing, its value and what to do next.
 """
 
 
 class BamsearchError(Exception):
-    """Base of every error that bamsearch raises on purpose."""
+    """Base class of all errors that bamsearch raises on purpose."""
 
     exit_code = 2
 
@@ -37,7 +37,7 @@ class InvalidValueError(BamsearchError, ValueError):
 
 
 class ModelError(BamsearchError):
-    """A model that cannot be found, built, traced or fed the given input."""
+    """A model that cannot be found, built, traced or run on the given input."""
 
 
 class WeightsError(BamsearchError):
@@ -49,7 +49,7 @@ class DesignError(BamsearchError):
 
 
 class DataError(BamsearchError):
-    """A data set that cannot be found, read, fetched or split, or that does not fit the network."""
+    """A data set that cannot be found, read, downloaded or split, or does not fit the network."""
 
 
 class SpaceError(BamsearchError):
@@ -57,19 +57,19 @@ class SpaceError(BamsearchError):
 
 
 class RunError(BamsearchError):
-    """A run or an audit that cannot be read, is of something else, or is worked on elsewhere."""
+    """A run or an audit that cannot be read, has other options, or is in use by another process."""
 
 
 class TrainingError(BamsearchError):
-    """A training that cannot be gone on with, or trainings that gave too little to compare."""
+    """A training that cannot be resumed, or too few results to compare."""
 
 
 class DivergedError(TrainingError):
-    """A training whose loss is no number."""
+    """Training diverged: the loss became NaN or infinite."""
 
 
 class StorageError(BamsearchError):
-    """A study's database that cannot be reached."""
+    """A study database that cannot be reached."""
 
 
 class ScoreError(BamsearchError):
@@ -77,11 +77,11 @@ class ScoreError(BamsearchError):
 
 
 class ExportError(BamsearchError):
-    """A network that cannot be exported, or whose export does not compute what PyTorch does."""
+    """A network that cannot be exported, or whose export differs from PyTorch's output."""
 
 
 class DeviceError(BamsearchError):
-    """A device that is not there, or on which the model does not run as asked."""
+    """A device that is missing, or on which the model does not run with the requested options."""
 
 
 class OutputError(BamsearchError):
@@ -92,8 +92,8 @@ class MissingExtraError(BamsearchError):
     """An optional dependency that is not installed.
 
     Args:
-        package: the package that is missing, such as ``"timm"``.
-        extra: the extra of bamsearch that brings it.
+        package: the missing package, such as ``"timm"``.
+        extra: the extra of bamsearch that installs it.
     """
 
     def __init__(self, package: str, extra: str) -> None:
@@ -107,8 +107,8 @@ class NothingToDoError(BamsearchError):
 
 
 class NoSiteError(NothingToDoError):
-    """A model without a spatial bottleneck, such as ViT: one resolution after its patches."""
+    """A model without a spatial bottleneck, such as ViT with its single resolution."""
 
 
 class NothingFitsError(NothingToDoError):
-    """No design keeps the budget; the message has the smallest budget that one would keep."""
+    """No design meets the budget; the message gives the smallest budget that a design can meet."""

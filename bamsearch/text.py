@@ -1,15 +1,15 @@
-r"""Text that is safe to show, wherever it came from. Standard library only.
+r"""Makes untrusted text safe to display. Standard library only.
 
-Names of sites, classes, files, models and runs come from files of other people. They are stored as
-they are and made safe where they are written:
+Names of sites, classes, files, models and runs come from other people's files. They are stored
+unchanged and made safe where they are written:
 
 ========  ========================================================================================
-terminal  :func:`printable`, :func:`printable_lines`: no control character reaches it
+terminal  :func:`printable`, :func:`printable_lines`: control characters are escaped
 HTML      :func:`printable`, and the template's own escaping
 SVG       :func:`printable`: XML cannot hold control characters
 Markdown  :func:`printable`, and :func:`bamsearch.report.markdown.escaped`
-CSV       :func:`csv_file_text`: a spreadsheet executes no cell
-JSON      :func:`indented_json`: valid, and every name comes back as it was
+CSV       :func:`csv_file_text`: spreadsheets do not execute any cell
+JSON      :func:`indented_json`: valid, and every name can be read back unchanged
 ========  ========================================================================================
 """
 
@@ -25,56 +25,56 @@ from typing import Any
 from unicodedata import category
 
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
-"""Persian words and many emoji need them, and they hide nothing."""
+"""Persian and many emoji need these characters, and they cannot hide text."""
 
 _NAMED = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}"
                       "\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}]")  # fmt: skip
-"""How a cell begins that a spreadsheet may execute, however many quotes were put before it."""
+"""Start of a cell that a spreadsheet may execute, whatever number of quotes precedes it."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 LARGEST_COUNT = 10**4000
-"""A larger count is stored and shown as this: Python reads no number of over 4,300 digits."""
+"""Larger counts are stored and shown as this: Python does not parse more than 4,300 digits."""
 
 _LARGEST_FLOAT = 10**300
-"""Up to here a count is shown by way of a float; the largest is 1.8e308."""
+"""Counts up to here are formatted as a float; the largest float is 1.8e308."""
 
 
 def printable(text: str) -> str:
-    r"""The text on one line; what cannot be printed, or turns the text around, as ``\x1b``.
+    r"""Return the text on one line, with control and bidirectional characters as ``\x1b``.
 
     Args:
-        text: anything. A byte of a file name that is not UTF-8 (``surrogateescape``) is shown by
-            its value, ``\xff``. Blanks alone become ``␣``, so that they can be seen.
+        text: any text. A byte of a file name that is not UTF-8 (``surrogateescape``) is shown as
+            its value, ``\xff``. A text of blanks alone becomes ``␣``, to be visible.
     """
     if text.isspace() and set(text) == {" "}:
         return "␣" * len(text)
     if text.isprintable():
         return text
-    return "".join(one if _is_harmless(one) else _shown(one) for one in text)
+    return "".join(
+        character if _is_harmless(character) else _escaped(character) for character in text
+    )
 
 
 def printable_lines(text: str) -> str:
-    """Several lines, each without what cannot be printed; blanks stay as they are."""
+    """Return several lines, each with unprintable characters escaped; blanks are unchanged."""
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
-    return "".join(one if one == "\n" or _is_harmless(one) else _shown(one) for one in text)
+    return "".join(
+        character if character == "\n" or _is_harmless(character) else _escaped(character)
+        for character in text
+    )
 
 
 def is_utf8(text: str) -> bool:
-    """Whether UTF-8 can hold the text: not so for a file name of other bytes."""
+    """Whether the text can be encoded as UTF-8; file names with other bytes cannot."""
     return _SURROGATE.search(text) is None
 
 
 def shortened_text(text: str, most: int) -> str:
-    """The text in at most so many characters, an ellipsis for its middle where it is longer.
-
-    Args:
-        text: anything.
-        most: at least 3.
-    """
+    """Return at most ``most`` (3 or more) characters of the text, its middle as an ellipsis."""
     if len(text) <= most:
         return text
     tail = (most - 1) // 2
@@ -82,11 +82,11 @@ def shortened_text(text: str, most: int) -> str:
 
 
 def table_cell(text: str, longest: int = 80) -> str:
-    """A cell of a table for people: printable, no word of it longer than a line.
+    """Return a printable table cell with long words shortened, so that all columns stay visible.
 
     Args:
-        text: anything; a name of 1,000 characters would push all other columns out of sight.
-        longest: characters of a word; the path of a site in a large network has about 60.
+        text: any text.
+        longest: maximum length of a word; site paths in large networks have about 60 characters.
     """
     shown = printable(text)
     if len(shown) <= longest:
@@ -95,27 +95,26 @@ def table_cell(text: str, longest: int = 80) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """A value for a CSV file; a text that a spreadsheet would execute gets a ``'`` before it.
+    """Return a value for a CSV file; text that a spreadsheet would execute is prefixed with ``'``.
 
     Args:
-        value: a number stays a number. A text that begins with ``=``, ``+``, ``-``, ``@``, a tab
-            or a line break is quoted so, also if it has such a ``'`` already: so :func:`csv_value`
-            reads every text back. Half of a character, which UTF-8 cannot hold, is shown by its
-            value.
+        value: number or text. Text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line
+            break is prefixed, even after another ``'``, so that :func:`csv_value` restores every
+            text. Lone surrogates, which UTF-8 cannot encode, are shown as their value.
     """
     if not isinstance(value, str):
         return value
-    text = _SURROGATE.sub(lambda match: _shown(match[0]), value)
+    text = _SURROGATE.sub(lambda match: _escaped(match[0]), value)
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def csv_value(text: str) -> str:
-    """The text of a cell that :func:`csv_cell` wrote."""
+    """Restore the text of a cell written by :func:`csv_cell`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def csv_file_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A CSV file (RFC 4180) of :func:`csv_cell`; None is an empty cell."""
+    """Return a CSV file (RFC 4180) with safe cells (:func:`csv_cell`); None is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerows([csv_cell(value) for value in row] for row in (header, *rows))
@@ -123,7 +122,7 @@ def csv_file_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def indented_json(value: Any) -> str:
-    r"""A value as indented JSON: letters as they are, what cannot be printed as ``\u001b``.
+    r"""Return indented JSON: letters unchanged, unprintable characters as ``\u001b``.
 
     Raises:
         ValueError: a number is not finite.
@@ -132,12 +131,13 @@ def indented_json(value: Any) -> str:
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     return "".join(
-        one if one == "\n" or _is_harmless(one) else json.dumps(one)[1:-1] for one in text
+        character if character == "\n" or _is_harmless(character) else json.dumps(character)[1:-1]
+        for character in text
     )
 
 
 def number_text(number: int) -> str:
-    """A count: in full to 10^9, else its size: ``1.2e+301``."""
+    """Format a count: all digits below 10^9, else ``1.2e+301``."""
     if number >= LARGEST_COUNT:
         return "more than 10^4000"
     if abs(number) < 10**9:
@@ -153,26 +153,26 @@ def number_text(number: int) -> str:
 
 
 def share_text(part: int, whole: int) -> str:
-    """``20.0%`` of a count; ``?`` where it is too large to be stored, or below its part."""
+    """Format ``part / whole`` as ``20.0%``; ``?`` if whole is capped or smaller than part."""
     if whole >= LARGEST_COUNT or part > whole:
         return "?"
     return f"{part / whole if whole else 0.0:.1%}"
 
 
 def json_count(number: int) -> int | str:
-    """A count for JSON: beyond 10^300, where readers have no number for it, its size as text."""
+    """Return a count for JSON: text from 10^300 on, as JSON readers cannot hold such numbers."""
     return number if number < _LARGEST_FLOAT else number_text(number)
 
 
-def _is_harmless(one: str) -> bool:
-    """Whether it is shown, and changes nothing around it; other blanks than a space do not."""
-    return one.isprintable() or one in _JOINERS or category(one) == "Zs"
+def _is_harmless(character: str) -> bool:
+    """Whether a character is visible, or a blank or joiner, and does not affect its neighbours."""
+    return character.isprintable() or character in _JOINERS or category(character) == "Zs"
 
 
-def _shown(one: str) -> str:
-    code = ord(one)
+def _escaped(character: str) -> str:
+    code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
-        code -= 0xDC00  # a byte that is not UTF-8, as Python reads file names
+        code -= 0xDC00  # surrogateescape: a byte of a file name that is not UTF-8
     if code < 0x100:
-        return _NAMED.get(one, f"\\x{code:02x}")
+        return _NAMED.get(character, f"\\x{code:02x}")
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

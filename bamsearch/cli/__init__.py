@@ -1,1 +1,1 @@
-"""The command line: one command a file, each of them parse, one library call, print."""
+"""The command line: one file per command, which parses options, calls the library and prints."""

@@ -1,4 +1,4 @@
-"""``bamsearch attention``: what BAM attends to in photographs."""
+"""``bamsearch attention``: shows what BAM attends to in photographs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from bamsearch.cli.attention_text import attention_json, print_attention
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import value_range_option
-from bamsearch.cli.model_work import name_code, others_hushed
+from bamsearch.cli.model_work import announce_code, silence_third_party
 from bamsearch.cli.options import (
     command,
     device_option,
@@ -29,25 +29,29 @@ from bamsearch.records import ValueRange, value_range_text
 
 if TYPE_CHECKING:
     from bamsearch.cli.attention_networks import Network
-    from bamsearch.cli.attention_show import Photograph, Shown
+    from bamsearch.cli.attention_show import Photograph, PhotographMaps
 
 LEAST_STD = 1e-6
 _MOST = 1e6
 
 
 class ChannelsType(click.ParamType[tuple[float, ...]]):
-    """One number, or three with commas between."""
+    """One number, or three comma-separated numbers."""
 
     name = "channels"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """What help shows for the value."""
+        """Return the placeholder shown in help."""
         return "R,G,B"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, ...]:
-        """Return the numbers, or fail as click does."""
+        """Return the numbers.
+
+        Raises:
+            click.BadParameter: the value is not one or three numbers.
+        """
         if isinstance(value, tuple):
             return value
         numbers = str(value).split(",")
@@ -73,33 +77,37 @@ class ChannelsType(click.ParamType[tuple[float, ...]]):
 )
 @click.option(
     "--with",
-    "others",
+    "compared",
     metavar="DESIGN",
     multiple=True,
-    help="Another design beside it; repeatable.",
+    help="Another design to compare; repeatable.",
 )
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
     metavar="FILE",
     multiple=True,
-    help="state_dict of the first DESIGN with BAM; several stand side by side.  "
+    help="state_dict of the first DESIGN with BAM; repeat to compare several.  "
     "[default: model.safetensors beside DESIGN]",
 )
-@click.option("--full", is_flag=True, help="Show all of the photograph, at its aspect ratio.")
-@click.option("--mean", type=ChannelsType(), help="Taken from pixels in 0..1.  [default: MODEL's]")
-@click.option("--std", type=ChannelsType(), help="What they are divided by.  [default: MODEL's]")
+@click.option("--full", is_flag=True, help="Show the whole photograph, at its aspect ratio.")
+@click.option(
+    "--mean", type=ChannelsType(), help="Mean subtracted from pixels in 0..1.  [default: MODEL's]"
+)
+@click.option(
+    "--std", type=ChannelsType(), help="Standard deviation that divides them.  [default: MODEL's]"
+)
 @value_range_option
 @device_option
 @seed_option
 @json_option
-@output_options("Folder for one contact sheet a photograph, PNG.")
+@output_options("Folder for the contact sheets, one PNG per photograph.")
 @pass_console
 def attention(
     console: Console,
     design: str,
     images: tuple[Path, ...],
-    others: tuple[str, ...],
+    compared: tuple[str, ...],
     weights: tuple[Path, ...],
     full: bool,
     mean: tuple[float, ...] | None,
@@ -114,27 +122,29 @@ def attention(
 ) -> None:
     """Show what BAM attends to in each IMAGE: M_c, M_s and M at each site of DESIGN.
 
-    DESIGN is a design.json, a folder with one, a run of a search (its best), or RUN@K (its K-th).
-    IMAGE is JPEG, PNG, WebP, AVIF, TIFF, GIF (its first frame) or BMP, of any size; EXIF
-    orientation is respected. It is scaled to fill the input of the network, and the middle taken.
+    DESIGN is a design.json, a folder with one, a search run (its best design), or RUN@K (its
+    K-th best). IMAGE is JPEG, PNG, WebP, AVIF, TIFF, GIF (first frame) or BMP, of any size; EXIF
+    orientation is respected. It is scaled to the input of the network and cropped to the centre.
 
-    A contact sheet has a row for each site: M_s and M as heat maps over the photograph, M_c as a
-    curve over the channels, and a column for each design or file of weights.
+    A contact sheet has one row per site, with M_s and M as heat maps over the photograph and M_c as
+    a curve over the channels, and one column per design or file of weights.
     """
     if std is not None and min(std) < LEAST_STD:
-        raise InvalidValueError(f"--std divides: each of its numbers is {LEAST_STD:g} or more")
+        raise InvalidValueError(
+            f"--std must be at least {LEAST_STD:g}, as it is a divisor: give larger numbers"
+        )
     images = tuple(dict.fromkeys(images))
     sheets = sheet_paths(images, output)
     for path in sheets:
         check_output_file(path, force=force)
-    with console.progress(f"building {design}"), others_hushed(console):
+    with console.progress(f"building {design}"), silence_third_party(console):
         from bamsearch.cli.attention_networks import open_networks, plan
         from bamsearch.cli.attention_show import frame_all
 
-        asked = plan(design, weights, others, mean, std)
-        name_code(console, *(one.design.model for one in asked))
-        photographs = frame_all(images, asked, value_range, whole=full)
-        networks = open_networks(asked, device, seed, whole=full)
+        requests = plan(design, weights, compared, mean, std)
+        announce_code(console, *(request.design.model for request in requests))
+        photographs = frame_all(images, requests, value_range, whole=full)
+        networks = open_networks(requests, device, seed, whole=full)
     for network in networks:
         if network.warning:
             console.warn(f"{network.label}: {network.warning}")
@@ -148,22 +158,22 @@ def attention(
         next_steps = {"compare": f"{shlex.join(again)} --with DESIGN -o DIR"}
     else:
         ranges = [] if value_range is None else [value_range_text(value_range)]
-        options = {"--with": others, "--weights": weights, "--value-range": ranges}
-        again = _again(design, images, options)
+        options = {"--with": compared, "--weights": weights, "--value-range": ranges}
+        again = _repeated_arguments(design, images, options)
         next_steps = {"keep": f"{shlex.join(again)} -o maps"}
     console.finish(next_steps, sheets, dry_run=dry_run)
 
 
 def sheet_paths(images: Sequence[Path], output: Path | None) -> list[Path]:
-    """A sheet for each picture, named after it; a number tells those of one name apart.
+    """One sheet per picture, with its name; pictures of the same name are numbered.
 
     Raises:
-        OutputError: a sheet would take the place of a picture.
+        OutputError: a sheet would overwrite a picture.
     """
     if output is None:
         return []
     if output.exists() and not output.is_dir():
-        raise OutputError(f"{output} is a file, and a folder is needed: choose another path")
+        raise OutputError(f"{output} is a file, not a folder: choose another path")
     stems = [image.stem.casefold() for image in images]
     taken: set[str] = set()
     paths = []
@@ -175,9 +185,11 @@ def sheet_paths(images: Sequence[Path], output: Path | None) -> list[Path]:
         taken.add(name.casefold())
         paths.append(output / f"{name}.png")
     pictures = {image.resolve() for image in images}
-    own = next((path for path in paths if path.resolve() in pictures), None)
-    if own is not None:
-        raise OutputError(f"{own} is a picture that is shown itself: choose another folder with -o")
+    overwritten = next((path for path in paths if path.resolve() in pictures), None)
+    if overwritten is not None:
+        raise OutputError(
+            f"{overwritten} is one of the pictures to show: choose another folder with -o"
+        )
     return paths
 
 
@@ -186,8 +198,8 @@ def _show(
     networks: Sequence[Network],
     photographs: Sequence[Photograph],
     sheets: Sequence[Path],
-) -> list[Shown]:
-    """The numbers of each photograph; its sheet is written as soon as they are known."""
+) -> list[PhotographMaps]:
+    """Compute the numbers of each photograph, and write its sheet at once."""
     from bamsearch.cli.attention_networks import site_order
     from bamsearch.cli.attention_show import show, write_sheet
 
@@ -195,18 +207,18 @@ def _show(
     with console.progress("computing the maps", total=len(photographs)) as step:
         order = site_order(networks)
         for photograph, path in zip_longest(photographs, sheets):
-            with others_hushed(console):
-                found, columns = show(networks, photograph)
+            with silence_third_party(console):
+                numbers, columns = show(networks, photograph)
             if path is not None:
                 write_sheet(path, photograph, columns, order)
-            shown.append(found)
+            shown.append(numbers)
             step()
     return shown
 
 
-def _again(
+def _repeated_arguments(
     design: str, images: Sequence[Path], options: Mapping[str, Sequence[object]]
 ) -> list[str]:
-    """The words of the same command, as far as they say what is shown."""
+    """Arguments of the same command, without output options."""
     repeated = [(name, str(value)) for name, values in options.items() for value in values]
     return ["bamsearch", "attention", design, *map(str, [*images, *chain(*repeated)])]

@@ -1,4 +1,4 @@
-"""The networks that ``bamsearch attention`` shows: asked for, then built. Loads torch."""
+"""The networks shown by ``bamsearch attention``: planned, then built. Loads torch."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from bamsearch.profile.devices import resolve_device
 from bamsearch.records import Design
 from bamsearch.report.text import shape_text
 
-RANDOM = "its weights are random (seed {seed}), so that its maps mean nothing: {cure}"
-FIRST_CURE = "--weights FILE loads trained ones"
-OTHER_CURE = "trained ones are a model.safetensors beside its design.json"
-CLOSED = "its gates are all 0, as before training: M has no effect yet"
+RANDOM = "the weights are random (seed {seed}), so the maps are meaningless: {cure}"
+FIRST_CURE = "--weights FILE loads trained weights"
+OTHER_CURE = "put trained weights beside its design.json, as model.safetensors"
+CLOSED = "all gates are 0, as before training: M has no effect yet"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NetworkRequest:
     """One network to show, before it is built.
 
     Attributes:
-        label: what to call it.
-        word: the DESIGN that was given.
-        design: what it means.
-        file: the weights that were given, if any.
-        mean: taken from the pixels in 0..1, one number a channel.
-        std: what they are then divided by.
+        label: name in the output.
+        word: DESIGN on the command line.
+        design: design that it names.
+        file: file of weights on the command line, if any.
+        mean: mean subtracted from pixels in 0..1, one number per channel.
+        std: standard deviation that divides them, one number per channel.
     """
 
     label: str
@@ -54,26 +54,26 @@ class Network:
     """A network to show, in memory.
 
     Attributes:
-        asked: what it was built from.
-        module: the network, on its device.
-        weights: where its weights are from; None when they are random.
-        warning: what to know before believing its maps; "" for nothing.
+        request: request that it was built from.
+        module: network on its device.
+        weights: file of its weights; None if they are random.
+        warning: reason to distrust its maps, or "".
     """
 
-    asked: Asked
+    request: NetworkRequest
     module: nn.Module
     weights: Path | None
     warning: str
 
     @property
     def label(self) -> str:
-        """What to call it."""
-        return self.asked.label
+        """Name in the output."""
+        return self.request.label
 
     @property
-    def about(self) -> str:
-        """Model, input, weights and how BAM starts, in one line."""
-        design = self.asked.design
+    def description(self) -> str:
+        """Model, input, weights, variant and init, on one line."""
+        design = self.request.design
         weights = "random weights" if self.weights is None else f"weights {self.weights}"
         kind = f"variant {design.variant}, init {design.init}"
         return f"{design.model} · {shape_text(design.input_shape)} · {weights} · {kind}"
@@ -82,64 +82,69 @@ class Network:
 def plan(
     design: str,
     weights: Sequence[Path],
-    others: Sequence[str],
+    compared: Sequence[str],
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
-) -> list[Asked]:
-    """The networks that are asked for: the design with each file of weights, then the others.
+) -> list[NetworkRequest]:
+    """Plan the networks: the design with each file of weights, then the compared designs.
 
     Raises:
-        NothingToDoError: a design without BAM.
-        InvalidValueError: a design for clips, too many networks, a mean or std of other channels.
-        DesignError, RunError: as :func:`bamsearch.graph.designs.find_design`.
+        NothingToDoError: a design has no BAM.
+        InvalidValueError: a design for clips, too many networks, or a mean or std that does not
+            match the channels.
+        DesignError, RunError: from :func:`bamsearch.graph.designs.find_design`.
     """
-    words = [(design, file) for file in weights or (None,)] + [(other, None) for other in others]
+    words = [(design, file) for file in weights or (None,)] + [(other, None) for other in compared]
     if len(words) > MAX_NETWORKS:
         raise InvalidValueError(
-            f"{len(words)} networks do not fit side by side: give {MAX_NETWORKS} at most"
+            f"{len(words)} networks do not fit side by side: give at most {MAX_NETWORKS}"
         )
-    asked = []
+    requests = []
     for label, (word, file) in zip(_labels(words), words, strict=True):
-        found = find_design(word)[0]
-        _refuse(word, found)
-        usual = normalisation(found.model, found.weights)
-        channels = found.input_shape[0]
+        planned = find_design(word)[0]
+        _refuse(word, planned)
+        usual = normalisation(planned.model, planned.weights)
+        channels = planned.input_shape[0]
         of_mean = _by_channel("mean", mean, usual[0], channels)
         of_std = _by_channel("std", std, usual[1], channels)
-        asked.append(Asked(label, word, found, file, of_mean, of_std))
-    return asked
+        requests.append(NetworkRequest(label, word, planned, file, of_mean, of_std))
+    return requests
 
 
-def open_networks(asked: Sequence[Asked], device: str, seed: int, *, whole: bool) -> list[Network]:
+def open_networks(
+    requests: Sequence[NetworkRequest], device: str, seed: int, *, whole: bool
+) -> list[Network]:
     """Build the networks and load their weights.
 
     Raises:
-        InvalidValueError: whole photographs for a detector, which resizes and pads.
-        DeviceError: there is no such device.
-        DesignError, WeightsError, ModelError: as :func:`bamsearch.load`.
+        InvalidValueError: ``whole`` for a detector, which resizes and pads.
+        DeviceError: the device is missing.
+        DesignError, WeightsError, ModelError: from :func:`bamsearch.load`.
     """
-    where, first = resolve_device(device), asked[0].word
+    resolved_device, first = resolve_device(device), requests[0].word
     networks = []
-    for one in asked:
+    for request in requests:
         torch.manual_seed(seed)
-        module, _, weights = load_network(one.word, one.file)
+        module, _, weights = load_network(request.word, request.file)
         if whole and not any(name == "bam" for name, _ in module.named_children()):
             raise InvalidValueError(
-                f"{one.word} resizes photographs itself, so that maps would be out of place: "
+                f"{request.word} resizes photographs itself, so maps would be misplaced: "
                 "leave out --full"
             )
         warning = ""
         if weights is None:
-            warning = RANDOM.format(seed=seed, cure=FIRST_CURE if one.word == first else OTHER_CURE)
+            warning = RANDOM.format(
+                seed=seed, cure=FIRST_CURE if request.word == first else OTHER_CURE
+            )
         elif _is_closed(module):
             warning = CLOSED
-        networks.append(Network(one, module.to(where), weights, warning))
+        networks.append(Network(request, module.to(resolved_device), weights, warning))
     return networks
 
 
 def site_order(networks: Sequence[Network]) -> list[str]:
-    """Every site of the networks, in the order in which a model comes to them."""
-    designs = [network.asked.design for network in networks]
+    """All sites of the networks, in the order of execution."""
+    designs = [network.request.design for network in networks]
     sites = {insertion.site for design in designs for insertion in design.insertions}
     if len({tuple(i.site for i in design.insertions) for design in designs}) == 1:
         return [insertion.site for insertion in designs[0].insertions]
@@ -160,18 +165,18 @@ def site_order(networks: Sequence[Network]) -> list[str]:
 def _refuse(word: str, design: Design) -> None:
     if not design.insertions:
         raise NothingToDoError(
-            f"{word} has no BAM, so no attention: "
-            f"'bamsearch insert {design.model} -o DIR' puts it in"
+            f"{word} has no BAM, so no attention maps: "
+            f"'bamsearch insert {design.model} -o DIR' adds BAM"
         )
     if len(design.input_shape) != 3:
         raise InvalidValueError(
-            f"{word} takes clips, and a photograph is none: "
-            "bamsearch.attention_maps(model, clips) takes them"
+            f"{word} expects video clips, not photographs: "
+            "use bamsearch.attention_maps(model, clips)"
         )
 
 
 def _labels(words: Sequence[tuple[str, Path | None]]) -> list[str]:
-    """Short names, or longer ones where short ones are the same."""
+    """Short labels, or long labels where short ones coincide."""
     several = sum(file is not None for _, file in words) > 1
     short, long = [], []
     for word, file in words:
@@ -188,14 +193,16 @@ def _labels(words: Sequence[tuple[str, Path | None]]) -> list[str]:
 
 
 def _by_channel(
-    name: str, given: tuple[float, ...] | None, usual: tuple[float, ...], channels: int
+    name: str, typed: tuple[float, ...] | None, usual: tuple[float, ...], channels: int
 ) -> tuple[float, ...]:
-    """One number a channel; a grey network gets the mean of the usual three."""
-    values = usual if given is None else given
-    if given is None and channels == 1:
+    """One number per channel; the default for one channel is the mean of the usual three."""
+    values = usual if typed is None else typed
+    if typed is None and channels == 1:
         return (sum(usual) / len(usual),)
     if len(values) not in (1, channels):
-        raise InvalidValueError(f"--{name} has {len(values)} numbers for {channels} channels")
+        raise InvalidValueError(
+            f"--{name} has {len(values)} numbers for {channels} channels: give 1 or {channels}"
+        )
     return values if len(values) == channels else values * channels
 
 

@@ -1,4 +1,4 @@
-"""What ``bamsearch attention`` prints: numbers for people, and JSON."""
+"""Text and JSON output of ``bamsearch attention``."""
 
 from __future__ import annotations
 
@@ -13,49 +13,51 @@ from bamsearch.text import printable
 
 if TYPE_CHECKING:
     from bamsearch.cli.attention_networks import Network
-    from bamsearch.cli.attention_show import Numbers, Shown, Spread
+    from bamsearch.cli.attention_show import Numbers, PhotographMaps, Spread
 
 KEY = """\
-  M_c and M_s after the sigmoid, M over all channels: least, mean and greatest value.
+  M_c and M_s after the sigmoid, M over all channels: minimum, mean and maximum.
   The peak of M_s is x, y in the upright photograph."""
 
 
-def print_attention(console: Console, networks: Sequence[Network], shown: Sequence[Shown]) -> None:
-    """Print a table for each photograph."""
+def print_attention(
+    console: Console, networks: Sequence[Network], shown: Sequence[PhotographMaps]
+) -> None:
+    """Print one table per photograph."""
     several = len(networks) > 1
     for network in networks:
-        console.print(f"{f'{network.label}: ' if several else ''}{network.about}")
-    gated = any(row.gate is not None for one in shown for row in one.numbers)
+        console.print(f"{f'{network.label}: ' if several else ''}{network.description}")
+    gated = any(row.gate is not None for item in shown for row in item.numbers)
     header = ["site", "feature map", "r", "d"] + ["gate"] * gated
     header = ["network"] * several + header + ["M_c", "M_s", "M", "M_s peaks at"]
     align = "l" * several + "lrrr" + "r" * gated + "llll"
-    for one in shown:
-        photograph = one.photograph
+    for item in shown:
+        photograph = item.photograph
         seen = shape_text(photograph.framed[0].picture.size)
         console.print(
             f"\n{printable(str(photograph.path))} · {shape_text(photograph.size)}, seen as {seen}\n"
         )
-        rows = [_row(row, several=several, gated=gated) for row in one.numbers]
+        rows = [_row(row, several=several, gated=gated) for row in item.numbers]
         console.table(header, rows, align)
     console.print(KEY)
 
 
 def attention_json(
-    networks: Sequence[Network], shown: Sequence[Shown], sheets: Sequence[Path], seed: int
+    networks: Sequence[Network], shown: Sequence[PhotographMaps], sheets: Sequence[Path], seed: int
 ) -> dict[str, Any]:
-    """What ``--json`` prints."""
+    """The output of ``attention --json``."""
     return {
         "seed": seed,
         "networks": [_network_json(network) for network in networks],
         "images": [
             {
-                "path": str(one.photograph.path),
-                "width": one.photograph.size[0],
-                "height": one.photograph.size[1],
+                "path": str(item.photograph.path),
+                "width": item.photograph.size[0],
+                "height": item.photograph.size[1],
                 "sheet": str(sheets[number]) if sheets else None,
-                "maps": [_map_json(one, row, networks) for row in one.numbers],
+                "maps": [_map_json(item, row, networks) for row in item.numbers],
             }
-            for number, one in enumerate(shown)
+            for number, item in enumerate(shown)
         ],
     }
 
@@ -80,22 +82,22 @@ def _three(spread: Spread) -> str:
 
 
 def _network_json(network: Network) -> dict[str, Any]:
-    asked = network.asked
+    request = network.request
     return {
         "label": network.label,
-        "design": asked.word,
-        "model": asked.design.model,
-        "input_shape": list(asked.design.input_shape),
-        "variant": asked.design.variant,
-        "init": asked.design.init,
+        "design": request.word,
+        "model": request.design.model,
+        "input_shape": list(request.design.input_shape),
+        "variant": request.design.variant,
+        "init": request.design.init,
         "weights": None if network.weights is None else str(network.weights),
-        "mean": list(asked.mean),
-        "std": list(asked.std),
+        "mean": list(request.mean),
+        "std": list(request.std),
     }
 
 
-def _map_json(one: Shown, row: Numbers, networks: Sequence[Network]) -> dict[str, Any]:
+def _map_json(item: PhotographMaps, row: Numbers, networks: Sequence[Network]) -> dict[str, Any]:
     number = [network.label for network in networks].index(row.network)
-    framed = one.photograph.framed[number]
+    framed = item.photograph.framed[number]
     width, height = framed.picture.size
     return asdict(row) | {"seen": {"width": width, "height": height, "box": framed.box}}

@@ -1,4 +1,4 @@
-"""``bamsearch audit``: which scores order designs as training does?"""
+"""``bamsearch audit``: measures which scores rank designs as training does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from bamsearch.cli.audit_text import plan_json, print_audit, print_plan, result_json
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, value_range_option
-from bamsearch.cli.model_work import model_work, name_code, others_hushed
+from bamsearch.cli.model_work import announce_code, model_work, silence_third_party
 from bamsearch.cli.options import (
     Count,
     command,
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from bamsearch.evidence.audit.workers import Watch
     from bamsearch.records import Audit
 
-# What a run says of itself.
-_OF_RUNS = (
+# Options that a run sets.
+_SET_BY_RUN = (
     *(f"budget_{quantity}" for quantity in ("gflops", "params", "memory", "ms")),
     *("space", "with_stem", "variant", "init", "input_size"),
 )
@@ -56,7 +56,7 @@ _OF_RUNS = (
         "bamsearch audit resnet20-10pct-001 --data cifar10:DIR --designs 60 --seeds 5",
     ],
 )
-@click.argument("what", metavar="MODEL|RUN")
+@click.argument("target", metavar="MODEL|RUN")
 @data_option
 @download_option
 @value_range_option
@@ -70,7 +70,7 @@ _OF_RUNS = (
     default=40,
     show_default=True,
     metavar="N",
-    help="How many are trained.",
+    help="Number of designs to train.",
 )
 @click.option(
     "--seeds",
@@ -78,7 +78,7 @@ _OF_RUNS = (
     default=3,
     show_default=True,
     metavar="N",
-    help="Trainings of each design.",
+    help="Number of trainings per design.",
 )
 @click.option(
     "--score-seeds",
@@ -86,28 +86,30 @@ _OF_RUNS = (
     default=8,
     show_default=True,
     metavar="N",
-    help="Draws of each score (initial weights, images), from --seed on; their ranks are averaged. "
-    "More can be added later.",
+    help="Draws of each score (initial weights, images), with seeds from --seed on; ranks are "
+    "averaged. More can be added later.",
 )
 @click.option(
     "--scores",
     default="all",
     show_default=True,
     metavar="LIST",
-    help=f"What is audited, with commas between: {', '.join(SCORES)}, FILE.py:FUNCTION.",
+    help=f"Comma-separated scores to audit: {', '.join(SCORES)}, FILE.py:FUNCTION.",
 )
 @click.option(
     "--recipe",
     type=click.Choice(list(RECIPES)),
     default=DEFAULT_RECIPE,
     show_default=True,
-    help="How to train.",
+    help="Training recipe.",
 )
-@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
+@click.option(
+    "--epochs", type=Count(min=1), metavar="N", help="Override the recipe's number of epochs."
+)
 @click.option(
     "--precision",
     type=click.Choice(["32", "bf16-mixed", "16-mixed"]),
-    help="Of the arithmetic.  [default: 32]",
+    help="Numeric precision of training.  [default: 32]",
 )
 @device_option
 @threads_option
@@ -118,18 +120,18 @@ _OF_RUNS = (
     default=1,
     show_default=True,
     metavar="N",
-    help="Processes that train.",
+    help="Number of training processes.",
 )
 @seed_option
-@click.option("--name", metavar="NAME", help="Of the audit.  [default: MODEL-DATA-NNN]")
+@click.option("--name", metavar="NAME", help="Name of the audit.  [default: MODEL-DATA-NNN]")
 @json_option
-@output_options("Folder of the audit, instead of audits/NAME.")
+@output_options("Folder of the audit.  [default: audits/NAME]")
 @pass_console
 @click.pass_context
 def audit(
     ctx: click.Context,
     console: Console,
-    what: str,
+    target: str,
     data: str | None,
     download: bool,
     value_range: ValueRange | None,
@@ -159,11 +161,11 @@ def audit(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Train a sample of designs, and say which scores order them as training does.
+    """Train a sample of designs, and measure which scores rank them as training does.
 
-    Half of the sample is from the most expensive quarter of what fits, where a search under a
-    budget looks. A RUN sets model, space and budgets. After Ctrl-C or a kill the same command goes
-    on. Later searches of the model cite what was found.
+    Half of the sample is from the most expensive quarter of the feasible designs, where a search
+    under a budget looks. A RUN sets model, space and budgets. After Ctrl-C or a kill, the same
+    command continues. Later searches of the model cite the results.
     """
     if name is not None and output is not None:
         raise click.UsageError("--name and --output: choose one")
@@ -173,15 +175,15 @@ def audit(
         "memory": budget_memory,
         "ms": budget_ms,
     }
-    with model_work(console, f"working out what fits in {what}", what):
+    with model_work(console, f"determining the feasible designs of {target}", target):
         from bamsearch.evidence.audit.request import Request, is_run, plan_audit
         from bamsearch.searching.folder import find_folder
 
-        if is_run(what):
-            _check_run(ctx, what)
-            name_code(console, find_folder(what).read_run().model)
+        if is_run(target):
+            _check_run(ctx, target)
+            announce_code(console, find_folder(target).read_run().model)
         request = Request(
-            what=what,
+            what=target,
             data=data,
             download=download,
             value_range=value_range,
@@ -200,46 +202,46 @@ def audit(
             precision=precision,
             device=device,
             threads=threads,
-            scores=tuple(one.strip() for one in scores.split(",") if one.strip()),
+            scores=tuple(score.strip() for score in scores.split(",") if score.strip()),
             command=shlex.join(["bamsearch", *sys.argv[1:]]),
         )
         planned = plan_audit(request)
-        planned, folder = _placed(planned, name, output, force=force)
-    with console.progress("timing a few steps"), others_hushed(console):
+        planned, folder = _with_folder(planned, name, output, force=force)
+    with console.progress("timing a few steps"), silence_third_party(console):
         from bamsearch.evidence.audit.estimate import estimate_audit
 
-        known = estimate_audit(planned, folder, force=force)
+        estimate = estimate_audit(planned, folder, force=force)
     if not as_json:
-        print_plan(console, planned, known, jobs)
+        print_plan(console, planned, estimate, jobs)
     if dry_run:
         if as_json:
-            console.print_json(plan_json(planned, known))
+            console.print_json(plan_json(planned, estimate))
         console.finish(
             {"train": "the same command without --dry-run"}, _files(folder), dry_run=True
         )
         return
-    found = _audited(console, planned, folder, jobs, force=force)
+    result = _run_audit(console, planned, folder, jobs, force=force)
     if as_json:
-        console.print_json(result_json(found, _place(folder)))
+        console.print_json(result_json(result, _argument(folder)))
     else:
         console.print()
-        print_audit(console, found, _place(folder))
-    _finish(console, found, folder)
+        print_audit(console, result, _argument(folder))
+    _finish(console, result, folder)
 
 
 def _check_run(ctx: click.Context, run: str) -> None:
-    """Raise InvalidValueError where an option says what the run says."""
-    for name in _OF_RUNS:
+    """Raise InvalidValueError if an option that the run sets is on the command line."""
+    for name in _SET_BY_RUN:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise InvalidValueError(
                 f"--{name.replace('_', '-')} is set by run {run}: leave it out, or give a MODEL"
             )
 
 
-def _placed(
+def _with_folder(
     planned: Planned, name: str | None, output: Path | None, *, force: bool
 ) -> tuple[Planned, AuditFolder]:
-    """Where the audit is, and what is asked as it is there already."""
+    """The folder of the audit, and the request merged with an audit that it already has."""
     from dataclasses import replace
 
     from bamsearch.cli.output import check_output_folder
@@ -250,16 +252,16 @@ def _placed(
     else:
         folder = named_folder(name) if name is not None else usual_folder(planned.audit)
     check_output_folder(
-        folder.path, force=folder.is_audit, advice="it holds no audit, so choose another path"
+        folder.path, force=folder.is_audit, advice="it is not an audit, so choose another path"
     )
-    asked = planned.audit if force else folder.opened(planned.audit)
-    return replace(planned, audit=asked), folder
+    audit = planned.audit if force else folder.opened(planned.audit)
+    return replace(planned, audit=audit), folder
 
 
-def _audited(
+def _run_audit(
     console: Console, planned: Planned, folder: AuditFolder, jobs: int, *, force: bool
 ) -> Audit:
-    """Train, score, and write the report."""
+    """Train, score and write the report."""
     from bamsearch.evidence.audit.run import run_audit
 
     @contextmanager
@@ -268,22 +270,22 @@ def _audited(
             yield view.watch
 
     try:
-        with others_hushed(console):
-            found = run_audit(
+        with silence_third_party(console):
+            result = run_audit(
                 planned, folder, jobs=jobs, follow=follow, say=console.note, force=force
             )
     except KeyboardInterrupt:
-        console.finish({"go on": "the same command again"}, [folder.path])
+        console.finish({"continue": "the same command again"}, [folder.path])
         raise
     try:
         with console.progress("making the report"):
             from bamsearch.report.audit_writing import write_audit_report
 
-            write_audit_report(found, folder.path)
+            write_audit_report(result, folder.path)
     except OutputError as error:
-        # The audit is safe: a report can be made again.
+        # The audit is on disk: 'bamsearch report' can write the report later.
         console.warn(f"no report: {error}")
-    return found
+    return result
 
 
 def _files(folder: AuditFolder) -> list[Path]:
@@ -294,19 +296,19 @@ def _files(folder: AuditFolder) -> list[Path]:
     return [folder.path / name for name in names]
 
 
-def _place(folder: AuditFolder) -> str:
+def _argument(folder: AuditFolder) -> str:
     from bamsearch.report.audit_writing import audit_place
 
     return audit_place(folder.path)
 
 
-def _finish(console: Console, found: Audit, folder: AuditFolder) -> None:
-    steps = {"read": f"bamsearch report {shlex.quote(_place(folder))}"}
-    if found.default is not None:
-        words = [found.model, "--data", found.data.name, "--score", found.default]
-        if found.data.value_range is not None:
-            words += ["--value-range", value_range_text(found.data.value_range)]
-        for budget in found.budgets:
+def _finish(console: Console, result: Audit, folder: AuditFolder) -> None:
+    steps = {"read": f"bamsearch report {shlex.quote(_argument(folder))}"}
+    if result.default is not None:
+        words = [result.model, "--data", result.data.name, "--score", result.default]
+        if result.data.value_range is not None:
+            words += ["--value-range", value_range_text(result.data.value_range)]
+        for budget in result.budgets:
             words += [f"--budget-{budget.quantity}", budget.text]
         steps["search"] = shlex.join(["bamsearch", "search", *words])
     console.finish(steps, _files(folder))

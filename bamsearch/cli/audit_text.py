@@ -1,4 +1,4 @@
-"""What ``bamsearch audit`` says: what it is about to train, and what came out."""
+"""Text and JSON output of ``bamsearch audit``: the plan and the results."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from bamsearch.report.writing import Format
 
 
-def print_plan(console: Console, planned: Planned, known: AuditEstimate, jobs: int) -> None:
-    """The sample, how many trainings; stderr has the time."""
+def print_plan(console: Console, planned: Planned, estimate: AuditEstimate, jobs: int) -> None:
+    """Print the sample and the number of trainings; the estimated time goes to stderr."""
     from bamsearch.report.audit_content import make_audit_report
     from bamsearch.report.audit_draws import seeds_text
 
     audit, recipe, facts = planned.audit, planned.recipe, planned.audit.data
-    made = make_audit_report(audit, audit.name)
-    console.print(made.title)
+    report = make_audit_report(audit, audit.name)
+    console.print(report.title)
     console.print(
         f"{facts.name} · {shape_text(facts.input_shape)} · {facts.train:,} images to train, "
         f"{facts.validation:,} to validate · hash {facts.hash}"
@@ -36,17 +36,19 @@ def print_plan(console: Console, planned: Planned, known: AuditEstimate, jobs: i
         f"lr {recipe.lr:g} · random weights · seeds {audit.seeds[0]} to {audit.seeds[-1]}"
     )
     console.print(f"scores {', '.join(audit.scores)} · score seeds {seeds_text(audit)}")
-    console.print(made.sample)
-    if known.done == known.trainings:
-        console.note(f"\nall {known.trainings} trainings are done\n")
+    console.print(report.sample)
+    if estimate.done == estimate.trainings:
+        console.note(f"\nall {estimate.trainings} trainings are done\n")
         return
-    done = f", {known.done} of {known.trainings} trainings are done" if known.done else ""
-    how = "in one process" if jobs == 1 else f"in {jobs} processes, if none slows another down"
-    console.note(f"\nabout {duration_text(known.seconds / jobs)} to train {how}{done}\n")
+    done = f", {estimate.done} of {estimate.trainings} trainings done" if estimate.done else ""
+    processes = "in one process" if jobs == 1 else f"in {jobs} processes, if they do not compete"
+    console.note(
+        f"\nabout {duration_text(estimate.seconds / jobs)} of training {processes}{done}\n"
+    )
 
 
-def plan_json(planned: Planned, known: AuditEstimate) -> dict[str, Any]:
-    """What ``audit --dry-run --json`` prints."""
+def plan_json(planned: Planned, estimate: AuditEstimate) -> dict[str, Any]:
+    """The output of ``audit --dry-run --json``."""
     audit = planned.audit
     return {
         "audit": audit.name,
@@ -56,42 +58,42 @@ def plan_json(planned: Planned, known: AuditEstimate) -> dict[str, Any]:
         "designs": json.loads(audit.to_json())["designs"],
         "scores": list(audit.scores),
         "score_seeds": audit.score_seeds,
-        "trainings": known.trainings,
-        "done": known.done,
-        "seconds_in_one_process": round(known.seconds, 1),
+        "trainings": estimate.trainings,
+        "done": estimate.done,
+        "seconds_in_one_process": round(estimate.seconds, 1),
     }
 
 
-def print_audit(console: Console, audit: Audit, place: str) -> None:
-    """The answer, and the tables that it rests on."""
+def print_audit(console: Console, audit: Audit, argument: str) -> None:
+    """Print the answer, and the tables behind it."""
     from bamsearch.report.audit_content import MEASURES, make_audit_report
 
-    made = make_audit_report(audit, place)
-    console.print(printable(made.headline))
-    for line in made.remarks:
+    report = make_audit_report(audit, argument)
+    console.print(printable(report.headline))
+    for line in report.remarks:
         console.print(f"  {printable(line)}")
     if not audit.finished:
         return
-    console.print(f"\n{MEASURES['tau']} with trained accuracy, and its 95 % interval")
-    tau = made.agreements["tau"]
+    console.print(f"\n{MEASURES['tau']} with trained accuracy, and its 95% interval")
+    tau = report.agreements["tau"]
     console.table(tau.header, tau.rows, tau.align)
-    for line in wrap(made.intervals, 90):
+    for line in wrap(report.intervals, 90):
         console.print(f"  {line}")
-    for line in made.reasons:
+    for line in report.reasons:
         console.print(f"  {printable(line)}")
-    console.print("\nwhat noise leaves to find")
-    console.table(made.noise.header, made.noise.rows, made.noise.align)
-    if made.effects.rows:
-        console.print("\nwhat BAM does")
-        console.table(made.effects.header, made.effects.rows, made.effects.align)
+    console.print("\nnoise ceiling")
+    console.table(report.noise.header, report.noise.rows, report.noise.align)
+    if report.effects.rows:
+        console.print("\neffects of BAM")
+        console.table(report.effects.header, report.effects.rows, report.effects.align)
 
 
-def result_json(audit: Audit, place: str) -> dict[str, Any]:
-    """What ``audit --json`` prints: the answer, and ``audit.json``."""
+def result_json(audit: Audit, argument: str) -> dict[str, Any]:
+    """The output of ``audit --json``: the answer, and ``audit.json``."""
     from bamsearch.report.audit_content import make_audit_report
     from bamsearch.report.audit_writing import audit_json
 
-    return audit_json(make_audit_report(audit, place))
+    return audit_json(make_audit_report(audit, argument))
 
 
 def report_audit(
@@ -104,16 +106,16 @@ def report_audit(
     as_json: bool,
     dry_run: bool,
 ) -> None:
-    """What ``bamsearch report AUDIT`` does.
+    """Run ``bamsearch report AUDIT``.
 
     Args:
-        console: where words go.
-        folder: of the audit.
-        formats: what to write.
-        output: another folder to write to.
-        stdout: print the one format instead.
+        console: console of the command.
+        folder: folder of the audit.
+        formats: formats to write.
+        output: folder of the report, if not the audit's.
+        stdout: print the only format instead of writing files.
         as_json: print the result as JSON.
-        dry_run: write nothing.
+        dry_run: write no files.
     """
     from bamsearch.records.audit_files import read_audit
     from bamsearch.report.audit_content import make_audit_report
@@ -124,18 +126,18 @@ def report_audit(
         write_audit_report,
     )
 
-    audit, place = read_audit(folder), audit_place(folder)
+    audit, argument = read_audit(folder), audit_place(folder)
     if stdout:
-        console.print_exactly(audit_text(make_audit_report(audit, place), formats[0]))
+        console.print_exactly(audit_text(make_audit_report(audit, argument), formats[0]))
         return
     target = output or folder
-    written = [target / AUDIT_FILES[one] for one in AUDIT_FILES if one in formats]
+    written = [target / AUDIT_FILES[format] for format in AUDIT_FILES if format in formats]
     if not dry_run:
         with console.progress("making the report"):
-            written = write_audit_report(audit, target, formats, place)
+            written = write_audit_report(audit, target, formats, argument)
     if as_json:
-        console.print_json(result_json(audit, place))
+        console.print_json(result_json(audit, argument))
     else:
-        print_audit(console, audit, place)
-    steps = {} if audit.finished or not audit.command else {"go on": audit.command}
+        print_audit(console, audit, argument)
+    steps = {} if audit.finished or not audit.command else {"continue": audit.command}
     console.finish(steps, written, dry_run=dry_run)

@@ -1,4 +1,4 @@
-"""``bamsearch completion SHELL``: the script that lets a shell complete our command lines."""
+"""``bamsearch completion SHELL``: the completion script for a shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INSTALL = {
     "zsh": "echo 'eval \"$(bamsearch completion zsh)\"' >> ~/.zshrc",
     "fish": "bamsearch completion fish > ~/.config/fish/completions/bamsearch.fish",
 }
-"""Shell → the line that makes it complete bamsearch from the next start on."""
+"""Shell → command line that installs the completion."""
 
 
 @command("completion", examples=list(INSTALL.values()))
@@ -21,10 +21,10 @@ INSTALL = {
 @pass_console
 @click.pass_context
 def completion(ctx: click.Context, console: Console, shell: str) -> None:
-    """Print the script that completes bamsearch in SHELL: bash, zsh or fish."""
+    """Print the completion script for SHELL: bash, zsh or fish."""
     kind = get_completion_class(shell)
-    if kind is None:  # only if click drops a shell of ours
-        raise click.UsageError(f"click knows no completion for {shell}", ctx)
+    if kind is None:  # only if click drops support for the shell
+        raise click.UsageError(f"click does not support completion for {shell}", ctx)
     group = ctx.find_root().command
     console.print(kind(group, {}, "bamsearch", "_BAMSEARCH_COMPLETE").source())
     console.finish({"install": INSTALL[shell]})

@@ -1,8 +1,8 @@
-"""Where a command's words go: data on stdout, everything else on stderr.
+"""Output of commands: data on stdout, everything else on stderr.
 
-Text is the same every time it does not go to a terminal: no colour, no width, no trailing blanks.
-On a terminal tables and lines fit its width and NO_COLOR is obeyed (no escape sequence at all).
-Whatever is printed is made printable first (:mod:`bamsearch.text`): names come from other people.
+Output to files and pipes is reproducible: no colour, no line wrapping, no trailing blanks.
+On a terminal tables and lines fit its width; NO_COLOR turns off all escape sequences.
+All text is made printable first (:mod:`bamsearch.text`), as names come from other people's files.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Console:
-    """The pair stdout (data) and stderr (notes, progress), as ``-q`` and ``-v`` want it.
+    """Writes to stdout (data) and stderr (notes, progress) according to ``-q`` and ``-v``.
 
     Attributes:
-        quiet: leave out notes, next steps and progress; warnings and errors stay.
+        quiet: hide notes, next steps and progress; warnings and errors are still shown.
         verbose: show details and, after an error, the traceback.
     """
 
@@ -43,13 +43,13 @@ class Console:
         click.echo("\n".join(_wrapped(line, width) for line in lines))
 
     def print_exactly(self, text: str) -> None:
-        """Print a whole file's text on stdout; exactly, unless that is a terminal."""
+        """Print the text of a file on stdout: unchanged, or printable on a terminal."""
         if is_terminal(sys.stdout):
             text = printable_lines(text.replace("\r\n", "\n"))
         click.echo(text.encode(errors="replace"), nl=False)
 
     def print_json(self, value: Any) -> None:
-        """Print value as indented JSON on stdout; in ASCII, so that nothing needs an escape."""
+        """Print value as indented ASCII JSON on stdout."""
         click.echo(json.dumps(value, indent=2, allow_nan=False))
 
     def table(
@@ -62,17 +62,17 @@ class Console:
         click.echo(table_text(header, rows, align, indent, width=width, bold=bold))
 
     def note(self, text: str = "") -> None:
-        """Print a remark on stderr, unless ``-q``."""
+        """Print a note on stderr, unless ``-q``."""
         if not self.quiet:
             click.echo(printable_lines(text), err=True)
 
     def detail(self, text: str) -> None:
-        """Print a remark on stderr that only ``-v`` shows."""
+        """Print a note on stderr if ``-v``."""
         if self.verbose:
             click.echo(printable_lines(text), err=True)
 
     def warn(self, text: str) -> None:
-        """Print one warning line on stderr; ``-q`` does not hide it."""
+        """Print a warning on stderr, on one line; ``-q`` does not hide it."""
         click.echo(f"bamsearch: warning: {one_line(text)}", err=True)
 
     def finish(
@@ -82,13 +82,13 @@ class Console:
         *,
         dry_run: bool = False,
     ) -> None:
-        """Say what was written and the next useful commands; the last words of every command.
+        """Print the written files and the next useful commands, at the end of every command.
 
         Args:
-            next_steps: what for → the line to type, such as ``{"keep": "bamsearch insert …"}``.
-            written: files and folders; empty says that nothing was written; None is for a
-                command that never writes.
-            dry_run: with ``-n``, written is what would have been.
+            next_steps: purpose → command line, such as ``{"keep": "bamsearch insert …"}``.
+            written: files and folders; if empty, "Nothing written." is printed; None for commands
+                that never write.
+            dry_run: ``written`` would have been written without ``-n``.
         """
         verb = "Would write" if dry_run else "Written"
         lines = [f"{verb}   {printable(str(path))}" for path in written or ()]
@@ -106,14 +106,14 @@ class Console:
 
     @contextmanager
     def progress(self, title: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-        """Show progress on stderr while the block runs, only on a terminal and without ``-q``.
+        """Show progress on stderr while the block runs; only on a terminal and without ``-q``.
 
         Args:
-            title: what is being done, such as ``"counting resnet101"``.
+            title: current activity, such as ``"counting resnet101"``.
             total: number of steps; None for a spinner.
 
         Yields:
-            A function to call after each step.
+            Function to call after each step.
         """
         if self.quiet or not is_terminal(sys.stderr):
             yield lambda: None
@@ -123,16 +123,16 @@ class Console:
 
         # transient: a finished bar must not stand between the data and the notes
         with Progress(console=_rich(sys.stderr), transient=True) as bar:
-            # Of a text rich reads markup; a path may look like some.
+            # rich would parse a path such as [red] as markup
             task = bar.add_task(Text(printable(title)).markup, total=total)
             yield lambda: bar.advance(task)
 
     @contextmanager
     def live(self) -> Iterator[Callable[[str], None] | None]:
-        """A part of stderr that is drawn anew while the block runs.
+        """Reserve a part of stderr that is redrawn while the block runs.
 
         Yields:
-            A function that shows lines there; None with ``-q`` or without a terminal.
+            Function that shows text there; None with ``-q`` or without a terminal.
         """
         if self.quiet or not is_terminal(sys.stderr):
             yield None
@@ -145,17 +145,17 @@ class Console:
 
 
 def one_line(text: str) -> str:
-    """The text with its line breaks folded into blanks, and printable."""
+    """Return the text as one printable line."""
     return printable(" ".join(line.strip() for line in text.splitlines() if line.strip()))
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether stream is an open terminal."""
+    """Whether the stream is an open terminal."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
 def terminal_width(stream: TextIO | None) -> int | None:
-    """Cells of a line of the stream; None where it is not a terminal, whatever COLUMNS says."""
+    """Width of a terminal in cells; None for other streams, whatever COLUMNS says."""
     if stream is None or not is_terminal(stream):
         return None
     wanted = os.environ.get("COLUMNS", "")
@@ -169,7 +169,7 @@ def terminal_width(stream: TextIO | None) -> int | None:
 
 
 def _wrapped(line: str, width: int | None) -> str:
-    """The line, on several where it is wider than a terminal; rich is loaded for that alone."""
+    """Wrap the line at the width of the terminal; rich is loaded only if that is needed."""
     if width is None or len(line) <= width // 2:
         return line
     from bamsearch.cli.layout import paragraph
@@ -178,13 +178,13 @@ def _wrapped(line: str, width: int | None) -> str:
 
 
 def _is_styled(stream: TextIO | None) -> bool:
-    """Whether escape sequences may go to the stream."""
+    """Whether escape sequences may be written to the stream."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     return is_terminal(stream) and not plain
 
 
 def _rich(stream: TextIO) -> RichConsole:
-    """A rich console on a terminal; it interprets no name as its markup."""
+    """A rich console for a terminal that does not parse markup."""
     from rich.console import Console as RichConsole
 
     return RichConsole(

@@ -1,4 +1,4 @@
-"""The options ``--data`` and ``--download``: a data set sets the input size and the classes."""
+"""The options ``--data``, ``--download`` and ``--value-range``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ if TYPE_CHECKING:
 data_option = click.option(
     "--data",
     metavar="NAME",
-    help="Data that sets input size and classes: digits, or KIND:DIR, such as imagefolder:DIR.",
+    help="Data set: digits, or KIND:DIR such as imagefolder:DIR; sets input size and classes.",
 )
-"""Adds ``data: str | None``, to be given to :func:`bamsearch.data.resolving.resolve` or
+"""Adds ``data: str | None``, the input of :func:`bamsearch.data.resolving.resolve` or
 :func:`bamsearch.data.loading.load_data`."""
 
-download_option = click.option(
-    "--download", is_flag=True, help="Fetch --data where it is not there."
-)
+download_option = click.option("--download", is_flag=True, help="Download --data if it is missing.")
 """Adds ``download: bool``."""
 
 
@@ -33,13 +31,17 @@ class ValueRangeType(click.ParamType[ValueRange]):
     name = "value range"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """What help shows for the value."""
+        """Return the placeholder shown in help."""
         return "LO:HI"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> ValueRange:
-        """Return (lo, hi), or fail as click does."""
+        """Return (lo, hi).
+
+        Raises:
+            click.BadParameter: the value is not LO:HI with LO below HI.
+        """
         if isinstance(value, tuple):
             return value
         try:
@@ -55,16 +57,16 @@ class ValueRangeType(click.ParamType[ValueRange]):
 value_range_option = click.option(
     "--value-range",
     type=ValueRangeType(),
-    help="Values that become black and white in images of more than 8 bits.  "
-    "[default: the range of their type, if they fill it]",
+    help="Pixel values shown as black and white in images of more than 8 bits.  "
+    "[default: the range of the data type, if the images use all of it]",
 )
-"""Adds ``value_range: ValueRange | None``, to go with :data:`data_option`."""
+"""Adds ``value_range: ValueRange | None``, for use with :data:`data_option`."""
 
 
 def check_fits(facts: DataFacts | None, summary: ModelSummary) -> None:
-    """Raise DataError where a model does not take the data's images, but clips."""
+    """Raise DataError if the model's input shape differs from the data's, as for video clips."""
     if facts is not None and facts.input_shape != summary.input_shape:
         raise DataError(
-            f"--data {facts.name} gives {'x'.join(map(str, facts.input_shape))}, and "
+            f"--data {facts.name} has inputs of {'x'.join(map(str, facts.input_shape))}, but "
             f"{summary.model} takes {'x'.join(map(str, summary.input_shape))}: choose another MODEL"
         )

@@ -1,4 +1,4 @@
-"""``bamsearch env``: what a bug report needs to know about this machine."""
+"""``bamsearch env``: versions and devices of this machine, for bug reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_INSTALLED = "not installed"
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A package that bamsearch asks for, and the extra that asks for it; "" is bamsearch itself."""
+    """A package that bamsearch requires, and the extra that requires it ("" without an extra)."""
 
     package: str
     extra: str
@@ -51,7 +51,7 @@ def env(console: Console, as_json: bool) -> None:
 
 
 def describe() -> dict[str, Any]:
-    """What ``env --json`` prints."""
+    """The output of ``env --json``."""
     requirements = read_requirements()
     extras = sorted({requirement.extra for requirement in requirements} - {""})
     threads, devices, trouble = _torch_facts()
@@ -70,23 +70,25 @@ def describe() -> dict[str, Any]:
 
 
 def read_requirements() -> list[Requirement]:
-    """What bamsearch's own metadata asks for, the tools of its developers left out."""
-    found = []
+    """Read the requirements of bamsearch from its metadata, without development tools."""
+    requirements = []
     for line in metadata.requires("bamsearch") or []:
         package = re.match(r"[\w.-]+", line)
         extra = re.search(r"""extra == ['"]([\w-]+)['"]""", line)
         if package is not None:
-            found.append(Requirement(package[0], extra[1] if extra else ""))
-    return [requirement for requirement in found if requirement.extra not in DEVELOPMENT_EXTRAS]
+            requirements.append(Requirement(package[0], extra[1] if extra else ""))
+    return [
+        requirement for requirement in requirements if requirement.extra not in DEVELOPMENT_EXTRAS
+    ]
 
 
 def folder_bytes(folder: Path) -> int:
-    """Size of all files below folder; 0 if there is none."""
+    """Total size of the files below folder, in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def size_text(size: float) -> str:
-    """A size in bytes for people: ``17.2 KiB``."""
+    """Format a size in bytes: ``17.2 KiB``."""
     if size < 1024:
         return f"{size:.0f} B"
     power = 3 if size >= 1024**3 else 2 if size >= 1024**2 else 1
@@ -94,7 +96,7 @@ def size_text(size: float) -> str:
 
 
 def _torch_facts() -> tuple[int | None, list[Device], str | None]:
-    """Threads and devices, and why torch does not import, if so: that is worth reporting too."""
+    """Threads, devices and, if torch cannot be imported, the error, for the bug report."""
     try:
         import torch
 
@@ -108,13 +110,13 @@ def _versions(requirements: list[Requirement], extra: str) -> dict[str, str | No
 
 
 def _lines(content: dict[str, Any]) -> list[list[str]]:
-    """The content as rows of name and value."""
+    """Rows of name and value."""
     packages = content["packages"]
     rows = [["bamsearch", content["bamsearch"]], ["python", content["python"]]]
     rows += [[name, version or NOT_INSTALLED] for name, version in packages.items()]
     rows.append(["system", content["system"]])
     cpu = content["cpu"]
-    rows.append(["cpu", f"{cpu['cores']} cores; threads that torch uses: {cpu['torch_threads']}"])
+    rows.append(["cpu", f"{cpu['cores']} cores; {cpu['torch_threads']} threads used by torch"])
     if content["torch_trouble"]:
         rows.append(["torch does not load", content["torch_trouble"]])
     rows += [[f"device {name}", about] for name, about in content["devices"].items()]
@@ -125,7 +127,7 @@ def _lines(content: dict[str, Any]) -> list[list[str]]:
 
 
 def _extra_text(extra: str, packages: dict[str, str | None]) -> str:
-    """The extra's versions, or how to install it."""
+    """Versions of the packages of an extra, or the command that installs it."""
     if None in packages.values():
         return f"{NOT_INSTALLED}: pip install 'bamsearch[{extra}]'"
     return ", ".join(f"{package} {version}" for package, version in packages.items())

@@ -1,4 +1,4 @@
-"""``bamsearch export``: a design as one file that runs without bamsearch."""
+"""``bamsearch export``: exports a design to a file that runs without bamsearch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.model_work import name_code_of
+from bamsearch.cli.model_work import announce_code_of
 from bamsearch.cli.options import (
     Count,
     command,
@@ -33,7 +33,7 @@ USE = {
     "onnx": 'onnxruntime.InferenceSession("{path}")',
     "pt2": 'network = torch.export.load("{path}").module()',
 }
-"""How a file of each format is loaded."""
+"""Code that loads an exported file, by format."""
 
 
 @command(
@@ -49,7 +49,7 @@ USE = {
     "--format",
     "chosen",
     type=click.Choice(FORMATS),
-    help="onnx, or PyTorch's pt2.  [default: by the name given to -o, else onnx]",
+    help="onnx, or PyTorch's pt2.  [default: by the suffix of -o, else onnx]",
 )
 @click.option(
     "--weights",
@@ -62,7 +62,7 @@ USE = {
     type=Count(min=1),
     metavar="N",
     show_default="any",
-    help="Inputs in one batch.",
+    help="Batch size.",
 )
 @seed_option
 @json_option
@@ -80,11 +80,12 @@ def export(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Write DESIGN to a file that runs without bamsearch.
+    """Export DESIGN to a file that runs without bamsearch.
 
-    DESIGN is a design.json, a folder with one, a run of a search (its best), or RUN@K (its K-th).
+    DESIGN is a design.json, a folder with one, a search run (its best design), or RUN@K (its
+    K-th best).
 
-    The file is loaded again and compared with PyTorch before it is called done.
+    The exported file is loaded and compared with PyTorch.
     """
     format: Format = chosen or ("pt2" if output and output.suffix == ".pt2" else "onnx")
     check_output_file(output, force=force)
@@ -92,29 +93,29 @@ def export(
         from bamsearch.export.network import export_network
 
         path = _checked_path(design, format, output, force=force)
-        name_code_of(console, design)
-        network, found, source = _load(design, weights, seed)
-    with console.progress(f"exporting {found.model} to {format} and comparing"):
+        announce_code_of(console, design)
+        network, loaded, source = _load(design, weights, seed)
+    with console.progress(f"exporting {loaded.model} to {format} and comparing"):
         target = None if dry_run else path
         exported = export_network(
-            network, target, format, design=found, batch=batch_size, force=force
+            network, target, format, design=loaded, batch=batch_size, force=force
         )
     if source is None:
         console.warn(
-            f"{design} has no weights: they are random (seed {seed}), good for timing alone; "
-            "--weights FILE loads trained ones"
+            f"{design} has no weights: the exported weights are random (seed {seed}), good only "
+            "for timing; --weights FILE loads trained weights"
         )
     if exported.note:
         console.warn(f"the batch is fixed at {exported.batch}: {exported.note}")
     if as_json:
-        console.print_json(_json(found, exported, path, source, seed))
+        console.print_json(_json(loaded, exported, path, source, seed))
     else:
-        _print(console, found, exported, path, "random" if source is None else str(source))
+        _print(console, loaded, exported, path, "random" if source is None else str(source))
     console.finish({"use": USE[format].format(path=path)}, [path], dry_run=dry_run)
 
 
 def _checked_path(design: str, format: Format, output: Path | None, *, force: bool) -> Path:
-    """Where to write, once the format and the place are known to be possible."""
+    """The output path, after checking that the format and the path can be used."""
     from bamsearch.export.formats import check_format
     from bamsearch.graph.designs import find_design
 
@@ -125,7 +126,7 @@ def _checked_path(design: str, format: Format, output: Path | None, *, force: bo
 
 
 def _default_path(design: Design, format: str) -> Path:
-    """``resnet18-bam.onnx`` in the current folder."""
+    """The default path, such as ``resnet18-bam.onnx`` in the current folder."""
     name = design.model.rpartition(":")[2]
     return Path(f"{name}{'-bam' if design.insertions else ''}.{format}")
 
@@ -168,9 +169,11 @@ def _json(
 
 def _print(console: Console, design: Design, exported: Exported, path: Path, weights: str) -> None:
     batch = "N" if exported.batch is None else str(exported.batch)
-    apart = "none, bit for bit"
+    difference = "none, bit for bit"
     if exported.max_abs_diff:
-        apart = f"{exported.max_abs_diff:.1e}, {exported.max_rel_diff:.1e} of the largest value"
+        difference = (
+            f"{exported.max_abs_diff:.1e}, {exported.max_rel_diff:.1e} of the largest value"
+        )
     runner = "torch.export" if exported.format == "pt2" else "onnxruntime"
     opset = f", opset {exported.opset}" if exported.opset else ""
     names = (printable(insertion.site) for insertion in design.insertions)
@@ -190,6 +193,6 @@ def _print(console: Console, design: Design, exported: Exported, path: Path, wei
             for name, shape in exported.outputs.items()
         ),
         ["checked", f"{runner} against PyTorch on random inputs, batch {at}"],
-        ["difference", apart],
+        ["difference", difference],
     ]
     console.table(["", ""], rows, "ll")

@@ -1,13 +1,13 @@
-"""Whatever goes wrong becomes one line on stderr and an exit code; ``-v`` adds the traceback.
+"""Turns exceptions into one line on stderr and an exit code; ``-v`` adds the traceback.
 
 ==== ==============================================
 0    done
 1    a bug in bamsearch, or in a library below it
-2    the input, or the machine, does not allow it
-3    the input is fine, there is nothing to do
-4    done, and verify's --expect is not met
+2    the input or the machine cannot be used
+3    the input is fine, but there is nothing to do
+4    done, but verify's --expect is not met
 130  interrupted with Ctrl-C
-141  whoever read our output went away (``| head``)
+141  the reader of stdout closed the pipe (``| head``)
 ==== ==============================================
 """
 
@@ -30,17 +30,17 @@ from bamsearch.text import printable_lines, shortened_text
 BUG, BAD_INPUT, NOT_AS_EXPECTED, INTERRUPTED, NO_READER = 1, 2, 4, 130, 141
 
 _LONGEST = 2000
-"""Characters of a message; a value that it quotes can be a whole file."""
+"""Maximum length of a message, which may quote the content of a whole file."""
 
 CURES = {
-    errno.ENOSPC: "free some space, or choose another place with -o",
-    errno.EDQUOT: "free some space, or choose another place with -o",
+    errno.ENOSPC: "free some disk space, or choose another path with -o",
+    errno.EDQUOT: "free some disk space, or choose another path with -o",
     errno.EACCES: "choose another path, or change its permissions",
     errno.EPERM: "choose another path, or change its permissions",
-    errno.EROFS: "choose another place with -o",
+    errno.EROFS: "choose another path with -o",
     errno.ENOENT: "check the path",
 }
-"""What to do about an OSError, by its number."""
+"""Next step for an OSError, by errno."""
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def reported(console: Console) -> Iterator[None]:
             click.echo(err=True)  # the terminal has just shown ^C on this line
         code = _report(console, "interrupted", INTERRUPTED)
     except click.ClickException as error:
-        # a typing mistake has no traceback worth reading, not even with -v
+        # a usage error does not need a traceback, not even with -v
         code = _report(Console(), f"error: {_click_message(error)}", BAD_INPUT)
     except NothingToDoError as error:
         code = _report(console, f"nothing to do: {error}", error.exit_code)
@@ -71,8 +71,8 @@ def reported(console: Console) -> Iterator[None]:
 
 
 def _report(console: Console, message: str, code: int) -> int:
-    """Print message as one line, after the traceback if that is wanted; return code."""
-    with suppress(OSError):  # nobody may be reading stderr either
+    """Print the message on one line, with ``-v`` after the traceback; return code."""
+    with suppress(OSError):  # the reader of stderr may be gone, too
         if console.verbose:
             click.echo(printable_lines(traceback.format_exc()), err=True, nl=False)
         click.echo(f"bamsearch: {shortened_text(one_line(message), _LONGEST)}", err=True)
@@ -80,7 +80,7 @@ def _report(console: Console, message: str, code: int) -> int:
 
 
 def _click_message(error: click.ClickException) -> str:
-    """Click's own message, with the command that explains more."""
+    """Return click's message, followed by the command that shows help."""
     message = error.format_message()
     if not isinstance(error, click.UsageError):
         return message
@@ -95,23 +95,23 @@ def _report_os_error(console: Console, error: OSError) -> int:
         _discard(sys.stdout)
         _discard(sys.stderr)
         return NO_READER
-    place = f"{error.filename}: " if error.filename is not None else ""
+    prefix = f"{error.filename}: " if error.filename is not None else ""
     cure = f"; {CURES[error.errno]}" if error.errno in CURES else ""
     reason = error.strerror or str(error) or type(error).__name__
-    code = _report(console, f"error: {place}{reason}{cure}", BAD_INPUT)
+    code = _report(console, f"error: {prefix}{reason}{cure}", BAD_INPUT)
     _discard(sys.stdout)
     return code
 
 
 def _report_unexpected(console: Console, error: Exception) -> int:
     """Report too little memory, or a bug."""
-    # torch's own class, by name: torch may not be loaded, and its CPU raises a bare RuntimeError
+    # matched by name, as torch may not be loaded; on a CPU torch raises a plain RuntimeError
     if (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or "can't allocate memory" in str(error)
     ):
-        message = "error: out of memory; give a smaller input or batch, or another --device"
+        message = "error: out of memory; use a smaller input or batch, or another --device"
         return _report(console, message, BAD_INPUT)
     advice = "" if console.verbose else "run again with -v, and "
     message = (
@@ -122,11 +122,11 @@ def _report_unexpected(console: Console, error: Exception) -> int:
 
 
 def _discard(stream: TextIO | None) -> None:
-    """Let what stream still holds go nowhere, or Python complains about it at exit."""
+    """Discard buffered output, which Python would otherwise fail to flush at exit."""
     if stream is None:
         return
     try:
         stream.flush()
     except OSError:
-        with suppress(OSError):  # a stream that is no file has no number to redirect
+        with suppress(OSError):  # a stream that is not a file has no file descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

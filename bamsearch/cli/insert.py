@@ -1,4 +1,4 @@
-"""``bamsearch insert``: BAM in a model, and what it costs."""
+"""``bamsearch insert``: inserts BAM into a model and shows its cost."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import click
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import check_fits, data_option, download_option, resolve
-from bamsearch.cli.insert_steps import next_steps, same_again
+from bamsearch.cli.insert_steps import next_steps, repeated_arguments
 from bamsearch.cli.insert_text import insert_json, print_insertion
-from bamsearch.cli.model_work import model_work, others_hushed
+from bamsearch.cli.model_work import model_work, silence_third_party
 from bamsearch.cli.options import (
     Override,
     OverrideType,
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     type=SitesType(),
     default="paper",
     show_default=True,
-    help="paper, bottlenecks, stages or blocks, or names of sites with commas between.",
+    help="paper, bottlenecks, stages, blocks, or comma-separated site names.",
 )
 @reduction_option
 @dilation_option
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     "overrides",
     type=OverrideType(),
     multiple=True,
-    help="Its own r and d for one site; repeatable. Other sites than --sites join in.",
+    help="r and d for a single site; repeatable. Sites not in --sites are added.",
 )
 @variant_option
 @init_option
@@ -77,8 +77,8 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(How)),
     default="auto",
     show_default=True,
-    help="Rewrite the graph, or attach BAM by hooks, which keeps the class; auto attaches where "
-    "rewriting fails. With -o the network is run beside its base, and refused where it differs.",
+    help="Rewrite the graph, or attach BAM by hooks, which keeps the class; auto attaches if "
+    "rewriting fails. With -o, the network is compared with its base and rejected if it differs.",
 )
 @weights_option
 @input_size_option
@@ -112,11 +112,11 @@ def insert(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Place BAM in MODEL and show what it costs; with -o, keep the result."""
+    """Insert BAM into MODEL and show its cost; with -o, save the result."""
     check_output_folder(output, force=force)
     if not placement:
-        raise InvalidValueError(f"--sites names no site: 'bamsearch sites {model}' lists them")
-    with others_hushed(console):
+        raise InvalidValueError(f"--sites is empty: 'bamsearch sites {model}' lists the sites")
+    with silence_third_party(console):
         input_size, num_classes, facts = resolve(
             data, input_size, num_classes, download=download, contents=False
         )
@@ -138,7 +138,7 @@ def insert(
     if weights and start == "paper":
         console.warn(
             "init paper scales features by about 1.5 at each site: these weights must be "
-            "trained again; --init identity keeps what they compute"
+            "trained again; --init identity preserves their output"
         )
     cost = cost_of(summary, design)
     inserted = None
@@ -158,7 +158,7 @@ def insert(
             written = _planned(output, loaded)
             if not dry_run:
                 written = _write(design, output, module, force)
-    steps = next_steps(summary, same_again(ctx), None if dry_run else output)
+    steps = next_steps(summary, repeated_arguments(ctx), None if dry_run else output)
     console.finish(steps, written, dry_run=dry_run and output is not None)
 
 
@@ -170,7 +170,7 @@ def _load(
     num_classes: int | None,
     seed: int,
 ) -> Loaded:
-    """The model with its weights; what is left random depends on the seed alone."""
+    """Load the model with its weights; weights not in the file are random, by seed."""
     with model_work(console, f"loading {weights}", model):
         import torch
 
@@ -182,7 +182,9 @@ def _load(
         shape = (*shape[:-2], *input_size) if input_size else shape
         loaded = build_with_weights(model, weights, shape, num_classes=num_classes)
     if loaded.left_random:
-        console.warn(f"not loaded, left random: {', '.join(loaded.left_random)} (other classes)")
+        console.warn(
+            f"not loaded, random: {', '.join(loaded.left_random)} (other number of classes)"
+        )
     return loaded
 
 

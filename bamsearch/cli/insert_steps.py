@@ -1,4 +1,4 @@
-"""What to type after ``bamsearch insert``, with all that was typed before."""
+"""Useful commands after ``bamsearch insert``, with the options of its command line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from click.core import ParameterSource
 from bamsearch.records import ModelSummary
 
 
-def same_again(ctx: click.Context) -> list[str]:
-    """MODEL and the options that were typed: all that decides what is inserted, and where to."""
+def repeated_arguments(ctx: click.Context) -> list[str]:
+    """MODEL and the options on the command line that determine the design and its folder."""
     words = [ctx.params["model"]]
     for option in ctx.command.params:
         name = option.name or ""
@@ -25,32 +25,32 @@ def same_again(ctx: click.Context) -> list[str]:
         if value is True:
             words.append(option.opts[-1])
             continue
-        for one in value if name == "overrides" else [value]:
-            words += [option.opts[-1], _typed(name, one)]
+        for item in value if name == "overrides" else [value]:
+            words += [option.opts[-1], _argument_text(name, item)]
     return words
 
 
-def _typed(name: str, value: Any) -> str:
-    """An option's value as it is typed."""
+def _argument_text(name: str, value: Any) -> str:
+    """Format the value of an option for a command line."""
     if name == "placement" and not isinstance(value, str):
         return ",".join(value)
     if name == "input_size":
         return "x".join(str(size) for size in value)
     if name == "overrides":
         site, reduction, dilation = value
-        given = {"r": reduction, "d": dilation}
-        own = [f"{letter}={number}" for letter, number in given.items() if number is not None]
-        return f"{site}:{','.join(own)}"
+        numbers = {"r": reduction, "d": dilation}
+        parts = [f"{letter}={number}" for letter, number in numbers.items() if number is not None]
+        return f"{site}:{','.join(parts)}"
     return str(value)
 
 
-def next_steps(summary: ModelSummary, same: list[str], output: Path | None) -> dict[str, str]:
-    """What to type next.
+def next_steps(summary: ModelSummary, arguments: list[str], output: Path | None) -> dict[str, str]:
+    """Useful commands after an insertion.
 
     Args:
-        summary: of the model.
-        same: see :func:`same_again`.
-        output: where the design was written; None where it was not.
+        summary: summary of the model.
+        arguments: arguments from :func:`repeated_arguments`.
+        output: folder of the design; None if it was not written.
     """
     if output is not None:
         return {
@@ -59,22 +59,22 @@ def next_steps(summary: ModelSummary, same: list[str], output: Path | None) -> d
             "export": f"bamsearch export {shlex.quote(str(output))} --format onnx",
         }
     model = summary.model
-    steps = {"keep": f"bamsearch insert {shlex.join(same)}"}
-    kept = shlex.quote(model.rpartition(":")[2] + "-bam")
-    if "--output" not in same:
-        steps["keep"] += f" -o {kept}"
-    if same == [model] and is_in_torchvision_models(summary):
+    steps = {"keep": f"bamsearch insert {shlex.join(arguments)}"}
+    folder = shlex.quote(model.rpartition(":")[2] + "-bam")
+    if "--output" not in arguments:
+        steps["keep"] += f" -o {folder}"
+    if arguments == [model] and is_in_torchvision_models(summary):
         shape = "" if summary.input_shape == (3, 224, 224) else f", {summary.input_shape}"
         steps["use"] = f"model = bamsearch.insert_bam(torchvision.models.{model}(){shape})"
-    if "--output" not in same:
-        steps["time"] = f"bamsearch profile {shlex.quote(model)} {kept}   (after keeping it)"
-    if same == [model]:
+    if "--output" not in arguments:
+        steps["time"] = f"bamsearch profile {shlex.quote(model)} {folder}   (after keeping it)"
+    if arguments == [model]:
         steps["improve"] = f"bamsearch search {shlex.quote(model)} --budget-gflops +2%"
     return steps | {"sites": f"bamsearch sites {shlex.quote(model)}"}
 
 
 def is_in_torchvision_models(summary: ModelSummary) -> bool:
-    """Whether ``torchvision.models.NAME()`` is the model, and fetches nothing."""
+    """Whether ``torchvision.models.NAME()`` builds the model without a download."""
     elsewhere = ("deeplabv3_", "fcn_", "lraspp_", "raft_", "quantized_", "mvit_")
     plain = ":" not in summary.model and not summary.part and len(summary.input_shape) == 3
     return plain and not summary.model.startswith(elsewhere)

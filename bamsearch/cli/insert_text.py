@@ -1,4 +1,4 @@
-"""What ``bamsearch insert`` says of a design: as text, and as JSON."""
+"""Text and JSON output of ``bamsearch insert``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONVENTION = "1 MAC = 1 FLOP (fvcore), norm and pooling included"
 def insert_json(
     summary: ModelSummary, design: Design, cost: DesignCost, inserted: Inserted | None
 ) -> dict[str, Any]:
-    """What ``insert --json`` prints: exact integers, ``macs`` is fvcore's total."""
+    """The output of ``insert --json``: exact integers; ``macs`` is fvcore's total."""
     return {
         "model": summary.model,
         "input_shape": list(summary.input_shape),
@@ -63,7 +63,7 @@ def print_insertion(
     weights: str | None,
     inserted: Inserted | None,
 ) -> None:
-    """Print the sites, the totals and how they fit what torchvision publishes."""
+    """Print the sites, the totals and the numbers that torchvision publishes."""
     console.print(
         f"{printable(summary.model)} · {shape_text(summary.input_shape)} · "
         f"{f'weights {printable(weights)}' if weights else 'random weights'} · "
@@ -84,17 +84,17 @@ def print_insertion(
 
 
 def _how(design: Design, inserted: Inserted | None) -> str:
-    """The way that was taken, what was checked, and why it was not the first way."""
-    way = {"rewrite": "rewritten", "attach": "attached"}
+    """Method of insertion, checks, and why rewriting failed, if it did."""
+    participle = {"rewrite": "rewritten", "attach": "attached"}
     if inserted is None:
-        return "" if design.how == "auto" else f"to be {way[design.how]}"
+        return "" if design.how == "auto" else f"to be {participle[design.how]}"
     checks = {
-        "values": "equal to the base while every BAM is closed",
-        "shapes": "too large to run: shapes were checked, values were not",
+        "values": "equal to the base with all BAMs closed",
+        "shapes": "too large to run: shapes were compared, values were not",
     }
     check = checks.get(inserted.compared or "", "not checked: the base does not run on images")
     reason = f"\nnot rewritten: {printable(inserted.why)}" if inserted.why else ""
-    return f"{way.get(inserted.how, 'no BAM')}, {check}{reason}"
+    return f"{participle.get(inserted.how, 'no BAM')}, {check}{reason}"
 
 
 def _print_sites(console: Console, summary: ModelSummary, cost: DesignCost) -> None:
@@ -114,14 +114,14 @@ def _print_sites(console: Console, summary: ModelSummary, cost: DesignCost) -> N
     header = ["site", "feature map", "stride", "before", "r", "d", "+ params", "+ GFLOPs"]
     console.table(header, rows, "lrrlrrrr")
     used = {site.name for site, _, _ in cost.inserted}
-    left = [
+    unused = [
         f"{printable(site.name)} {map_text(site)} ({why})"
         for site in summary.sites
         if site.name not in used and site.kind != "block"
         for why in [why_not_paper(site, summary.sites) or site.kind]
     ]
-    if left:
-        console.print(f"  not used: {' · '.join(left)}")
+    if unused:
+        console.print(f"  not used: {' · '.join(unused)}")
 
 
 def _remarks(summary: ModelSummary, cost: DesignCost) -> list[str]:
@@ -146,13 +146,15 @@ def _remarks(summary: ModelSummary, cost: DesignCost) -> list[str]:
 
 
 def _published(summary: ModelSummary) -> str:
-    """How the base relates to what torchvision publishes for it."""
+    """The published GFLOPs of the base, compared with ours."""
     if summary.published_gmacs is None or summary.part:
         return ""
     ours = summary.base.conv_linear_macs / 1e9
     same = round(ours, 3) == summary.published_gmacs
-    known = f"torchvision: {summary.published_gmacs:.3f}, conv + linear only"
-    return f" ({known})" if same else f" ({known}; ours without norm and pooling: {ours:.3f})"
+    published = f"torchvision: {summary.published_gmacs:.3f}, conv + linear only"
+    return (
+        f" ({published})" if same else f" ({published}; ours without norm and pooling: {ours:.3f})"
+    )
 
 
 def _numbers(cost: Cost) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Tables and paragraphs that fit a terminal; elsewhere nothing is cut or wrapped."""
+"""Tables and paragraphs that fit a terminal; in files nothing is cut or wrapped."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from functools import partial
 from bamsearch.text import printable, table_cell
 
 _GAPS = (3, 2, 1)
-"""Blanks between two columns; fewer where a table is wider than the terminal."""
+"""Blanks between two columns; fewer if the table is wider than the terminal."""
 
 _NARROWEST, _WHOLE_WORD = 6, 14
-"""A column is not made narrower, nor than its longest word, if that is not longer."""
+"""Minimum width of a column: 6 cells, or its longest word of up to 14 cells."""
 
 _LONGEST_WORD = 120
-"""On a terminal a longer word in a cell loses characters in its middle."""
+"""On a terminal, longer words in a cell are shortened in the middle."""
 
 _MOST_LINES = 12
-"""A cell that takes more lines loses those in its middle."""
+"""Cells with more lines are shortened in the middle."""
 
 _HANGING = re.compile(r" *(?:\S+ {2,})?")
 
@@ -32,18 +32,18 @@ def table_text(
     width: int | None = None,
     bold: bool = False,
 ) -> str:
-    """A table without borders, its lines without trailing blanks.
+    """Format a table without borders and without trailing blanks.
 
     Args:
-        header: titles of the columns; all empty leaves the line out.
+        header: titles of the columns; no header line if all are empty.
         rows: cells, one sequence per row, each as long as header.
         align: one letter per column, ``l`` or ``r``.
         indent: blanks before each line.
-        width: cells of the terminal; None for a file, where nothing is wrapped.
-        bold: show the header so, with escape sequences.
+        width: width of the terminal in cells; None for a file, where nothing is wrapped.
+        bold: print the header in bold, with escape sequences.
 
     Raises:
-        ValueError: a row of another length.
+        ValueError: a row has another length than the header.
     """
     if not all(len(row) == len(align) for row in (header, *rows)):
         raise ValueError(f"a row is longer or shorter than the {len(align)} columns of its table")
@@ -63,11 +63,11 @@ def table_text(
 
 
 def paragraph(text: str, width: int | None) -> str:
-    """A line, wrapped at blanks; what follows is below the text, not below its first word.
+    """Wrap a line at blanks, with a hanging indent below its label.
 
     Args:
-        text: one line; ``EVIDENCE  none: …`` goes on below ``none``.
-        width: cells of the terminal; None leaves the line as it is.
+        text: one line; ``EVIDENCE  none: …`` continues below ``none``.
+        width: width of the terminal in cells; None returns the line unchanged.
     """
     if width is None or _cells(text) <= width:
         return text
@@ -79,7 +79,7 @@ def paragraph(text: str, width: int | None) -> str:
 
 
 def _row_lines(row: Sequence[str], widths: Sequence[int], align: str, gap: str) -> list[str]:
-    """The lines that a row takes: one, unless a cell is wider than its column."""
+    """Lines of a row: several if a cell is wider than its column."""
     cells = [_folded(cell, width) for cell, width in zip(row, widths, strict=True)]
     lines = []
     for number in range(max(map(len, cells), default=0)):
@@ -93,7 +93,7 @@ def _row_lines(row: Sequence[str], widths: Sequence[int], align: str, gap: str) 
 
 
 def _folded(cell: str, width: int) -> list[str]:
-    """A cell as lines; of very many the first and the last ones."""
+    """Lines of a cell; the first and the last if there are too many."""
     if _cells(cell) <= width:
         return [cell]
     lines = _wrapped(cell, width)
@@ -106,7 +106,7 @@ def _folded(cell: str, width: int) -> list[str]:
 def _fitted(
     table: Sequence[Sequence[str]], widths: Sequence[int], room: int
 ) -> tuple[list[int], int]:
-    """The widths of the columns and the gap between them that fit best."""
+    """Widths of the columns and of the gap between them, to fit the room."""
     gaps = len(widths) - 1
     if sum(widths) + gaps * _GAPS[0] <= room:
         return list(widths), _GAPS[0]
@@ -121,7 +121,7 @@ def _fitted(
 
 
 def _cut(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
-    """The widths, the widest columns cut until all fit, each to its least at most."""
+    """Narrow the widest columns until all fit, each at most to its minimum."""
     for most in range(max(widths), 0, -1):
         cut = [min(width, max(most, low)) for width, low in zip(widths, least, strict=True)]
         if sum(cut) <= room:
@@ -134,7 +134,7 @@ def _longest_word(cell: str) -> int:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Words in lines of at most width cells; a longer word is cut."""
+    """Wrap words into lines of at most width cells; longer words are cut."""
     from rich.cells import chop_cells
 
     lines = [""]
@@ -149,7 +149,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _cells(text: str) -> int:
-    """How many cells of a terminal a text takes."""
+    """Width of the text in terminal cells."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len  # not at the top: --help does not need it

@@ -1,4 +1,4 @@
-"""The command ``bamsearch``: a group that loads a command's module only when it is asked for."""
+"""The command ``bamsearch``: a group that imports the module of a command on first use."""
 
 from __future__ import annotations
 
@@ -37,50 +37,52 @@ COMMANDS = {
     "env": "bamsearch.cli.env",
     "completion": "bamsearch.cli.completion",
 }
-"""What to type → the module with a function of that name, in the order of the help."""
+"""Command → module with a function of that name, in the order of the help."""
 
 EXAMPLES = """\
 Try one of these:
 
-  bamsearch insert resnet101           place BAM in a model and see what it costs
-  bamsearch sites mobilenet_v2         where BAM can go in a model, and why there
-  bamsearch search --budget-gflops 8   the best r, d and placement that fit
+  bamsearch insert resnet101           insert BAM into a model and see what it costs
+  bamsearch sites mobilenet_v2         see where BAM can go in a model, and why
+  bamsearch search --budget-gflops 8   the best r, d and placement within a budget
   bamsearch env                        versions, devices and extras on this machine
 
 All commands: bamsearch --help"""
 
-NOTING = (
+NOTE_LOGGERS = (
     *("bamsearch.graph.checkpoints", "bamsearch.data"),
     *("bamsearch.searching.measured", "bamsearch.searching.finalists"),
 )
-"""The loggers whose messages are for the user."""
+"""Loggers whose messages are shown to the user."""
 
 PIPE_HELP_WIDTH = 80
-"""Width of help that goes to a file or a pipe, whatever COLUMNS says."""
+"""Width of help in files and pipes, whatever COLUMNS says."""
 
 
 class LazyGroup(click.Group):
-    """A group over :data:`COMMANDS` whose failures are one line each."""
+    """A group over :data:`COMMANDS` that reports each failure on one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order of the help."""
+        """Return all commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command's module, or return None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
-        return found
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or suggest the nearest."""
+        """Find the command, or suggest the most similar name."""
         name = args[0]
         if name not in COMMANDS and not ctx.resilient_parsing:
             near = get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(COMMANDS)}"
+            hint = (
+                f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(COMMANDS)}"
+            )
             raise click.UsageError(f"no command {name!r}: {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -101,13 +103,13 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         console = ctx.ensure_object(Console)
-        with reported(console), _noted(console), warnings.catch_warnings():
+        with reported(console), _show_notes(console), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return super().invoke(ctx)
 
 
 class _Notes(logging.Handler):
-    """Shows what the library logs as notes, each line once."""
+    """Shows log messages of the library as notes, each message once."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -115,7 +117,7 @@ class _Notes(logging.Handler):
         self._shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the record's message, unless it was printed before."""
+        """Print the message of the record, unless it was printed before."""
         text = record.getMessage()
         if text not in self._shown:
             self._shown.add(text)
@@ -123,10 +125,10 @@ class _Notes(logging.Handler):
 
 
 @contextmanager
-def _noted(console: Console) -> Iterator[None]:
-    """Show on stderr what weights are taken from a file, and how far long work is."""
+def _show_notes(console: Console) -> Iterator[None]:
+    """Show the library's notes on stderr: loaded weights, progress of long work."""
     notes = _Notes(console)
-    loggers = [logging.getLogger(name) for name in NOTING]
+    loggers = [logging.getLogger(name) for name in NOTE_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.addHandler(notes)
@@ -149,7 +151,7 @@ def _noted(console: Console) -> Iterator[None]:
 @verbose_option
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Place BAM, the Bottleneck Attention Module, in a network and see what it costs."""
+    """Insert BAM, the Bottleneck Attention Module, into a network and see what it costs."""
     if ctx.invoked_subcommand is None:
         ctx.ensure_object(Console).print(EXAMPLES)
 
@@ -158,10 +160,10 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
     Args:
-        args: what follows ``bamsearch``; None takes it from the process.
+        args: arguments after ``bamsearch``; None for those of the process.
     """
     for stream in (sys.stdout, sys.stderr):
-        # a terminal that cannot show "×" gets "?" rather than a traceback
+        # a terminal that cannot display "×" shows "?", not a traceback
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     if args is None:

@@ -1,4 +1,4 @@
-"""What every command does around its work on a MODEL."""
+"""Context managers around work on a MODEL: progress, third-party output, errors."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from bamsearch.cli.console import Console
 from bamsearch.errors import BamsearchError, DesignError, ModelError
 from bamsearch.records.sources import user_code
 
-# The first logs a whole traceback for an input that is too small, which we say in one line; the
-# second a machine with CUDA's compiler and no GPU; the third spoilt TIFF files.
-_LOUD = ("torch._subclasses.fake_tensor", "torch.utils.cpp_extension", "PIL.TiffImagePlugin")
+# These loggers report, respectively, a traceback for an input that is too small (reported on one
+# line here), a CUDA compiler without a GPU, and damaged TIFF files.
+_VERBOSE_LOGGERS = (
+    "torch._subclasses.fake_tensor",
+    "torch.utils.cpp_extension",
+    "PIL.TiffImagePlugin",
+)
 
 
 @contextmanager
 def model_work(console: Console, title: str, model: str) -> Iterator[None]:
     """Show progress while the block builds, loads or traces a MODEL.
 
-    What others print goes to stderr: torch tells of a download on stdout, and a model's own file
-    may print anything, while our stdout is data.
+    Third-party output goes to stderr, as stdout is for data: torch reports downloads on stdout,
+    and the file of a model may print anything.
 
     Raises:
-        DesignError: model is a design.json or a folder with one; it has BAM already.
+        DesignError: model is a design.json or a folder with one, which already has BAM.
     """
-    with console.progress(title), others_hushed(console):
+    with console.progress(title), silence_third_party(console):
         try:
             yield
         except ModelError as error:
@@ -35,37 +39,37 @@ def model_work(console: Console, title: str, model: str) -> Iterator[None]:
             if base is None:
                 raise
             raise DesignError(
-                f"{model} is a design and has BAM already: give a MODEL, such as its own, "
+                f"{model} is a design, which already has BAM: give a MODEL, such as its base, "
                 f"{shlex.quote(base)}"
             ) from error
 
 
 @contextmanager
-def others_hushed(console: Console) -> Iterator[None]:
-    """Keep what others print off stdout, and loud loggers silent without ``-v``."""
-    with redirect_stdout(sys.stderr), _hushed(not console.verbose):
+def silence_third_party(console: Console) -> Iterator[None]:
+    """Redirect third-party output to stderr; without ``-v`` also mute verbose loggers."""
+    with redirect_stdout(sys.stderr), _mute_loggers(not console.verbose):
         yield
 
 
-def name_code(console: Console, *names: str) -> None:
-    """Say on stderr which code of a user's is about to be executed.
+def announce_code(console: Console, *names: str) -> None:
+    """Print on stderr which user code is about to be executed.
 
     Args:
-        console: of the command.
-        names: a MODEL or a score each, as a run or a design names it.
+        console: console of the command.
+        names: MODELs or scores, as named in a run or a design.
     """
-    code = dict.fromkeys(found for name in names if (found := user_code(name)) is not None)
+    code = dict.fromkeys(source for name in names if (source := user_code(name)) is not None)
     if code:
         console.note(f"executes code of {', '.join(code)}")
 
 
-def name_code_of(console: Console, *designs: str) -> None:
-    """The same for words that may be a DESIGN or a RUN."""
-    name_code(console, *(model for word in designs if (model := _base_of_design(word))))
+def announce_code_of(console: Console, *designs: str) -> None:
+    """Like :func:`announce_code`, for arguments that may be a DESIGN or a RUN."""
+    announce_code(console, *(model for word in designs if (model := _base_of_design(word))))
 
 
 def _base_of_design(path: str) -> str | None:
-    """The MODEL of a design on disk; None where there is no design."""
+    """The MODEL of a design on disk; None if path is not a design."""
     from bamsearch.graph.designs import find_design
 
     with suppress(BamsearchError):
@@ -74,8 +78,8 @@ def _base_of_design(path: str) -> str | None:
 
 
 @contextmanager
-def _hushed(quiet: bool) -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in _LOUD]
+def _mute_loggers(quiet: bool) -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in _VERBOSE_LOGGERS]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:
         logger.disabled = quiet or logger.disabled

@@ -1,4 +1,4 @@
-"""``bamsearch models``: the names that MODEL can be."""
+"""``bamsearch models``: list of torchvision's models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bamsearch.errors import NothingToDoError
 @json_option
 @pass_console
 def models(console: Console, part: str, as_json: bool) -> None:
-    """List torchvision's models, those with PART in their name."""
+    """List torchvision's models, or those with PART in their name."""
     with console.progress("loading torchvision"):
         from bamsearch.graph.models import model_names
 
@@ -22,7 +22,7 @@ def models(console: Console, part: str, as_json: bool) -> None:
     if not names:
         raise NothingToDoError(
             f"no torchvision model has {part!r} in its name: 'bamsearch models' lists all; "
-            "timm:NAME, package.module:factory and path/file.py:factory are models too"
+            "MODEL can also be timm:NAME, package.module:factory or path/file.py:factory"
         )
     if as_json:
         console.print_json(names)

@@ -1,7 +1,7 @@
-"""The options that commands share, each defined once.
+"""Options shared by several commands.
 
-Every command is made by :func:`command`, which adds ``-h``, ``-q`` and ``-v``; the others are
-added where they apply. A whole command::
+Every command is created by :func:`command`, which adds ``-h``, ``-q`` and ``-v``. A complete
+command::
 
     @command("insert", examples=["bamsearch insert resnet101", "bamsearch insert resnet101 -o DIR"])
     @click.argument("model")
@@ -24,8 +24,9 @@ added where they apply. A whole command::
         console.print_json(...) if as_json else console.table(...)
         console.finish({"use": "bamsearch.load('DIR')"}, written=[...], dry_run=dry_run)
 
-The function is called as the command is, and :data:`bamsearch.cli.main.COMMANDS` gets a line.
-Modules that load torch are imported inside the function, so that ``--help`` stays quick.
+The function has the name of the command, which is registered in
+:data:`bamsearch.cli.main.COMMANDS`. Modules that load torch are imported inside the function, so
+that ``--help`` stays fast.
 """
 
 from __future__ import annotations
@@ -49,23 +50,22 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 DTYPES = ("float32", "bfloat16", "float16")
 
 pass_console = click.make_pass_decorator(Console, ensure=True)
-"""Give the command the :class:`Console` as its first argument."""
+"""Pass the :class:`Console` to the command as its first argument."""
 
 
 class Count(click.IntRange):
-    """A whole number from ``min`` on that machines can count to.
-
-    Args:
-        min: the least.
-        most: the greatest; help leaves it out.
-    """
+    """An integer of at least ``min`` and at most ``most``, which help does not show."""
 
     def __init__(self, min: int, most: int = 1_000_000) -> None:
         super().__init__(min=min)
         self._most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number, or fail as click does."""
+        """Return the number.
+
+        Raises:
+            click.BadParameter: the number is out of range.
+        """
         number: int = super().convert(value, param, ctx)
         if number > self._most:
             self.fail(f"{value} is not in the range {self.min}<=x<={self._most}.", param, ctx)
@@ -73,11 +73,7 @@ class Count(click.IntRange):
 
 
 class Real(click.FloatRange):
-    """A finite number from 0 on, or above 0.
-
-    Args:
-        open: 0 itself is refused.
-    """
+    """A finite number above 0; 0 itself is allowed unless ``open``."""
 
     _MOST = 1e9
 
@@ -87,7 +83,11 @@ class Real(click.FloatRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Return the number, or fail as click does."""
+        """Return the number.
+
+        Raises:
+            click.BadParameter: the number is out of range.
+        """
         number: float = super().convert(value, param, ctx)
         if not number <= self._MOST:
             least = "0<x" if self.min_open else "0<=x"
@@ -96,16 +96,20 @@ class Real(click.FloatRange):
 
 
 class DeviceType(click.ParamType[str]):
-    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; whether it is there is not asked yet."""
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; availability is checked later."""
 
     name = "device"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """What help shows for the value."""
+        """Return the placeholder shown in help."""
         return "auto|cpu|cuda[:N]|mps"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return value unchanged, or fail as click does."""
+        """Return the value unchanged.
+
+        Raises:
+            click.BadParameter: the value is not the name of a device.
+        """
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
             self.fail(f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps.", param, ctx)
         return value
@@ -113,13 +117,13 @@ class DeviceType(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
-        """The names that start with incomplete."""
+        """Return the device names that start with incomplete."""
         names = ("auto", "cpu", "cuda", "mps")
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    # a flag that was not given must not undo the one before the command's name
+    # the command's default must not undo a -q before the command's name
     if value:
         ctx.ensure_object(Console).quiet = True
 
@@ -159,9 +163,9 @@ device_option = click.option(
     type=DeviceType(),
     default="auto",
     show_default=True,
-    help="Where to compute; auto takes cuda, then mps, then cpu.",
+    help="Device; auto prefers cuda, then mps, then cpu.",
 )
-"""Adds ``device: str``, to be given to :func:`bamsearch.profile.devices.resolve_device`."""
+"""Adds ``device: str``, the input of :func:`bamsearch.profile.devices.resolve_device`."""
 
 seed_option = click.option(
     "--seed",
@@ -169,7 +173,7 @@ seed_option = click.option(
     default=0,
     show_default=True,
     metavar="N",
-    help="Seed of everything random.",
+    help="Random seed.",
 )
 """Adds ``seed: int``."""
 
@@ -179,7 +183,7 @@ batch_size_option = click.option(
     default=1,
     show_default=True,
     metavar="N",
-    help="Inputs in one batch.",
+    help="Batch size.",
 )
 """Adds ``batch_size: int``."""
 
@@ -188,7 +192,7 @@ dtype_option = click.option(
     type=click.Choice(DTYPES),
     default="float32",
     show_default=True,
-    help="Number format of weights and inputs.",
+    help="Data type of weights and inputs.",
 )
 """Adds ``dtype: str``, a name in torch."""
 
@@ -199,7 +203,7 @@ threads_option = click.option(
     default=1,
     show_default=True,
     metavar="N",
-    help="Threads on a CPU.",
+    help="Number of CPU threads.",
 )
 """Adds ``threads: int``."""
 
@@ -210,13 +214,17 @@ class InputSizeType(click.ParamType[tuple[int, int]]):
     name = "size"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """What help shows for the value."""
+        """Return the placeholder shown in help."""
         return "H[xW]"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
-        """Return (height, width), or fail as click does."""
+        """Return (height, width) in pixels.
+
+        Raises:
+            click.BadParameter: the value is not H or HxW.
+        """
         match = re.fullmatch(r"(\d{1,5})(?:[xX×](\d{1,5}))?", str(value))
         height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if height < 1 or width < 1:
@@ -225,18 +233,18 @@ class InputSizeType(click.ParamType[tuple[int, int]]):
 
 
 class SitesType(click.ParamType["str | list[str]"]):
-    """A placement's name, or names of sites with commas between."""
+    """Name of a placement, or comma-separated names of sites."""
 
     name = "sites"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """What help shows for the value."""
+        """Return the placeholder shown in help."""
         return "PLACEMENT|NAME,…"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | list[str]:
-        """Return the placement, or the list of names."""
+        """Return the name of the placement, or the list of site names."""
         if not isinstance(value, str) or value in PLACEMENTS:
             return value  # type: ignore[no-any-return]
         return [name.strip() for name in value.split(",") if name.strip()]
@@ -244,44 +252,48 @@ class SitesType(click.ParamType["str | list[str]"]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
-        """The placements that start with incomplete."""
+        """Return the placements that start with incomplete."""
         return [CompletionItem(name) for name in PLACEMENTS if name.startswith(incomplete)]
 
 
 Override = tuple[str, int | None, int | None]
-"""Site, its own r, its own d; None is the common one."""
+"""Site, reduction r, dilation d; None means the common value."""
 
 
 class OverrideType(click.ParamType[Override]):
-    """``NAME:r=8,d=2``, or only one of them."""
+    """``NAME:r=8,d=2``, or only r or only d."""
 
     name = "override"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """What help shows for the value."""
+        """Return the placeholder shown in help."""
         return "NAME:r=R,d=D"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Override:
-        """Return (site, r, d), or fail as click does."""
+        """Return (site, r, d).
+
+        Raises:
+            click.BadParameter: the value is not NAME:r=R,d=D.
+        """
         if isinstance(value, tuple):
             return value
         name, _, rest = str(value).rpartition(":")
-        own: dict[str, int] = {}
+        values: dict[str, int] = {}
         for part in rest.split(","):
             match = re.fullmatch(r"\s*([rd])\s*=\s*(\d{1,6})\s*", part)
-            if match is None or match[1] in own or not name:
+            if match is None or match[1] in values or not name:
                 self.fail(f"{value!r} is not NAME:r=R,d=D, such as layer3:r=8,d=2.", param, ctx)
-            own[match[1]] = int(match[2])
-        return name, own.get("r"), own.get("d")
+            values[match[1]] = int(match[2])
+        return name, values.get("r"), values.get("d")
 
 
 model_argument = click.argument("model", metavar="MODEL")
 """Adds ``model: str``: a torchvision name, ``timm:NAME``, or a factory after a colon."""
 
 input_size_option = click.option(
-    "--input-size", type=InputSizeType(), help="Size of the image.  [default: the model's own]"
+    "--input-size", type=InputSizeType(), help="Image size.  [default: the model's]"
 )
 """Adds ``input_size: tuple[int, int] | None``."""
 
@@ -289,7 +301,7 @@ num_classes_option = click.option(
     "--num-classes",
     type=Count(min=1),
     metavar="N",
-    help="Classes of the head.  [default: the model's own]",
+    help="Number of classes.  [default: the model's]",
 )
 """Adds ``num_classes: int | None``."""
 
@@ -300,7 +312,7 @@ reduction_option = click.option(
     default=16,
     show_default=True,
     metavar="R",
-    help="Channels are divided by R inside BAM.",
+    help="Reduction ratio of the channels inside BAM.",
 )
 """Adds ``reduction: int``."""
 
@@ -320,44 +332,45 @@ variant_option = click.option(
     type=click.Choice(get_args(Variant)),
     default="paper",
     show_default=True,
-    help="The paper's equations, or the authors' code.",
+    help="BAM as in the paper's equations, or as in the authors' code.",
 )
 """Adds ``variant: Variant``."""
 
 init_option = click.option(
     "--init",
     type=click.Choice(get_args(Init)),
-    help="identity starts as the base network.  [default: identity with --weights, else paper]",
+    help="Initialisation of BAM; identity preserves the output of the base network.  "
+    "[default: identity with --weights, else paper]",
 )
 """Adds ``init: Init | None``."""
 
 weights_option = click.option(
     "--weights",
     metavar="DEFAULT|NAME|FILE",
-    help="Trained weights: published ones, or a .safetensors or state_dict file.",
+    help="Trained weights: DEFAULT or a published name, or a .safetensors or state_dict file.",
 )
 """Adds ``weights: str | None``."""
 
 
-force_option = click.option("--force", is_flag=True, help="Overwrite what is there already.")
+force_option = click.option("--force", is_flag=True, help="Overwrite existing output.")
 """Adds ``force: bool``."""
 
 
-def output_options(what: str) -> Callable[[Function], Function]:
+def output_options(output_help: str) -> Callable[[Function], Function]:
     """Add ``-o/--output``, ``--force`` and ``-n/--dry-run``.
 
     The command gets ``output: Path | None``, ``force: bool`` and ``dry_run: bool``.
 
     Args:
-        what: help for ``--output``: what is written there.
+        output_help: help text of ``--output``.
     """
 
     def decorate(function: Function) -> Function:
         for option in (
-            click.option("-n", "--dry-run", is_flag=True, help="Do all but the writing."),
+            click.option("-n", "--dry-run", is_flag=True, help="Run without writing any files."),
             force_option,
             click.option(
-                "-o", "--output", type=click.Path(path_type=Path), metavar="PATH", help=what
+                "-o", "--output", type=click.Path(path_type=Path), metavar="PATH", help=output_help
             ),
         ):
             function = option(function)
@@ -367,11 +380,11 @@ def output_options(what: str) -> Callable[[Function], Function]:
 
 
 def command(name: str, *, examples: Sequence[str]) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a function a command of bamsearch, with ``-h``, ``-q`` and ``-v``.
+    """Turn a function into a bamsearch command with ``-h``, ``-q`` and ``-v``.
 
     Args:
-        name: what to type after ``bamsearch``.
-        examples: command lines, shown at the end of its help.
+        name: name of the command.
+        examples: command lines shown at the end of its help.
     """
 
     def decorate(function: Callable[..., Any]) -> click.Command:

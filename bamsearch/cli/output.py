@@ -1,4 +1,4 @@
-"""May this path be written? Asked before the work is done, not after."""
+"""Checks that output paths are writable before work starts."""
 
 from __future__ import annotations
 
@@ -12,48 +12,56 @@ from bamsearch.records.disk import DRAFT, remove_dead_drafts
 def check_output_folder(
     path: Path | None, *, force: bool, advice: str = "choose another path, or add --force"
 ) -> None:
-    """Raise OutputError unless a folder can be made at path, or is there and empty.
+    """Check that path is an empty folder, or that it can be created.
 
     Args:
-        path: from ``-o``; None is fine, nothing will be written.
-        force: what is in the folder may be overwritten.
-        advice: what to do where something is in it.
+        path: value of ``-o``; None passes, as nothing will be written.
+        force: accept a folder that is not empty.
+        advice: next step for the message about a folder that is not empty.
+
+    Raises:
+        OutputError: path is a file, not empty or not writable.
     """
     if path is None:
         return
     if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file, and a folder is needed: choose another path")
-    if path.is_dir() and not force and any(not _is_draft(one) for one in path.iterdir()):
+        raise OutputError(f"{path} is a file, not a folder: choose another path")
+    if path.is_dir() and not force and any(not _is_draft(child) for child in path.iterdir()):
         raise OutputError(f"{path} exists already: {advice}")
     _check_writable(path)
 
 
 def _is_draft(path: Path) -> bool:
-    """Whether a killed process left it half-written."""
+    """Whether a killed process left the file half-written."""
     return path.name.startswith(DRAFT)
 
 
 def check_output_file(path: Path | None, *, force: bool) -> None:
-    """Raise OutputError unless a file can be written at path.
+    """Check that a file can be written at path.
 
     Args:
-        path: from ``-o``; None is fine, nothing will be written.
-        force: a file that is there may be overwritten.
+        path: value of ``-o``; None passes, as nothing will be written.
+        force: accept an existing file.
+
+    Raises:
+        OutputError: path is a folder, exists or is not writable.
     """
     if path is None:
         return
     remove_dead_drafts(path)
     if path.is_dir():
-        raise OutputError(f"{path} is a folder, and a file is needed: choose another path")
+        raise OutputError(f"{path} is a folder, not a file: choose another path")
     if path.exists() and not force:
         raise OutputError(f"{path} exists already: choose another path, or add --force")
     _check_writable(path)
 
 
 def _check_writable(path: Path) -> None:
-    """Raise OutputError unless path, or the nearest folder above it that exists, is writable."""
-    place = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if place != path and not place.is_dir():
-        raise OutputError(f"{path} cannot be made: {place} is a file; choose another path")
-    if not os.access(place, os.W_OK):
-        raise OutputError(f"{path} cannot be written: no permission in {place}; choose with -o")
+    """Raise OutputError unless path, or its nearest existing parent, is writable."""
+    existing = next(existing for existing in (path, *path.absolute().parents) if existing.exists())
+    if existing != path and not existing.is_dir():
+        raise OutputError(f"{path} cannot be created: {existing} is a file; choose another path")
+    if not os.access(existing, os.W_OK):
+        raise OutputError(
+            f"{path} cannot be written: no permission in {existing}; choose another path with -o"
+        )

@@ -1,4 +1,4 @@
-"""``bamsearch profile``: what networks cost, counted and timed side by side."""
+"""``bamsearch profile``: counts and times networks side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, resolve
-from bamsearch.cli.model_work import model_work, name_code_of
+from bamsearch.cli.model_work import announce_code_of, model_work
 from bamsearch.cli.options import (
     Count,
     batch_size_option,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 REDUCTIONS = (4, 8, 16, 32)
 DILATIONS = (1, 2, 4, 6)
-"""What a latency table is measured for: r and d of the shipped search spaces."""
+"""r and d of latency tables: those of the shipped search spaces."""
 
 
 @command(
@@ -53,7 +53,9 @@ DILATIONS = (1, 2, 4, 6)
     ],
 )
 @click.argument("targets", metavar="MODEL|DESIGN…", nargs=-1, required=True)
-@click.option("--time/--no-time", "timed", default=True, help="Time them too.  [default: yes]")
+@click.option(
+    "--time/--no-time", "timed", default=True, help="Also measure latency.  [default: yes]"
+)
 @click.option(
     "--depth",
     type=Count(min=0),
@@ -63,7 +65,7 @@ DILATIONS = (1, 2, 4, 6)
 @device_option
 @batch_size_option
 @dtype_option
-@click.option("--channels-last", is_flag=True, help="Weights and input in channels_last.")
+@click.option("--channels-last", is_flag=True, help="Use the memory format channels_last.")
 @click.option(
     "--mode",
     "modes",
@@ -71,25 +73,25 @@ DILATIONS = (1, 2, 4, 6)
     multiple=True,
     default=["eager"],
     show_default=True,
-    help="How the network runs; repeatable.",
+    help="Execution mode of the networks; repeatable.",
 )
 @click.option("--train", is_flag=True, help="Time forward and backward.")
-@click.option("--memory", is_flag=True, help="Show peak memory too.")
+@click.option("--memory", is_flag=True, help="Also measure peak memory.")
 @click.option(
     "--samples",
     type=Count(min=3),
     default=40,
     show_default=True,
     metavar="N",
-    help="Samples, or pairs of them.",
+    help="Number of timing samples, or of pairs.",
 )
 @threads_option
-@click.option("--fit-batch", is_flag=True, help="If memory is short, take the batch that fits.")
+@click.option("--fit-batch", is_flag=True, help="Reduce the batch size if memory is too small.")
 @click.option(
     "--latency-table",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="CSV of site, r, d, ms: read if it is there, else measured and written.",
+    help="CSV of site, r, d, ms: read if it exists, else measured and written.",
 )
 @click.option(
     "--trace",
@@ -139,12 +141,12 @@ def profile(
     with model_work(console, "loading torch", targets[0]):
         from bamsearch.profile.devices import resolve_device
 
-        where = str(resolve_device(device))
+        resolved_device = str(resolve_device(device))
         input_size, num_classes, _ = resolve(
             data, input_size, num_classes, download=download, contents=False
         )
     conditions: Conditions = {
-        "device": where,
+        "device": resolved_device,
         "batch_size": batch_size,
         "dtype": dtype,
         "memory_format": "channels_last" if channels_last else "contiguous",
@@ -195,21 +197,23 @@ def _open(
 
         from bamsearch.profile.compare import open_subjects
 
-        name_code_of(console, *targets)
+        announce_code_of(console, *targets)
         torch.manual_seed(seed)
         return open_subjects(targets, input_size, num_classes)
 
 
 def _fitting_batch(console: Console, subjects: list[Subject], conditions: Conditions) -> int:
-    """The batch with which all networks run, said aloud if it is not the one asked for."""
+    """The largest batch that all networks can run; warns if it is not the requested one."""
     from bamsearch.profile.workload import largest_batch
 
-    with console.progress("finding the batch that fits"):
+    with console.progress("finding the largest batch"):
         modules = [subject.module for subject in subjects]
-        found = largest_batch(modules, subjects[0].input_shape, **conditions)
-    if found != conditions["batch_size"]:
-        console.warn(f"a batch of {conditions['batch_size']} does not fit: {found} does")
-    return found
+        batch_size = largest_batch(modules, subjects[0].input_shape, **conditions)
+    if batch_size != conditions["batch_size"]:
+        console.warn(
+            f"a batch of {conditions['batch_size']} does not fit into memory: using {batch_size}"
+        )
+    return batch_size
 
 
 def _latency(
@@ -220,7 +224,7 @@ def _latency(
     seed: int,
     conditions: Conditions,
 ) -> list[Path]:
-    """Predict the designs from the table at path; measure and write it if there is none."""
+    """Predict the designs' latency from the table at path, which is measured if missing."""
     from bamsearch.profile.latency import measure_latency
     from bamsearch.profile.latency_csv import read_latency_csv, write_latency_csv
     from bamsearch.profile.summary import summarise
@@ -255,8 +259,8 @@ def _trace(
     from bamsearch.profile.workload import workload
 
     with console.progress(f"tracing {subject.name}"):
-        given: Conditions = {**conditions, "mode": mode}
-        write_trace(workload(subject.module, subject.input_shape, **given), path)
+        in_mode: Conditions = {**conditions, "mode": mode}
+        write_trace(workload(subject.module, subject.input_shape, **in_mode), path)
     return [path]
 
 

@@ -1,4 +1,4 @@
-"""What ``bamsearch profile`` says of networks: as text, as CSV and as JSON."""
+"""Text, CSV and JSON output of ``bamsearch profile``."""
 
 from __future__ import annotations
 
@@ -23,71 +23,71 @@ CONVENTION = "1 MAC = 1 FLOP ({}), norm and pooling included"
 
 
 def print_profile(console: Console, profiled: Sequence[Profiled], depth: int | None) -> None:
-    """Print the comparison, the modules, and what was not counted."""
+    """Print the comparison, the modules and the uncounted operations."""
     _print_head(console, profiled)
     _print_counts(console, profiled)
     for number, in_mode in enumerate(profiled[0].measured):
         console.print()
         _print_times(console, profiled, number, in_mode)
     _print_memory(console, profiled)
-    for one in profiled:
+    for network in profiled:
         levels = depth if depth is not None else int(len(profiled) == 1)
         if levels:
             console.print()
-            _print_modules(console, one, levels)
+            _print_modules(console, network, levels)
 
 
 def profile_csv(profiled: Sequence[Profiled]) -> str:
-    """One row a network and mode, RFC 4180, units in the header."""
+    """One row per network and mode, RFC 4180, with units in the header."""
     rows: list[list[Any]] = []
-    for one in profiled:
+    for network in profiled:
         counts = [
-            one.subject.name,
-            one.subject.part,
-            "x".join(map(str, one.subject.input_shape)),
-            one.cost.params,
-            one.cost.macs,
-            one.cost.conv_linear_macs,
-            one.activations[""],
+            network.subject.name,
+            network.subject.part,
+            "x".join(map(str, network.subject.input_shape)),
+            network.cost.params,
+            network.cost.macs,
+            network.cost.conv_linear_macs,
+            network.activations[""],
         ]
-        for measured in one.measured or (None,):
+        for measured in network.measured or (None,):
             rows.append([*counts, *_csv_times(measured)])
     return csv_file_text(CSV_COLUMNS, rows)
 
 
 def profile_json(profiled: Sequence[Profiled]) -> dict[str, Any]:
-    """Everything that was measured, raw samples included; integers exact, times in ms."""
+    """All measurements with raw samples; exact integers, times in ms."""
     return {
         "flop_convention": CONVENTION.format("fvcore"),
         "networks": [
             {
-                "name": one.subject.name,
-                "part": one.subject.part,
-                "input_shape": list(one.subject.input_shape),
-                "counter": one.cost.counter,
-                "params": one.cost.params,
-                "macs": one.cost.macs,
-                "conv_linear_macs": one.cost.conv_linear_macs,
-                "activations": one.activations[""],
-                "uncounted": dict(one.cost.uncounted),
+                "name": network.subject.name,
+                "part": network.subject.part,
+                "input_shape": list(network.subject.input_shape),
+                "counter": network.cost.counter,
+                "params": network.cost.params,
+                "macs": network.cost.macs,
+                "conv_linear_macs": network.cost.conv_linear_macs,
+                "activations": network.activations[""],
+                "uncounted": dict(network.cost.uncounted),
                 "modules": {
                     path: {
                         "params": params,
-                        "macs": one.cost.by_module.get(path, 0),
-                        "activations": one.activations.get(path, 0),
+                        "macs": network.cost.by_module.get(path, 0),
+                        "activations": network.activations.get(path, 0),
                     }
-                    for path, params in _module_params(one)
+                    for path, params in _module_params(network)
                 },
-                "measured": [_measured_json(measured) for measured in one.measured],
-                "memory": [asdict(memory) for memory in one.memory],
+                "measured": [_measured_json(measured) for measured in network.measured],
+                "memory": [asdict(memory) for memory in network.memory],
             }
-            for one in profiled
+            for network in profiled
         ],
     }
 
 
 def print_latency(console: Console, table: LatencyTable, subjects: Sequence[Subject]) -> None:
-    """Print what a latency table says of the designs, and how far it can be trusted."""
+    """Print the predictions of a latency table and its error."""
     console.print()
     rows = [["base", f"{table.base_ms:.3f}"]]
     for subject in subjects:
@@ -96,26 +96,26 @@ def print_latency(console: Console, table: LatencyTable, subjects: Sequence[Subj
     console.table(["latency table", "ms"], rows, "lr")
     error = table.error
     if error is None:
-        console.print("  From a file: how well it adds up was not measured.")
+        console.print("  Read from a file: its prediction error was not measured.")
         return
     r2 = "undefined" if error.r2 is None else f"{error.r2:.3f}"
     console.print(
-        f"  On {len(error.designs)} designs that it was not made from: R² {r2}, "
-        f"worst relative error {error.worst * 100:.1f} %"
-        f"{'; poor: a hint, no measure' if error.poor else ''}"
+        f"  On {len(error.designs)} held-out designs: R² {r2}, "
+        f"worst relative error {error.worst:.1%}"
+        f"{'; poor: a rough indication only' if error.poor else ''}"
     )
 
 
 def _print_head(console: Console, profiled: Sequence[Profiled]) -> None:
     first = profiled[0]
     words = [shape_text(first.subject.input_shape)]
-    timing = next((m.timing for one in profiled for m in one.measured if m.timing), None)
+    timing = next((m.timing for network in profiled for m in network.measured if m.timing), None)
     if timing is not None:
         words += [_device_text(timing.device), f"batch {timing.batch_size}", timing.dtype]
         if timing.memory_format != "contiguous":
             words.append(timing.memory_format)
         words.append("forward and backward" if timing.train else "inference")
-    parts = {one.subject.part for one in profiled} - {""}
+    parts = {network.subject.part for network in profiled} - {""}
     if parts:
         words.append(f"costs and times of {', '.join(sorted(parts))} alone")
     console.print(" · ".join(words) + "\n")
@@ -124,54 +124,56 @@ def _print_head(console: Console, profiled: Sequence[Profiled]) -> None:
 def _print_counts(console: Console, profiled: Sequence[Profiled]) -> None:
     base = profiled[0].cost
     rows = []
-    for number, one in enumerate(profiled):
-        now = one.cost
+    for number, network in enumerate(profiled):
+        now = network.cost
         rows.append(
             [
-                _name(one, profiled),
+                _name(network, profiled),
                 mega(now.params),
                 change(base.params, now.params) if number else "",
                 giga(now.macs),
                 change(base.macs, now.macs) if number else "",
                 giga(now.conv_linear_macs),
-                mega(one.activations[""]),
+                mega(network.activations[""]),
             ]
         )
     header = ["", "params", "", "GFLOPs", "", "conv + linear", "activations"]
     console.table(header, rows, "lrrrrrr")
     console.print(f"  {CONVENTION.format(base.counter)}")
-    for one in profiled:
-        if one.cost.uncounted:
-            names = ", ".join(f"{name} {times}×" for name, times in one.cost.uncounted.items())
-            console.print(f"  not counted in {printable(one.subject.name)}: {names}")
+    for network in profiled:
+        if network.cost.uncounted:
+            names = ", ".join(f"{name} {times}×" for name, times in network.cost.uncounted.items())
+            console.print(f"  not counted in {printable(network.subject.name)}: {names}")
 
 
-def _name(one: Profiled, profiled: Sequence[Profiled]) -> str:
-    """The network's name, with its input where that is not the same for all."""
+def _name(network: Profiled, profiled: Sequence[Profiled]) -> str:
+    """The name of the network, with its input shape if shapes differ."""
     shapes = {other.subject.input_shape for other in profiled}
-    return one.subject.name + (f" at {shape_text(one.subject.input_shape)}" * (len(shapes) > 1))
+    return network.subject.name + (
+        f" at {shape_text(network.subject.input_shape)}" * (len(shapes) > 1)
+    )
 
 
 def _print_times(
     console: Console, profiled: Sequence[Profiled], number: int, in_mode: Measured
 ) -> None:
     rows, troubles = [], []
-    for one in profiled:
-        measured = one.measured[number]
+    for network in profiled:
+        measured = network.measured[number]
         if measured.timing is None:
-            troubles.append(f"{one.subject.name}: not timed: {measured.trouble}")
+            troubles.append(f"{network.subject.name}: not timed: {measured.trouble}")
             continue
-        rows.append([one.subject.name, *_time_cells(measured.timing), _ratio_text(measured)])
+        rows.append([network.subject.name, *_time_cells(measured.timing), _ratio_text(measured)])
     if rows:
-        header = [in_mode.mode, "median ms", "IQR ms", "n", "", "ratio to the first, 95 %"]
+        header = [in_mode.mode, "median ms", "IQR ms", "n", "", "ratio to the first, 95%"]
         console.table(header, rows, "lrrrll")
     for trouble in troubles:
         console.print(f"  {printable(trouble)}")
-    for one in profiled:
-        _print_site_times(console, one, one.measured[number])
+    for network in profiled:
+        _print_site_times(console, network, network.measured[number])
 
 
-def _print_site_times(console: Console, one: Profiled, measured: Measured) -> None:
+def _print_site_times(console: Console, network: Profiled, measured: Measured) -> None:
     if not measured.sites or measured.timing is None:
         return
     rows = [
@@ -181,19 +183,19 @@ def _print_site_times(console: Console, one: Profiled, measured: Measured) -> No
             str(insertion.reduction),
             str(insertion.dilation),
             f"{timing.median:.3f}",
-            f"{timing.median / measured.timing.median * 100:.1f} %",
+            f"{timing.median / measured.timing.median:.1%}",
         ]
         for site, insertion, timing in measured.sites
     ]
-    console.print(f"\n  where {printable(one.subject.name)} spends it: each BAM alone")
-    console.table(["site", "feature map", "r", "d", "ms", "of the whole"], rows, "lrrrrr")
+    console.print(f"\n  latency of each BAM in {printable(network.subject.name)}, timed alone")
+    console.table(["site", "feature map", "r", "d", "ms", "of the network"], rows, "lrrrrr")
 
 
 def _print_memory(console: Console, profiled: Sequence[Profiled]) -> None:
     rows = [
-        [one.subject.name, *(_memory_text(memory) for memory in one.memory)]
-        for one in profiled
-        if one.memory
+        [network.subject.name, *(_memory_text(memory) for memory in network.memory)]
+        for network in profiled
+        if network.memory
     ]
     if not rows:
         return
@@ -218,25 +220,25 @@ def _ratio_text(measured: Measured) -> str:
     if pair is None:
         return ""
     text = f"{pair.ratio:.4f} [{pair.low:.4f}, {pair.high:.4f}]"
-    return text if pair.distinguished else f"{text} not distinguished"
+    return text if pair.distinguished else f"{text} not distinguishable from 1"
 
 
-def _print_modules(console: Console, one: Profiled, depth: int) -> None:
+def _print_modules(console: Console, network: Profiled, depth: int) -> None:
     rows = [
         [
-            "  " * path.count(".") + path if path else one.subject.name,
+            "  " * path.count(".") + path if path else network.subject.name,
             f"{params:,}",
-            giga(one.cost.by_module.get(path, 0)),
-            f"{one.activations.get(path, 0):,}",
+            giga(network.cost.by_module.get(path, 0)),
+            f"{network.activations.get(path, 0):,}",
         ]
-        for path, params in _module_params(one)
+        for path, params in _module_params(network)
         if not path or path.count(".") < depth
     ]
     console.table(["module", "params", "GFLOPs", "activations"], rows, "lrrr")
 
 
-def _module_params(one: Profiled) -> Iterator[tuple[str, int]]:
-    for path, module in one.subject.module.named_modules():
+def _module_params(network: Profiled) -> Iterator[tuple[str, int]]:
+    for path, module in network.subject.module.named_modules():
         yield path, sum(parameter.numel() for parameter in module.parameters())
 
 

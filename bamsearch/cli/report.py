@@ -1,4 +1,4 @@
-"""``bamsearch report``: what a search found, as text, Markdown, HTML, CSV and JSON."""
+"""``bamsearch report``: the result of a search as text, Markdown, HTML, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ STDOUT = Path("-")
     "formats",
     type=click.Choice(FORMATS),
     multiple=True,
-    help="What to write; repeatable.  [default: all]",
+    help="Format to write; repeatable.  [default: all]",
 )
-@click.option("--schema", is_flag=True, help="Print the JSON schema of report.json, and stop.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of report.json and exit.")
 @json_option
-@output_options("Folder, instead of RUN/report; - for stdout. Several runs write with -o only.")
+@output_options(
+    "Folder of the report, - for stdout.  [default: RUN/report, or nothing for several runs]"
+)
 @pass_console
 def report(
     console: Console,
@@ -49,10 +51,10 @@ def report(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Report what RUN found: does it help, what it is compared with, and what that is worth.
+    """Report the result of RUN: the best design, its baselines and the evidence.
 
-    RUN is a name below runs/ or a folder; without one it is the newest. Several are compared. An
-    audit, by name or folder, is reported by itself.
+    RUN is a name below runs/ or a folder, by default the newest run. Several runs are compared.
+    RUN can also be the name or folder of a single audit.
     """
     from bamsearch.cli.output import check_output_folder
 
@@ -66,7 +68,7 @@ def report(
     if output != STDOUT:
         check_output_folder(output, force=force)
     wanted = formats or FORMATS
-    unnamed = output == STDOUT or as_json
+    data_only = output == STDOUT or as_json
     if len(runs) == 1 and (audit := _audit_folder(runs[0])) is not None:
         from bamsearch.cli.audit_text import report_audit
 
@@ -80,17 +82,17 @@ def report(
             dry_run=dry_run,
         )
         return
-    folders = [_folder(run) for run in runs] or [_newest(console, named=not unnamed)]
-    how = _How(wanted, output, as_json, dry_run)
+    folders = [_folder(run) for run in runs] or [_newest(console, named=not data_only)]
+    options = _Options(wanted, output, as_json, dry_run)
     if len(folders) == 1:
-        _one(console, folders[0], how)
+        _report_run(console, folders[0], options)
     else:
-        _several(console, folders, how)
+        _compare_runs(console, folders, options)
 
 
 @dataclass(frozen=True)
-class _How:
-    """What to write and where."""
+class _Options:
+    """Options of the report."""
 
     formats: Sequence[Format]
     output: Path | None
@@ -105,7 +107,7 @@ def _folder(run: str) -> Path:
 
 
 def _audit_folder(name: str) -> Path | None:
-    """The folder of an audit of that name, unless it is a run's."""
+    """The folder of the audit with that name; None if a run has the name."""
     from bamsearch.records.audit_files import find_audit
     from bamsearch.records.run_files import find_run
 
@@ -113,20 +115,20 @@ def _audit_folder(name: str) -> Path | None:
 
 
 def _newest(console: Console, *, named: bool) -> Path:
-    """The newest run below runs/, named in the first line."""
+    """The newest run below runs/; its name is printed if ``named``."""
     from bamsearch.searching.folder import all_folders
 
     folders = all_folders()
     if not folders:
-        raise NothingToDoError("there is no run below runs/ yet: 'bamsearch search' makes one")
+        raise NothingToDoError("there are no runs below runs/ yet: 'bamsearch search' creates one")
     newest = folders[-1].path
     if named:
         console.print(f"run {newest.name}, the newest of {len(folders)}")
     return newest
 
 
-def _one(console: Console, folder: Path, how: _How) -> None:
-    from bamsearch.cli.search_text import next_steps, place_of, print_result
+def _report_run(console: Console, folder: Path, options: _Options) -> None:
+    from bamsearch.cli.search_text import next_steps, print_result, run_argument
     from bamsearch.records.run_files import read_record
     from bamsearch.report.as_json import json_value
     from bamsearch.report.content import make_report
@@ -136,27 +138,27 @@ def _one(console: Console, folder: Path, how: _How) -> None:
 
     with console.progress(f"reading {folder}"):
         record = read_record(folder)
-        made = make_report(record, place_of(folder))
-    if how.output == STDOUT:
+        report = make_report(record, run_argument(folder))
+    if options.output == STDOUT:
         with console.progress("making the report"):
-            text = text_of(made, how.formats[0])
+            text = text_of(report, options.formats[0])
         console.print_exactly(text)
         return
-    target = how.output or report_folder(folder)
+    target = options.output or report_folder(folder)
     with console.progress("making the report"):
-        written = [target / name for name in file_names(how.formats)]
-        if not how.dry_run:
-            written = write_report(made, target, how.formats)
-    if how.as_json:
-        console.print_json(json_value(made))
+        written = [target / name for name in file_names(options.formats)]
+        if not options.dry_run:
+            written = write_report(report, target, options.formats)
+    if options.as_json:
+        console.print_json(json_value(report))
     else:
-        print_result(console, made)
+        print_result(console, report)
         console.print("\n" + network_text(found_picture(record)))
-    console.finish(next_steps(record, folder), written, dry_run=how.dry_run)
+    console.finish(next_steps(record, folder), written, dry_run=options.dry_run)
 
 
-def _several(console: Console, folders: Sequence[Path], how: _How) -> None:
-    from bamsearch.cli.search_text import place_of
+def _compare_runs(console: Console, folders: Sequence[Path], options: _Options) -> None:
+    from bamsearch.cli.search_text import run_argument
     from bamsearch.records.run_files import read_record
     from bamsearch.report.content import make_report
     from bamsearch.report.several import (
@@ -171,18 +173,18 @@ def _several(console: Console, folders: Sequence[Path], how: _How) -> None:
     with console.progress("reading runs", len(folders)) as step:
         reports = []
         for folder in folders:
-            reports.append(make_report(read_record(folder), place_of(folder)))
+            reports.append(make_report(read_record(folder), run_argument(folder)))
             step()
-    if how.output == STDOUT:
-        console.print_exactly(several_text(reports, how.formats[0]))
+    if options.output == STDOUT:
+        console.print_exactly(several_text(reports, options.formats[0]))
         return
     written: list[Path] = []
-    if how.output is not None:
-        written = [how.output / name for name in file_names(how.formats)]
-        if not how.dry_run:
+    if options.output is not None:
+        written = [options.output / name for name in file_names(options.formats)]
+        if not options.dry_run:
             with console.progress("making the report"):
-                written = write_several(reports, how.output, how.formats)
-    if how.as_json:
+                written = write_several(reports, options.output, options.formats)
+    if options.as_json:
         console.print_json(several_json(reports))
     else:
         table = several_table(reports)
@@ -190,6 +192,6 @@ def _several(console: Console, folders: Sequence[Path], how: _How) -> None:
         console.print()
         for note in several_notes(reports):
             console.print(note)
-    again = " ".join(shlex.quote(place_of(folder)) for folder in folders)
-    steps = {} if written else {"keep": f"bamsearch report {again} -o DIR"}
-    console.finish(steps, written, dry_run=how.dry_run)
+    arguments = " ".join(shlex.quote(run_argument(folder)) for folder in folders)
+    steps = {} if written else {"keep": f"bamsearch report {arguments} -o DIR"}
+    console.finish(steps, written, dry_run=options.dry_run)

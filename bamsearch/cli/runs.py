@@ -1,4 +1,4 @@
-"""``bamsearch runs``: the searches that are there."""
+"""``bamsearch runs``: list of all searches."""
 
 from __future__ import annotations
 
@@ -17,34 +17,32 @@ def runs(console: Console, as_json: bool) -> None:
     """List the runs below runs/: model, budget, best design and state."""
     from bamsearch.searching.folder import all_folders
 
-    make = _json if as_json else _row
-    found: list[tuple[RunRecord, str]] = []
+    formatted = _json if as_json else _row
+    records: list[tuple[RunRecord, str]] = []
     items: list[Any] = []
     with console.progress("reading runs"):
         for folder in all_folders():
             try:
                 record = folder.read_record()
                 state = _state(record, busy=folder.busy())
-                items.append(make(record, state))
+                items.append(formatted(record, state))
             except BamsearchError as error:
                 console.warn(str(error))
-            except (
-                Exception
-            ) as error:  # What is in a file that was changed by hand can be anything.
+            except Exception as error:  # a file edited by hand can contain anything
                 console.warn(f"{folder.path} cannot be read: {type(error).__name__}: {error}")
             else:
-                found.append((record, state))
-    if not found:
-        raise NothingToDoError("there is no run below runs/ yet: 'bamsearch search' makes one")
+                records.append((record, state))
+    if not records:
+        raise NothingToDoError("there are no runs below runs/ yet: 'bamsearch search' creates one")
     if as_json:
         console.print_json(items)
     else:
         header = ["run", "model", "space", "budget", "score", "trials", "state", "best", "design"]
         console.table(header, items, "lllllrlrl", indent=0)
-    steps = {"read": f"bamsearch report {found[-1][0].run.name}"}
-    begun = [record.run.name for record, state in found if state == "interrupted"]
-    if begun:
-        steps = {"go on": f"bamsearch search --resume {begun[-1]}"} | steps
+    steps = {"read": f"bamsearch report {records[-1][0].run.name}"}
+    interrupted = [record.run.name for record, state in records if state == "interrupted"]
+    if interrupted:
+        steps = {"continue": f"bamsearch search --resume {interrupted[-1]}"} | steps
     console.finish(steps)
 
 

@@ -1,4 +1,4 @@
-"""``bamsearch search``: the best r, d and placement among the designs that fit."""
+"""``bamsearch search``: the best r, d and placement within the budgets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bamsearch.cli.data_option import (
     resolve,
     value_range_option,
 )
-from bamsearch.cli.model_work import model_work, name_code, others_hushed
+from bamsearch.cli.model_work import announce_code, model_work, silence_third_party
 from bamsearch.cli.options import (
     Count,
     Real,
@@ -39,8 +39,8 @@ from bamsearch.cli.options import (
 from bamsearch.cli.search_folder import (
     check_folder,
     check_scored,
+    create_run_folder,
     is_unfinished,
-    made_folder,
     same_search,
 )
 from bamsearch.cli.search_resume import check_same, recorded_range
@@ -83,7 +83,7 @@ DEFAULT_MODEL = "resnet101"
 @click.option(
     "--score",
     metavar="NAME|FILE.py:FUNCTION",
-    help=f"What ranks designs: {', '.join(('train', *SCORES))}, or a function of (module, "
+    help=f"Score that ranks designs: {', '.join(('train', *SCORES))}, or a function of (module, "
     "design).  "
     f"[default: train with --data, else {DEFAULT_SCORE}, the number of parameters]",
 )
@@ -94,40 +94,42 @@ DEFAULT_MODEL = "resnet101"
     multiple=True,
     default=["score"],
     show_default=True,
-    help="What is searched for; several give a Pareto front.",
+    help="Objective to optimise; repeat for a Pareto front.",
 )
 @click.option(
     "--sampler",
     type=click.Choice(["gp", "tpe", "nsga2", "sorted", "random", "exhaustive"]),
-    help="What proposes designs.  [default: gp; exhaustive where no more fit than --trials; with "
-    "score params or macs sorted]",
+    help="Sampler that proposes designs.  [default: gp; exhaustive if at most --trials designs are "
+    "feasible; sorted with score params or macs]",
 )
 @click.option(
     "--trials",
     type=Count(min=1),
     metavar="N",
-    help="How many in all, also with --resume.  [default: 100; with score train 40]",
+    help="Total number of trials, also with --resume.  [default: 100; 40 with score train]",
 )
 @click.option(
     "--until",
     type=Real(),
     metavar="POINTS",
-    help="With score train: stop before --trials when the expected regret of stopping is below "
-    "this many points of accuracy.",
+    help="With score train: stop before --trials once the expected regret of stopping is below "
+    "this many accuracy points.",
 )
 @click.option(
     "--recipe",
     type=click.Choice([name for name in RECIPES if name != FINE_TUNE]),
-    help=f"Training recipe of score train.  [default: {DEFAULT_RECIPE}]",
+    help=f"Training recipe for score train.  [default: {DEFAULT_RECIPE}]",
 )
-@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
+@click.option(
+    "--epochs", type=Count(min=1), metavar="N", help="Override the recipe's number of epochs."
+)
 @click.option("--timeout", type=Real(open=False), metavar="S", help="Stop after S seconds.")
 @click.option(
     "--random/--no-random",
     "compare_random",
     default=None,
-    help="Compare with a random search of the same length.  [default: yes; with score train, "
-    "params or macs no]",
+    help="Compare with a random search of the same length.  [default: yes; no with score train, "
+    "params or macs]",
 )
 @click.option(
     "-j",
@@ -136,10 +138,10 @@ DEFAULT_MODEL = "resnet101"
     default=1,
     show_default=True,
     metavar="N",
-    help="Processes that score.",
+    help="Number of processes that score designs.",
 )
-@click.option("--resume", metavar="RUN", help="Go on with a run.")
-@click.option("--name", metavar="NAME", help="Of the run.  [default: MODEL-BUDGET-NNN]")
+@click.option("--resume", metavar="RUN", help="Resume a run.")
+@click.option("--name", metavar="NAME", help="Name of the run.  [default: MODEL-BUDGET-NNN]")
 @storage_option
 @click.option(
     "--heartbeat",
@@ -147,7 +149,8 @@ DEFAULT_MODEL = "resnet101"
     default=20,
     show_default=True,
     metavar="S",
-    help="Seconds between a worker's signs of life; after three it is taken for dead.",
+    help="Heartbeat interval of workers, in seconds; a worker that misses three is considered "
+    "dead.",
 )
 @device_option
 @threads_option
@@ -158,7 +161,7 @@ DEFAULT_MODEL = "resnet101"
     type=click.Choice(["eager", "compile", "cudagraph"]),
     default="eager",
     show_default=True,
-    help="How networks run for --budget-ms.",
+    help="Execution mode of networks for --budget-ms.",
 )
 @variant_option
 @init_option
@@ -169,7 +172,7 @@ DEFAULT_MODEL = "resnet101"
 @value_range_option
 @seed_option
 @json_option
-@output_options("Folder of the run, instead of runs/NAME.")
+@output_options("Folder of the run.  [default: runs/NAME]")
 @pass_console
 @click.pass_context
 def search(
@@ -216,8 +219,9 @@ def search(
 ) -> None:
     """Find the r, d and placement of BAM in MODEL that score best under a budget.
 
-    Without --data or --score the score is the number of parameters: the largest designs that fit.
-    MODEL is resnet101 unless given. Every finished trial is kept; Ctrl-C, and --resume goes on.
+    Without --data and --score, the score is the number of parameters, so that the best design is
+    the largest feasible one. MODEL defaults to resnet101. Finished trials are always kept: stop
+    with Ctrl-C, continue with --resume.
     """
     budgets: dict[Quantity, str | None] = {
         "gflops": budget_gflops,
@@ -228,9 +232,9 @@ def search(
     if sum(option is not None for option in (resume, name, output)) > 1:
         raise click.UsageError("--resume, --name and --output: choose one")
     if resume is not None and force:
-        raise click.UsageError("--resume continues a run, --force starts one anew: choose one")
-    what = resume or model or DEFAULT_MODEL
-    with model_work(console, f"working out what fits in {what}", what):
+        raise click.UsageError("--resume continues a run, --force starts it again: choose one")
+    target = resume or model or DEFAULT_MODEL
+    with model_work(console, f"determining the feasible designs of {target}", target):
         from bamsearch.searching.measured import Timing
         from bamsearch.searching.request import Request
 
@@ -239,7 +243,7 @@ def search(
         input_size, num_classes, facts = resolve(
             data, input_size, num_classes, download=download, value_range=value_range
         )
-        where = _device(device, score, budget_ms, data)
+        resolved_device = _device(device, score, budget_ms, data)
         request = Request(
             model=model or DEFAULT_MODEL,
             budgets={key: text for key, text in budgets.items() if text is not None},
@@ -259,7 +263,7 @@ def search(
             compare_random=compare_random,
             recipe=_recipe(recipe, epochs),
             heartbeat=heartbeat,
-            timing=Timing(where, batch_size, dtype, mode, threads),
+            timing=Timing(resolved_device, batch_size, dtype, mode, threads),
         )
         folder: RunFolder | None
         if resume is not None:
@@ -268,14 +272,14 @@ def search(
             planned, folder = _new(console, request, name, output, storage, force)
         if folder is not None and planned.run.storage is not None and storage is None:
             raise InvalidValueError(
-                f"run {folder.name} is in {planned.run.storage}: give --storage with its URL again"
+                f"run {folder.name} is stored in {planned.run.storage}: give its URL with --storage"
             )
         check_fits(facts, planned.run.summary)
     if dry_run:
         _dry_run(console, planned, folder, name, output, as_json)
         return
     if folder is None:
-        folder = made_folder(planned.run, name, output, force=force)
+        folder = create_run_folder(planned.run, name, output, force=force)
     _search(console, planned, folder, storage, jobs, timeout, as_json)
 
 
@@ -287,7 +291,7 @@ def _new(
     storage: str | None,
     force: bool,
 ) -> tuple[Planned, RunFolder | None]:
-    """A new search; or the one in the folder, where a kill has left it unfinished."""
+    """Plan a new search, or resume an interrupted one in the same folder."""
     from bamsearch.score.scorer import check_score
     from bamsearch.searching.folder import RunFolder, named_folder
     from bamsearch.searching.request import plan_search, planned_again
@@ -305,20 +309,20 @@ def _new(
     planned = plan_search(request, command=shlex.join(["bamsearch", *sys.argv[1:]]))
     if folder is None or not unfinished:
         return replace(planned, run=replace(planned.run, audit=_audit_of(planned.run))), None
-    there = folder.read_run()
-    if not same_search(planned.run, there):
+    recorded = folder.read_run()
+    if not same_search(planned.run, recorded):
         check_folder(folder.path, force=force)
-    console.note(f"{folder.path} has this search, unfinished: it is resumed\n")
-    return planned_again(there), folder
+    console.note(f"resuming the unfinished search in {folder.path}\n")
+    return planned_again(recorded), folder
 
 
 def _audit_of(run: Run) -> Cited | None:
-    """What the newest audit of network and space below ``audits/`` says of the run's score."""
+    """The newest audit below ``audits/`` of the run's network, space and score."""
     from bamsearch.records import cited
     from bamsearch.records.audit_files import audits_of
 
-    found = (cited(audit, run.score, run.budgets) for audit in reversed(audits_of(run)))
-    return next((one for one in found if one is not None), None)
+    citations = (cited(audit, run.score, run.budgets) for audit in reversed(audits_of(run)))
+    return next((citation for citation in citations if citation is not None), None)
 
 
 def _resumed(
@@ -329,7 +333,7 @@ def _resumed(
     storage: str | None,
     model: str | None,
 ) -> tuple[Planned, RunFolder]:
-    """The run that is there, with more trials if so asked; other options must not differ."""
+    """Read a run and extend its trials if requested; other options must not differ."""
     from bamsearch.errors import RunError
     from bamsearch.searching.api import with_trials
     from bamsearch.searching.folder import find_folder, named_folder
@@ -345,7 +349,7 @@ def _resumed(
         folder = named_folder(resume)
         run = folder_from_database(resume, storage, folder)
     check_same(ctx, run, request, model)
-    name_code(console, run.model, run.score)
+    announce_code(console, run.model, run.score)
     planned = planned_again(run)
     check_base(run)
     return with_trials(planned, request.trials, request.until), folder
@@ -358,9 +362,9 @@ def _recipe(name: str | None, epochs: int | None) -> Recipe | None:
 
 
 def _device(device: str, score: str | None, budget_ms: str | None, data: str | None) -> str:
-    """The device that is there; not asked where nothing is computed, as that loads torch."""
-    known = SCORES.get(score or ("train" if data else DEFAULT_SCORE))
-    if budget_ms is None and known is not None and not known.needs_module:
+    """Resolve the device; lookup scores skip that, as it loads torch."""
+    entry = SCORES.get(score or ("train" if data else DEFAULT_SCORE))
+    if budget_ms is None and entry is not None and not entry.needs_module:
         return "cpu"
     from bamsearch.profile.devices import resolve_device
 
@@ -375,21 +379,21 @@ def _dry_run(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """What fits, how long it would take, and what would be written."""
+    """Print the feasible designs, the estimated time, and the files that would be written."""
     from bamsearch.cli.search_estimate import estimate_json, estimate_text, estimated_seconds
     from bamsearch.cli.search_fit import feasibility_text
 
-    with console.progress("timing one score"), others_hushed(console):
+    with console.progress("timing one score"), silence_third_party(console):
         seconds = estimated_seconds(planned)
     if as_json:
         console.print_json(estimate_json(planned, seconds))
     else:
         console.print(feasibility_text(planned))
         console.print(f"  {estimate_text(planned, seconds)}")
-    place = folder.path if folder is not None else output or Path("runs") / (name or "NAME")
+    path = folder.path if folder is not None else output or Path("runs") / (name or "NAME")
     names = ["run.json", "study.db", "trials.jsonl", "log.txt"]
-    files = [place / file for file in names]
-    console.finish({}, [*files, place / "best" / "design.json"], dry_run=True)
+    files = [path / file for file in names]
+    console.finish({}, [*files, path / "best" / "design.json"], dry_run=True)
 
 
 def _search(
@@ -404,7 +408,7 @@ def _search(
     from bamsearch.cli.search_fit import feasibility_text
     from bamsearch.cli.search_json import result_json
     from bamsearch.cli.search_live import search_view
-    from bamsearch.cli.search_text import next_steps, place_of, print_result
+    from bamsearch.cli.search_text import next_steps, print_result, run_argument
     from bamsearch.records.run_files import RUN_FILE
     from bamsearch.report.content import make_report
     from bamsearch.report.text import duration_text
@@ -414,9 +418,9 @@ def _search(
     run = replace(planned.run, name=folder.name)
     end = None if timeout is None else time.monotonic() + timeout
     interrupted = False
-    # A score of the user's own may print; our stdout is data.
-    with search_view(console, run) as view, others_hushed(console):
-        how = Work(
+    # A user's score may print, but stdout is for data.
+    with search_view(console, run) as view, silence_third_party(console):
+        options = Work(
             url=storage,
             jobs=jobs,
             stop=lambda: end is not None and time.monotonic() >= end,
@@ -424,7 +428,7 @@ def _search(
             follow=view.follow,
         )
         try:
-            record = run_search(planned, folder, how)
+            record = run_search(planned, folder, options)
         except KeyboardInterrupt:
             if not (folder.path / RUN_FILE).is_file():
                 remove_if_empty(folder.path)
@@ -433,13 +437,13 @@ def _search(
         except BaseException:
             remove_if_empty(folder.path)
             raise
-    report = make_report(record, place_of(folder.path))
+    report = make_report(record, run_argument(folder.path))
     if as_json:
         console.print_json(result_json(record))
     else:
         print_result(console, report)
-    # Here, as what is on stdout is the same every time.
-    console.note(f"\n{duration_text(view.seconds)} in all")
+    # On stderr, as stdout is reproducible.
+    console.note(f"\ntotal time {duration_text(view.seconds)}")
     written = [folder.path, *_written(console, report, folder)]
     console.finish(next_steps(record, folder.path), written)
     if interrupted:
@@ -448,18 +452,18 @@ def _search(
 
 
 def _written(console: Console, report: Report, folder: RunFolder) -> list[Path]:
-    """Write the report; its files that matter most, and the best design."""
+    """Write the report; return the best design and the HTML file."""
     from bamsearch.report.writing import report_folder, write_report
     from bamsearch.searching.folder import REPORTED
 
     best = folder.path / "best" / "design.json"
-    found = [best] if report.record.best is not None and best.exists() else []
+    written = [best] if report.record.best is not None and best.exists() else []
     try:
         with console.progress("making the report"):
             files = write_report(report, report_folder(folder.path))
             folder.log(REPORTED)
     except OutputError as error:
-        # The trials are safe: a report can be made again.
+        # The trials are on disk: 'bamsearch report' can write the report later.
         console.warn(f"no report: {error}")
-        return found
-    return [*found, *(file for file in files if file.suffix == ".html")]
+        return written
+    return [*written, *(file for file in files if file.suffix == ".html")]

@@ -1,4 +1,4 @@
-"""How long a search would take, from one score or a few steps of a training."""
+"""Estimates the time of a search from one score or a few training steps."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bamsearch.searching.fitting import smallest
 from bamsearch.searching.request import Planned
 from bamsearch.text import json_count
 
-# What a trial takes besides its score: the proposal, and writing it down.
+# Seconds per trial besides its score: proposing and recording it.
 _OVERHEAD = 0.02
 
 
 def estimated_seconds(planned: Planned) -> float:
-    """Seconds in one process: the smallest design is scored once, or a few steps are timed."""
+    """Seconds in one process, from scoring the smallest design or timing a few training steps."""
     run = planned.run
     if run.trained:
-        # Only here is torch needed.
+        # Imported here, as only this branch needs torch.
         from bamsearch.searching.estimate import design_seconds
         from bamsearch.searching.trained import data_of
 
@@ -36,11 +36,11 @@ def estimated_seconds(planned: Planned) -> float:
 
 
 def estimate_text(planned: Planned, seconds: float) -> str:
-    """``100 trials and 103 references: about 5 min in one process``."""
+    """``100 trials and 103 baselines: about 5 min in one process, sampler gp``."""
     run = planned.run
-    others = run.scores - run.trials
+    baselines = run.scores - run.trials
     return (
-        f"{count_text(run.trials, 'trial')} and {count_text(others, 'reference')}: "
+        f"{count_text(run.trials, 'trial')} and {count_text(baselines, 'baseline')}: "
         f"about {duration_text(seconds)} in one process, sampler {run.sampler}"
     )
 

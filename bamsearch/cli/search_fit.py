@@ -1,4 +1,4 @@
-"""What fits, before anything is scored: the base, the smallest, the paper's and the largest."""
+"""Feasible designs of a search, before scoring: base, smallest, paper default and largest."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from bamsearch.text import number_text
 
 
 def feasibility_text(planned: Planned) -> str:
-    """What there is and what of it fits, as a table."""
-    run, found, space = planned.run, planned.feasible, planned.space
+    """The search space, its landmark designs and the number of feasible designs, as text."""
+    run, feasible, space = planned.run, planned.feasible, planned.space
     limits = {b.quantity: bare_amount(b.quantity, b.limit) for b in run.budgets}
     extra = [b.quantity for b in run.budgets if b.quantity in ("memory", "ms")]
     rows = [
@@ -42,31 +42,33 @@ def feasibility_text(planned: Planned) -> str:
     rows += [_feasibility_row(planned, name, design) for name, design in _landmarks(planned)]
     header = ["", "GFLOPs", "params", *({"memory": "MiB", "ms": "ms"}[q] for q in extra), ""]
     sites = sum(len(choice.sites) for choice in space.choices)
-    about = "exact" if found.exact else "an estimate"
+    about = "exact" if feasible.exact else "an estimate"
     lines = [
         f"{title(run)}\nspace {space.name}: {count_text(sites, 'site')}, "
         f"r and d of {_options_text(space)}\n",
         table_text(header, rows, "l" + "r" * (len(header) - 2) + "l"),
-        f"\n  {number_text(found.count)} of {number_text(found.designs)} designs fit ({about})",
+        f"\n  {number_text(feasible.count)} of {number_text(feasible.designs)} designs fit "
+        f"({about})",
     ]
     if run.latency is not None:
         lines.append(
-            f"  time on {conditions_text(run)}; predicted, with {run.latency['worst_error']:.1%} "
-            "on top, the worst error of the latency table on whole designs"
+            f"  latency on {conditions_text(run)}: predicted, plus "
+            f"{run.latency['worst_error']:.1%}, the worst error of the latency table on whole "
+            "designs"
         )
     return "\n".join(lines)
 
 
 def _landmarks(planned: Planned) -> list[tuple[str, Sequence[Insertion]]]:
-    """Base, smallest, paper default and largest: what a budget is looked at against."""
+    """Base, smallest, paper default and largest design, for comparison with the budgets."""
     space, sites = planned.space, planned.run.summary.sites
-    found: list[tuple[str, Sequence[Insertion]]] = [("base", ())]
-    found.append(("smallest with BAM", space.insertions(smallest(space, planned.run.budgets))))
+    landmarks: list[tuple[str, Sequence[Insertion]]] = [("base", ())]
+    landmarks.append(("smallest with BAM", space.insertions(smallest(space, planned.run.budgets))))
     with suppress(NoSiteError):
-        found.append((LABELS["paper"], plan(sites)))
-    found.append((LABELS["largest"], space.insertions(planned.feasible.largest())))
-    found.append(("largest of all", space.insertions(space.largest())))
-    return found
+        landmarks.append((LABELS["paper"], plan(sites)))
+    landmarks.append((LABELS["largest"], space.insertions(planned.feasible.largest())))
+    landmarks.append(("largest of all", space.insertions(space.largest())))
+    return landmarks
 
 
 def _feasibility_row(planned: Planned, name: str, insertions: Sequence[Insertion]) -> list[str]:
@@ -76,7 +78,7 @@ def _feasibility_row(planned: Planned, name: str, insertions: Sequence[Insertion
     picks = space.picks(insertions)
     measured: dict[Quantity, int] = {"memory": space.memory, "ms": space.ns}
     for quantity, base in measured.items():
-        # Only designs of the space were measured, and the base.
+        # Only the base and designs of the space were measured.
         taken[quantity] = base if not insertions else None
         if insertions and picks is not None:
             taken[quantity] = base + space.added(picks, quantity)

@@ -1,4 +1,4 @@
-"""Where a new run goes: nothing that is there is overwritten, unless it is a run and so asked."""
+"""Folders of new runs: only a run is ever overwritten, and only with --force."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ if TYPE_CHECKING:
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
-    """Look whether a run can be made there.
+    """Check that a run can be created in the folder.
 
     Args:
-        folder: of the run.
-        force: an earlier run may be there.
+        folder: folder of the run.
+        force: accept a folder with an earlier run.
 
     Raises:
-        OutputError: a run is there, or something else.
+        OutputError: the folder has a run or other files.
     """
     is_run = (folder / RUN_FILE).is_file()
     if is_run and not force:
         raise OutputError(
-            f"{folder} is a run already: go on with --resume {folder.name}, choose another name, "
-            "or add --force to start it anew"
+            f"{folder} is a run already: continue with --resume {folder.name}, choose another "
+            "name, or add --force to start it again"
         )
-    # Here, as it loads Optuna.
+    # Imported here, as it loads Optuna.
     from bamsearch.searching.folder import RunFolder
 
     check_output_folder(
         folder,
         force=(force and is_run) or RunFolder(folder).unbegun,
-        advice="it holds no run, so choose another path",
+        advice="it is not a run, so choose another path",
     )
 
 
 def is_unfinished(folder: RunFolder) -> bool:
-    """Whether a run is there, and its search was interrupted."""
+    """Whether the folder has a run whose search was interrupted."""
     return (folder.path / RUN_FILE).is_file() and not folder.ended
 
 
-def same_search(planned: Run, there: Run) -> bool:
-    """Whether a run was asked for by the same options, whatever it is called."""
-    both = []
-    for run in (planned, there):
-        plain = replace(
+def same_search(planned: Run, recorded: Run) -> bool:
+    """Whether two runs have the same options, ignoring names, versions and measured times."""
+    values = []
+    for run in (planned, recorded):
+        comparable = replace(
             run,
             name="",
             storage=None,
@@ -60,34 +60,34 @@ def same_search(planned: Run, there: Run) -> bool:
             git_commit=None,
             created="",
             audit=None,
-            # Times are measured, and differ each time.
+            # Measured times differ each time.
             added={},
             latency=None,
             heartbeat=0,
         )
-        both.append(json.loads(plain.to_json()))
-    return bool(both[0] == both[1])
+        values.append(json.loads(comparable.to_json()))
+    return bool(values[0] == values[1])
 
 
 def check_scored(record: RunRecord) -> None:
-    """Raise ScoreError where the search has tried designs, and all of them failed."""
+    """Raise ScoreError if all trials of a search failed."""
     trials = record.trials
     if trials and all(trial.state == "failed" for trial in trials):
         raise ScoreError(f"all {len(trials)} designs failed: {trials[-1].reason}")
 
 
-def made_folder(run: Run, name: str | None, output: Path | None, *, force: bool) -> RunFolder:
-    """Make the folder of a new run, below ``runs/`` unless said otherwise.
+def create_run_folder(run: Run, name: str | None, output: Path | None, *, force: bool) -> RunFolder:
+    """Create the folder of a new run, by default below ``runs/``.
 
     Args:
-        run: what was asked for; a folder without a name is called after it.
-        name: of the folder below ``runs/``.
-        output: the folder; neither or one of the two.
-        force: remove the files of an earlier run that is there.
+        run: run whose model and budgets give the default name.
+        name: name of the folder below ``runs/``.
+        output: path of the folder, instead of a name.
+        force: remove the files of an earlier run in the folder.
 
     Raises:
-        OutputError: it cannot be made.
-        RunError: another process works in it.
+        OutputError: the folder cannot be created.
+        RunError: another process uses the folder.
     """
     from bamsearch.searching.folder import RunFolder, named_folder, new_folder
 

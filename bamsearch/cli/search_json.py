@@ -1,4 +1,4 @@
-"""What ``bamsearch search --json`` and ``bamsearch runs --json`` print."""
+"""JSON output of ``bamsearch search`` and ``bamsearch runs``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bamsearch.text import json_count
 
 
 def result_json(record: RunRecord) -> dict[str, Any]:
-    """What ``search --json`` prints; see the README for its keys."""
+    """The output of ``search --json``; the README explains its keys."""
     run, best = record.run, record.best
     return {
         "run": run.name,
@@ -29,9 +29,9 @@ def result_json(record: RunRecord) -> dict[str, Any]:
         "infeasible_scored": over_budget(record),
         "best": None if best is None else trial_json(best),
         "references": {
-            kind: trial_json(found)
+            kind: trial_json(trial_of_kind)
             for kind in LABELS
-            if (found := record.reference(kind)) is not None
+            if (trial_of_kind := record.reference(kind)) is not None
         },
         "pareto": [trial_json(trial) for trial in record.pareto()],
         "size_correlation": {
@@ -44,5 +44,5 @@ def result_json(record: RunRecord) -> dict[str, Any]:
 
 
 def result_budgets(run: Run) -> dict[str, int]:
-    """Budgets as JSON: multiply-adds, parameters, bytes, nanoseconds."""
+    """Budgets as JSON, in multiply-adds, parameters, bytes and nanoseconds."""
     return {budget.quantity: budget.limit for budget in run.budgets}

@@ -1,4 +1,4 @@
-"""What is seen while a search runs: a live view on a terminal, plain lines elsewhere."""
+"""Progress of a running search: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Finished = tuple[ReferenceKind | None, Trial]
 
 _LAST = 6
 _LONGEST = 200
-"""Characters of a design in a line of progress."""
-# Where it is no terminal: a line at each improvement, and at least this often.
+"""Maximum length of a design in a progress line."""
+# Without a terminal, a line is printed at each improvement and at least this often.
 _QUIET_SECONDS = 30.0
 
 
 class SearchView:
-    """Follows a search.
+    """Shows the progress of a search.
 
     Args:
-        run: what was asked for.
-        console: where lines go.
-        show: draws the live view; None prints lines instead.
-        clock: seconds, for tests.
+        run: run of the search.
+        console: console that prints the lines.
+        show: function that draws the live view; None prints lines instead.
+        clock: time in seconds, replaced in tests.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class SearchView:
         self._clock = clock
         self._start = clock()
         self._scoring = clock()
-        self._said = clock()
+        self._printed = clock()
         self._trials: list[Trial] = []
         self._references = 0
         self._before: int | None = None
@@ -64,7 +64,7 @@ class SearchView:
         self._training = ""
 
     def watch(self, finished: Sequence[Finished]) -> None:
-        """Take in what has finished since the last time; what came first was there before."""
+        """Add newly finished trials; those of the first call are from before the search resumed."""
         first = self._before is None
         for kind, trial in finished:
             if kind is None:
@@ -74,28 +74,28 @@ class SearchView:
             if kind is None and _better(trial, self._best):
                 self._best = trial
                 if not first:
-                    self._say()
+                    self._print_line()
         if first:
             self._before = len(self._trials) + self._references
         if finished and not self._run.trained:
             self._training = ""
-        if self._clock() - self._said >= _QUIET_SECONDS:
-            self._say()
+        if self._clock() - self._printed >= _QUIET_SECONDS:
+            self._print_line()
         if self._show is not None:
-            self._show(self._drawn())
+            self._show(self._frame())
 
     def follow(self, design: Design, progress: Progress) -> None:
-        """Take in where the training of a design is."""
+        """Update the training progress of a design."""
         epoch = progress.epoch + progress.step / max(progress.steps, 1)
         self._training = f"training {design_text(design)}: epoch {epoch:.1f}"
-        if self._clock() - self._said >= _QUIET_SECONDS:
-            self._say()
+        if self._clock() - self._printed >= _QUIET_SECONDS:
+            self._print_line()
         if self._show is not None:
-            self._show(self._drawn())
+            self._show(self._frame())
 
     @property
     def seconds(self) -> float:
-        """Since the view was opened."""
+        """Seconds since the view was opened."""
         return self._clock() - self._start
 
     def _speed(self) -> float:
@@ -103,14 +103,14 @@ class SearchView:
         seconds = self._clock() - self._scoring
         return done / seconds if seconds > 0 else 0.0
 
-    def _left(self) -> str:
+    def _remaining(self) -> str:
         speed = self._speed()
-        left = self._run.scores - len(self._trials) - self._references
-        return duration_text(max(left, 0) / speed) if speed > 0 else "…"
+        remaining = self._run.scores - len(self._trials) - self._references
+        return duration_text(max(remaining, 0) / speed) if speed > 0 else "…"
 
-    def _say(self) -> None:
-        """A plain line: where the search is."""
-        self._said = self._clock()
+    def _print_line(self) -> None:
+        """Print a progress line if there is no live view."""
+        self._printed = self._clock()
         if self._show is None:
             self._console.note(self._line())
 
@@ -123,17 +123,17 @@ class SearchView:
             word = "highest" if run.trained else "best"
             design = shortened_text(design_text(self._best.design), _LONGEST)
             best = f"{word} {score_text(self._best.score)}: {design}"
-        return f"{len(self._trials)}/{run.trials} trials · {best} · {self._left()} left"
+        return f"{len(self._trials)}/{run.trials} trials · {best} · {self._remaining()} remaining"
 
-    def _drawn(self) -> str:
+    def _frame(self) -> str:
         run = self._run
         share = share_text(run.feasible_designs, run.designs)
-        random = f" · {self._references} references" if self._references else ""
+        baselines = f" · {self._references} baselines" if self._references else ""
         lines = [
             title(run),
-            f"{len(self._trials)} of {run.trials} trials{random} · {self._speed():.2f} a second"
-            f" · {self._left()} left",
-            f"{number_text(run.feasible_designs)} designs fit, {share} of the space",
+            f"{len(self._trials)} of {run.trials} trials{baselines} · "
+            f"{self._speed():.2f} per second · {self._remaining()} remaining",
+            f"{number_text(run.feasible_designs)} feasible designs, {share} of the space",
             "",
         ]
         if self._best is not None:
@@ -163,7 +163,7 @@ class SearchView:
 
 @contextmanager
 def search_view(console: Console, run: Run) -> Iterator[SearchView]:
-    """Follow a search on stderr while the block runs."""
+    """Show the progress of a search on stderr while the block runs."""
     with console.live() as show:
         yield SearchView(run, console, show)
 

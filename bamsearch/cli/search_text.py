@@ -1,4 +1,4 @@
-"""What ``bamsearch search`` and ``bamsearch report`` say: what was found, and what it is worth."""
+"""Text output of ``bamsearch search`` and ``bamsearch report``: results and evidence."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from bamsearch.text import number_text, printable
 _SHOWN = 5
 _EFFECTS = 12
 _EXPECTED = ("expected, %", "95%", "trainings", "best")
-# With more or longer sites a design is a list of those that have BAM, not a column for each.
+# With more or longer sites, a design is listed as text instead of in one column per site.
 _COLUMNS = 6
 _WIDEST = 120
 
 
 def print_result(console: Console, report: Report) -> None:
-    """What was found, what it is compared with, and what that is worth."""
+    """Print the best designs, the baselines and the evidence."""
     record, run = report.record, report.record.run
     console.print(f"{title(run)} · score {printable(run.score)} · seed {run.seed}")
     console.print(_counts(record))
@@ -54,7 +54,7 @@ def print_result(console: Console, report: Report) -> None:
     console.print()
     rows = _ranking_rows(record)
     if not rows:
-        console.print("  nothing has a score yet")
+        console.print("  no design has a score yet")
         return
     design = _Designs(record)
     scored = _EXPECTED if report.trained else ("score",)
@@ -62,26 +62,27 @@ def print_result(console: Console, report: Report) -> None:
     numbers = "r" * (len(scored) + 2)
     if design.wide:
         console.table(header, rows, f"rl{numbers}")
-    else:  # the longest column last
+    else:  # long designs go into the last column
         moved = [[row[0], *row[2:], row[1]] for row in [header, *rows]]
         console.table(moved[0], moved[1:], f"r{numbers}l")
     _print_finalists(console, record, design)
     console.print()
     for line in _evidence_lines(report.answer):
         console.print(printable(line))
-    first, *others = axis_names(report)
+    first, *other_axes = axis_names(report)
     console.print(
-        f"Pareto    {count_text(len(report.front), 'design')}, {first} against {', '.join(others)}"
+        f"Pareto    {count_text(len(report.front), 'design')}, "
+        f"{first} against {', '.join(other_axes)}"
     )
     if report.mattered is not None:
-        _print_mattered(console, report, report.mattered)
+        _print_effects(console, report, report.mattered)
 
 
-def _print_mattered(console: Console, report: Report, found: Mattered) -> None:
-    console.print(f"\nMATTERED  {found.sentence}")
-    for remark in found.learned.remarks:
+def _print_effects(console: Console, report: Report, mattered: Mattered) -> None:
+    console.print(f"\nEFFECTS   {mattered.sentence}")
+    for remark in mattered.learned.remarks:
         console.print(f"          {printable(remark)}")
-    if found.effects:
+    if mattered.effects:
         table = shortened(effects_table(report), _EFFECTS)
         console.table(table.header, table.rows, table.align)
     for line in wrap(effects_legend(report), 90):
@@ -89,17 +90,17 @@ def _print_mattered(console: Console, report: Report, found: Mattered) -> None:
 
 
 def _evidence_lines(answer: Answer) -> list[str]:
-    """What the scores are worth, or what training has shown."""
-    first, *others = answer.remarks
+    """The evidence behind the scores, or the result of training."""
+    first, *remarks = answer.remarks
     if answer.verdict == "unknown":
         first = f"none: {first[:1].lower()}{first[1:]}"
     else:
-        first, others = answer.headline, list(answer.remarks)
-    return [f"EVIDENCE  {first}", *(f"          {line}" for line in others)]
+        first, remarks = answer.headline, list(answer.remarks)
+    return [f"EVIDENCE  {first}", *(f"          {line}" for line in remarks)]
 
 
 class _Designs:
-    """Designs as cells of one column: a field for each site where they are few."""
+    """Designs as cells of one column, with one field per site if there are few sites."""
 
     def __init__(self, record: RunRecord) -> None:
         trials = [*record.ranking()[:_SHOWN], *(t for _, t in record.references)]
@@ -120,9 +121,9 @@ class _Designs:
     def cell(self, design: Design) -> str:
         if not self.wide:
             return design_text(design)
-        there = {i.site: i for i in design.insertions}
+        by_site = {i.site: i for i in design.insertions}
         return "  ".join(
-            f"{option_text(there.get(name)):{self._width[name]}}" for name in self._titles
+            f"{option_text(by_site.get(name)):{self._width[name]}}" for name in self._titles
         )
 
 
@@ -146,13 +147,13 @@ def _ranking_rows(record: RunRecord) -> list[list[str]]:
         [str(rank), design.cell(trial.design), *_numbers(record, trial)]
         for rank, trial in enumerate(ranking[:_SHOWN], start=1)
     ]
-    compared = [
-        ["", reference_label(record, kind), *_numbers(record, found)]
+    baselines = [
+        ["", reference_label(record, kind), *_numbers(record, trial_of_kind)]
         for kind in LABELS
-        if (found := record.reference(kind)) is not None
+        if (trial_of_kind := record.reference(kind)) is not None
     ]
-    if compared:
-        rows += [["", "for comparison", *[""] * (len(compared[0]) - 2)], *compared]
+    if baselines:
+        rows += [["", "baselines", *[""] * (len(baselines[0]) - 2)], *baselines]
     return rows
 
 
@@ -160,8 +161,8 @@ def _numbers(record: RunRecord, trial: Trial) -> list[str]:
     scored = [score_text(trial.score)]
     if record.run.score == "train":
         learned, insertions = record.learned, trial.design.insertions
-        found = None if learned is None else learned.of(insertions)
-        scored = [f"{trial.score:.2f}", *estimate_cells(found)[1:]]
+        estimate = None if learned is None else learned.of(insertions)
+        scored = [f"{trial.score:.2f}", *estimate_cells(estimate)[1:]]
     return [*scored, giga(trial.macs), mega(trial.params)]
 
 
@@ -171,39 +172,40 @@ def _print_finalists(console: Console, record: RunRecord, design: _Designs) -> N
     run = record.run
     limit = next(b for b in run.budgets if b.quantity == "ms")
     console.print(
-        f"\n  timed against the base on {conditions_text(run)}, budget {budget_text(run, limit)}"
+        f"\n  latency measured against the base on {conditions_text(run)}, "
+        f"budget {budget_text(run, limit)}"
     )
     rows = [
         [
-            design.cell(one.design),
-            f"{one.ms:.3f} ms",
-            f"[{one.low:.3f}, {one.high:.3f}]",
-            "kept" if one.kept else "over the budget: out of the ranking",
+            design.cell(finalist.design),
+            f"{finalist.ms:.3f} ms",
+            f"[{finalist.low:.3f}, {finalist.high:.3f}]",
+            "within budget" if finalist.kept else "over budget: removed from the ranking",
         ]
-        for one in record.finalists
+        for finalist in record.finalists
     ]
-    console.table([design.header, "measured", "95 %", ""], rows, "lrrl")
+    console.table([design.header, "measured", "95%", ""], rows, "lrrl")
 
 
 def next_steps(record: RunRecord, folder: Path) -> dict[str, str]:
-    """What to type after a search."""
+    """Useful commands after a search."""
     run = record.run
-    name = shlex.quote(place_of(folder))
+    name = shlex.quote(run_argument(folder))
     steps = {}
     if record.best is not None:
         steps["use"] = f'model = bamsearch.load("{folder}")'
         model = shlex.quote(run.model)
         steps["time"] = f"bamsearch profile {model} {shlex.quote(str(folder))}"
         if record.best.design.insertions:
-            steps["prove"] = verify_line(record, place_of(folder))
+            steps["prove"] = verify_line(record, run_argument(folder))
     if run.until is not None and record.finished and len(record.trials) < run.trials:
         steps["continue"] = f"bamsearch search --resume {name} --until {run.until / 2:g}"
     elif run.repeats or len(record.trials) < run.feasible_designs - 1:
         more = run.trials if len(record.trials) < run.trials else 2 * run.trials
-        steps["go on"] = f"bamsearch search --resume {name} --trials {more}"
+        steps["continue"] = f"bamsearch search --resume {name} --trials {more}"
     return steps
 
 
-def place_of(folder: Path) -> str:
-    """What commands call a run: its name where it is below ``runs/``, else its path."""
+def run_argument(folder: Path) -> str:
+    """Argument that names a run: its name if it is below ``runs/``, else its path."""
     return folder.name if folder.parent == RUNS else str(folder)

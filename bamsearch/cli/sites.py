@@ -1,4 +1,4 @@
-"""``bamsearch sites``: every place for BAM in a model."""
+"""``bamsearch sites``: all sites for BAM in a model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from bamsearch.text import printable
 @reduction_option
 @dilation_option
 @variant_option
-@click.option("--blocks/--no-blocks", default=True, help="Show block outputs too.  [default: yes]")
+@click.option("--blocks/--no-blocks", default=True, help="Also show block outputs.  [default: yes]")
 @json_option
 @pass_console
 def sites(
@@ -56,7 +56,7 @@ def sites(
     blocks: bool,
     as_json: bool,
 ) -> None:
-    """Show every site of MODEL, what a BAM costs there, and what the paper's rule takes."""
+    """Show all sites of MODEL, the cost of a BAM there, and the sites of the paper's rule."""
     with model_work(console, f"tracing {model}", model):
         input_size, num_classes, facts = resolve(
             data, input_size, num_classes, download=download, contents=False
@@ -116,12 +116,12 @@ def _print(
 
 
 def _print_same_dilations(console: Console, shown: list[Site], dilation: int) -> None:
-    """From d = max(H, W) on, all dilations are one function: which sites that holds at."""
+    """Name the sites where d >= max(H, W): such dilations all compute the same."""
     same = [site for site in shown if effective_dilation(site, dilation) != dilation]
     for size in sorted({max(site.height, site.width) for site in same}):
         names = [printable(site.name) for site in same if max(site.height, site.width) == size]
         few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         console.print(
             f"  At {few}, d={dilation} computes the same as d={size}: "
-            "every outer tap falls in the padding."
+            "all outer taps fall into the padding."
         )

@@ -1,4 +1,4 @@
-"""The options that say which designs there are, and which of them fit: of search and audit."""
+"""Options of search and audit that define the search space and the budgets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,28 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--budget-gflops", metavar="N", help="10^9 multiply-adds: 8, or +2% on the base."),
-    click.option("--budget-params", metavar="N", help="Parameters: 45M, or +2%."),
-    click.option("--budget-memory", metavar="N", help="Kept in a training step: 200MiB, or +2%."),
-    click.option("--budget-ms", metavar="N", help="Milliseconds on --device: 12, or +2%."),
+    click.option(
+        "--budget-gflops",
+        metavar="N",
+        help="Budget in GFLOPs (10^9 multiply-adds): 8, or +2% over the base.",
+    ),
+    click.option("--budget-params", metavar="N", help="Parameter budget: 45M, or +2%."),
+    click.option(
+        "--budget-memory",
+        metavar="N",
+        help="Budget of activation memory kept for backward in one training step: 200MiB, or +2%.",
+    ),
+    click.option(
+        "--budget-ms", metavar="N", help="Latency budget on --device, in milliseconds: 12, or +2%."
+    ),
     click.option(
         "--space",
         default="stages",
         show_default=True,
         metavar="NAME|FILE",
-        help="What may be tried: 'bamsearch spaces' lists them.",
+        help="Search space; see 'bamsearch spaces'.",
     ),
-    click.option("--with-stem", is_flag=True, help="Add the stem to the space."),
+    click.option("--with-stem", is_flag=True, help="Add the stem to the search space."),
 )
 
 init_option = click.option(
@@ -29,13 +39,13 @@ init_option = click.option(
     type=click.Choice(["paper", "identity"]),
     default="paper",
     show_default=True,
-    help="How BAM starts.",
+    help="Initialisation of BAM.",
 )
 """Adds ``init: Init``."""
 
 
 def space_options(function: F) -> F:
-    """Adds ``budget_gflops``, ``…_params``, ``…_memory``, ``…_ms``, ``space`` and ``with_stem``."""
+    """Add ``budget_gflops``, ``…_params``, ``…_memory``, ``…_ms``, ``space`` and ``with_stem``."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function

@@ -1,10 +1,10 @@
-"""``bamsearch spaces``: what a search may try."""
+"""``bamsearch spaces``: list of the shipped search spaces."""
 
 from __future__ import annotations
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.options import command, json_option, pass_console
-from bamsearch.searching.space import SHIPPED, SpaceFile, shipped_spaces
+from bamsearch.searching.space import SHIPPED, shipped_spaces
 
 
 @command("spaces", examples=["bamsearch spaces", "bamsearch spaces --json"])
@@ -12,9 +12,9 @@ from bamsearch.searching.space import SHIPPED, SpaceFile, shipped_spaces
 @pass_console
 def spaces(console: Console, as_json: bool) -> None:
     """List the search spaces that come with bamsearch."""
-    found = shipped_spaces()
+    shipped = shipped_spaces()
     if as_json:
-        console.print_json([space.to_dict() for space in found])
+        console.print_json([space.to_dict() for space in shipped])
     else:
         rows = [
             [
@@ -23,16 +23,12 @@ def spaces(console: Console, as_json: bool) -> None:
                 _numbers(space.rule.dilations),
                 space.description,
             ]
-            for space in found
+            for space in shipped
         ]
-        console.table(["space", "r", "d", "what may be tried"], rows, "llll", indent=0)
-    console.note("\nYour own is a file: --space FILE.toml; see the README for its keys.")
-    console.finish({"try": f"bamsearch search --space {_second(found)} --budget-gflops 8"})
+        console.table(["space", "r", "d", "description"], rows, "llll", indent=0)
+    console.note("\nCustom spaces are files: --space FILE.toml; the README explains the keys.")
+    console.finish({"try": f"bamsearch search --space {shipped[1].name} --budget-gflops 8"})
 
 
 def _numbers(values: tuple[int, ...]) -> str:
     return ", ".join(map(str, values))
-
-
-def _second(found: list[SpaceFile]) -> str:
-    return found[1].name

@@ -1,4 +1,4 @@
-"""The option ``--storage``, and how its password stays out of the list of processes."""
+"""The option ``--storage``; its password is hidden from the process list."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ storage_option = click.option(
     "--storage",
     envvar=STORAGE_VARIABLE,
     metavar="URL",
-    help="Database of the study, such as postgresql+psycopg://USER@HOST/DB; "
-    f"also from ${STORAGE_VARIABLE}.",
+    help="Study database, such as postgresql+psycopg://USER@HOST/DB; "
+    f"also set by ${STORAGE_VARIABLE}.",
 )
 """Adds ``storage: str | None``."""
 
@@ -25,23 +25,23 @@ _WITH_PASSWORD = re.compile(r"://[^/@]*:.+@|password=")
 
 
 def hide_password(args: Sequence[str]) -> None:
-    """Start this process again if a URL with a password was typed, without showing it.
+    """Restart the process with the URL in the environment if the URL contains a password.
 
-    Every user of a machine sees what others have typed; the environment is the user's own.
+    All users of a machine can read command lines; the environment is private.
 
     Args:
-        args: of the process, without the program's name.
+        args: arguments of the process, without the program's name.
     """
-    kept, url = _without_url(args)
+    remaining, url = _without_url(args)
     if url is None or not _WITH_PASSWORD.search(url):
         return
-    command = [sys.executable, "-m", "bamsearch", *kept]
+    command = [sys.executable, "-m", "bamsearch", *remaining]
     os.execve(sys.executable, command, os.environ | {STORAGE_VARIABLE: url})
 
 
 def _without_url(args: Sequence[str]) -> tuple[list[str], str | None]:
-    """The arguments without ``--storage``, and its value."""
-    kept: list[str] = []
+    """Return the arguments without ``--storage``, and its value."""
+    remaining: list[str] = []
     url = None
     rest = iter(args)
     for word in rest:
@@ -50,5 +50,5 @@ def _without_url(args: Sequence[str]) -> tuple[list[str], str | None]:
         elif word.startswith("--storage="):
             url = word.partition("=")[2]
         else:
-            kept.append(word)
-    return kept, url
+            remaining.append(word)
+    return remaining, url

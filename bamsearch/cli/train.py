@@ -1,4 +1,4 @@
-"""``bamsearch train``: the weights of one design, and what they reach on validation images."""
+"""``bamsearch train``: trains a design and reports its validation accuracy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, value_range_option
-from bamsearch.cli.model_work import name_code, others_hushed
+from bamsearch.cli.model_work import announce_code, silence_third_party
 from bamsearch.cli.options import (
     Count,
     Real,
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from bamsearch.training.folder import TrainingFolder
     from bamsearch.training.request import Planned
 
-PLACE = Path("trained")
-"""Where trainings are kept that were given no folder."""
+TRAINED = Path("trained")
+"""Parent folder of trainings without -o."""
 
 
 @command(
@@ -71,21 +71,23 @@ PLACE = Path("trained")
 @click.option(
     "--recipe",
     type=click.Choice(list(RECIPES)),
-    help=f"How to train.  [default: {DEFAULT_RECIPE}; with trained weights {FINE_TUNE}]",
+    help=f"Training recipe.  [default: {DEFAULT_RECIPE}; with trained weights {FINE_TUNE}]",
 )
-@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
+@click.option(
+    "--epochs", type=Count(min=1), metavar="N", help="Override the recipe's number of epochs."
+)
 @click.option(
     "--batch-size",
     type=Count(min=1),
     metavar="N",
     show_default="the recipe's",
-    help="Inputs in one batch.",
+    help="Batch size.",
 )
 @click.option(
     "--lr",
     type=Real(),
     metavar="X",
-    help="Learning rate, other than the recipe's.",
+    help="Override the recipe's learning rate.",
 )
 @click.option(
     "--weights",
@@ -95,12 +97,14 @@ PLACE = Path("trained")
 @click.option(
     "--precision",
     type=click.Choice(["32", "bf16-mixed", "16-mixed"]),
-    help="Of the arithmetic.  [default: 32]",
+    help="Numeric precision of training.  [default: 32]",
 )
 @device_option
 @seed_option
-@click.option("--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with DIR.")
-@click.option("--tensorboard", is_flag=True, help="Also write the epochs for TensorBoard.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="DIR", help="Resume the training in DIR."
+)
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events.")
 @json_option
 @output_options("Folder of the training.  [default: trained/NAME-NNN]")
 @pass_console
@@ -127,11 +131,11 @@ def train(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Train DESIGN on the data, and say what it reaches on the validation images.
+    """Train DESIGN on the data and report its validation accuracy.
 
-    DESIGN is a design.json, a folder with one, a run of a search (its best), or RUN@K (its K-th).
-    A MODEL is trained as it is, without BAM. After Ctrl-C or a kill, --resume goes on; torchrun
-    trains on several GPUs.
+    DESIGN is a design.json, a folder with one, a search run (its best design), or RUN@K (its
+    K-th best). A MODEL is trained unchanged, without BAM. After Ctrl-C or a kill, --resume
+    continues. torchrun trains on several GPUs.
     """
     if resume is not None and output is not None:
         raise click.UsageError("--resume and --output: choose one")
@@ -139,8 +143,8 @@ def train(
     console.quiet |= not first
     started = resume is None and output is not None and not force and _is_training(output)
     if first and not started:
-        check_output_folder(output, force=force or _is_unbegun(output))
-    with console.progress(f"loading {resume or design} and its data"), others_hushed(console):
+        check_output_folder(output, force=force or _is_unstarted(output))
+    with console.progress(f"loading {resume or design} and its data"), silence_third_party(console):
         from bamsearch.training.folder import FILES, TrainingFolder
         from bamsearch.training.request import (
             Request,
@@ -164,12 +168,12 @@ def train(
             seed=seed if typed or resume is None else None,
         )
         folder = TrainingFolder(
-            resume or output or PLACE / "NAME",
+            resume or output or TRAINED / "NAME",
             tensorboard=tensorboard,
             force=force,
             command=shlex.join(["bamsearch", *sys.argv[1:]]),
         )
-        say = partial(name_code, console)
+        say = partial(announce_code, console)
         if resume is None:
             planned = plan_training(request, say)
         else:
@@ -180,18 +184,18 @@ def train(
     if planned.start.fresh and planned.design.init == "paper" and planned.design.insertions:
         console.warn(
             "init paper scales features by about 1.5 at each site: trained weights must adapt "
-            "first; 'bamsearch insert --init identity' keeps what they compute"
+            "first; 'bamsearch insert --init identity' preserves their output"
         )
     if dry_run:
         console.finish({}, [folder.path / name for name in FILES], dry_run=True)
         return
     if first and resume is None and output is None:
-        folder = replace(folder, path=_new_place(planned.design))
+        folder = replace(folder, path=_new_folder(planned.design))
     _train(console, planned, folder, device, resume=resumes, as_json=as_json)
 
 
 def _is_first_process() -> bool:
-    """Whether this is the only process, or the first of ``torchrun``."""
+    """Whether this is the only process, or rank 0 of ``torchrun``."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -199,24 +203,24 @@ def _is_training(folder: Path) -> bool:
     return (folder / "checkpoint.pt").exists()
 
 
-def _is_unbegun(folder: Path | None) -> bool:
-    """Whether a training was killed there before its first checkpoint."""
+def _is_unstarted(folder: Path | None) -> bool:
+    """Whether a training in the folder was killed before its first checkpoint."""
     from bamsearch.training.folder import TrainingFolder
 
     return folder is not None and folder.is_dir() and TrainingFolder(folder).unbegun
 
 
-def _new_place(design: Design) -> Path:
-    """A folder ``trained/NAME-NNN`` that is ours alone, made."""
+def _new_folder(design: Design) -> Path:
+    """Create a new folder ``trained/NAME-NNN``."""
     name = design.model.rpartition(":")[2] + ("-bam" if design.insertions else "")
     try:
         for number in count(1):
-            place = PLACE / f"{name}-{number:03d}"
-            if not place.exists():
-                place.mkdir(parents=True)
-                return place
+            folder = TRAINED / f"{name}-{number:03d}"
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                return folder
     except OSError as error:
-        raise OutputError(f"{PLACE} cannot be written ({error.strerror}): give -o DIR") from error
+        raise OutputError(f"{TRAINED} cannot be written ({error.strerror}): give -o DIR") from error
     raise AssertionError("count() has no end")
 
 
@@ -231,11 +235,11 @@ def _train(
 ) -> None:
     from bamsearch.training.engine import train as run
 
-    place, recipe = folder.path, planned.recipe
+    path, recipe = folder.path, planned.recipe
     title = title_text(planned.design, planned.data.facts)
     try:
-        # A network may print; our stdout is data.
-        with train_view(console, recipe, title) as view, others_hushed(console):
+        # A network may print, but stdout is for data.
+        with train_view(console, recipe, title) as view, silence_third_party(console):
             trained = run(
                 planned.start,
                 planned.data,
@@ -247,22 +251,22 @@ def _train(
                 watch=view.watch,
             )
     except KeyboardInterrupt:
-        console.finish({"go on": f"bamsearch train --resume {shlex.quote(str(place))}"}, [place])
+        console.finish({"continue": f"bamsearch train --resume {shlex.quote(str(path))}"}, [path])
         raise
     except BaseException:
         with suppress(OSError):
-            place.rmdir()  # where nothing was written yet
+            path.rmdir()  # succeeds only if nothing was written yet
         raise
     if not _is_first_process():
         return
     if as_json:
-        console.print_json(trained_json(trained, planned, place))
+        console.print_json(trained_json(trained, planned, path))
     else:
         print_trained(console, trained)
-    console.note(f"\n{duration_text(view.seconds)} in all")
-    word = shlex.quote(str(place))
+    console.note(f"\ntotal time {duration_text(view.seconds)}")
+    argument = shlex.quote(str(path))
     steps = {
-        "use": f"model = bamsearch.load({json.dumps(str(place), ensure_ascii=False)})",
-        "export": f"bamsearch export {word} --format onnx",
+        "use": f"model = bamsearch.load({json.dumps(str(path), ensure_ascii=False)})",
+        "export": f"bamsearch export {argument} --format onnx",
     }
-    console.finish(steps, [place / "model.safetensors", place / "metrics.csv"])
+    console.finish(steps, [path / "model.safetensors", path / "metrics.csv"])

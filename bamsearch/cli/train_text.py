@@ -1,4 +1,4 @@
-"""What is seen of a training: while it runs, and when it is done."""
+"""Progress and results of a training, as text and JSON."""
 
 from __future__ import annotations
 
@@ -22,23 +22,26 @@ if TYPE_CHECKING:
     from bamsearch.training.engine import Trained
     from bamsearch.training.request import Planned
 
-# Where it is no terminal: a line an epoch, and at least this often.
+# Without a terminal, a line is printed per epoch and at least this often.
 _QUIET_SECONDS = 30.0
 _LAST = 8
 _HEADER = ["epoch", "lr", "train loss", "accuracy", "validation loss", "accuracy"]
 
-CAUTION = "one seed: no comparison; the interval is of the images alone. The test split is unread."
+CAUTION = (
+    "One seed does not allow a comparison; the interval covers the images only. "
+    "The test split was not read."
+)
 
 
 class TrainView:
-    """Follows a training.
+    """Shows the progress of a training.
 
     Args:
-        recipe: gives the number of epochs.
-        title: drawn above.
-        console: where lines go.
-        show: draws the live view; None prints lines instead.
-        clock: seconds, for tests.
+        recipe: recipe with the number of epochs.
+        title: title of the live view.
+        console: console that prints the lines.
+        show: function that draws the live view; None prints lines instead.
+        clock: time in seconds, replaced in tests.
     """
 
     def __init__(
@@ -54,33 +57,33 @@ class TrainView:
         self._console = console
         self._show = show
         self._clock = clock
-        self._start = self._said = clock()
+        self._start = self._printed = clock()
         self._first: int | None = None
         self._epochs = 0
 
     def watch(self, progress: Progress) -> None:
-        """Take in how far the training is."""
-        if self._first is None:  # called before the first step, too
+        """Update the progress of the training."""
+        if self._first is None:  # also called before the first step
             self._first, self._epochs = self._done(progress), progress.epoch
         if self._show is not None:
-            self._show(self._drawn(progress))
+            self._show(self._frame(progress))
             return
         now = self._clock()
-        if progress.epoch > self._epochs or now - self._said >= _QUIET_SECONDS:
-            self._said = now
+        if progress.epoch > self._epochs or now - self._printed >= _QUIET_SECONDS:
+            self._printed = now
             new = progress.epoch > self._epochs
             self._epochs = progress.epoch
             self._console.note(self._epoch_line(progress) if new else self._step_line(progress))
 
     @property
     def seconds(self) -> float:
-        """Since the view was opened."""
+        """Seconds since the view was opened."""
         return self._clock() - self._start
 
     def _done(self, progress: Progress) -> int:
         return progress.epoch * progress.steps + progress.step
 
-    def _left(self, progress: Progress) -> str:
+    def _remaining(self, progress: Progress) -> str:
         done = self._done(progress)
         new = done - (self._first or 0)
         if new <= 0:
@@ -89,11 +92,15 @@ class TrainView:
 
     def _epoch_line(self, progress: Progress) -> str:
         row = progress.rows[-1]
-        left = f" · {self._left(progress)} left" if progress.epoch < self._recipe.epochs else ""
+        remaining = (
+            f" · {self._remaining(progress)} remaining"
+            if progress.epoch < self._recipe.epochs
+            else ""
+        )
         return (
             f"epoch {row.epoch}/{self._recipe.epochs} · lr {row.lr:.3g} · "
             f"train loss {row.train_loss:.4f}, {row.train_accuracy:.1%} · "
-            f"validation loss {row.validation_loss:.4f}, {row.validation_accuracy:.1%}{left}"
+            f"validation loss {row.validation_loss:.4f}, {row.validation_accuracy:.1%}{remaining}"
         )
 
     def _step_line(self, progress: Progress) -> str:
@@ -101,10 +108,10 @@ class TrainView:
         return (
             f"epoch {progress.epoch + 1}/{self._recipe.epochs} · "
             f"step {progress.step}/{progress.steps} · loss {progress.loss / images:.4f}, "
-            f"{progress.right / images:.1%} · {self._left(progress)} left"
+            f"{progress.right / images:.1%} · {self._remaining(progress)} remaining"
         )
 
-    def _drawn(self, progress: Progress) -> str:
+    def _frame(self, progress: Progress) -> str:
         lines = [self._title, ""]
         if progress.rows:
             rows = [_cells(row) for row in progress.rows[-_LAST:]]
@@ -116,7 +123,7 @@ class TrainView:
 
 @contextmanager
 def train_view(console: Console, recipe: Recipe, title: str) -> Iterator[TrainView]:
-    """Follow a training on stderr while the block runs."""
+    """Show the progress of a training on stderr while the block runs."""
     with console.live() as show:
         yield TrainView(recipe, title, console, show)
 
@@ -132,7 +139,7 @@ def title_text(design: Design, facts: DataFacts) -> str:
 
 
 def recipe_text(planned: Planned) -> str:
-    """The recipe, where the weights are from, and the seed, in one line."""
+    """Recipe, initial weights and seed, on one line."""
     recipe, weights = planned.recipe, planned.start.weights
     schedule: str = recipe.schedule
     if recipe.milestones:
@@ -145,18 +152,18 @@ def recipe_text(planned: Planned) -> str:
 
 
 def print_trained(console: Console, trained: Trained) -> None:
-    """Every epoch, and what came out."""
+    """Print all epochs and the validation accuracy."""
     console.table(_HEADER, [_cells(row) for row in trained.rows], "rrrrrr")
     low, high = trained.interval
     console.print(
         f"\nvalidation accuracy  {trained.accuracy:.2%}   "
-        f"95 % interval [{low:.2%}, {high:.2%}], {trained.right:,} of {trained.images:,} images"
+        f"95% interval [{low:.2%}, {high:.2%}], {trained.right:,} of {trained.images:,} images"
     )
     console.print(CAUTION)
 
 
 def trained_json(trained: Trained, planned: Planned, folder: Path) -> dict[str, Any]:
-    """What ``train --json`` prints."""
+    """The output of ``train --json``."""
     return {
         "folder": str(folder),
         "design": json.loads(planned.design.to_json()),

@@ -1,4 +1,4 @@
-"""``bamsearch verify``: does what a search found help? Trainings in pairs, with intervals."""
+"""``bamsearch verify``: tests whether the best design helps, with paired trainings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import download_option, value_range_option
 from bamsearch.cli.failures import NOT_AS_EXPECTED
-from bamsearch.cli.model_work import name_code, others_hushed
+from bamsearch.cli.model_work import announce_code, silence_third_party
 from bamsearch.cli.options import Count, Real, command, device_option, json_option, pass_console
 from bamsearch.cli.train_text import train_view
 from bamsearch.cli.verify_text import answer_json, plan_json, print_answer, print_plan
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="NAME",
-    help="What to train and test on: digits, or KIND:DIR.  [default: the run's]",
+    help="Data set to train and test on: digits, or KIND:DIR.  [default: the run's]",
 )
 @download_option
 @value_range_option
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     default=10,
     show_default=True,
     metavar="N",
-    help="Trainings of each network, at most.",
+    help="Maximum number of trainings per network.",
 )
 @click.option(
     "--looks",
@@ -59,21 +59,23 @@ if TYPE_CHECKING:
     default=5,
     show_default=True,
     metavar="N",
-    help="Looks at the test split: a comparison that is decided is not trained further.",
+    help="Interim looks at the test split; decided comparisons are not trained further.",
 )
 @click.option(
     "--seed",
     "first",
     type=click.IntRange(0, 2**32 - 1),
     metavar="N",
-    help="First seed; the search must not have used any of them.  [default: 10000]",
+    help="First seed; seeds must differ from those of the search.  [default: 10000]",
 )
 @click.option(
     "--recipe",
     type=click.Choice(list(RECIPES)),
-    help=f"How to train.  [default: {DEFAULT_RECIPE}; with --weights {FINE_TUNE}]",
+    help=f"Training recipe.  [default: {DEFAULT_RECIPE}; with --weights {FINE_TUNE}]",
 )
-@click.option("--epochs", type=Count(min=1), metavar="N", help="Other than the recipe's.")
+@click.option(
+    "--epochs", type=Count(min=1), metavar="N", help="Override the recipe's number of epochs."
+)
 @click.option(
     "--weights",
     metavar="DEFAULT|NAME|FILE",
@@ -82,7 +84,7 @@ if TYPE_CHECKING:
 @click.option(
     "--precision",
     type=click.Choice(["32", "bf16-mixed", "16-mixed"]),
-    help="Of the arithmetic.  [default: 32]",
+    help="Numeric precision of training.  [default: 32]",
 )
 @device_option
 @click.option(
@@ -91,23 +93,24 @@ if TYPE_CHECKING:
     default=0.5,
     show_default=True,
     metavar="P",
-    help="Equivalent is what differs by fewer points than this.",
+    help="Differences smaller than this many points count as equivalent.",
 )
 @click.option(
     "--over",
     type=click.Choice(["seeds", "images"]),
     default="seeds",
     show_default=True,
-    help="What intervals are over: other seeds on these test images, or other images too.",
+    help="Variation that intervals cover: other seeds on these test images, or other images too.",
 )
 @click.option(
     "--expect",
     type=click.Choice(["better", "not-worse"]),
-    help="Exit with 4 unless found is better than the base, or its interval above -margin.",
+    help="Exit with 4 unless the best design is better than the base, or its interval is above "
+    "-margin.",
 )
-@click.option("--force", is_flag=True, help="Overwrite what is there already.")
+@click.option("--force", is_flag=True, help="Overwrite existing output.")
 @json_option
-@click.option("-n", "--dry-run", is_flag=True, help="Do all but the training.")
+@click.option("-n", "--dry-run", is_flag=True, help="Run without training.")
 @pass_console
 def verify(
     console: Console,
@@ -130,14 +133,14 @@ def verify(
     as_json: bool,
     dry_run: bool,
 ) -> None:
-    """Train what RUN found and what it is compared with, and say whether it helps.
+    """Train the best design of RUN and its baselines, and test whether it helps.
 
-    The base, the paper default, the largest that fits, a random design and what was found are
-    trained with the same seeds: the same base weights, the same order of images. Says first what
-    that takes and what it can tell. Ends early where looks at the test split decide. After Ctrl-C
-    or a kill the same command continues.
+    The base, the paper default, the largest feasible design, a random design and the best design
+    are trained with the same seeds: the same base weights, the same order of images. The plan, with
+    its cost and the smallest detectable differences, is printed first. Training stops early once
+    looks at the test split decide. After Ctrl-C or a kill, the same command continues.
     """
-    with console.progress(f"loading {run} and its data"), others_hushed(console):
+    with console.progress(f"loading {run} and its data"), silence_third_party(console):
         from bamsearch.evidence.verify.estimate import estimate
         from bamsearch.evidence.verify.request import Request, plan_verify
         from bamsearch.records.run_files import find_run, read_run
@@ -163,19 +166,19 @@ def verify(
         )
         path = find_run(run)
         if path is not None:
-            name_code(console, read_run(path).model)
+            announce_code(console, read_run(path).model)
         planned = plan_verify(request)
-    with console.progress("timing a few steps of each network"), others_hushed(console):
-        known = estimate(planned)
+    with console.progress("timing a few steps of each network"), silence_third_party(console):
+        estimated = estimate(planned)
     _warn_of_init(console, planned)
     if not as_json:
-        print_plan(console, planned, known)
+        print_plan(console, planned, estimated)
     if dry_run:
         if as_json:
-            console.print_json(plan_json(planned, known))
+            console.print_json(plan_json(planned, estimated))
         _finish(console, planned, dry_run=True)
         return
-    report = _trained(console, planned)
+    report = _run_verify(console, planned)
     if as_json:
         console.print_json(answer_json(report))
     else:
@@ -189,13 +192,13 @@ def _warn_of_init(console: Console, planned: Planned) -> None:
     if planned.request.weights is not None and planned.record.run.init == "paper":
         console.warn(
             "the run has init paper, which scales features by about 1.5 at each site: trained "
-            "weights must adapt first; 'bamsearch search --init identity' keeps what they compute"
+            "weights must adapt first; 'bamsearch search --init identity' preserves their output"
         )
 
 
-def _trained(console: Console, planned: Planned) -> Report:
-    """Train and test; write the evidence, and the report again."""
-    from bamsearch.cli.search_text import place_of
+def _run_verify(console: Console, planned: Planned) -> Report:
+    """Train and test; write the evidence and the updated report."""
+    from bamsearch.cli.search_text import run_argument
     from bamsearch.evidence.verify.run import run_verify
     from bamsearch.report.content import make_report
     from bamsearch.report.writing import report_folder, write_report
@@ -208,44 +211,44 @@ def _trained(console: Console, planned: Planned) -> Report:
 
     folder = planned.folder
     try:
-        with others_hushed(console):
+        with silence_third_party(console):
             run_verify(planned, follow)
     except KeyboardInterrupt:
-        console.finish({"go on": "the same command again"}, [_places(planned)[0]])
+        console.finish({"continue": "the same command again"}, [_output_paths(planned)[0]])
         raise
-    report = make_report(folder.read_record(), place_of(folder.path))
+    report = make_report(folder.read_record(), run_argument(folder.path))
     try:
         with console.progress("making the report"):
             write_report(report, report_folder(folder.path))
     except OutputError as error:
-        # The evidence is safe: a report can be made again.
+        # The evidence is on disk: 'bamsearch report' can write the report later.
         console.warn(f"no report: {error}")
     return report
 
 
-def _places(planned: Planned) -> list[Path]:
+def _output_paths(planned: Planned) -> list[Path]:
     from bamsearch.evidence.verify.request import TRAININGS
     from bamsearch.records.run_files import EVIDENCE_FILE
     from bamsearch.report.writing import REPORT_FOLDER
 
-    place = planned.folder.path
-    return [place / name for name in (TRAININGS, EVIDENCE_FILE, REPORT_FOLDER)]
+    folder = planned.folder.path
+    return [folder / name for name in (TRAININGS, EVIDENCE_FILE, REPORT_FOLDER)]
 
 
 def _finish(console: Console, planned: Planned, *, dry_run: bool = False) -> None:
-    from bamsearch.cli.search_text import place_of
+    from bamsearch.cli.search_text import run_argument
 
-    name = shlex.quote(place_of(planned.folder.path))
+    name = shlex.quote(run_argument(planned.folder.path))
     step = {"read": f"bamsearch report {name}"}
     if dry_run:
         step = {"train": "the same command without --dry-run"}
-    console.finish(step, _places(planned), dry_run=dry_run)
+    console.finish(step, _output_paths(planned), dry_run=dry_run)
 
 
 def _check_expected(
     console: Console, report: Report, expect: Expected | None, margin: float
 ) -> None:
-    """Leave with exit code 4 unless the answer is as expected, and no exploratory one."""
+    """Exit with code 4 unless the answer is as expected and not exploratory."""
     from bamsearch.evidence.verify.looks import meets
 
     evidence = report.record.evidence

@@ -1,4 +1,4 @@
-"""What ``bamsearch verify`` says: what it is about to train, and what came out."""
+"""Text and JSON output of ``bamsearch verify``: the plan and the answer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from bamsearch.report.content import Report
 
 
-def print_plan(console: Console, planned: Planned, known: Estimate) -> None:
-    """The networks, how many trainings, and what so many seeds can tell; stderr has the time."""
+def print_plan(console: Console, planned: Planned, estimate: Estimate) -> None:
+    """Print networks, trainings and detectable differences; the time goes to stderr."""
     run, facts, recipe = planned.record.run, planned.data.facts, planned.recipe
     console.print(
         f"{printable(run.name)} · {printable(run.model)} · {shape_text(facts.input_shape)}"
@@ -26,7 +26,7 @@ def print_plan(console: Console, planned: Planned, known: Estimate) -> None:
         f"{facts.test:,} to test · hash {facts.hash}\n"
     )
     networks = planned.chosen.networks
-    rows = [[one.label, design_text(one.design)] for one in networks]
+    rows = [[network.label, design_text(network.design)] for network in networks]
     console.table(["network", "design"], rows, "ll")
     weights = planned.request.weights
     start = "random weights" if weights is None else f"all fine-tuned from weights {weights}"
@@ -37,26 +37,26 @@ def print_plan(console: Console, planned: Planned, known: Estimate) -> None:
     )
     console.print(
         f"{count_text(len(networks), 'network')} × {count_text(len(seeds), 'seed')} = "
-        f"{known.trainings} trainings at most, {_looks_text(planned)}"
+        f"{estimate.trainings} trainings at most, {_looks_text(planned)}"
     )
-    for line in (_detectable_text(planned, known), *planned.chosen.remarks):
+    for line in (_detectable_text(planned, estimate), *planned.chosen.remarks):
         console.print(line)
-    done = f", {known.done} of {known.trainings} trainings are done" if known.done else ""
-    console.note(f"\nat most {duration_text(known.seconds)} to train and test{done}\n")
+    done = f", {estimate.done} of {estimate.trainings} trainings done" if estimate.done else ""
+    console.note(f"\nat most {duration_text(estimate.seconds)} of training and testing{done}\n")
     if planned.exploratory:
         console.warn(planned.exploratory)
 
 
-def _detectable_text(planned: Planned, known: Estimate) -> str:
+def _detectable_text(planned: Planned, estimate: Estimate) -> str:
     from bamsearch.evidence.verify.statistics import SURE
 
-    (least, most), (low, high) = known.detectable, known.run_sd
+    (least, most), (low, high) = estimate.detectable, estimate.run_sd
     source = "of a pilot and an audit on Fashion-MNIST"
-    if known.measured:
-        source = f"that the trainings of the search leave ({SURE:.0%} limits)"
+    if estimate.measured:
+        source = f"estimated from the trainings of the search ({SURE:.0%} limits)"
     images = ""
     if planned.request.over == "images":
-        images = "\n  the images' part comes on top: only test results can say how much"
+        images = "\n  the variance over images comes on top; only test results can show it"
     comparisons = count_text(planned.chosen.comparisons, "comparison")
     return (
         f"smallest difference detectable with 80% power: {least:.2f} to {most:.2f} points, "
@@ -73,13 +73,13 @@ def _looks_text(planned: Planned) -> str:
     return f"looks at the test split after {', '.join(map(str, sizes))} seeds"
 
 
-def plan_json(planned: Planned, known: Estimate) -> dict[str, Any]:
-    """What ``verify --dry-run --json`` prints."""
+def plan_json(planned: Planned, estimate: Estimate) -> dict[str, Any]:
+    """The output of ``verify --dry-run --json``."""
     return {
         "run": planned.record.run.name,
         "networks": [
-            {"roles": list(one.roles), "design": json.loads(one.design.to_json())}
-            for one in planned.chosen.networks
+            {"roles": list(network.roles), "design": json.loads(network.design.to_json())}
+            for network in planned.chosen.networks
         ],
         "recipe": planned.recipe.to_dict(),
         "seeds": list(planned.seeds),
@@ -87,25 +87,25 @@ def plan_json(planned: Planned, known: Estimate) -> dict[str, Any]:
         "nominal_level": planned.plan.level,
         "over": planned.request.over,
         "exploratory": planned.exploratory or None,
-        "trainings": known.trainings,
-        "done": known.done,
-        "seconds": round(known.seconds, 1),
-        "smallest_detectable": [round(points, 4) for points in known.detectable],
-        "assumed_sd_of_a_training": [round(sd, 4) for sd in known.run_sd],
-        "sd_measured": known.measured,
+        "trainings": estimate.trainings,
+        "done": estimate.done,
+        "seconds": round(estimate.seconds, 1),
+        "smallest_detectable": [round(points, 4) for points in estimate.detectable],
+        "assumed_sd_of_a_training": [round(sd, 4) for sd in estimate.run_sd],
+        "sd_measured": estimate.measured,
         "remarks": list(planned.chosen.remarks),
     }
 
 
 def print_answer(console: Console, report: Report) -> None:
-    """The answer, as the report has it."""
+    """Print the answer of the report."""
     console.print(report.answer.headline)
     for line in report.answer.remarks:
         console.print(f"  {printable(line)}")
 
 
 def answer_json(report: Report) -> dict[str, Any]:
-    """What ``verify --json`` prints: the answer, and ``evidence.json``."""
+    """The output of ``verify --json``: the answer, and ``evidence.json``."""
     from bamsearch.report.as_json import json_value
 
     evidence = report.record.evidence

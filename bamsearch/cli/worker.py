@@ -1,4 +1,4 @@
-"""``bamsearch worker``: score trials of a run in a database, beside other workers."""
+"""``bamsearch worker``: score trials of a run in a shared database."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from bamsearch.searching.jobs import STORAGE_VARIABLE, orphaned
 def worker(
     console: Console, name: str, storage: str | None, device: str, timeout: float | None
 ) -> None:
-    """Score trials of run NAME until none is left; start as many as you like, anywhere."""
+    """Score trials of run NAME until all are finished; several workers can share a run."""
     if storage is None:
         raise InvalidValueError(
             f"a worker needs the database of {name}: give --storage URL, or set {STORAGE_VARIABLE}"
         )
-    # Slurm and others end a job so: what it scores must wait for another worker, not for a
-    # sign of life that does not come.
+    # Slurm ends jobs with SIGTERM: release the trial at once for another worker, rather than
+    # after missed heartbeats.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     end = None if timeout is None else time.monotonic() + timeout
 
@@ -47,5 +47,5 @@ def worker(
         from bamsearch.searching.run import work_on
 
         run, ended = work_on(name, storage, device=device, stop=stop)
-    console.print(f"{run.name}: {'no trial is left' if ended else 'stopped, trials are left'}")
+    console.print(f"{run.name}: {'all trials finished' if ended else 'stopped, trials remaining'}")
     console.finish({"see": f"bamsearch search --resume {name} --storage URL"})

@@ -55,7 +55,7 @@ def test_insert_says_how_and_why(bamsearch_cli, model, design, tmp_path):
     line = ["insert", model, *SIZE, "--sites", "s1", "-o", str(tmp_path / "again")]
     shown = bamsearch_cli(*line, "--dry-run")
     _, way, reason = shown.stdout.splitlines()[:3]
-    assert way == "attached, equal to the base while every BAM is closed"
+    assert way == "attached, equal to the base with all BAMs closed"
     assert reason.startswith("not rewritten: ")
     assert reason.endswith("in eval mode")
     content = json.loads(bamsearch_cli(*line, "--dry-run", "--json").stdout)

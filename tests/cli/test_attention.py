@@ -32,7 +32,7 @@ def fixed():
 """
 SITES = (Insertion("layer1", 8, 2), Insertion("layer2", 8))
 DESIGN = Design("nets.py:small", (3, 64, 64), SITES)
-MEANS_NOTHING = "its weights are random (seed 0), so that its maps mean nothing"
+MEANS_NOTHING = "the weights are random (seed 0), so the maps are meaningless"
 
 
 @pytest.fixture(autouse=True)
@@ -281,10 +281,10 @@ def test_random_weights_are_said_to_mean_nothing(bamsearch_cli, content):
     result = bamsearch_cli("attention", "random", "photo.png", "-q")
     assert result.exit_code == 0
     assert result.stderr == (
-        f"bamsearch: warning: random: {MEANS_NOTHING}: --weights FILE loads trained ones\n"
+        f"bamsearch: warning: random: {MEANS_NOTHING}: --weights FILE loads trained weights\n"
     )
     beside = bamsearch_cli("attention", "design", "photo.png", "--with", "random", "-q")
-    assert f"random: {MEANS_NOTHING}: trained ones are a model.safetensors" in beside.stderr
+    assert f"random: {MEANS_NOTHING}: put trained weights beside its design.json" in beside.stderr
     first, same, another = (
         content("random", "photo.png", "--seed", seed)["images"] for seed in ("1", "1", "2")
     )
@@ -298,7 +298,7 @@ def test_closed_gates_are_said(bamsearch_cli):
     save(design, "closed", network)
     result = bamsearch_cli("attention", "closed", "photo.png", "-q")
     assert result.stderr == (
-        "bamsearch: warning: closed: its gates are all 0, as before training: M has no effect yet\n"
+        "bamsearch: warning: closed: all gates are 0, as before training: M has no effect yet\n"
     )
     assert re.search(r"layer1 .* 8 +2 +0 +0\.", result.stdout)
     with torch.no_grad():
@@ -345,7 +345,7 @@ def test_nothing_is_overwritten_without_force(bamsearch_cli):
 def test_a_picture_is_never_overwritten_by_its_sheet(bamsearch_cli):
     before = Path("photo.png").read_bytes()
     line = ["attention", "design", "photo.png", "-o", ".", "--force"]
-    fail(bamsearch_cli(*line), 2, r"photo\.png is a picture that is shown itself: choose another")
+    fail(bamsearch_cli(*line), 2, r"photo\.png is one of the pictures to show: choose another")
     assert Path("photo.png").read_bytes() == before
 
 
@@ -359,16 +359,16 @@ def test_a_picture_is_never_overwritten_by_its_sheet(bamsearch_cli):
         (["design", "nets.py"], r"error: nets\.py is not a readable picture"),
         (["design", "photo.png", "nets.py"], r"error: nets\.py is not a readable picture"),
         (["design"], "Missing argument 'IMAGE…'"),
-        (["design", "photo.png", "-o", "nets.py"], r"error: nets\.py is a file, and a folder is"),
-        (["design", "photo.png", "-o", "nets.py/a"], r"nets\.py/a/photo\.png cannot be made"),
+        (["design", "photo.png", "-o", "nets.py"], r"error: nets\.py is a file, not a folder"),
+        (["design", "photo.png", "-o", "nets.py/a"], r"nets\.py/a/photo\.png cannot be created"),
         (["design", "photo.png", "--weights", "none.pt"], r"error: no weights at none\.pt"),
         (["design", "photo.png", "--with", "nowhere"], "error: no design at nowhere"),
-        (["design", "photo.png", *["--with", "design"] * 6], "7 networks do not fit .* 6 at most"),
+        (["design", "photo.png", *["--with", "design"] * 6], "7 networks do not fit .* at most 6"),
         (["design", "photo.png", "--mean", "a"], "'a' is not R,G,B, such as"),
         (["design", "photo.png", "--mean", "1,2"], "'1,2' is not R,G,B"),
         (
             ["design", "photo.png", "--std", "1,0,1"],
-            "--std divides: each of its numbers is 1e-06 or more",
+            "--std must be at least 1e-06",
         ),
         (["design", "photo.png", "--device", "cuda:99"], "error: there is no device cuda:99"),
     ],
@@ -381,13 +381,15 @@ def test_bad_input_is_one_line(bamsearch_cli, line, text, folder):
 def test_a_design_without_bam_is_nothing_to_do(bamsearch_cli):
     save(Design("nets.py:small", (3, 64, 64)), "base")
     for line in (["base", "photo.png"], ["design", "photo.png", "--with", "base"]):
-        text = "nothing to do: base has no BAM, so no attention: 'bamsearch insert nets.py:small"
+        text = (
+            "nothing to do: base has no BAM, so no attention maps: 'bamsearch insert nets.py:small"
+        )
         fail(bamsearch_cli("attention", *line), 3, text)
 
 
 def test_a_design_for_clips(bamsearch_cli):
     save(Design("r3d_18", (3, 4, 32, 32), (Insertion("layer1"),)), "clips")
-    text = r"clips takes clips, and a photograph is none: bamsearch\.attention_maps\("
+    text = r"clips expects video clips, not photographs: use bamsearch\.attention_maps\("
     fail(bamsearch_cli("attention", "clips", "photo.png"), 2, text)
 
 
@@ -408,7 +410,7 @@ def test_weights_that_are_not_finite(bamsearch_cli, monkeypatch):
     fail(bamsearch_cli("attention", "broken", "photo.png"), 2, text)
     # Finite weights can overflow: maps are checked too.
     monkeypatch.setattr("bamsearch.graph.designs.check_finite", lambda state, source: None)
-    text = "error: broken computes maps at layer2 that are not finite: .*broken/model.safetensors"
+    text = "error: broken has maps at layer2 that are not finite: .*broken/model.safetensors"
     fail(bamsearch_cli("attention", "broken", "photo.png", "-o", "maps", "--json"), 2, text)
     assert not Path("maps").exists()
 

@@ -45,7 +45,7 @@ def test_a_dry_run_writes_nothing(bamsearch_cli, here):
     assert result.exit_code == 0, result.stderr
     assert "8 designs of " in result.stdout
     assert "× 2 seeds = 16 trainings" in result.stdout
-    assert "to train in one process" in result.stderr
+    assert "of training in one process" in result.stderr
     assert "Would write   audits/small-digits-001/audit.json" in result.stderr
     found = json.loads(bamsearch_cli(*LINE, "-n", "--json").stdout)
     assert (found["trainings"], found["done"], found["seeds"]) == (16, 0, [0, 1])
@@ -88,13 +88,13 @@ def test_ctrl_c_and_the_same_command_again_and_what_is_found_is_cited(
         patch.setattr(Live, "__init__", interrupted)
         result = bamsearch_cli(*LINE, "--name", folder.name)
     assert result.exit_code == 130
-    assert "go on  the same command again" in result.stderr
+    assert "continue  the same command again" in result.stderr
     done = len(read_trainings(folder)[0])
     assert done in (13, 14, 15)
     assert "Not finished" in bamsearch_cli("report", "small-digits-001", "-n").stdout
     result = bamsearch_cli(*LINE)
     assert result.exit_code == 0, result.stderr
-    assert f"{done} of 16 trainings are done" in result.stderr
+    assert f"{done} of 16 trainings done" in result.stderr
     assert "training 16 of 16: " in result.stderr
     audit = read_audit(folder)
     assert audit.verdict in result.stdout
@@ -139,7 +139,7 @@ def _search_cites(bamsearch_cli, here, audit) -> None:
         (["--name", "a", "-o", "b"], 2, "--name and --output: choose one"),
         (["-o", "net.py"], 2, "net.py is a file"),
         (["-o", "full"], 2, "full exists already"),
-        (["-o", "full", "--force"], 2, "full exists already: it holds no audit"),
+        (["-o", "full", "--force"], 2, "full exists already: it is not an audit"),
         (["--name", "there"], 2, "was asked with --seeds 3, not 2"),
     ],
 )

@@ -136,7 +136,7 @@ def test_an_unknown_site(refused, line):
 
 @pytest.mark.parametrize("sites", ["", ",", " , "])
 def test_no_site_at_all(refused, sites):
-    assert "--sites names no site" in refused("insert", "resnet18", "--sites", sites)
+    assert "--sites is empty" in refused("insert", "resnet18", "--sites", sites)
 
 
 @pytest.mark.parametrize("flag", ["-r", "--reduction", "-d", "--dilation"])
@@ -327,8 +327,8 @@ def test_a_design_has_bam_already(refused, design, line):
     for path in (design, design / "design.json"):
         said = refused(line[0], str(path), *line[1:])
         assert said == (
-            f"bamsearch: error: {path} is a design and has BAM already: "
-            f"give a MODEL, such as its own, {SMALL}\n"
+            f"bamsearch: error: {path} is a design, which already has BAM: "
+            f"give a MODEL, such as its base, {SMALL}\n"
         )
 
 

@@ -23,8 +23,8 @@ def small(num_classes=10):
 """
 DESIGN = Design("nets.py:small", (3, 32, 48), (Insertion("layer1", 8, 2), Insertion("layer2", 8)))
 RANDOM = (
-    "bamsearch: warning: design has no weights: they are random (seed 0), good for timing alone; "
-    "--weights FILE loads trained ones\n"
+    "bamsearch: warning: design has no weights: the exported weights are random (seed 0), "
+    "good only for timing; --weights FILE loads trained weights\n"
 )
 
 
@@ -192,8 +192,8 @@ def test_nothing_is_overwritten_without_force(bamsearch_cli):
         (["nets.py"], "error: nets.py is not a whole JSON file"),
         (["design", "--format", "tflite"], "'tflite' is not one of 'onnx', 'pt2'"),
         (["design", "--weights", "none.pt"], "error: no weights at none.pt"),
-        (["design", "-o", "design"], "error: design is a folder, and a file is needed"),
-        (["design", "-o", "nets.py/x.onnx"], "error: nets.py/x.onnx cannot be made"),
+        (["design", "-o", "design"], "error: design is a folder, not a file"),
+        (["design", "-o", "nets.py/x.onnx"], "error: nets.py/x.onnx cannot be created"),
         (["design", "--batch-size", "0"], "0 is not in the range"),
     ],
 )

@@ -41,10 +41,10 @@ CASES = [
     (click.UsageError("two many"), 2, "bamsearch: error: two many. Try 'bamsearch boom --help'\n"),
     (click.ClickException("plain"), 2, "bamsearch: error: plain\n"),
     (FileNotFoundError(errno.ENOENT, "No such file", "a/b"), 2, "error: a/b: No such file; check"),
-    (OSError(errno.ENOSPC, "No space left"), 2, "error: No space left; free some space"),
+    (OSError(errno.ENOSPC, "No space left"), 2, "error: No space left; free some disk space"),
     (OSError("odd"), 2, "bamsearch: error: odd\n"),
-    (MemoryError(), 2, "bamsearch: error: out of memory; give a smaller"),
-    (OutOfMemoryError("CUDA"), 2, "bamsearch: error: out of memory; give a smaller"),
+    (MemoryError(), 2, "bamsearch: error: out of memory; use a smaller"),
+    (OutOfMemoryError("CUDA"), 2, "bamsearch: error: out of memory; use a smaller"),
     (RuntimeError("can't allocate memory: 9 bytes"), 2, "bamsearch: error: out of memory;"),
     (ZeroDivisionError("x / 0"), 1, "bamsearch: unexpected ZeroDivisionError: x / 0; run again"),
     (AssertionError(), 1, "report it with the output of 'bamsearch env'\n"),
@@ -118,7 +118,7 @@ def test_a_full_disk_is_one_line():
     with open("/dev/full", "w") as full, start("click.echo('x')", stdout=full) as process:
         _, stderr = process.communicate()
     assert process.returncode == 2
-    assert stderr.startswith("bamsearch: error: No space left on device; free some space")
+    assert stderr.startswith("bamsearch: error: No space left on device; free some disk space")
     assert stderr.count("\n") == 1
 
 

@@ -254,7 +254,7 @@ def test_weights_from_a_file_start_as_they_are(bamsearch_cli, weights_file, tmp_
     assert result.exit_code == 0, result.stderr
     first, second = result.stdout.splitlines()[:2]
     assert first.endswith(f"weights {weights_file} · BAM variant paper, init identity")
-    assert second == "rewritten, equal to the base while every BAM is closed"
+    assert second == "rewritten, equal to the base with all BAMs closed"
     assert (
         f"Written   {folder}/design.json\nWritten   {folder}/model.safetensors\n" in result.stderr
     )
@@ -270,8 +270,8 @@ def test_other_classes_leave_the_head_out_and_say_so(bamsearch_cli, weights_file
     result = bamsearch_cli(*line)
     assert result.exit_code == 0
     assert result.stderr == (
-        "bamsearch: warning: not loaded, left random: classifier.1.weight, classifier.1.bias "
-        "(other classes)\n"
+        "bamsearch: warning: not loaded, random: classifier.1.weight, classifier.1.bias "
+        "(other number of classes)\n"
     )
 
 

@@ -161,7 +161,7 @@ def test_a_run_that_was_killed_says_so(bamsearch_cli, here):
     (here / "runs/one/trials.jsonl").unlink()
     result = bamsearch_cli("report", "one")
     assert result.exit_code == 0, result.stderr
-    assert "nothing has a score yet" in result.stdout
+    assert "no design has a score yet" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_run_that_was_killed_says_so(bamsearch_cli, here):
         (["nowhere"], 2, "no run is called 'nowhere': 'bamsearch runs' lists"),
         (["one", "nowhere"], 2, "no run is called 'nowhere'"),
         (["one", "-f", "pdf"], 2, "'pdf' is not one of"),
-        (["one", "-o", "runs/one/run.json"], 2, "is a file, and a folder is needed"),
+        (["one", "-o", "runs/one/run.json"], 2, "is a file, not a folder"),
         (["one", "-o", "/proc/nowhere"], 2, "cannot be"),
     ],
 )
@@ -198,7 +198,7 @@ def test_no_run_at_all(bamsearch_cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = bamsearch_cli("report")
     assert result.exit_code == 3
-    assert "there is no run below runs/ yet" in result.stderr
+    assert "there are no runs below runs/ yet" in result.stderr
 
 
 def test_neither_torch_nor_optuna_is_loaded(here):

@@ -61,7 +61,7 @@ def test_what_is_tried_is_said_before(bamsearch_cli, golden):
     assert result.exit_code == 0, result.stderr
     said = result.stdout.splitlines()
     # Designs are sorted, so that random ones could only tie with the first.
-    assert said[-1].startswith("  100 trials and 3 references: about ")
+    assert said[-1].startswith("  100 trials and 3 baselines: about ")
     assert said[-1].endswith(" sampler sorted")
     golden("\n".join(said[:-1]) + "\n", "search_dry_run.txt")
     assert "Would write   runs/NAME/run.json" in result.stderr
@@ -191,7 +191,7 @@ def test_a_space_that_matches_no_site(refused):
 
 def test_an_earlier_run_is_never_lost(done, refused, bamsearch_cli):
     before = Path("runs/done/trials.jsonl").read_bytes()
-    assert "is a run already: go on with --resume done" in refused(*LINE, "--name", "done")
+    assert "is a run already: continue with --resume done" in refused(*LINE, "--name", "done")
     assert "is a run already" in refused(*LINE, "-o", "runs/done")
     Path("notes").mkdir()
     Path("notes/mine").write_text("keep")
@@ -233,7 +233,7 @@ def test_the_same_command_resumes_what_a_kill_interrupted(done, refused, bamsear
     assert "is a run already" in refused(*LINE, "--name", "done", "--seed", "1")
     result = bamsearch_cli(*LINE, "--name", "done")
     assert result.exit_code == 0, result.stderr
-    assert "done has this search, unfinished: it is resumed" in result.stderr
+    assert "resuming the unfinished search in " in result.stderr
     again = (place / "trials.jsonl").read_bytes()
     both = [[json.loads(line) for line in text.splitlines()] for text in (whole, again)]
     keys = [{(one["reference"], one["number"], one["score"]) for one in lines} for lines in both]
@@ -296,7 +296,7 @@ def test_runs_lists_them(done, bamsearch_cli, refused):
     assert json.loads(shown.stdout)[0]["state"] == "interrupted"
     assert "bamsearch search --resume done" in shown.stderr
     Path("runs/done/run.json").write_text("{")
-    assert "there is no run below runs/" in refused("runs", code=3)
+    assert "there are no runs below runs/" in refused("runs", code=3)
 
 
 def spoilt_score(place):
@@ -399,7 +399,7 @@ def test_the_plain_lines_and_the_live_view_tell_the_same(bamsearch_cli):
     for trial in record.trials[2:4]:
         now[0] += 2
         view.watch([(None, trial)])
-    assert "4 of 6 trials · 0.50 a second · 10 s left" in shown[-1]
+    assert "4 of 6 trials · 0.50 per second · 10 s remaining" in shown[-1]
     best = max(record.trials[:4], key=lambda trial: trial.score)
     assert ", ".join(i.site for i in best.design.insertions)[:6] in shown[-1]
     assert shown[-1].splitlines()[-1].split()[0] == str(record.trials[0].number)

@@ -109,6 +109,6 @@ def test_dilations_that_are_one_function_are_marked(bamsearch_cli):
     said = bamsearch_cli("sites", "resnet18", "--input-size", "64", "-d", "8", "--no-blocks").stdout
     marks = [line for line in said.splitlines() if "computes the same" in line]
     assert marks == [
-        "  At layer4, d=8 computes the same as d=2: every outer tap falls in the padding.",
-        "  At layer3, d=8 computes the same as d=4: every outer tap falls in the padding.",
+        "  At layer4, d=8 computes the same as d=2: all outer taps fall into the padding.",
+        "  At layer3, d=8 computes the same as d=4: all outer taps fall into the padding.",
     ]

@@ -56,8 +56,8 @@ def test_a_design_is_trained_and_kept(bamsearch_cli, folder):
     assert first == "net.py:small · 3×8×8 · BAM at 2 r4 d2"
     assert second.startswith("digits · 1,445 images to train, 176 to validate · hash ")
     assert third == ("recipe short: 1 epoch, batch 256, lr 0.1, cosine · random weights · seed 0")
-    assert "95 % interval [" in result.stdout
-    assert "one seed: no comparison" in result.stdout
+    assert "95% interval [" in result.stdout
+    assert "One seed does not allow a comparison" in result.stdout
     assert "epoch 1/1 · lr " in result.stderr
     assert "bamsearch export out --format onnx" in result.stderr
     assert bamsearch_cli("export", "out", "-n", "--format", "pt2").exit_code == 0
@@ -212,13 +212,13 @@ def test_the_view_counts_what_is_left(capsys):
     view.watch(progress)
     # 4 steps in 40 s: 16 are left
     assert capsys.readouterr().err == (
-        "epoch 1/2 · step 4/10 · loss 0.5000, 25.0% · 2 min 40 s left\n"
+        "epoch 1/2 · step 4/10 · loss 0.5000, 25.0% · 2 min 40 s remaining\n"
     )
     progress.next_epoch(Row(1, 0.1, 0.5, 0.25, 0.6, 0.75, 100.0))
     view.watch(progress)
     assert capsys.readouterr().err == (
         "epoch 1/2 · lr 0.1 · train loss 0.5000, 25.0% · validation loss 0.6000, 75.0% · "
-        "1 min 40 s left\n"
+        "1 min 40 s remaining\n"
     )
 
 

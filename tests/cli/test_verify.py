@@ -66,7 +66,7 @@ def test_the_answer_stands_first_in_every_format(bamsearch_cli, here):
     assert "smallest difference detectable with 80% power: " in plan
     assert "spread of one training over seeds of 0.29 to 1.32 points, the range of a pilot" in plan
     assert "paper default" in answer.splitlines()[0]
-    assert "to train and test" in result.stderr
+    assert "of training and testing" in result.stderr
     assert f"training {2 * networks} of at most {2 * networks}: " in result.stderr
     markdown = (report / "report.md").read_text().replace("\\", "")
     assert 0 < markdown.index(headline) < markdown.index("## Comparison")
@@ -137,7 +137,7 @@ def test_ctrl_c_and_the_same_command_again(bamsearch_cli, here, monkeypatch):
         patch.setattr(Live, "__init__", interrupted)
         result = bamsearch_cli("verify", "cut", *QUICK)
     assert result.exit_code == 130
-    assert "go on  the same command again" in result.stderr
+    assert "continue  the same command again" in result.stderr
     assert not (here / "runs/cut/evidence.json").exists()
     assert bamsearch_cli("verify", "cut", *QUICK).exit_code == 0
     ends = [read_record(here / "runs" / name).evidence for name in ("small", "cut")]
