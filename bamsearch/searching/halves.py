@@ -170,7 +170,7 @@ def _count(points: Ints, weights: Weights, rooms: Ints, room_weights: Weights) -
 
 
 def _best(
-    points: Ints, worth: Ints, rooms: Ints, room_worth: Ints, known: tuple[int, int, int]
+    points: Ints, worth: Ints, rooms: Ints, room_worth: Ints, incumbent: tuple[int, int, int]
 ) -> tuple[int, int, int]:
     """The greatest worth of a pair with point <= room in every column, and both rows.
 
@@ -179,12 +179,12 @@ def _best(
         worth: worths of the points, with their rows.
         rooms: rooms.
         room_worth: worths of the rooms, with their rows.
-        known: best pair so far; branches that cannot beat it are pruned.
+        incumbent: best pair so far; branches that cannot beat it are pruned.
     """
     if not len(points) or not len(rooms):
-        return known
-    if worth.max() // _ROWS + room_worth.max() // _ROWS <= known[0]:
-        return known
+        return incumbent
+    if worth.max() // _ROWS + room_worth.max() // _ROWS <= incumbent[0]:
+        return incumbent
     if points.shape[1] == 1:
         fitting = np.searchsorted(points[:, 0], rooms[:, 0], side="right")
         usable = np.flatnonzero(fitting)
@@ -194,14 +194,18 @@ def _best(
         pairs = worth[point], room_worth[room]
     else:
         below, low, roomy = _split(points, rooms)
-        known = _best(points[low, 1:], worth[low], rooms[roomy, 1:], room_worth[roomy], known)
-        known = _best(points[~low], worth[~low], rooms[roomy], room_worth[roomy], known)
-        return _best(points[below], worth[below], rooms[~roomy], room_worth[~roomy], known)
+        incumbent = _best(
+            points[low, 1:], worth[low], rooms[roomy, 1:], room_worth[roomy], incumbent
+        )
+        incumbent = _best(points[~low], worth[~low], rooms[roomy], room_worth[roomy], incumbent)
+        return _best(points[below], worth[below], rooms[~roomy], room_worth[~roomy], incumbent)
     if not len(pairs[0]):
-        return known
+        return incumbent
     sums = pairs[0] // _ROWS + pairs[1] // _ROWS
     best = sums.argmax()
-    return max(known, (int(sums[best]), int(pairs[0][best] % _ROWS), int(pairs[1][best] % _ROWS)))
+    return max(
+        incumbent, (int(sums[best]), int(pairs[0][best] % _ROWS), int(pairs[1][best] % _ROWS))
+    )
 
 
 def _split(

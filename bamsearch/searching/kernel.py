@@ -186,31 +186,31 @@ def _root(link: Floats) -> Floats:
     return root
 
 
-def _option_features(known: Sequence[tuple[str, int, int]]) -> dict[str, Floats]:
+def _option_features(options: Sequence[tuple[str, int, int]]) -> dict[str, Floats]:
     """phi_a of every (kind, r, d), ("", 0, 0) for off, by kind of comparison: (options, features).
 
     Operations are the corners of a simplex: any two are equally different, and their effects sum
     to 0.
     """
-    kinds = sorted({kind for kind, _, _ in known} - {""})
-    on = np.array([r > 0 for _, r, _ in known])
+    kinds = sorted({kind for kind, _, _ in options} - {""})
+    on = np.array([r > 0 for _, r, _ in options])
     phi = {"on": np.where(on, 1.0, -1.0)[:, None]} if on.any() else {}
     if len(kinds) > 1:
         simplex = (np.eye(len(kinds)) - 1 / len(kinds)) * np.sqrt(len(kinds) / (len(kinds) - 1))
         phi["kind"] = np.array(
-            [simplex[kinds.index(kind)] if kind else np.zeros(len(kinds)) for kind, _, _ in known]
+            [simplex[kinds.index(kind)] if kind else np.zeros(len(kinds)) for kind, _, _ in options]
         )
     for index, name in enumerate(("r", "d") if on.any() else (), start=1):
-        values = np.array([option[index] for option in known])
+        values = np.array([option[index] for option in options])
         levels = np.unique(values[on])
         by_level = _smooth(np.log2(levels))
-        features = np.zeros((len(known), by_level.shape[1]))
+        features = np.zeros((len(options), by_level.shape[1]))
         features[on] = by_level[np.searchsorted(levels, values[on])]
         phi[name] = features
     if on.any():
         product = phi["r"][:, :, None] * phi["d"][:, None, :]
-        phi["rd"] = product.reshape(len(known), -1)
-    phi["cell"] = np.eye(len(known))
+        phi["rd"] = product.reshape(len(options), -1)
+    phi["cell"] = np.eye(len(options))
     return {name: features for name, features in phi.items() if features.shape[1]}
 
 

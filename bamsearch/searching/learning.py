@@ -96,8 +96,8 @@ def expected_regret(feasible: Feasible, trainings: Sequence[Training], seed: int
     first = [t for t in trainings if not (feasible.space.inserts_nothing(t[0]) and t[2])]
     if len(first) < FEWEST:
         return inf
-    others = feasible.sample(np.random.default_rng(seed), _OTHERS).tolist()
-    model = TrainingModel(feasible, first, [tuple(row) for row in others])
+    untrained = feasible.sample(np.random.default_rng(seed), _OTHERS).tolist()
+    model = TrainingModel(feasible, first, [tuple(row) for row in untrained])
     draws = model.draw(_DRAWS, seed)
     trained = len({picks for picks, _, _ in first})
     recommended = int(np.argmax(model.mean[:trained]))

@@ -363,10 +363,10 @@ class SearchStudy:
             if base is not None and trial.state == TrialState.COMPLETE and kind_of(trial) == "base"
         ]
 
-    def _new(self, picks: Picks, others: Sequence[FrozenTrial]) -> Claim | None:
+    def _new(self, picks: Picks, trials: Sequence[FrozenTrial]) -> Claim | None:
         """Store a proposal and take it; None if another worker was faster."""
         insertions = self.space.insertions(picks)
-        seed = self._seed(as_text(insertions), others) if self.run.trained else None
+        seed = self._seed(as_text(insertions), trials) if self.run.trained else None
         if not self._alone:
             return self._take(self._store.get(self._store.add(insertions, picks, None, seed=seed)))
         trial_id = self._store.add(insertions, picks, None, TrialState.RUNNING, seed=seed)
@@ -391,8 +391,8 @@ class SearchStudy:
             self._store.fail(kind, trial_id, WITHDRAWN, True)
             self._held = None
             return None
-        others = [t for t in trials if t._trial_id != trial_id]
-        if work_of(trial) in _running(others):
+        rest = [t for t in trials if t._trial_id != trial_id]
+        if work_of(trial) in _running(rest):
             self.give_back()
             return None
         return self._claim(trial_id, work_of(trial), kind)

@@ -83,7 +83,7 @@ def test_no_study_yet(engine, planned, place):
 def test_a_study_that_is_gone_is_not_begun_anew(engine, run):
     run.study.unlink()
     before = run.read_record()
-    with pytest.raises(RunError, match=r"the study of run run is not in .*study\.db"):
+    with pytest.raises(RunError, match=r"the study of run run is missing from .*study\.db"):
         engine.search(run.path)
     assert run.read_record() == before
 
