@@ -63,7 +63,7 @@ class Option:
         return "off" if self.off else f"r{self.reduction} d{self.dilation}"
 
     def cost(self, quantity: Quantity) -> int:
-        """What it adds, in the unit of :class:`bamsearch.records.Budget`."""
+        """The added cost, in the unit of :class:`bamsearch.records.Budget`."""
         return {
             "gflops": self.macs,
             "params": self.params,

@@ -59,7 +59,7 @@ class Hypothesis:
 
     Attributes:
         components: w, one weight per component of the kernel.
-        options: weights of the kinds in B, (kinds,), with sum 1.
+        options: weights of the kinds in B, (kinds,).
         pairs: p.
         joint: q.
         reach: l; near 0 the joint term is additive in the choices.
