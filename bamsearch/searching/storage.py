@@ -60,7 +60,7 @@ def sqlite_url(path: Path) -> str:
     # SQLAlchemy before 2.1 does not quote the path: it would open another file.
     if url is None or make_url(url).database != database:
         raise StorageError(
-            f"{path} cannot hold a study: choose a folder whose path is UTF-8 and contains no ?"
+            f"{path} cannot hold a study: choose a folder whose path is UTF-8 and without ?"
         )
     return url
 
