@@ -157,8 +157,8 @@ def test_without_training_nothing_is_known(record):
         "Nothing was trained; params has not been audited in this budget; no zero-cost score "
         "ordered designs significantly better in bamsearch's own audit (reports/audit).",
         "params sees size only: it ignores d, and its best design is always the largest feasible "
-        "one. It needs no search; designs that differ only in d tie, with d=4 first. Train to learn "
-        "more: --data NAME.",
+        "one. It needs no search; designs that differ only in d tie, with d=4 first. Train to "
+        "learn more: --data NAME.",
     )
     assert answer.next_step == "bamsearch verify net-001 --data NAME --dry-run"
     facts = DataFacts("imagefolder:my pictures", (3, 32, 32), 10, 90, 10, 10, "abc", 0)
