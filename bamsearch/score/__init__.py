@@ -1,1 +1,1 @@
-"""Scores: what a design may be worth, without training it. Which there are: :mod:`.table`."""
+"""Scores of designs: zero-cost scores without training, listed in :mod:`.table`, and ``train``."""

@@ -1,7 +1,7 @@
-"""The images, labels and loss of a score: seeded random numbers, no data set.
+"""The images, labels and loss of a zero-cost score: seeded random numbers, without a data set.
 
-What a network returns may be a tensor, a named tuple or a dictionary of dense maps: the loss is
-over every floating tensor in it.
+A network may return a tensor, a named tuple or a dictionary of dense maps: the loss is summed over
+all floating-point tensors in it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ class Batch:
     """Random images and their random targets.
 
     Attributes:
-        images: (N, C, H, W), or (N, C, T, H, W) for video; normally distributed.
-        targets: (N,), float64 in 0..1, 1 excluded: where in the classes each image's label is. So
-            heads with the same classes are given the same labels.
+        images: standard normal, (N, C, H, W), or (N, C, T, H, W) for video.
+        targets: float64 in [0, 1), (N,): the position of each label among the classes, so heads
+            with the same number of classes get the same labels.
     """
 
     images: Tensor
     targets: Tensor
 
     def labels(self, classes: int) -> Tensor:
-        """The label of each image, (N,), for a head of that many classes."""
+        """The label of each image for a head with that many classes: (N,)."""
         return (self.targets * classes).long()
 
     def halves(self) -> tuple[Batch, Batch]:
-        """The first and the second half as batches of their own."""
+        """The first and the second half, as two batches."""
         middle = len(self.images) // 2
         return (
             Batch(self.images[:middle], self.targets[:middle]),
@@ -50,14 +50,14 @@ def make_batch(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
-    """A batch that depends on its shape and the seed alone: the same on every device.
+    """Make a batch that depends on its shape and the seed alone: the same on every device.
 
     Args:
-        input_shape: one image without the batch.
-        size: N.
-        seed: of a generator of its own.
-        device: where images and targets are put.
-        dtype: of the images.
+        input_shape: shape of an image, without the batch axis.
+        size: number of images, N.
+        seed: random seed; the global generator is not used.
+        device: device of images and targets.
+        dtype: data type of the images.
     """
     numbers = torch.Generator().manual_seed(seed)
     images = torch.randn(size, *input_shape, generator=numbers)
@@ -66,19 +66,19 @@ def make_batch(
 
 
 def logits_of(output: object, count: int) -> list[Tensor]:
-    """Every floating tensor of an output, averaged over all axes after the channel's.
+    """The floating-point tensors of an output, averaged over all axes after the channels.
 
     Args:
-        output: what a network returned, in whatever tuple or dictionary.
-        count: N, how many images it was given; tensors without that many rows are left out.
+        output: output of a network, in any nesting of tuples and dictionaries.
+        count: number of input images, N; tensors with other first dimensions are ignored.
 
     Returns:
-        Tensors (N, K), in the output's order.
+        Tensors (N, K), in the order of the output.
 
     Raises:
-        ScoreError: there is none.
+        ScoreError: no such tensor.
     """
-    found = [
+    logits = [
         leaf.flatten(2).mean(2) if leaf.dim() > 2 else leaf
         for leaf in pytree.tree_leaves(output)
         if isinstance(leaf, Tensor)
@@ -86,28 +86,28 @@ def logits_of(output: object, count: int) -> list[Tensor]:
         and leaf.dim() >= 2
         and len(leaf) == count
     ]
-    if not found:
+    if not logits:
         raise ScoreError(
             f"the network returns no tensor of shape ({count}, channels, …) for {count} images, "
-            f"but {type(output).__name__}: give a score function of your own, FILE.py:function"
+            f"but {type(output).__name__}: use your own score function, FILE.py:function"
         )
-    return found
+    return logits
 
 
 def loss_of(output: object, batch: Batch) -> Tensor:
-    """Cross-entropy with the batch's labels, summed over all tensors of an output.
+    """Cross-entropy with the labels of a batch, summed over all tensors of an output.
 
     Args:
-        output: what a network returned for the batch's images.
-        batch: gives the labels.
+        output: output of a network for the images of the batch.
+        batch: images and labels.
 
     Raises:
-        ScoreError: no tensor with the images' axis and a channel's.
+        ScoreError: no tensor with a batch axis and a channel axis.
     """
     total = batch.images.new_zeros(())
     for logits in logits_of(output, len(batch.images)):
         if logits.shape[1] == 1:
-            # One logit says how likely the second of two classes is: the first's is 0.
+            # A single logit is that of the second of two classes; the first has logit 0.
             logits = torch.cat([torch.zeros_like(logits), logits], 1)
         total = total + F.cross_entropy(logits, batch.labels(logits.shape[1]))
     return total

@@ -1,4 +1,4 @@
-"""grad_norm and snip: how strongly the loss depends on the weights, at the start of training."""
+"""grad_norm and snip: the sensitivity of the loss to the weights at initialisation."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from bamsearch.score.weights import weight_gradients
 
 
 def grad_norm(module: nn.Module, batch: Batch) -> float:
-    """The Euclidean norms of the weights' gradients, summed over layers.
+    """The sum over layers of the Euclidean norms of the weight gradients.
 
     Abdelfattah et al. 2021, arXiv 2101.08134, with L the cross-entropy with random labels::
 
         grad_norm = Σ_l ‖∂L/∂W_l‖_2     over convolutions and linear layers
 
-    Batch: 4 images; with 2, BAM's channel branch would see its batch norm return ±1 and learn
-    nothing. Cost: 1 forward and 1 backward. Known failure: on NAS-Bench-Suite-Zero its correlation
-    with accuracy turns from +0.62 over the space to -0.57 among networks of one size.
+    Batch: 4 images; with 2, the batch norm of BAM's channel branch would always return ±1, and the
+    branch would have no gradient. Cost: 1 forward and 1 backward. Known failure: on
+    NAS-Bench-Suite-Zero its correlation with accuracy drops from +0.62 over the space to -0.57
+    among networks of equal size.
 
     Args:
-        module: the network; it is put into eval mode with batch norms on batch statistics.
+        module: network; it is put into eval mode with batch norms on batch statistics.
         batch: images and labels.
 
     Raises:
-        ScoreError: no weights, or no output that a loss could be made of.
+        ScoreError: no weights, or no output that defines a loss.
     """
     norms = (
         torch.linalg.vector_norm(gradient, dtype=torch.float64)
@@ -35,22 +36,22 @@ def grad_norm(module: nn.Module, batch: Batch) -> float:
 
 
 def snip(module: nn.Module, batch: Batch) -> float:
-    """How much the loss would change, to first order, with each weight removed; their sum.
+    """The sum over weights of the first-order change of the loss when the weight is removed.
 
-    Lee et al. 2019, arXiv 1810.02340, made a score of architectures by Abdelfattah et al. 2021,
-    arXiv 2101.08134, with L the cross-entropy with random labels::
+    Lee et al. 2019, arXiv 1810.02340; as a score of architectures, Abdelfattah et al. 2021, arXiv
+    2101.08134. L is the cross-entropy with random labels::
 
         snip = Σ_w |w · ∂L/∂w|     over weights of convolutions and linear layers
 
     Batch: 4 images, as for :func:`grad_norm`. Cost: 1 forward and 1 backward. Known failure: a sum
-    over all weights grows with their number, and with the scale of the gradients.
+    over all weights grows with their number and with the scale of the gradients.
 
     Args:
-        module: the network; it is put into eval mode with batch norms on batch statistics.
+        module: network; it is put into eval mode with batch norms on batch statistics.
         batch: images and labels.
 
     Raises:
-        ScoreError: no weights, or no output that a loss could be made of.
+        ScoreError: no weights, or no output that defines a loss.
     """
     removed = (
         (weight * gradient).abs().sum(dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""jacob_cov: whether different images pull the outputs in different directions."""
+"""jacob_cov: whether the outputs have different gradients at different images."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ _K = 1e-5
 
 
 def jacob_cov(module: nn.Module, batch: Batch) -> float:
-    """How uncorrelated the outputs' gradients at different images are.
+    """A score that is high if the output gradients at different images are uncorrelated.
 
     Mellor et al. 2020, arXiv 2006.04647v1 (the published version has another score,
     :func:`bamsearch.score.naswot.naswot`), as in Abdelfattah et al. 2021, arXiv 2101.08134. Row n
-    of J is the gradient of the sum of all outputs at image n, λ are the eigenvalues of the rows'
-    correlation matrix::
+    of J is the gradient of the sum of all outputs with respect to image n; λ are the eigenvalues of
+    the correlation matrix of the rows::
 
         jacob_cov = -Σ_n (log(λ_n + k) + 1 / (λ_n + k)),     k = 1e-5
 
-    Batch: 4 images. Cost: 1 forward and 1 backward to the images; no gradient of a weight is
-    computed. Known failure: with batch norm the images' gradients hardly correlate in any design,
-    all eigenvalues are near 1: the scores differ in the fifth digit, and another seed orders the
-    designs otherwise.
+    Batch: 4 images. Cost: 1 forward and 1 backward to the images, without weight gradients. Known
+    failure: with batch norm the gradients hardly correlate in any design and all eigenvalues are
+    near 1, so scores differ in the fifth digit, and another seed orders the designs differently.
 
     Args:
-        module: the network; it is put into eval mode with batch norms on batch statistics.
-        batch: images; the labels are not looked at.
+        module: network; it is put into eval mode with batch norms on batch statistics.
+        batch: images; the labels are not used.
 
     Returns:
-        The score, at most -N; nan where the outputs' sum does not depend on an image.
+        The score, at most -N; nan if the sum of the outputs does not depend on an image.
 
     Raises:
         ScoreError: no output with a channel axis.

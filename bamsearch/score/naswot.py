@@ -1,4 +1,4 @@
-"""naswot: whether different images switch different activations on."""
+"""naswot: whether different images activate different units."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ _EXACT_IN_FLOAT32 = 2**24
 def naswot(module: nn.Module, batch: Batch) -> float:
     """The log-determinant of the kernel of binary activation codes.
 
-    Mellor et al. 2021, arXiv 2006.04647: c_n is image n's code, one bit an activation, set where
+    Mellor et al. 2021, arXiv 2006.04647: c_n is the code of image n, one bit per activation, set if
     its input is positive; with A activations and the Hamming distance d_H::
 
         K_mn   = A - d_H(c_m, c_n)
         naswot = log |det K|
 
-    The paper's networks have ReLUs. Here ReLU6, GELU, SiLU, hard swish and the like count too:
-    each lets positive inputs through and holds negative ones back. BAM's own hidden ReLUs count.
+    The paper's networks have ReLUs. Here ReLU6, GELU, SiLU, hard swish and similar activations
+    count too, because they pass positive inputs and suppress negative ones. So do the hidden ReLUs
+    of BAM.
 
-    Batch: 8 images. Cost: 1 forward. Known failure: K sums over all activations, so that the score
-    grows with their number.
+    Batch: 8 images. Cost: 1 forward. Known failure: K sums over all activations, so the score grows
+    with their number.
 
     Args:
-        module: the network; it is put into eval mode with batch norms on batch statistics.
-        batch: images; the labels are not looked at.
+        module: network; it is put into eval mode with batch norms on batch statistics.
+        batch: images; the labels are not used.
 
     Returns:
-        The score; -inf where two images have the same code.
+        The score; -inf if two images have the same code.
 
     Raises:
         ScoreError: no such activation in the network.
@@ -48,17 +49,17 @@ def naswot(module: nn.Module, batch: Batch) -> float:
         call(module, tensors, batch.images)
     if codes.kernel is None:
         raise ScoreError(
-            f"{type(module).__name__} has no ReLU-like activation, of which naswot is made: "
-            "take another score"
+            f"{type(module).__name__} has no ReLU-like activation, which naswot needs: "
+            "choose another score"
         )
     return float(torch.linalg.slogdet(codes.kernel).logabsdet)
 
 
 class _Codes(TorchFunctionMode):
-    """Sums the kernel up while a network runs.
+    """Accumulates the kernel while a network runs.
 
-    A function mode sees both nn.ReLU, whose forward is F.relu, and the F.relu that BAM, DenseNet
-    and Inception call themselves; hooks would see modules only.
+    A function mode sees both nn.ReLU, whose forward calls F.relu, and the F.relu calls of BAM,
+    DenseNet and Inception; hooks would see modules only.
     """
 
     _ACTIVATIONS: frozenset[Callable[..., Any]] = frozenset(
@@ -79,17 +80,17 @@ class _Codes(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func in self._ACTIVATIONS:
-            # Before the call: it may be in place.
+            # Before the call, which may be in place.
             self._add(args[0] if args else kwargs["input"])
         return func(*args, **kwargs)
 
     def _add(self, inputs: Tensor) -> None:
-        # Frames and windows lie behind their image in the first axis. What has no images there,
-        # such as Swin V2's table of positions, is the same for all of them.
+        # Frames and windows follow their image in the first axis. Inputs without images there, such
+        # as Swin V2's position table, are the same for all images.
         if inputs.dim() == 0 or len(inputs) % self._count:
             return
         on = inputs.reshape(self._count, -1) > 0
-        # Products of ±1 sum to agreements less disagreements: a whole number, exact in float32 too.
+        # Products of ±1 sum to agreements less disagreements: integers, exact in float32 too.
         dtype = torch.float32 if on.shape[1] <= _EXACT_IN_FLOAT32 else torch.float64
         signs = torch.where(on, on.new_ones((), dtype=dtype), -on.new_ones((), dtype=dtype))
         agreements = (on.shape[1] + (signs @ signs.T).double()) / 2

@@ -1,4 +1,4 @@
-"""The networks of a search's designs, with everything that BAM does not change made once."""
+"""Builds the networks of a search's designs; the shared base is built and traced once."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ T = TypeVar("T")
 
 
 class Networks:
-    """The networks of designs of one model: the base is built and traced once.
+    """Builds the networks of designs of one model; the base is built and traced once.
 
-    All have the same base weights, and a BAM's weights depend on the seed, its site and its hidden
-    width alone: two designs that share a site share its weights, so that what differs between
-    their scores comes from what differs between the designs.
+    All networks have the same base weights, and the weights of a BAM depend only on the seed, its
+    site and its hidden width. Designs that share a BAM share its weights, so their scores differ
+    only by what differs between the designs.
 
     Args:
-        summary: of the model.
-        module: the base; it is copied. None builds the summary's model with weights of the seed.
-        seed: of the weights.
-        num_classes: classes of the head that is built; None is the model's own.
-        device: where the networks are put.
+        summary: summary of the model.
+        module: base network, which is copied; None builds the summary's model.
+        seed: random seed of the weights.
+        num_classes: classes of the head; None is the model's default.
+        device: device of the networks.
 
     Raises:
         ModelError: the model cannot be built or traced, or has BAM already.
@@ -65,13 +65,13 @@ class Networks:
             )
             refuse_bam(base)
             self._base = base.to(self.device)
-            self._found = find_network(self._base, summary.input_shape)
-            self._sites = sites_of(self._found)
+            self._traced = find_network(self._base, summary.input_shape)
+            self._sites = sites_of(self._traced)
 
     def share_weights(self) -> None:
-        """Let all networks from now on have the base's own weights, instead of copies.
+        """Let all later networks share the base's weights instead of copying them.
 
-        Copying them takes most of the time of an insertion. Nobody may write to them then.
+        Copying takes most of the time of an insertion. The shared weights must not be written to.
         """
         shared: dict[int, nn.Parameter] = {}
         for owner in self._base.modules():
@@ -81,26 +81,26 @@ class Networks:
                     owner._parameters[name] = shared.setdefault(id(value), new)
 
     def network(self, design: Design) -> nn.Module:
-        """The network of a design, in the base's mode.
+        """Build the network of a design, in the mode of the base.
 
         Raises:
-            InvalidValueError: a site that the model does not have.
+            InvalidValueError: the model has no such site.
             ModelError: BAM cannot be inserted there.
         """
         with undisturbed():
-            built = insert(self._base, self._found, self._sites, design)
+            built = insert(self._base, self._traced, self._sites, design)
             initialise_bams(built, design, self.seed)
         return built
 
     def batch(self, size: int) -> Batch:
-        """Images for the part that is scored, see :attr:`ModelSummary.part`."""
+        """Random images for the scored part, see :attr:`ModelSummary.part`."""
         like = next((p for p in self._base.parameters() if p.is_floating_point()), None)
         dtype = torch.float32 if like is None else like.dtype
         with undisturbed():
             return make_batch(self._summary.part_input, size, self.seed, self.device, dtype)
 
     def alone(self, function: Callable[[], T]) -> Callable[[], T]:
-        """The same call with torch's random numbers from the seed on, and no trace of it after."""
+        """Wrap a function to run with torch's generators seeded, restoring their state after."""
 
         def call() -> T:
             with caller_kept(self.device, torch.get_num_threads()):
@@ -113,7 +113,7 @@ class Networks:
 
 
 class _Shared(nn.Parameter):
-    """A weight of which a copied network keeps the original."""
+    """A weight that deep copies of a network share."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
         return self
@@ -125,10 +125,10 @@ def zero_cost(
     summary: ModelSummary,
     networks: Networks,
 ) -> Callable[[Design], Callable[[], float]]:
-    """A score of this room: a design becomes a call without arguments.
+    """Prepare a zero-cost score: maps a design to a call without arguments.
 
     A design with ``init="identity"`` is scored as its ``paper`` twin: behind a gate that starts at
-    0, BAM with any r and d would do nothing.
+    0, BAM has no effect for any r and d.
     """
     networks.share_weights()
     batch = networks.batch(batch_size)
@@ -143,9 +143,9 @@ def zero_cost(
 def of_user(
     function: Callable[[nn.Module, Design], object], networks: Networks
 ) -> Callable[[Design], Callable[[], object]]:
-    """A user's score: a design becomes a call without arguments.
+    """Prepare a user's score: maps a design to a call without arguments.
 
-    The function is given a network of its own, in train mode.
+    The function gets a fresh network in train mode.
     """
 
     def prepare(design: Design) -> Callable[[], object]:

@@ -1,6 +1,6 @@
-"""Scores by name: a score becomes a function of a design.
+"""Makes a score, by name, a function of a design.
 
-No torch at the top: params and macs are looked up, and need none.
+torch is not imported at the top, because params and macs do not need it.
 """
 
 from __future__ import annotations
@@ -33,26 +33,27 @@ def make_scorer(
     num_classes: int | None = None,
     device: str = "cpu",
 ) -> Callable[[Design], float]:
-    """Make a score a function of designs of one model; higher is better.
+    """Make a score a function of the designs of one model; higher is better.
 
-    The base network is built and traced once, and every design is inserted into a copy of it.
-    Given the seed and the number of threads, a design has the same score on a CPU whenever and
-    after whatever it is scored; on a GPU its last digits can differ. The caller's random state,
-    gradient mode and thread count are left as they are.
+    The base network is built and traced once, and every design is inserted into a copy of it. On a
+    CPU, the score of a design depends only on the seed and the number of threads, not on when it is
+    scored; on a GPU its last digits can differ. The caller's random state, gradient mode and thread
+    count are preserved.
 
     Args:
-        score: a name in :data:`~bamsearch.score.table.SCORES`; ``package.module:function`` or
-            ``path/file.py:function``, which is called with the network, in train mode, and the
-            design; or a callable that is given the design alone.
-        summary: of the model. Of a detector, its ``part`` is scored; a user's function gets all.
-        module: the base, which is copied; None builds the summary's model.
-        seed: of weights, images and labels.
-        num_classes: classes of the head that is built; None is the model's own.
-        device: where networks are run.
+        score: name in :data:`~bamsearch.score.table.SCORES`; ``package.module:function`` or
+            ``path/file.py:function``, called with the network in train mode and the design; or a
+            callable of the design.
+        summary: summary of the model. For a detector, its ``part`` is scored, but a user's function
+            gets the whole network.
+        module: base network, which is copied; None builds the summary's model.
+        seed: random seed of weights, images and labels.
+        num_classes: classes of the head; None is the model's default.
+        device: device to score on.
 
     Returns:
-        The function. It raises ScoreError where a score fails, or is no finite number, and what
-        inserting BAM raises.
+        The function. It raises ScoreError if a score fails or is not finite, and the errors of
+        inserting BAM.
 
     Raises:
         ScoreError: no such score.
@@ -62,11 +63,11 @@ def make_scorer(
     if callable(score):
         name = getattr(score, "__name__", type(score).__name__)
         return _checked(name, lambda design: partial(score, design))
-    known = SCORES.get(score)
-    if known is not None and not known.needs_module:
+    zero = SCORES.get(score)
+    if zero is not None and not zero.needs_module:
         return _checked(score, _of_costs(score, summary))
-    source, name = split_model(known.home if known else _home_of_user(score))
-    # Here and not at the top: from here on torch is needed.
+    source, name = split_model(zero.home if zero else _home_of_user(score))
+    # Imported here because these load torch.
     from bamsearch.graph.models import load_function
     from bamsearch.score.networks import Networks, of_user, zero_cost
 
@@ -75,29 +76,29 @@ def make_scorer(
     except ModelError as error:
         raise ScoreError(str(error)) from error
     networks = Networks(summary, module=module, seed=seed, num_classes=num_classes, device=device)
-    if known is not None:
-        return _checked(score, zero_cost(function, known.batch, summary, networks))
+    if zero is not None:
+        return _checked(score, zero_cost(function, zero.batch, summary, networks))
     return _checked(score, of_user(function, networks))
 
 
 def check_score(score: str) -> None:
-    """Raise ScoreError where a name can be no score; whether a function is there is seen later."""
+    """Raise ScoreError for a name that cannot be a score; a user's function is not loaded."""
     if score not in ("train", *SCORES):
         _home_of_user(score)
 
 
 def _home_of_user(score: str) -> str:
-    """``module:function`` as it was given, or what is wrong with it."""
+    """The name itself if it is ``module:function``; else raise ScoreError with a suggestion."""
     if ":" in score:
         return score
     names = ("train", *SCORES)
     near = difflib.get_close_matches(score.lower(), names, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(names)}"
+    hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(names)}"
     raise ScoreError(f"no score is called {score!r} (your own is FILE.py:function): {hint}")
 
 
 def _of_costs(name: str, summary: ModelSummary) -> Callable[[Design], Callable[[], object]]:
-    """``params`` or ``macs`` of a design, looked up."""
+    """Prepare ``params`` or ``macs``, which are computed in closed form."""
 
     @cache
     def costs(variant: Variant, init: Init) -> DesignCosts:
@@ -113,12 +114,12 @@ def _of_costs(name: str, summary: ModelSummary) -> Callable[[Design], Callable[[
 def _checked(
     name: str, prepare: Callable[[Design], Callable[[], object]]
 ) -> Callable[[Design], float]:
-    """The score as a float, or a ScoreError that names the design."""
+    """Wrap a score to return a finite float, or raise a ScoreError that names the design."""
 
     def score(design: Design) -> float:
         call = prepare(design)
         try:
-            # A user's function can raise anything at all.
+            # A user's function can raise anything.
             value = call()
         except (Exception, SystemExit) as error:
             raise ScoreError(f"{name} failed on {_text(design)}: {_reason(error)}") from error
@@ -134,7 +135,7 @@ def _checked(
 
 
 def _number(value: object) -> float | None:
-    """The value as a float; None where it is no number. A tensor of one value is one."""
+    """The value as a float, also of a one-element tensor; None if it is not a number."""
     try:
         plain = value.item() if hasattr(value, "item") else value
     except (TypeError, ValueError, RuntimeError):
@@ -143,7 +144,7 @@ def _number(value: object) -> float | None:
 
 
 def _text(design: Design) -> str:
-    """The design in a message: ``resnet18 with BAM after layer1 (r=16, d=4)``."""
+    """A design in a message: ``resnet18 with BAM after layer1 (r=16, d=4)``."""
     shown = [f"{i.site} (r={i.reduction}, d={i.dilation})" for i in design.insertions]
     if not shown:
         return f"{design.model} without BAM"

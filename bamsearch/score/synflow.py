@@ -1,4 +1,4 @@
-"""synflow: how much the weights let through, without any data."""
+"""synflow: the synaptic flow through the weights, without data."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ def synflow(module: nn.Module, batch: Batch) -> float:
     """The natural logarithm of the synaptic flow.
 
     Tanaka et al. 2020, arXiv 2006.05467; for architectures Abdelfattah et al. 2021, arXiv
-    2101.08134. The network is made linear: all parameters are replaced by their absolute values,
-    norms and ReLU6's ceiling are left out, attention averages over its positions. The input is one
-    image of ones, R is the sum of all outputs (dense maps averaged over their positions)::
+    2101.08134. The network is made linear: parameters are replaced by their absolute values, norms
+    and the ceiling of ReLU6 are skipped, and attention averages over its positions. The input is
+    one image of ones; R is the sum of all outputs (dense maps are averaged over positions)::
 
         synflow = log Σ_w |w| ∂R/∂|w|     over weights of convolutions and linear layers
 
-    The logarithm keeps the order; the flow itself grows about a thousandfold with every block of a
-    ResNet, which is why all is in float64.
+    The logarithm preserves the order. The flow itself grows about a thousandfold with every block
+    of a ResNet, so float64 is used.
 
-    Batch: one image's shape, its numbers are not looked at. Cost: 1 forward and 1 backward of one
-    image in float64. Known failure: at BAM the flow is so large that the sigmoid is 1 to the last
-    bit and its gradient 0: F' = 2F, whatever r and d. Designs with the same sites then tie, and
-    every further site adds log 2. Likewise a tanh on the way (MaxViT's head) stops all flow.
+    Batch: 1 image, of which only the shape is used. Cost: 1 forward and 1 backward of one image in
+    float64. Known failure: at BAM the flow is so large that the sigmoid is exactly 1 and its
+    gradient 0, so F' = 2F for any r and d. Designs with the same sites then tie, and every further
+    site adds log 2. Likewise, a tanh (MaxViT's head) stops all flow.
 
     Args:
-        module: the network; it is put into eval mode.
-        batch: as above.
+        module: network; it is put into eval mode.
+        batch: images, of which only the shape is used.
 
     Returns:
-        The logarithm; -inf where nothing flows, inf or nan where float64 overflows.
+        The logarithm; -inf if nothing flows, inf or nan if float64 overflows.
 
     Raises:
         ScoreError: no weights, or no output with a channel axis.
@@ -55,7 +55,7 @@ def synflow(module: nn.Module, batch: Batch) -> float:
     ones = torch.ones_like(batch.images[:1], dtype=torch.float64)
     with _Linear():
         output = call(module, tensors, ones)
-    flow = torch.stack([one.sum() for one in logits_of(output, 1)]).sum()
+    flow = torch.stack([logits.sum() for logits in logits_of(output, 1)]).sum()
     weights = [tensors[name] for name in chosen]
     gradients = torch.autograd.grad(flow, weights, allow_unused=True)
     total = flow.new_zeros(())
@@ -72,7 +72,7 @@ def _absolute(named: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor
 
 
 def _identity(prefix: str, eps: float, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What makes a frozen norm, which is plain arithmetic, let its input through."""
+    """Buffers that make a frozen norm, which is plain arithmetic, the identity."""
     values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0 - eps}
     names = {prefix + name: value for name, value in values.items()}
     return {name: torch.full_like(tensors[name], value) for name, value in names.items()}
@@ -81,9 +81,9 @@ def _identity(prefix: str, eps: float, tensors: dict[str, Tensor]) -> dict[str, 
 class _Linear(TorchFunctionMode):
     """Keeps the flow linear and positive.
 
-    Norms would undo it, ReLU6 cap it at 6: both let it through. Attention's logits are squares of
-    it: it weighs all positions alike. What is left of the activations lets positive numbers through
-    as they are, or nearly.
+    Norms would normalise it and ReLU6 would cap it at 6, so both become the identity. Attention
+    logits are quadratic in it, so attention weights all positions equally. The other activations
+    are the identity for positive inputs, or nearly so.
     """
 
     _LEFT_OUT: frozenset[Callable[..., Any]] = frozenset(

@@ -1,6 +1,6 @@
-"""The zero-cost scores by name: what each is, what it costs and where it is known to fail.
+"""The table of zero-cost scores, with their sources, costs and known failures.
 
-No torch here: the command line lists and checks scores without it.
+torch is not imported here: the command line lists and checks scores without it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from bamsearch.records import Quantity
 
 @dataclass(frozen=True, slots=True)
 class ZeroCost:
-    """A score that needs neither training nor data. Higher is better, says its paper.
+    """A score that needs neither training nor data; higher is better, according to its paper.
 
     Attributes:
-        name: as given to ``--score``.
-        home: ``module:function`` that computes it; for params and macs, what looks them up.
-        paper: where it is from, with the arXiv number.
-        batch: random images that a network is given; 0 where none is built.
-        passes: what it costs.
-        failure: where it is known to mislead.
+        name: value of ``--score``.
+        home: ``module:function`` that computes it.
+        paper: source, with the arXiv number.
+        batch: number of random images; 0 if no network is built.
+        passes: cost in forward and backward passes.
+        failure: known failure.
         needs_module: whether a network is built for each design.
     """
 
@@ -42,8 +42,8 @@ _ALL = (
         f"Tanaka et al. 2020, arXiv 2006.05467; for architectures {_ABDELFATTAH}",
         1,
         "1 forward + 1 backward of 1 image of ones, in float64",
-        "with absolute weights BAM's sigmoid saturates at 1: a BAM doubles the map whatever its r "
-        "and d, so that designs with the same sites tie or nearly so",
+        "with absolute weights BAM's sigmoid saturates at 1: a BAM doubles the map for any r and "
+        "d, so designs with the same sites tie or nearly tie",
     ),
     ZeroCost(
         "grad_norm",
@@ -51,8 +51,8 @@ _ALL = (
         _ABDELFATTAH,
         4,
         "1 forward + 1 backward of 4 images",
-        "turns from +0.62 over NAS-Bench-201 to -0.57 among networks of one size: it rewards "
-        "badly scaled networks too",
+        "its correlation with accuracy drops from +0.62 over NAS-Bench-201 to -0.57 among networks "
+        "of equal size: it also rewards badly scaled networks",
     ),
     ZeroCost(
         "snip",
@@ -68,8 +68,8 @@ _ALL = (
         f"Mellor et al. 2020, arXiv 2006.04647v1, as in {_ABDELFATTAH}",
         4,
         "1 forward + 1 backward to the images, of 4 images",
-        "with batch norm the images' gradients hardly correlate in any design: scores differ in "
-        "the fifth digit, and another seed orders the designs otherwise",
+        "with batch norm the gradients of images hardly correlate in any design: scores differ in "
+        "the fifth digit, and another seed orders the designs differently",
     ),
     ZeroCost(
         "naswot",
@@ -77,8 +77,8 @@ _ALL = (
         "Mellor et al. 2021, arXiv 2006.04647",
         8,
         "1 forward of 8 images",
-        "the kernel sums over all activations, so that it grows with their number; "
-        "nothing to say of a network without ReLU-like activations",
+        "the kernel sums over all activations, so it grows with their number; "
+        "undefined for networks without ReLU-like activations",
     ),
     ZeroCost(
         "zico",
@@ -86,7 +86,7 @@ _ALL = (
         "Li et al. 2023, arXiv 2301.11300",
         4,
         "2 forwards + 2 backwards, of 2 images each",
-        "a sum of one positive term a layer, so that it counts layers: six more with every BAM; "
+        "a sum of one positive term per layer, so it counts layers, six for every BAM; "
         "with two mini-batches each term has a heavy tail",
     ),
     ZeroCost(
@@ -95,7 +95,7 @@ _ALL = (
         "none: the number of parameters, the score to beat",
         0,
         "a lookup, nothing is built",
-        "knows size only: blind to d, and the best is always the largest that fits",
+        "sees size only: it ignores d, and its best design is always the largest feasible one",
         needs_module=False,
     ),
     ZeroCost(
@@ -104,28 +104,28 @@ _ALL = (
         "none: multiply-adds as fvcore counts them, the score to beat",
         0,
         "a lookup, nothing is built",
-        "knows cost only: blind to d, and the best is always the most expensive that fits",
+        "sees cost only: it ignores d, and its best design is always the costliest feasible one",
         needs_module=False,
     ),
 )
 
 SCORES: dict[str, ZeroCost] = {score.name: score for score in _ALL}
-"""Every zero-cost score by its name."""
+"""The zero-cost scores by name."""
 
 DEFAULT_SCORE = "params"
-"""The score of a search without data. In the committed audit (reports/audit) no zero-cost score,
-averaged over 24 draws, ordered designs significantly better than the number of parameters."""
+"""The default score of a search without data: in the committed audit (reports/audit) no zero-cost
+score, averaged over 24 draws, ordered designs significantly better than the parameter count."""
 
 DEFAULT_REASON = (
     "no zero-cost score ordered designs significantly better in bamsearch's own audit "
     "(reports/audit)"
 )
-"""What every output says of the default score."""
+"""The justification of the default score in all outputs."""
 
 COSTS: dict[str, Quantity] = {"params": "params", "macs": "gflops"}
-"""Scores that are a cost of the design: looked up, the same with every seed, blind to d."""
+"""Scores that are a cost of the design: in closed form, independent of the seed and of d."""
 
 
 def is_drawn(score: str) -> bool:
-    """Whether a score depends on a seed: initial weights, images, or a function of the user's."""
+    """Whether a score depends on a seed, through initial weights, images or a user's function."""
     return score not in COSTS

@@ -1,4 +1,4 @@
-"""The score ``train``: what a design reaches on the validation images after one short training."""
+"""The score ``train``: the validation accuracy of a design after one short training."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bamsearch.training.start import start_with
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one training of a design has come to.
+    """The result of one training of a design.
 
     Attributes:
-        right: validation images that are classified right after its last epoch.
-        images: validation images.
-        curve: per cent of them that were right after each epoch.
-        seconds: that its epochs took.
+        right: correctly classified validation images after the last epoch.
+        images: number of validation images.
+        curve: validation accuracy after each epoch, in percent.
+        seconds: duration of its epochs, in seconds.
     """
 
     right: int
@@ -34,7 +34,7 @@ class Outcome:
 
     @property
     def per_cent(self) -> float:
-        """The accuracy on the validation images, 0..100."""
+        """The validation accuracy after the last epoch, in percent."""
         return 100 * self.right / self.images
 
 
@@ -50,24 +50,24 @@ def train_once(
 ) -> Outcome:
     """Train a design from random weights, see :func:`bamsearch.training.start.start_with`.
 
-    With a seed, all designs of a model have the same base weights and the same order of images. On
-    a CPU with one thread the numbers are the same bit for bit whenever it is trained, also where it
-    was killed on the way.
+    With equal seeds, all designs of a model have the same base weights and the same order of
+    images. On a CPU with one thread, results are reproducible bit for bit, even if the training was
+    killed and resumed.
 
     Args:
-        design: what to train.
-        data: what it learns from, and is validated on; the test split is not read.
-        recipe: how.
-        seed: of everything random.
-        device: where.
-        place: folder for checkpoints, from which a training that was killed goes on; it is taken
-            away at the end. None keeps none.
-        watch: called after every few steps and every epoch; what it raises ends the training.
+        design: design to train.
+        data: training and validation data; the test split is not read.
+        recipe: training recipe.
+        seed: random seed.
+        device: device to train on.
+        place: folder for checkpoints, from which a killed training resumes; it is removed at the
+            end. None writes none.
+        watch: called every few steps and after every epoch; an exception ends the training.
 
     Raises:
-        DivergedError: the loss is no number.
-        KeyboardInterrupt: it was interrupted; with a place, a checkpoint has been written.
-        DesignError, NothingToDoError: the design does not fit the data.
+        DivergedError: the loss became NaN or infinite.
+        KeyboardInterrupt: on an interrupt; a checkpoint has been written if there is a folder.
+        DesignError, NothingToDoError: the design does not match the data.
     """
     start = start_with(design, data, seed=seed)
     if place is None:
@@ -87,5 +87,5 @@ def train_once(
 
 
 def accuracies(rows: Sequence[Row]) -> tuple[float, ...]:
-    """The validation accuracy after each epoch, in per cent."""
+    """The validation accuracy after each epoch, in percent."""
     return tuple(round(100 * row.validation_accuracy, 6) for row in rows)

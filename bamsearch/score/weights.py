@@ -1,8 +1,8 @@
-"""Calling a network with tensors of our own, so that a score leaves no trace in it.
+"""Calls a network with substituted tensors, so that a score does not modify it.
 
-The networks of a search share the weights that BAM does not change: nothing may write to them, and
-gradients must not pile up there. A score computes with detached views instead, and with copies of
-the buffers, which batch norm writes to.
+The networks of a search share their base weights: nothing may write to them, and gradients must not
+accumulate there. A score uses detached views instead, and copies of the buffers, which batch norm
+writes to.
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ from bamsearch.score.batch import Batch, loss_of
 
 
 def weight_names(module: nn.Module) -> list[str]:
-    """Names of the weights of all convolutions and linear layers; a tied one once.
+    """The names of the weights of all convolutions and linear layers; tied weights once.
 
-    Those are what the scores are sums over, as in arXiv 2101.08134: no biases, no norms.
+    The scores sum over these weights, as in arXiv 2101.08134: no biases, no norms.
 
     Raises:
-        ScoreError: there are none.
+        ScoreError: no such layer.
     """
     weights = {
         id(layer.weight)
         for layer in module.modules()
         if isinstance(layer, nn.modules.conv._ConvNd | nn.Linear)
     }
-    found = [name for name, value in module.named_parameters() if id(value) in weights]
-    if not found:
+    names = [name for name, value in module.named_parameters() if id(value) in weights]
+    if not names:
         raise ScoreError(
             f"{type(module).__name__} has no convolution or linear layer whose weights could be "
             "scored"
         )
-    return found
+    return names
 
 
 def use_batch_statistics(module: nn.Module) -> None:
-    """Put a network into the mode in which it is scored: eval, but batch norms as in training.
+    """Put a network into the mode for scoring: eval, but batch norms use batch statistics.
 
-    At random weights running statistics say nothing, and without normalisation the activations of
-    deep networks explode. Dropout and stochastic depth stay off: their noise would hide what
-    differs between designs. Auxiliary heads that only train mode has (GoogLeNet, Inception) are
-    not scored.
+    With random weights, running statistics are meaningless, and without normalisation the
+    activations of deep networks explode. Dropout and stochastic depth stay off: their noise would
+    hide differences between designs. Auxiliary heads that exist in train mode only (GoogLeNet,
+    Inception) are not scored.
     """
     module.eval()
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            layer.training = True  # not train(): timm's norms have a dropout inside
+            layer.training = True  # not train(): timm's norms contain a dropout
 
 
 def call(module: nn.Module, tensors: Mapping[str, Tensor], images: Tensor) -> object:
-    """What a network returns, with some of its parameters and buffers replaced.
+    """Call a network with some of its parameters and buffers replaced.
 
     Args:
-        module: the network; neither its parameters nor its buffers are written to.
-        tensors: by name; buffers that are not among them are copied first.
-        images: its input.
+        module: network; neither its parameters nor its buffers are modified.
+        tensors: replacements by name; the other buffers are copied.
+        images: input.
     """
     buffers = {name: value.clone() for name, value in module.named_buffers() if name not in tensors}
     output: object = functional_call(module, {**buffers, **tensors}, (images,))
@@ -67,14 +67,14 @@ def call(module: nn.Module, tensors: Mapping[str, Tensor], images: Tensor) -> ob
 
 
 def weight_gradients(module: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-    """Each weight that the loss depends on, with its gradient of the loss.
+    """The weights that the loss depends on, with their gradients.
 
     Args:
-        module: the network; it is put into the mode of :func:`use_batch_statistics`.
+        module: network; it is put into the mode of :func:`use_batch_statistics`.
         batch: images and labels.
 
     Raises:
-        ScoreError: no weights, or no output that a loss could be made of.
+        ScoreError: no weights, or no output that defines a loss.
     """
     use_batch_statistics(module)
     chosen = weight_names(module)

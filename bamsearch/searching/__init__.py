@@ -1,4 +1,4 @@
-"""Which r, d and placement score best among the designs that fit a budget.
+"""Searches for the r, d and placement with the best score within a budget.
 
-Called so because ``bamsearch.search`` is the function: a module of that name would hide it.
+The package is not called ``search`` because it would hide the function ``bamsearch.search``.
 """

@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        record: the run and every trial.
-        folder: where it is on disk; None if it was not kept.
+        record: the run and all its trials.
+        folder: folder of the run; None if it was not kept.
     """
 
     record: RunRecord
@@ -53,7 +53,7 @@ class SearchResult:
 
     @property
     def best(self) -> Trial | None:
-        """The design with the best score; None if every trial failed."""
+        """The trial with the best score; None if every trial failed."""
         return self.record.best
 
     @property
@@ -63,11 +63,11 @@ class SearchResult:
 
     @property
     def pareto(self) -> list[Trial]:
-        """The trials that no other one beats in all objectives, or in score and multiply-adds."""
+        """The Pareto-optimal trials: in the objectives, or in score and multiply-adds."""
         return self.record.pareto()
 
     def reference(self, kind: ReferenceKind) -> Trial | None:
-        """What the search is compared with: base, paper, largest, or the best of random."""
+        """A baseline: base, paper, largest, or the best of random."""
         return self.record.reference(kind)
 
 
@@ -98,49 +98,52 @@ def search(  # noqa: PLR0913
     storage: str | None = None,
     resume: bool = False,
 ) -> SearchResult:
-    """Find the r, d and placement with the best score among the designs that fit.
+    """Search for the r, d and placement with the best score within the budgets.
 
     Args:
-        model: a MODEL, or a module; it is not changed.
-        budget_gflops: 10^9 multiply-adds for one input (fvcore's total), or ``"+2%"``.
+        model: MODEL or a module, which is not modified.
+        budget_gflops: 10^9 multiply-adds per input (fvcore's total), or ``"+2%"``.
         budget_params: parameters, such as ``45e6``, ``"45M"`` or ``"+2%"``.
-        budget_memory: bytes that a training step keeps for one input, such as ``"200MiB"``.
-        space: the name of a space or a TOML file.
+        budget_memory: bytes kept for backward in one training step per input, such as
+            ``"200MiB"``.
+        space: name of a search space, or a TOML file.
         with_stem: add the stem to the space.
-        score: a score's name, ``package.module:function`` or ``FILE.py:function`` for a function of
-            (module, design), or a callable that is given the design. Higher is better; an exception
-            is a failed trial. None is train where there are data, else params.
-        objectives: what is searched for; several of score, gflops and params give a Pareto front.
-        sampler: gp, tpe, nsga2, sorted, random or exhaustive; None decides.
-        trials: how many in all; None is 100, 40 with score train, or with resume what the run has.
-        until: with score train, stop when the expected regret of stopping is below so many points
-            of accuracy.
-        seed: of everything random.
-        input_size: (H, W); None is the model's own.
-        num_classes: of the head that is built; None is the model's own.
-        data: name of a data set, which sets input_size and num_classes, and which score train
-            trains on; see :func:`bamsearch.data.loading.load_data`.
-        value_range: (lo, hi), values that become black and white in images of more than 8 bits;
-            None: the range of their type, if the whole set fills it.
+        score: name of a score, ``package.module:function`` or ``FILE.py:function`` for a function
+            of (module, design), or a callable of the design. Higher is better; an exception fails
+            the trial. None is train if there are data, else params.
+        objectives: objectives; several of score, gflops and params give a Pareto front.
+        sampler: gp, tpe, nsga2, sorted, random or exhaustive; None chooses.
+        trials: total number of trials; None is 100, 40 with score train, or the run's on resume.
+        until: with score train, stop when the expected regret of stopping is below this many
+            points of accuracy.
+        seed: random seed.
+        input_size: (H, W); None is the model's default.
+        num_classes: classes of the head; None is the model's default.
+        data: name of a data set, which sets input_size and num_classes and is trained on by score
+            train; see :func:`bamsearch.data.loading.load_data`.
+        value_range: (lo, hi), values mapped to black and white in images of more than 8 bits; None
+            is the range of their type, if the data set fills it.
         recipe: training recipe of score train; None is the short one.
-        epochs: other than the recipe's.
-        variant: which BAM.
-        init: how it starts.
-        compare_random: run a random search of the same length too; None: unless that trains.
+        epochs: overrides the recipe's number of epochs.
+        variant: variant of BAM.
+        init: initialisation of BAM.
+        compare_random: run a random search of the same length too; None runs it unless it needs
+            trainings or the score is params or macs.
         output: folder of the run; None keeps nothing on disk.
-        storage: URL of a database; None is a file in the folder.
-        resume: go on with the run in output, as it was asked for; trials is the new total.
+        storage: database URL; None is a file in the folder.
+        resume: resume the run in output with its recorded options; trials is the new total.
 
     Returns:
-        The trials, the best one, and what they are compared with.
+        The trials, the best one, and the baselines.
 
     Raises:
-        NoSiteError, NothingFitsError: there is nothing to search.
-        InvalidValueError: storage, or resume, without output; a number out of range.
-        BamsearchError: what its words say.
+        NoSiteError: the model or the space has no site for BAM.
+        NothingFitsError: no design is within the budgets.
+        InvalidValueError: storage or resume without output; an option out of range.
+        BamsearchError: errors of building, scoring and training; the message names the cause.
     """
     if storage is not None and output is None:
-        raise InvalidValueError("a search in a database has a name: give its folder as output")
+        raise InvalidValueError("storage needs output: the folder's name is the name of the run")
     module = None if isinstance(model, str) else model
     budgets: dict[Quantity, float | str | None] = {
         "gflops": budget_gflops,
@@ -173,9 +176,9 @@ def search(  # noqa: PLR0913
     if resume:
         return _resumed(output, trials, until, how)
     planned = plan_search(request, module, command="bamsearch.search")
-    keep = nullcontext(output) if output is not None else tempfile.TemporaryDirectory()
-    with keep as place:
-        folder = RunFolder(Path(place) if output is not None else Path(place) / "search")
+    parent = nullcontext(output) if output is not None else tempfile.TemporaryDirectory()
+    with parent as path:
+        folder = RunFolder(Path(path) if output is not None else Path(path) / "search")
         folder.create()
         record = run_search(planned, folder, how)
     return SearchResult(record, None if output is None else folder.path)
@@ -185,7 +188,7 @@ def _resumed(
     output: str | os.PathLike[str] | None, trials: int | None, until: float | None, how: Work
 ) -> SearchResult:
     if output is None:
-        raise InvalidValueError("resume=True needs the folder of the run as output")
+        raise InvalidValueError("resume=True needs output: the folder of the run")
     folder = RunFolder(Path(output))
     run = folder.read_run()
     planned = with_trials(planned_again(run), trials, until)
@@ -194,9 +197,9 @@ def _resumed(
 
 
 def with_trials(planned: Planned, trials: int | None, until: float | None = None) -> Planned:
-    """A run that is there with more trials in all; see :func:`more_trials`."""
-    nothing = planned.space.picks(())
-    count = planned.feasible.count - (nothing is not None)
+    """A recorded run with a new total number of trials; see :func:`more_trials`."""
+    base = planned.space.picks(())
+    count = planned.feasible.count - (base is not None)
     return replace(planned, run=more_trials(planned.run, trials, count, until))
 
 
@@ -208,6 +211,6 @@ def _typed(value: float | str) -> str:
 
 
 def _name_of(thing: Callable[..., object]) -> str:
-    """``module:name`` of a function or a class: a design says so that it is of no named MODEL."""
+    """``module:name`` of a function or a class, which stands for a MODEL in the design."""
     name = getattr(thing, "__qualname__", type(thing).__name__)
     return f"{getattr(thing, '__module__', '?')}:{name}"

@@ -1,15 +1,15 @@
-"""Budgets as they are typed: ``8``, ``45M``, ``200MiB``, ``+2%``; exact in integers.
+"""Parses budgets such as ``8``, ``45M``, ``200MiB`` and ``+2%`` into exact integers.
 
 ==========  =======================  ======================================================
 quantity    typed as                 limits
 ==========  =======================  ======================================================
 gflops      10^9 multiply-adds       one input, fvcore's total (1 multiply-add = 1 FLOP)
-params      ``45M``, ``900k``        parameters, the base's and every BAM's
+params      ``45M``, ``900k``        parameters of the base and all BAMs
 memory      ``200MiB``, ``1.5GB``    bytes that autograd keeps for one input in a training step
 ms          milliseconds             predicted by a latency table, then measured: not exact
 ==========  =======================  ======================================================
 
-``+2%`` is the base and 2 %; whatever is not whole is rounded down.
+``+2%`` is 2% above the base; fractions are rounded down.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _UNITS: dict[Quantity, dict[str, int]] = {
     "ms": {"": 10**6, "ms": 10**6},
 }
 _EXAMPLES: dict[Quantity, str] = {"gflops": "8", "params": "45M", "memory": "200MiB", "ms": "12"}
-# What a number is shown in: (unit, its size, decimals; more where that is fewer than two digits).
+# Display units: (unit, its size, decimals; more if the number would have fewer than two digits).
 _SHOWN: dict[Quantity, tuple[str, int, int]] = {
     "gflops": (" GFLOPs", 10**9, 3),
     "params": (" M params", 10**6, 3),
@@ -48,16 +48,16 @@ _TYPED: dict[Quantity, tuple[str, int, int]] = {
 }
 
 _LONGEST = 40
-"""Characters of a budget; more digits than that say nothing."""
+"""Longest budget in characters: exact integers of unbounded length would be slow."""
 
 
 def parse_budget(quantity: Quantity, text: str, base: int) -> Budget:
-    """A budget as it was typed.
+    """Parse a budget.
 
     Args:
-        quantity: what it limits.
-        text: a number with a unit, or ``+N%`` for the base and N per cent.
-        base: what the base takes, in the unit of :class:`bamsearch.records.Budget`.
+        quantity: limited quantity.
+        text: number with a unit, or ``+N%`` for N percent above the base.
+        base: cost of the base, in the unit of :class:`bamsearch.records.Budget`.
 
     Raises:
         InvalidValueError: not a number, an unknown unit, or not positive.
@@ -69,8 +69,8 @@ def parse_budget(quantity: Quantity, text: str, base: int) -> Budget:
     relative = match is not None and match[3] == "%"
     if match is None or bool(match[1]) != relative or not (relative or match[3].lower() in units):
         raise InvalidValueError(
-            f"{option_name(quantity)} {text!r} is no budget: give a number such as "
-            f"{_EXAMPLES[quantity]}, or +2% for what the base takes and 2 % more"
+            f"invalid {option_name(quantity)} {text!r}: give a number such as "
+            f"{_EXAMPLES[quantity]}, or +2% for 2% above the base"
         )
     number = Fraction(match[2])
     if relative:
@@ -86,13 +86,13 @@ def option_name(quantity: Quantity) -> str:
 
 
 def amount_text(quantity: Quantity, amount: int) -> str:
-    """An amount as people read it: ``7.834 GFLOPs``."""
+    """An amount with its unit: ``7.834 GFLOPs``."""
     unit, size, decimals = _SHOWN[quantity]
     return f"{amount / size:.{_at_least(decimals, amount / size)}f}{unit}"
 
 
 def typed_up(quantity: Quantity, amount: int) -> str:
-    """The smallest value to type after the option that admits the amount."""
+    """The smallest value of the option that admits the amount, rounded up to its digits."""
     unit, size, decimals = _TYPED[quantity]
     decimals = _at_least(decimals, amount / size)
     steps = ceil(Fraction(amount, size) * 10**decimals)
@@ -100,5 +100,5 @@ def typed_up(quantity: Quantity, amount: int) -> str:
 
 
 def _at_least(decimals: int, value: float) -> int:
-    """So many decimals, or as many as show the first two digits."""
+    """Decimals, raised where needed to show two significant digits."""
     return decimals if value <= 0 else max(decimals, 1 - floor(log10(value)))

@@ -1,8 +1,9 @@
-"""A search space of one model: a choice at every site, its options, and what each of them adds.
+"""The search space of one model: a decision per site, its options, and the cost of each option.
 
-A design in the space is a tuple of option numbers, one a choice, called ``picks``. All options of a
-choice are different functions, so that different picks are different networks: BAMs with equal
-h = max(C // r, 1) and equal min(d, max(H, W)) count once, shown with the smallest such r and d.
+A design in the space is encoded as a tuple of option numbers, one per choice, called ``picks``. The
+options of a choice compute different functions, so different picks are different networks: BAMs
+with equal h = max(C // r, 1) and equal min(d, max(H, W)) count once, under the smallest such r and
+d.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from bamsearch.records import Design, Init, Insertion, ModelSummary, Quantity, S
 _MOST_OPTIONS = 127
 
 USUAL_DILATION = 4
-"""What the largest design has where the dilation changes nothing of its cost: the paper's."""
+"""The paper's dilation, preferred among options of equal cost, because d does not affect cost."""
 
 Picks = tuple[int, ...]
-"""A design: the number of the chosen option, one a choice."""
+"""Encoding of a design: the number of the chosen option, one per choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What can be done at a choice: nothing, or BAM with r and d.
+    """An option of a choice: no BAM, or BAM with r and d.
 
     Attributes:
-        reduction: r; 0 for nothing.
-        dilation: d; 0 for nothing.
-        params: parameters that it adds, over all sites of the choice.
-        macs: multiply-adds that it adds.
-        memory: bytes that it adds to what a training step keeps; 0 unless memory is limited.
-        ns: nanoseconds that it is predicted to add; 0 unless the time is limited.
-        kind: name of another operation than BAM, without r and d; kinds have no order.
+        reduction: r; 0 for no BAM.
+        dilation: d; 0 for no BAM.
+        params: added parameters, over all sites of the choice.
+        macs: added multiply-adds.
+        memory: added bytes kept in a training step; 0 unless memory is limited.
+        ns: predicted added nanoseconds; 0 unless latency is limited.
+        kind: name of an operation other than BAM, without r and d; kinds have no order.
     """
 
     reduction: int = 0
@@ -51,7 +52,7 @@ class Option:
 
     @property
     def off(self) -> bool:
-        """Whether it inserts nothing."""
+        """Whether the option inserts nothing."""
         return self.reduction == 0 and not self.kind
 
     @property
@@ -62,7 +63,7 @@ class Option:
         return "off" if self.off else f"r{self.reduction} d{self.dilation}"
 
     def cost(self, quantity: Quantity) -> int:
-        """What it adds, in the unit of :class:`bamsearch.records.Budget`."""
+        """The added cost, in the unit of :class:`bamsearch.records.Budget`."""
         return {
             "gflops": self.macs,
             "params": self.params,
@@ -73,12 +74,12 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One decision of a search: a site, or sites that are decided together.
+    """A decision of a search: at a site, or at sites that are decided together.
 
     Attributes:
-        name: the site's name, or the first and last one's of several.
-        sites: where BAM goes.
-        options: the first is off, unless the site must have BAM.
+        name: name of the site, or those of the first and the last site.
+        sites: sites of the decision.
+        options: options; the first is off, unless the site must have BAM.
     """
 
     name: str
@@ -91,14 +92,14 @@ class SearchSpace:
     """All designs of a space for one model.
 
     Attributes:
-        name: of the space: ``stages``, or a file's.
-        summary: of the model.
-        choices: in network order.
-        variant: which BAM.
-        init: how it starts.
-        num_classes: of the model's head, as in :class:`bamsearch.Design`.
-        memory: bytes that a training step of the base keeps; 0 unless memory is limited.
-        ns: nanoseconds that the base takes; 0 unless the time is limited.
+        name: name of the space: ``stages``, or that in a file.
+        summary: summary of the model.
+        choices: choices in network order.
+        variant: variant of BAM.
+        init: initialisation of BAM.
+        num_classes: classes of the head, as in :class:`bamsearch.Design`.
+        memory: bytes kept in a training step of the base; 0 unless memory is limited.
+        ns: latency of the base in nanoseconds; 0 unless latency is limited.
     """
 
     name: str
@@ -112,18 +113,18 @@ class SearchSpace:
 
     @cached_property
     def designs(self) -> int:
-        """How many different designs there are, the base included where it is one."""
+        """Number of different designs, including the base if it is in the space."""
         return prod(len(choice.options) for choice in self.choices)
 
     def insertions(self, picks: Sequence[int]) -> tuple[Insertion, ...]:
-        """What the picks insert, in network order."""
-        found = {
+        """The insertions of the picks, in network order."""
+        by_site = {
             site.name: Insertion(site.name, option.reduction, option.dilation)
             for choice, option in self._chosen(picks)
             if not option.off
             for site in choice.sites
         }
-        return tuple(found[site.name] for site in self.summary.sites if site.name in found)
+        return tuple(by_site[site.name] for site in self.summary.sites if site.name in by_site)
 
     def design(self, insertions: Iterable[Insertion]) -> Design:
         """The insertions as a design of this model."""
@@ -138,39 +139,39 @@ class SearchSpace:
         )
 
     def picks(self, insertions: Iterable[Insertion]) -> Picks | None:
-        """The picks that compute the same as the insertions; None if the space has none."""
-        given = {one.site: one for one in insertions}
-        found = []
+        """The picks that compute the same function as the insertions; None if not in the space."""
+        by_site = {insertion.site: insertion for insertion in insertions}
+        picks = []
         for choice in self.choices:
-            there = [given.pop(site.name, None) for site in choice.sites]
+            chosen = [by_site.pop(site.name, None) for site in choice.sites]
             number = next(
                 (
                     number
                     for number, option in enumerate(choice.options)
                     if all(
-                        _same(site, option, one)
-                        for site, one in zip(choice.sites, there, strict=True)
+                        _same(site, option, insertion)
+                        for site, insertion in zip(choice.sites, chosen, strict=True)
                     )
                 ),
                 None,
             )
             if number is None:
                 return None
-            found.append(number)
-        return None if given else tuple(found)
+            picks.append(number)
+        return None if by_site else tuple(picks)
 
     def added(self, picks: Sequence[int], quantity: Quantity) -> int:
-        """What the picks add to the base, in the unit of :class:`bamsearch.records.Budget`."""
+        """Cost that the picks add to the base, in the unit of :class:`bamsearch.records.Budget`."""
         return sum(option.cost(quantity) for _, option in self._chosen(picks))
 
     def total(self, picks: Sequence[int], quantity: Quantity) -> int:
-        """What the whole network takes, in the unit of :class:`bamsearch.records.Budget`."""
+        """Cost of the whole network, in the unit of :class:`bamsearch.records.Budget`."""
         base = self.summary.base
         of_base = {"gflops": base.macs, "params": base.params, "memory": self.memory, "ms": self.ns}
         return of_base[quantity] + self.added(picks, quantity)
 
     def largest(self) -> Picks:
-        """The design with most parameters of all; of equals with d = 4."""
+        """The design with most parameters; among equals, with d = 4."""
         return tuple(
             max(range(len(c.options)), key=[_size(option) for option in c.options].__getitem__)
             for c in self.choices
@@ -207,42 +208,43 @@ def make_choice(
     """The choice at a site, or at sites that are decided together, without repeated functions.
 
     Args:
-        sites: at least one.
+        sites: sites, at least one.
         pairs: (r, d), in any order.
-        costs: of the model's designs.
-        optional: whether the sites may stay without BAM.
+        costs: costs of the model's designs.
+        optional: whether the sites may have no BAM.
 
     Raises:
-        SpaceError: more options than a byte can number.
+        SpaceError: more than 127 options.
     """
-    known: dict[tuple[object, ...], Option] = {}
+    by_function: dict[tuple[object, ...], Option] = {}
     for reduction, dilation in sorted(pairs):
         key = tuple(_function(site, reduction, dilation) for site in sites)
-        if key not in known:
+        if key not in by_function:
             added = [costs.added(site.name, reduction) for site in sites]
-            known[key] = Option(
+            by_function[key] = Option(
                 reduction, dilation, sum(c.params for c in added), sum(c.macs for c in added)
             )
-    options = (*((Option(),) if optional else ()), *known.values())
+    options = (*((Option(),) if optional else ()), *by_function.values())
     name = sites[0].name if len(sites) == 1 else f"{sites[0].name} to {sites[-1].name}"
     if len(options) > _MOST_OPTIONS:
         raise SpaceError(
-            f"{name} has {len(options)} different options, and a search takes {_MOST_OPTIONS}: "
-            "give fewer reductions or dilations"
+            f"{name} has {len(options)} different options, but a search supports at most "
+            f"{_MOST_OPTIONS}: give fewer reductions or dilations"
         )
     return Choice(name, tuple(sites), options)
 
 
 BASE = ("", "")
-"""The base's own key in :func:`with_costs`."""
+"""Key of the base in :func:`with_costs`."""
 
 
 def with_costs(space: SearchSpace, costs: Mapping[tuple[str, str], tuple[int, int]]) -> SearchSpace:
-    """The space with the memory in bytes and the nanoseconds of each option filled in.
+    """The space with the memory and the latency of each option filled in.
 
     Args:
-        space: a space whose options have none.
-        costs: (choice's name, option's label) to (bytes, nanoseconds); the base's under ``BASE``.
+        space: space without measured costs.
+        costs: (bytes, nanoseconds) by (name of the choice, label of the option), and of the base
+            under ``BASE``.
     """
     choices = []
     for choice in space.choices:
@@ -263,8 +265,8 @@ def _function(site: Site, reduction: int, dilation: int) -> tuple[int, int]:
     return hidden_channels(site.channels, reduction), effective_dilation(site, dilation)
 
 
-def _same(site: Site, option: Option, one: Insertion | None) -> bool:
-    if one is None or option.off:
-        return one is None and option.off
-    ours = _function(site, option.reduction, option.dilation)
-    return ours == _function(site, one.reduction, one.dilation)
+def _same(site: Site, option: Option, insertion: Insertion | None) -> bool:
+    if insertion is None or option.off:
+        return insertion is None and option.off
+    function = _function(site, option.reduction, option.dilation)
+    return function == _function(site, insertion.reduction, insertion.dilation)

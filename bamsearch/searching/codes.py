@@ -1,6 +1,6 @@
-"""Designs as rows of codes: one a choice, for its option, and one for each of its sizes.
+"""Encodes designs as rows of codes: an option code per choice, and a level per size measure.
 
-The sizes are the multiply-adds and the parameters that a design adds, on a scale of levels.
+The size measures are the added multiply-adds and the added parameters, on a scale of 40 levels.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ Rows = NDArray[np.int8]
 """Designs: (n, choices), the number of the chosen option."""
 
 LEVELS = 40
+"""Number of size levels: few enough for a table between all pairs of levels."""
+
 _DRAWN = 256
 
 
 class Coder:
-    """Picks to codes: of each choice the number of its (kind, r, d), of each size a level.
+    """Encodes picks: the number of (kind, r, d) for each choice, and a level for each size.
 
     Attributes:
-        known: every (kind, r, d) of the space, ("", 0, 0) for off.
-        sizes: what is added up over a design.
+        known: all (kind, r, d) of the space, ("", 0, 0) for off.
+        sizes: size measures.
     """
 
     def __init__(self, feasible: Feasible) -> None:
@@ -42,7 +44,7 @@ class Coder:
         self._scales = [largest_total(feasible, amounts) for amounts in self._amounts]
 
     def __call__(self, table: Rows) -> Codes:
-        """Rows of picks, (n, choices), as codes: (n, choices and sizes)."""
+        """Codes of rows of picks: (n, choices) to (n, choices + sizes)."""
         columns = [codes[table[:, i]] for i, codes in enumerate(self._options)]
         for amounts, scale in zip(self._amounts, self._scales, strict=True):
             level = np.rint(LEVELS * np.minimum(total(amounts, table) / scale, 1.0))
@@ -51,11 +53,11 @@ class Coder:
 
 
 def largest_total(feasible: Feasible, amounts: Sequence[Floats]) -> float:
-    """An amount that few designs exceed: of the largest design, and of some drawn; at least 1.
+    """A total that few designs exceed: the maximum over the largest design and a sample, >= 1.
 
     Args:
         feasible: the feasible set.
-        amounts: what each option of each choice adds.
+        amounts: added amounts of the options of each choice.
     """
     rows = feasible.sample(np.random.default_rng(0), _DRAWN)
     table = np.concatenate([np.array([feasible.largest()], dtype=np.int8), rows])
@@ -63,8 +65,8 @@ def largest_total(feasible: Feasible, amounts: Sequence[Floats]) -> float:
 
 
 def total(amounts: Sequence[Floats], table: Rows) -> Floats:
-    """What designs add together: rows of picks, (n, choices), to (n,)."""
-    found = np.zeros(len(table))
+    """Totals of designs: rows of picks, (n, choices), to (n,)."""
+    totals = np.zeros(len(table))
     for column, amount in enumerate(amounts):
-        found += amount[table[:, column]]
-    return found
+        totals += amount[table[:, column]]
+    return totals

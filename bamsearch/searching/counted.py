@@ -1,7 +1,7 @@
-"""The designs that fit in a space too large to list: counted, drawn, and the largest found.
+"""The feasible set of a space too large to list: counts, draws, and its largest design.
 
-Nothing here goes through the designs: what they cost depends on how many choices of each group
-of equal ones are at each level of cost (:mod:`bamsearch.searching.groups`).
+Nothing here enumerates designs: their cost depends only on the number of choices of each group at
+each cost level (:mod:`bamsearch.searching.groups`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Counted(Feasible):
 
     Args:
         space: the space.
-        budgets: what every design keeps; at least one design does.
+        budgets: budgets; at least one design is feasible.
     """
 
     def __init__(self, space: SearchSpace, budgets: Sequence[Budget]) -> None:
@@ -55,7 +55,7 @@ class Counted(Feasible):
             for choice in self.space.choices
         ]
         groups = groups_of(
-            [np.column_stack([one, own]) for one, own in zip(self._above, params, strict=True)]
+            [np.column_stack(columns) for columns in zip(self._above, params, strict=True)]
         )
         picks = np.zeros(len(self.space.choices), dtype=np.int64)
         for group, taken in _most_params(groups, self._slacks):
@@ -67,7 +67,7 @@ class Counted(Feasible):
         return tuple(int(number) for number in picks)
 
     def _preferred(self, column: int, numbers: Sequence[int]) -> int:
-        """Of options that cost the same, one with the usual dilation, else the first."""
+        """Among options of equal cost, one with the paper's dilation, else the first."""
         options = self.space.choices[column].options
         usual = (n for n in numbers if options[n].dilation == USUAL_DILATION)
         return next(usual, numbers[0])
@@ -76,29 +76,33 @@ class Counted(Feasible):
 def _above_least(
     costs: Sequence[NDArray[np.int64]], slacks: NDArray[np.int64]
 ) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
-    """Costs above the least of each choice, and slacks less those, of budgets that exclude any."""
+    """Costs above each choice's minimum, with matching slacks; only budgets that exclude designs.
+
+    Returns:
+        Costs of each choice, (options, budgets), and slacks, (budgets,).
+    """
     least = [rows.min(axis=0) for rows in costs]
     above = [rows - lowest for rows, lowest in zip(costs, least, strict=True)]
-    left = slacks - np.sum(least, axis=0)
-    excludes = np.sum([rows.max(axis=0) for rows in above], axis=0) > left
+    remaining = slacks - np.sum(least, axis=0)
+    excludes = np.sum([rows.max(axis=0) for rows in above], axis=0) > remaining
     if not excludes.any():
-        # One budget that costs nothing: every design fits.
+        # Every design is feasible: a single budget under which all options cost 0.
         return [np.zeros((len(rows), 1), dtype=np.int64) for rows in costs], np.zeros(1, np.int64)
-    return [rows[:, excludes] for rows in above], left[excludes]
+    return [rows[:, excludes] for rows in above], remaining[excludes]
 
 
 def _most_params(
     groups: Sequence[Group], slacks: NDArray[np.int64]
 ) -> list[tuple[Group, NDArray[np.int64]]]:
-    """How many choices of each group are at each level where most parameters fit, exactly.
+    """The level counts of the feasible design with most parameters, exactly.
 
-    By halves where they can be listed: it is hard for a solver to show that a budget of parameters
-    cannot be met more closely. Else an integer programme over these numbers; its solver works in
-    floating point, so that what it returns is checked in integers, and excluded if it does not fit.
+    By halves if they can be listed, because an integer solver is slow to prove that a parameter
+    budget cannot be met more closely. Else by an integer programme over the level counts. Its
+    solver uses floating point, so solutions are checked in integers, and excluded if infeasible.
 
     Args:
-        groups: by costs and, in the last column of the levels, parameters.
-        slacks: (budgets,).
+        groups: groups by costs, with parameters in the last column of the levels.
+        slacks: slacks of the budgets, (budgets,).
     """
     most = sum(len(group.columns) * int(group.levels[:, -1].max()) for group in groups)
     halves = list_halves(groups, np.append(slacks, most))
@@ -130,29 +134,30 @@ def _solve(
     rules: Sequence[LinearConstraint],
     excluded: Sequence[NDArray[np.int64]],
 ) -> NDArray[np.int64]:
-    """The integers from 0 to most that are worth most, other than those excluded."""
+    """Maximise worth . n over integers 0 <= n <= most under the rules, without excluded points."""
     size, width = len(worth), len(worth) * (1 + len(excluded))
     rules = [LinearConstraint(_widened(rule.A, width), rule.lb, rule.ub) for rule in rules]
-    for number, other in enumerate(excluded, start=1):
-        # Other counts are larger at one of them at least: where, a binary variable each says.
+    for number, point in enumerate(excluded, start=1):
+        # Counts have fixed sums, so another solution exceeds the point somewhere. Binaries z mark
+        # where: n_i >= (point_i + 1) z_i, sum z >= 1.
         larger = np.zeros((size + 1, width))
-        own = np.arange(number * size, (number + 1) * size)
+        binaries = np.arange(number * size, (number + 1) * size)
         larger[np.arange(size), np.arange(size)] = 1
-        larger[np.arange(size), own] = -(other + 1)
-        larger[size, own] = 1
+        larger[np.arange(size), binaries] = -(point + 1)
+        larger[size, binaries] = 1
         rules.append(LinearConstraint(larger, [*np.zeros(size), 1], np.inf))
-    found = milp(
+    solution = milp(
         -_widened(worth, width),
         integrality=np.ones(width),
         bounds=Bounds(0, np.concatenate([most, np.ones(width - size)])),
         constraints=rules,
         options={"mip_rel_gap": 0},
     )
-    counts: NDArray[np.int64] = np.rint(found.x[:size]).astype(np.int64)
+    counts: NDArray[np.int64] = np.rint(solution.x[:size]).astype(np.int64)
     return counts
 
 
 def _widened(matrix: NDArray[np.generic], width: int) -> NDArray[np.float64]:
-    """The matrix with columns of zeros added."""
+    """The matrix, padded with zero columns to a width."""
     missing = width - matrix.shape[-1]
     return np.pad(matrix.astype(float), [*[(0, 0)] * (matrix.ndim - 1), (0, missing)])

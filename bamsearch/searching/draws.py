@@ -1,9 +1,14 @@
-"""Designs that fit, drawn uniformly out of spaces too large to list.
+"""Uniform draws from feasible sets too large to list: a grid, then rejection.
 
-Costs are rounded down to a grid: on it a table of how likely the rest of the choices keep what is
-left of the budgets is small, and choices are drawn by it one group after another. What is drawn
-fits on the grid, uniformly among all that do; what does not fit in exact integers is thrown away,
-and what stays is uniform among the designs that fit.
+Notation: step t chooses the options of one part of a group; b is the remaining budget, a vector of
+grid cells; a_t(b) is the probability that uniform choices at steps t, t + 1, … stay within b::
+
+    a_t(b) = sum over multisets m of step t of  P(m) a_{t+1}(b - cells(m))
+
+Costs are rounded down to a grid, so the tables a_t are small. Drawing m with probability
+proportional to P(m) a_{t+1}(b - cells(m)), step after step, is uniform among the designs that fit
+on the grid. Every feasible design fits on the grid, so rejecting draws that exceed a budget in
+exact integers leaves uniform draws from the feasible set.
 """
 
 from __future__ import annotations
@@ -18,10 +23,10 @@ from numpy.typing import NDArray
 
 from bamsearch.searching.groups import Group
 
-_CELLS = 65_536
-_MULTISETS = 100
+_CELLS = 65_536  # most cells of the grid, over all budgets: the size of a table
+_MULTISETS = 100  # most multisets of a step
 _BATCH = 4096
-# Proposals that a count is estimated from.
+# Proposals from which a count is estimated.
 _ESTIMATE = 5 * _BATCH
 
 Table = NDArray[np.int8]
@@ -32,11 +37,11 @@ class _Step:
     """A part of a group, whose choices are drawn together.
 
     Attributes:
-        group: the part.
-        counts: (multisets, L), those that fit alone.
-        cells: (multisets, budgets), what they take of the grid.
-        chances: (multisets,) in proportion to how many designs each stands for.
-        after: by cells left, how likely the later steps keep them.
+        group: part of the group.
+        counts: multisets that are feasible alone, as level counts: (multisets, L).
+        cells: costs of the multisets in grid cells: (multisets, budgets).
+        chances: P(m), proportional to the number of designs of each multiset: (multisets,).
+        after: a_{t+1}, by remaining cells.
     """
 
     group: Group
@@ -47,12 +52,12 @@ class _Step:
 
 
 class Draws:
-    """Draws designs that fit, all equally likely.
+    """Draws feasible designs uniformly.
 
     Args:
-        groups: all choices, each once; the least that a choice adds to any budget is 0.
-        slacks: (budgets,) not negative; at least one design fits.
-        fits: which rows of picks fit, in exact integers.
+        groups: groups with each choice once; the least cost of a choice is 0 for every budget.
+        slacks: budgets above the base, not negative, (budgets,); at least one design is feasible.
+        fits: exact test of rows of picks.
     """
 
     def __init__(
@@ -74,44 +79,44 @@ class Draws:
             self._steps.insert(0, step)
             after = _before(step)
         self._chance = float(after[tuple(self._grid)])
-        self._kept = self._share(_BATCH // 8)
+        self._accepted = self._share(_BATCH // 8)
 
     def estimate(self, designs: int) -> int:
-        """About how many of all designs fit, at least one: the share of proposals that do.
+        """Estimate the number of feasible designs among ``designs``; at least 1.
 
-        The standard error is under 1 % where at least a third of the proposals fit.
+        The relative standard error is below 1% if at least a third of the proposals are feasible.
         """
         fitting = Fraction(self._chance) * Fraction(self._share(_ESTIMATE))
         return min(max(round(designs * fitting), 1), designs)
 
     def draw(self, rng: np.random.Generator, number: int) -> Table:
-        """Designs that fit, with replacement: (number, choices)."""
-        found = [np.zeros((0, self.choices), dtype=np.int8)]
+        """Draw feasible designs with replacement: (number, choices)."""
+        parts = [np.zeros((0, self.choices), dtype=np.int8)]
         missing = number
         while missing > 0:
-            drawn = self._proposals(rng, min(_BATCH, int(1.1 * missing / self._kept) + 8))
+            drawn = self._proposals(rng, min(_BATCH, int(1.1 * missing / self._accepted) + 8))
             fitting = drawn[self._fits(drawn)]
-            found.append(fitting)
+            parts.append(fitting)
             missing -= len(fitting)
-        return np.concatenate(found)[:number]
+        return np.concatenate(parts)[:number]
 
     def _proposals(self, rng: np.random.Generator, number: int) -> Table:
-        """Designs that fit on the grid: (number, choices)."""
+        """Uniform draws of designs that fit on the grid: (number, choices)."""
         drawn = np.zeros((number, self.choices), dtype=np.int8)
-        left = np.tile(self._grid, (number, 1))
+        budget = np.tile(self._grid, (number, 1))
         for step in self._steps:
-            rest = left[:, None, :] - step.cells
+            rest = budget[:, None, :] - step.cells
             fits = (rest >= 0).all(axis=2)
             chances = step.chances * step.after.ravel()[np.where(fits, rest @ self._strides, 0)]
             sums = np.cumsum(np.where(fits, chances, 0), axis=1)
-            wanted = rng.random(number) * sums[:, -1]
-            row = (sums > wanted[:, None]).argmax(axis=1)
+            threshold = rng.random(number) * sums[:, -1]
+            row = (sums > threshold[:, None]).argmax(axis=1)
             drawn[:, step.group.columns] = step.group.arrange(step.counts[row], rng)
-            left -= step.cells[row]
+            budget -= step.cells[row]
         return drawn
 
     def _share(self, number: int) -> float:
-        """The share of proposals that fit, of a number of them; the same each time."""
+        """The share of feasible designs among a number of proposals, with a fixed seed."""
         rng = np.random.default_rng(0)
         sizes = [min(_BATCH, number - done) for done in range(0, number, _BATCH)]
         fitting = sum(int(self._fits(self._proposals(rng, size)).sum()) for size in sizes)
@@ -122,34 +127,34 @@ class Draws:
         costs = counts @ group.levels
         rows = (costs <= slacks).all(axis=1)
         counts, costs = counts[rows], costs[rows]
-        ways = [_ways(row, group.times.tolist()) for row in counts.tolist()]
-        every = int(group.times.sum()) ** len(group.columns)
-        chances = np.array([way / every for way in ways])
+        designs = [_multiplicity(row, group.times.tolist()) for row in counts.tolist()]
+        total = int(group.times.sum()) ** len(group.columns)
+        chances = np.array([number / total for number in designs])
         cells = costs * self._grid // np.maximum(slacks, 1)
         return _Step(group, counts, cells, chances, after)
 
 
 def _size(group: Group) -> int:
-    """How many choices of a group to draw together: the more, the less the grid rounds away."""
+    """Number of choices of a group in one step: larger steps lose less to rounding."""
     levels = len(group.levels)
     sizes = range(2, len(group.columns) + 1)
     return max((n for n in sizes if comb(n + levels - 1, n) <= _MULTISETS), default=1)
 
 
-def _ways(counts: Sequence[int], times: Sequence[int]) -> int:
-    """How many designs have these counts."""
-    ways, left = 1, sum(counts)
-    for count, often in zip(counts, times, strict=True):
-        ways *= comb(left, count) * often**count
-        left -= count
-    return ways
+def _multiplicity(counts: Sequence[int], times: Sequence[int]) -> int:
+    """Number of designs with these level counts: a multinomial coefficient times options."""
+    designs, remaining = 1, sum(counts)
+    for count, options in zip(counts, times, strict=True):
+        designs *= comb(remaining, count) * options**count
+        remaining -= count
+    return designs
 
 
 def _before(step: _Step) -> NDArray[np.float64]:
-    """By cells left, how likely a step and all later ones keep them."""
+    """The table a_t, from a_{t+1} and the multisets of step t."""
     table = np.zeros_like(step.after)
     for cells, chance in zip(step.cells.tolist(), step.chances.tolist(), strict=True):
-        there = tuple(slice(taken, None) for taken in cells)
-        here = tuple(slice(0, size - taken) for taken, size in zip(cells, table.shape, strict=True))
-        table[there] += chance * step.after[here]
+        before = tuple(slice(cost, None) for cost in cells)
+        after = tuple(slice(0, size - cost) for cost, size in zip(cells, table.shape, strict=True))
+        table[before] += chance * step.after[after]
     return table

@@ -1,15 +1,20 @@
-"""Stopping a training early: when what it will reach cannot make its design the best.
+"""Early stopping of a training whose design cannot become the best.
 
-What a training reaches after its last epoch is predicted from what it has now, by linear regression
-over the trainings that are finished. A training is stopped where the upper end of the 99 %
-prediction interval lies below what is expected of the best design, less a margin for an unlucky
-seed.
+Notation: a training has accuracy x after epoch e; n finished trainings had x_i after epoch e and
+y_i after the last one. Simple linear regression of y on x predicts, with residual variance s^2,
+S = sum (x_i - mean x)^2 and t the Student quantile with n - 2 degrees of freedom::
 
-It is no matter of adding what others gained from here on: a training that is behind by chance gains
-more than others, and where an early epoch says nothing of the last one, neither does this rule. So
-only what is hopeless is stopped. Halving stops a fixed share of all trainings, however alike they
-are; where one training is as noisy as designs differ, those are not the bad designs but the unlucky
-ones, and what it saves is spent again on finding the best (benchmarks/train_replay.md has both).
+    y_hat = mean y + slope (x - mean x)
+    upper = y_hat + t s sqrt(1 + 1 / n + (x - mean x)^2 / S)
+
+The training is stopped if ``upper``, the end of the 99% prediction interval, is below the expected
+accuracy of the best design less 2.33 standard deviations of a training, a margin for its seed.
+
+Extrapolating by the gain of other trainings would be wrong: a training that is behind by chance
+gains more than average. Where an early epoch does not predict the last one, the slope is near 0 and
+nothing is stopped. Successive halving stops a fixed share of all trainings; if a training is as
+noisy as designs differ, those are the unlucky ones, and the saved time is spent on finding the best
+again (benchmarks/train_replay.md compares both).
 """
 
 from __future__ import annotations
@@ -20,30 +25,31 @@ import numpy as np
 from scipy import stats
 
 FEWEST = 8
-"""Finished trainings from which on any is stopped."""
+"""Number of finished trainings before any is stopped."""
 
 CONFIDENCE = 0.99
+"""Confidence level of the prediction interval and of the margin."""
 
 
 def expected_last(
     curve: Sequence[float], finished: Sequence[Sequence[float]]
 ) -> tuple[float, float]:
-    """What a training will reach, and the upper end of the prediction interval.
+    """Predicted final accuracy, and the upper end of the prediction interval, both in percent.
 
     Args:
-        curve: accuracies after each epoch so far; at least one.
-        finished: curves of trainings that went to their end, at least three.
+        curve: accuracies after each epoch so far, in percent; at least one.
+        finished: curves of finished trainings, at least three.
     """
-    now = len(curve) - 1
-    there, last = np.array([(one[now], one[-1]) for one in finished]).T
-    n, ahead = len(finished), curve[-1] - there.mean()
-    apart = there - there.mean()
-    # Where all had the same, how far this one is ahead says nothing.
-    squares = float(apart @ apart) or np.inf
-    slope = float(apart @ last) / squares
-    expected = float(last.mean() + slope * ahead)
-    left = last - last.mean() - slope * apart
-    deviation = np.sqrt(left @ left / (n - 2) * (1 + 1 / n + ahead**2 / squares))
+    epoch = len(curve) - 1
+    x, y = np.array([(other[epoch], other[-1]) for other in finished]).T
+    n, ahead = len(finished), curve[-1] - x.mean()
+    centred = x - x.mean()
+    # If all accuracies are equal, x predicts nothing: the slope is 0.
+    squares = float(centred @ centred) or np.inf
+    slope = float(centred @ y) / squares
+    expected = float(y.mean() + slope * ahead)
+    residuals = y - y.mean() - slope * centred
+    deviation = np.sqrt(residuals @ residuals / (n - 2) * (1 + 1 / n + ahead**2 / squares))
     half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 2) * deviation
     return expected, expected + float(half)
 
@@ -51,13 +57,13 @@ def expected_last(
 def cannot_win(
     curve: Sequence[float], finished: Sequence[Sequence[float]], best: float, noise: float
 ) -> bool:
-    """Whether a training may be stopped.
+    """Whether a training can be stopped.
 
     Args:
-        curve: its accuracies after each epoch so far, in per cent.
-        finished: curves of trainings that went to their end, all of the same number of epochs.
-        best: accuracy that is expected of the best design.
-        noise: standard deviation of one training of a design.
+        curve: accuracies after each epoch so far, in percent.
+        finished: curves of finished trainings, all with the same number of epochs.
+        best: expected accuracy of the best design, in percent.
+        noise: standard deviation of one training of a design, in points.
     """
     if not curve or len(finished) < FEWEST or len(curve) >= len(finished[0]):
         return False

@@ -1,4 +1,4 @@
-"""What a search that trains will take, from a few timed steps."""
+"""Estimates the duration of a search that trains, from a few timed steps."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from bamsearch.training.start import Start, start_with
 from bamsearch.training.timing import step_seconds, training_seconds
 
 Timer = Callable[[Run, Start, Data], float]
-"""Seconds of a step, where and how the run trains."""
+"""Seconds per step, on the device and with the recipe of the run."""
 
 
 def timed(run: Run, start: Start, data: Data) -> float:
-    """Seconds of a step, as the clock says."""
+    """Measured seconds per training step."""
     recipe = Recipe.from_dict(run.recipe or {})
     return step_seconds(start, data, recipe, device=run.device, threads=run.threads)
 
 
 def design_seconds(run: Run, feasible: Feasible, data: Data, timer: Timer = timed) -> float:
-    """Seconds of one training: the mean of a small and a large design, none stopped early.
+    """Estimated seconds of one full training: the mean of a small and a large design.
 
     Args:
-        run: with score ``train``.
-        feasible: what fits.
-        data: the run's.
+        run: run with score ``train``.
+        feasible: feasible set.
+        data: data set of the run.
         timer: times a step.
     """
     recipe, space = Recipe.from_dict(run.recipe or {}), feasible.space

@@ -1,7 +1,7 @@
-"""The designs of a space that keep all budgets: listed, where they can be, else counted.
+"""The feasible set: the designs of a space that are within all budgets.
 
-What a design costs is a sum over its BAMs, so that the set is known exactly before anything is
-built. Small sets are listed; of larger ones see :mod:`bamsearch.searching.counted`.
+The cost of a design is a sum over its BAMs, so the set is known exactly before any network is
+built. Small sets are listed; for larger ones, see :mod:`bamsearch.searching.counted`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Feasible(ABC):
 
     Attributes:
         space: the space.
-        budgets: what every design keeps.
-        designs: how many there are in the space.
-        count: how many of them fit.
-        exact: whether count is exact; else it is an estimate, for spaces of dozens of sites in
-            many different groups.
+        budgets: budgets.
+        designs: number of designs in the space.
+        count: number of feasible designs.
+        exact: whether ``count`` is exact; it is an estimate for spaces of dozens of sites in many
+            different groups.
     """
 
     def __init__(self, space: SearchSpace, budgets: Sequence[Budget]) -> None:
@@ -38,12 +38,12 @@ class Feasible(ABC):
         self.slacks = np.array([budget.slack for budget in budgets], dtype=np.int64)
 
     def fits(self, picks: Sequence[int]) -> bool:
-        """Whether a design keeps all budgets."""
+        """Whether a design is within all budgets."""
         rows = [costs[number] for costs, number in zip(self.costs, picks, strict=True)]
         return bool((np.sum(rows, axis=0) <= self.slacks).all())
 
     def which_fit(self, table: NDArray[np.int8]) -> NDArray[np.bool_]:
-        """Which rows of picks, (n, choices), keep all budgets."""
+        """Mask of the rows of picks, (n, choices), that are within all budgets: (n,)."""
         total = np.zeros((len(table), len(self.budgets)), dtype=np.int64)
         for column, costs in enumerate(self.costs):
             total += costs[table[:, column]]
@@ -56,7 +56,7 @@ class Feasible(ABC):
 
     @abstractmethod
     def largest(self) -> Picks:
-        """The feasible design with most parameters; among equals, with d = 4 where it can be."""
+        """The feasible design with most parameters; among equals, with d = 4 where possible."""
 
 
 class Listed(Feasible):
@@ -92,7 +92,7 @@ class Listed(Feasible):
 
 
 def costs_of(space: SearchSpace, index: int, budgets: Sequence[Budget]) -> NDArray[np.int64]:
-    """What each option of a choice adds: (options, budgets), in the budgets' units."""
+    """Added cost of each option of a choice, in the units of the budgets: (options, budgets)."""
     options = space.choices[index].options
     rows = [[option.cost(budget.quantity) for budget in budgets] for option in options]
     return np.array(rows, dtype=np.int64).reshape(len(options), len(budgets))

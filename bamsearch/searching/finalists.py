@@ -1,4 +1,4 @@
-"""The best designs under a budget of time, timed against the base: a prediction is no proof."""
+"""Measures the latency of the best designs, because predictions can be wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 WANTED = 3
-"""How many designs that keep the budget are looked for."""
+"""Number of designs within the budget after which timing stops."""
 
 _MOST = 8
 
@@ -21,16 +21,18 @@ _log = logging.getLogger(__name__)
 
 
 def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[Finalist]:
-    """Time designs from the best on, until three keep the budget, or eight were timed.
+    """Time designs from the best down, paired with the base.
 
-    The paper default is timed too, where it fits: a report compares with it.
+    It stops after three designs within the budget, or after eight designs. The paper default is
+    timed too if it is feasible, because the report compares with it.
 
     Args:
-        record: of a run with a budget of time; all its trials finished.
-        module: the base; None builds the run's model.
+        record: finished run with a latency budget.
+        module: base network; None builds the run's model.
 
     Returns:
-        Those that were timed. One is kept if the upper end of its 95 % interval keeps the budget.
+        The timed designs. A design is kept if the upper end of its 95% interval is within the
+        budget.
 
     Raises:
         DeviceError: as :func:`bamsearch.profile.timing.time_pair`.
@@ -43,7 +45,7 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
     from bamsearch.profile.timing import time_pair
 
     run = record.run
-    about = run.latency or {}
+    conditions = run.latency or {}
     limit = next(budget.limit for budget in run.budgets if budget.quantity == "ms") / 1e6
     if module is None:
         with torch.random.fork_rng(devices=[]):
@@ -51,7 +53,7 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
             module = build_model(run.model, run.summary.input_shape, num_classes=run.num_classes)
     network = find_network(module, run.summary.input_shape)
 
-    _log.info("timing the best designs on %s: do they keep the budget in milliseconds?", run.device)
+    _log.info("timing the best designs on %s, to check the budget in milliseconds", run.device)
 
     def timed(design: Design) -> Finalist:
         inserted = insert(module, network, run.summary.sites, design)
@@ -59,23 +61,23 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
             network.module,
             inserted.get_submodule(network.path),
             network.input_shape,
-            samples=about["samples"],
+            samples=conditions["samples"],
             seed=run.seed,
             device=run.device,
-            batch_size=about["batch_size"],
-            dtype=about["dtype"],
-            mode=about["mode"],
-            threads=about["threads"],
+            batch_size=conditions["batch_size"],
+            dtype=conditions["dtype"],
+            mode=conditions["mode"],
+            threads=conditions["threads"],
         )
         low, ms, high = (pair.a.median * ratio for ratio in (pair.low, pair.ratio, pair.high))
         return Finalist(design, ms, low, high, high <= limit, pair.a.median)
 
-    found: list[Finalist] = []
+    finalists: list[Finalist] = []
     for trial in islice(record.ranking(), _MOST):
-        found.append(timed(trial.design))
-        if sum(one.kept for one in found) == WANTED:
+        finalists.append(timed(trial.design))
+        if sum(finalist.kept for finalist in finalists) == WANTED:
             break
     paper = record.reference("paper")
-    if paper is not None and all(one.design != paper.design for one in found):
-        found.append(timed(paper.design))
-    return found
+    if paper is not None and all(finalist.design != paper.design for finalist in finalists):
+        finalists.append(timed(paper.design))
+    return finalists

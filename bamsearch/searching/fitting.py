@@ -1,8 +1,4 @@
-"""Which designs keep all budgets, and the smallest budgets that one would keep.
-
-What a design costs is a sum over its BAMs, so that the set is known exactly before anything is
-built.
-"""
+"""Determines the feasible set of a space, or the smallest budgets that would make it non-empty."""
 
 from __future__ import annotations
 
@@ -20,19 +16,19 @@ from bamsearch.searching.counted import Counted
 from bamsearch.searching.feasible import Feasible, Listed, costs_of
 
 LISTED = 500_000
-"""How many feasible designs are listed at the most: a row of bytes each."""
+"""Most feasible designs that are listed: each is a row of bytes."""
 
 
 def feasible(space: SearchSpace, budgets: Sequence[Budget], listed: int = LISTED) -> Feasible:
-    """The designs of a space that keep all budgets.
+    """The feasible set of a space.
 
     Args:
         space: the space.
-        budgets: any number, of different quantities.
-        listed: how many feasible designs are listed at the most.
+        budgets: any number of budgets, of different quantities.
+        listed: most feasible designs that are listed.
 
     Raises:
-        NothingFitsError: none but perhaps the base; it names the smallest budgets that would do.
+        NothingFitsError: no design with BAM is feasible; it names the smallest feasible budgets.
     """
     _check_any(space, budgets)
     table = _list(space, budgets, listed)
@@ -42,9 +38,9 @@ def feasible(space: SearchSpace, budgets: Sequence[Budget], listed: int = LISTED
 
 
 def smallest(space: SearchSpace, budgets: Sequence[Budget]) -> Picks:
-    """The design with BAM that has fewest parameters, of those that fit if any does.
+    """The design with BAM that has fewest parameters, among the feasible ones if any is.
 
-    One BAM; or, where sites must have BAM, those alone.
+    It has one BAM, or BAM at the mandatory sites only.
     """
     none = tuple(0 for _ in space.choices)
     if not space.inserts_nothing(none):
@@ -67,11 +63,11 @@ def smallest(space: SearchSpace, budgets: Sequence[Budget]) -> Picks:
 
 
 def _list(space: SearchSpace, budgets: Sequence[Budget], listed: int) -> NDArray[np.int8] | None:
-    """All feasible rows of picks; None if there are more than listed."""
+    """All feasible rows of picks; None if there are more than ``listed``."""
     costs = [costs_of(space, index, budgets) for index in range(len(space.choices))]
     slacks = np.array([budget.slack for budget in budgets], dtype=np.int64)
-    # The least that the later choices add: 0 where they may stay off.
-    later = np.cumsum([one.min(axis=0) for one in costs[::-1]], axis=0)[::-1]
+    # Least added cost of the later choices, a bound that prunes: 0 where they may be off.
+    later = np.cumsum([added.min(axis=0) for added in costs[::-1]], axis=0)[::-1]
     table = np.zeros((1, 0), dtype=np.int8)
     total = np.zeros((1, len(budgets)), dtype=np.int64)
     for index, added in enumerate(costs):
@@ -86,14 +82,14 @@ def _list(space: SearchSpace, budgets: Sequence[Budget], listed: int) -> NDArray
 
 
 def _check_any(space: SearchSpace, budgets: Sequence[Budget]) -> None:
-    """Raise NothingFitsError where no design with BAM keeps the budgets."""
+    """Raise NothingFitsError if no design with BAM is within the budgets."""
     if not budgets:
         return
     slacks = np.array([budget.slack for budget in budgets], dtype=np.int64)
     over = np.maximum(_least_added(space, budgets) - slacks, 0).tolist()
     limits = [max(budget.limit, 1) for budget in budgets]
-    # The design that is least over, each budget in proportion: to name one that needs all that it
-    # asks for.
+    # Name the budgets of one design, the one that exceeds them least relative to the limits: the
+    # least of each budget alone might not be feasible together.
     least = min(
         over, key=lambda row: sum(Fraction(n, limit) for n, limit in zip(row, limits, strict=True))
     )
@@ -102,16 +98,16 @@ def _check_any(space: SearchSpace, budgets: Sequence[Budget]) -> None:
 
 
 def _least_added(space: SearchSpace, budgets: Sequence[Budget]) -> NDArray[np.int64]:
-    """What the cheapest designs with BAM add, (designs, budgets): no other is below all of them.
+    """Added costs of the Pareto-cheapest designs with BAM: (designs, budgets).
 
-    They have one BAM; or, where sites must have BAM, those alone.
+    They have one BAM, or BAM at the mandatory sites only.
     """
     costs = [costs_of(space, index, budgets) for index in range(len(space.choices))]
     optional = [choice.options[0].off for choice in space.choices]
     if all(optional):
         return _undominated(np.concatenate([rows[1:] for rows in costs]))
     added = np.zeros((1, len(budgets)), dtype=np.int64)
-    for rows, may_be_off in zip(costs, optional, strict=True):
+    for rows, may_be_off in zip(costs, optional, strict=True):  # Minkowski sum, pruned
         if not may_be_off:
             sums = added[:, None, :] + _undominated(rows)
             added = _undominated(sums.reshape(-1, len(budgets)))
@@ -119,26 +115,28 @@ def _least_added(space: SearchSpace, budgets: Sequence[Budget]) -> NDArray[np.in
 
 
 def _undominated(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rows that no other is below or equal to in every column."""
-    left = np.unique(rows, axis=0)
-    found = []
-    while len(left):
-        found.append(left[0])
-        left = left[(left < left[0]).any(axis=1)]
-    return np.array(found)
+    """The Pareto-minimal rows: no other row is below or equal in every column."""
+    remaining = np.unique(rows, axis=0)
+    minimal = []
+    while len(remaining):
+        minimal.append(remaining[0])
+        remaining = remaining[(remaining < remaining[0]).any(axis=1)]
+    return np.array(minimal)
 
 
 def _smallest_budgets(space: SearchSpace, budgets: Sequence[Budget], over: list[int]) -> str:
-    """One line: what was too small, what the base takes, and what would do."""
-    wanted = [
+    """One line with the budgets that are too small, the base's costs, and feasible budgets."""
+    exceeded = [
         (budget, budget.limit + missing)
         for budget, missing in zip(budgets, over, strict=True)
         if missing
     ]
-    too_small = " and ".join(f"{option_name(b.quantity)} {b.text}" for b, _ in wanted)
-    base = ", ".join(amount_text(b.quantity, b.base) for b, _ in wanted)
-    do = " ".join(f"{option_name(b.quantity)} {typed_up(b.quantity, n)}" for b, n in wanted)
+    too_small = " and ".join(f"{option_name(b.quantity)} {b.text}" for b, _ in exceeded)
+    base = ", ".join(amount_text(b.quantity, b.base) for b, _ in exceeded)
+    feasible_budgets = " ".join(
+        f"{option_name(b.quantity)} {typed_up(b.quantity, n)}" for b, n in exceeded
+    )
     return (
-        f"no design of {space.summary.model} in space {space.name} keeps {too_small}: the base "
-        f"alone takes {base}; the smallest that would do is {do}"
+        f"no design of {space.summary.model} in space {space.name} is within {too_small}: the base "
+        f"alone takes {base}; the smallest feasible budget is {feasible_budgets}"
     )

@@ -1,21 +1,21 @@
-"""A run's folder: what was asked for, the study, a line a trial, the best design, a log.
+"""The folder of a run.
 
 ::
 
     runs/NAME/
-      run.json          what was asked for: see bamsearch/records/runs.py
-      study.db          the Optuna study, where the database is no other
-      trials.jsonl      a line for each finished trial
-      finalists.json    designs timed under a budget of time
-      learned.json      what its trainings say: see bamsearch/records/learned.py
-      evidence.json     what training has shown: see bamsearch/records/evidence.py
-      train/, verify/   those trainings, a folder each
-      best/design.json  the best one so far, as insert, profile and export take it
-      log.txt           what happened, with date and time
-      lock              held by the search at work
+      run.json          options of the search: see bamsearch/records/runs.py
+      study.db          Optuna study, unless another database is used
+      trials.jsonl      finished trials, one per line
+      finalists.json    designs timed under a latency budget
+      learned.json      analysis of the trainings: see bamsearch/records/learned.py
+      evidence.json     results of verify: see bamsearch/records/evidence.py
+      train/, verify/   checkpoints, one folder per training
+      best/design.json  best design so far, as insert, profile and export take it
+      log.txt           log with date and time (UTC)
+      lock              held while a search is running
 
-Whatever is written is on the disk when the call returns, and a file is there whole or not at all;
-of ``trials.jsonl`` a last line may be cut off, and is then written again from the study.
+Every write is on disk when the call returns, and files are replaced atomically. The last line of
+``trials.jsonl`` may be cut off by a crash; it is then written again from the study.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ LOCK_FILE = "lock"
 STARTED = "searching with"
 ENDED = "all trials are finished"
 REPORTED = "the report is written"
-"""What the log says of a search: at its start, at its end where no trial is left, and then."""
+"""Log lines of a search: at its start, when all trials are finished, and after its report."""
 _MOST_RUNS = 10_000
-# Seconds: whoever only looks whether a run is locked has it for a moment.
-_LOOKED_AT = 0.5
-# Seconds after which a folder without a run is not that of a search which is about to start.
+# Seconds to wait for a lock: a process that only checks it holds it for a moment.
+_LOCK_TIMEOUT = 0.5
+# Age in seconds from which a folder without a run is abandoned, not a search about to start.
 _ABANDONED = 60.0
-_GO_ON = "; mend that, and go on with --resume"
+_RESUME_HINT = "; fix this, then continue with --resume"
 _STUDY_FILES = tuple(f"{STUDY_FILE}{end}" for end in ("", "-wal", "-shm", "-journal"))
 _REPORT_FILES = (
     *("report.md", "report.html", "report.json", "trials.csv", "effects.csv"),
@@ -99,10 +99,10 @@ _NAMES = (LOCK_FILE, *dict.fromkeys(name.partition("/")[0] for name in _FILES))
 
 
 class RunFolder:
-    """A run's folder.
+    """The folder of a run.
 
     Args:
-        path: the folder; its name is the run's.
+        path: the folder; its name is the name of the run.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,14 +115,14 @@ class RunFolder:
 
     @property
     def study(self) -> Path:
-        """The file of the study."""
+        """The SQLite file of the study."""
         return self.path / STUDY_FILE
 
     def create(self) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Raises:
-            OutputError: it is there already, or cannot be made.
+            OutputError: it exists already, or cannot be created.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,34 +130,35 @@ class RunFolder:
             sync_folder(self.path.parent)
         except FileExistsError as error:
             if not self.path.exists():
-                what = "a folder above it is a file"
-                raise OutputError(f"{self.path} cannot be made: {what}") from error
+                raise OutputError(
+                    f"{self.path} cannot be created: a parent folder is a file"
+                ) from error
             raise OutputError(
-                f"{self.path} exists already: go on with --resume {self.name}, "
+                f"{self.path} already exists: continue with --resume {self.name}, "
                 "or choose another --name"
             ) from error
         except OSError as error:
-            raise OutputError(f"{self.path} cannot be made: {error.strerror}") from error
+            raise OutputError(f"{self.path} cannot be created: {error.strerror}") from error
 
     @property
     def unbegun(self) -> bool:
-        """Whether the folder is there, and has nothing but what a kill left at the very start."""
+        """Whether the folder exists, but holds no run: its search was killed while it started."""
         if not self.path.is_dir():
             return False
         names = (path.name for path in self.path.iterdir())
         return all(name in (LOCK_FILE, *_STUDY_FILES) or name.startswith(DRAFT) for name in names)
 
     def remove_abandoned(self) -> None:
-        """Remove the folder if a kill left it at the very start, a while ago."""
+        """Remove the folder if it holds no run and is over a minute old."""
         with suppress(OSError, RunError):
             if self.unbegun and time.time() - self.path.stat().st_mtime > _ABANDONED:
                 self.remove_unbegun()
 
     def remove_unbegun(self) -> None:
-        """Remove the folder if nothing was begun in it and no process is at work.
+        """Remove the folder if it holds no run.
 
         Raises:
-            RunError: one is.
+            RunError: another process is using it.
         """
         if self.unbegun:
             with self.locked():
@@ -165,7 +166,7 @@ class RunFolder:
 
     @property
     def ended(self) -> bool:
-        """Whether the last search here left no trial and no training, and wrote its report."""
+        """Whether the last search here finished all trials and trainings, and wrote its report."""
         path = self.path / LOG_FILE
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         last = text[max(text.rfind(STARTED), 0) :]
@@ -173,11 +174,11 @@ class RunFolder:
         return ENDED in last and REPORTED in last and not trainings
 
     def clear(self) -> None:
-        """Remove what a search, its trainings and its report wrote here; other files stay.
+        """Remove the files of the search, its trainings and its report; other files stay.
 
         Raises:
-            RunError: another process holds the run.
-            OutputError: a file cannot be removed, or the folder has links.
+            RunError: another process holds the lock.
+            OutputError: a file cannot be removed, or the folder contains links.
         """
         with self.locked():
             try:
@@ -188,20 +189,20 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run while the block works on it; the lock goes with the process.
+        """Hold the lock of the run for a block; the system releases it when the process dies.
 
         Raises:
             RunError: another process holds it.
-            OutputError: something that is written here is a link.
+            OutputError: a file that would be written is a link.
         """
         refuse_links(self.path, _NAMES)
-        lock = FileLock(self.path / LOCK_FILE, timeout=_LOOKED_AT)
+        lock = FileLock(self.path / LOCK_FILE, timeout=_LOCK_TIMEOUT)
         try:
             lock.acquire()
         except Timeout as error:
             raise RunError(
-                f"another search works on run {self.name}: wait for it, "
-                "or start one of your own with another --name"
+                f"another search is running on run {self.name}: wait for it, "
+                "or start a new one with another --name"
             ) from error
         try:
             yield
@@ -209,7 +210,7 @@ class RunFolder:
             lock.release()
 
     def busy(self) -> bool:
-        """Whether a search is at work here; False where that cannot be seen, as in others' runs."""
+        """Whether a search is running here; False if the lock of another user cannot be read."""
         try:
             with self.locked():
                 return False
@@ -244,15 +245,17 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
             except OSError as error:
-                # As of a full disk: half of it would spoil the line that is written next.
+                # Such as a full disk: half a line would corrupt the next one.
                 with suppress(OSError):
                     os.truncate(path, whole)
-                raise OutputError(f"{path} cannot be written: {error.strerror}{_GO_ON}") from error
+                raise OutputError(
+                    f"{path} cannot be written: {error.strerror}{_RESUME_HINT}"
+                ) from error
         if new:
             sync_folder(self.path)
 
     def mend(self) -> None:
-        """Remove what was being written when the power went; the study has it all."""
+        """Remove files and lines that a crash left incomplete; the study has their content."""
         remove_drafts(self.path)
         path = self.path / TRIALS_FILE
         if not path.exists():
@@ -263,12 +266,12 @@ class RunFolder:
             os.truncate(path, whole)
 
     def remove_trainings(self) -> None:
-        """Remove the checkpoints of trainings, once none is needed any more."""
+        """Remove the checkpoints of trainings, after the last trial."""
         with suppress(OSError):
             remove_files(self.path, _TRAIN_FILES)
 
     def write_best(self, design: Design) -> None:
-        """Write ``best/design.json``, unless it is that design already."""
+        """Write ``best/design.json``, unless it is up to date."""
         path = self.path / "best" / "design.json"
         text = design.to_json()
         if not path.exists() or path.read_bytes() != text.encode():
@@ -299,14 +302,16 @@ class RunFolder:
             with whole_file(target) as file:
                 file.write(text.encode())
         except OSError as error:
-            raise OutputError(f"{target} cannot be written: {error.strerror}{_GO_ON}") from error
+            raise OutputError(
+                f"{target} cannot be written: {error.strerror}{_RESUME_HINT}"
+            ) from error
 
 
 def new_folder(model: str, budgets: Sequence[Budget], parent: Path = RUNS) -> RunFolder:
-    """A folder for a run without a name, made: ``runs/MODEL-BUDGET-NNN``, the first that is free.
+    """Create a folder for an unnamed run: the first free ``runs/MODEL-BUDGET-NNN``.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: it cannot be created.
     """
     words = [_word(model.rpartition(":")[2]), *(_budget_word(budget) for budget in budgets)]
     stem = "-".join(words if budgets else [*words, "free"])
@@ -321,55 +326,55 @@ def new_folder(model: str, budgets: Sequence[Budget], parent: Path = RUNS) -> Ru
                 # Another search may have just taken the name.
                 if not folder.path.exists():
                     raise
-    raise OutputError(f"{parent} has {_MOST_RUNS} runs called {stem}: choose a --name")
+    raise OutputError(f"{parent} has {_MOST_RUNS} runs called {stem}: choose another --name")
 
 
 def named_folder(name: str, parent: Path = RUNS) -> RunFolder:
     """The folder of a run by its name.
 
     Raises:
-        InvalidValueError: a name that is no plain word.
+        InvalidValueError: see :func:`check_name`.
     """
     check_name("a run", name)
     return RunFolder(parent / name)
 
 
 def check_name(what: str, name: str) -> None:
-    """Raise InvalidValueError for a name that is no plain word.
+    """Raise InvalidValueError if a name has other characters than letters, digits and . _ + -.
 
     Args:
-        what: is called so, such as ``a run``.
-        name: that was typed.
+        what: kind of thing that is named, such as ``a run``.
+        name: name as typed.
     """
     if not re.fullmatch(r"[\w][\w.+-]*", name):
         raise InvalidValueError(
-            f"{what} cannot be called {name!r}: letters, digits and . _ + - only; "
-            "another place is given with -o DIR"
+            f"{what} cannot be called {name!r}: use only letters, digits and . _ + -; "
+            "choose another folder with -o DIR"
         )
 
 
 def find_folder(run: str) -> RunFolder:
-    """The folder of a run that is there, by its name or its path.
+    """The folder of an existing run, by its name or its path.
 
     Raises:
-        RunError: there is none.
+        RunError: no such run.
     """
     path = find_run(run)
     if path is not None:
         return RunFolder(path)
-    raise RunError(f"no run is called {run!r}: 'bamsearch runs' lists those that are there")
+    raise RunError(f"no run is called {run!r}: 'bamsearch runs' lists all runs")
 
 
 def all_folders(parent: Path = RUNS) -> list[RunFolder]:
     """The folders of all runs, oldest first."""
-    found = []
+    runs = []
     for path in parent.glob("*/"):
-        # Another user's folder may not be entered.
+        # The folders of other users may be unreadable.
         with suppress(PermissionError):
             file = path / RUN_FILE
             if file.is_file():
-                found.append((file.stat().st_mtime, path))
-    return [RunFolder(path) for _, path in sorted(found)]
+                runs.append((file.stat().st_mtime, path))
+    return [RunFolder(path) for _, path in sorted(runs)]
 
 
 def _budget_word(budget: Budget) -> str:

@@ -1,15 +1,27 @@
-"""The default way to propose designs: Gaussian processes over the designs that fit.
+"""The default sampler: Gaussian processes over the feasible designs.
 
-A proposal is a function of the feasible set, the seed, and what was observed and excluded, so that
-a search that was interrupted goes on as if it had not been. What is kept between proposals only
-saves working it out again.
+Notation: D = {(x_n, y_n)} are the observed designs and their standardised scores
+(:func:`~bamsearch.searching.posterior.standardise`), y* is the best of them, X the feasible set,
+and h a kernel drawn from the prior (:mod:`~bamsearch.searching.hypotheses`). A proposal takes three
+steps::
 
-Up to :data:`ONE_BY_ONE` designs, each proposal uses all scores. From then on the model is made
-anew each time that what was observed has grown by a sixteenth, and proposals in between are the
-next best of that model: the time a proposal takes stays the same.
+    1. p(h | D)           posterior weights of the drawn kernels; the best 2 to 8 are kept
+    2. f(x) | D           their mixture of Gaussian processes, pending designs set to their mean
+    3. argmax over x in X of   log sum_h p(h | D) E[max(f(x) - y*, 0) | D, h]
 
-Expected improvement can stay for long where many designs score the same. While nothing gets
-better, each third proposal is therefore the likeliest to be far better.
+With several objectives, step 3 maximises the augmented Chebyshev scalarisation of the score's upper
+confidence bound and the exact costs, for weights drawn anew for each proposal.
+
+A proposal is a function of the feasible set, the seed, and the observed and excluded designs alone,
+so an interrupted search continues as if it had not been interrupted. State kept between proposals
+is a cache.
+
+Up to :data:`ONE_BY_ONE` scores, the model is refitted for every proposal. After that it is refitted
+whenever their number has grown by a sixteenth, and proposals in between take the next best designs
+of that model: the time per proposal stays constant.
+
+Expected improvement can get stuck where many designs score the same. While the search does not
+improve, every third proposal therefore replaces y* by y* + 1: it looks for much better designs.
 """
 
 from __future__ import annotations
@@ -31,31 +43,33 @@ from bamsearch.searching.kernel import Kernel
 from bamsearch.searching.posterior import Mixture, believed, standardise
 
 ONE_BY_ONE = 100
-"""Designs up to which each score counts at once."""
+"""Number of scores up to which the model is refitted for every proposal."""
 
-_BATCH_GROWTH = 1 / 16
-_WEIGH_EACH, _WEIGH_GROWTH = 20, 1 / 8
-_DRAWN_FIRST = 4
-# After so many proposals that were no better, each third is to be better by so many spreads.
+# benchmarks/sampler_regret.md has the regret with these values; the limits on sizes bound the time
+# per proposal (benchmarks/search_overhead.md).
+_BATCH_GROWTH = 1 / 16  # growth of the data that triggers a refit beyond ONE_BY_ONE
+_WEIGH_EACH, _WEIGH_GROWTH = 20, 1 / 8  # the same for p(h | D), which costs most
+_DRAWN_FIRST = 4  # uniformly drawn designs before the first model
+# After 6 proposals without an improvement, every 3rd must beat y* by 1 (a standard deviation).
 _PATIENCE, _EACH_FAR, _FAR = 6, 3, 1.0
-_WEIGHED = 150
-# Hypotheses kept: fewer where a design has many choices, whose predictions take longer.
+_WEIGHED = 150  # most scores that p(h | D) is computed from
+# Kernels kept: fewer where a design has many choices, because predictions then take longer.
 _LEAST_KEPT, _MOST_KEPT, _KEPT_CHOICES = 2, 8, 32
-_CONDITIONED = 500
-_PENDING = 32
-_STARTS = 8
-_RANKED = 4_000
-_TRADES = 4
-# Acquisitions closer than this are equal: the first design of them is taken, on any machine.
+_CONDITIONED = 500  # most scores that f is conditioned on
+_PENDING = 32  # most pending designs
+_STARTS = 8  # best observed designs from which the local search starts
+_RANKED = 4_000  # designs kept in a ranking
+_TRADES = 4  # trade-offs between objectives that share one model
+# Acquisition values are rounded before ranking, so that every machine breaks ties alike.
 _DECIMALS = 9
-_DRAWS = 256
+_DRAWS = 256  # designs drawn at once where the feasible set is not listed
 
 Observed = Sequence[tuple[Picks, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Ranking:
-    """The best designs first: a table for each trade-off between objectives."""
+    """Designs by decreasing acquisition, one table per trade-off between objectives."""
 
     observed: list[tuple[Picks, float]]
     pending: list[Picks]
@@ -65,14 +79,14 @@ class _Ranking:
 class GPProposer:
     """Proposes the feasible design with the greatest expected improvement.
 
-    With several objectives, the one that is best for a trade-off between them, another each time:
-    costs are known exactly, only the score is modelled.
+    With several objectives, it proposes the best design for a trade-off that changes with every
+    proposal. Costs are known exactly; only the score is modelled.
 
     Args:
         feasible: the feasible set.
-        objectives: the score is to be greatest, all others least.
-        seed: of all that is drawn.
-        drawn: gives what may be true of the score.
+        objectives: the score is maximised, all others are minimised.
+        seed: random seed.
+        drawn: draws kernels from the prior.
     """
 
     def __init__(
@@ -86,31 +100,35 @@ class GPProposer:
         self._feasible = feasible
         self._seed = seed
         self._kernel = Kernel(feasible)
-        self._costs = [_Cost(feasible, one) for one in objectives if one != "score"]
+        self._costs = [_Cost(feasible, quantity) for quantity in objectives if quantity != "score"]
         self._ranking = _Ranking([], [], [])
         self._hypotheses = drawn(self._kernel)
-        self._kept = min(max(_KEPT_CHOICES // self._kernel.choices, _LEAST_KEPT), _MOST_KEPT)
-        self._believed: tuple[list[tuple[Picks, float]], list[tuple[Hypothesis, float]]] = ([], [])
+        self._most_kernels = min(
+            max(_KEPT_CHOICES // self._kernel.choices, _LEAST_KEPT), _MOST_KEPT
+        )
+        # The scores that the posterior weights come from, and the weights.
+        self._weighed: tuple[list[tuple[Picks, float]], list[tuple[Hypothesis, float]]] = ([], [])
 
     def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
-        """The next design: feasible, not excluded, and never the empty one.
+        """Propose the next design: feasible, not excluded, and never the base.
 
         Args:
-            observed: designs and their scores, finite and higher better, as they finished.
+            observed: designs and their scores in the order in which they finished; scores are
+                finite, higher is better.
             excluded: designs that must not be proposed: scored, being scored, or failed.
 
         Returns:
-            None if nothing is left.
+            The design, or None if none remains.
         """
         if len(observed) < _DRAWN_FIRST:
             return self._any(len(observed), excluded)
         one_by_one = len(observed) <= ONE_BY_ONE
         used = len(observed) if one_by_one else _last(len(observed), ONE_BY_ONE, _BATCH_GROWTH)
-        known, pending = list(observed[:used]), list[Picks]()
+        fitted, pending = list(observed[:used]), list[Picks]()
         if one_by_one:
             pending = sorted(excluded - {picks for picks, _ in observed})[:_PENDING]
-        if self._ranking.observed != known or self._ranking.pending != pending:
-            self._ranking = _Ranking(known, pending, self._rank(known, pending))
+        if self._ranking.observed != fitted or self._ranking.pending != pending:
+            self._ranking = _Ranking(fitted, pending, self._rank(fitted, pending))
         tables = self._ranking.tables
         for row in tables[(len(observed) - used) % len(tables)]:
             if self._may(picks := tuple(row.tolist()), excluded):
@@ -121,7 +139,7 @@ class GPProposer:
         return picks not in excluded and not self._feasible.space.inserts_nothing(picks)
 
     def _any(self, number: int, excluded: AbstractSet[Picks]) -> Picks | None:
-        """A design drawn uniformly from what is left."""
+        """A uniform draw from the remaining designs."""
         rng = np.random.default_rng([self._seed, number, len(excluded)])
         if isinstance(self._feasible, Listed):
             table, order = self._feasible.table, rng.permutation(self._feasible.count)
@@ -131,17 +149,18 @@ class GPProposer:
         return next((picks for picks in drawn if self._may(picks, excluded)), None)
 
     def _rank(self, observed: Observed, pending: Sequence[Picks]) -> list[Rows]:
-        """The designs worth a proposal, the best first, for each trade-off."""
+        """Candidates by decreasing acquisition, one table per trade-off."""
         table = np.array([picks for picks, _ in observed], dtype=np.int8)
         scores = standardise(np.array([score for _, score in observed]))
-        kept = _conditioned(scores)
-        table, scores = table[kept], scores[kept]
+        used = _conditioned(scores)
+        table, scores = table[used], scores[used]
         codes = self._kernel.codes(table)
         best = float(scores.max()) + (_FAR if _stalls(observed) else 0.0)
         model = Mixture(self._kernel, self._likely(observed), codes, scores)
         expected, _ = model.predict(codes)
         if pending:
-            # As if they had scored what is expected of them: elsewhere there is more to learn.
+            # Pending designs count as scored at their mean: this lowers the variance around them
+            # and keeps parallel workers apart (the "kriging believer", Ginsbourger et al. 2010).
             coming = self._kernel.codes(np.array(pending, dtype=np.int8))
             scores = np.concatenate([scores, model.predict(coming)[0]])
             codes = np.concatenate([codes, coming])
@@ -153,43 +172,46 @@ class GPProposer:
         for _ in range(_TRADES if self._costs and len(observed) >= ONE_BY_ONE else 1):
             value = self._acquisition(rng, model, expected, best)
             rows, values = candidates(self._feasible, rng, starts, value)
-            first = np.argsort(-np.round(values, _DECIMALS), kind="stable")
-            tables.append(rows[first[:_RANKED]])
+            ranks = np.argsort(-np.round(values, _DECIMALS), kind="stable")
+            tables.append(rows[ranks[:_RANKED]])
         return tables
 
     def _acquisition(
         self, rng: np.random.Generator, model: Mixture, expected: Floats, best: float
     ) -> Callable[[Rows], Floats]:
-        """What the next design has most of; with several objectives, for a drawn trade-off."""
+        """The acquisition function; with several objectives, for a random trade-off."""
         low, high = float(expected.min()), float(expected.max())
         shares = rng.dirichlet(np.ones(1 + len(self._costs)))
 
         def improvement(rows: Rows) -> Floats:
-            # Over the best score, noise and all: it is the best score that a search reports.
+            # Over the best score, not the best mean: a search reports the best score.
             return model.log_improvement(self._kernel.codes(rows), best)
 
         def trade(rows: Rows) -> Floats:
             mean, deviation = model.predict(self._kernel.codes(rows))
+            # An upper confidence bound, so that uncertain designs are explored.
             score = (mean + deviation - low) / max(high - low, 1e-9)
             return chebyshev(np.column_stack([score, *(c.gain(rows) for c in self._costs)]), shares)
 
         return trade if self._costs else improvement
 
     def _likely(self, observed: Observed) -> list[tuple[Hypothesis, float]]:
-        """What is believed, weighed anew each time that what is known has grown by an eighth."""
-        known = list(observed[: _last(len(observed), _WEIGH_EACH, _WEIGH_GROWTH)])
-        if self._believed[0] != known:
-            table = np.array([picks for picks, _ in known], dtype=np.int8)
-            scores = standardise(np.array([score for _, score in known]))
-            some = np.unique(np.linspace(0, len(known) - 1, _WEIGHED).astype(int))
-            codes = self._kernel.codes(table[some])
-            kept = believed(self._kernel, self._hypotheses, codes, scores[some], self._kept)
-            self._believed = known, kept
-        return self._believed[1]
+        """p(h | D) of the best kernels, recomputed whenever the data have grown by an eighth."""
+        data = list(observed[: _last(len(observed), _WEIGH_EACH, _WEIGH_GROWTH)])
+        if self._weighed[0] != data:
+            table = np.array([picks for picks, _ in data], dtype=np.int8)
+            scores = standardise(np.array([score for _, score in data]))
+            subset = np.unique(np.linspace(0, len(data) - 1, _WEIGHED).astype(int))
+            codes = self._kernel.codes(table[subset])
+            weights = believed(
+                self._kernel, self._hypotheses, codes, scores[subset], self._most_kernels
+            )
+            self._weighed = data, weights
+        return self._weighed[1]
 
 
 class _Cost:
-    """An objective that is known exactly, and least at best."""
+    """A cost objective: known exactly, and minimised."""
 
     def __init__(self, feasible: Feasible, quantity: Quantity) -> None:
         self._added = [
@@ -199,18 +221,18 @@ class _Cost:
         self._scale = largest_total(feasible, self._added)
 
     def gain(self, rows: Rows) -> Floats:
-        """1 for what adds nothing, about 0 for what adds most."""
+        """1 - added cost / largest added cost, (n,): 1 for the base, about 0 for the largest."""
         return 1 - total(self._added, rows) / self._scale
 
 
 def _stalls(observed: Observed) -> bool:
-    """Whether to look for much better designs only: now and then, while nothing gets better."""
+    """Whether this proposal must look for much better designs; see the module's docstring."""
     scores = [score for _, score in observed]
     return len(scores) - scores.index(max(scores)) > _PATIENCE and len(scores) % _EACH_FAR == 0
 
 
 def _last(number: int, first: int, growth: float) -> int:
-    """The last step, not above number, of a schedule: each up to first, then growing by a share."""
+    """The last refit at or before number: at every score up to first, then at relative growth."""
     step = min(number, first)
     while (following := step + max(int(step * growth), 1)) <= number:
         step = following
@@ -218,10 +240,10 @@ def _last(number: int, first: int, growth: float) -> int:
 
 
 def _conditioned(scores: Floats) -> NDArray[np.int64]:
-    """Which designs the model uses: all, or of many the best half, and of the others each nth."""
+    """Indices of the scores that f is conditioned on: all, or the 250 best and 250 of the rest."""
     if len(scores) <= _CONDITIONED:
         return np.arange(len(scores))
     order = np.argsort(-scores, kind="stable")
-    best, others = order[: _CONDITIONED // 2], np.sort(order[_CONDITIONED // 2 :])
-    some = np.linspace(0, len(others) - 1, _CONDITIONED - len(best)).astype(int)
-    return np.sort(np.concatenate([best, others[some]]))
+    best, rest = order[: _CONDITIONED // 2], np.sort(order[_CONDITIONED // 2 :])
+    spaced = np.linspace(0, len(rest) - 1, _CONDITIONED - len(best)).astype(int)
+    return np.sort(np.concatenate([best, rest[spaced]]))

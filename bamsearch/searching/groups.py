@@ -1,8 +1,9 @@
-"""Choices that cost alike: a group of n choices with L levels of cost has C(n+L-1, L-1) multisets.
+"""Groups of choices with equal costs, whose designs are counted as multisets of cost levels.
 
-Options that add the same are one level; choices with the same levels, each as often, are a group.
-What a design costs depends on how many choices of each group are at each level, nothing else: 22
-blocks of one stage of resnet101 have 17^22 designs of at most 14,950 different costs.
+Options of equal cost form a level; choices with the same levels, and as many options at each,
+form a group. The cost of a design depends only on how many choices of each group are at each level,
+and a group of n choices with L levels has C(n + L - 1, L - 1) such multisets: the 22 blocks of one
+stage of resnet101 have 17^22 designs, but at most 14,950 different costs.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Choices whose options cost the same.
+    """Choices whose options have the same costs.
 
     Attributes:
-        columns: (n,) numbers of the choices.
-        levels: (L, budgets) the different costs, in lexical order.
-        times: (L,) how many options of each choice are at the level.
-        starts: (L,) where the level starts in a row of order.
-        order: (n, options) each choice's option numbers by level.
+        columns: indices of the choices, (n,).
+        levels: distinct costs in lexical order, (L, budgets).
+        times: number of options at each level, (L,).
+        starts: index in a row of ``order`` where each level starts, (L,).
+        order: option numbers of each choice, sorted by level, (n, options).
     """
 
     columns: NDArray[np.intp]
@@ -36,11 +37,11 @@ class Group:
 
     @property
     def multisets(self) -> int:
-        """In how many ways its choices can be at levels, whichever choice is at which."""
+        """Number of multisets of levels: C(n + L - 1, L - 1)."""
         return comb(len(self.columns) + len(self.levels) - 1, len(self.levels) - 1)
 
     def split(self, size: int) -> list[Group]:
-        """The group in parts of at most size choices."""
+        """The group in parts of at most ``size`` choices."""
         return [
             Group(
                 self.columns[start : start + size],
@@ -53,9 +54,9 @@ class Group:
         ]
 
     def level_counts(self) -> NDArray[np.int64]:
-        """Every multiset as how many choices are at each level: (multisets, L)."""
+        """All multisets, as numbers of choices at each level: (multisets, L)."""
         choices, levels = len(self.columns), len(self.levels)
-        # Stars and bars: the gaps between L - 1 bars among n + L - 1 places.
+        # Stars and bars: the gaps between L - 1 bars among n + L - 1 positions.
         bars = np.fromiter(
             chain.from_iterable(combinations(range(choices + levels - 1), levels - 1)),
             dtype=np.int64,
@@ -64,36 +65,36 @@ class Group:
         return np.diff(bars, axis=1, prepend=-1, append=choices + levels - 1) - 1
 
     def arrange(self, counts: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int8]:
-        """Options drawn uniformly among those with these counts.
+        """Draw options uniformly, subject to the level counts.
 
         Args:
-            counts: (number, L) how many choices are at each level.
-            rng: what they are drawn with.
+            counts: number of choices at each level, (number, L).
+            rng: random generator.
 
         Returns:
-            (number, n) option numbers.
+            Option numbers, (number, n).
         """
         choices = np.arange(len(self.columns))
         ends = np.cumsum(counts, axis=1)
         level = rng.permuted((choices[None, :, None] >= ends[:, None, :]).sum(axis=2), axis=1)
-        place = self.starts[level] + rng.integers(self.times[level])
-        drawn: NDArray[np.int8] = self.order[choices, place]
+        index = self.starts[level] + rng.integers(self.times[level])
+        drawn: NDArray[np.int8] = self.order[choices, index]
         return drawn
 
 
 def groups_of(costs: Sequence[NDArray[np.int64]]) -> list[Group]:
-    """The groups of choices.
+    """Group the choices by their costs.
 
     Args:
-        costs: of each choice what its options add: (options, budgets), at least one budget.
+        costs: added costs of the options of each choice, (options, budgets); at least one budget.
     """
-    found: dict[tuple[tuple[int, ...], ...], list[tuple[int, NDArray[np.intp]]]] = {}
+    by_costs: dict[tuple[tuple[int, ...], ...], list[tuple[int, NDArray[np.intp]]]] = {}
     for column, rows in enumerate(costs):
         order = np.lexsort(rows.T[::-1])
         key = tuple(map(tuple, rows[order].tolist()))
-        found.setdefault(key, []).append((column, order))
+        by_costs.setdefault(key, []).append((column, order))
     groups = []
-    for key, members in found.items():
+    for key, members in by_costs.items():
         levels, starts, times = np.unique(
             np.array(key, dtype=np.int64), axis=0, return_index=True, return_counts=True
         )

@@ -1,10 +1,11 @@
-"""What two halves of a space make together: how many designs fit, and which is worth most.
+"""Exact counting and optimisation over the feasible set by meet in the middle.
 
-The groups of choices (:mod:`bamsearch.searching.groups`) go into two halves, whose multisets are
-listed with their costs and with how many designs each stands for. The pairs whose costs fit
-together are then counted, or the best of them found, by divide and conquer over the budgets
-(Bentley, Multidimensional divide-and-conquer, CACM 1980). Numbers of designs are Python integers:
-17^33 does not fit into 64 bits.
+The groups of choices (:mod:`bamsearch.searching.groups`) are split into two halves, whose multisets
+are listed with their costs c and their numbers of designs (weights). A design is a pair of rows, a
+point p = c of the first half and a room q = slacks - c of the second, and is feasible if p <= q in
+every budget. Feasible pairs are counted, or the best is found, by divide and conquer over the
+budgets (Bentley, Multidimensional divide-and-conquer, CACM 1980). Weights are Python integers,
+because 17^33 does not fit into 64 bits.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ from numpy.typing import NDArray
 from bamsearch.searching.groups import Group
 
 MOST = 250_000
-"""How many multisets of a half are listed at the most."""
+"""Most multisets of a half that are listed."""
 
-_FEW = 64
-# A worth and the number of its row in one integer, so that the largest comes with its row.
+_FEW = 64  # points and rooms up to which all pairs are compared
+# A worth and its row number share one integer, so that a maximum carries its row.
 _ROWS = 1 << 20
 
 Ints = NDArray[np.int64]
 Weights = NDArray[np.object_]
-"""Python integers: how many designs each row stands for."""
+"""Numbers of designs of each row, as Python integers."""
 
 
 @dataclass(frozen=True, eq=False)
 class Half:
-    """The multisets of some groups that fit.
+    """The multisets of some groups that are feasible alone.
 
     Attributes:
         groups: the groups.
-        costs: (rows, columns of the groups' levels).
-        weights: (rows,) how many designs.
-        counts: (rows, levels) choices at each level, of one group after another.
+        costs: costs, (rows, columns of the groups' levels).
+        weights: numbers of designs, (rows,).
+        counts: numbers of choices at each level, group by group, (rows, levels).
     """
 
     groups: tuple[Group, ...]
@@ -51,63 +52,63 @@ Halves = tuple[Half, Half]
 
 
 def list_halves(groups: Sequence[Group], slacks: Ints, most: int = MOST) -> Halves | None:
-    """Both halves of the groups.
+    """List the multisets of both halves.
 
     Args:
-        groups: all choices, each once; the least that a choice adds to any column is 0.
-        slacks: (columns,) not negative.
-        most: how many multisets of a half are listed at the most.
+        groups: groups with each choice once; the least cost of a choice is 0 in every column.
+        slacks: budgets above the base, not negative, (columns,).
+        most: most multisets of a half.
 
     Returns:
-        None where a half has more.
+        Both halves, or None if one has more multisets.
     """
-    one, other = (_list(half, slacks, most) for half in _halves(groups, most))
-    return None if one is None or other is None else (one, other)
+    first, second = (_list(half, slacks, most) for half in _halves(groups, most))
+    return None if first is None or second is None else (first, second)
 
 
 def count_designs(halves: Halves, slacks: Ints) -> int:
-    """The number of designs whose costs add up to at most the slacks, exactly."""
-    one, other = halves
-    # By the last budget, once: whatever is picked out of them stays in this order.
-    order = np.argsort(one.costs[:, -1])
-    points, weights = one.costs[order], one.weights[order]
-    return _count(points, weights, slacks - other.costs, other.weights)
+    """The exact number of feasible designs."""
+    first, second = halves
+    # Sorted by the last budget once: every subset stays sorted.
+    order = np.argsort(first.costs[:, -1])
+    points, weights = first.costs[order], first.weights[order]
+    return _count(points, weights, slacks - second.costs, second.weights)
 
 
 def most_worth(halves: Halves, slacks: Ints) -> list[tuple[Group, Ints]]:
-    """How many choices of each group are at each level where most is gained, exactly.
+    """The level counts of the feasible design with the greatest worth, exactly.
 
     Args:
-        halves: with what is gained in the last column of the costs.
-        slacks: of the other columns; at least one pair fits.
+        halves: halves whose last cost column is the worth.
+        slacks: slacks of the other columns; at least one pair is feasible.
 
     Returns:
-        Every group, and the number of its choices at each of its levels.
+        Every group with the number of its choices at each of its levels.
     """
-    one, other = halves
-    order = np.argsort(one.costs[:, -2])
-    points, rooms = one.costs[order, :-1], slacks - other.costs[:, :-1]
-    worth = one.costs[order, -1] * _ROWS + order
-    room_worth = other.costs[:, -1] * _ROWS + np.arange(len(rooms))
-    _, row, other_row = _best(points, worth, rooms, room_worth, (-1, 0, 0))
-    found = []
-    for half, number in ((one, row), (other, other_row)):
+    first, second = halves
+    order = np.argsort(first.costs[:, -2])
+    points, rooms = first.costs[order, :-1], slacks - second.costs[:, :-1]
+    worth = first.costs[order, -1] * _ROWS + order
+    room_worth = second.costs[:, -1] * _ROWS + np.arange(len(rooms))
+    _, row, room_row = _best(points, worth, rooms, room_worth, (-1, 0, 0))
+    level_counts = []
+    for half, number in ((first, row), (second, room_row)):
         counts = half.counts[number].astype(np.int64)
         for group in half.groups:
-            found.append((group, counts[: len(group.levels)]))
+            level_counts.append((group, counts[: len(group.levels)]))
             counts = counts[len(group.levels) :]
-    return found
+    return level_counts
 
 
 def _halves(groups: Sequence[Group], most: int) -> tuple[list[Group], list[Group]]:
-    """The groups in two halves with about as many multisets, the largest group placed first."""
+    """The groups in two halves with similar numbers of multisets, the largest placed first."""
     parts: list[Group] = []
-    waiting = list(groups)
-    while waiting:
-        group = waiting.pop()
+    pending = list(groups)
+    while pending:
+        group = pending.pop()
         size = len(group.columns)
         if group.multisets > most and size > 1:
-            waiting += group.split((size + 1) // 2)
+            pending += group.split((size + 1) // 2)
         else:
             parts.append(group)
     halves: tuple[list[Group], list[Group]] = ([], [])
@@ -120,37 +121,37 @@ def _halves(groups: Sequence[Group], most: int) -> tuple[list[Group], list[Group
 
 
 def _list(groups: Sequence[Group], slacks: Ints, most: int) -> Half | None:
-    """The multisets of groups that fit; None if there are too many."""
+    """The multisets of the groups that are feasible alone; None if there are too many."""
     costs = np.zeros((1, len(slacks)), dtype=np.int64)
     weights = np.array([1], dtype=object)
     counts = np.zeros((1, 0), dtype=np.int16)
     for group in groups:
         size = len(group.columns)
-        left = np.full(len(costs), size)
-        # The dearest first, so that what does not fit is gone early; the rest is at the cheapest.
+        free = np.full(len(costs), size)  # choices of the group without a level
+        # The most expensive level first, to prune early; the last level takes all free choices.
         for number in reversed(range(len(group.levels))):
             level, times = group.levels[number], int(group.times[number])
-            found = []
+            parts = []
             for taken in range(size + 1):
                 total = costs + taken * level
-                enough = left >= taken if number else left == taken
+                enough = free >= taken if number else free == taken
                 rows = np.flatnonzero(enough & (total <= slacks).all(axis=1))
                 ways = np.array([comb(n, taken) * times**taken for n in range(size + 1)], object)
-                here = np.insert(counts[rows], 0, taken, axis=1)
-                found.append(
-                    (total[rows], weights[rows] * ways[left[rows]], here, left[rows] - taken)
+                extended = np.insert(counts[rows], 0, taken, axis=1)
+                parts.append(
+                    (total[rows], weights[rows] * ways[free[rows]], extended, free[rows] - taken)
                 )
-            if sum(len(rows) for rows, *_ in found) > most:
+            if sum(len(rows) for rows, *_ in parts) > most:
                 return None
-            costs, weights, counts, left = map(np.concatenate, zip(*found, strict=True))
-    # The levels were put in front of one another, and so were the groups.
+            costs, weights, counts, free = map(np.concatenate, zip(*parts, strict=True))
+    # Levels, and so groups, were prepended.
     return Half(tuple(reversed(groups)), costs, weights, counts)
 
 
 def _count(points: Ints, weights: Weights, rooms: Ints, room_weights: Weights) -> int:
-    """The sum over pairs with point <= room in every column of the product of their weights.
+    """The sum of products of weights over all pairs with point <= room in every column.
 
-    The points are in order of the last column.
+    The points are sorted by the last column.
     """
     if not len(points) or not len(rooms):
         return 0
@@ -162,51 +163,55 @@ def _count(points: Ints, weights: Weights, rooms: Ints, room_weights: Weights) -
         point, room = np.nonzero((points[:, None] <= rooms).all(axis=2))
         return int(sum(weights[point] * room_weights[room]))
     below, low, roomy = _split(points, rooms)
-    # All of the low points keep the first budget in all of the large rooms: one budget fewer.
+    # Every low point is within the first budget of every large room: drop that budget.
     total = _count(points[low, 1:], weights[low], rooms[roomy, 1:], room_weights[roomy])
     total += _count(points[~low], weights[~low], rooms[roomy], room_weights[roomy])
     return total + _count(points[below], weights[below], rooms[~roomy], room_weights[~roomy])
 
 
 def _best(
-    points: Ints, worth: Ints, rooms: Ints, room_worth: Ints, known: tuple[int, int, int]
+    points: Ints, worth: Ints, rooms: Ints, room_worth: Ints, incumbent: tuple[int, int, int]
 ) -> tuple[int, int, int]:
-    """Of pairs with point <= room in every column, the one worth most: that, and both rows.
+    """The greatest worth of a pair with point <= room in every column, and both rows.
 
     Args:
-        points: in order of the last column.
-        worth: of the points, each with its row.
-        rooms: what the points must fit into.
-        room_worth: of the rooms, each with its row.
-        known: the best so far.
+        points: points, sorted by the last column.
+        worth: worths of the points, with their rows.
+        rooms: rooms.
+        room_worth: worths of the rooms, with their rows.
+        incumbent: best pair so far; branches that cannot beat it are pruned.
     """
     if not len(points) or not len(rooms):
-        return known
-    if worth.max() // _ROWS + room_worth.max() // _ROWS <= known[0]:
-        return known
+        return incumbent
+    if worth.max() // _ROWS + room_worth.max() // _ROWS <= incumbent[0]:
+        return incumbent
     if points.shape[1] == 1:
         fitting = np.searchsorted(points[:, 0], rooms[:, 0], side="right")
-        rooms_left = np.flatnonzero(fitting)
-        pairs = np.maximum.accumulate(worth)[fitting[rooms_left] - 1], room_worth[rooms_left]
+        usable = np.flatnonzero(fitting)
+        pairs = np.maximum.accumulate(worth)[fitting[usable] - 1], room_worth[usable]
     elif len(points) <= _FEW and len(rooms) <= _FEW:
         point, room = np.nonzero((points[:, None] <= rooms).all(axis=2))
         pairs = worth[point], room_worth[room]
     else:
         below, low, roomy = _split(points, rooms)
-        known = _best(points[low, 1:], worth[low], rooms[roomy, 1:], room_worth[roomy], known)
-        known = _best(points[~low], worth[~low], rooms[roomy], room_worth[roomy], known)
-        return _best(points[below], worth[below], rooms[~roomy], room_worth[~roomy], known)
+        incumbent = _best(
+            points[low, 1:], worth[low], rooms[roomy, 1:], room_worth[roomy], incumbent
+        )
+        incumbent = _best(points[~low], worth[~low], rooms[roomy], room_worth[roomy], incumbent)
+        return _best(points[below], worth[below], rooms[~roomy], room_worth[~roomy], incumbent)
     if not len(pairs[0]):
-        return known
+        return incumbent
     sums = pairs[0] // _ROWS + pairs[1] // _ROWS
     best = sums.argmax()
-    return max(known, (int(sums[best]), int(pairs[0][best] % _ROWS), int(pairs[1][best] % _ROWS)))
+    return max(
+        incumbent, (int(sums[best]), int(pairs[0][best] % _ROWS), int(pairs[1][best] % _ROWS))
+    )
 
 
 def _split(
     points: Ints, rooms: Ints
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Points below the median of the first column, those up to it, and rooms of at least it."""
+    """Masks: points below the first column's median, points up to it, and rooms of at least it."""
     half = (len(points) - 1) // 2
     middle = np.partition(points[:, 0], half)[half]
     return points[:, 0] < middle, points[:, 0] <= middle, rooms[:, 0] >= middle

@@ -1,9 +1,20 @@
-"""What may be true of the score before it is seen: draws from a prior over covariances.
+"""The prior over kernels: seeded draws of component weights.
 
-Effects of options may be smooth in log2 r and log2 d or have no pattern, be shared between choices
-or not, depend on the size of the design, and interact: in pairs of choices (an additive Gaussian
-process of order 2) or all at once. Each draw is one mixture of these, the same in every search;
-scores then say which of them to believe (:mod:`~bamsearch.searching.posterior`).
+Notation: x, x' are designs with c choices; K_m the components of the kernel
+(:mod:`~bamsearch.searching.kernel`), including one per size measure; B_i the covariance of two
+designs at choice i, a weighted sum over the kinds. Each draw is one covariance::
+
+    k(x, x') = sum_m w_m K_m  +  p (2 / (c (c - 1))) sum_{i<j} B_i B_j
+                              +  q exp(l (sum_i B_i / c - 1))
+
+    w_m   main effects (additive in the choices) and size
+    p     interactions of pairs of choices: an additive Gaussian process of order 2 (Duvenaud,
+          Nickisch and Rasmussen, Additive Gaussian Processes, 2011)
+    q, l  interactions of all choices, and how quickly they decay as designs differ
+
+The draws cover effects that are smooth in log2 r and log2 d or have no pattern, that are shared
+between choices or not, that depend on size, and that interact. They are the same in every search;
+the posterior weights each by its evidence (:mod:`~bamsearch.searching.posterior`).
 """
 
 from __future__ import annotations
@@ -17,40 +28,42 @@ from bamsearch.searching.codes import Floats
 from bamsearch.searching.kernel import Kernel
 
 DRAWN = 256
+"""Number of draws."""
 
-# Shares of the variance of a smooth effect, about which draws spread.
+# Ranges of the prior. benchmarks/sampler_regret.md has the regret with these values.
+# Median variance shares of the kinds of a smooth effect, and the log-normal spread about them.
+# Whether a site has BAM comes first: r and d have an effect only where it does.
 _SMOOTH = {"on": 0.4, "r": 0.2, "d": 0.2, "rd": 0.1}
 _SPREAD_SMOOTH, _SPREAD_LINKS = 0.7, 1.0
-# Greatest shares of the variance; a fifth of all draws have none.
+# Largest variance shares; each is 0 in a fifth of the draws, so that simple kernels have weight.
 _SHARED, _SIZE, _INTERACTING = 0.9, 0.6, 0.8
 _NONE = 0.2
-_REACH = (1.0, 3.0)
-# Greatest weight of r, and of d, where that of BAM or none is 1; and of what is alike at all sites.
+_REACH = (1.0, 3.0)  # range of l
+# Largest weights in the plain draws: of r and d relative to BAM or not, and of the shared effect.
 _R_OR_D, _ALIKE = 1.5, 0.5
 QUIET = (1e-4, 0.3)
-"""Range of the noise's variance, in units of the scores', where a score is the same each time."""
+"""Range of the noise variance for deterministic scores, relative to the variance of the scores.
+
+It is above 0 because the kernel explains even a deterministic score only in part."""
 
 NOISY = (0.03, 4.0)
-"""Where a score is of one training: of two trainings of a design, the first may say little of the
-second (docs/decisions.md has a pilot where their correlation was 0.31, which is a noise of 2.2)."""
+"""Range of the noise variance for scores of one training each.
+
+A correlation rho between two trainings of a design means a noise variance of (1 - rho) / rho: 2.2
+at the 0.31 measured in the pilot of docs/decisions.md, which lies inside the range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """A covariance between designs, of variance about 1.
-
-    With B_i the likeness of two designs at choice i, of variance 1, and c choices, it is::
-
-        sum over components + pairs sum_{i<j} B_i B_j / (c (c - 1) / 2)
-                            + joint exp(reach (sum_i B_i / c - 1))
+    """A covariance between designs, of variance about 1; see the module's docstring.
 
     Attributes:
-        components: a weight for each component of the kernel.
-        options: of each kind in B, (kinds,).
-        pairs: the weight of interactions of two choices.
-        joint: the weight of interactions of all.
-        reach: how strongly many interact; near 0, the sum is all that counts.
-        noise: its variance.
+        components: w, one weight per component of the kernel.
+        options: weights of the kinds in B, (kinds,).
+        pairs: p.
+        joint: q.
+        reach: l; near 0 the joint term is additive in the choices.
+        noise: variance of the noise.
     """
 
     components: Floats
@@ -64,51 +77,53 @@ class Hypothesis:
 def hypotheses(
     kernel: Kernel, number: int = DRAWN, noise: tuple[float, float] = QUIET
 ) -> list[Hypothesis]:
-    """Draws from the prior, the same each time.
+    """Draw from the prior; equal calls give equal draws.
 
     Args:
-        kernel: over the feasible set.
-        number: of draws.
-        noise: range of its variance.
+        kernel: kernel over the feasible set.
+        number: number of draws.
+        noise: range of the noise variance.
     """
-    links = sorted({one.which for one in kernel.components if one.which != "own"})
+    links = sorted({c.which for c in kernel.components if c.which != "own"})
     uniform = np.random.default_rng(0).random((number, 8 + len(_SMOOTH) + len(links)))
     return [_hypothesis(kernel, links, row, noise) for row in uniform]
 
 
 def noisy_hypotheses(kernel: Kernel) -> list[Hypothesis]:
-    """What may be true of a noisy score: anything, or what is plain.
+    """Draw from the prior for noisy scores: half of the draws are plain.
 
-    Where one training says little, few of them can only tell what is plain: an effect of BAM at
-    each site, and one of r and of d that is alike at all sites. Half of what is weighed is that.
+    A few noisy trainings can identify plain effects only: one of BAM at each site, and one of r and
+    one of d that are the same at all sites. Without the plain draws, the evidence spreads over
+    kernels that the data cannot tell apart.
     """
     return [*hypotheses(kernel, noise=NOISY), *_plain(kernel, DRAWN)]
 
 
 def _plain(kernel: Kernel, number: int) -> list[Hypothesis]:
-    """Draws in which each site has its effect, r and d have the same at all, and nothing else."""
-    links = {one.which for one in kernel.components}
-    there = [what for what in ("on", "kind") if what in kernel.kinds]
+    """Draws with one effect of BAM per site, one of r and one of d for all sites, nothing else."""
+    links = {c.which for c in kernel.components}
+    presence = [kind for kind in ("on", "kind") if kind in kernel.kinds]
     shared = "all" if "all" in links else "own"
     uniform = np.random.default_rng(1).random((number, 4))
-    found = []
+    draws = []
     for r, d, alike, noise in uniform * [_R_OR_D, _R_OR_D, _ALIKE, 1.0]:
         weights = {("r", shared): r, ("d", shared): d}
-        for what in there:
-            weights[what, "own"] = 1.0 - alike
-            # BAM, or a kind, anywhere may have an effect too, whatever its site.
-            weights[what, shared] = weights.get((what, shared), 0.0) + alike
-        all_of = np.array([weights.get((c.what, c.which), 0.0) for c in kernel.components])
+        for kind in presence:
+            weights[kind, "own"] = 1.0 - alike
+            # BAM, or a kind, may also have the same effect at all sites.
+            weights[kind, shared] = weights.get((kind, shared), 0.0) + alike
+        w = np.array([weights.get((c.what, c.which), 0.0) for c in kernel.components])
         variance = float(np.exp(np.interp(noise, [0, 1], np.log(NOISY))))
         none = np.zeros(len(kernel.kinds))
-        found.append(Hypothesis(all_of / all_of.sum(), none, 0.0, 0.0, _REACH[0], variance))
-    return found
+        draws.append(Hypothesis(w / w.sum(), none, 0.0, 0.0, _REACH[0], variance))
+    return draws
 
 
 def _hypothesis(
     kernel: Kernel, links: list[str], uniform: Floats, noises: tuple[float, float]
 ) -> Hypothesis:
-    """One draw, of uniform numbers."""
+    """One draw, from uniform numbers in 0..1."""
+    # sin^2 of a uniform angle is Beta(1/2, 1/2): mostly near 0 or 1, so a draw is mostly one kind.
     rough, joint = np.sin(0.5 * np.pi * uniform[:2]) ** 2
     shared, sized, interacting = _share(uniform[2:5]) * [_SHARED, _SIZE, _INTERACTING]
     reach = np.interp(uniform[5], [0, 1], _REACH)
@@ -126,7 +141,7 @@ def _hypothesis(
     }
     weights |= {("macs", "own"): sized * macs, ("params", "own"): sized * (1 - macs)}
     return Hypothesis(
-        np.array([weights[one.what, one.which] for one in kernel.components]),
+        np.array([weights[c.what, c.which] for c in kernel.components]),
         options,
         pairs=float((1 - sized) * interacting * (1 - joint)),
         joint=float((1 - sized) * interacting * joint),
@@ -136,7 +151,7 @@ def _hypothesis(
 
 
 def _options(kernel: Kernel, rough: float, normal: Floats) -> Floats:
-    """Shares of each kind in the effects of options: (kinds,), their sum 1."""
+    """Variance shares of the kinds, (kinds,), with sum 1; ``rough`` is that of ``cell``."""
     drawn = dict(zip(_SMOOTH, normal, strict=True))
     smooth = [
         _SMOOTH.get(kind, _SMOOTH["on"]) * np.exp(_SPREAD_SMOOTH * drawn.get(kind, drawn["on"]))
@@ -147,6 +162,6 @@ def _options(kernel: Kernel, rough: float, normal: Floats) -> Floats:
 
 
 def _share(uniform: Floats) -> Floats:
-    """Mostly small, and none for the least fifth."""
-    found: Floats = (np.maximum(uniform - _NONE, 0) / (1 - _NONE)) ** 2
-    return found
+    """Shares in 0..1, mostly small: squared, and 0 for the lowest fifth of the uniform numbers."""
+    shares: Floats = (np.maximum(uniform - _NONE, 0) / (1 - _NONE)) ** 2
+    return shares

@@ -1,4 +1,4 @@
-"""Workers as processes of their own on this machine."""
+"""Runs the worker processes of a search on this machine."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import TextIO
 from bamsearch.errors import RunError
 
 STORAGE_VARIABLE = "BAMSEARCH_STORAGE"
-"""Where workers find the database: an argument would show its password to all on the machine."""
+"""Environment variable with the database URL: an argument would show its password to all users."""
 
 PARENT_VARIABLE = "BAMSEARCH_PARENT"
-"""The process that started a worker: it ends when that is gone."""
+"""Environment variable with the process that started a worker: a worker ends when it is gone."""
 
 FOLDER_VARIABLE = "BAMSEARCH_RUN_FOLDER"
-"""The run's folder, for the workers that a search starts on its own machine."""
+"""Environment variable with the folder of the run, for workers on the machine of the search."""
 
-_LOOK = 0.5
-_PATIENCE = 10.0
+_POLL = 0.5  # seconds
+_PATIENCE = 10.0  # seconds that workers have to end
 _REPLACED = 20
-"""After so many deaths and no score a search stops: it is not a design that kills workers."""
+"""Deaths in a row without a score after which workers are not replaced: no design causes that."""
 
-# What the command line ends with when it knows why: done, bad input, nothing to do, interrupted.
-_KNOWN_CODES = (0, 2, 3, 130)
+# Exit codes that are not deaths: done, bad input, nothing to do, interrupted.
+_EXIT_CODES = (0, 2, 3, 130)
 
 
 def run_workers(
@@ -41,22 +41,22 @@ def run_workers(
     stop: Callable[[], bool],
     finished: Callable[[], bool],
 ) -> bool:
-    """Run workers until no trial is left; one that dies is replaced.
+    """Run workers until all trials are finished; a worker that dies is replaced.
 
     Args:
-        name: of the run.
-        url: of the database.
-        number: how many processes.
-        device: where they score.
-        log: where they write what they say, in the run's folder.
-        stop: asked twice a second; then they are ended, and what they score waits again.
-        finished: called twice a second, to look at what is new; whether there is a new score.
+        name: name of the run.
+        url: database URL.
+        number: number of workers.
+        device: device to score on.
+        log: file for the output of the workers, in the folder of the run.
+        stop: polled twice per second; True ends the workers, and their trials are requeued.
+        finished: called twice per second to collect finished trials; returns whether any is scored.
 
     Returns:
-        True if no trial is left, False if it was stopped.
+        True if all trials are finished, False if the search was stopped.
 
     Raises:
-        RunError: all workers failed, or they die and nothing is scored.
+        RunError: all workers failed, or keep dying without scoring a trial.
     """
     environment = os.environ | {
         STORAGE_VARIABLE: url,
@@ -74,13 +74,13 @@ def run_workers(
                 if finished():
                     deaths = 0
                 codes = [worker.poll() for worker in workers]
-                for place, code in enumerate(codes):
-                    if code not in (None, *_KNOWN_CODES) and deaths < _REPLACED:
+                for index, code in enumerate(codes):
+                    if code not in (None, *_EXIT_CODES) and deaths < _REPLACED:
                         deaths += 1
-                        workers[place], codes[place] = start(), None
+                        workers[index], codes[index] = start(), None
                 if None not in codes:
                     break
-                time.sleep(_LOOK)
+                time.sleep(_POLL)
         finally:
             _end(workers)
     if 0 not in codes:
@@ -98,7 +98,7 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        # Ctrl-C is for the search, which then ends its workers.
+        # Ctrl-C goes to the search, which then ends its workers.
         start_new_session=True,
     )
 

@@ -1,18 +1,26 @@
-"""How alike two designs are: Gram matrices that a model of the score is built from.
+"""The components of the kernel between designs, as Gram matrices.
 
-A component is a choice of *what* is compared at two choices, and of *which* choices are compared:
+Notation: x_i is the option of design x at choice i, of c choices; phi_a the features of an option
+for kind a; L the link matrix between choices, (c, c). A component is a pair of a kind and a link::
 
-=======  =====================================================================================
-what     ``on`` (BAM or not), ``r`` and ``d`` (on a log2 scale, smooth, without their mean),
-         ``rd`` (their product), ``kind`` (without order), ``cell`` (the same option or not:
-         effects without any pattern)
-which    ``own`` (a choice with itself), ``stage`` (all with maps of one shape), ``near`` (falling
-         with the distance in depth), ``all``
-=======  =====================================================================================
+    K_{a,L}(x, x') = (1 / c) sum_{i,j} L_ij phi_a(x_i) . phi_a(x'_j)
 
-so that what was seen at one choice says something of others, as far as the data have it. The sum
-of a component over all pairs of choices is additive in the choices. What interacts is made of the
-``own`` likenesses of the choices, one by one.
+    kind a   on     BAM or not, +1 or -1
+             r, d   smooth in log2 r, log2 d, centred; 0 where there is no BAM
+             rd     the product of the two
+             kind   operations without order
+             cell   the same option or not: effects without any pattern
+    link L   own    i = j: each choice has an effect of its own
+             stage  choices whose feature maps have one shape share the effect
+             near   exp(-|i - j| / 2): neighbours in depth have similar effects
+             all    all choices share the effect
+
+Through the links, a score at one choice informs the others, as far as the data support it. Each
+component is a sum over choices, so it models main effects only. Interactions are built from the
+per-choice covariances phi_a(x_i) . phi_a(x'_i), which ``own_grams`` returns one by one.
+
+Two further components compare size: K(x, x') = exp(-(u - u')^2 / (2 * 8^2)) with u the added
+multiply-adds, or parameters, on a scale of 40 levels (:mod:`~bamsearch.searching.codes`).
 """
 
 from __future__ import annotations
@@ -26,23 +34,28 @@ from bamsearch.searching.choices import Choice
 from bamsearch.searching.codes import LEVELS, Coder, Codes, Floats, Rows
 from bamsearch.searching.feasible import Feasible
 
+# The shipped spaces have 2 to 3 octaves of r and of d: an effect is nearly linear in log2 over
+# them, or has one maximum.
 _OCTAVES = 2.0
-"""Length over which effects of r and of d change."""
+"""Length scale of the effects of r and d, in octaves (doublings)."""
 
 _NEAR = 2.0
-"""Distance in choices over which neighbours lose their likeness."""
+"""Length scale of the link ``near``, in choices."""
 
 _LEVEL_LENGTH = 8.0
+"""Length scale of the effect of size, in levels of 40."""
+
 _KEPT = 1e-3
+"""Eigenvalues per level below which an eigenvector is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One term of the sum.
+    """One component of the kernel.
 
     Attributes:
-        what: is compared; ``macs`` or ``params`` for a size.
-        which: choices; ``own`` for ``cell`` and for a size.
+        what: kind of the comparison; ``macs`` or ``params`` for a size.
+        which: link between choices; ``own`` for ``cell`` and for a size.
     """
 
     what: str
@@ -50,12 +63,12 @@ class Component:
 
 
 class Kernel:
-    """The components over the designs of a feasible set.
+    """The components of the kernel over a feasible set.
 
     Attributes:
-        choices: how many there are.
-        components: in the order of all their weights.
-        kinds: what is compared at a choice, in the order of their weights.
+        choices: number of choices, c.
+        components: components, in the order of their weights.
+        kinds: kinds of comparison, in the order of their weights.
     """
 
     def __init__(self, feasible: Feasible) -> None:
@@ -63,93 +76,101 @@ class Kernel:
         self._code = Coder(feasible)
         self._features = _option_features(self._code.known)
         self._links = _links(feasible.space.choices)
-        smooth = [what for what in self._features if what != "cell"]
+        smooth = [kind for kind in self._features if kind != "cell"]
         self.kinds = tuple(self._features)
         self.components = [
-            *(Component(what, which) for what in smooth for which in self._links),
+            *(Component(kind, which) for kind in smooth for which in self._links),
             Component("cell", "own"),
             *(Component(size, "own") for size in self._code.sizes),
         ]
-        # Of each what, between any two options; and a root of each link, for variances.
-        self._alike = np.array([one @ one.T for one in self._features.values()])
+        # phi_a(o) . phi_a(o') for all options, (kinds, options, options); roots for variances.
+        self._alike = np.array([phi @ phi.T for phi in self._features.values()])
         self._roots = {which: _root(link) for which, link in self._links.items()}
         level = np.arange(LEVELS + 1)
         apart = (level[:, None] - level[None, :]) / _LEVEL_LENGTH
         self._size: Floats = np.exp(-0.5 * apart**2)
 
     def codes(self, table: Rows) -> Codes:
-        """Rows of picks, (n, choices), as codes: (n, columns)."""
+        """Codes of rows of picks: (n, choices) to (n, columns)."""
         return self._code(table)
 
     def grams(self, codes: Codes) -> Floats:
-        """Each component between n designs: (components, n, n); at weight 1 and mean diagonal 1."""
+        """Gram matrices of the components between n designs, unweighted: (components, n, n)."""
         n = len(codes)
-        found = np.empty((len(self.components), n, n))
-        at = codes[:, : self.choices]
+        grams = np.empty((len(self.components), n, n))
+        options = codes[:, : self.choices]
         for index, component in enumerate(self.components):
             if component.what in self._features:
-                features = self._features[component.what][at]
+                features = self._features[component.what][options]
                 linked = np.einsum("ij,njq->niq", self._links[component.which], features)
-                found[index] = linked.reshape(n, -1) @ features.reshape(n, -1).T
+                grams[index] = linked.reshape(n, -1) @ features.reshape(n, -1).T
             else:
-                column = self._level(codes, component.what)
-                found[index] = self.choices * self._size[np.ix_(column, column)]
-        return found / self.choices
+                level = self._level(codes, component.what)
+                grams[index] = self.choices * self._size[np.ix_(level, level)]
+        return grams / self.choices
 
     def own_grams(self, codes: Codes) -> Floats:
-        """Each kind at each choice between n designs: (kinds, choices, n, n)."""
-        at = codes[:, : self.choices].T
-        return self._alike[:, at[:, :, None], at[:, None, :]]
+        """Covariances of each kind at each choice between n designs: (kinds, choices, n, n)."""
+        options = codes[:, : self.choices].T
+        return self._alike[:, options[:, :, None], options[:, None, :]]
 
     def tables(self, codes: Codes, weights: Floats) -> list[Floats]:
-        """The weighted sum of all components between any design and n given ones, by columns.
+        """Lookup tables of the weighted sum of all components between any design and n designs.
+
+        A component is a sum over the choices of the new design, so its covariance with n observed
+        designs is a sum of table rows: predicting costs no matrix product per candidate.
+
+        Args:
+            codes: n designs.
+            weights: weights of the components.
 
         Returns:
-            a table for each column, (its codes, n): the sum for a design is the sum over columns
-            of the rows at its codes.
+            One table per column of codes, (codes of the column, n). The covariance of a design is
+            the sum over columns of the rows at its codes.
         """
-        at = codes[:, : self.choices]
-        links = {what: np.zeros((self.choices, self.choices)) for what in self._features}
+        options = codes[:, : self.choices]
+        links = {kind: np.zeros((self.choices, self.choices)) for kind in self._features}
         sizes = []
         for component, weight in zip(self.components, weights, strict=True):
             if component.what in links:
                 links[component.what] += weight * self._links[component.which]
             else:
-                column = self._level(codes, component.what)
-                sizes.append(weight * self._size[:, column])
-        found = [np.zeros((len(self._code.known), len(codes))) for _ in range(self.choices)]
-        for what, link in links.items():
-            features = self._features[what]
-            linked = np.einsum("ij,njq->inq", link / self.choices, features[at])
-            for table, one in zip(found, linked, strict=True):
-                table += features @ one.T
-        return found + sizes
+                level = self._level(codes, component.what)
+                sizes.append(weight * self._size[:, level])
+        tables = [np.zeros((len(self._code.known), len(codes))) for _ in range(self.choices)]
+        for kind, link in links.items():
+            features = self._features[kind]
+            linked = np.einsum("ij,njq->inq", link / self.choices, features[options])
+            for table, at_choice in zip(tables, linked, strict=True):
+                table += features @ at_choice.T
+        return tables + sizes
 
     def own_tables(self, codes: Codes, weights: Floats) -> list[Floats]:
-        """The weighted sum of all kinds, at each choice, between any option and n designs.
+        """Lookup tables of B_i, the weighted sum of all kinds at choice i, against n designs.
 
         Returns:
-            a table for each choice: (options' codes, n).
+            One table per choice, (codes of the options, n).
         """
         alike = np.tensordot(weights, self._alike, axes=1)
         return [alike[:, codes[:, choice]] for choice in range(self.choices)]
 
     def diagonals(self, codes: Codes) -> Floats:
-        """Each component of n designs with themselves: (components, n)."""
-        at = codes[:, : self.choices].T
-        found = np.ones((len(self.components), len(codes)))
-        smooth = {what: one[at] for what, one in self._features.items() if what != "cell"}
+        """Prior variances of the components at n designs: (components, n)."""
+        options = codes[:, : self.choices].T
+        variances = np.ones((len(self.components), len(codes)))
+        smooth = {kind: phi[options] for kind, phi in self._features.items() if kind != "cell"}
         for index, component in enumerate(self.components):
             if component.what in smooth:
                 features = smooth[component.what].reshape(self.choices, -1)
-                own = component.which == "own"
-                linked = features if own else self._roots[component.which] @ features
-                each = (linked**2).sum(axis=0).reshape(len(codes), -1)
-                found[index] = each.sum(axis=1) / self.choices
-        return found
+                # With L = R' R, sum_ij L_ij phi_i . phi_j = |R phi|^2; ``own`` has R = 1.
+                unlinked = component.which == "own"
+                linked = features if unlinked else self._roots[component.which] @ features
+                squares = (linked**2).sum(axis=0).reshape(len(codes), -1)
+                variances[index] = squares.sum(axis=1) / self.choices
+        return variances
 
     def own_diagonals(self, codes: Codes, weights: Floats) -> Floats:
-        """The weighted sum of all kinds, at each choice, of n designs: (n, choices)."""
+        """Prior variances B_i at n designs: (n, choices)."""
         alike: Floats = weights @ np.diagonal(self._alike, axis1=1, axis2=2)
         return alike[codes[:, : self.choices]]
 
@@ -158,66 +179,70 @@ class Kernel:
 
 
 def _root(link: Floats) -> Floats:
-    """R with R^T R = link, of as many rows as its rank."""
+    """R with R' R = link, (rank, choices)."""
     values, vectors = np.linalg.eigh(link)
-    kept = values > 1e-12 * values[-1]
-    root: Floats = (vectors[:, kept] * np.sqrt(values[kept])).T
+    positive = values > 1e-12 * values[-1]
+    root: Floats = (vectors[:, positive] * np.sqrt(values[positive])).T
     return root
 
 
-def _option_features(known: Sequence[tuple[str, int, int]]) -> dict[str, Floats]:
-    """Features of every (kind, r, d), ("", 0, 0) for off: what is compared to (options, features).
+def _option_features(options: Sequence[tuple[str, int, int]]) -> dict[str, Floats]:
+    """phi_a of every (kind, r, d), ("", 0, 0) for off, by kind of comparison: (options, features).
 
-    Kinds are a simplex: any two are equally unlike, and their effects sum to 0.
+    Operations are the corners of a simplex: any two are equally different, and their effects sum
+    to 0.
     """
-    kinds = sorted({kind for kind, _, _ in known} - {""})
-    on = np.array([r > 0 for _, r, _ in known])
-    found = {"on": np.where(on, 1.0, -1.0)[:, None]} if on.any() else {}
+    kinds = sorted({kind for kind, _, _ in options} - {""})
+    on = np.array([r > 0 for _, r, _ in options])
+    phi = {"on": np.where(on, 1.0, -1.0)[:, None]} if on.any() else {}
     if len(kinds) > 1:
         simplex = (np.eye(len(kinds)) - 1 / len(kinds)) * np.sqrt(len(kinds) / (len(kinds) - 1))
-        found["kind"] = np.array(
-            [simplex[kinds.index(kind)] if kind else np.zeros(len(kinds)) for kind, _, _ in known]
+        phi["kind"] = np.array(
+            [simplex[kinds.index(kind)] if kind else np.zeros(len(kinds)) for kind, _, _ in options]
         )
-    for index, what in enumerate(("r", "d") if on.any() else (), start=1):
-        values = np.array([one[index] for one in known])
+    for index, name in enumerate(("r", "d") if on.any() else (), start=1):
+        values = np.array([option[index] for option in options])
         levels = np.unique(values[on])
         by_level = _smooth(np.log2(levels))
-        features = np.zeros((len(known), by_level.shape[1]))
+        features = np.zeros((len(options), by_level.shape[1]))
         features[on] = by_level[np.searchsorted(levels, values[on])]
-        found[what] = features
+        phi[name] = features
     if on.any():
-        product = found["r"][:, :, None] * found["d"][:, None, :]
-        found["rd"] = product.reshape(len(known), -1)
-    found["cell"] = np.eye(len(known))
-    return {what: one for what, one in found.items() if one.shape[1]}
+        product = phi["r"][:, :, None] * phi["d"][:, None, :]
+        phi["rd"] = product.reshape(len(options), -1)
+    phi["cell"] = np.eye(len(options))
+    return {name: features for name, features in phi.items() if features.shape[1]}
 
 
-def _smooth(places: Floats) -> Floats:
-    """Features whose products are smooth in the places, without mean and of mean square 1."""
-    apart = (places[:, None] - places[None, :]) / _OCTAVES
-    centre = np.eye(len(places)) - 1 / len(places)
+def _smooth(logs: Floats) -> Floats:
+    """Features of a centred squared-exponential kernel over log2 values, with mean square 1.
+
+    Centring removes the constant, so that an effect of r is not one of having BAM.
+    """
+    n, apart = len(logs), (logs[:, None] - logs[None, :]) / _OCTAVES
+    centre = np.eye(n) - 1 / n
     gram = centre @ np.exp(-0.5 * apart**2) @ centre
     values, vectors = np.linalg.eigh(gram)
-    kept = values > _KEPT * len(places)
-    if not kept.any():
-        return np.zeros((len(places), 0))
-    features: Floats = vectors[:, kept] * np.sqrt(values[kept] * len(places) / values[kept].sum())
+    used = values > _KEPT * n
+    if not used.any():
+        return np.zeros((n, 0))
+    features: Floats = vectors[:, used] * np.sqrt(values[used] * n / values[used].sum())
     return features
 
 
 def _links(choices: Sequence[Choice]) -> dict[str, Floats]:
-    """Which choices are compared, without those that say the same."""
+    """The link matrices by name, each (choices, choices); of equal matrices the first only."""
     number = len(choices)
     shapes = [(s.channels, s.height, s.width) for s in (c.sites[0] for c in choices)]
     depth = np.arange(number)
-    every = {
+    candidates = {
         "own": np.eye(number),
         "stage": np.array([[float(a == b) for b in shapes] for a in shapes]),
         "near": np.exp(-np.abs(depth[:, None] - depth[None, :]) / _NEAR),
         "all": np.ones((number, number)),
     }
-    found: dict[str, Floats] = {}
-    for which, link in every.items():
-        if not any(np.array_equal(link, other) for other in found.values()):
-            found[which] = link
-    return found
+    links: dict[str, Floats] = {}
+    for which, link in candidates.items():
+        if not any(np.array_equal(link, other) for other in links.values()):
+            links[which] = link
+    return links

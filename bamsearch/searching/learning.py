@@ -1,8 +1,8 @@
-"""What the trainings of a search say together: effects, and the ranking of designs.
+"""Analysis of a search's trainings: effects, the ranking of designs, and the gain over the base.
 
 The ranking is that of :mod:`~bamsearch.searching.training_model`: a design borrows strength from
-those like it, so that one lucky training does not rank it first. Joint draws of all designs give
-the intervals, and the chance of each to be the best.
+similar ones, so one lucky training does not rank it first. Joint posterior draws of all designs
+give the intervals and each design's probability of being the best.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from bamsearch.searching.training_model import Training, TrainingModel
 CONFIDENCE = 0.95
 
 FEWEST = 4
-"""Trainings from which on anything is said."""
+"""Number of trainings before anything is reported."""
 
 _DRAWS = 4_000
-# Designs without a training that may turn out the best: enough for all sets of four sites.
+# Untrained designs that may be the best, for the expected regret: more than the sets of 4 sites.
 _OTHERS = 64
 
 
 def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
-    """What the trainings of a run say; None before there are a few.
+    """Analyse the trainings of a run; None with fewer than four.
 
     Args:
-        record: of a run with score ``train``.
+        record: run with score ``train``.
         feasible: the feasible set.
     """
     space, trainings = feasible.space, trainings_of(record)
@@ -61,7 +61,7 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
         expected = expected_regret(feasible, observed, record.run.seed)
         regret = round(expected, 4) if isfinite(expected) else None
     failed = [observed[index] for index in model.outliers]
-    # The prediction of where a training would have ended is not a measurement of an effect.
+    # A predicted final accuracy is not a measurement, so stopped trainings have no part in effects.
     ended = [
         (insertions, value)
         for insertions, value, seed in trainings_of(record, ended=True)
@@ -81,22 +81,23 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
 
 
 def expected_regret(feasible: Feasible, trainings: Sequence[Training], seed: int) -> float:
-    """What stopping now is expected to cost, in points of accuracy.
+    """The expected regret of stopping now, in points of accuracy; infinite below four trainings.
 
-    The expected worth of the best design less that of the recommended one, over joint draws of the
-    designs trained and of designs drawn uniformly. Trainings of the base with further seeds are
-    left out: they come after the search has stopped, and must not start it again.
+    With f the accuracies of the trained designs and of 64 designs drawn uniformly, and x* the
+    trained design with the greatest mean, it is E[max_x f(x) - f(x*)] over joint posterior draws.
+    Further seeds of the base are left out: they are trained after the search has stopped, and must
+    not restart it.
 
     Args:
         feasible: the feasible set.
-        trainings: of the search.
+        trainings: trainings of the search.
         seed: random seed of the draws.
     """
     first = [t for t in trainings if not (feasible.space.inserts_nothing(t[0]) and t[2])]
     if len(first) < FEWEST:
         return inf
-    others = feasible.sample(np.random.default_rng(seed), _OTHERS).tolist()
-    model = TrainingModel(feasible, first, [tuple(row) for row in others])
+    untrained = feasible.sample(np.random.default_rng(seed), _OTHERS).tolist()
+    model = TrainingModel(feasible, first, [tuple(row) for row in untrained])
     draws = model.draw(_DRAWS, seed)
     trained = len({picks for picks, _, _ in first})
     recommended = int(np.argmax(model.mean[:trained]))
@@ -106,7 +107,7 @@ def expected_regret(feasible: Feasible, trainings: Sequence[Training], seed: int
 def observed_of(
     space: SearchSpace, trainings: Sequence[tuple[tuple[Insertion, ...], float, int]]
 ) -> list[Training]:
-    """Trainings of designs of the space, by their picks."""
+    """The trainings of designs in the space, with their picks."""
     return [
         (picks, value, seed)
         for insertions, value, seed in trainings
@@ -115,15 +116,15 @@ def observed_of(
 
 
 def _interval(draws: Floats) -> Floats:
-    """Lower and upper ends over draws, the first axis."""
+    """Ends of the central interval over draws, the first axis: (2, …)."""
     ends: Floats = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return ends
 
 
 def _gain(model: TrainingModel, draws: Floats, base: tuple[int, ...] | None) -> Gain | None:
-    """What the best design is worth more than the base; None where that was not trained, or is it.
+    """The gain of the best design over the base; None if the base was not trained, or is the best.
 
-    Draws are joint, and seeds have effects of their own: trainings with one seed count as pairs.
+    Draws are joint and the model has seed effects, so trainings with one seed count as pairs.
     """
     if base not in model.picks or model.picks[model.best] == base:
         return None
@@ -138,7 +139,7 @@ def _remarks(failed: Sequence[Training], regret: float | None) -> tuple[str, ...
     if failed:
         values = ", ".join(f"{value:.2f}" for _, value, _ in failed)
         remarks.append(
-            f"Far below all other trainings, and counted for their own designs only: {values}%."
+            f"Far below all other trainings, so used for their own designs only: {values}%."
         )
     if regret is not None:
         remarks.append(f"Expected regret of stopping here: {regret:.2f} points.")
@@ -148,17 +149,17 @@ def _remarks(failed: Sequence[Training], regret: float | None) -> tuple[str, ...
 def trainings_of(
     record: RunRecord, *, ended: bool = False
 ) -> list[tuple[tuple[Insertion, ...], float, int]]:
-    """Designs, accuracies and seeds of a run's trainings, each once, stopped ones as expected.
+    """Insertions, accuracy and seed of each training of a run; stopped ones with the prediction.
 
-    References come first, as the base does; a training that is a trial too counts once.
+    Baselines come first. A baseline that is also a trial is one training.
 
     Args:
-        record: of the run.
-        ended: leave out those that were stopped.
+        record: the run.
+        ended: leave out trainings that were stopped early.
     """
     values: dict[tuple[tuple[Insertion, ...], int], float] = {}
-    everything: list[Trial] = [*(trial for _, trial in record.references), *record.trials]
-    for trial in everything:
+    trials: list[Trial] = [*(trial for _, trial in record.references), *record.trials]
+    for trial in trials:
         value = trial.expected if trial.score is None and not ended else trial.score
         if value is not None:
             values.setdefault((trial.design.insertions, trial.seed or 0), value)

@@ -1,4 +1,4 @@
-"""The plain record of a run, one line a trial, kept up with its study."""
+"""Keeps the plain record of a run, one line per trial, in step with its study."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from bamsearch.searching.storage import patiently
 from bamsearch.searching.study import Key, SearchStudy
 
 Finished = tuple[ReferenceKind | None, Trial]
-"""What a trial is compared as, None for the search's own, and the trial."""
+"""Baseline kind, None for the search's own trials, and the trial."""
 
 
 class Ledger:
-    """Keeps the plain record in a run's folder up with its study.
+    """Keeps ``trials.jsonl`` and the files derived from it in step with the study.
 
     Args:
-        folder: of the run.
-        study: of the run.
-        shown: the database's URL for errors, without a password.
-        watch: called with what has finished since the last time, the earlier part of a run first.
+        folder: folder of the run.
+        study: studies of the run.
+        shown: database URL without its password, for errors.
+        watch: called with newly finished trials; the first call has those of an earlier session.
 
     Raises:
-        RunError: the folder has trials that the study has not.
+        RunError: the folder has trials that are missing from the study.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class Ledger:
         self._best: tuple[float, int] | None = None
         self._appending = False
         self._behind = True
-        known = self._read()
-        self._written = _keys(known)
+        recorded = self._read()
+        self._written = _keys(recorded)
         self._check()
-        self._watch(known)
+        self._watch(recorded)
 
     def write(self) -> bool:
-        """Write down what has finished since the last time; whether any of it has a score."""
+        """Record newly finished trials; returns whether any has a score."""
         if self._appending:
-            # It was interrupted, and the file alone knows where.
+            # The last append was interrupted: the file shows how far it got.
             self._folder.mend()
             self._written = _keys(self._read())
             self._appending = False
@@ -69,8 +69,8 @@ class Ledger:
         self._appending = False
         for kind, trial in finished:
             if trial.state == "failed":
-                what = "trial" if kind is None else f"{kind} reference"
-                self._folder.log(f"{what} {trial.number} failed: {trial.reason}")
+                title = "trial" if kind is None else f"{kind} reference"
+                self._folder.log(f"{title} {trial.number} failed: {trial.reason}")
         trained = self._study.run.trained
         if trained or any(kind is None and self._improves(trial) for kind, trial in finished):
             self._behind = True
@@ -83,21 +83,21 @@ class Ledger:
         own: list[Finished] = [(None, trial) for trial in record.trials]
         return own + list(record.references)
 
-    def _new(self, known: frozenset[Key] | None = None) -> list[tuple[Key, Trial]]:
-        read = partial(self._study.finished, self._written if known is None else known)
+    def _new(self, written: frozenset[Key] | None = None) -> list[tuple[Key, Trial]]:
+        read = partial(self._study.finished, self._written if written is None else written)
         return patiently(read, self._shown)
 
     def _check(self) -> None:
-        """Raise RunError where the plain record has what the study has not."""
+        """Raise RunError if the plain record has trials that are missing from the study."""
         in_study = {key for key, _ in self._new(frozenset())}
         if self._written - in_study:
             raise RunError(
                 f"{self._folder.path / TRIALS_FILE} has trials that are not in {self._shown}: "
-                "was one of them replaced? Move the file away to go on from the study"
+                "was one of them replaced? Move the file away to continue from the study"
             )
 
     def follow(self) -> None:
-        """Write what follows from the trials: what trainings say together, and the best design."""
+        """Write the files derived from the trials: the analysis and the best design."""
         record = self._folder.read_record()
         if self._study.run.trained:
             learned = learn(record, self._study.feasible)

@@ -1,4 +1,4 @@
-"""A worker: takes trials and scores them until none is left."""
+"""The loop of a worker: takes and scores trials until all are finished."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bamsearch.searching.study import Busy, Claim, Scored, SearchStudy
 from bamsearch.training.interrupt import remembered
 
 Score = Callable[[Design], float]
-"""The score of a design, the same each time: higher is better."""
+"""A deterministic score of a design; higher is better."""
 
 Measure = Callable[[Claim], Scored]
-"""What carries a trial out. It raises nothing but what ends the search."""
+"""Evaluates a trial. It raises only errors that end the search."""
 
-_PAUSE = 0.5
+_PAUSE = 0.5  # seconds
 _HOPELESS = 10
-"""After so many failures and no success a search stops: the score does not work at all."""
+"""Failures without a success after which a search stops: the score does not work at all."""
 
 
 def work(
@@ -33,22 +33,22 @@ def work(
     stop: Callable[[], bool] = lambda: False,
     finished: Callable[[], object] = lambda: None,
 ) -> bool:
-    """Score trials until none is left; one that is interrupted waits again.
+    """Score trials until all are finished; an interrupted trial is requeued.
 
     Args:
-        study: the run's studies.
-        measure: carries a trial out.
-        shown: the database's URL for errors, without a password.
-        stop: asked between trials.
+        study: studies of the run.
+        measure: evaluates a trial.
+        shown: database URL without its password, for errors.
+        stop: polled between trials; True stops the loop.
         finished: called after each trial.
 
     Returns:
-        True if none is left, False if it was stopped.
+        True if all trials are finished, False if it was stopped.
 
     Raises:
-        KeyboardInterrupt: SIGINT came, or SIGTERM where that is to interrupt.
+        KeyboardInterrupt: on SIGINT, or on SIGTERM if that interrupts.
         ScoreError: the first ten designs all failed.
-        StorageError: the database does not answer any more.
+        StorageError: the database stopped answering.
     """
     failures, scored = 0, False
     with remembered() as interrupted:
@@ -63,35 +63,35 @@ def work(
                     time.sleep(_PAUSE)
                     continue
                 with study.at_work(claim):
-                    found = claim.known or measure(claim)
-                patiently(partial(study.finish, claim, found), shown)
+                    outcome = claim.known or measure(claim)
+                patiently(partial(study.finish, claim, outcome), shown)
                 finished()
-                scored = scored or not found.reason
-                failures += bool(found.reason)
+                scored = scored or not outcome.reason
+                failures += bool(outcome.reason)
                 if failures == _HOPELESS and not scored and not patiently(study.any_scored, shown):
-                    raise ScoreError(_hopeless(study.run, found.reason))
+                    raise ScoreError(_hopeless(study.run, outcome.reason))
             return False
         finally:
             study.give_back()
 
 
 def _hopeless(run: Run, reason: str) -> str:
-    """What to say where nothing has a score after ten failures."""
+    """The error message after ten failures without a score."""
     if run.trained:
         return (
             f"the first {_HOPELESS} trainings all failed: {reason}. "
-            f"'bamsearch train {run.model} --data NAME' shows one alone"
+            f"Try a single training with 'bamsearch train {run.model} --data NAME'"
         )
-    return f"the first {_HOPELESS} designs all failed: {reason}. Mend the score, and start anew"
+    return f"the first {_HOPELESS} designs all failed: {reason}. Fix the score and start again"
 
 
 def plain(score: Score, run: Run) -> Measure:
-    """A score that is the same each time, as it carries out trials."""
+    """Evaluates trials by a deterministic score."""
 
     def measure(claim: Claim) -> Scored:
         try:
             value = float(score(run.design(claim.insertions)))
-        except Exception as error:  # A score of the user's own can raise anything at all.
+        except Exception as error:  # A user's score can raise anything.
             raise_disk_error(error)
             return Scored(reason=failure(error))
         if not abs(value) <= MOST_FLOAT:
@@ -102,14 +102,14 @@ def plain(score: Score, run: Run) -> Measure:
 
 
 def raise_disk_error(error: Exception) -> None:
-    """Raise the OSError behind an exception, if any: a full disk says nothing of a design."""
+    """Raise the OSError behind an exception, if any: a full disk is not the design's fault."""
     cause = disk_error(error)
     if cause is not None:
         raise cause
 
 
 def failure(error: Exception) -> str:
-    """Why a trial has failed, in a line."""
+    """The reason of a failed trial, in one line."""
     name = type(error).__name__
-    said = str(error) if isinstance(error, BamsearchError) else f"{name}: {error}"
-    return (said.splitlines() or [name])[0]
+    message = str(error) if isinstance(error, BamsearchError) else f"{name}: {error}"
+    return (message.splitlines() or [name])[0]

@@ -1,4 +1,4 @@
-"""What options take that is no closed form: bytes of a training step, and milliseconds."""
+"""Costs without a closed form: activation memory in bytes, and latency."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Under which conditions a budget of time holds.
+    """Conditions of a latency budget.
 
     Attributes:
-        device: where networks are timed, and scored.
-        batch_size: inputs in one call.
-        dtype: of weights and input.
+        device: device that networks are timed and scored on.
+        batch_size: inputs per call.
+        dtype: data type of weights and inputs.
         mode: eager, compiled or a replayed CUDA graph.
-        threads: torch's threads on a CPU.
-        samples: of each time.
+        threads: torch threads on a CPU.
+        samples: samples per measurement.
     """
 
     device: str = "cpu"
@@ -46,18 +46,19 @@ def measure(
     seed: int,
     module: nn.Module | None = None,
 ) -> tuple[dict[tuple[str, str], tuple[int, int]], dict[str, Any] | None]:
-    """What the base and every option take in bytes and nanoseconds, where a budget needs them.
+    """Memory and latency of the base and of every option, where a budget needs them.
 
     Args:
-        space: of the model.
-        wanted: what budgets limit; only memory and ms are measured.
-        timing: conditions of the times.
-        seed: of the latency table.
-        module: the base; None builds the space's model.
+        space: search space.
+        wanted: limited quantities; only memory and ms are measured.
+        timing: conditions of the latency.
+        seed: random seed of the latency table.
+        module: base network; None builds the space's model.
 
     Returns:
-        What :func:`~bamsearch.searching.choices.with_costs` takes, and what the times are worth.
-        Times are predictions of a latency table with its worst error on whole designs on top.
+        Costs for :func:`~bamsearch.searching.choices.with_costs`, in bytes and nanoseconds, and
+        the conditions and errors of the latency table. Latencies are predictions of the table plus
+        its worst error.
 
     Raises:
         ModelError: as :func:`bamsearch.profile.saved.bam_memory`.
@@ -72,8 +73,8 @@ def measure(
 def _memory(space: SearchSpace, module: nn.Module | None) -> dict[tuple[str, str], int]:
     from bamsearch.profile.saved import bam_memory
 
-    # Shapes alone count: no weights, and none of the caller's random numbers.
-    module = module or _built(space, initialise=False)
+    # Only shapes matter: weights are not initialised, which also leaves the random state alone.
+    module = module or _build(space, initialise=False)
     reductions = {
         site.name: sorted({option.reduction for option in choice.options if not option.off})
         for choice in space.choices
@@ -82,18 +83,18 @@ def _memory(space: SearchSpace, module: nn.Module | None) -> dict[tuple[str, str
     base, bams = bam_memory(
         module, space.summary, reductions, variant=space.variant, init=space.init
     )
-    found = {BASE: base}
+    costs = {BASE: base}
     for choice, option in _options(space):
-        found[choice.name, option.label] = sum(
+        costs[choice.name, option.label] = sum(
             bams[site.name, option.reduction] for site in choice.sites
         )
-    return found
+    return costs
 
 
 def _latency(
     space: SearchSpace, timing: Timing, seed: int, module: nn.Module | None
 ) -> tuple[dict[tuple[str, str], int], dict[str, Any]]:
-    """Predicted nanoseconds with the table's worst error on top, and what it is worth."""
+    """Predicted nanoseconds plus the table's worst error, and the table's conditions and errors."""
     from bamsearch.profile.latency import measure_latency
 
     options = [option for _, option in _options(space)]
@@ -109,7 +110,7 @@ def _latency(
         ticker(done)
 
     table = measure_latency(
-        module or _built(space, initialise=True),
+        module or _build(space, initialise=True),
         space.summary,
         reductions=sorted({option.reduction for option in options}),
         dilations=sorted({option.dilation for option in options}),
@@ -131,12 +132,12 @@ def _latency(
     def safe(milliseconds: float) -> int:
         return ceil(milliseconds * (1 + worst) * 1e6)
 
-    found = {BASE: safe(table.base_ms)}
+    costs = {BASE: safe(table.base_ms)}
     for choice, option in _options(space):
         added = (ms[site.name, option.reduction, option.dilation] for site in choice.sites)
-        found[choice.name, option.label] = safe(sum(added))
+        costs[choice.name, option.label] = safe(sum(added))
     conditions = table.conditions
-    return found, {
+    return costs, {
         "device": conditions.device.name if conditions else timing.device,
         "batch_size": timing.batch_size,
         "dtype": timing.dtype,
@@ -153,7 +154,7 @@ def _options(space: SearchSpace) -> list[tuple[Choice, Option]]:
     return [(c, option) for c in space.choices for option in c.options if not option.off]
 
 
-def _built(space: SearchSpace, *, initialise: bool) -> nn.Module:
+def _build(space: SearchSpace, *, initialise: bool) -> nn.Module:
     from bamsearch.graph.models import build_model
 
     summary = space.summary

@@ -1,10 +1,17 @@
-"""Proposals where a score is noisy: a design may be trained again, with another seed.
+"""The sampler for noisy scores: it may propose a design again, with another seed.
 
-The first designs are spaced: far apart from each other, and in the most expensive quarter of the
-feasible set, where a search under a budget looks. Later ones have the greatest augmented expected
-improvement of :mod:`~bamsearch.searching.noisy_model`: over what is *expected* of the best design,
-not over its best score, which may be luck, and less where one more training says little. So a
-contender is trained again while its mean is uncertain, and a lucky design is found out.
+Notation: mu(x) and sigma^2(x) are the mean and the variance of the model's posterior at design x
+(:mod:`~bamsearch.searching.noisy_model`), tau^2 the variance of the noise, X the feasible set, and
+x* the observed design with the greatest mean. A proposal is::
+
+    first 5 designs   a space-filling design in the most expensive quarter of X
+    later             argmax over x in X of  E[max(f(x) - mu(x*), 0)]
+                                             * (1 - tau / sqrt(sigma^2(x) + tau^2))
+
+The second line is the augmented expected improvement (Huang et al. 2006). It is over the greatest
+*mean*, not over the best score, which may be luck; and it is discounted where another training
+would hardly reduce the variance. So a good design is trained again while its mean is uncertain, and
+a design with one lucky training is found out.
 """
 
 from __future__ import annotations
@@ -23,17 +30,20 @@ from bamsearch.searching.noisy_model import Features, NoisyModel
 from bamsearch.searching.proposers import Observed, RandomProposer
 
 FIRST = 5
-"""Designs that are trained before the model is asked, those that others asked for among them."""
+"""Number of designs before the model proposes, baselines included."""
 
 BAND = 0.75
-"""Quantile of what designs cost at which the first designs begin."""
+"""Cost quantile from which the first designs are taken: a search under a budget looks there."""
 
+# Sizes that bound the time per proposal: designs drawn, those compared for spacing, candidates
+# drawn, best designs whose neighbours are candidates, pending designs.
 _DRAWN, _SPACED, _CANDIDATES, _CONTENDERS, _PENDING = 2_000, 200, 1_500, 6, 32
+# Acquisition values are rounded before ranking, so that every machine breaks ties alike.
 _DECIMALS = 9
 
 
 class NoisyProposer:
-    """Proposes designs, new ones and others again; one objective.
+    """Proposes new designs, and observed designs for another training; single-objective.
 
     Args:
         feasible: the feasible set.
@@ -53,14 +63,15 @@ class NoisyProposer:
         self._edge = float(np.quantile(total(self._costs, sampled), BAND))
 
     def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
-        """The next design, which may be one that was observed already; never the empty one.
+        """Propose the next design, which may be an observed one; never the base.
 
         Args:
-            observed: designs and their scores, as they finished; one design may be there often.
-            excluded: designs that must not be proposed: being scored right now, or failed.
+            observed: designs and their scores in the order in which they finished; a design may
+                occur several times.
+            excluded: designs that must not be proposed: being scored now, or failed.
 
         Returns:
-            None if nothing is left.
+            The design, or None if none remains.
         """
         rng = np.random.default_rng([self._seed, len(observed), len(excluded)])
         seen = {picks for picks, _ in observed} | excluded
@@ -77,36 +88,37 @@ class NoisyProposer:
         return RandomProposer(self._feasible, self._seed).propose(observed, excluded)
 
     def _spaced(self, rng: np.random.Generator, seen: AbstractSet[Picks]) -> list[list[int]]:
-        """Designs in the band, the farthest from those seen first."""
+        """Designs in the cost band, by decreasing Hamming distance to the nearest seen design."""
         rows = self._feasible.sample(rng, _DRAWN)
         rows = rows[total(self._costs, rows) >= self._edge][:_SPACED]
+        # Distances are integers: uniform numbers below 1 break their ties at random.
         apart: Floats = rng.random(len(rows))
         if seen:
-            others = np.array(sorted(seen), dtype=np.int8)
-            apart += (rows[:, None] != others).sum(axis=2).min(axis=1)
+            earlier = np.array(sorted(seen), dtype=np.int8)
+            apart += (rows[:, None] != earlier).sum(axis=2).min(axis=1)
         ordered: list[list[int]] = rows[np.argsort(-apart, kind="stable")].tolist()
         return ordered
 
     def _worth(
         self, rng: np.random.Generator, observed: Observed, excluded: AbstractSet[Picks]
     ) -> Iterator[list[int]]:
-        """Designs by their augmented expected improvement, the greatest first."""
+        """Designs by decreasing augmented expected improvement."""
         table = np.array([picks for picks, _ in observed], dtype=np.int8)
-        waiting = sorted(excluded - {picks for picks, _ in observed})[:_PENDING]
-        pending = np.array(waiting, dtype=np.int8).reshape(len(waiting), table.shape[1])
+        unscored = sorted(excluded - {picks for picks, _ in observed})[:_PENDING]
+        pending = np.array(unscored, dtype=np.int8).reshape(len(unscored), table.shape[1])
         scores = np.array([score for _, score in observed])
         model = NoisyModel(self._features, self._draws, table, scores, pending)
-        known = np.unique(table, axis=0)
-        expected = model.mean(known)
+        designs = np.unique(table, axis=0)
+        expected = model.mean(designs)
         best = float(expected.max())
-        contenders = known[np.argsort(-expected, kind="stable")]
+        contenders = designs[np.argsort(-expected, kind="stable")]
         contenders = contenders[self._feasible.which_fit(contenders)][:_CONTENDERS]
 
         def value(rows: Rows) -> Floats:
             return model.log_worth(rows, best)
 
         rows, values = self._candidates(rng, contenders, value)
-        # Equal values in any order: no choice is favoured for its place in the table.
+        # Ties are broken at random: the order of the table must not favour a choice.
         order = rng.permutation(len(rows))
         order = order[np.argsort(-np.round(values[order], _DECIMALS), kind="stable")]
         return iter(rows[order].tolist())
@@ -114,7 +126,7 @@ class NoisyProposer:
     def _candidates(
         self, rng: np.random.Generator, contenders: Rows, value: Callable[[Rows], Floats]
     ) -> tuple[Rows, Floats]:
-        """All designs where they are few; else some, with the contenders' neighbours."""
+        """All designs of a small set; of a larger one a sample and the contenders' neighbours."""
         feasible = self._feasible
         if not isinstance(feasible, Listed):
             return candidates(feasible, rng, contenders, value)

@@ -1,21 +1,25 @@
 """A Gaussian process over designs for noisy scores, from its kernel to its predictions.
 
-Notation: x_i is the option of design x at choice i, of c choices; p, w and q are weights. ::
+Notation: x_i is the option of design x at choice i, of c choices; p, w and q are weights; primes
+belong to a second design, except in phi' Q phi, a product of both feature vectors::
 
     S(o, o')  1 for equal options; between two BAMs exp(-(dr / l_r)^2 / 2 - (dd / l_d)^2 / 2) with
               dr, dd the differences of log2 r and log2 d; 0 else
-    s(x, x')  sum_i p_i S(x_i, x'_i), the share of the choices that are alike
+    s(x, x')  sum_i p_i S(x_i, x'_i), the weighted similarity of the choices, 1 for equal designs
     z(x)      log of the network's parameters, standardised
     phi(x)    sums over the choices of (BAM or not, log2 r, log2 d), centred
 
     k(x, x') = 1 + w_1 s + w_2 exp(-l (1 - s)) + w_3 exp(-((z - z') / l_z)^2 / 2) + w_4 phi' Q phi
 
-In words: effects add up, or interact; size matters smoothly; r and d may have one effect at all
-sites. Kinds have no order: two are alike or not. Which of this holds, how fast it falls off, which
-choices matter and how large the noise is, is drawn :data:`DRAWN` times, the same each time; the
-draws with the greatest evidence are averaged by it. With an inverse gamma prior on a common factor
-the evidence is a multivariate t density (Rasmussen and Williams, Gaussian Processes for Machine
-Learning, 2006, chapter 2; Gelman et al., Bayesian Data Analysis, chapter 14).
+    y_n = f(x_n) + e_n,   f ~ GP(0, v k),   e_n ~ N(0, v t),   v ~ inverse gamma
+
+The terms of k are: the mean of all scores, additive effects, interactions of all choices, a smooth
+effect of size, and effects of r and d that are the same at all sites. Operations have no order: two
+are equal or not. The hyperparameters w, p, Q, l, l_z, l_r, l_d and t (the noise) are not fitted,
+because a handful of scores cannot identify them: :data:`DRAWN` draws are made from a fixed-seed
+prior, and the :data:`KEPT` draws with the greatest evidence are averaged by it. With v integrated
+out, the evidence is a multivariate t density (Rasmussen and Williams, Gaussian Processes for
+Machine Learning, 2006, chapter 2; Gelman et al., Bayesian Data Analysis, chapter 14).
 """
 
 from __future__ import annotations
@@ -34,18 +38,19 @@ from bamsearch.searching.feasible import Feasible
 
 DRAWN, KEPT = 128, 8
 
-# Chosen on searches whose seeds no benchmark reports: seeds 1000 and above.
-_WEIGHTS = (1.0, 1.0, 0.7, 1.0)
-_SPARSE = 0.7  # shape of the gamma draws of w: below 1, few terms hold most of it
+# Chosen on searches with seeds 1000 and above; benchmarks/train_rivals.py reports other seeds.
+_WEIGHTS = (1.0, 1.0, 0.7, 1.0)  # relative prior means of w
+_SPARSE = 0.7  # shape of the gamma draws of w: below 1, few terms hold most of the variance
+# Log-uniform ranges; l_r and l_d in octaves.
 _LENGTHS = {"l": (1.5, 8.0), "l_z": (0.5, 4.0), "l_r": (0.7, 6.0), "l_d": (0.7, 6.0)}
-_NOISE = (0.02, 4.0)
-_SHAPE, _JITTER = 2.0, 1e-6
-_SAMPLED = 500
+_NOISE = (0.02, 4.0)  # log-uniform range of t
+_SHAPE, _JITTER = 2.0, 1e-6  # shape and rate of the inverse gamma prior; diagonal jitter
+_SAMPLED = 500  # designs that z and phi are centred over
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One kernel and its noise.
+    """A draw of the hyperparameters; see the module's docstring for the symbols.
 
     Attributes:
         w: weights of the four terms.
@@ -54,7 +59,7 @@ class Draw:
         alike: S, (options, options).
         length: l.
         size_length: l_z.
-        noise: variance of the noise, in units of the scale.
+        noise: t, the variance of the noise in units of v.
     """
 
     w: Floats
@@ -67,7 +72,7 @@ class Draw:
 
 
 class Features:
-    """What the kernel sees of designs.
+    """The features of designs that the kernel compares.
 
     Args:
         feasible: the feasible set.
@@ -96,7 +101,7 @@ class Features:
 
     def __call__(self, rows: Rows) -> tuple[Rows, Floats, Floats]:
         """Options (n, choices), z (n,) and phi (n, terms) of rows of picks, (n, choices)."""
-        options = np.column_stack([known[rows[:, i]] for i, known in enumerate(self._option)])
+        options = np.column_stack([numbers[rows[:, i]] for i, numbers in enumerate(self._option)])
         z = np.log(np.maximum(total(self._params, rows) + self._base, 1.0))
         return (
             options,
@@ -105,7 +110,7 @@ class Features:
         )
 
     def draws(self) -> list[Draw]:
-        """Kernels from the prior, the same each time."""
+        """Hyperparameters from the prior; equal calls give equal draws."""
         rng, same = np.random.default_rng(0), np.eye(len(self._known))
         kinds = np.array([kind for kind, _, _ in self._known])
         both = self.bam[:, None] & self.bam & (kinds[:, None] == kinds)
@@ -119,6 +124,7 @@ class Features:
             smooth = np.exp(-apart[0] / at["l_r"] ** 2 - apart[1] / at["l_d"] ** 2)
             noise = float(np.exp(rng.uniform(*np.log(_NOISE))))
             alike = np.where(both, smooth, same)
+            # Q has trace terms / 2: w_4 alone sets the variance of the shared effects.
             q *= self.terms / (2 * q.sum())
             draws.append(Draw(w / w.sum(), p / p.sum(), q, alike, at["l"], at["l_z"], noise))
         return draws
@@ -128,7 +134,7 @@ Seen = tuple[Rows, Floats, Floats]
 
 
 def covariance(draw: Draw, a: Seen, b: Seen) -> Floats:
-    """K between designs: (n, m)."""
+    """Covariances k between the n designs of a and the m designs of b: (n, m)."""
     options, z, phi = a
     s = draw.alike[options[:, None, :], b[0][None]] @ draw.p
     size = np.exp(-(((z[:, None] - b[1]) / draw.size_length) ** 2) / 2)
@@ -139,14 +145,14 @@ def covariance(draw: Draw, a: Seen, b: Seen) -> Floats:
 
 
 class NoisyModel:
-    """What scores say of all designs.
+    """The posterior over the scores of all designs.
 
     Args:
-        features: of the feasible set.
-        draws: kernels to weigh.
-        rows: designs scored, (n, choices); one may be there often.
+        features: features of the feasible set.
+        draws: draws of the hyperparameters, to be weighted by their evidence.
+        rows: scored designs, (n, choices); a design may occur several times.
         scores: (n,), higher is better; only their order counts.
-        pending: designs that are being scored: taken to score what is expected of them.
+        pending: designs that are being scored; they count as scored at their mean.
     """
 
     def __init__(
@@ -158,7 +164,7 @@ class NoisyModel:
         pending: Rows | None = None,
     ) -> None:
         self._features, self._seen = features, features(rows)
-        # Normal scores: one failure, or one lucky training, is no further than the last rank.
+        # Normal scores (van der Waerden): an outlier is no further away than the last rank.
         y = ndtri((rankdata(scores) - 0.5) / len(scores))
         logs, fits = [], []
         for draw in draws:
@@ -184,30 +190,34 @@ class NoisyModel:
 
     def mean(self, rows: Rows) -> Floats:
         """Expected normal score of designs: (n,)."""
-        found: Floats = self._shares @ self._predictions(rows)[0]
-        return found
+        mean: Floats = self._shares @ self._predictions(rows)[0]
+        return mean
 
     def log_worth(self, rows: Rows, best: float) -> Floats:
-        """The logarithm of the augmented expected improvement over an expectation: (n,).
+        """The logarithm of the augmented expected improvement over ``best``: (n,).
 
         Huang, Allen, Notz and Zeng, Global Optimization of Stochastic Black-Box Systems (2006).
+
+        Args:
+            rows: designs, (n, choices).
+            best: greatest mean of an observed design.
         """
         means, variances = self._predictions(rows)
         logs = log_expected_improvement(means, np.sqrt(variances), best)
         improvement = np.logaddexp.reduce(logs + np.log(self._shares)[:, None], axis=0)
         spread = self._shares @ (variances + (means - self._shares @ means) ** 2)
-        # What one more score leaves unknown: nothing new of a design that is known already.
-        share = 1 - np.sqrt(self.noise / (spread + self.noise))
-        found: Floats = improvement + np.log(np.maximum(share, 1e-12))
-        return found
+        # Near 0 where another score would hardly reduce the variance of a well-known design.
+        discount = 1 - np.sqrt(self.noise / (spread + self.noise))
+        worth: Floats = improvement + np.log(np.maximum(discount, 1e-12))
+        return worth
 
     def _predictions(self, rows: Rows) -> tuple[Floats, Floats]:
         """Means and variances by draw: (kept, n) and (kept, n)."""
         new = self._features(rows)
         means, variances = [], []
         for draw, root, half, scale in self._fits:
-            known = covariance(draw, new, self._seen).T
-            explained = solve_triangular(root, known, lower=True, check_finite=False)
+            cross = covariance(draw, new, self._seen).T
+            explained = solve_triangular(root, cross, lower=True, check_finite=False)
             prior = 1 + draw.w[:3].sum() + draw.w[3] * (new[2] ** 2 @ draw.q)
             means.append(explained.T @ half)
             variances.append(scale * np.maximum(prior - (explained**2).sum(axis=0), 1e-9))
@@ -215,7 +225,7 @@ class NoisyModel:
 
 
 def _fit(draw: Draw, seen: Seen, y: Floats) -> tuple[Floats, Floats, float]:
-    """Cholesky factor, solved scores, and the rate of the scale's posterior."""
+    """L with L L' = K + t I, L^-1 y, and the rate of v's posterior."""
     noisy = covariance(draw, seen, seen) + (draw.noise + _JITTER) * np.eye(len(y))
     root = cholesky(noisy, lower=True, check_finite=False)
     half = solve_triangular(root, y, lower=True, check_finite=False)

@@ -1,4 +1,4 @@
-"""Optuna's own samplers, asked again until they propose what fits and is new."""
+"""Optuna's samplers, resampled until a proposal is feasible and new."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.params import distributions, objective_values, params_of, picks_of
 from bamsearch.searching.proposers import Observed, RandomProposer
 
-_ASKED_AGAIN = 50
+_ATTEMPTS = 50  # infeasible or repeated proposals before a random design is proposed
 _POPULATION = 20
 
 
 class OptunaProposer:
-    """A sampler of Optuna's, asked again until it proposes what fits and is new.
+    """An Optuna sampler, resampled until a proposal is feasible and new.
 
-    It works on a study in memory that is made from what has finished, in the order in which it
-    did: so a proposal depends on that alone, whatever process asks.
+    It works on an in-memory study that is replayed from the finished trials in order, so a proposal
+    depends on them alone, whichever process makes it.
 
     Args:
-        feasible: what fits.
-        objectives: what the search is for.
-        seed: of the sampler.
-        sampler: makes the sampler, from a seed.
+        feasible: feasible set.
+        objectives: objectives of the search.
+        seed: random seed of the sampler.
+        sampler: makes the sampler from a seed.
     """
 
     def __init__(
@@ -50,20 +50,20 @@ class OptunaProposer:
     def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
         """See :class:`Proposer`."""
         scores = {p: s for p, s in observed if not self._feasible.space.inserts_nothing(p)}
-        if any(scores.get(picks) != score for picks, score in self._told.items()):
+        if any(scores.get(picks) != score for picks, score in self._scores.items()):
             self._forget()
-        coming = {picks: score for picks, score in scores.items() if picks not in self._told}
+        coming = {picks: score for picks, score in scores.items() if picks not in self._scores}
         for picks, score in list(coming.items()):
-            # What failed was proposed too, and moved the sampler's random numbers.
-            while (own := self._ask()) is not None and own != picks:
-                if own in coming or own not in excluded:
+            # Failed designs were proposed too, and advanced the sampler's random state.
+            while (proposal := self._ask()) is not None and proposal != picks:
+                if proposal in coming or proposal not in excluded:
                     break
                 self._fail()
             self._tell(picks, score)
             del coming[picks]
-        while (own := self._ask()) is not None and own in excluded:
+        while (proposal := self._ask()) is not None and proposal in excluded:
             self._fail()
-        return own
+        return proposal
 
     def _forget(self) -> None:
         directions = [
@@ -72,18 +72,18 @@ class OptunaProposer:
         ]
         self._study = optuna.create_study(sampler=self._sampler(self._seed), directions=directions)
         self._random = RandomProposer(self._feasible, self._seed)
-        self._told: dict[Picks, float] = {}
+        self._scores: dict[Picks, float] = {}
         self._failed: set[Picks] = set()
         self._pending: tuple[Picks, optuna.Trial] | None = None
 
     def _ask(self) -> Picks | None:
-        """The sampler's own next proposal; asked once until it is told or has failed."""
+        """The sampler's next proposal, the same until it is told or fails."""
         if self._pending is not None:
             return self._pending[0]
-        for _ in range(_ASKED_AGAIN):
+        for _ in range(_ATTEMPTS):
             trial = self._study.ask(self._distributions)
             picks = picks_of(self._feasible.space, trial.params)
-            new = picks not in self._told and picks not in self._failed
+            new = picks not in self._scores and picks not in self._failed
             if (
                 new
                 and not self._feasible.space.inserts_nothing(picks)
@@ -92,10 +92,10 @@ class OptunaProposer:
                 self._pending = picks, trial
                 return picks
             self._study.tell(trial, state=TrialState.FAIL)
-        found = self._random.propose((), self._told.keys() | self._failed)
-        if found is not None:
-            self._pending = found, self._enqueued(found)
-        return found
+        design = self._random.propose((), self._scores.keys() | self._failed)
+        if design is not None:
+            self._pending = design, self._enqueue(design)
+        return design
 
     def _fail(self) -> None:
         if self._pending is not None:
@@ -108,11 +108,11 @@ class OptunaProposer:
             trial = self._pending[1]
             self._pending = None
         else:
-            trial = self._enqueued(picks)
+            trial = self._enqueue(picks)
         self._study.tell(trial, objective_values(self._feasible, self._objectives, picks, score))
-        self._told[picks] = score
+        self._scores[picks] = score
 
-    def _enqueued(self, picks: Picks) -> optuna.Trial:
+    def _enqueue(self, picks: Picks) -> optuna.Trial:
         self._study.enqueue_trial(params_of(self._feasible.space, picks))
         return self._study.ask(self._distributions)
 

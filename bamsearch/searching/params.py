@@ -1,4 +1,4 @@
-"""A space as Optuna's parameters: one a choice, its values the labels of the options."""
+"""A search space as Optuna parameters: one per choice, with the labels of its options as values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bamsearch.searching.feasible import Feasible
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Optuna's parameters of a space: a choice's name, its options' labels."""
+    """The Optuna distributions of a space, by the names of the choices."""
     return {
         choice.name: CategoricalDistribution([option.label for option in choice.options])
         for choice in space.choices
@@ -21,7 +21,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 def params_of(space: SearchSpace, picks: Picks) -> dict[str, str]:
-    """A design as values of Optuna's parameters."""
+    """A design as Optuna parameters."""
     return {
         choice.name: choice.options[number].label
         for choice, number in zip(space.choices, picks, strict=True)
@@ -29,14 +29,14 @@ def params_of(space: SearchSpace, picks: Picks) -> dict[str, str]:
 
 
 def picks_of(space: SearchSpace, params: dict[str, Any]) -> Picks:
-    """A design from values of Optuna's parameters."""
+    """A design from Optuna parameters."""
     return tuple(space.number(choice.name, params[choice.name]) for choice in space.choices)
 
 
 def objective_values(
     feasible: Feasible, objectives: Sequence[Objective], picks: Picks, score: float
 ) -> list[float]:
-    """The objectives' values: the score, and exact costs of the whole network."""
+    """The values of the objectives: the score, and exact costs of the whole network."""
     return [
         score if objective == "score" else float(feasible.space.total(picks, objective))
         for objective in objectives

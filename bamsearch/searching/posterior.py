@@ -1,11 +1,21 @@
-"""Gaussian processes over designs, one for each hypothesis, and what they say together.
+"""Gaussian processes over designs, one per kernel sample, and their model average.
 
-A hypothesis (:mod:`~bamsearch.searching.hypotheses`) gives the covariance up to a scale, to which
-a constant is added for the mean of all scores. With an inverse gamma prior on the scale, its
-evidence is a multivariate t density (Rasmussen and Williams, Gaussian Processes for Machine
-Learning, 2006, chapter 2; Gelman et al., Bayesian Data Analysis, chapter 14). No weights are
-fitted, since a few scores cannot tell a score of weights: hypotheses are averaged by evidence
-(Hoeting et al., Bayesian Model Averaging, 1999).
+Notation: h is a kernel sample with covariance k_h and noise t_h
+(:mod:`~bamsearch.searching.hypotheses`), y the n standardised scores, v a common scale::
+
+    y ~ N(0, v K),   K = k_h(X, X) + _CONSTANT + t_h I,   v ~ inverse gamma(a, a),  a = _SHAPE
+
+    log p(y | h) = -log det(K) / 2 - (a + n / 2) log(a + y' K^-1 y / 2) + const
+    p(h | y)     = p(y | h) / sum_h' p(y | h')
+    f(x) | y, h  ~ mean k' K^-1 y, variance v_h (k(x, x) + _CONSTANT - k' K^-1 k)
+    v_h          = (a + y' K^-1 y / 2) / (a + n / 2)
+
+with k = k_h(X, x) + _CONSTANT; the constant is the prior variance of the mean of all scores. With v
+integrated out, the evidence is a multivariate t density (Rasmussen and Williams, Gaussian Processes
+for Machine Learning, 2006, chapter 2; Gelman et al., Bayesian Data Analysis, chapter 14).
+
+The weights of a kernel are not fitted, because a handful of scores cannot identify twenty weights:
+kernel samples are averaged by evidence (Hoeting et al., Bayesian Model Averaging, 1999).
 """
 
 from __future__ import annotations
@@ -22,45 +32,47 @@ from bamsearch.searching.hypotheses import Hypothesis
 from bamsearch.searching.kernel import Kernel
 
 _CONSTANT = 1.0
-"""Prior variance of the mean of all (standardised) scores, in units of the scale."""
+"""Prior variance of the mean of all standardised scores, in units of the scale."""
 
 _JITTER = 1e-6
 _SHAPE = 2.0
-"""Of the inverse gamma prior on the scale, which has its mode at 2 / 3."""
+"""Shape and rate of the inverse gamma prior on the scale: its mode is 2 / 3, its mean 2, near the
+variance 1 of standardised scores."""
 
 _LEAST = 0.03
-"""Evidence, over that of the best hypothesis, of those that still count."""
+"""Evidence relative to the best kernel sample below which a sample is dropped."""
 
-_TAIL, _LOWEST = 3.0, 0.1
-_EQUAL = 1e-14
+_TAIL, _LOWEST = 3.0, 0.1  # where standardise begins to compress, and its limit below -3
+_EQUAL = 1e-14  # relative differences below this are rounding
 
 
 def standardise(scores: Floats) -> Floats:
-    """Scores with median 0 and spread 1, far ones drawn in: their order stays.
+    """Scores with median 0, spread 1 and compressed tails; their order is preserved.
 
-    Beyond 3 spreads it is the logarithm that counts; below -3, nothing gets under -3.1: how bad
-    a bad design is says little of the good ones.
+    Above 3, the excess e becomes log(1 + e); below -3, it becomes 0.1 e / (0.1 + e), so no score is
+    below -3.1: how bad a bad design is says little about the good ones.
 
     Args:
-        scores: finite, of any scale.
+        scores: finite scores of any scale, (n,).
     """
     centred = scores / max(np.abs(scores).max(initial=0.0), np.finfo(float).tiny)
     centred = centred - np.median(centred)
     spread = spread_of(centred)
     if spread == 0:
         return np.zeros(len(scores))
-    found = centred / spread
-    over = np.maximum(np.abs(found) - _TAIL, 0.0)
-    drawn_in = np.where(found > 0, np.log1p(over), _LOWEST * over / (_LOWEST + over))
-    standard: Floats = np.sign(found) * (np.minimum(np.abs(found), _TAIL) + drawn_in)
+    scaled = centred / spread
+    excess = np.maximum(np.abs(scaled) - _TAIL, 0.0)
+    compressed = np.where(scaled > 0, np.log1p(excess), _LOWEST * excess / (_LOWEST + excess))
+    standard: Floats = np.sign(scaled) * (np.minimum(np.abs(scaled), _TAIL) + compressed)
     return standard
 
 
 def spread_of(centred: Floats) -> float:
-    """A standard deviation of scores less their median, which does not see a few outliers."""
+    """A robust standard deviation of scores less their median."""
     tenth, quarter = np.quantile(centred, [0.1, 0.25], method="higher")
     upper, most = np.quantile(centred, [0.75, 0.9], method="lower")
-    # Where half of the scores are nearly equal, the others count too.
+    # The interquartile range of N(0, 1) is 1.349 and its 0.9 quantile 1.28. Where half of the
+    # scores are nearly equal, the deciles count, but only to a tenth.
     spread = max((upper - quarter) / 1.349, max(most, -tenth) / 12.8)
     if spread < _EQUAL:
         apart = np.abs(centred)[np.abs(centred) > _EQUAL]
@@ -69,84 +81,83 @@ def spread_of(centred: Floats) -> float:
 
 
 def covariances(kernel: Kernel, hypotheses: Sequence[Hypothesis], codes: Codes) -> Floats:
-    """Between n designs under each hypothesis, with its noise: (hypotheses, n, n)."""
+    """K of n designs under each kernel sample, with constant and noise: (hypotheses, n, n)."""
     covariance = process_covariances(kernel, hypotheses, codes) + _CONSTANT
-    noise = np.array([one.noise for one in hypotheses]) + _JITTER
+    noise = np.array([h.noise for h in hypotheses]) + _JITTER
     diagonal = np.arange(len(codes))
     covariance[:, diagonal, diagonal] += noise[:, None]
     return covariance
 
 
 def process_covariances(kernel: Kernel, hypotheses: Sequence[Hypothesis], codes: Codes) -> Floats:
-    """The same without constant and noise."""
+    """k_h of n designs under each kernel sample, without constant and noise: (hypotheses, n, n)."""
     n, choices = len(codes), kernel.choices
-    own = kernel.own_grams(codes).reshape(len(kernel.kinds), choices, -1)
-    total = own.sum(axis=1)
-    options = np.array([one.options for one in hypotheses])
-    found = np.array([one.components for one in hypotheses]) @ kernel.grams(codes).reshape(
-        -1, n * n
-    )
-    # (sum_i B_i)^2 - sum_i B_i^2 is linear in products of two kinds.
-    pairs = np.array([one.pairs for one in hypotheses]) / max(choices * (choices - 1), 1)
-    for a, b in combinations_with_replacement(range(len(own)), 2):
-        product = total[a] * total[b] - (own[a] * own[b]).sum(axis=0)
+    by_choice = kernel.own_grams(codes).reshape(len(kernel.kinds), choices, -1)
+    total = by_choice.sum(axis=1)
+    options = np.array([h.options for h in hypotheses])
+    flat = np.array([h.components for h in hypotheses]) @ kernel.grams(codes).reshape(-1, n * n)
+    # 2 sum_{i<j} B_i B_j = (sum_i B_i)^2 - sum_i B_i^2, and B_i is linear in the kinds: the sum
+    # over pairs of kinds serves all samples at once.
+    pairs = np.array([h.pairs for h in hypotheses]) / max(choices * (choices - 1), 1)
+    for a, b in combinations_with_replacement(range(len(by_choice)), 2):
+        product = total[a] * total[b] - (by_choice[a] * by_choice[b]).sum(axis=0)
         weight = pairs * options[:, a] * options[:, b] * (1 if a == b else 2)
-        found += weight[:, None] * product
-    joint = np.array([[one.joint] for one in hypotheses])
-    reach = np.array([[one.reach] for one in hypotheses])
-    found += joint * np.exp(reach * (options @ total / choices - 1))
-    covariance: Floats = found.reshape(-1, n, n)
+        flat += weight[:, None] * product
+    joint = np.array([[h.joint] for h in hypotheses])
+    reach = np.array([[h.reach] for h in hypotheses])
+    flat += joint * np.exp(reach * (options @ total / choices - 1))
+    covariance: Floats = flat.reshape(-1, n, n)
     return covariance
 
 
 def log_evidence(
     kernel: Kernel, hypotheses: Sequence[Hypothesis], codes: Codes, scores: Floats
 ) -> Floats:
-    """The logarithm of the density of scores under each hypothesis, up to a constant.
+    """The log evidence log p(y | h) of each kernel sample, up to a constant: (hypotheses,).
 
     Args:
-        kernel: over the feasible set.
-        hypotheses: to weigh.
-        codes: of the designs scored.
-        scores: standardised, (n,).
+        kernel: kernel over the feasible set.
+        hypotheses: kernel samples.
+        codes: codes of the scored designs.
+        scores: y, (n,).
     """
-    found = np.empty(len(hypotheses))
+    logs = np.empty(len(hypotheses))
     for index, covariance in enumerate(covariances(kernel, hypotheses, codes)):
         root = cholesky(covariance, lower=True, check_finite=False)
         half = solve_triangular(root, scores, lower=True, check_finite=False)
-        missing = np.log(_SHAPE + 0.5 * (half @ half))
-        found[index] = -np.log(np.diag(root)).sum() - (_SHAPE + 0.5 * len(scores)) * missing
-    return found
+        log_rate = np.log(_SHAPE + 0.5 * (half @ half))
+        logs[index] = -np.log(np.diag(root)).sum() - (_SHAPE + 0.5 * len(scores)) * log_rate
+    return logs
 
 
 def believed(
     kernel: Kernel, hypotheses: Sequence[Hypothesis], codes: Codes, scores: Floats, most: int
 ) -> list[tuple[Hypothesis, float]]:
-    """The most likely hypotheses and their probabilities.
+    """The kernel samples with the greatest evidence, and their normalised posterior weights.
 
     Args:
-        kernel: over the feasible set.
-        hypotheses: to weigh.
-        codes: of the designs scored.
-        scores: standardised, (n,).
-        most: so many are kept.
+        kernel: kernel over the feasible set.
+        hypotheses: kernel samples.
+        codes: codes of the scored designs.
+        scores: y, (n,).
+        most: largest number of samples returned.
     """
     logs = log_evidence(kernel, hypotheses, codes, scores)
     order = np.argsort(-logs, kind="stable")[:most]
     shares = np.exp(logs[order] - logs[order[0]])
-    kept = shares >= _LEAST
-    shares = shares[kept] / shares[kept].sum()
-    return [(hypotheses[i], float(share)) for i, share in zip(order[kept], shares, strict=True)]
+    likely = shares >= _LEAST
+    shares = shares[likely] / shares[likely].sum()
+    return [(hypotheses[i], float(share)) for i, share in zip(order[likely], shares, strict=True)]
 
 
 class Posterior:
-    """What a hypothesis says of any design after some were scored.
+    """The posterior of f under one kernel sample.
 
     Args:
-        kernel: over the feasible set.
-        hypothesis: the covariance.
-        codes: of the designs scored.
-        scores: standardised, (n,).
+        kernel: kernel over the feasible set.
+        hypothesis: kernel sample.
+        codes: codes of the scored designs.
+        scores: y, (n,).
     """
 
     def __init__(
@@ -155,7 +166,7 @@ class Posterior:
         self._kernel, self._hypothesis, self._codes = kernel, hypothesis, codes
         self._pairs = hypothesis.pairs / max(kernel.choices * (kernel.choices - 1), 1)
         self._tables = kernel.tables(codes, hypothesis.components)
-        self._own = kernel.own_tables(codes, hypothesis.options)
+        self._by_choice = kernel.own_tables(codes, hypothesis.options)
         covariance = self._with_seen(codes)
         covariance[np.diag_indices(len(codes))] += hypothesis.noise + _JITTER
         self._root: Floats = cholesky(covariance, lower=True, check_finite=False)
@@ -166,52 +177,56 @@ class Posterior:
         self._scale = (_SHAPE + 0.5 * (half @ half)) / (_SHAPE + 0.5 * len(scores))
 
     def predict(self, codes: Codes, diagonals: Floats) -> tuple[Floats, Floats]:
-        """Mean and standard deviation, without noise, of each design: (n,) and (n,).
+        """Mean and standard deviation of f at n designs, without noise: (n,) and (n,).
 
         Args:
-            codes: of n designs.
-            diagonals: of the kernel's components between them and themselves.
+            codes: codes of the designs.
+            diagonals: prior variances of the components there, from :meth:`Kernel.diagonals`.
         """
         covariance = self._with_seen(codes)
         mean: Floats = covariance @ self._solved
         explained = solve_triangular(self._root, covariance.T, lower=True, check_finite=False)
-        own = self._kernel.own_diagonals(codes, self._hypothesis.options)
+        by_choice = self._kernel.own_diagonals(codes, self._hypothesis.options)
         variance = self._hypothesis.components @ diagonals + _CONSTANT
-        variance += self._interactions(own.sum(axis=1), (own**2).sum(axis=1))
-        left = np.maximum(variance - (explained**2).sum(axis=0), 1e-9)
-        return mean, np.sqrt(self._scale * left)
+        variance += self._interactions(by_choice.sum(axis=1), (by_choice**2).sum(axis=1))
+        # Rounding can make the difference negative at observed designs.
+        remaining = np.maximum(variance - (explained**2).sum(axis=0), 1e-9)
+        return mean, np.sqrt(self._scale * remaining)
 
     def _with_seen(self, codes: Codes) -> Floats:
-        found = _looked_up(self._tables, codes)
-        found += _CONSTANT
+        """Prior covariances of m designs with the n scored ones: (m, n)."""
+        covariance = _looked_up(self._tables, codes)
+        covariance += _CONSTANT
         if self._hypothesis.pairs or self._hypothesis.joint:
-            squares = [table**2 for table in self._own]
-            found += self._interactions(_looked_up(self._own, codes), _looked_up(squares, codes))
-        return found
+            squares = [table**2 for table in self._by_choice]
+            covariance += self._interactions(
+                _looked_up(self._by_choice, codes), _looked_up(squares, codes)
+            )
+        return covariance
 
     def _interactions(self, total: Floats, squares: Floats) -> Floats:
-        """Of the sum over choices of B_i, and of that of its squares."""
+        """The interaction terms of k, from sum_i B_i and sum_i B_i^2."""
         joint, reach = self._hypothesis.joint, self._hypothesis.reach
-        found: Floats = self._pairs * (total**2 - squares)
-        return found + joint * np.exp(reach * (total / self._kernel.choices - 1))
+        pairs: Floats = self._pairs * (total**2 - squares)
+        return pairs + joint * np.exp(reach * (total / self._kernel.choices - 1))
 
 
 def _looked_up(tables: Sequence[Floats], codes: Codes) -> Floats:
-    """The sum of rows of tables, each at its column of codes."""
-    found: Floats = tables[0][codes[:, 0]]
+    """The sum over columns of each table's rows at the column's codes."""
+    total: Floats = tables[0][codes[:, 0]]
     for column, table in enumerate(tables[1:], start=1):
-        found += table[codes[:, column]]
-    return found
+        total += table[codes[:, column]]
+    return total
 
 
 class Mixture:
-    """What several hypotheses say together, each as much as it is believed.
+    """The model average: a mixture of posteriors, weighted by p(h | y).
 
     Args:
-        kernel: over the feasible set.
-        hypotheses: and their probabilities.
-        codes: of the designs scored.
-        scores: standardised, (n,).
+        kernel: kernel over the feasible set.
+        hypotheses: kernel samples and their posterior weights.
+        codes: codes of the scored designs.
+        scores: y, (n,).
     """
 
     def __init__(
@@ -223,12 +238,13 @@ class Mixture:
     ) -> None:
         self._kernel = kernel
         self._shares = np.array([share for _, share in hypotheses])
-        self._each = [Posterior(kernel, one, codes, scores) for one, _ in hypotheses]
+        self._each = [Posterior(kernel, h, codes, scores) for h, _ in hypotheses]
 
     def predict(self, codes: Codes) -> tuple[Floats, Floats]:
-        """Mean and standard deviation, without noise, of each design: (n,) and (n,)."""
+        """Mean and standard deviation of f at n designs, without noise: (n,) and (n,)."""
         means, deviations = self._predictions(codes)
         mean: Floats = self._shares @ means
+        # The law of total variance: within and between the kernel samples.
         variance = self._shares @ (deviations**2 + (means - mean) ** 2)
         return mean, np.sqrt(variance)
 
@@ -236,11 +252,11 @@ class Mixture:
         """The logarithm of the expected improvement over a known value: (n,)."""
         means, deviations = self._predictions(codes)
         logs = log_expected_improvement(means, deviations, best)
-        found: Floats = np.logaddexp.reduce(logs + np.log(self._shares)[:, None], axis=0)
-        return found
+        improvement: Floats = np.logaddexp.reduce(logs + np.log(self._shares)[:, None], axis=0)
+        return improvement
 
     def _predictions(self, codes: Codes) -> tuple[Floats, Floats]:
-        """Means and deviations under each hypothesis: (hypotheses, n) and (hypotheses, n)."""
+        """Means and deviations under each kernel sample: (hypotheses, n) and (hypotheses, n)."""
         diagonals = self._kernel.diagonals(codes)
-        both = np.array([one.predict(codes, diagonals) for one in self._each])
-        return both[:, 0], both[:, 1]
+        predictions = np.array([posterior.predict(codes, diagonals) for posterior in self._each])
+        return predictions[:, 0], predictions[:, 1]

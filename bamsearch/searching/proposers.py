@@ -1,7 +1,7 @@
-"""What decides on the next design.
+"""The interface of samplers, and the random and the sorted sampler.
 
-What each proposes is a function of the seed and of what has finished, so that a search that was
-interrupted goes on as if it had not been: no sampler is ever pickled.
+A proposal is a function of the seed and the finished trials, so an interrupted search continues as
+if it had not been interrupted, and no sampler is pickled.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from bamsearch.searching.feasible import Feasible, Listed
 
 Observed = Sequence[tuple[Picks, float]]
 
-# Designs are drawn this many at a time.
-_DRAWN = 256
+_DRAWN = 256  # designs per draw
 
 
 class Proposer(Protocol):
-    """What decides on the next design."""
+    """A sampler of designs."""
 
     def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
-        """The next design, never the empty one; None if none is left.
+        """Propose the next design, never the base; None if none remains.
 
         Args:
             observed: designs and their scores, in the order in which they finished.
@@ -35,11 +34,11 @@ class Proposer(Protocol):
 
 
 class RandomProposer:
-    """Designs drawn uniformly from what fits, in an order that depends on the seed alone.
+    """Feasible designs in a uniformly random order that depends on the seed alone.
 
     Args:
-        feasible: what fits.
-        seed: of the order.
+        feasible: feasible set.
+        seed: random seed.
     """
 
     def __init__(self, feasible: Feasible, seed: int) -> None:
@@ -52,7 +51,7 @@ class RandomProposer:
         return next(self.order(excluded), None)
 
     def order(self, excluded: AbstractSet[Picks] = frozenset()) -> Iterator[Picks]:
-        """All designs that are not excluded, in order; of a set that is not listed, without end."""
+        """The designs that are not excluded, in order; endless if the set is not listed."""
         for picks in self._order:
             if picks not in excluded:
                 yield picks
@@ -74,14 +73,14 @@ class RandomProposer:
 
 
 class SortedProposer:
-    """Designs of a listed set from the most expensive down: exact for a score that is a cost.
+    """Listed designs from the most expensive down: exact for a score that is a cost.
 
-    Such a score is blind to d. So designs come first whose BAMs all have d = 4, or the first d of
-    their r where 4 is not an option; the others follow, in the same order.
+    Such a score ignores d. Designs whose BAMs all have d = 4, or the first d of their r if 4 is not
+    an option, come first; the rest follows in the same order.
 
     Args:
-        feasible: what fits.
-        quantity: the cost that is the score.
+        feasible: feasible set.
+        quantity: cost that is the score.
     """
 
     def __init__(self, feasible: Listed, quantity: Quantity) -> None:
@@ -91,16 +90,16 @@ class SortedProposer:
             usual = {o.reduction: o for o in reversed(choice.options)}
             usual |= {o.reduction: o for o in choice.options if o.dilation == USUAL_DILATION}
             rows = [(o.cost(quantity), o.macs, o != usual[o.reduction]) for o in choice.options]
-            costs, multiply_adds, others = np.array(rows, dtype=np.int64).T
+            costs, multiply_adds, unusual_d = np.array(rows, dtype=np.int64).T
             cost += costs[table[:, column]]
             macs += multiply_adds[table[:, column]]
-            unusual |= others[table[:, column]]
-        # Among equals the one with fewer multiply-adds, as in the ranking.
+            unusual |= unusual_d[table[:, column]]
+        # Ties go to fewer multiply-adds, as in the ranking.
         order = np.lexsort((macs, -cost, unusual))
         self._rows = [tuple(row) for row in table[order].tolist()]
         self._space = space
 
     def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
         """See :class:`Proposer`."""
-        wanted = (row for row in self._rows if row not in excluded)
-        return next((row for row in wanted if not self._space.inserts_nothing(row)), None)
+        remaining = (row for row in self._rows if row not in excluded)
+        return next((row for row in remaining if not self._space.inserts_nothing(row)), None)

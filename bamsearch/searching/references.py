@@ -1,4 +1,4 @@
-"""What a search is compared with: designs that are known before it starts."""
+"""The baselines of a search: designs that are known before it starts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bamsearch.searching.choices import Picks
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.proposers import RandomProposer
 
-# Another order than that of the random sampler with the same seed.
+# Added to the seed, so that the order differs from that of the random sampler.
 _OTHER_SEED = 1_000_003
 
 
 def paper_default(feasible: Feasible) -> tuple[Insertion, ...] | None:
-    """The paper's sites with r=16, d=4; None where it is over a budget or the model has none.
+    """The paper's sites with r=16, d=4; None if over a budget, or if the model has no such site.
 
-    Where memory or time is limited it must be a design of the space: only those are measured.
+    If memory or latency is limited, it must be in the space: only those designs are measured.
     """
     space = feasible.space
     try:
@@ -30,43 +30,43 @@ def paper_default(feasible: Feasible) -> tuple[Insertion, ...] | None:
     if picks is not None:
         return space.insertions(picks) if feasible.fits(picks) else None
     costs = DesignCosts(space.summary, variant=space.variant, init=space.init).cost(insertions)
-    taken = {"gflops": costs.macs, "params": costs.params}
-    fits = all(taken.get(b.quantity, b.limit + 1) <= b.limit for b in feasible.budgets)
+    totals = {"gflops": costs.macs, "params": costs.params}
+    fits = all(totals.get(b.quantity, b.limit + 1) <= b.limit for b in feasible.budgets)
     return insertions if fits else None
 
 
 def first_designs(feasible: Feasible, sampler: str) -> list[Picks]:
-    """Designs that are tried before any proposal: the largest that fits, and the paper default.
+    """The designs tried before any proposal: the largest feasible one, and the paper default.
 
-    So the best design that a search finds is never worse than what is known without it.
+    With them, the result of a search is never worse than the designs known without it.
     """
     if sampler in ("random", "exhaustive"):
         return []
-    found = [feasible.largest()]
+    designs = [feasible.largest()]
     paper = paper_default(feasible)
     picks = feasible.space.picks(paper) if paper is not None else None
-    if picks is not None and picks not in found:
-        found.append(picks)
-    return found
+    if picks is not None and picks not in designs:
+        designs.append(picks)
+    return designs
 
 
 def references(
     feasible: Feasible, *, seed: int, random: int, base: int = 1
 ) -> list[tuple[ReferenceKind, tuple[Insertion, ...]]]:
-    """What the search is compared with, in the order in which it is scored.
+    """The baselines, in the order in which they are scored.
 
     Args:
-        feasible: what fits.
-        seed: of the random search.
-        random: how many designs of a random search; 0 leaves it out.
-        base: how often the base is scored: more than once where scores are noisy.
+        feasible: feasible set.
+        seed: random seed of the random search.
+        random: number of designs of the random search; 0 leaves it out.
+        base: number of times that the base is scored: more than one if scores are noisy.
     """
     space = feasible.space
-    found: list[tuple[ReferenceKind, tuple[Insertion, ...]]] = [("base", ())] * base
+    baselines: list[tuple[ReferenceKind, tuple[Insertion, ...]]] = [("base", ())] * base
     paper = paper_default(feasible)
     if paper is not None:
-        found.append(("paper", paper))
-    found.append(("largest", space.insertions(feasible.largest())))
+        baselines.append(("paper", paper))
+    baselines.append(("largest", space.insertions(feasible.largest())))
     drawn = RandomProposer(feasible, seed + _OTHER_SEED).order()
-    found += [("random", space.insertions(picks)) for picks in islice(drawn, random)]
-    return found
+    baselines += [("random", space.insertions(picks)) for picks in islice(drawn, random)]
+    return baselines

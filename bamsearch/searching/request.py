@@ -1,4 +1,4 @@
-"""What is asked of a search, and what is known before it starts: the space, and what fits."""
+"""A search request, and the plan made from it: the run, its space and its feasible designs."""
 
 from __future__ import annotations
 
@@ -42,39 +42,40 @@ if TYPE_CHECKING:
 DEFAULT_TRIALS = 100
 
 TRAINED_TRIALS = 40
-"""Each is a training."""
+"""Default with score ``train``: each trial is a training."""
 
 DEFAULT_SAMPLER = "gp"
-_ANEW = "bring that back, or search anew with another --name, or with --force under this one"
+_ANEW = "restore it, or start a new search with another --name, or with --force under this name"
 _VERSIONS = ("bamsearch", "torch", "torchvision", "optuna", "fvcore")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a search.
+    """The options of a search.
 
     Attributes:
-        model: a MODEL, or what a module is called.
-        budgets: quantity to text, as typed.
-        space: a space's name or file.
-        with_stem: whether the stem is added.
-        score: a score's name, or ``module:function``; None is train where there are data, else
+        model: MODEL, or the name of a module.
+        budgets: budget texts as typed, by quantity.
+        space: name or file of a search space.
+        with_stem: whether the stem is added to the space.
+        score: name of a score, or ``module:function``; None is train if there are data, else
             params.
-        objectives: what is searched for; the first ranks.
-        sampler: which one proposes; None lets the number of designs decide.
-        trials: how many in all; None is 100, or all designs where ``exhaustive`` is asked for.
-        until: expected regret, in points of accuracy, at which a search that trains stops early.
-        seed: of everything random.
-        input_size: (H, W); None is the model's own.
-        num_classes: of the head; None is the model's own.
-        data: what set the two, if a data set did.
-        variant: which BAM.
-        init: how it starts.
-        compare_random: whether to run a random search of the same length too; None: unless that
-            costs trainings, or the score is params or macs.
+        objectives: objectives; the first ranks the designs.
+        sampler: name of a sampler; None chooses by the number of designs.
+        trials: total number of trials; None is 100, 40 with score train, or all designs with
+            sampler ``exhaustive``.
+        until: expected regret, in points of accuracy, below which a search that trains stops.
+        seed: random seed.
+        input_size: (H, W); None is the model's default.
+        num_classes: classes of the head; None is the model's default.
+        data: data set that determined the two, if any.
+        variant: variant of BAM.
+        init: initialisation of BAM.
+        compare_random: whether to run a random search of the same length too; None runs it unless
+            it needs trainings or the score is params or macs.
         recipe: training recipe; None is the short one.
-        heartbeat: seconds between a worker's signs of life.
-        timing: conditions of a budget of time; its device also scores.
+        heartbeat: seconds between the heartbeats of a worker.
+        timing: conditions of a latency budget; its device also scores.
     """
 
     model: str
@@ -103,8 +104,8 @@ class Planned:
     """A search before it starts.
 
     Attributes:
-        run: what is asked for, without a name yet.
-        feasible: the designs that fit.
+        run: the run, not named yet.
+        feasible: the feasible designs.
     """
 
     run: Run
@@ -112,29 +113,31 @@ class Planned:
 
     @property
     def space(self) -> SearchSpace:
-        """The space of the model."""
+        """The search space."""
         return self.feasible.space
 
 
 def plan_search(request: Request, module: nn.Module | None = None, command: str = "") -> Planned:
-    """Work out what fits, before anything is scored.
+    """Check a request and determine its feasible designs, before anything is scored.
 
     Args:
-        request: what is asked.
-        module: the base, where the model is not one that a name builds; its input is
-            ``request.input_size``, 224x224 by default.
-        command: what was typed, for the record.
+        request: options of the search.
+        module: base network, if no MODEL name builds it; its input is ``request.input_size``,
+            224x224 by default.
+        command: command line, for the record.
 
     Raises:
-        NoSiteError: the model, or the space, has no place for BAM.
-        NothingFitsError: no design keeps the budgets.
-        SpaceError, ModelError, InvalidValueError: as their words say.
+        NoSiteError: the model or the space has no site for BAM.
+        NothingFitsError: no design is within the budgets.
+        SpaceError: an invalid space.
+        ModelError: the model cannot be built, traced or measured.
+        InvalidValueError: options out of range, or that do not go together.
     """
     request = _with_score(request)
     _check(request, module)
     summary = _summary(request, module)
     check_has_sites(summary)
-    # Such a score needs no network, unless a budget measures it.
+    # A score that is a cost needs no network, unless a budget measures it.
     if request.score not in COSTS or {"memory", "ms"} & request.budgets.keys():
         summary = _decided(
             summary,
@@ -156,8 +159,8 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
     added, latency = measure(space, request.budgets.keys(), request.timing, request.seed, module)
     space = with_costs(space, added)
     budgets = _budgets(request, space, latency)
-    found = feasible(space, budgets)
-    sampler, trials = _sampler_and_trials(request, found)
+    designs = feasible(space, budgets)
+    sampler, trials = _sampler_and_trials(request, designs)
     run = Run(
         name="",
         summary=summary,
@@ -172,9 +175,9 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         sampler=sampler,
         seed=request.seed,
         trials=trials,
-        designs=min(found.designs, LARGEST_COUNT),
-        feasible_designs=min(found.count, LARGEST_COUNT),
-        exact=found.exact,
+        designs=min(designs.designs, LARGEST_COUNT),
+        feasible_designs=min(designs.count, LARGEST_COUNT),
+        exact=designs.exact,
         compare_random=_compares(request, sampler),
         device=request.timing.device,
         threads=request.timing.threads,
@@ -192,12 +195,12 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
     )
     if run.trained and request.data is not None:
         _check_classes(run, request.data)
-    return Planned(run, found)
+    return Planned(run, designs)
 
 
 def _check_classes(run: Run, facts: DataFacts) -> None:
-    """Raise an error where the networks do not give a score for each class of the data."""
-    # Here, as it loads torch.
+    """Raise ModelError if the model does not output one score per class of the data."""
+    # Imported here because it loads torch.
     from bamsearch.graph.models import build_model
     from bamsearch.training.classes import check_gives_classes
 
@@ -207,19 +210,19 @@ def _check_classes(run: Run, facts: DataFacts) -> None:
 
 
 def planned_again(run: Run) -> Planned:
-    """The space and what fits of a run that is there, from what it says of itself.
+    """The space and the feasible designs of a recorded run, from its record alone.
 
     Raises:
-        RunError: the code of its model or score has changed since.
-        SpaceError, NothingFitsError: never, unless ``run.json`` was changed by hand.
+        RunError: the code of its model or score has changed.
+        SpaceError, NothingFitsError: only if ``run.json`` was edited.
     """
     now = _sources(run.model, run.score)
-    for what, was in run.sources.items():
-        if now.get(what) != was:
-            name = run.model if what == "model" else run.score
+    for kind, was in run.sources.items():
+        if now.get(kind) != was:
+            name = run.model if kind == "model" else run.score
             raise RunError(
-                f"{what} {name} is not what run {run.name} began with: it was {was}, and is "
-                f"{now.get(what) or 'not there'}; {_ANEW}"
+                f"{kind} {name} has changed since run {run.name} started: it was {was} and is now "
+                f"{now.get(kind) or 'missing'}; {_ANEW}"
             )
     space = search_space(
         _file_of(run),
@@ -233,11 +236,11 @@ def planned_again(run: Run) -> Planned:
 
 
 def check_base(run: Run) -> None:
-    """Count the base of a run again, where its code is a user's: that may import what has changed.
+    """Count the base of a run again if it is user code, whose imports may have changed.
 
     Raises:
-        RunError: it is another network than that of the run.
-        ModelError: it cannot be built.
+        RunError: the network differs from that of the run.
+        ModelError: the network cannot be built.
     """
     if "model" not in run.sources or user_code(run.model) is None:
         return
@@ -245,8 +248,8 @@ def check_base(run: Run) -> None:
     now = summarise(run.model, was.input_shape[-2:], run.num_classes)
     if (now.base, now.sites) != (was.base, was.sites):
         raise RunError(
-            f"model {run.model} is not what run {run.name} began with: it had "
-            f"{was.base.params:,} parameters and {was.base.macs:,} MACs, and has "
+            f"model {run.model} has changed since run {run.name} started: it had "
+            f"{was.base.params:,} parameters and {was.base.macs:,} MACs, and now has "
             f"{now.base.params:,} and {now.base.macs:,}; {_ANEW}"
         )
 
@@ -254,18 +257,18 @@ def check_base(run: Run) -> None:
 def _sources(model: str, score: str) -> dict[str, str]:
     """See :attr:`bamsearch.records.Run.sources`."""
     names = {"model": model} | ({"score": score} if ":" in score else {})
-    found = {what: source_of(name) for what, name in names.items()}
-    return {what: source for what, source in found.items() if source is not None}
+    sources = {kind: source_of(name) for kind, name in names.items()}
+    return {kind: source for kind, source in sources.items() if source is not None}
 
 
 def more_trials(run: Run, trials: int | None, count: int, until: float | None = None) -> Run:
-    """The run with another number of trials in all, or another ``until``.
+    """The run with another total number of trials, or another ``until``.
 
     Args:
-        run: what was asked for.
-        trials: how many in all; None leaves it.
-        count: designs that fit, without the base.
-        until: see :class:`Request`; None leaves it.
+        run: the run.
+        trials: new total; None keeps it.
+        count: number of feasible designs, without the base.
+        until: see :class:`Request`; None keeps it.
 
     Raises:
         InvalidValueError: fewer than before, or ``until`` for a run that does not train.
@@ -276,7 +279,7 @@ def more_trials(run: Run, trials: int | None, count: int, until: float | None = 
         return run
     if trials < run.trials:
         raise InvalidValueError(
-            f"--trials {trials} is fewer than the {run.trials} that {run.name} has: it is the total"
+            f"--trials {trials} is below the {run.trials} trials of run {run.name}: give the total"
         )
     return replace(run, trials=trials if run.repeats else min(trials, count))
 
@@ -286,13 +289,13 @@ def _file_of(run: Run) -> SpaceFile:
 
 
 def _with_score(request: Request) -> Request:
-    """The request with its score and, where that trains, its recipe and options."""
+    """The request with its default score and, if that trains, its default recipe."""
     if request.score is None:
         score = DEFAULT_SCORE if request.data is None else "train"
         request = replace(request, score=score)
-    usual = find_recipe(DEFAULT_RECIPE)
+    default = find_recipe(DEFAULT_RECIPE)
     if request.score == "train":
-        return replace(request, recipe=request.recipe or usual)
+        return replace(request, recipe=request.recipe or default)
     if request.recipe is not None:
         raise InvalidValueError(
             f"--recipe and --epochs are for scores that train, not for {request.score}: "
@@ -305,7 +308,7 @@ def _compares(request: Request, sampler: str) -> bool:
     """Whether a random search of the same length is scored too."""
     wanted = request.compare_random
     if wanted is None:
-        # Of a cost the best is known: random designs can only tie with it.
+        # The best design by cost is known: random designs can only tie with it.
         wanted = request.score != "train" and request.score not in COSTS
     return wanted and sampler not in ("random", "exhaustive")
 
@@ -314,19 +317,17 @@ def _check(request: Request, module: nn.Module | None) -> None:
     if request.score == "train":
         _check_trains(request, module)
     if "score" not in request.objectives:
-        raise InvalidValueError(
-            "--objective must name the score: what a design costs is known without a search"
-        )
+        raise InvalidValueError("--objective must include score: costs are known without a search")
     if len(set(request.objectives)) != len(request.objectives):
-        raise InvalidValueError("--objective names something twice: give each once")
+        raise InvalidValueError("--objective repeats an objective: give each once")
     cost = COSTS.get(request.score or "")
     if cost is not None and cost in request.objectives:
         raise InvalidValueError(
-            f"--objective {cost}: score {request.score} is that cost itself, give another --score, "
+            f"--objective {cost}: score {request.score} is the same cost, give another --score, "
             "such as snip"
         )
     if "ms" in request.objectives and "ms" not in request.budgets:
-        raise InvalidValueError("--objective ms needs --budget-ms: it makes the latency table")
+        raise InvalidValueError("--objective ms needs --budget-ms, which makes the latency table")
     if request.trials is not None and request.trials < 1:
         raise InvalidValueError(f"--trials must be at least 1, not {request.trials}")
     _check_until(request.until, request.score)
@@ -351,10 +352,10 @@ def _check_trains(request: Request, module: nn.Module | None) -> None:
         )
     if module is not None:
         raise InvalidValueError(
-            f"score {request.score} builds each network from its MODEL, and a module has none: "
-            "give FILE.py:FUNCTION or package.module:function that makes it"
+            f"score {request.score} builds each network from its MODEL, which a module lacks: "
+            "give FILE.py:FUNCTION or package.module:function that builds it"
         )
-    # Here, as they load torch.
+    # Imported here because they load torch.
     from bamsearch.training.fabric import check_fabric
     from bamsearch.training.start import check_is_classifier
 
@@ -370,10 +371,10 @@ def _summary(request: Request, module: nn.Module | None) -> ModelSummary:
 
 
 def with_how(run: Run) -> Run:
-    """The run with the way in which BAM goes into its networks, decided and checked once.
+    """The run with its insertion method (rewriting or hooks), chosen and checked once.
 
     Raises:
-        ModelError: neither way gives the right network.
+        ModelError: neither method gives the right network.
     """
     summary = _decided(run.summary, run.variant, run.init, run.num_classes, with_stem=run.with_stem)
     return replace(run, summary=summary)
@@ -388,9 +389,10 @@ def _decided(
     with_stem: bool,
     module: nn.Module | None = None,
 ) -> ModelSummary:
+    """The summary with its insertion method, tried with BAM at every site of the space."""
     if summary.how != "auto":
         return summary
-    # Here, as it loads torch.
+    # Imported here because it loads torch.
     from bamsearch.graph.designs import insert_checked
 
     kinds = ("bottleneck", "head", "stem") if with_stem else ("bottleneck", "head")
@@ -408,61 +410,61 @@ def _budgets(
         "gflops": space.summary.base.macs,
         "params": space.summary.base.params,
         "memory": space.memory,
-        # +2 % is on what was measured; what must fit has the table's worst error on top.
+        # +2% is relative to the measured time; a design must fit with the table's worst error.
         "ms": ceil(latency["base_ms"] * 1e6) if latency is not None else 0,
     }
     budgets = [parse_budget(key, text, base[key]) for key, text in request.budgets.items()]
     return tuple(replace(b, base=space.ns) if b.quantity == "ms" else b for b in budgets)
 
 
-def _sampler_and_trials(request: Request, found: Feasible) -> tuple[str, int]:
-    """Which sampler and how many trials: all designs, where no more fit than there are trials.
+def _sampler_and_trials(request: Request, designs: Feasible) -> tuple[str, int]:
+    """The sampler and the number of trials: all designs if no more are feasible than trials.
 
-    A score that is a cost needs no search where designs are listed: they are sorted by it.
+    Under a score that is a cost, listed designs are sorted by it instead of searched.
     """
-    nothing = found.space.picks(())
-    count = found.count - (nothing is not None)
+    base = designs.space.picks(())
+    count = designs.count - (base is not None)
     trials = request.trials
     if request.sampler == "exhaustive":
         if trials is not None and trials < count:
             raise InvalidValueError(
-                f"--sampler exhaustive scores all {count:,} designs that fit: "
-                f"leave --trials {trials} out, or take another sampler"
+                f"--sampler exhaustive scores all {count:,} feasible designs: "
+                f"leave --trials {trials} out, or choose another sampler"
             )
         return "exhaustive", count
     if request.score == "train" and (request.sampler or DEFAULT_SAMPLER) == "gp":
         return "gp", trials or TRAINED_TRIALS
     trials = trials or (TRAINED_TRIALS if request.score == "train" else DEFAULT_TRIALS)
-    if request.sampler in (None, "sorted") and _can_sort(request, found):
+    if request.sampler in (None, "sorted") and _can_sort(request, designs):
         return "sorted", min(trials, count)
     if count <= trials:
         return request.sampler if request.sampler == "random" else "exhaustive", count
     return request.sampler or DEFAULT_SAMPLER, trials
 
 
-def _can_sort(request: Request, found: Feasible) -> bool:
-    """Whether designs can be sorted by the score: it is a cost, and they are listed.
+def _can_sort(request: Request, designs: Feasible) -> bool:
+    """Whether designs can be sorted by the score: it is a cost, and the designs are listed.
 
     Raises:
-        InvalidValueError: they cannot be, and sampler ``sorted`` was asked for.
+        InvalidValueError: they cannot, and sampler ``sorted`` was requested.
     """
     only = request.score in COSTS and request.objectives == ("score",)
-    if only and isinstance(found, Listed):
+    if only and isinstance(designs, Listed):
         return True
     if request.sampler == "sorted":
         raise InvalidValueError(
-            f"--sampler sorted takes score {' or '.join(COSTS)} as the only objective, and a space "
-            "whose designs can be listed: leave it out"
+            f"--sampler sorted needs score {' or '.join(COSTS)} as the only objective, and a space "
+            "small enough to list: leave it out"
         )
     return False
 
 
 def _git_commit() -> str | None:
-    """The commit of the current folder's repository; None where there is none."""
+    """The commit of the current folder's repository, or None."""
     try:
-        found = subprocess.run(
+        process = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() if found.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""A search from start to end: the folder, the studies, the workers, the finalists."""
+"""Runs a search from start to end: folder, studies, workers and finalists."""
 
 from __future__ import annotations
 
@@ -47,17 +47,16 @@ Follow = Callable[[Design, "Progress"], None]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """How a search is carried out; none of it changes what is found with one process.
+    """Execution options of a search; with one process, none of them changes the result.
 
     Attributes:
-        url: of the database; None is a file in the run's folder.
-        jobs: processes that score.
-        module: the base, where no name builds it.
-        score: the score, where no name finds it.
-        stop: asked between trials.
-        watch: called with what has finished since the last time, the earlier part of a run first.
-        follow: called with a design and where its training is, after every
-            few steps.
+        url: database URL; None is a file in the folder of the run.
+        jobs: number of worker processes.
+        module: base network, if no MODEL name builds it.
+        score: score function, if it has no name.
+        stop: polled between trials; True stops the search.
+        watch: called with newly finished trials; the first call has those of an earlier session.
+        follow: called with a design and the progress of its training, every few steps.
     """
 
     url: str | None = None
@@ -70,34 +69,34 @@ class Work:
 
 
 def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
-    """Carry a search out, or go on with it, until no trial is left or it is stopped.
+    """Run or resume a search until all trials are finished or it is stopped.
 
     Args:
-        planned: what is asked for; of a run that is there, what it was asked for.
-        folder: of the run; made already.
-        how: how to carry it out.
+        planned: plan of the search; to resume, that of the recorded run.
+        folder: folder of the run, which exists.
+        how: execution options.
 
     Returns:
-        All that is finished.
+        The run with its finished trials.
 
     Raises:
-        RunError: another process works on this run, or its name is taken in the database.
+        RunError: another process is working on this run, or its name is taken in the database.
         StorageError: the database does not answer.
         ScoreError: no such score, or the first ten designs all failed.
     """
     shown = None if how.url is None else shown_url(how.url)
-    # A folder may have been moved: its study is still called as before.
+    # The study keeps its name if the folder is renamed.
     name = planned.run.name or folder.name
     planned = replace(planned, run=replace(planned.run, name=name, storage=shown))
     with folder.locked(), _quiet(), _storage(folder, planned.run, how) as storage:
         folder.mend()
-        ask = partial(patiently, shown=shown_url(_url(folder, how)))
-        planned = replace(planned, run=ask(partial(_write_down, folder, storage, planned.run)))
+        retry = partial(patiently, shown=shown_url(_url(folder, how)))
+        planned = replace(planned, run=retry(partial(_record_run, folder, storage, planned.run)))
         alone = how.jobs == 1 and how.url is None
-        study = ask(partial(open_study, planned, storage, alone=alone))
-        ask(partial(_prepare, study, planned))
+        study = retry(partial(open_study, planned, storage, alone=alone))
+        retry(partial(_prepare, study, planned))
         ledger = Ledger(folder, study, shown_url(_url(folder, how)), how.watch)
-        # Also what follows from trials: a kill, or a full disk, may have come in between.
+        # Files derived from trials may be missing after a kill or a full disk.
         ledger.write()
         folder.log(f"{STARTED} {how.jobs} process{'es' if how.jobs > 1 else ''}")
         ended = False
@@ -115,7 +114,7 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
 
 
 def open_study(planned: Planned, storage: BaseStorage, *, alone: bool) -> SearchStudy:
-    """A run's studies, with the sampler that it was asked for."""
+    """Open the studies of a run with its sampler."""
     run = planned.run
     proposer = make_proposer(
         run.sampler,
@@ -131,29 +130,29 @@ def open_study(planned: Planned, storage: BaseStorage, *, alone: bool) -> Search
 def work_on(
     name: str, url: str, *, device: str | None = None, stop: Callable[[], bool]
 ) -> tuple[Run, bool]:
-    """Score trials of a run in a database, beside any number of others that do.
+    """Score trials of a run in a database, as one of any number of workers.
 
     Args:
-        name: of the run.
-        url: of the database.
-        device: where to score, if not where the run does; a search may have been started on a
+        name: name of the run.
+        url: database URL.
+        device: device to score on; None is that of the run. A search may have been started on a
             machine without a GPU.
-        stop: asked between trials.
+        stop: polled between trials; True stops the worker.
 
     Returns:
-        The run, and whether no trial is left.
+        The run, and whether all trials are finished.
 
     Raises:
-        RunError: no such run there.
+        RunError: no such run in the database.
         StorageError: the database does not answer.
-        ScoreError: the run's score is not found here.
+        ScoreError: the score of the run is not available here.
     """
     shown = shown_url(url)
     with _quiet():
         with opened_storage(url) as storage:
             run = patiently(partial(stored_run, storage, name), shown)
         planned = planned_again(replace(run, device=_device(run, device)))
-        # Only now is known how often a sign of life is due.
+        # Connect again: the heartbeat interval is in the run.
         with opened_storage(url, heartbeat=run.heartbeat) as storage, _computing(run):
             study = patiently(partial(open_study, planned, storage, alone=False), shown)
             measure = _worker_measure(study, shown)
@@ -161,7 +160,7 @@ def work_on(
 
 
 def folder_from_database(name: str, url: str, folder: RunFolder) -> Run:
-    """Make the folder of a run that was started on another machine.
+    """Create the folder of a run that was started on another machine.
 
     Raises:
         RunError: no such run in the database.
@@ -182,14 +181,14 @@ def _storage(folder: RunFolder, run: Run, how: Work) -> AbstractContextManager[B
     return opened_storage(_url(folder, how), heartbeat=run.heartbeat if shared else None)
 
 
-def _write_down(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
-    """Write what is asked for into the folder and the database, wherever it is missing.
+def _record_run(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
+    """Write the run into the folder and the database, wherever it is missing.
 
     Returns:
-        The run; with more trials, where another search on it has asked for more.
+        The run, with more trials if another search on it has requested more.
     """
     if not (folder.path / RUN_FILE).exists():
-        # A study that is there is another's. First the folder, or nobody could go on with it.
+        # An existing study belongs to another run. Folder first: without it, nobody could resume.
         check_free(storage, run.name)
         folder.write_run(run)
         create_studies(storage, run)
@@ -199,13 +198,13 @@ def _write_down(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
     if stored is None:
         if record.trials or record.references:
             raise RunError(
-                f"the study of run {run.name} is not in {run.storage or folder.study}: its trials "
-                f"are still in {folder.path / TRIALS_FILE}, but no search can go on with them"
+                f"the study of run {run.name} is missing from {run.storage or folder.study}: "
+                f"{folder.path / TRIALS_FILE} still has its trials, but the search cannot resume"
             )
         complete_studies(storage, run)
     elif stored.created != record.run.created:
         raise RunError(
-            f"run {run.name} in this database is another one than that in {folder.path}: "
+            f"run {run.name} in this database is not the run in {folder.path}: "
             "choose another --name"
         )
     else:
@@ -216,16 +215,16 @@ def _write_down(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
 
 
 def _prepare(study: SearchStudy, planned: Planned) -> None:
-    """Queue what is known before any proposal."""
+    """Queue the first designs and the baselines."""
     run = planned.run
     first = first_designs(planned.feasible, run.sampler)
-    compared = references(
+    baselines = references(
         planned.feasible,
         seed=run.seed,
         random=run.trials if run.compare_random else 0,
         base=BASE_SEEDS if run.trained else 1,
     )
-    study.prepare(first, compared)
+    study.prepare(first, baselines)
 
 
 def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: Ledger) -> bool:
@@ -248,9 +247,9 @@ def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: Ledger)
 
 
 def _measure(study: SearchStudy, folder: RunFolder, shown: str, how: Work) -> Measure:
-    """What carries out the trials of a run."""
+    """The function that evaluates trials."""
     if study.run.trained:
-        # Only here is the extra train needed.
+        # Imported here because it needs the extra train.
         from bamsearch.searching.trained import trainer
 
         return trainer(study.run, study, folder=folder.path, shown=shown, follow=how.follow)
@@ -258,7 +257,7 @@ def _measure(study: SearchStudy, folder: RunFolder, shown: str, how: Work) -> Me
 
 
 def _worker_measure(study: SearchStudy, shown: str) -> Measure:
-    """The same for a worker, which may be on another machine than the run's folder."""
+    """The same for a worker, which may run on another machine, without the folder."""
     run = study.run
     if run.trained:
         from bamsearch.searching.trained import trainer
@@ -268,7 +267,7 @@ def _worker_measure(study: SearchStudy, shown: str) -> Measure:
 
 
 def _score(run: Run, how: Work) -> Measure:
-    """A score that needs no training."""
+    """Evaluates trials by a score that needs no training."""
     score = make_scorer(
         how.score or run.score,
         run.summary,
@@ -281,9 +280,9 @@ def _score(run: Run, how: Work) -> Measure:
 
 
 def _builds(run: Run) -> bool:
-    """Whether the score needs a network; else torch stays unloaded."""
-    known = SCORES.get(run.score)
-    return known is None or known.needs_module
+    """Whether the score needs a network; if not, torch stays unloaded."""
+    zero_cost = SCORES.get(run.score)
+    return zero_cost is None or zero_cost.needs_module
 
 
 def _device(run: Run, device: str | None) -> str:
@@ -296,7 +295,7 @@ def _device(run: Run, device: str | None) -> str:
 
 @contextmanager
 def _computing(run: Run) -> Iterator[None]:
-    """Score with the run's threads: with others, a score's last digits differ."""
+    """Use the run's number of threads: it affects the last digits of a score."""
     if not _builds(run):
         yield
         return
@@ -312,7 +311,7 @@ def _computing(run: Run) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna tells of each trial on stderr; the search has words of its own for that."""
+    """Silence Optuna, which logs every trial on stderr: the search has its own output."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -322,6 +321,6 @@ def _quiet() -> Iterator[None]:
 
 
 def remove_if_empty(path: Path) -> None:
-    """Remove a folder in which no run was written down yet, as when a search cannot start."""
+    """Remove the folder of a search that could not start: it holds no run."""
     with suppress(OSError, RunError):
         RunFolder(path).remove_unbegun()

@@ -1,4 +1,4 @@
-"""What ``--sampler`` names: an Optuna sampler that proposes only new designs that fit."""
+"""The samplers by name, and the Optuna sampler that proposes feasible designs only."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from bamsearch.searching.proposers import Proposer, RandomProposer, SortedPropos
 from bamsearch.searching.trials import EXPECTED, REASON, first_number
 
 SAMPLERS = {
-    "gp": "a Gaussian process over sites, r and d, maximised over the designs that fit",
-    "tpe": "Optuna's TPE, asked again until a proposal fits",
-    "nsga2": "Optuna's NSGA-II, asked again until a proposal fits",
+    "gp": "a Gaussian process over sites, r and d, maximised over the feasible designs",
+    "tpe": "Optuna's TPE, resampled until a proposal is feasible",
+    "nsga2": "Optuna's NSGA-II, resampled until a proposal is feasible",
     "sorted": "from the largest score down: scores params and macs",
-    "random": "uniformly from what fits",
-    "exhaustive": "every design that fits, in random order",
+    "random": "uniform draws from the feasible designs",
+    "exhaustive": "all feasible designs, in random order",
 }
-"""What ``--sampler`` takes, the default first."""
+"""Descriptions of the values of ``--sampler``, the default first."""
 
 
 def make_proposer(
@@ -43,14 +43,14 @@ def make_proposer(
     score: str = "",
     repeats: bool = False,
 ) -> Proposer:
-    """The proposer that ``--sampler`` names.
+    """Make a sampler by name.
 
     Args:
-        sampler: its name.
-        feasible: what fits.
-        objectives: of the search.
-        seed: of its random numbers.
-        score: of the search; ``sorted`` takes only those in ``COSTS``.
+        sampler: key of :data:`SAMPLERS`.
+        feasible: feasible set.
+        objectives: objectives of the search.
+        seed: random seed.
+        score: name of the score; ``sorted`` needs one in ``COSTS``.
         repeats: whether it may propose a design again, as a noisy score needs; gp only.
 
     Raises:
@@ -70,23 +70,23 @@ def make_proposer(
     if sampler == "sorted":
         if score not in COSTS or not isinstance(feasible, Listed):
             raise InvalidValueError(
-                f"sampler sorted takes score {' or '.join(COSTS)} and a listed set, not {score!r}"
+                f"sampler sorted needs score {' or '.join(COSTS)} and a listed set, not {score!r}"
             )
         return SortedProposer(feasible, COSTS[score])
-    raise InvalidValueError(f"no sampler is called {sampler!r}: there are {', '.join(SAMPLERS)}")
+    raise InvalidValueError(f"no sampler is called {sampler!r}: choose from {', '.join(SAMPLERS)}")
 
 
 class FeasibleSampler(BaseSampler):
-    """An Optuna sampler that proposes only designs that fit; for any study of this space.
+    """An Optuna sampler that proposes feasible designs only; for any study of this space.
 
     Args:
-        proposer: what decides.
-        space: whose choices are the parameters, each with its options' labels.
-        objectives: of the study, in its order; the score is one of them.
-        repeats: whether a design that was scored may be proposed again.
+        proposer: sampler of designs.
+        space: search space; its choices are the parameters, with the labels of their options.
+        objectives: objectives in the order of the study, including the score.
+        repeats: whether a scored design may be proposed again.
 
     Attributes:
-        also: designs scored elsewhere, such as the base, and their scores.
+        also: designs scored elsewhere, such as the base, with their scores.
     """
 
     def __init__(
@@ -108,13 +108,13 @@ class FeasibleSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """All choices: they are decided together."""
+        """All choices, which are sampled jointly."""
         return distributions(self.space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The options of a design that fits; none where every one has been proposed."""
+        """The parameters of a feasible design; empty if all have been proposed."""
         if not search_space:
             return {}
         picks = self.propose(
@@ -123,16 +123,16 @@ class FeasibleSampler(BaseSampler):
         return {} if picks is None else params_of(self.space, picks)
 
     def propose(self, trials: Sequence[FrozenTrial]) -> Picks | None:
-        """The next design, from the other trials of a study; None where none is left."""
+        """Propose the next design from the other trials of a study; None if none remains."""
         return self.proposer.propose(*self.observed(trials))
 
     def observed(
         self, trials: Sequence[FrozenTrial]
     ) -> tuple[list[tuple[Picks, float]], set[Picks]]:
-        """Designs with scores, and designs that must not be proposed.
+        """The scored designs, and the designs that must not be proposed.
 
-        Leading trials that have ended are read once, so that a proposal does not take longer with
-        every trial.
+        Leading trials that have ended are read once, so the time per proposal does not grow with
+        the number of trials.
         """
         if not self._continues(trials):
             self._settled, self._read = [], ([], set())
@@ -143,13 +143,13 @@ class FeasibleSampler(BaseSampler):
             self._settled.append(trial)
             self._add(trial, observed, excluded)
         observed, excluded = observed.copy(), excluded.copy()
-        # As one worker finishes them, which no clock that is set back can change.
+        # The order in which a single worker finishes them; timestamps would depend on the clock.
         for trial in sorted(trials[len(self._settled) :], key=first_number):
             self._add(trial, observed, excluded)
         return [*self.also, *observed], excluded
 
     def _continues(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether the trials that were read lead these, and no later one is a copy of them."""
+        """Whether these trials begin with the cached ones, and no later trial is a copy of them."""
         number = len(self._settled)
         if not number:
             return True
@@ -162,15 +162,15 @@ class FeasibleSampler(BaseSampler):
         try:
             picks = picks_of(self.space, trial.params)
         except KeyError:
-            # It has not all of its parameters yet, or other ones.
+            # Its parameters are incomplete, or of another space.
             return
         if trial.state == TrialState.COMPLETE:
             observed.append((picks, trial.values[self._score]))
         if trial.state == TrialState.PRUNED and EXPECTED in trial.user_attrs:
             observed.append((picks, trial.user_attrs[EXPECTED]))
         ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        at_work = trial.state in (TrialState.RUNNING, TrialState.WAITING)
-        if at_work or (ended and not self._repeats) or REASON in trial.user_attrs:
+        unfinished = trial.state in (TrialState.RUNNING, TrialState.WAITING)
+        if unfinished or (ended and not self._repeats) or REASON in trial.user_attrs:
             excluded.add(picks)
 
     def sample_independent(
@@ -180,8 +180,8 @@ class FeasibleSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Only reached for a parameter that is not of the space, or where nothing is left."""
+        """Always raises: called for a parameter outside the space, or if no design remains."""
         raise InvalidValueError(
-            f"{param_name} is not proposed: it is no choice of space {self.space.name}, "
-            "or every design that fits has been proposed"
+            f"{param_name} cannot be sampled: it is not a choice of space {self.space.name}, "
+            "or all feasible designs have been proposed"
         )

@@ -1,4 +1,4 @@
-"""How far a score only ranks size: Spearman's rho with parameters, multiply-adds and BAMs."""
+"""Rank correlation of a score with size: parameters, multiply-adds and number of BAMs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MOSTLY_SIZE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class SizeCorrelation:
-    """Rank correlation of the scores with size, over all designs that have a score.
+    """Spearman's rho of the score with size, over all scored designs.
 
     Attributes:
-        params: Spearman's rho with parameters; None where one of the two does not vary.
-        macs: likewise with multiply-adds.
-        bams: likewise with the number of BAMs: synflow, for one, sees nothing else.
-        designs: over how many different designs.
+        params: rho with parameters; None if either does not vary.
+        macs: rho with multiply-adds, likewise.
+        bams: rho with the number of BAMs, likewise; synflow, for example, sees nothing else.
+        designs: number of different designs.
     """
 
     params: float | None
@@ -28,13 +28,13 @@ class SizeCorrelation:
 
     @property
     def mostly_size(self) -> bool:
-        """Whether one of them is above 0.9 in absolute value."""
+        """Whether any rho exceeds 0.9 in absolute value."""
         rhos = (self.params, self.macs, self.bams)
         return any(rho is not None and abs(rho) > MOSTLY_SIZE for rho in rhos)
 
 
 def size_correlation(record: RunRecord) -> SizeCorrelation:
-    """Spearman's rho of score with size over a run's trials and references, without the base."""
+    """The size correlation over the trials and baselines of a run, without the base."""
     scored: dict[object, Trial] = {
         trial.design: trial
         for trial in record.designs([*record.trials, *(trial for _, trial in record.references)])

@@ -1,8 +1,8 @@
-"""Search spaces as TOML files: which sites, reductions and dilations a search may try.
+"""Search spaces as TOML files: the sites, reductions and dilations of a search.
 
 A file::
 
-    name = "stages"              # what reports call it
+    name = "stages"              # name in reports
     description = "…"            # one line
     sites = "stages"             # a placement, or names of sites; "layer3.*" matches several
     reductions = [4, 8, 16, 32]
@@ -10,7 +10,7 @@ A file::
     together = false             # true: one r and one d for all sites
     optional = true              # false: every site has BAM
 
-    [at."layer3"]                # its own values for a site; names may match several here too
+    [at."layer3"]                # values for a single site; wildcards are allowed here too
     reductions = [8, 16]
     optional = false
 """
@@ -35,7 +35,7 @@ from bamsearch.records.hints import Misfit, shown
 from bamsearch.searching.choices import Choice, SearchSpace, make_choice
 
 SHIPPED = ("stages", "bottlenecks", "paper", "blocks", "mobile")
-"""The spaces that come with bamsearch, the default first."""
+"""The built-in spaces, the default first."""
 
 _OPTIONAL = {"description": "", "together": False, "optional": True, "at": {}}
 _MOST = 10**9
@@ -45,12 +45,12 @@ _LISTS = ("reductions", "dilations")
 
 @dataclass(frozen=True, slots=True)
 class SiteRule:
-    """What may be tried at a site.
+    """The options at a site.
 
     Attributes:
         reductions: values of r.
         dilations: values of d.
-        optional: whether the site may stay without BAM.
+        optional: whether the site may have no BAM.
     """
 
     reductions: tuple[int, ...]
@@ -60,15 +60,15 @@ class SiteRule:
 
 @dataclass(frozen=True, slots=True)
 class SpaceFile:
-    """What a space's file says, before it meets a model.
+    """The content of a space file, which does not depend on a model.
 
     Attributes:
-        name: what reports call it.
+        name: name in reports.
         description: one line.
-        sites: a placement, or patterns of site names.
-        rule: for all sites.
+        sites: placement, or patterns of site names.
+        rule: options at all sites.
         together: whether all sites share one r and one d.
-        at: pattern of site names, and the rule there; the first that matches counts.
+        at: patterns of site names, with the options there; the first match counts.
     """
 
     name: str
@@ -86,71 +86,69 @@ class SpaceFile:
 
 
 def shipped_spaces() -> list[SpaceFile]:
-    """The spaces that come with bamsearch."""
+    """The built-in spaces."""
     return [read_space(name) for name in SHIPPED]
 
 
 def read_space(name: str) -> SpaceFile:
-    """A space by its name, or from a file.
+    """Read a space by its name, or from a file.
 
     Raises:
-        SpaceError: no such space or file, or a file that is no space; the message has the key.
+        SpaceError: no such space or file, or an invalid file; the message names the key.
     """
     path = Path(name)
     if name in SHIPPED:
         path = _folder() / f"{name}.toml"
     elif path.suffix != ".toml":
         near = get_close_matches(name, SHIPPED, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SHIPPED)}"
-        raise SpaceError(
-            f"no space is called {name!r:.200}: {hint}; a file of your own ends in .toml"
-        )
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(SHIPPED)}"
+        raise SpaceError(f"no space is called {name!r:.200}: {hint}; a space file ends in .toml")
     try:
         content = tomllib.loads(read_bytes(path, _MOST_BYTES).decode())
     except Misfit as error:
         raise SpaceError(f"{path} {error}, which is not a space") from error
     except OSError as error:
         raise SpaceError(
-            f"{path} cannot be read ({error.strerror}): 'bamsearch spaces' lists those at hand"
+            f"{path} cannot be read ({error.strerror}): 'bamsearch spaces' lists built-in spaces"
         ) from error
     except (ValueError, RecursionError) as error:
-        # tomllib's own errors, of bytes that are not UTF-8 and of too many digits are ValueErrors.
+        # Invalid TOML, invalid UTF-8 and integers with too many digits are all ValueErrors.
         raise SpaceError(f"{path} is not a TOML file: {error}") from error
     return parse_space(content, str(path))
 
 
 def parse_space(content: Mapping[str, Any], source: str) -> SpaceFile:
-    """Check what a space's file says.
+    """Check the content of a space file.
 
     Args:
-        content: the file, parsed.
-        source: what to call it in errors.
+        content: content of the file.
+        source: name of the file in errors.
 
     Raises:
         SpaceError: with the path of the key: ``mine.toml: at.layer3.reductions[1]: …``.
     """
-    given = {**_OPTIONAL, **content}
-    _check_keys(given, ("name", "sites", *_LISTS, *_OPTIONAL), source, "")
-    name, description = (_text(given[key], source, key) for key in ("name", "description"))
+    table = {**_OPTIONAL, **content}
+    _check_keys(table, ("name", "sites", *_LISTS, *_OPTIONAL), source, "")
+    name, description = (_text(table[key], source, key) for key in ("name", "description"))
     if not name:
         raise SpaceError(f"{source}: name: must not be empty")
-    rule = _rule(given, source, "")
-    together = _flag(given["together"], source, "together")
-    if not isinstance(given["at"], dict):
+    rule = _rule(table, source, "")
+    together = _flag(table["together"], source, "together")
+    if not isinstance(table["at"], dict):
         raise SpaceError(
-            f"{source}: at: must be tables such as [at.layer3], not {given['at']!r:.200}"
+            f"{source}: at: must be tables such as [at.layer3], not {table['at']!r:.200}"
         )
-    if together and given["at"]:
-        raise SpaceError(f"{source}: at: one r and d for all sites leaves no site its own")
+    if together and table["at"]:
+        raise SpaceError(f"{source}: at: cannot be combined with together = true")
     at = []
-    for pattern, own in given["at"].items():
+    for pattern, values in table["at"].items():
         key = f"at.{pattern:.100}"
-        if not isinstance(own, dict):
-            raise SpaceError(f"{source}: {key}: must be a table, not {own!r:.200}")
-        merged = {key: given[key] for key in (*_LISTS, "optional")} | own
+        if not isinstance(values, dict):
+            raise SpaceError(f"{source}: {key}: must be a table, not {values!r:.200}")
+        merged = {key: table[key] for key in (*_LISTS, "optional")} | values
         _check_keys(merged, (*_LISTS, "optional"), source, f"{key}.")
         at.append((pattern, _rule(merged, source, f"{key}.")))
-    sites = _sites(given["sites"], source)
+    sites = _sites(table["sites"], source)
     return SpaceFile(name, description, sites, rule, together, tuple(at))
 
 
@@ -163,19 +161,19 @@ def search_space(
     init: Init = "paper",
     num_classes: int | None = None,
 ) -> SearchSpace:
-    """A space for one model: its sites, and what can be done at each.
+    """The search space of one model.
 
     Args:
-        space: from :func:`read_space`.
-        summary: of the model.
+        space: space from :func:`read_space`.
+        summary: summary of the model.
         with_stem: add the stem.
-        variant: which BAM.
-        init: how it starts.
-        num_classes: of the model's head.
+        variant: variant of BAM.
+        init: initialisation of BAM.
+        num_classes: classes of the head.
 
     Raises:
         NoSiteError: no site of the model is in the space.
-        SpaceError: a pattern that matches no site.
+        SpaceError: a pattern matches no site.
     """
     sites = _chosen(space, summary, with_stem=with_stem)
     costs = DesignCosts(summary, variant=variant, init=init)
@@ -185,8 +183,8 @@ def search_space(
 
 
 def _choice(space: SpaceFile, sites: Sequence[Site], costs: DesignCosts) -> Choice:
-    own = (rule for pattern, rule in space.at if fnmatchcase(sites[0].name, pattern))
-    rule = next(own, space.rule)
+    matching = (rule for pattern, rule in space.at if fnmatchcase(sites[0].name, pattern))
+    rule = next(matching, space.rule)
     pairs = [(r, d) for r in rule.reductions for d in rule.dilations]
     return make_choice(sites, pairs, costs, optional=rule.optional)
 
@@ -206,60 +204,60 @@ def _chosen(space: SpaceFile, summary: ModelSummary, *, with_stem: bool) -> list
         names |= {site.name for site in summary.sites if site.kind == "stem"}
     for pattern, _ in space.at:
         if not names & _matching(pattern, space, summary):
-            raise SpaceError(f"space {space.name}: at.{pattern}: that site is not in the space")
+            raise SpaceError(f"space {space.name}: at.{pattern}: no such site in the space")
     return [site for site in summary.sites if site.name in names]
 
 
 def _matching(pattern: str, space: SpaceFile, summary: ModelSummary) -> set[str]:
-    there = [site.name for site in summary.sites]
-    # A decoder's maps are chosen by name alone.
-    found = {
+    names = [site.name for site in summary.sites]
+    # Wildcards do not match decoder sites.
+    matching = {
         site.name
         for site in summary.sites
         if site.name == pattern or (site.kind != "neck" and fnmatchcase(site.name, pattern))
     }
-    if not found:
-        near = get_close_matches(pattern, there, n=3, cutoff=0.4) or there[:3]
+    if not matching:
+        near = get_close_matches(pattern, names, n=3, cutoff=0.4) or names[:3]
         raise SpaceError(
-            f"space {space.name} names {pattern!r}, and {summary.model} has no such site: "
+            f"space {space.name} names {pattern!r}, but {summary.model} has no such site: "
             f"did you mean {', '.join(near)}? 'bamsearch sites {summary.model}' lists all"
         )
-    return found
+    return matching
 
 
 def _folder() -> Path:
-    """Where the shipped spaces are: in the wheel, or beside the package in a checkout."""
+    """The folder of the built-in spaces: in the wheel, or beside the package in a checkout."""
     packaged = Path(str(files("bamsearch"))) / "search_spaces"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "search_spaces"
 
 
-def _check_keys(given: Mapping[str, Any], known: Sequence[str], source: str, prefix: str) -> None:
-    for key in given:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise SpaceError(f"{source}: {prefix}{key:.100}: no such key: {hint}")
-    missing = next((key for key in known if key not in given), None)
+def _check_keys(table: Mapping[str, Any], keys: Sequence[str], source: str, prefix: str) -> None:
+    for key in table:
+        if key not in keys:
+            near = get_close_matches(key, keys, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(keys)}"
+            raise SpaceError(f"{source}: {prefix}{key:.100}: unknown key: {hint}")
+    missing = next((key for key in keys if key not in table), None)
     if missing is not None:
         raise SpaceError(f"{source}: {prefix}{missing}: is missing")
 
 
-def _rule(given: Mapping[str, Any], source: str, prefix: str) -> SiteRule:
-    reductions, dilations = (_numbers(given[key], source, prefix + key) for key in _LISTS)
-    return SiteRule(reductions, dilations, _flag(given["optional"], source, f"{prefix}optional"))
+def _rule(table: Mapping[str, Any], source: str, prefix: str) -> SiteRule:
+    reductions, dilations = (_numbers(table[key], source, prefix + key) for key in _LISTS)
+    return SiteRule(reductions, dilations, _flag(table["optional"], source, f"{prefix}optional"))
 
 
 def _numbers(value: Any, source: str, key: str) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or not value:
         raise SpaceError(f"{source}: {key}: must be a list such as [4, 8, 16], not {value!r:.200}")
-    for place_, number in enumerate(value):
+    for index, number in enumerate(value):
         if type(number) is not int or not 1 <= number <= _MOST:
             limit = "at least 1" if type(number) is not int or number < 1 else f"at most {_MOST}"
             raise SpaceError(
-                f"{source}: {key}[{place_}]: must be an integer of {limit}, not {shown(number)}"
+                f"{source}: {key}[{index}]: must be an integer of {limit}, not {shown(number)}"
             )
     if len(set(value)) != len(value):
-        raise SpaceError(f"{source}: {key}: has a value twice: {value!r:.200}")
+        raise SpaceError(f"{source}: {key}: repeats a value: {value!r:.200}")
     return tuple(value)
 
 
@@ -279,15 +277,15 @@ def _sites(value: Any, source: str) -> str | tuple[str, ...]:
     if isinstance(value, str):
         if value not in PLACEMENTS:
             raise SpaceError(
-                f"{source}: sites: {value!r:.200} is none of {', '.join(PLACEMENTS)}; "
-                f'names of sites are a list: ["{value:.100}"]'
+                f"{source}: sites: {value!r:.200} is not one of {', '.join(PLACEMENTS)}; "
+                f'give names of sites as a list: ["{value:.100}"]'
             )
         return value
     if not isinstance(value, list | tuple) or not value:
         raise SpaceError(
             f"{source}: sites: must be a placement or a list of names, not {value!r:.200}"
         )
-    for place_, name in enumerate(value):
+    for index, name in enumerate(value):
         if not isinstance(name, str) or not name:
-            raise SpaceError(f"{source}: sites[{place_}]: must be a site's name, not {name!r:.200}")
+            raise SpaceError(f"{source}: sites[{index}]: must be a site's name, not {name!r:.200}")
     return tuple(value)

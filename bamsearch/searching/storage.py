@@ -1,4 +1,4 @@
-"""The database of a study: opened with patience, and without ever showing its password."""
+"""The study database: connects with retries, and never prints the password."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from bamsearch.training.interrupt import asked_to_stop
 T = TypeVar("T")
 
 PATIENCE = 30.0
-"""Seconds for which a database that does not answer is asked again."""
+"""Seconds of retries while a database does not answer."""
 
 NO_ANSWER = (SQLAlchemyError, StorageInternalError)
-"""What is raised where a database does not answer."""
+"""Exceptions raised when a database does not answer."""
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
-# Two beats may be lost to a busy machine.
+# Heartbeats until a worker is considered dead: a busy machine may miss two.
 _BEATS = 3
 _ARGUMENTS = {
-    # Seconds that a writer waits for another one.
+    # Seconds that a writer waits for another writer.
     "sqlite": {"timeout": 60},
-    # Without them, a server that is cut off is waited for as long as the system likes: minutes to
-    # connect, hours for an answer.
+    # The system's defaults wait for an unreachable server for minutes to connect and for hours
+    # for an answer.
     "postgresql": {
         "connect_timeout": 10,
         "keepalives_idle": 20,
@@ -48,16 +48,16 @@ _ARGUMENTS = {
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a study in a file.
+    """The URL of a SQLite file.
 
     Raises:
-        StorageError: SQLAlchemy cannot say that path in a URL.
+        StorageError: SQLAlchemy cannot express the path as a URL.
     """
     database = str(path.absolute())
     url = None
     if is_utf8(database):
         url = sqlalchemy.URL.create("sqlite", database=database).render_as_string()
-    # SQLAlchemy before 2.1 does not quote: it would open another file.
+    # SQLAlchemy before 2.1 does not quote the path: it would open another file.
     if url is None or make_url(url).database != database:
         raise StorageError(
             f"{path} cannot hold a study: choose a folder whose path is UTF-8 and without ?"
@@ -66,10 +66,10 @@ def sqlite_url(path: Path) -> str:
 
 
 def shown_url(url: str) -> str:
-    """A database's URL without its password, for people, logs and records.
+    """The URL of a database without its password, for messages, logs and records.
 
     Raises:
-        StorageError: not a URL of a database.
+        StorageError: not a database URL.
     """
     parsed = _parsed(url)
     secret = {key: "hidden" for key in parsed.query if "password" in key}
@@ -80,30 +80,30 @@ def shown_url(url: str) -> str:
 def opened_storage(
     url: str, *, heartbeat: int | None = None, patience: float | None = None
 ) -> Iterator[BaseStorage]:
-    """Connect to a database for a block, and make Optuna's tables where they are missing.
+    """Connect to a database for a block, creating Optuna's tables if they are missing.
 
     Args:
-        url: as SQLAlchemy takes it: ``postgresql+psycopg://USER@HOST/DB``, ``sqlite:///FILE``.
-        heartbeat: seconds between a worker's signs of life; None where only one process works.
-        patience: seconds for which a database that does not answer is asked again.
+        url: SQLAlchemy URL: ``postgresql+psycopg://USER@HOST/DB``, ``sqlite:///FILE``.
+        heartbeat: seconds between heartbeats; None for a single process.
+        patience: seconds of retries; None is :data:`PATIENCE`.
 
     Raises:
-        StorageError: no such database, no answer, or tables of another Optuna.
-        MissingExtraError: its driver is not installed.
+        StorageError: no such database, no answer, or tables of another Optuna version.
+        MissingExtraError: the driver is not installed.
     """
     parsed = _parsed(url)
     backend = parsed.get_backend_name()
-    # What the URL says itself counts.
-    own = {k: v for k, v in _ARGUMENTS.get(backend, {}).items() if k not in parsed.query}
+    # Options in the URL take precedence.
+    defaults = {k: v for k, v in _ARGUMENTS.get(backend, {}).items() if k not in parsed.query}
 
     def connect() -> RDBStorage:
         with warnings.catch_warnings():
-            # Heartbeats are called experimental since Optuna 2.9.
+            # Heartbeats have been marked experimental since Optuna 2.9.
             warnings.simplefilter("ignore", ExperimentalWarning)
             return RDBStorage(
-                # Optuna fills in what is in braces.
+                # Optuna formats the URL, so braces are escaped.
                 url.replace("{", "{{").replace("}", "}}"),
-                engine_kwargs={"pool_pre_ping": True, "connect_args": own},
+                engine_kwargs={"pool_pre_ping": True, "connect_args": defaults},
                 heartbeat_interval=heartbeat,
                 grace_period=None if heartbeat is None else _BEATS * heartbeat,
                 heartbeat_stale_trial_callback=retry_after_death,
@@ -114,13 +114,15 @@ def opened_storage(
     except ImportError as error:
         raise _no_driver(parsed, error) from None
     except RuntimeError as error:
-        raise StorageError(f"{shown_url(url)} holds studies of another Optuna: {error}") from error
+        raise StorageError(
+            f"{shown_url(url)} holds studies of another Optuna version: {error}"
+        ) from error
     try:
         if backend == "sqlite":
             _write_safely(storage)
         yield optuna.storages.get_storage(storage)
     finally:
-        # An interrupt in the middle of this would be logged by SQLAlchemy, with its traceback.
+        # SQLAlchemy would log an interrupt here with a traceback.
         with asked_to_stop(wait=True) as interrupted:
             storage.remove_session()
             storage.engine.dispose()
@@ -129,10 +131,10 @@ def opened_storage(
 
 
 def check_driver(url: str) -> None:
-    """Look whether a database can be spoken to.
+    """Check that the driver of a database is installed.
 
     Raises:
-        StorageError: not a URL of a database, or one without a driver here.
+        StorageError: not a database URL, or a driver that no extra installs is missing.
         MissingExtraError: the driver of an extra is not installed.
     """
     parsed = _parsed(url)
@@ -143,15 +145,15 @@ def check_driver(url: str) -> None:
 
 
 def patiently(call: Callable[[], T], shown: str, patience: float | None = None) -> T:
-    """Call again while the database does not answer, with longer and longer pauses.
+    """Retry a call while the database does not answer, with increasing pauses.
 
     Args:
-        call: what needs the database; it may be called again after half its work.
-        shown: the database's URL for the error, without a password.
-        patience: seconds until it is given up; :data:`PATIENCE` unless given.
+        call: function that uses the database; it must tolerate being repeated from the middle.
+        shown: database URL without its password, for the error.
+        patience: seconds of retries; None is :data:`PATIENCE`.
 
     Raises:
-        StorageError: no answer in that time; at once of a file, for which SQLite has waited.
+        StorageError: no answer in that time. For SQLite, at once: it has already waited.
     """
     end = time.monotonic() + (PATIENCE if patience is None else patience)
     pause = _FIRST_PAUSE
@@ -163,28 +165,28 @@ def patiently(call: Callable[[], T], shown: str, patience: float | None = None) 
             if shown.startswith("sqlite"):
                 raise StorageError(
                     f"{shown} cannot be used ({reason}): is the disk full, or the file in use? "
-                    "What is finished is kept: go on later with --resume"
+                    "Finished trials are kept: continue later with --resume"
                 ) from None
             if time.monotonic() + pause > end:
                 raise StorageError(
-                    f"{shown} does not answer ({reason}): is the address right, and the server up? "
-                    "What is finished is kept: go on later with --resume"
+                    f"{shown} does not answer ({reason}): check the address and the server. "
+                    "Finished trials are kept: continue later with --resume"
                 ) from None
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _parsed(url: str) -> sqlalchemy.URL:
-    """The URL in its parts; errors do not repeat it, as any of it may be the password."""
+    """The parsed URL; errors do not repeat it, because any part may contain the password."""
     try:
         parsed = make_url(url)
         parsed.get_dialect()
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise StorageError(
-            "--storage is no URL of a database: give postgresql+psycopg://USER@HOST/DATABASE"
+            "--storage is not a database URL: give postgresql+psycopg://USER@HOST/DATABASE"
         ) from None
     if "@" in (parsed.host or ""):
-        raise StorageError("--storage has an @ too many: in a user or password it is written %40")
+        raise StorageError("--storage has too many @: write %40 in the user or password")
     return parsed
 
 
@@ -199,25 +201,25 @@ def _no_driver(parsed: sqlalchemy.URL, error: ImportError) -> MissingExtraError 
 
 
 def _reason(error: BaseException) -> str:
-    """What the driver said, in one line: SQLAlchemy's own text repeats whole statements."""
+    """The driver's message in one line: SQLAlchemy's own text repeats whole statements."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    said = getattr(cause, "orig", None) or cause or error
-    lines = str(said).splitlines() or [type(said).__name__]
+    origin = getattr(cause, "orig", None) or cause or error
+    lines = str(origin).splitlines() or [type(origin).__name__]
     return lines[0].strip()
 
 
 def _write_safely(storage: RDBStorage) -> None:
-    """Make a commit one write that is on the disk, and let processes write one after another."""
+    """Sync every commit to disk, and serialise the writers."""
 
     def prepare(connection: Any, record: Any) -> None:
-        # Or sqlite3 begins a transaction only at its first write.
+        # By default, sqlite3 begins a transaction only at its first write.
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
-        # A finished trial outlives a power cut.
+        # A finished trial survives a power cut.
         connection.execute("PRAGMA synchronous=FULL")
 
     def begin(connection: sqlalchemy.Connection) -> None:
-        # SQLite has no SELECT FOR UPDATE, by which only one worker takes a trial elsewhere.
+        # SQLite has no SELECT FOR UPDATE, which elsewhere lets only one worker take a trial.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     sqlalchemy.event.listen(storage.engine, "connect", prepare)

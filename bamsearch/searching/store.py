@@ -1,4 +1,4 @@
-"""A run's trials in its two studies: one worker's view of the database."""
+"""The trials of a run in its two studies, as seen by one worker."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _STATES: dict[TrialState, Ended] = {TrialState.COMPLETE: "complete", TrialState.
 
 
 class TrialStore:
-    """The trials of a run: its own, and the references that they are compared with.
+    """The trials of a run: the search's own, and its baselines.
 
     Args:
-        storage: the database.
-        run: what was asked for.
-        space: whose designs are the search's own.
-        sampler: of the search's own study.
-        alone: whether no other process can be at work: then nothing is read twice.
+        storage: Optuna storage.
+        run: the run.
+        space: search space of the run.
+        sampler: sampler of the search's own study.
+        alone: whether this is the only process: trials are then read once and cached.
     """
 
     def __init__(
@@ -87,21 +87,22 @@ class TrialStore:
         return self._trials(self._own)
 
     def references(self) -> list[FrozenTrial]:
-        """What they are compared with, in the order of their numbers."""
+        """The baselines, in the order of their numbers."""
         return self._trials(self._references)
 
     def ended(self, work: Work) -> list[FrozenTrial]:
-        """Trials with this work that have ended, the search's own first."""
+        """Trials with this design and seed that have ended, the search's own first."""
+        # Leading trials that have ended are indexed once; later ones are searched every time.
         later = []
-        for place, trials in enumerate((self.own(), self.references())):
-            for trial in islice(trials, self._indexed[place], None):
+        for study, trials in enumerate((self.own(), self.references())):
+            for trial in islice(trials, self._indexed[study], None):
                 if not trial.state.is_finished():
                     break
                 self._by_work.setdefault(work_of(trial), []).append(trial)
-                self._indexed[place] += 1
-            later += [t for t in trials[self._indexed[place] :] if t.state.is_finished()]
-        found = [*self._by_work.get(work, ()), *(t for t in later if work_of(t) == work)]
-        return sorted(found, key=lambda trial: kind_of(trial) is not None)
+                self._indexed[study] += 1
+            later += [t for t in trials[self._indexed[study] :] if t.state.is_finished()]
+        ended = [*self._by_work.get(work, ()), *(t for t in later if work_of(t) == work)]
+        return sorted(ended, key=lambda trial: kind_of(trial) is not None)
 
     def get(self, trial_id: int) -> FrozenTrial:
         """A trial, from the database."""
@@ -116,14 +117,14 @@ class TrialStore:
         *,
         seed: int | None = None,
     ) -> int:
-        """Write a whole trial at once: a kill never leaves half of one.
+        """Write a trial in one transaction: a kill never leaves half of it.
 
         Args:
-            insertions: the design.
-            picks: the same in the space; None for a reference.
-            kind: what it is compared as; None for the search's own.
+            insertions: insertions of the design.
+            picks: encoding of the design; None for a baseline.
+            kind: baseline kind; None for the search's own trials.
             state: waiting or running.
-            seed: of its training, where there is one.
+            seed: seed of its training, if any.
 
         Returns:
             Optuna's trial_id.
@@ -154,10 +155,10 @@ class TrialStore:
         )
         name = self._study(kind).study_name
         trial_id = self._storage.create_new_trial(self._ids[name], template_trial=new)
-        there = self._read.get(name)
-        if there is not None:
-            new.number, new._trial_id = len(there), trial_id
-            there[trial_id] = new
+        cached = self._read.get(name)
+        if cached is not None:
+            new.number, new._trial_id = len(cached), trial_id
+            cached[trial_id] = new
         return trial_id
 
     def set(
@@ -167,12 +168,12 @@ class TrialStore:
         state: TrialState,
         values: Sequence[float] | None = None,
     ) -> bool:
-        """Set a trial's state; False if another worker has, or it has ended already."""
+        """Set the state of a trial; False if another worker has, or the trial has ended."""
         try:
             done = self._storage.set_trial_state_values(trial_id, state, values)
         except UpdateFinishedTrialError:
             done = False
-        trial = self._remembered(kind, trial_id)
+        trial = self._cached(kind, trial_id)
         if done and trial is not None:
             trial.state = state
             trial.values = None if values is None else list(values)
@@ -183,19 +184,19 @@ class TrialStore:
         return done
 
     def fail(self, kind: ReferenceKind | None, trial_id: int, why: str, text: object) -> bool:
-        """Let a trial fail, with an attribute that says why; False if it has ended already."""
+        """Fail a trial, with an attribute that gives the reason; False if it has ended."""
         try:
             self._storage.set_trial_user_attr(trial_id, why, text)
         except UpdateFinishedTrialError:
             return False
-        trial = self._remembered(kind, trial_id)
+        trial = self._cached(kind, trial_id)
         if trial is not None:
             trial.set_user_attr(why, text)
         return self.set(kind, trial_id, TrialState.FAIL)
 
     def note(self, kind: ReferenceKind | None, trial_id: int, facts: Mapping[str, Any]) -> None:
-        """Add attributes to a trial that is at work; nothing if it has ended already."""
-        trial = self._remembered(kind, trial_id)
+        """Set attributes of a running trial; no effect if it has ended."""
+        trial = self._cached(kind, trial_id)
         with suppress(UpdateFinishedTrialError):
             for name, value in facts.items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
@@ -203,14 +204,14 @@ class TrialStore:
                     trial.set_user_attr(name, value)
 
     def give_back(self, kind: ReferenceKind | None, trial_id: int) -> None:
-        """Let a trial wait again that is not scored any more; nothing if it has ended."""
+        """Requeue a trial whose scoring was interrupted; no effect if it has ended."""
         trial = self.get(trial_id)
         if self.set(kind, trial_id, TrialState.FAIL):
             retry(self._study(kind), trial)
             self._read.clear()
 
     def recover(self) -> None:
-        """Let the trials of workers that are gone wait again."""
+        """Requeue the trials of dead workers."""
         for study in (self._own, self._references):
             if self._alone:
                 for trial in self._trials(study):
@@ -222,30 +223,30 @@ class TrialStore:
                     warnings.simplefilter("ignore", ExperimentalWarning)
                     optuna.storages.fail_stale_trials(study)
             self._read.clear()
-            # Two workers may do so at once: of two copies, one is withdrawn when it is taken.
+            # Two workers may do so at once; the second copy is withdrawn when it is taken.
             for trial in lost(self._trials(study)):
                 retry_after_death(study, trial)
                 self._read.clear()
 
     def beat(self, trial_id: int) -> None:
-        """Give a sign of life."""
+        """Record a heartbeat."""
         self._storage.record_heartbeat(trial_id)  # type: ignore[attr-defined]
 
     def score(self, trial: FrozenTrial) -> float:
-        """The score of a trial that has one."""
-        place = self._run.objectives.index("score") if kind_of(trial) is None else 0
-        score: float = trial.values[place]
+        """The score of a completed trial."""
+        index = self._run.objectives.index("score") if kind_of(trial) is None else 0
+        score: float = trial.values[index]
         return score
 
     def record(self, trial: FrozenTrial, retries: int) -> Trial:
-        """A trial that has ended, without Optuna.
+        """The record of a trial that has ended.
 
         Args:
-            trial: one of these studies.
-            retries: how often it was interrupted before.
+            trial: trial of one of these studies.
+            retries: number of earlier interruptions.
 
         Raises:
-            RunError: the database has something else than a trial of this run.
+            RunError: the stored trial is not a trial of this run.
         """
         attrs = trial.user_attrs
         complete = trial.state == TrialState.COMPLETE
@@ -260,11 +261,11 @@ class TrialStore:
             "seconds": seconds,
             "retries": retries,
         }
-        found = TRIAL.value(content, f"trial {trial.number} in the database")
-        return found if found.ms is None else replace(found, ms=found.ms / 1e6)
+        record = TRIAL.value(content, f"trial {trial.number} in the database")
+        return record if record.ms is None else replace(record, ms=record.ms / 1e6)
 
     def _trials(self, study: Study) -> list[FrozenTrial]:
-        """From the database; where nobody else writes, as they were written."""
+        """The trials of a study: from the database, or cached if this is the only process."""
         if not self._alone:
             return study.get_trials(deepcopy=False)
         name = study.study_name
@@ -272,7 +273,7 @@ class TrialStore:
             self._read[name] = {t._trial_id: t for t in study.get_trials(deepcopy=False)}
         return list(self._read[name].values())
 
-    def _remembered(self, kind: ReferenceKind | None, trial_id: int) -> FrozenTrial | None:
+    def _cached(self, kind: ReferenceKind | None, trial_id: int) -> FrozenTrial | None:
         return self._read.get(self._study(kind).study_name, {}).get(trial_id)
 
     def _study(self, kind: ReferenceKind | None) -> Study:

@@ -1,6 +1,7 @@
-"""Designs drawn evenly over the sets of sites that have BAM.
+"""Stratified samples of designs, by the set of sites that have BAM.
 
-A uniform draw says little of whether a site should have BAM: of 17 options at a site, one is "off".
+A uniform sample says little about whether a site should have BAM: of 17 options at a site, only one
+is "off".
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from bamsearch.searching.codes import Rows
 from bamsearch.searching.feasible import Feasible, Listed
 
 DRAWN = 20_000
-"""Of a set that is not listed."""
+"""Number of draws from a set that is not listed."""
 
 
 def many_sets(feasible: Feasible, rng: np.random.Generator) -> Rows:
-    """Designs with many sets of sites: all of a list, else drawn with a coin for each site."""
+    """Designs with many different sets of sites: all listed ones, else coin-flip draws per site."""
     if isinstance(feasible, Listed):
         return feasible.table
     options = np.array([len(choice.options) for choice in feasible.space.choices])
@@ -30,23 +31,23 @@ def many_sets(feasible: Feasible, rng: np.random.Generator) -> Rows:
 
 
 def evenly(feasible: Feasible, rows: Rows, rng: np.random.Generator) -> Iterator[Picks]:
-    """All rows once; each round has one of every set of sites, as long as that has one left."""
+    """All rows once, in rounds: each round has one design of every set of sites not used up."""
     if not len(rows):
         return
-    which = _set_numbers(feasible, rows)
+    stratum = _set_numbers(feasible, rows)
     order = rng.permutation(len(rows))
-    waiting: dict[int, list[int]] = {}
+    remaining: dict[int, list[int]] = {}
     for row in order:
-        waiting.setdefault(int(which[row]), []).append(int(row))
-    while waiting:
-        for group in rng.permutation(sorted(waiting)):
-            yield tuple(rows[waiting[group].pop()].tolist())
-            if not waiting[group]:
-                del waiting[group]
+        remaining.setdefault(int(stratum[row]), []).append(int(row))
+    while remaining:
+        for group in rng.permutation(sorted(remaining)):
+            yield tuple(rows[remaining[group].pop()].tolist())
+            if not remaining[group]:
+                del remaining[group]
 
 
 def _set_numbers(feasible: Feasible, rows: Rows) -> NDArray[np.int64]:
-    """A number for each row, equal where the same sites have BAM."""
+    """The stratum of each row: equal if the same sites have BAM."""
     optional: NDArray[np.bool_] = np.array([c.options[0].off for c in feasible.space.choices])
-    _, which = np.unique((rows > 0) & optional, axis=0, return_inverse=True)
-    return which.reshape(-1)
+    _, stratum = np.unique((rows > 0) & optional, axis=0, return_inverse=True)
+    return stratum.reshape(-1)

@@ -1,6 +1,6 @@
-"""A run's two studies in a database: made, found, and what was asked for kept with them.
+"""The two studies of a run in a database, and the run's options stored with them.
 
-``NAME`` has the search's own trials, ``NAME (references)`` the designs that it is compared with.
+``NAME`` has the search's own trials, ``NAME (references)`` those of the baselines.
 """
 
 from __future__ import annotations
@@ -19,82 +19,82 @@ _RUN = "bamsearch"
 
 
 def check_free(storage: BaseStorage, name: str) -> None:
-    """Raise RunError where a study has the name of a new run."""
-    if _found(storage, name) is not None:
+    """Raise RunError if a study has the name of a new run."""
+    if _find(storage, name) is not None:
         raise _taken(name)
 
 
 def create_studies(storage: BaseStorage, run: Run) -> None:
-    """Make a new run's studies.
+    """Create the studies of a new run.
 
     Raises:
-        RunError: there is a study of this name.
+        RunError: a study of this name exists.
     """
     check_free(storage, run.name)
     try:
-        # Of two searches that begin at the same time, only one makes it.
-        _references(storage, run)
+        # If two searches start at the same time, only one succeeds.
+        _create_references(storage, run)
     except DuplicatedStudyError as error:
         raise _taken(run.name) from error
-    _make_whole(storage, run)
+    _complete(storage, run)
 
 
 def complete_studies(storage: BaseStorage, run: Run) -> None:
-    """Make what is missing of a run's studies, whose search was killed while it made them.
+    """Create the missing studies of a run whose search was killed while it created them.
 
     Raises:
-        RunError: there is a study of this name that is no run's.
+        RunError: a study of this name exists that is not a run's.
     """
-    study = _found(storage, run.name)
+    study = _find(storage, run.name)
     if study is not None and (study.user_attrs or study.get_trials(deepcopy=False)):
-        raise _no_run(run.name)
-    _references(storage, run, load_if_exists=True)
-    _make_whole(storage, run)
+        raise _not_a_run(run.name)
+    _create_references(storage, run, load_if_exists=True)
+    _complete(storage, run)
 
 
 def store_run(storage: BaseStorage, run: Run) -> None:
-    """Write what a run is asked for anew, as when more trials are wanted."""
-    _loaded(storage, run.name).set_user_attr(_RUN, run.to_json())
+    """Update the stored options of a run, for example its number of trials."""
+    _load(storage, run.name).set_user_attr(_RUN, run.to_json())
 
 
 def find_stored_run(storage: BaseStorage, name: str) -> Run | None:
-    """What a run in a database was asked for; None if it is not there, or was not made whole.
+    """The run stored in a database; None if it is missing or incomplete.
 
     Raises:
-        RunError: not readable, or made by a newer bamsearch.
+        RunError: it cannot be read, or was written by a newer bamsearch.
     """
-    study = _found(storage, name)
+    study = _find(storage, name)
     text = None if study is None else study.user_attrs.get(_RUN)
     return None if text is None else Run.from_json(text, f"run {name}")
 
 
 def stored_run(storage: BaseStorage, name: str) -> Run:
-    """What a run in a database was asked for.
+    """The run stored in a database.
 
     Raises:
-        RunError: no run of this name, not readable, or made by a newer bamsearch.
+        RunError: no run of this name, or one that cannot be read or was written by a newer
+            bamsearch.
     """
     run = find_stored_run(storage, name)
     if run is not None:
         return run
-    if _found(storage, name) is not None:
-        raise _no_run(name)
+    if _find(storage, name) is not None:
+        raise _not_a_run(name)
     names = [study.study_name for study in storage.get_all_studies() if _RUN in study.user_attrs]
-    there = f"there are {', '.join(names)}" if names else "there is none yet"
-    raise RunError(f"no run {name} in this database: {there}")
+    raise RunError(f"no run {name} in this database: it has {', '.join(names) or 'no runs yet'}")
 
 
 def references_name(name: str) -> str:
-    """The study that has a run's references."""
+    """The name of the study of a run's baselines."""
     return f"{name} (references)"
 
 
 def proposes_nothing() -> optuna.samplers.BaseSampler:
-    """A sampler for studies that ask none; Optuna's default changes between versions."""
+    """A sampler for studies that do not sample; Optuna's default changes between versions."""
     return optuna.samplers.RandomSampler(seed=0)
 
 
-def _references(storage: BaseStorage, run: Run, *, load_if_exists: bool = False) -> None:
+def _create_references(storage: BaseStorage, run: Run, *, load_if_exists: bool = False) -> None:
     optuna.create_study(
         storage=storage,
         study_name=references_name(run.name),
@@ -104,7 +104,7 @@ def _references(storage: BaseStorage, run: Run, *, load_if_exists: bool = False)
     )
 
 
-def _make_whole(storage: BaseStorage, run: Run) -> None:
+def _complete(storage: BaseStorage, run: Run) -> None:
     directions = [
         StudyDirection.MAXIMIZE if objective == "score" else StudyDirection.MINIMIZE
         for objective in run.objectives
@@ -117,30 +117,30 @@ def _make_whole(storage: BaseStorage, run: Run) -> None:
         load_if_exists=True,
     )
     with warnings.catch_warnings():
-        # Called experimental since Optuna 3.2.
+        # Marked experimental since Optuna 3.2.
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(list(run.objectives))
-    # Last: a study without it was not made whole.
+    # Written last: a study without it is incomplete.
     study.set_user_attr(_RUN, run.to_json())
 
 
-def _loaded(storage: BaseStorage, name: str) -> Study:
+def _load(storage: BaseStorage, name: str) -> Study:
     return optuna.load_study(study_name=name, storage=storage, sampler=proposes_nothing())
 
 
-def _found(storage: BaseStorage, name: str) -> Study | None:
+def _find(storage: BaseStorage, name: str) -> Study | None:
     try:
-        return _loaded(storage, name)
+        return _load(storage, name)
     except KeyError:
         return None
 
 
-def _no_run(name: str) -> RunError:
-    return RunError(f"study {name} in this database is no run of bamsearch: choose another name")
+def _not_a_run(name: str) -> RunError:
+    return RunError(f"study {name} in this database is not a bamsearch run: choose another name")
 
 
 def _taken(name: str) -> RunError:
     return RunError(
-        f"there is a study {name} in this database: go on with --resume {name}, "
+        f"study {name} already exists in this database: continue with --resume {name}, "
         "or choose another --name"
     )

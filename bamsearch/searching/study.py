@@ -1,14 +1,14 @@
-"""The trials of a run in Optuna: who takes the next one, and what is known of all.
+"""Scheduling of a run's trials: which worker runs which trial, and the results so far.
 
-Any number of workers share a run's studies:
+Any number of workers share the studies of a run:
 
-- a proposal is stored as a waiting trial, then taken by setting it running, which the database
-  lets only one worker do; a sign of life is stored before, so that no trial is ever stuck;
-- whoever takes a trial looks for its design among all others: where an earlier trial has it, or
-  there are enough without it, it is withdrawn. Every trial is stored before it is taken, so that of
-  several with one design the first stays;
-- a worker that is interrupted lets its trial wait again; of one that is killed, another does so
-  when no sign of life has come for a while.
+- A proposal is stored as a waiting trial, then taken by setting it running, which the database
+  allows only one worker. A heartbeat is stored first, so that no trial can get stuck.
+- The worker that takes a trial looks for its design among all trials. If an earlier trial has it,
+  or there are enough trials without it, the trial is withdrawn. Every trial is stored before it is
+  taken, so among trials of one design the first stays.
+- An interrupted worker requeues its trial. That of a killed worker is requeued by another worker
+  once its heartbeat is stale.
 """
 
 from __future__ import annotations
@@ -60,19 +60,19 @@ _STALE_CHECK = 2.0
 _JOIN = 1.0
 
 Key = tuple[ReferenceKind | None, int]
-"""What a finished trial is compared as, and its number there."""
+"""Baseline kind, None for the search's own trials, and trial number in that study."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A trial that this worker scores.
+    """The lease of a trial to this worker.
 
     Attributes:
-        trial_id: Optuna's, unique in the database.
-        insertions: the design.
-        reference: what it is compared as; None for the search's own.
-        seed: of its training; None where the score needs none.
-        known: what came of it, where the same was scored before.
+        trial_id: Optuna's trial_id, unique in the database.
+        insertions: insertions of the design.
+        reference: baseline kind; None for the search's own trials.
+        seed: seed of the training; None if the score does not train.
+        known: outcome of an earlier trial with the same design and seed.
     """
 
     trial_id: int
@@ -84,13 +84,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What came of a trial.
+    """The outcome of a trial.
 
     Attributes:
-        score: higher is better; None where it failed, or was stopped early.
-        reason: why it failed; empty otherwise.
-        curve: of its training, see :class:`bamsearch.records.Trial`.
-        expected: the score that one stopped early would have had.
+        score: score, higher is better; None if the trial failed or was stopped early.
+        reason: reason of a failure; empty otherwise.
+        curve: learning curve of the training, see :class:`bamsearch.records.Trial`.
+        expected: predicted score of a training that was stopped early.
     """
 
     score: float | None = None
@@ -101,18 +101,18 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Nothing to take now, but others are at work: ask again."""
+    """No trial to take now, but others are running: try again later."""
 
 
 class SearchStudy:
-    """A run's studies, as one worker sees them.
+    """The studies of a run, as seen by one worker.
 
     Args:
-        storage: the database.
-        run: what was asked for.
-        feasible: the designs that fit.
-        proposer: what decides on the next design.
-        alone: whether no other process can be at work; signs of life are then left out.
+        storage: Optuna storage.
+        run: the run.
+        feasible: the feasible designs.
+        proposer: sampler of the next design.
+        alone: whether this is the only process; it then needs no heartbeats.
     """
 
     def __init__(
@@ -137,31 +137,31 @@ class SearchStudy:
     def prepare(
         self, first: Sequence[Picks], references: Iterable[tuple[ReferenceKind, Sites]]
     ) -> None:
-        """Queue what is not there yet, and take back what a process that is gone left running.
+        """Queue the trials that are missing, and requeue those of dead processes.
 
         Args:
-            first: designs that are tried before any proposal, all feasible.
-            references: what the search is compared with, in the order in which it is scored; what
-                is trained has a seed of its own for each time that it is there.
+            first: feasible designs that are tried before any proposal.
+            references: baselines, in the order in which they are scored. With score train, a
+                repeated baseline has another seed each time.
         """
         self._store.recover()
-        own = {design_of(trial) for trial in counting(self._store.own())}
+        queued = {design_of(trial) for trial in counting(self._store.own())}
         for picks in first[: self.run.trials]:
             insertions = self.space.insertions(picks)
-            if as_text(insertions) not in own:
+            if as_text(insertions) not in queued:
                 self._store.add(insertions, picks, None, seed=0 if self.run.trained else None)
-        there = Counter((kind_of(t), design_of(t)) for t in counting(self._store.references()))
-        asked = Counter[tuple[ReferenceKind | None, str]]()
+        stored = Counter((kind_of(t), design_of(t)) for t in counting(self._store.references()))
+        wanted = Counter[tuple[ReferenceKind | None, str]]()
         for kind, insertions in references:
             key = kind, as_text(insertions)
-            if asked[key] >= there[key]:
-                seed = asked[key] if self.run.trained else None
+            if wanted[key] >= stored[key]:
+                seed = wanted[key] if self.run.trained else None
                 self._store.add(insertions, None, kind, seed=seed)
-            asked[key] += 1
+            wanted[key] += 1
 
     def take(self) -> Claim | Busy | None:
-        """The next trial to score; None when all is done."""
-        # Only where the database was lost while one was taken.
+        """Take the next trial; None when all are finished."""
+        # Requeues a trial whose lease was interrupted by a database failure.
         self.give_back()
         now = time.monotonic()
         if not self._alone and now - self._checked >= _STALE_CHECK:
@@ -172,13 +172,13 @@ class SearchStudy:
             return claim
         if not self._alone:
             return Busy()
-        # Nobody else can hold what is left: an answer of the database was lost.
+        # No other process can hold the remaining trials: an answer of the database was lost.
         self._store.recover()
         return self._next()
 
     @contextmanager
     def at_work(self, claim: Claim) -> Iterator[None]:
-        """Give signs of life while the block scores."""
+        """Send heartbeats while the block scores."""
         if self._alone:
             yield
             return
@@ -186,7 +186,7 @@ class SearchStudy:
 
         def beat() -> None:
             while not stop.wait(self.run.heartbeat):
-                # Whatever goes wrong, the next one makes up for it.
+                # A lost heartbeat is made up for by the next.
                 with suppress(Exception):
                     self._store.beat(claim.trial_id)
 
@@ -199,21 +199,24 @@ class SearchStudy:
             thread.join(_JOIN)
 
     def began(self, claim: Claim, steps: int) -> None:
-        """Note where a training starts; one that got further since a death is not to blame for it.
+        """Record where a training starts.
+
+        If it has progressed since its worker last died, its deaths are forgotten: the design did
+        not cause them.
 
         Args:
             claim: the trial.
-            steps: training steps that it has behind it, by its checkpoint.
+            steps: finished training steps, by its checkpoint.
         """
         before = self._store.get(claim.trial_id).user_attrs.get(BEGAN, 0)
         if steps > before:
             self._store.note(claim.reference, claim.trial_id, {BEGAN: steps, DEATHS: 0})
 
     def finish(self, claim: Claim, scored: Scored) -> bool:
-        """Store what came of a trial.
+        """Store the outcome of a trial.
 
         Returns:
-            False if the trial was taken from this worker, as one thought dead.
+            False if the trial was requeued meanwhile, because this worker was considered dead.
         """
         facts: dict[str, Any] = {CURVE: list(scored.curve)} if scored.curve else {}
         if scored.expected is not None:
@@ -240,40 +243,41 @@ class SearchStudy:
         return done
 
     def give_back(self) -> None:
-        """Let the trial that this worker has taken, and not finished, wait again."""
+        """Requeue the trial that this worker has taken and not finished."""
         held, self._held = self._held, None
-        # Without an answer now, it waits again when no sign of life has come, or on --resume.
+        # If the database does not answer, the trial is requeued when its heartbeat is stale, or
+        # by --resume.
         with suppress(*NO_ANSWER):
             if held is not None:
                 self._store.give_back(*held)
 
     def finished(self, known: AbstractSet[Key] = frozenset()) -> list[tuple[Key, Trial]]:
-        """(key, trial) of all that have a score or failed and are not known.
+        """Finished trials with their keys, except those in ``known``.
 
-        The search's own first; in the order in which they were first proposed, in which one worker
-        finishes them.
+        The search's own trials come first, each group in the order of first proposal, which is that
+        in which a single worker finishes them.
         """
-        found = []
-        for place, trials in enumerate((self._store.own(), self._store.references())):
-            # Leading trials that are known are not looked at again.
-            start = self._reported[place] if known else 0
+        records = []
+        for study, trials in enumerate((self._store.own(), self._store.references())):
+            # Leading known trials are skipped.
+            start = self._reported[study] if known else 0
             unknown = [t for t in counting(trials[start:]) if (kind_of(t), t.number) not in known]
             if known:
-                self._reported[place] = unknown[0].number if unknown else len(trials)
+                self._reported[study] = unknown[0].number if unknown else len(trials)
             new = [trial for trial in unknown if trial.state.is_finished()]
             for trial in sorted(new, key=first_number):
                 first = first_number(trial)
-                again = first != trial.number
-                retries = sum(first_number(t) == first for t in trials) - 1 if again else 0
+                retried = first != trial.number
+                retries = sum(first_number(t) == first for t in trials) - 1 if retried else 0
                 record = self._store.record(trial, retries)
-                found.append(((kind_of(trial), trial.number), record))
-        return found
+                records.append(((kind_of(trial), trial.number), record))
+        return records
 
     def trainings(self) -> list[Training]:
-        """Designs of the space, accuracies and seeds of all trainings so far, each once."""
+        """Design, accuracy and seed of each training so far, of designs in the space."""
         values: dict[Work, float] = {}
         for trial in [*self._store.references(), *self._store.own()]:
-            result = self._came_of(trial) if trial.state.is_finished() else None
+            result = self._outcome(trial) if trial.state.is_finished() else None
             value = None if result is None else _value(result)
             if value is not None:
                 values.setdefault(work_of(trial), value)
@@ -281,9 +285,9 @@ class SearchStudy:
         return observed_of(self.space, rows)
 
     def curves(self) -> list[tuple[float, ...]]:
-        """Validation accuracies of all trainings that went to their end, an epoch each."""
+        """Validation accuracies per epoch of all trainings that were not stopped early."""
         ended = [trial for trial in self._all() if trial.state == TrialState.COMPLETE]
-        # A reference that is a trial too is one training.
+        # A baseline that is also a trial is one training.
         curves = {work_of(t): tuple(t.user_attrs[CURVE]) for t in ended if CURVE in t.user_attrs}
         return list(curves.values())
 
@@ -302,19 +306,19 @@ class SearchStudy:
         return (
             self._take_reference([t for t in references if not seed_of(t)], ("base",))
             or self._take_own(references)
-            # Further seeds of the base are for the comparison: no proposal waits for them.
+            # Further seeds of the base serve the comparison only: proposals do not wait for them.
             or self._take_reference(references, ("base", "paper", "largest", "random"))
         )
 
     def _take_own(self, references: Sequence[FrozenTrial]) -> Claim | None:
-        """A waiting trial of the search's own, or a new one; None if there is no other."""
+        """A waiting or new trial of the search's own; None if none remains."""
         while True:
             trials = self._store.own()
             for trial in _waiting(trials, [*trials, *references]):
                 claim = self._take(trial)
                 if claim is not None:
                     return claim
-            # Some of those may be withdrawn now.
+            # Read again: some of them may have been withdrawn.
             trials = self._store.own()
             if len(counting(trials)) >= self.run.trials or self._decided():
                 return None
@@ -326,7 +330,7 @@ class SearchStudy:
                 return claim
 
     def _decided(self) -> bool:
-        """Whether further trainings are expected to gain less than ``until``."""
+        """Whether the expected regret of stopping is below ``until``."""
         until = self.run.until
         if until is None:
             return False
@@ -351,33 +355,31 @@ class SearchStudy:
         return self._sampler.propose(trials)
 
     def _of_base(self, references: Sequence[FrozenTrial]) -> list[tuple[Picks, float]]:
-        """Scores of the base, which is never proposed, where it is a design of the space."""
-        nothing = self.space.picks(())
+        """Scores of the base, which is never proposed, if it is a design of the space."""
+        base = self.space.picks(())
         return [
-            (nothing, trial.values[0])
+            (base, trial.values[0])
             for trial in references
-            if nothing is not None
-            and trial.state == TrialState.COMPLETE
-            and kind_of(trial) == "base"
+            if base is not None and trial.state == TrialState.COMPLETE and kind_of(trial) == "base"
         ]
 
-    def _new(self, picks: Picks, others: Sequence[FrozenTrial]) -> Claim | None:
-        """Store a proposal and take it; None if another worker was quicker."""
+    def _new(self, picks: Picks, trials: Sequence[FrozenTrial]) -> Claim | None:
+        """Store a proposal and take it; None if another worker was faster."""
         insertions = self.space.insertions(picks)
-        seed = self._seed(as_text(insertions), others) if self.run.trained else None
+        seed = self._seed(as_text(insertions), trials) if self.run.trained else None
         if not self._alone:
             return self._take(self._store.get(self._store.add(insertions, picks, None, seed=seed)))
         trial_id = self._store.add(insertions, picks, None, TrialState.RUNNING, seed=seed)
         self._held = None, trial_id
         return self._claim(trial_id, (as_text(insertions), seed), None)
 
-    def _seed(self, design: str, others: Sequence[FrozenTrial]) -> int:
-        """The first seed that the design has not been trained with, or is being."""
-        taken = {seed_of(trial) for trial in counting(others) if design_of(trial) == design}
+    def _seed(self, design: str, trials: Sequence[FrozenTrial]) -> int:
+        """The first seed that no finished, running or waiting trial of the design has."""
+        taken = {seed_of(trial) for trial in counting(trials) if design_of(trial) == design}
         return next(seed for seed in count() if seed not in taken)
 
     def _take(self, trial: FrozenTrial) -> Claim | None:
-        """Make a waiting trial this worker's; None if another was quicker or it is withdrawn."""
+        """Take a waiting trial; None if another worker was faster or the trial is withdrawn."""
         kind, trial_id = kind_of(trial), trial._trial_id
         if not self._alone:
             self._store.beat(trial_id)
@@ -389,14 +391,14 @@ class SearchStudy:
             self._store.fail(kind, trial_id, WITHDRAWN, True)
             self._held = None
             return None
-        others = [t for t in trials if t._trial_id != trial_id]
-        if work_of(trial) in _running(others):
+        rest = [t for t in trials if t._trial_id != trial_id]
+        if work_of(trial) in _running(rest):
             self.give_back()
             return None
         return self._claim(trial_id, work_of(trial), kind)
 
     def _superfluous(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether an earlier trial is the same work, or there are enough earlier ones."""
+        """Whether an earlier trial has the same design and seed, or there are enough of them."""
         kind = kind_of(trial)
         earlier = [t for t in counting(trials) if t.number < trial.number and kind_of(t) == kind]
         repeated = any(work_of(t) == work_of(trial) for t in earlier)
@@ -408,15 +410,15 @@ class SearchStudy:
         work: Work,
         kind: ReferenceKind | None,
     ) -> Claim:
-        known = None
-        for other in self._store.ended(work):
-            found = self._came_of(other)
-            if found is not None and (known is None or known.score is None):
-                known = found
-        return Claim(trial_id, as_insertions(work[0]), kind, work[1], known)
+        earlier = None
+        for trial in self._store.ended(work):
+            outcome = self._outcome(trial)
+            if outcome is not None and (earlier is None or earlier.score is None):
+                earlier = outcome
+        return Claim(trial_id, as_insertions(work[0]), kind, work[1], earlier)
 
-    def _came_of(self, trial: FrozenTrial) -> Scored | None:
-        """What came of a trial that has ended; None if it was interrupted."""
+    def _outcome(self, trial: FrozenTrial) -> Scored | None:
+        """The outcome of a trial that has ended; None if it was interrupted."""
         attrs = trial.user_attrs
         curve = tuple(attrs.get(CURVE, ()))
         if trial.state == TrialState.COMPLETE:
@@ -431,12 +433,12 @@ def _value(result: Scored) -> float | None:
 
 
 def _waiting(trials: Iterable[FrozenTrial], everywhere: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Those that wait, in the order in which they first did, but for what is being scored now."""
+    """Waiting trials in the order of first proposal, except those being scored in another trial."""
     busy = _running(everywhere)
     waiting = [t for t in trials if t.state == TrialState.WAITING and work_of(t) not in busy]
     return sorted(waiting, key=first_number)
 
 
 def _running(trials: Iterable[FrozenTrial]) -> set[Work]:
-    """The work that is being done."""
+    """Design and seed of the running trials."""
     return {work_of(trial) for trial in trials if trial.state == TrialState.RUNNING}

@@ -1,4 +1,4 @@
-"""How a search trains: each trial is one short training of a design, with a seed of its own."""
+"""Evaluates the trials of a search by training: one short training per design and seed."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
 
 TRAININGS = "train"
-"""The folder of trainings at work, in that of the run: each has a checkpoint there."""
+"""The subfolder of the run's folder with the checkpoints of running trainings."""
 
 
 Rule = Callable[[Sequence[float]], Scored | None]
-"""Accuracies so far to what comes of a training that is stopped there; None: it goes on."""
+"""Maps accuracies so far to the outcome of a training to be stopped; None lets it continue."""
 
 
 class _StoppedError(Exception):
-    """It cannot win."""
+    """The training cannot win."""
 
-    def __init__(self, found: Scored) -> None:
+    def __init__(self, outcome: Scored) -> None:
         super().__init__()
-        self.found = found
+        self.outcome = outcome
 
 
 def data_of(run: Run) -> Data:
-    """The data of a run, as they were when it was started.
+    """Load the data set of a run.
 
     Raises:
-        DataError: not there, or other data.
+        DataError: the data are missing, or have changed since the run started.
     """
     facts = run.data
     if facts is None:
@@ -66,8 +66,8 @@ def data_of(run: Run) -> Data:
     )
     if data.facts.hash != facts.hash:
         raise DataError(
-            f"{facts.name} is not what run {run.name} began with (hash {data.facts.hash}, was "
-            f"{facts.hash}): bring that back, or start a new run"
+            f"{facts.name} has changed since run {run.name} started (hash {data.facts.hash}, was "
+            f"{facts.hash}): restore it, or start a new run"
         )
     return data
 
@@ -80,14 +80,14 @@ def trainer(
     shown: str,
     follow: Callable[[Design, Progress], None] | None = None,
 ) -> Measure:
-    """Carry trials out by training.
+    """Make an evaluator that trains.
 
     Args:
-        run: with score ``train``.
-        study: of the run: what is finished says when to stop a training early.
-        folder: of the run, for checkpoints; None, as on another machine, keeps none.
-        shown: the database's URL for errors.
-        follow: called with a design and where its training is, after every few steps.
+        run: run with score ``train``.
+        study: studies of the run; the finished trainings decide on early stopping.
+        folder: folder of the run, for checkpoints; None, as on another machine, writes none.
+        shown: database URL without its password, for errors.
+        follow: called with a design and the progress of its training, every few steps.
 
     Raises:
         DataError: as :func:`data_of`.
@@ -97,41 +97,41 @@ def trainer(
 
     def measure(claim: Claim) -> Scored:
         seed = run.seed + (claim.seed or 0)
-        place = None if folder is None else folder / TRAININGS / _name(claim.insertions, seed)
+        path = None if folder is None else folder / TRAININGS / _name(claim.insertions, seed)
         rule = patiently(partial(_rule, study), shown) if claim.reference is None else None
         design = run.design(claim.insertions)
-        began = None if place is None else partial(_note_start, study, claim, shown)
+        began = None if path is None else partial(_note_start, study, claim, shown)
         watch = _watcher(design, follow, rule, began)
         try:
-            found = train_once(
+            result = train_once(
                 design,
                 data,
                 recipe,
                 seed=seed,
                 device=run.device,
-                place=place,
+                place=path,
                 watch=watch,
             )
         except _StoppedError as stopped:
-            if place is not None:
-                TrainingFolder(place).remove()
-            return stopped.found
+            if path is not None:
+                TrainingFolder(path).remove()
+            return stopped.outcome
         except DivergedError as error:
-            # What it advises is for train, which has an option for the rate.
+            # Its advice is for the command train, which has an option for the learning rate.
             return Scored(reason=failure(error).partition(": start anew")[0])
         except (DataError, MissingExtraError, OutputError, StorageError, TrainingError):
-            # A full disk, or an image that is gone, says nothing of the design.
+            # A full disk or a missing image is not the design's fault.
             raise
-        except Exception as error:  # A network of the user's own can raise anything at all.
+        except Exception as error:  # A user's network can raise anything.
             raise_disk_error(error)
             return Scored(reason=failure(error))
-        return Scored(found.per_cent, curve=found.curve)
+        return Scored(result.per_cent, curve=result.curve)
 
     return measure
 
 
 def _rule(study: SearchStudy) -> Rule | None:
-    """When a training is stopped early, by what is finished now; None where too little is."""
+    """The early-stopping rule from the trainings finished so far; None if they are too few."""
     finished, trainings = study.curves(), study.trainings()
     if len(finished) < FEWEST or len(trainings) < FEWEST:
         return None
@@ -153,7 +153,7 @@ def _watcher(
     rule: Rule | None,
     began: Callable[[Progress], None] | None,
 ) -> Callable[[Progress], None]:
-    """What is called after every few steps of a training; ``began`` only the first time."""
+    """A callback for every few steps of a training; it calls ``began`` the first time only."""
     once = [] if began is None else [began]
 
     def watch(progress: Progress) -> None:
@@ -168,19 +168,19 @@ def _watcher(
 
 
 def _note_start(study: SearchStudy, claim: Claim, shown: str, progress: Progress) -> None:
-    """Note how many steps a training has behind it."""
+    """Record the number of steps at which a training starts or resumes."""
     steps = progress.epoch * progress.steps + progress.step
     patiently(partial(study.began, claim, steps), shown)
 
 
 def _end_early(rule: Rule, progress: Progress) -> None:
-    """Raise _StoppedError where the training is to end."""
-    found = rule(accuracies(progress.rows))
-    if found is not None:
-        raise _StoppedError(found)
+    """Raise _StoppedError if the rule stops the training."""
+    outcome = rule(accuracies(progress.rows))
+    if outcome is not None:
+        raise _StoppedError(outcome)
 
 
 def _name(insertions: Sequence[Insertion], seed: int) -> str:
-    """The folder of a training: its name is short whatever the design."""
-    text = " ".join(f"{one.site} {one.reduction} {one.dilation}" for one in insertions)
+    """The folder name of a training, short for any design."""
+    text = " ".join(f"{bam.site} {bam.reduction} {bam.dilation}" for bam in insertions)
     return f"{seed}-{zlib.crc32(text.encode(errors='surrogatepass')):08x}"

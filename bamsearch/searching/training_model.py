@@ -1,25 +1,26 @@
-"""A mixed model of noisy trainings: what each design is worth, and how certain that is.
+"""A mixed model of noisy trainings: the expected accuracy of each design, and its uncertainty.
 
 Notation: training i trains design d(i) with seed s(i) and reaches accuracy y_i, standardised by
-median and spread. Under a hypothesis h::
+median and spread. Under a draw h of the hyperparameters::
 
     y_i = f(d(i)) + e[s(i)] + e_i
     f(d) = m + g(d) + u[d] + b [d is the base]
 
-    m     a constant                                      variance 1
-    g     a Gaussian process over r, d and sites          variance (1 - w) v, its kernel drawn in h
-    u     what one design has beyond g                    variance w v
-    b     the base, a quantity of its own                 variance _BASE, or _BASE v
-    e[s]  what a seed does to all designs alike           variance c (1 - v)
-    e_i   the rest of the noise                           variance (1 - c) (1 - v)
+    m     intercept                                       variance 1
+    g     Gaussian process over r, d and sites            variance (1 - w) v, its kernel drawn in h
+    u     deviation of one design from g                  variance w v
+    b     offset of the base from all designs with BAM    variance _BASE, or _BASE v
+    e[s]  effect of a seed that all designs share         variance c (1 - v)
+    e_i   residual noise                                  variance (1 - c) (1 - v)
 
-v, w, c and the variance of b are drawn once for each h: that nothing matters, and that BAM helps
-wherever it is, are hypotheses too. All variances have a common factor with an inverse gamma prior,
-so that the evidence of h is a multivariate t density, and f given the data is multivariate t
-(Gelman et al., Bayesian Data Analysis, chapter 14). Hypotheses are averaged by evidence.
+v, w, c and the variance of b are drawn once per h, so the prior includes that nothing matters
+(v near 0) and that BAM helps wherever it is placed. All variances share a factor with an inverse
+gamma prior: integrated out, the evidence of h is a multivariate t density, and f given the data is
+multivariate t (Gelman et al., Bayesian Data Analysis, chapter 14). The posterior is the average
+over h, weighted by evidence.
 
-A training far below all others, such as one at chance level, says nothing of the rest: it is left
-out of the model, and its design is reported by its own trainings.
+A training far below all others, such as one at chance level, would dominate the variances. It is
+left out of the model, and its design is reported by the mean of its own trainings.
 """
 
 from __future__ import annotations
@@ -41,41 +42,43 @@ from bamsearch.searching.posterior import process_covariances, spread_of
 Training = tuple[Picks, float, int]
 """A design, the accuracy of one training in percent, and the training's seed."""
 
-# Prior variances in units of the variance of one training.
+# Prior variances of m and b, in units of the variance of one training; that of b is so large that
+# the base is hardly shrunk towards the designs.
 _CONSTANT, _BASE = 1.0, 1000.0
-# Range of (1 - v) / v, log-uniform: at 10,000 no design differs from another.
+# Log-uniform range of (1 - v) / v, noise over signal: at 10,000 no design differs from another.
 _NOISE = (0.003, 10_000.0)
-# Greatest w; range of c, which is 0.2 in the committed audit.
+# Largest w; range of c, which is 0.2 in the committed audit (reports/audit).
 _UNIQUE, _SHARED = 0.3, (0.1, 0.7)
-# Share of the hypotheses in which the variance of b does not fall with v. With fewer, the base is
-# shrunk further towards the designs; with more, or a smaller _BASE, the gain is overestimated where
-# nothing matters (biases: benchmarks/coverage.md).
+# Share of the draws in which the variance of b is independent of v. With a smaller share, the base
+# is shrunk further towards the designs; with a larger share, or a smaller _BASE, the gain is
+# overestimated where nothing matters (biases: benchmarks/coverage.md).
 _BASE_APART = 0.85
-_SHAPE, _RATE = 1.0, 2.0
-_LEAST = 1e-3
+_SHAPE, _RATE = 1.0, 2.0  # of the inverse gamma prior on the common factor
+_LEAST = 1e-3  # evidence relative to the best draw below which a draw is dropped
 _JITTER = 1e-6
 _OUTLIER = 10.0
-"""Spreads below the median: no BAM of the audit's table lies beyond 4, chance level beyond 50."""
+"""Spreads below the median beyond which a training is an outlier: designs of the committed audit
+stay within 4, chance level is beyond 50."""
 
 _WIDER = 1.1
-"""Intervals without it cover 0.91 where 0.95 is meant: variances are averaged over a coarse prior
-(benchmarks/coverage.md)."""
+"""Factor on posterior deviations. Without it, intervals with a nominal coverage of 0.95 cover 0.91,
+because the variances are averaged over a coarse prior (benchmarks/coverage.md)."""
 
 
 class TrainingModel:
-    """The posterior over what designs are worth.
+    """The posterior over f, the expected accuracies of designs.
 
     Args:
         feasible: the feasible set.
-        trainings: at least two.
+        trainings: trainings, at least two.
         others: designs without a training that are predicted too.
 
     Attributes:
-        picks: the designs: those trained in the order of their first training, then ``others``.
+        picks: designs: the trained ones in the order of their first training, then ``others``.
         mean: expected accuracy of each design in percent, (designs,).
-        noise: standard deviation of one training about its design's worth, in points.
-        shared: the part of it that a seed does to all designs alike, in points.
-        outliers: positions of the trainings that the model leaves out.
+        noise: standard deviation of one training about f, in points.
+        shared: the part of ``noise`` that all designs share, from e[s], in points.
+        outliers: indices of the trainings that the model leaves out.
     """
 
     def __init__(
@@ -90,55 +93,65 @@ class TrainingModel:
         self._centre, self._spread = float(np.median(values)), spread_of(values - np.median(values))
         self._spread = self._spread or 1.0
         scores = (values - self._centre) / self._spread
-        kept = (scores > -_OUTLIER) | (base[designs] > 0)
-        self.outliers = np.flatnonzero(~kept)
+        # The base is never an outlier: b is free, so it may lie far from all designs.
+        modelled = (scores > -_OUTLIER) | (base[designs] > 0)
+        self.outliers = np.flatnonzero(~modelled)
         # Several BLAS threads make matrices of this size slower, not faster.
         with threadpool_limits(limits=1, user_api="blas"):
-            mean = self._fit(Kernel(feasible), designs[kept], seeds[kept], scores[kept], base)
+            mean = self._fit(
+                Kernel(feasible), designs[modelled], seeds[modelled], scores[modelled], base
+            )
         self.mean = self._centre + self._spread * mean
         self._failed: dict[int, int] = {}
-        for failed in set(designs[~kept].tolist()) - set(designs[kept].tolist()):
-            own = values[designs == failed]
-            self.mean[failed], self._failed[failed] = own.mean(), len(own)
+        for failed in set(designs[~modelled].tolist()) - set(designs[modelled].tolist()):
+            accuracies = values[designs == failed]
+            self.mean[failed], self._failed[failed] = accuracies.mean(), len(accuracies)
 
     @property
     def best(self) -> int:
-        """The column of the design with the greatest expected accuracy."""
+        """Index of the design with the greatest expected accuracy."""
         return int(np.argmax(self.mean))
 
     def draw(self, number: int, seed: int) -> Floats:
-        """Joint draws of what all designs are worth, in percent: (number, designs)."""
+        """Joint draws of f from the posterior, in percent: (number, designs)."""
         rng = np.random.default_rng(seed)
         draws = []
         counts = rng.multinomial(number, [share for share, _, _ in self._parts])
         for count, (_, mean, root) in zip(counts, self._parts, strict=True):
             normal = rng.standard_normal((count, root.shape[1])) @ root.T
-            # A multivariate t: the common factor of all variances is not known.
+            # A multivariate t: the common factor of the variances is integrated out.
             factor = np.sqrt(self._freedom / rng.chisquare(self._freedom, count))
             draws.append(mean + _WIDER * factor[:, None] * normal)
-        worths: Floats = self._centre + self._spread * np.concatenate(draws)
+        f: Floats = self._centre + self._spread * np.concatenate(draws)
         for failed, trainings in self._failed.items():
             deviation = self.noise / np.sqrt(trainings)
-            worths[:, failed] = rng.normal(self.mean[failed], deviation, number)
-        return worths
+            f[:, failed] = rng.normal(self.mean[failed], deviation, number)
+        return f
 
     def _fit(
         self, kernel: Kernel, designs: NDArray[np.int64], seeds: Floats, y: Floats, base: Floats
     ) -> Floats:
-        """Weigh the hypotheses; returns the standardised mean of all designs."""
+        """Weight the draws h by their evidence; returns the standardised mean of all designs.
+
+        With K the covariance of y under h and L L' = K::
+
+            log evidence(h) = -sum log L_ii - (_SHAPE + n / 2) log(_RATE + |L^-1 y|^2 / 2) + const
+            E[f | y, h]     = F L^-T L^-1 y                    F the covariance of f with y
+            Cov[f | y, h]   = scale (cov f - F L^-T L^-1 F')   scale: rate / shape of the factor
+        """
         hypotheses = noisy_hypotheses(kernel)
         uniform = np.random.default_rng(2).random((len(hypotheses), 3))
         signal = 1 / (1 + np.exp(np.interp(uniform[:, 0], [0, 1], np.log(_NOISE))))
         apart = np.random.default_rng(3).random(len(hypotheses)) < _BASE_APART
         unique, shared = _UNIQUE * uniform[:, 1], np.interp(uniform[:, 2], [0, 1], _SHARED)
-        same = np.equal.outer(seeds, seeds).astype(float)
+        same_seed = np.equal.outer(seeds, seeds).astype(float)
         codes = kernel.codes(np.array(self.picks, dtype=np.int8))
         n, eye = len(y), np.eye(len(codes))
         logs, solved = np.empty(len(hypotheses)), []
         for h, process in enumerate(process_covariances(kernel, hypotheses, codes)):
             f = signal[h] * ((1 - unique[h]) * process + unique[h] * eye)
             f += _CONSTANT + _BASE * (1.0 if apart[h] else signal[h]) * np.diag(base)
-            noise = shared[h] * same + (1 - shared[h]) * np.eye(n)
+            noise = shared[h] * same_seed + (1 - shared[h]) * np.eye(n)
             total = f[np.ix_(designs, designs)] + (1 - signal[h]) * noise + _JITTER * np.eye(n)
             root = cholesky(total, lower=True, check_finite=False)
             half = solve_triangular(root, y, lower=True, check_finite=False)
@@ -151,10 +164,10 @@ class TrainingModel:
         self._parts = []
         for h in np.flatnonzero(shares).tolist():
             f, root, half, scale = solved[h]
-            seen = solve_triangular(root, f[:, designs].T, lower=True, check_finite=False)
-            covariance = scale * (f - seen.T @ seen) + _JITTER * eye
+            explained = solve_triangular(root, f[:, designs].T, lower=True, check_finite=False)
+            covariance = scale * (f - explained.T @ explained) + _JITTER * eye
             draws = cholesky(covariance, lower=True, check_finite=False)
-            self._parts.append((float(shares[h]), seen.T @ half, draws))
+            self._parts.append((float(shares[h]), explained.T @ half, draws))
         variance = shares * (1 - signal) * [scale for *_, scale in solved]
         self.noise = self._spread * float(np.sqrt(variance.sum()))
         self.shared = self._spread * float(np.sqrt((variance * shared).sum()))

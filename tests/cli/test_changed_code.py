@@ -59,8 +59,10 @@ def test_a_search_of_an_edited_model_is_not_resumed(ran, refused):
     assert "executes code of net.py" in ran("search", "--resume", "a")
     edit()
     said = refused("search", "--resume", "a", "--trials", "3")
-    assert said.startswith("bamsearch: error: model net.py:make is not what run a began with: it ")
-    assert said.endswith("search anew with another --name, or with --force under this one")
+    assert said.startswith(
+        "bamsearch: error: model net.py:make has changed since run a started: it "
+    )
+    assert said.endswith("start a new search with another --name, or with --force under this name")
     assert "--resume continues a run" in refused("search", "--resume", "a", "--force")
     Path("net.py").write_text(NET)
     ran("search", "--resume", "a", "--trials", "3")
@@ -86,7 +88,9 @@ def test_a_search_by_an_edited_score_is_not_resumed(ran, refused):
     ran(*line)
     assert "executes code of net.py, score.py" in ran("search", "--resume", "a", "--dry-run")
     edit("score.py")
-    assert "score score.py:score is not what run a began" in refused("search", "--resume", "a")
+    assert "score score.py:score has changed since run a started" in refused(
+        "search", "--resume", "a"
+    )
 
 
 def test_a_base_that_is_another_network_is_refused(ran, refused):
@@ -99,7 +103,7 @@ def test_a_base_that_is_another_network_is_refused(ran, refused):
     sys.modules.pop("width")
     said = refused("search", "--resume", "a")
     sys.modules.pop("width")
-    assert "net.py:make is not what run a began with: it had 1,562 parameters and " in said
+    assert "net.py:make has changed since run a started: it had 1,562 parameters and " in said
 
 
 def test_a_run_of_an_older_version_is_resumed(ran):

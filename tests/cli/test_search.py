@@ -147,7 +147,7 @@ def test_going_on_with_more_trials_is_one_longer_search(done, bamsearch_cli):
         (["--budget-params", "45M"], "run done has --budget-params none, not 45M"),
         (["--seed", "1"], "run done has --seed 0, not 1"),
         (["--input-size", "32"], "run done has --input-size 64, 64, not 32, 32"),
-        (["--trials", "5"], "--trials 5 is fewer than the 6 that done has"),
+        (["--trials", "5"], "--trials 5 is below the 6 trials of run done"),
         (["--name", "other"], "--resume, --name and --output: choose one"),
     ],
 )
@@ -167,11 +167,11 @@ def test_what_is_the_same_may_be_typed_again(done, bamsearch_cli):
         (["--score", "synflw"], "no score is called 'synflw'"),
         (["--space", "stage"], "no space is called 'stage'"),
         (["--space", "mine.toml"], "mine.toml cannot be read"),
-        (["--budget-gflops", "much"], "--budget-gflops 'much' is no budget"),
-        (["--objective", "params"], "--objective must name the score"),
+        (["--budget-gflops", "much"], "invalid --budget-gflops 'much'"),
+        (["--objective", "params"], "--objective must include score"),
         (["--name", "a/b"], "a run cannot be called 'a/b'"),
         (["--resume", "nowhere"], "no run is called 'nowhere': 'bamsearch runs' lists"),
-        (["--storage", "there"], "--storage is no URL of a database"),
+        (["--storage", "there"], "--storage is not a database URL"),
         (["--sampler", "exhaustive", "--trials", "5"], "--sampler exhaustive scores all"),
         (["--trials", "0"], "0 is not in the range"),
     ],
@@ -186,7 +186,7 @@ def test_a_space_that_matches_no_site(refused):
         'name = "mine"\nsites = ["layer9"]\nreductions = [4]\ndilations = [1]\n'
     )
     said = refused("search", *SMALL, "--space", "mine.toml")
-    assert "names 'layer9', and resnet18 has no such site: did you mean layer" in said
+    assert "names 'layer9', but resnet18 has no such site: did you mean layer" in said
 
 
 def test_an_earlier_run_is_never_lost(done, refused, bamsearch_cli):

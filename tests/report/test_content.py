@@ -156,9 +156,9 @@ def test_without_training_nothing_is_known(record):
     assert make_report(sized, "net-001").answer.remarks[:2] == (
         "Nothing was trained; params has not been audited in this budget; no zero-cost score "
         "ordered designs significantly better in bamsearch's own audit (reports/audit).",
-        "params knows size only: blind to d, and the best is always the largest that fits. It "
-        "needs no search; designs that differ only in d tie, with d=4 first. Train to learn more: "
-        "--data NAME.",
+        "params sees size only: it ignores d, and its best design is always the largest feasible "
+        "one. It needs no search; designs that differ only in d tie, with d=4 first. Train to "
+        "learn more: --data NAME.",
     )
     assert answer.next_step == "bamsearch verify net-001 --data NAME --dry-run"
     facts = DataFacts("imagefolder:my pictures", (3, 32, 32), 10, 90, 10, 10, "abc", 0)

@@ -276,7 +276,7 @@ def test_what_is_a_number(value, summary, design) -> None:
     [
         ("synflwo", "no score is called 'synflwo'.*did you mean synflow"),
         ("Param", "did you mean params"),
-        ("xyzzy", r"FILE.py:function.*there are train, synflow, .*, macs$"),
+        ("xyzzy", r"FILE.py:function.*choose from train, synflow, .*, macs$"),
         ("no-such.py:score", "no file no-such.py: a score is given as path/file.py:score"),
         ("my-score.py:site", "no score in my-score.py is called 'site': did you mean sites"),
         ("my-score.py:number", "no score in my-score.py is called 'number': it has sites, spoils"),

@@ -88,8 +88,8 @@ def test_what_is_no_budget(quantity, text) -> None:
         parse_budget(quantity, text, 100)
     example = {"gflops": "8", "params": "45M", "memory": "200MiB", "ms": "12"}[quantity]
     assert str(failure.value) == (
-        f"--budget-{quantity} {text!r} is no budget: give a number such as {example}, "
-        "or +2% for what the base takes and 2 % more"
+        f"invalid --budget-{quantity} {text!r}: give a number such as {example}, "
+        "or +2% for 2% above the base"
     )
 
 

@@ -103,7 +103,7 @@ def test_the_largest_has_the_usual_dilation(toys) -> None:
 def named_budgets(message: str, budgets: list) -> dict:
     """The budgets of the message's last part, as typed."""
     bases = {one.quantity: one.base for one in budgets}
-    would_do = message.partition("the smallest that would do is ")[2]
+    would_do = message.partition("the smallest feasible budget is ")[2]
     found = dict(NAMED.findall(would_do))
     assert found, message
     assert set(found) <= set(bases)
@@ -165,11 +165,11 @@ def test_what_nothing_fits_says(toys) -> None:
     with pytest.raises(NothingFitsError) as failure:
         feasible(space, [parse_budget("params", "1.01k", 1000)])
     assert str(failure.value) == (
-        "no design of net in space toy keeps --budget-params 1.01k: the base alone takes "
-        "0.0010 M params; the smallest that would do is --budget-params 1020"
+        "no design of net in space toy is within --budget-params 1.01k: the base alone takes "
+        "0.0010 M params; the smallest feasible budget is --budget-params 1020"
     )
     # Fewer than the base has.
-    with pytest.raises(NothingFitsError, match=r"would do is --budget-gflops 1\.0001$"):
+    with pytest.raises(NothingFitsError, match=r"feasible budget is --budget-gflops 1\.0001$"):
         feasible(space, [parse_budget("gflops", "0.5", 10**9)])
 
 
@@ -178,7 +178,7 @@ def test_one_budget_too_small_and_two_ways_out(toys) -> None:
     options = [Option(), Option(1, 1, params=1, memory=100), Option(2, 1, params=90, memory=1)]
     with pytest.raises(NothingFitsError) as failure:
         feasible(toys.space([options]), [toys.budget("params", 5), toys.budget("memory", 5)])
-    assert str(failure.value).endswith("the smallest that would do is --budget-params 1090")
+    assert str(failure.value).endswith("the smallest feasible budget is --budget-params 1090")
 
 
 def test_required_sites_that_no_single_quantity_fits(toys) -> None:
@@ -232,7 +232,9 @@ def test_more_options_than_a_byte_can_number() -> None:
     costs = DesignCosts(ModelSummary("net", (3, 9, 9), "", (3, 9, 9), (site,), Cost(5, 5, 5)))
     pairs = [(1, d) for d in range(1, 129)]
     assert len(make_choice([site], pairs[:126], costs, optional=True).options) == 127
-    with pytest.raises(SpaceError, match="wide has 128 different options, and a search takes 127"):
+    with pytest.raises(
+        SpaceError, match="wide has 128 different options, but a search supports at most 127"
+    ):
         make_choice([site], pairs, costs, optional=False)
 
 

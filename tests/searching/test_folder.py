@@ -140,7 +140,7 @@ def test_one_search_at_a_time(folder):
     with folder.locked():
         assert other.busy()
         with (
-            pytest.raises(RunError, match="another search works on run run") as raised,
+            pytest.raises(RunError, match="another search is running on run run") as raised,
             other.locked(),
         ):
             pass
@@ -173,10 +173,10 @@ def test_the_lock_goes_with_a_killed_process(folder):
 def test_a_folder_is_made_once(place):
     folder = RunFolder(place / "a" / "b")
     folder.create()
-    with pytest.raises(OutputError, match=r"exists already: go on with --resume b"):
+    with pytest.raises(OutputError, match=r"already exists: continue with --resume b"):
         folder.create()
     (place / "file").touch()
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be created"):
         RunFolder(place / "file" / "run").create()
 
 

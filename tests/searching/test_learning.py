@@ -96,7 +96,7 @@ def test_a_failed_training_is_named_and_in_no_effect(toys, record):
     assert spoilt is not None
     assert plain is not None
     assert spoilt.remarks == (
-        "Far below all other trainings, and counted for their own designs only: 60.00, 10.00%.",
+        "Far below all other trainings, so used for their own designs only: 60.00, 10.00%.",
     )
     assert spoilt.effects == plain.effects
     best = spoilt.of((B,))

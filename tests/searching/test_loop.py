@@ -289,7 +289,7 @@ def test_a_design_that_kills_is_tried_three_more_times(engine, place):
     record = engine.search(place / "parts", planned, score)
     assert seen == 4
     assert [trial.state for trial in record.trials] == ["complete", "failed", "complete"]
-    assert record.trials[1].reason == "the process that scored it died, 4 times"
+    assert record.trials[1].reason == "its worker died 4 times"
 
 
 def test_a_score_that_never_works_ends_the_search(engine, place):
@@ -299,7 +299,7 @@ def test_a_score_that_never_works_ends_the_search(engine, place):
         raise RuntimeError("no such layer")
 
     with pytest.raises(
-        ScoreError, match=r"^the first 10 designs all failed: .*: no such layer\. Mend"
+        ScoreError, match=r"^the first 10 designs all failed: .*: no such layer\. Fix"
     ):
         engine.search(place / "run", planned, score)
     record = RunFolder(place / "run").read_record()

@@ -83,7 +83,7 @@ def test_no_study_yet(engine, planned, place):
 def test_a_study_that_is_gone_is_not_begun_anew(engine, run):
     run.study.unlink()
     before = run.read_record()
-    with pytest.raises(RunError, match=r"the study of run run is not in .*study\.db"):
+    with pytest.raises(RunError, match=r"the study of run run is missing from .*study\.db"):
         engine.search(run.path)
     assert run.read_record() == before
 
@@ -113,13 +113,15 @@ def test_the_study_of_a_newer_version(engine, planned, run):
 
 
 def test_a_locked_run(engine, run):
-    with run.locked(), pytest.raises(RunError, match="another search works on run run"):
+    with run.locked(), pytest.raises(RunError, match="another search is running on run run"):
         engine.search(run.path)
 
 
 def test_a_name_that_is_taken_in_the_database(engine, planned, place, url):
     record = engine.search(place / "one" / "run", planned, url=url)
-    with pytest.raises(RunError, match=r"there is a study run in this database: .*--resume run"):
+    with pytest.raises(
+        RunError, match=r"study run already exists in this database: .*--resume run"
+    ):
         engine.search(place / "two" / "run", planned, url=url)
     # nothing of it stays
     assert not (place / "two" / "run" / "run.json").exists()
@@ -133,10 +135,10 @@ def test_a_study_that_is_no_run(engine, planned, place, url):
     optuna.create_study(study_name="run", storage=url).tell(
         optuna.load_study(study_name="run", storage=url).ask(), 1.0
     )
-    with pytest.raises(RunError, match="there is a study run in this database"):
+    with pytest.raises(RunError, match="study run already exists in this database"):
         engine.search(place / "run", planned, url=url)
     RunFolder(place / "run").write_run(replace(planned.run, name="run"))
-    with pytest.raises(RunError, match="study run in this database is no run of bamsearch"):
+    with pytest.raises(RunError, match="study run in this database is not a bamsearch run"):
         engine.search(place / "run", None, url=url)
 
 
@@ -145,7 +147,7 @@ def test_another_run_of_the_name(engine, planned, place, url):
     other = RunFolder(place / "two" / "run")
     other.create()
     other.write_run(replace(planned.run, name="run", created="2001-01-01T00:00:00+00:00"))
-    with pytest.raises(RunError, match="is another one than that in"):
+    with pytest.raises(RunError, match="is not the run in"):
         engine.search(other.path, None, url=url)
 
 
@@ -155,7 +157,7 @@ def test_a_run_from_the_database(engine, planned, place, url):
     found = folder_from_database("run", url, other)
     assert found == record.run
     assert engine.own(engine.search(other.path, None, never, url=url)) == engine.own(record)
-    with pytest.raises(RunError, match="no run other in this database: there are run"):
+    with pytest.raises(RunError, match="no run other in this database: it has run"):
         folder_from_database("other", url, RunFolder(place / "other"))
     assert not (place / "other").exists()
 

@@ -148,7 +148,7 @@ def test_all_are_proposed_and_then_none(toys):
     )
     for _ in range(found.count - 1):
         study.tell(study.ask(distributions(space)), 0.0)
-    with pytest.raises(InvalidValueError, match="every design that fits has been proposed"):
+    with pytest.raises(InvalidValueError, match="all feasible designs have been proposed"):
         study.ask(distributions(space))
 
 
@@ -209,7 +209,7 @@ def test_unknown_samplers(toys):
         make_proposer("cma", found, ("score",), 0)
     for sampler in SAMPLERS:
         make_proposer(sampler, found, ("score",), 0, score="params")
-    with pytest.raises(InvalidValueError, match="sampler sorted takes score params or macs"):
+    with pytest.raises(InvalidValueError, match="sampler sorted needs score params or macs"):
         make_proposer("sorted", found, ("score",), 0, score="snip")
 
 

@@ -266,7 +266,7 @@ def test_what_does_not_fit_together_is_refused():
         planned(score="params")
     with pytest.raises(NothingToDoError, match="is a detector"):
         plan_search(Request("ssd300_vgg16", data=load_data("digits").facts, num_classes=10))
-    with pytest.raises(InvalidValueError, match="a module has none"):
+    with pytest.raises(InvalidValueError, match="which a module lacks"):
         search(torch.nn.Linear(1, 1), data="digits")
 
 
@@ -277,7 +277,7 @@ def test_other_data_under_the_same_name_are_noticed(searched, tmp_path):
     changed = replace(run, data=replace(run.data, hash="0" * 16), name="")
     other = RunFolder(tmp_path / "run")
     other.create()
-    with pytest.raises(DataError, match="is not what run run began with"):
+    with pytest.raises(DataError, match="has changed since run run started"):
         run_search(planned_again(changed), other, Work())
 
 

@@ -296,7 +296,7 @@ def test_a_wrong_password(engine, server, place, monkeypatch):
 
 
 def test_a_run_that_is_not_there(server, url):
-    with pytest.raises(RunError, match="no run nowhere in this database: there is none yet"):
+    with pytest.raises(RunError, match="no run nowhere in this database: it has no runs yet"):
         work_on("nowhere", url, stop=lambda: False)
 
 
@@ -336,7 +336,7 @@ def test_a_server_that_stays_away(engine, server, url, place, monkeypatch):
         return engine.score(design)
 
     try:
-        with pytest.raises(StorageError, match=r"does not answer .*go on later with --resume"):
+        with pytest.raises(StorageError, match=r"does not answer .*continue later with --resume"):
             engine.search(place / "run", planned, score, url=url)
     finally:
         server.start()
@@ -395,11 +395,11 @@ def test_jobs_replace_a_worker_that_dies(engine, place):
     (place / "deadly.txt").write_text("()")
     record = engine.search(folder.path, None, url=None, jobs=2, score=None)
     kinds = {kind: trial for kind, trial in record.references}
-    assert kinds["base"].reason == "the process that scored it died, 4 times"
+    assert kinds["base"].reason == "its worker died 4 times"
     assert len(record.complete) == 3
     assert [design for _, design in scores.said("start")].count("()") == 1
     log = (folder.path / "log.txt").read_text()
-    assert f"base reference {kinds['base'].number} failed: the process that scored it died" in log
+    assert f"base reference {kinds['base'].number} failed: its worker died" in log
     assert "all trials are finished" in log
 
 
