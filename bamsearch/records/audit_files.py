@@ -83,12 +83,12 @@ class Training:
             content = parse_json(line)
             if isinstance(content, dict) and content.get("diverged") is True:
                 content = {key: content[key] for key in ("design", "seed") if key in content}
-                found: Training = decode(Training, content)
-                return found
-            found = decode(Training, content)
-            if found.right is None or not found.images or found.right > found.images:
+                training: Training = decode(Training, content)
+                return training
+            training = decode(Training, content)
+            if training.right is None or not training.images or training.right > training.images:
                 raise Misfit("must have right in 0..images, and images above 0")
-            return found
+            return training
 
 
 _TRAINING: Format[Training] = Format(Training, "training", RunError, "mend or remove that line")
@@ -119,8 +119,8 @@ def read_trainings(folder: Path) -> tuple[list[Training], int]:
 
 def find_audit(audit: str) -> Path | None:
     """The folder of an audit by its name or its path; None if there is none."""
-    places = (AUDITS / audit, Path(audit)) if audit else ()
-    return next((place for place in places if (place / AUDIT_FILE).is_file()), None)
+    folders = (AUDITS / audit, Path(audit)) if audit else ()
+    return next((folder for folder in folders if (folder / AUDIT_FILE).is_file()), None)
 
 
 def read_audit(folder: Path) -> Audit:
@@ -135,7 +135,7 @@ def read_audit(folder: Path) -> Audit:
         raise RunError(f"no audit at {folder}: 'bamsearch audit MODEL' makes one") from error
 
 
-def audits_of(asked: Run | Audit, parent: Path = AUDITS) -> list[Audit]:
+def audits_of(record: Run | Audit, parent: Path = AUDITS) -> list[Audit]:
     """The finished audits of a network and space, oldest first; unreadable ones are left out.
 
     Args:
@@ -143,18 +143,18 @@ def audits_of(asked: Run | Audit, parent: Path = AUDITS) -> list[Audit]:
             parameters is the same.
         parent: of their folders.
     """
-    found = []
+    audits = []
     for path in sorted(parent.glob(f"*/{AUDIT_FILE}")):
         try:
             audit = read_audit(path.parent)
-            if audit.finished and _key(audit) == _key(asked):
-                found.append(audit)
+            if audit.finished and _key(audit) == _key(record):
+                audits.append(audit)
         except RunError:
             continue
-    return sorted(found, key=lambda audit: audit.created)
+    return sorted(audits, key=lambda audit: audit.created)
 
 
-def _key(asked: Run | Audit) -> tuple[object, ...]:
-    network = asked.summary.model, asked.summary.input_shape, asked.summary.base.params
+def _key(record: Run | Audit) -> tuple[object, ...]:
+    network = record.summary.model, record.summary.input_shape, record.summary.base.params
     # As JSON: what was read has lists where what is asked has tuples.
-    return *network, asked.variant, asked.init, json.dumps(dict(asked.space)), asked.with_stem
+    return *network, record.variant, record.init, json.dumps(dict(record.space)), record.with_stem

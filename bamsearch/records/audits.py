@@ -76,9 +76,9 @@ class Audited:
     @property
     def mean(self) -> float | None:
         """Mean accuracy over the seeds; None unless all of its trainings have come to an end."""
-        known = [value for value in self.accuracies if value is not None]
-        complete = known and len(known) == len(self.accuracies)
-        return sum(known) / len(known) if complete else None
+        measured = [value for value in self.accuracies if value is not None]
+        complete = measured and len(measured) == len(self.accuracies)
+        return sum(measured) / len(measured) if complete else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,7 @@ class Audit:
 
     def ceiling(self, setting: Setting) -> Ceiling | None:
         """What noise leaves in a setting; None where that is not known."""
-        return next((one for one in self.ceilings if one.setting == setting), None)
+        return next((ceiling for ceiling in self.ceilings if ceiling.setting == setting), None)
 
     def to_json(self) -> str:
         """The audit as indented JSON text, the content of ``audit.json``."""
@@ -328,8 +328,8 @@ def cited(audit: Audit, score: str, budgets: tuple[Budget, ...]) -> Cited | None
     """
     settings: tuple[Setting, ...] = ("band", "space")
     for setting in settings:
-        found = audit.agreement(score, setting)
-        if found is not None and found.value is not None:
+        agreement = audit.agreement(score, setting)
+        if agreement is not None and agreement.value is not None:
             other = audit.agreement(ANOTHER_SEED, setting)
             limits = [{(b.quantity, b.limit) for b in many} for many in (audit.budgets, budgets)]
             return Cited(
@@ -337,14 +337,14 @@ def cited(audit: Audit, score: str, budgets: tuple[Budget, ...]) -> Cited | None
                 audit.data.name,
                 score,
                 setting,
-                found.value,
-                found.low,
-                found.high,
-                found.designs,
+                agreement.value,
+                agreement.low,
+                agreement.high,
+                agreement.designs,
                 None if other is None else other.value,
                 bool(limits[0]),
                 limits[0] == limits[1],
-                found.draws,
-                found.one_draw,
+                agreement.draws,
+                agreement.one_draw,
             )
     return None

@@ -106,8 +106,8 @@ class Format(Generic[T]):
         try:
             yield
         except Misfit as misfit:
-            what = "" if misfit.of_all else f"is not a valid {self.noun}: "
-            raise self.error(f"{source} {what}{misfit}; {self.remedy}") from misfit
+            prefix = "" if misfit.of_all else f"is not a valid {self.noun}: "
+            raise self.error(f"{source} {prefix}{misfit}; {self.remedy}") from misfit
 
     def _check_version(self, content: Any, source: str) -> None:
         if not isinstance(content, dict) or self.key not in content:

@@ -132,7 +132,9 @@ class Design:
             check_positive("num_classes", self.num_classes)
         if self.weights is not None and not isinstance(self.weights, str):
             raise InvalidValueError(f"weights are named as published, not {self.weights!r}")
-        strange = [one for one in self.insertions if not isinstance(one, Insertion)]
+        strange = [
+            insertion for insertion in self.insertions if not isinstance(insertion, Insertion)
+        ]
         if strange:
             raise InvalidValueError(f"a design holds Insertions, not {strange[0]!r}")
         names = Counter(insertion.site for insertion in self.insertions)

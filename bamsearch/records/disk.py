@@ -162,7 +162,7 @@ def remove_files(folder: Path, patterns: Iterable[str]) -> None:
         for path in list(folder.glob(pattern)):
             if path.is_symlink() or not path.is_dir():
                 path.unlink(missing_ok=True)
-    above = {str(place) for pattern in patterns for place in PurePath(pattern).parents} - {"."}
+    above = {str(parent) for pattern in patterns for parent in PurePath(pattern).parents} - {"."}
     for pattern in sorted(above, key=len, reverse=True):
         for path in list(folder.glob(pattern)):
             with suppress(OSError):  # files of somebody else are in it

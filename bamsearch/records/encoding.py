@@ -59,8 +59,8 @@ def _dataclass_encoder(kind: Any) -> _Convert:
     ]
 
     def convert(value: Any) -> Any:
-        found = ((name, inner, getattr(value, field), out) for name, field, inner, out in named)
-        return {name: inner(item) for name, inner, item, out in found if item != out}
+        items = ((name, inner, getattr(value, field), out) for name, field, inner, out in named)
+        return {name: inner(item) for name, inner, item, out in items if item != out}
 
     return convert
 

@@ -118,12 +118,12 @@ def shown(value: Any) -> str:
 def named_fields(kind: Any) -> list[tuple[str, Field[Any], Any]]:
     """(name in JSON, field, type) of each field of a dataclass."""
     hints = get_type_hints(kind, include_extras=True)
-    found = []
+    named = []
     for field in fields(kind):
         keys = [mark.name for mark in marks_of(hints[field.name]) if isinstance(mark, Key)]
         if field.init:
-            found.append((keys[0] if keys else field.name, field, hints[field.name]))
-    return found
+            named.append((keys[0] if keys else field.name, field, hints[field.name]))
+    return named
 
 
 def marks_of(hint: Any) -> tuple[Any, ...]:

@@ -79,7 +79,9 @@ class LatencyFit:
     @property
     def within(self) -> int:
         """How many predictions lie inside the interval of what was measured: no error is seen."""
-        return sum(one.low_ms <= one.predicted_ms <= one.high_ms for one in self.designs)
+        return sum(
+            design.low_ms <= design.predicted_ms <= design.high_ms for design in self.designs
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +139,13 @@ class LatencyTable:
     def __post_init__(self) -> None:
         if not 0 < self.base_ms <= MOST_MS:
             raise InvalidValueError(f"the base must take more than 0 ms, not {self.base_ms!r}")
-        found: dict[tuple[str, int, int], float] = {}
+        times: dict[tuple[str, int, int], float] = {}
         for entry in self.entries:
             key = (entry.site, entry.reduction, entry.dilation)
-            if key in found:
+            if key in times:
                 raise InvalidValueError(f"{_at(*key)} has two times in the latency table")
-            found[key] = entry.ms
-        object.__setattr__(self, "_ms", found)
+            times[key] = entry.ms
+        object.__setattr__(self, "_ms", times)
 
     def predict(self, insertions: Iterable[Insertion]) -> float:
         """Milliseconds of the base with these BAMs: the sum of their times and the base's.
@@ -152,8 +154,8 @@ class LatencyTable:
             InvalidValueError: a (site, r, d) that the table has no time for.
         """
         total = self.base_ms
-        for one in insertions:
-            key = (one.site, one.reduction, one.dilation)
+        for insertion in insertions:
+            key = (insertion.site, insertion.reduction, insertion.dilation)
             ms = self._ms.get(key)
             if ms is None:
                 raise InvalidValueError(

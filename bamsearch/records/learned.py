@@ -112,7 +112,7 @@ class Learned:
     def of(self, insertions: Sequence[Insertion]) -> Estimate | None:
         """The estimate of a design; None if it was not trained."""
         wanted = tuple(insertions)
-        return next((one for one in self.ranking if one.insertions == wanted), None)
+        return next((estimate for estimate in self.ranking if estimate.insertions == wanted), None)
 
     def to_json(self) -> str:
         """As indented JSON text, the content of ``learned.json``."""

@@ -47,8 +47,8 @@ def trial_line(trial: Trial, reference: ReferenceKind | None) -> str:
 
 def find_run(run: str) -> Path | None:
     """The folder of a run by its name or its path; None if there is none."""
-    places = (RUNS / run, Path(run)) if run else ()
-    return next((place for place in places if (place / RUN_FILE).is_file()), None)
+    folders = (RUNS / run, Path(run)) if run else ()
+    return next((folder for folder in folders if (folder / RUN_FILE).is_file()), None)
 
 
 def read_run(folder: Path) -> Run:
@@ -102,7 +102,7 @@ def read_record(folder: Path) -> RunRecord:
     """
     run = read_run(folder)
     path = folder / TRIALS_FILE
-    found: dict[tuple[ReferenceKind | None, int], Trial] = {}
+    trials: dict[tuple[ReferenceKind | None, int], Trial] = {}
     file = read_lines(path)
     lines = readable_lines(file)
     spoiled = file[len(b"".join(lines)) :]
@@ -120,11 +120,11 @@ def read_record(folder: Path) -> RunRecord:
             kind = at_key("reference", lambda x: decode(ReferenceKind | None, x), reference)
             trial: Trial = decode(Trial, _with_design(content, run))
         # Older versions wrote a line again after an interruption.
-        found.setdefault((kind, trial.number), trial)
+        trials.setdefault((kind, trial.number), trial)
     return RunRecord(
         run,
-        tuple(trial for (kind, _), trial in found.items() if kind is None),
-        tuple((kind, trial) for (kind, _), trial in found.items() if kind is not None),
+        tuple(trial for (kind, _), trial in trials.items() if kind is None),
+        tuple((kind, trial) for (kind, _), trial in trials.items() if kind is not None),
         read_finalists(folder, run),
         _read(EVIDENCE, folder / EVIDENCE_FILE),
         _read(LEARNED, folder / LEARNED_FILE),
@@ -135,15 +135,15 @@ def read_finalists(folder: Path, run: Run) -> tuple[Finalist, ...]:
     """The designs that were timed; none if there is no such file."""
     items = _read(_FINALISTS, folder / FINALISTS_FILE) or ()
     with _FINALISTS.refusing(str(folder / FINALISTS_FILE)):
-        found: tuple[Finalist, ...] = decode(
+        finalists: tuple[Finalist, ...] = decode(
             tuple[Finalist, ...], [_with_design(item, run) for item in items]
         )
-    return found
+    return finalists
 
 
 def finalists_text(finalists: Sequence[Finalist]) -> str:
     """The content of ``finalists.json``."""
-    return _FINALISTS.text([_stored(Finalist, one, one.design) for one in finalists])
+    return _FINALISTS.text([_stored(Finalist, finalist, finalist.design) for finalist in finalists])
 
 
 def _read(format: Format[T], path: Path) -> T | None:

@@ -284,8 +284,8 @@ class RunRecord:
 
     def reference(self, kind: ReferenceKind) -> Trial | None:
         """A reference that has a score: the best of its kind; None if there is none yet."""
-        found = self.designs([trial for there, trial in self.references if there == kind])
-        return max(found, key=lambda trial: trial.score or 0.0, default=None)
+        trials = self.designs([trial for role, trial in self.references if role == kind])
+        return max(trials, key=lambda trial: trial.score or 0.0, default=None)
 
     def designs(self, trials: Sequence[Trial]) -> list[Trial]:
         """Those that have a score; with score ``train`` a design once, with what is expected of it.
@@ -302,9 +302,9 @@ class RunRecord:
         return [replace(t[0], score=self._expected(d, t)) for d, t in by_design.items()]
 
     def _expected(self, design: Design, trials: Sequence[Trial]) -> float:
-        found = None if self.learned is None else self.learned.of(design.insertions)
-        if found is not None:
-            return found.mean
+        estimate = None if self.learned is None else self.learned.of(design.insertions)
+        if estimate is not None:
+            return estimate.mean
         return sum(trial.score or 0.0 for trial in trials) / len(trials)
 
     def ranking(self) -> list[Trial]:
@@ -318,7 +318,7 @@ class RunRecord:
         base = self.reference("base")
         if base is not None and self.base_may_win:
             ranked.append(base)
-        slow = {one.design for one in self.finalists if not one.kept}
+        slow = {finalist.design for finalist in self.finalists if not finalist.kept}
         ranked = [trial for trial in ranked if trial.design not in slow]
         return sorted(ranked, key=lambda t: (-(t.score or 0.0), t.macs, t.params, t.number))
 

@@ -71,6 +71,6 @@ def _file(source: str) -> Path | None:
     """The file of a source: itself, or that of a module below the current folder."""
     if source.endswith(".py"):
         return Path(source)
-    place = Path(*source.split("."))
-    files = (place.with_suffix(".py"), place / "__init__.py")
+    path = Path(*source.split("."))
+    files = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in files if file.is_file()), None)

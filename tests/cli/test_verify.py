@@ -104,7 +104,7 @@ def test_what_is_not_as_expected_is_exit_code_4(bamsearch_cli, here):
     for expected in ("better", "not-worse"):
         result = bamsearch_cli(*line, "--expect", expected)
         assert result.exit_code == 4
-        assert f"expected {expected}: Not distinguished from base" in result.stderr
+        assert f"expected {expected}: Not distinguishable from base" in result.stderr
         assert json.loads(result.stdout)["answer"]["verdict"] == "not distinguished"
     assert bamsearch_cli(*line, "--margin", "1000", "--expect", "not-worse").exit_code == 0
 

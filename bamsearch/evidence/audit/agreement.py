@@ -91,42 +91,45 @@ def agreements(
         Correlations with an interval each; differences to ``params`` with intervals that hold
         together (Bonferroni over the scores that are compared with it).
     """
-    rivals = max(sum(one.score != "params" for one in comparisons), 1)
+    rivals = max(sum(comparison.score != "params" for comparison in comparisons), 1)
     together = 1 - (1 - CONFIDENCE) / rivals
     few = len(size) < LEAST
     counts = np.ones((0, len(size))) if few else resamples(len(size), seed, number)
-    found: list[Agreement] = []
-    for one in comparisons:
-        draws = _draws(one)
+    results: list[Agreement] = []
+    for comparison in comparisons:
+        draws = _draws(comparison)
         resampled = draw_resamples(draws, seed, len(counts))
-        found += _of_score(one, size, setting, counts, resampled, together)
-    return found
+        results += _of_score(comparison, size, setting, counts, resampled, together)
+    return results
 
 
-def _draws(one: Comparison) -> int:
-    return max(len(np.atleast_2d(x)) for x, _ in one.pairs)
+def _draws(comparison: Comparison) -> int:
+    return max(len(np.atleast_2d(x)) for x, _ in comparison.pairs)
 
 
 def _of_score(
-    one: Comparison,
+    comparison: Comparison,
     size: Values,
     setting: Setting,
     counts: Counts,
     resampled: Counts,
     together: float,
 ) -> list[Agreement]:
-    known = np.all(
-        [np.isfinite(np.atleast_2d(x)).all(axis=0) & np.isfinite(y) for x, y in one.pairs], axis=0
+    complete = np.all(
+        [np.isfinite(np.atleast_2d(x)).all(axis=0) & np.isfinite(y) for x, y in comparison.pairs],
+        axis=0,
     )
-    designs, draws = int(known.sum()), resampled.shape[1]
-    pairs = [(np.atleast_2d(x)[:, known], y[known]) for x, y in one.pairs]
-    size = size[known]
-    nothing = [Agreement(one.score, setting, measure, designs, draws=draws) for measure in MEASURES]
-    reason = _why_none(one.score, pairs, size, setting)
+    designs, draws = int(complete.sum()), resampled.shape[1]
+    pairs = [(np.atleast_2d(x)[:, complete], y[complete]) for x, y in comparison.pairs]
+    size = size[complete]
+    nothing = [
+        Agreement(comparison.score, setting, measure, designs, draws=draws) for measure in MEASURES
+    ]
+    reason = _why_none(comparison.score, pairs, size, setting)
     if reason:
         return [replace(none, reason=reason) for none in nothing]
     # The first sample is all designs and all draws, once each.
-    counts = np.concatenate([np.ones((1, designs)), counts[:, known]])
+    counts = np.concatenate([np.ones((1, designs)), counts[:, complete]])
     weights = np.concatenate([np.ones((1, draws)), resampled])
     averaged = [(x[0] if len(x) == 1 else averaged_ranks(x, counts, weights), y) for x, y in pairs]
     return [
@@ -163,21 +166,21 @@ def _agreement(
     )
 
 
-def _draw_spread(found: Agreement, pairs: Pairs, size: Values) -> Agreement:
+def _draw_spread(agreement: Agreement, pairs: Pairs, size: Values) -> Agreement:
     """With the mean correlation of one draw, and its standard deviation over draws."""
-    if found.draws == 1 or found.value is None:
-        return found
-    fixed = size if found.setting == "size" else None
+    if agreement.draws == 1 or agreement.value is None:
+        return agreement
+    fixed = size if agreement.setting == "size" else None
     once = np.ones((1, len(size)))
     each = [
-        _mean([(x[draw], y) for x, y in pairs], fixed, MEASURES[found.measure], once)[0]
-        for draw in range(found.draws)
+        _mean([(x[draw], y) for x, y in pairs], fixed, MEASURES[agreement.measure], once)[0]
+        for draw in range(agreement.draws)
     ]
     each = [value for value in each if np.isfinite(value)]
     if len(each) < 2:
-        return found
+        return agreement
     mean, spread = float(np.mean(each)), float(np.std(each, ddof=1))
-    return replace(found, one_draw=round(mean, _DIGITS), draw_sd=round(spread, _DIGITS))
+    return replace(agreement, one_draw=round(mean, _DIGITS), draw_sd=round(spread, _DIGITS))
 
 
 def _why_none(score: str, pairs: Pairs, size: Values, setting: Setting) -> str:
@@ -201,13 +204,13 @@ def _mean(
     counts: Counts,
 ) -> Values:
     """The mean over pairs in each sample, (samples,), with something held fixed or not."""
-    found = []
+    correlations = []
     for x, y in pairs:
         xy = correlation(x, y, counts)
         if fixed is not None:
             xy = partial(xy, correlation(x, fixed, counts), correlation(y, fixed, counts))
-        found.append(xy)
-    mean: Values = np.mean(found, axis=0)
+        correlations.append(xy)
+    mean: Values = np.mean(correlations, axis=0)
     return mean
 
 
@@ -215,9 +218,9 @@ def _interval(
     values: Values, confidence: float = CONFIDENCE
 ) -> tuple[float, float | None, float | None]:
     """The first value, and the percentiles of the others that are numbers."""
-    value, others = float(values[0]), values[1:]
-    finite = others[np.isfinite(others)]
-    if not len(finite) or len(finite) < (1 - _MOST_UNDEFINED) * len(others):
+    value, resampled = float(values[0]), values[1:]
+    finite = resampled[np.isfinite(resampled)]
+    if not len(finite) or len(finite) < (1 - _MOST_UNDEFINED) * len(resampled):
         return round(value, _DIGITS), None, None
     half = (1 - confidence) / 2
     low, high = np.quantile(finite, [half, 1 - half])

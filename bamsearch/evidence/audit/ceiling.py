@@ -61,4 +61,4 @@ def _pearson(accuracies: Values) -> float | None:
         return None
     table = np.atleast_2d(np.corrcoef(accuracies.T))
     pairs = combinations(range(accuracies.shape[1]), 2)
-    return float(np.mean([table[one, other] for one, other in pairs]))
+    return float(np.mean([table[first, second] for first, second in pairs]))

@@ -42,9 +42,9 @@ def spearman(x: Values, y: Values, counts: Counts) -> Values:
     """Spearman's rho in each sample; nan where all in it tie. Arguments as of :func:`tau_b`."""
     ranks = [_centred(_ranks(v, counts), counts) for v in (x, y)]
 
-    def products(one: Values, other: Values) -> Values:
-        found: Values = (counts * one * other).sum(axis=1)
-        return found
+    def products(a: Values, b: Values) -> Values:
+        sums: Values = (counts * a * b).sum(axis=1)
+        return sums
 
     squares = products(ranks[0], ranks[0]) * products(ranks[1], ranks[1])
     return _ratio(products(*ranks), squares)
@@ -56,8 +56,8 @@ def partial(xy: Values, xz: Values, yz: Values) -> Values:
     Of Spearman's rho it is the correlation of what is left of the ranks after a linear fit on those
     of z; for tau it is Kendall's definition.
     """
-    left = (1 - xz**2) * (1 - yz**2)
-    return np.where(left > _TINY, _ratio(xy - xz * yz, left), np.nan)
+    unexplained = (1 - xz**2) * (1 - yz**2)
+    return np.where(unexplained > _TINY, _ratio(xy - xz * yz, unexplained), np.nan)
 
 
 def averaged_ranks(draws: Values, counts: Counts, weights: Counts) -> Values:
@@ -86,11 +86,11 @@ def _orders(x: Values, counts: Counts) -> Iterator[tuple[slice, Values]]:
         yield rows, np.sign(x[rows, :, None] - x[rows, None, :])
 
 
-def _pairs(of: Values, counts: Counts) -> Values:
+def _pairs(matrix: Values, counts: Counts) -> Values:
     """Sum of a pairwise matrix over all pairs in each sample."""
-    sums = counts @ of if of.ndim == 2 else np.matmul(counts[:, None, :], of)[:, 0]
-    found: Values = (sums * counts).sum(axis=1)
-    return found
+    sums = counts @ matrix if matrix.ndim == 2 else np.matmul(counts[:, None, :], matrix)[:, 0]
+    totals: Values = (sums * counts).sum(axis=1)
+    return totals
 
 
 def _ranks(x: Values, counts: Counts) -> Values:
@@ -117,6 +117,6 @@ def _centred(ranks: Values, counts: Counts) -> Values:
 
 def _ratio(products: Values, squares: Values) -> Values:
     """``products / sqrt(squares)``; nan where that is 0 over 0."""
-    there = squares > 0
-    root = np.sqrt(np.where(there, squares, 1.0))
-    return np.where(there, products / root, np.nan)
+    defined = squares > 0
+    root = np.sqrt(np.where(defined, squares, 1.0))
+    return np.where(defined, products / root, np.nan)

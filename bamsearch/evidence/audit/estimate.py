@@ -49,14 +49,14 @@ def estimate_audit(
     """
     audit = planned.audit
     trainings = len(audit.designs) * len(audit.seeds)
-    left = sorted(missing(audit, None if force else folder), key=lambda job: job.audited.macs)
-    if not left:
+    remaining = sorted(missing(audit, None if force else folder), key=lambda job: job.audited.macs)
+    if not remaining:
         return AuditEstimate(trainings, trainings, 0.0)
-    known: dict[int, float] = {}
-    for job in (left[0], left[len(left) // 2], left[-1]):
-        if job.audited.macs not in known:
+    step_times: dict[int, float] = {}
+    for job in (remaining[0], remaining[len(remaining) // 2], remaining[-1]):
+        if job.audited.macs not in step_times:
             start = start_with(audit.design(job.audited), planned.data, seed=audit.seeds[0])
-            known[job.audited.macs] = step_seconds(
+            step_times[job.audited.macs] = step_seconds(
                 start,
                 planned.data,
                 planned.recipe,
@@ -64,7 +64,7 @@ def estimate_audit(
                 threads=audit.threads,
                 clock=clock,
             )
-    macs = [job.audited.macs for job in left]
-    steps = np.interp(macs, list(known), list(known.values()))
+    macs = [job.audited.macs for job in remaining]
+    steps = np.interp(macs, list(step_times), list(step_times.values()))
     seconds = sum(training_seconds(step, planned.data, planned.recipe) for step in steps.tolist())
-    return AuditEstimate(trainings, trainings - len(left), seconds)
+    return AuditEstimate(trainings, trainings - len(remaining), seconds)

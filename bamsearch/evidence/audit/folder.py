@@ -104,7 +104,7 @@ class AuditFolder:
         finally:
             lock.release()
 
-    def opened(self, asked: Audit) -> Audit:
+    def opened(self, requested: Audit) -> Audit:
         """What is asked, under the folder's name; as it is there already, if it is.
 
         More score seeds than before add draws; fewer leave those that are there.
@@ -116,21 +116,23 @@ class AuditFolder:
             RunError: another audit is there, or trainings of other designs or seeds.
         """
         if self.begun:
-            there = read_audit(self.path)
-            difference = first_difference(asked, there)
+            stored = read_audit(self.path)
+            difference = first_difference(requested, stored)
             if difference is not None:
-                what, now, before = difference
+                option, now, before = difference
                 raise RunError(
-                    f"{self.path} was asked with {what} {before}, not {now}: ask the same, choose "
+                    f"{self.path} was asked with {option} {before}, not {now}: ask the same, choose "
                     "another --name, or add --force to start it anew"
                 )
-            if asked.score_seeds > there.score_seeds:
-                there = replace(there, score_seeds=asked.score_seeds, command=asked.command)
-            asked = there
+            if requested.score_seeds > stored.score_seeds:
+                stored = replace(
+                    stored, score_seeds=requested.score_seeds, command=requested.command
+                )
+            requested = stored
         else:
-            asked = replace(asked, name=self.name)
-        self.trainings(asked)
-        return asked
+            requested = replace(requested, name=self.name)
+        self.trainings(requested)
+        return requested
 
     def trainings(self, audit: Audit) -> dict[tuple[tuple[Insertion, ...], int], Training]:
         """The finished trainings: (insertions, seed) → training.
@@ -138,17 +140,17 @@ class AuditFolder:
         Raises:
             RunError: a line is no training, or is of a design or a seed that is not asked for.
         """
-        wanted = {one.insertions for one in audit.designs}
-        found = {}
-        for number, one in enumerate(read_trainings(self.path)[0], start=1):
-            if one.insertions not in wanted or one.seed not in audit.seeds:
-                odd = f"seed {one.seed}" if one.seed not in audit.seeds else "a design"
+        wanted = {training.insertions for training in audit.designs}
+        trainings = {}
+        for number, training in enumerate(read_trainings(self.path)[0], start=1):
+            if training.insertions not in wanted or training.seed not in audit.seeds:
+                odd = f"seed {training.seed}" if training.seed not in audit.seeds else "a design"
                 raise RunError(
                     f"{self.path / TRAININGS_FILE}, line {number} has {odd} that is not asked for: "
                     "give the options that it was made with, or choose another --name"
                 )
-            found[one.insertions, one.seed] = one
-        return found
+            trainings[training.insertions, training.seed] = training
+        return trainings
 
     def clear(self) -> None:
         """Remove what an earlier audit has left; other files stay."""
@@ -196,14 +198,14 @@ class AuditFolder:
             content = _SCORES.read(path)
         except OSError as error:
             raise RunError(f"{path} cannot be read ({error.strerror}): {_GO_ON}") from error
-        found = {name: _draws(values) for name, values in content.items()}
-        for name, values in ((name, draw) for name, draws in found.items() for draw in draws):
+        scores = {name: _draws(values) for name, values in content.items()}
+        for name, values in ((name, draw) for name, draws in scores.items() for draw in draws):
             if len(values) != len(audit.designs) or name in (TRAIN, ANOTHER_SEED):
                 raise RunError(
                     f"{path}, {name}: {len(values)} values, and the audit has "
                     f"{len(audit.designs)} designs; {TRAIN} is worked out here: {_GO_ON}"
                 )
-        return found
+        return scores
 
     def write_scores(self, scores: Scores) -> None:
         """Write ``scores.json``; one draw as a list of numbers, several as a list of lists."""
@@ -232,19 +234,19 @@ def _draws(values: _Draw | list[_Draw]) -> list[_Draw]:
     return several or [[value for value in values if not isinstance(value, list)]]
 
 
-def first_difference(asked: Audit, there: Audit) -> tuple[str, str, str] | None:
+def first_difference(requested: Audit, stored: Audit) -> tuple[str, str, str] | None:
     """The first option in which two audits differ: its name, and both values; None if in none."""
     # Here, as it loads torch.
     from bamsearch.data.loading import same_data
 
-    if same_data(asked.data, there.data):
-        asked = replace(asked, data=replace(asked.data, hash=there.data.hash))
-    if there.source is None:
+    if same_data(requested.data, stored.data):
+        requested = replace(requested, data=replace(requested.data, hash=stored.data.hash))
+    if stored.source is None:
         # An older version made it.
-        asked = replace(asked, source=None)
-    for (what, one), (_, other) in zip(_options(asked), _options(there), strict=True):
-        if one != other:
-            return what, str(one), str(other)
+        requested = replace(requested, source=None)
+    for (option, now), (_, before) in zip(_options(requested), _options(stored), strict=True):
+        if now != before:
+            return option, str(now), str(before)
     return None
 
 
@@ -258,19 +260,19 @@ def named_folder(name: str) -> AuditFolder:
     return AuditFolder(AUDITS / name)
 
 
-def usual_folder(asked: Audit) -> AuditFolder:
+def usual_folder(requested: Audit) -> AuditFolder:
     """The folder of an audit without a name: the one that is asked the same, else a new one.
 
     ``audits/MODEL-DATA-NNN``, so that the same command goes on with what it has begun.
     """
-    words = (asked.model.rpartition(":")[2], asked.data.name.partition(":")[0])
+    words = (requested.model.rpartition(":")[2], requested.data.name.partition(":")[0])
     stem = "-".join(re.sub(r"[^\w.+-]+", "-", word).strip("-.+").lower() for word in words)
     for number in count(1):
         folder = AuditFolder(AUDITS / f"{stem}-{number:03d}")
         if not folder.path.exists() or folder.unbegun:
             break
         try:
-            if first_difference(asked, read_audit(folder.path)) is None:
+            if first_difference(requested, read_audit(folder.path)) is None:
                 break
         except RunError:
             continue

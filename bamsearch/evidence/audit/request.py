@@ -170,9 +170,9 @@ def plan_audit(request: Request) -> Planned:
     return Planned(audit, data, recipe)
 
 
-def is_run(what: str) -> bool:
+def is_run(name: str) -> bool:
     """Whether that is the name or the folder of a run."""
-    return find_run(what) is not None
+    return find_run(name) is not None
 
 
 def _of_run(request: Request) -> tuple[PlannedSearch, Data]:
@@ -210,7 +210,7 @@ def _of_model(request: Request, device: str) -> tuple[PlannedSearch, Data]:
     facts, native = data.facts, data.native_size
     size = request.input_size
     if native is not None and size is not None and size != native:
-        sizes = ["x".join(map(str, one)) for one in (native, size)]
+        sizes = ["x".join(map(str, shape)) for shape in (native, size)]
         raise InvalidValueError(
             f"--data {request.data} has images of {sizes[0]}, --input-size is {sizes[1]}: "
             "leave --input-size out"
@@ -251,8 +251,8 @@ def _scores(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in (*names, "params"):
         check_score("params" if name == ALL else name)
         wanted |= dict.fromkeys(SCORES if name == ALL else [name])
-    known = [name for name in SCORES if name in wanted]
-    return (*known, *(name for name in wanted if name not in SCORES))
+    ordered = [name for name in SCORES if name in wanted]
+    return (*ordered, *(name for name in wanted if name not in SCORES))
 
 
 def _check(request: Request) -> None:

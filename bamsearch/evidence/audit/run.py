@@ -80,19 +80,19 @@ def with_results(audit: Audit, folder: AuditFolder, scores: Scores) -> Audit:
     """
     trained = folder.trainings(audit)
     designs = []
-    for index, one in enumerate(audit.designs):
-        reached = tuple(trained[one.insertions, seed].per_cent for seed in audit.seeds)
+    for index, design in enumerate(audit.designs):
+        reached = tuple(trained[design.insertions, seed].per_cent for seed in audit.seeds)
         values = {name: tuple(draw[index] for draw in draws) for name, draws in scores.items()}
-        designs.append(replace(one, accuracies=reached, scores=values))
+        designs.append(replace(design, accuracies=reached, scores=values))
     return replace(audit, designs=tuple(designs))
 
 
 def _trainings(audit: Audit) -> list[Training]:
     """Designs and accuracies, one for each training that came to its end."""
     return [
-        (one.insertions, accuracy)
-        for one in audit.designs
-        for accuracy in one.accuracies
+        (design.insertions, accuracy)
+        for design in audit.designs
+        for accuracy in design.accuracies
         if accuracy is not None
     ]
 
@@ -107,23 +107,23 @@ def found(audit: Audit, effects: Sequence[Effect] = ()) -> Audit:
         audit: with accuracies and scores.
         effects: of sites, r and d, where they are known.
     """
-    complete = [one for one in audit.designs if one.insertions and one.mean is not None]
-    band = [one for one in complete if one.in_band]
+    complete = [design for design in audit.designs if design.insertions and design.mean is not None]
+    band = [design for design in complete if design.in_band]
     settings: list[tuple[Setting, list[Audited]]] = [
         ("band", band),
         ("space", complete),
         ("size", complete),
     ]
-    many: list[Agreement] = []
+    correlations: list[Agreement] = []
     ceilings: list[Ceiling] = []
     for setting, designs in settings:
-        many += _agreements(audit, designs, setting)
+        correlations += _agreements(audit, designs, setting)
         noise = ceiling(_accuracies(designs, len(audit.seeds)), setting)
         if noise is not None and setting != "size":
             ceilings.append(noise)
     audit = replace(
         audit,
-        agreements=tuple(many),
+        agreements=tuple(correlations),
         ceilings=tuple(ceilings),
         effects=tuple(effects),
     )
@@ -136,17 +136,17 @@ def found(audit: Audit, effects: Sequence[Effect] = ()) -> Audit:
 
 def _agreements(audit: Audit, designs: Sequence[Audited], setting: Setting) -> list[Agreement]:
     accuracies = _accuracies(designs, len(audit.seeds))
-    size = np.array([float(one.params) for one in designs])
+    size = np.array([float(design.params) for design in designs])
     truth = accuracies.mean(axis=1)
-    names = dict.fromkeys(name for one in audit.designs for name in one.scores)
+    names = dict.fromkeys(name for design in audit.designs for name in design.scores)
     comparisons = [
-        Comparison(name, ((_draws([one.scores[name] for one in designs]), truth),))
+        Comparison(name, ((_draws([design.scores[name] for design in designs]), truth),))
         for name in names
     ]
     seeds = range(len(audit.seeds))
     # A seed is held against the others: with itself it would agree too well.
-    others = [np.delete(accuracies, seed, axis=1).mean(axis=1) for seed in seeds]
-    alone = tuple((accuracies[:, seed], others[seed]) for seed in seeds)
+    other_seeds = [np.delete(accuracies, seed, axis=1).mean(axis=1) for seed in seeds]
+    alone = tuple((accuracies[:, seed], other_seeds[seed]) for seed in seeds)
     pairs = tuple((accuracies[:, i], accuracies[:, j]) for i in seeds for j in seeds if i < j)
     comparisons += [Comparison(TRAIN, alone), Comparison(ANOTHER_SEED, pairs)]
     return agreements(comparisons, size, setting, audit.seeds[0])
@@ -154,7 +154,7 @@ def _agreements(audit: Audit, designs: Sequence[Audited], setting: Setting) -> l
 
 def _accuracies(designs: Sequence[Audited], seeds: int) -> NDArray[np.float64]:
     """(designs, seeds), of designs that are complete."""
-    rows = [one.accuracies for one in designs]
+    rows = [design.accuracies for design in designs]
     return np.array(rows, dtype=np.float64).reshape(len(designs), seeds)
 
 
@@ -166,15 +166,15 @@ def _draws(values: Sequence[tuple[float | None, ...]]) -> Values:
 def _remarks(audit: Audit, complete: int, band: int) -> list[str]:
     """What is to be known of the sample, a sentence each."""
     images = audit.data.validation
-    found = [
+    remarks = [
         f"Accuracy is the mean over {len(audit.seeds)} seeds on {images:,} validation images; the "
         "test split is unread.",
         f"{complete} designs with BAM are compared, {band} of them in the band, the most expensive "
         "quarter of what fits. The base is trained too, and in no correlation.",
     ]
-    with_bam = sum(bool(one.insertions) for one in audit.designs)
+    with_bam = sum(bool(design.insertions) for design in audit.designs)
     if complete < with_bam:
-        found.append(f"{with_bam - complete} left out: a training of theirs diverged.")
+        remarks.append(f"{with_bam - complete} left out: a training of theirs diverged.")
     if len(audit.designs) < audit.number:
-        found.append(f"{audit.number} designs were asked for; no more than these fit.")
-    return found
+        remarks.append(f"{audit.number} designs were asked for; no more than these fit.")
+    return remarks

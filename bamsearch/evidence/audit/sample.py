@@ -56,28 +56,28 @@ def draw_sample(feasible: Feasible, number: int, seed: int) -> Sample:
     ]
     uniform = feasible.table if isinstance(feasible, Listed) else feasible.sample(rng, DRAWN)
     threshold = float(np.quantile(total(added, uniform), BAND))
-    found = dict.fromkeys(_known(feasible))
+    chosen = dict.fromkeys(_baselines(feasible))
     rows = many_sets(feasible, rng)
-    dear = rows[total(added, rows) >= threshold]
-    strata = [evenly(feasible, each, rng) for each in (rows, dear)]
+    in_band_rows = rows[total(added, rows) >= threshold]
+    strata = [evenly(feasible, each, rng) for each in (rows, in_band_rows)]
     turn = 0
-    while len(found) < number and strata:
+    while len(chosen) < number and strata:
         picks = next(strata[turn % len(strata)], None)
         if picks is None:
             del strata[turn % len(strata)]
-        elif picks not in found:
-            found[picks] = None
+        elif picks not in chosen:
+            chosen[picks] = None
             turn += 1
-    table = np.array(list(found), dtype=np.int8)
+    table = np.array(list(chosen), dtype=np.int8)
     in_band = total(added, table) >= threshold
-    return Sample(tuple(found), tuple(in_band.tolist()), quantity, round(threshold))
+    return Sample(tuple(chosen), tuple(in_band.tolist()), quantity, round(threshold))
 
 
-def _known(feasible: Feasible) -> list[Picks]:
+def _baselines(feasible: Feasible) -> list[Picks]:
     """The base, the largest and the paper default, as far as they are designs of the space."""
     space = feasible.space
-    found = [space.picks(()), feasible.largest()]
+    designs = [space.picks(()), feasible.largest()]
     paper = paper_default(feasible)
     if paper is not None:
-        found.append(space.picks(paper))
-    return [picks for picks in found if picks is not None]
+        designs.append(space.picks(paper))
+    return [picks for picks in designs if picks is not None]

@@ -30,16 +30,16 @@ def score_missing(
     Raises:
         ScoreError: no such score.
     """
-    found = folder.read_scores(audit)
+    scores = folder.read_scores(audit)
     for name in audit.scores:
-        draws = found.setdefault(name, [])
+        draws = scores.setdefault(name, [])
         first = audit.seeds[0]
         wanted = audit.score_seeds if is_drawn(name) else 1
         for seed in range(first + len(draws), first + wanted):
             draws.append(_values(audit, name, seed))
-            folder.write_scores(found)
+            folder.write_scores(scores)
         done()
-    return found
+    return scores
 
 
 def _values(audit: Audit, name: str, seed: int) -> list[float | None]:
@@ -52,9 +52,9 @@ def _values(audit: Audit, name: str, seed: int) -> list[float | None]:
             num_classes=audit.num_classes,
             device=audit.device,
         )
-        for one in audit.designs:
+        for design in audit.designs:
             try:
-                values.append(scorer(audit.design(one)))
+                values.append(scorer(audit.design(design)))
             except ScoreError:
                 values.append(None)
     return values

@@ -57,14 +57,16 @@ def missing(audit: Audit, folder: AuditFolder | None) -> list[Job]:
     """
     done = {} if folder is None else folder.trainings(audit)
     every = [(seed, index) for seed in audit.seeds for index in range(len(audit.designs))]
-    found = []
+    jobs = []
     for number, (seed, index) in enumerate(every, start=1):
-        one = audit.designs[index]
-        if (one.insertions, seed) not in done:
-            what = ", ".join(f"{i.site} r{i.reduction} d{i.dilation}" for i in one.insertions)
-            title = f"training {number} of {len(every)}: {what or 'no BAM'}, seed {seed}"
-            found.append(Job(index, one, seed, title))
-    return found
+        audited = audit.designs[index]
+        if (audited.insertions, seed) not in done:
+            insertions = ", ".join(
+                f"{i.site} r{i.reduction} d{i.dilation}" for i in audited.insertions
+            )
+            title = f"training {number} of {len(every)}: {insertions or 'no BAM'}, seed {seed}"
+            jobs.append(Job(index, audited, seed, title))
+    return jobs
 
 
 def train_missing(
@@ -102,7 +104,7 @@ def train_missing(
 
 
 def _one_by_one(
-    planned: Planned, place: Path, waiting: list[Job], follow: Follow
+    planned: Planned, folder: Path, waiting: list[Job], follow: Follow
 ) -> Iterator[tuple[Job, Training]]:
     audit = planned.audit
     device = torch.device(audit.device)
@@ -115,14 +117,14 @@ def _one_by_one(
                 planned.recipe,
                 job.seed,
                 audit.device,
-                place / job.place,
+                folder / job.place,
                 watch,
             )
         yield job, training
 
 
 def _in_processes(
-    planned: Planned, place: Path, waiting: list[Job], jobs: int
+    planned: Planned, folder: Path, waiting: list[Job], jobs: int
 ) -> Iterator[tuple[Job, Training]]:
     """Trainings as they finish; the parent alone writes what they reached."""
     audit = planned.audit
@@ -139,7 +141,7 @@ def _in_processes(
             # No more than are at work: what is not begun then needs no taking back.
             while len(running) < jobs and (job := next(ahead, None)) is not None:
                 design = audit.design(job.audited)
-                running[pool.submit(work, design, job.seed, place / job.place)] = job
+                running[pool.submit(work, design, job.seed, folder / job.place)] = job
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:

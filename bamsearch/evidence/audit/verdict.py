@@ -30,15 +30,15 @@ def nearest(audit: Audit) -> Agreement | None:
 
     Of those that were asked for: a search cannot take what only stands in ``scores.json``.
     """
-    known = [
-        one
-        for one in audit.agreements
-        if (one.setting, one.measure) == ("band", "tau")
-        and one.score in audit.scores
-        and one.score not in (CHEAPEST, ANOTHER_SEED, *MEASURED)
-        and one.value is not None
+    candidates = [
+        agreement
+        for agreement in audit.agreements
+        if (agreement.setting, agreement.measure) == ("band", "tau")
+        and agreement.score in audit.scores
+        and agreement.score not in (CHEAPEST, ANOTHER_SEED, *MEASURED)
+        and agreement.value is not None
     ]
-    return max(known, key=lambda one: one.value or 0.0, default=None)
+    return max(candidates, key=lambda agreement: agreement.value or 0.0, default=None)
 
 
 def verdict(audit: Audit) -> str:
@@ -88,36 +88,38 @@ def draw_sentences(audit: Audit) -> list[str]:
 
 def trained_sentences(audit: Audit) -> list[str]:
     """How scores that train do inside the band, a sentence each."""
-    found = []
+    sentences = []
     for name in MEASURED:
-        one = audit.agreement(name, "band")
-        if one is None or one.value is None or one.more is None:
+        agreement = audit.agreement(name, "band")
+        if agreement is None or agreement.value is None or agreement.more is None:
             continue
-        what = f"One training of a design ({name})" if name == TRAIN else name
-        if one.told:
-            how = "better than params"
-        elif one.more_high is not None and one.more_high < 0:
-            how = "worse than params"
+        subject = f"One training of a design ({name})" if name == TRAIN else name
+        if agreement.told:
+            conclusion = "better than params"
+        elif agreement.more_high is not None and agreement.more_high < 0:
+            conclusion = "worse than params"
         else:
-            how = "no better than params, as far as can be told"
-        found.append(f"{what} orders designs {how}: tau {_text(one)}, {_difference(one)}.")
-    return found
+            conclusion = "no better than params, as far as can be told"
+        sentences.append(
+            f"{subject} orders designs {conclusion}: tau {_text(agreement)}, {_difference(agreement)}."
+        )
+    return sentences
 
 
-def _text(one: Agreement) -> str:
-    low, high = one.low, one.high
+def _text(agreement: Agreement) -> str:
+    low, high = agreement.low, agreement.high
     interval = "" if low is None or high is None else f" [{_number(low)}, {_number(high)}]"
-    return f"{_number(one.value or 0.0)}{interval}"
+    return f"{_number(agreement.value or 0.0)}{interval}"
 
 
-def _difference(one: Agreement) -> str:
-    if one.more is None:
+def _difference(agreement: Agreement) -> str:
+    if agreement.more is None:
         return "no difference known"
-    low, high = one.more_low, one.more_high
+    low, high = agreement.more_low, agreement.more_high
     interval = ""
     if low is not None and high is not None:
         interval = f" [{_number(low, '+')}, {_number(high, '+')}]"
-    return f"difference {_number(one.more, '+')}{interval}"
+    return f"difference {_number(agreement.more, '+')}{interval}"
 
 
 def _number(value: float, sign: str = "") -> str:

@@ -35,7 +35,7 @@ def trained(
     recipe: Recipe,
     seed: int,
     device: str,
-    place: Path,
+    folder: Path,
     watch: Watch | None = None,
 ) -> Training:
     """One training of a design to its end; one that diverges has no result.
@@ -51,10 +51,10 @@ def trained(
     """
     try:
         reached = train_once(
-            design, data, recipe, seed=seed, device=device, place=place, watch=watch
+            design, data, recipe, seed=seed, device=device, place=folder, watch=watch
         )
     except DivergedError:
-        TrainingFolder(place).remove()
+        TrainingFolder(folder).remove()
         return Training(design.insertions, seed)
     return Training(
         design.insertions, seed, reached.right, reached.images, reached.curve, reached.seconds
@@ -81,8 +81,8 @@ class Worker:
 
 
 # Of a process that trains: what it was told, and the training at work.
-_told: list[Worker] = []
-_at_work: list[Path] = []
+_worker: list[Worker] = []
+_training: list[Path] = []
 
 
 def begin(worker: Worker, stop: Event) -> None:
@@ -94,13 +94,13 @@ def begin(worker: Worker, stop: Event) -> None:
     """
     # Ctrl-C is for the parent, which then asks all to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stopped)
-    threading.Thread(target=_heed, args=(stop,), daemon=True).start()
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    threading.Thread(target=_watch_stop, args=(stop,), daemon=True).start()
     torch.set_num_threads(worker.threads)
-    _told[:] = [worker]
+    _worker[:] = [worker]
 
 
-def _heed(stop: Event) -> None:
+def _watch_stop(stop: Event) -> None:
     """End this process when it is asked to, after a checkpoint, or when its parent is gone."""
     parent = os.getppid()
     while not stop.wait(_LOOK):
@@ -110,13 +110,13 @@ def _heed(stop: Event) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _stopped(number: int, frame: FrameType | None) -> None:
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
     """While a training is put together; an idle process ends as its pool does."""
-    if _at_work:
+    if _training:
         raise KeyboardInterrupt
 
 
-def work(design: Design, seed: int, place: Path) -> Training:
+def work(design: Design, seed: int, folder: Path) -> Training:
     """Train a design, see :func:`trained`, in a process that is ready.
 
     Args:
@@ -124,18 +124,18 @@ def work(design: Design, seed: int, place: Path) -> Training:
         seed: of everything random.
         place: for checkpoints.
     """
-    worker = _told[0]
-    _at_work[:] = [place]
+    worker = _worker[0]
+    _training[:] = [folder]
     try:
-        return trained(design, _data(), worker.recipe, seed, worker.device, place)
+        return trained(design, _data(), worker.recipe, seed, worker.device, folder)
     finally:
-        _at_work.clear()
+        _training.clear()
 
 
 @cache
 def _data() -> Data:
     """The data, read once in each process."""
-    worker = _told[0]
+    worker = _worker[0]
     facts = worker.facts
     data = load_for(facts.name, worker.base, False, facts.split_seed, facts.hash, facts.value_range)
     if data.facts.hash != facts.hash:

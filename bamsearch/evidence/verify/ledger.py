@@ -23,11 +23,11 @@ class Ledger:
     def __init__(self, planned: Planned) -> None:
         self._planned = planned
         self._before = planned.folder.read_record().evidence
-        known = self._before
-        self._plans: tuple[VerifyPlan, ...] = () if known is None else known.plans
-        self._openings: tuple[Opening, ...] = () if known is None else known.openings
-        if known is not None and not self._openings:
-            self._openings = (_unrecorded(known),)
+        evidence = self._before
+        self._plans: tuple[VerifyPlan, ...] = () if evidence is None else evidence.plans
+        self._openings: tuple[Opening, ...] = () if evidence is None else evidence.openings
+        if evidence is not None and not self._openings:
+            self._openings = (_unrecorded(evidence),)
 
     def open(self, seeds: int) -> None:
         """Write that the test split is about to be read.
@@ -93,14 +93,14 @@ class Ledger:
         plan, number = self._planned.plan, len(self._plans)
         same = (
             index
-            for index, known in enumerate(self._plans)
-            if known.data_hash == plan.data_hash and not known.changes(plan)
+            for index, earlier in enumerate(self._plans)
+            if earlier.data_hash == plan.data_hash and not earlier.changes(plan)
         )
         return next(same, number)
 
     def _empty(self) -> Evidence:
         facts, request = self._planned.data.facts, self._planned.request
-        designs = {role: one.insertions for role, one in self._planned.chosen.designs.items()}
+        designs = {role: design.insertions for role, design in self._planned.chosen.designs.items()}
         return Evidence(
             facts.name,
             facts.hash,
@@ -117,5 +117,5 @@ class Ledger:
 
 def _unrecorded(evidence: Evidence) -> Opening:
     """The opening of an older bamsearch, which recorded its results alone."""
-    seeds = max((one.seeds for one in evidence.differences), default=0)
+    seeds = max((difference.seeds for difference in evidence.differences), default=0)
     return Opening("", evidence.command, None, seeds, None, concluded_text(evidence))

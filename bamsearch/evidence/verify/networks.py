@@ -94,16 +94,16 @@ def choose(record: RunRecord) -> Chosen:
     remarks = []
     kinds: tuple[ReferenceKind, ...] = ("paper", "largest")
     for kind in kinds:
-        found = record.reference(kind)
-        if found is None:
+        reference = record.reference(kind)
+        if reference is None:
             remarks.append(f"The {LABELS[kind]} has no score in the run and is not trained.")
         else:
-            designs[kind] = found.design
-    scored = record.reference("random")
-    if scored is not None:
-        designs["random"] = scored.design
+            designs[kind] = reference.design
+    random = record.reference("random")
+    if random is not None:
+        designs["random"] = random.design
     else:
-        designs["random"] = _drawn(record)
+        designs["random"] = _random_design(record)
         remarks.append(
             "The random design is drawn from those that fit: there was no random search."
         )
@@ -116,7 +116,7 @@ def choose(record: RunRecord) -> Chosen:
     return Chosen(networks, designs, tuple(remarks))
 
 
-def _drawn(record: RunRecord) -> Design:
+def _random_design(record: RunRecord) -> Design:
     feasible = planned_again(record.run).feasible
     picks = next(RandomProposer(feasible, record.run.seed + _OTHER_SEED).order())
     return record.run.design(feasible.space.insertions(picks))
@@ -127,12 +127,12 @@ def _merged(designs: Mapping[Role, Design], summary: ModelSummary) -> tuple[Netw
     sites = {site.name: site for site in summary.sites}
 
     def computes(design: Design) -> frozenset[tuple[str, int, int]]:
-        found = []
-        for one in design.insertions:
-            site = sites[one.site]
-            width = hidden_channels(site.channels, one.reduction)
-            found.append((one.site, width, effective_dilation(site, one.dilation)))
-        return frozenset(found)
+        inserted = []
+        for insertion in design.insertions:
+            site = sites[insertion.site]
+            width = hidden_channels(site.channels, insertion.reduction)
+            inserted.append((insertion.site, width, effective_dilation(site, insertion.dilation)))
+        return frozenset(inserted)
 
     together: dict[frozenset[tuple[str, int, int]], list[Role]] = {}
     for role, design in designs.items():

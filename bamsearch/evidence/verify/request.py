@@ -148,16 +148,16 @@ def plan_verify(request: Request) -> Planned:
             f"run {record.run.name} was searched without data: give --data NAME, such as "
             "--data digits"
         )
-    known = [] if record.run.data is None else [record.run.data.hash]
-    known += [] if record.evidence is None else [record.evidence.data_hash]
-    recorded = known[0 if request.data is None else -1] if known else None
-    of_run = None if record.run.data is None else record.run.data.value_range
+    hashes = [] if record.run.data is None else [record.run.data.hash]
+    hashes += [] if record.evidence is None else [record.evidence.data_hash]
+    recorded = hashes[0 if request.data is None else -1] if hashes else None
+    run_range = None if record.run.data is None else record.run.data.value_range
     data = load_for(
         name,
         chosen.designs["base"],
         request.download,
         recorded=recorded,
-        value_range=request.value_range or of_run,
+        value_range=request.value_range or run_range,
     )
     check_fits(record.run, data.facts)
     usual = DEFAULT_RECIPE if request.weights is None else FINE_TUNE
@@ -187,7 +187,7 @@ def _plan(
     sizes = look_sizes(request.seeds, request.looks)
     return VerifyPlan(
         data_hash=facts.hash,
-        networks=tuple(f"{one.label}: {one.text}" for one in chosen.networks),
+        networks=tuple(f"{network.label}: {network.text}" for network in chosen.networks),
         first=seeds[0],
         seeds=len(seeds),
         looks=sizes,

@@ -155,8 +155,8 @@ def power(difference: float, sd: float, seeds: int, confidence: float) -> float:
 def _deviations(freedom: int) -> NDArray[np.float64]:
     """Evenly likely values of a sample's deviation where the true one is 1."""
     chances = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    found: NDArray[np.float64] = np.sqrt(stats.chi2.ppf(chances, freedom) / freedom)
-    return found
+    deviations: NDArray[np.float64] = np.sqrt(stats.chi2.ppf(chances, freedom) / freedom)
+    return deviations
 
 
 def smallest_detectable(sd: float, seeds: int, confidence: float) -> float:
@@ -169,8 +169,8 @@ def smallest_detectable(sd: float, seeds: int, confidence: float) -> float:
     """
     # In units of the standard error: beyond the limit and a few deviations the chance is near 1.
     limit = _quantile(confidence, seeds - 1)
-    found = brentq(lambda z: power(z, sqrt(seeds), seeds, confidence) - POWER, 0.0, 4 * limit + 4)
-    return float(found) * sd / sqrt(seeds)
+    shift = brentq(lambda z: power(z, sqrt(seeds), seeds, confidence) - POWER, 0.0, 4 * limit + 4)
+    return float(shift) * sd / sqrt(seeds)
 
 
 def seeds_needed(sd: float, confidence: float, difference: float = WANTED) -> int | None:

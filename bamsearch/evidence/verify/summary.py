@@ -108,8 +108,8 @@ def has_base(evidence: Evidence) -> bool:
 def concluded_text(evidence: Evidence) -> str:
     """The conclusions of a look for its :class:`Opening`: ``base: better, +0.41 [...]; ...``."""
     return "; ".join(
-        f"{LABELS[one.against]}: {one.verdict}, {one.points:+.2f} [{one.low:+.2f}, {one.high:+.2f}]"
-        for one in evidence.differences
+        f"{LABELS[difference.against]}: {difference.verdict}, {difference.points:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
+        for difference in evidence.differences
     )
 
 
@@ -120,7 +120,7 @@ def _accuracy(planned: Planned, results: Results, network: Network) -> Accuracy 
         return None
     # An interval by itself, but one that holds at every look.
     rule = Rule(nominal_level(planned.plan.looks, 1), planned.request.margin, planned.request.over)
-    values = np.stack([one.points for one in reached])
+    values = np.stack([result.points for result in reached])
     made = rule.interval(values, 100 / reached[0].images)
     mean, low, high = (round(value, _DIGITS) for value in (made.mean, made.low, made.high))
     return Accuracy(mean, low, high, len(reached))
@@ -166,10 +166,10 @@ def _progress(planned: Planned, results: Results, looks: int) -> str:
     undecided = len(open_networks(planned, results, looks)) - 1
     if undecided < 1:
         return f"{head}: every comparison is decided."
-    left = "1 comparison is" if undecided == 1 else f"{undecided} comparisons are"
+    remaining = "1 comparison is" if undecided == 1 else f"{undecided} comparisons are"
     if looks == number:
-        return f"{head}: all seeds are used, and {left} undecided."
-    return f"{head}: {left} undecided; not finished, the same command continues."
+        return f"{head}: all seeds are used, and {remaining} undecided."
+    return f"{head}: {remaining} undecided; not finished, the same command continues."
 
 
 def _diverged(planned: Planned, results: Results) -> list[str]:

@@ -159,14 +159,14 @@ def evaluate_one(planned: Planned, seed: int, network: Network, images: Split) -
         network: the network that was trained.
         images: test split.
     """
-    place = planned.place(seed, network)
+    folder = planned.place(seed, network)
     start = start_of(planned, seed, network)
     fabric, scaler = make_fabric(planned.request.device, planned.recipe)
     with caller_kept(fabric.device, torch.get_num_threads()):
-        saved = TrainingFolder(place).read_checkpoint()
+        saved = TrainingFolder(folder).read_checkpoint()
         live = make_live(start, planned.data, planned.recipe, seed, fabric, scaler, saved)
         reached = Reached(classify(live, images).numpy())
-    _write(place / TEST_FILE, reached.to_json())
+    _write(folder / TEST_FILE, reached.to_json())
     return reached
 
 
