@@ -1,4 +1,4 @@
-"""From JSON to values, checked by their types; see :mod:`bamsearch.records.codec`."""
+"""Decodes JSON to values and checks their types; see :mod:`bamsearch.records.codec`."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _Convert = Callable[[Any], Any]
 
 
 def decode(kind: Any, content: Any) -> Any:
-    """The value of a type that JSON describes.
+    """Decode JSON content as a value of a type.
 
     Args:
-        kind: type; a dataclass, or built of dataclasses, tuples, mappings, unions, literals,
-            numbers, text and Any. A value that already is a dataclass of the type stays as it is.
-        content: from :func:`parse_json`.
+        kind: a dataclass, or a type built of dataclasses, tuples, mappings, unions, literals,
+            numbers, text and Any. A value that already is a dataclass of the type is unchanged.
+        content: content from :func:`parse_json`.
 
     Raises:
         Misfit: the content is not of this type.

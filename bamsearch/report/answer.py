@@ -208,9 +208,9 @@ def _audited(audit: Cited) -> str:
     if audit.another_seed is not None:
         noise = f"; between two seeds {audit.another_seed:.2f}"
     return (
-        f"{audit.score} was audited on {audit.data} (audit {audit.name}): Kendall's tau with trained "
-        f"accuracy {where} is {audit.tau:.2f}{interval} over {audit.designs} designs{noise}."
-        f"{_draws(audit)}"
+        f"{audit.score} was audited on {audit.data} (audit {audit.name}): Kendall's tau with "
+        f"trained accuracy {where} is {audit.tau:.2f}{interval} over {audit.designs} "
+        f"designs{noise}.{_draws(audit)}"
     )
 
 
@@ -227,7 +227,7 @@ def _draws(audit: Cited) -> str:
 
 
 def _sentence(record: RunRecord, difference: Difference, evidence: Evidence, word: str) -> str:
-    """``+0.41 points over base, 95% [+0.12, +0.70], 5 paired seeds.``"""
+    """The difference with its interval: ``+0.41 points over base, 95% [+0.12, +0.70], ...``."""
     other = "the best design" if difference.against == "found" else LABELS[difference.against]
     if difference.against == "random":
         scored = record.reference("random") is not None

@@ -140,7 +140,7 @@ def _search_cites(bamsearch_cli, here, audit) -> None:
         (["-o", "net.py"], 2, "net.py is a file"),
         (["-o", "full"], 2, "full exists already"),
         (["-o", "full", "--force"], 2, "full exists already: it holds no audit"),
-        (["--name", "there"], 2, "was asked with --seeds 3, not 2"),
+        (["--name", "there"], 2, "was made with --seeds 3, not 2"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(bamsearch_cli, here, audit, more, code, says):

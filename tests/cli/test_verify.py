@@ -167,7 +167,7 @@ def test_another_plan_after_a_look_is_exploratory_and_never_as_expected(bamsearc
     [
         (["nowhere", *QUICK], 2, "no run is called 'nowhere'"),
         (["small", *QUICK, "--seed", "0"], 2, "used seed 0: leave --seed out, or give 1 or more"),
-        (["small"], 2, "was searched without data: give --data NAME"),
+        (["small"], 2, "was searched without data: add --data NAME"),
         (["small", "--data", "digit"], 2, "did you mean digits?"),
         (["small", "--data", "digits", "--seeds", "1"], 2, "1 is not in the range x>=2"),
         (["big", *QUICK], 2, "run big is for 3x32x32, and digits has 3x8x8 and 10 classes: "),

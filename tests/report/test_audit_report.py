@@ -153,7 +153,9 @@ def test_a_search_says_what_an_audit_found(audit, record, limits, setting, where
     assert (
         make_report(replace(record, run=run), "a")
         .answer.remarks[0]
-        .endswith("0.45. Its ranks were averaged over 8 draws; a single draw, as used here, has 0.28.")
+        .endswith(
+            "0.45. Its ranks were averaged over 8 draws; a single draw, as used here, has 0.28."
+        )
     )
     other = replace(record, run=replace(run, score="zico"))
     assert "zico has not been audited" in make_report(other, "a").answer.remarks[0]

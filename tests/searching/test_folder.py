@@ -93,7 +93,7 @@ def test_lines_that_are_no_trials(folder):
     path = folder.path / "trials.jsonl"
     for line in ({}, {"reference": None}, {"reference": None, "design": 3}):
         path.write_text(json.dumps(line) + "\n")
-        with pytest.raises(RunError, match=r"line 1 .*; mend or remove"):
+        with pytest.raises(RunError, match=r"line 1 .*; repair or remove"):
             folder.read_record()
 
 

@@ -1,4 +1,4 @@
-"""What the scores that are audited say of the designs of the sample."""
+"""Computes the audited scores of the designs in the sample."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def score_missing(
     """The draws of each score over all designs; those in ``scores.json`` are not computed again.
 
     A draw is a score seed: initial weights, images and labels. ``params`` and ``macs`` have one.
-    What other scores stand in the file, such as of a supernet, is audited like any other.
+    Other scores in the file, such as those of a supernet, are audited too.
 
     Args:
-        audit: what is asked.
-        folder: where they are kept.
+        audit: the audit.
+        folder: folder of ``scores.json``.
         done: called after each score.
 
     Raises:
-        ScoreError: no such score.
+        ScoreError: unknown score.
     """
     scores = folder.read_scores(audit)
     for name in audit.scores:

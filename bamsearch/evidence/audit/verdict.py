@@ -1,4 +1,4 @@
-"""Which score deserves to be the default, in words."""
+"""The verdict of an audit in words: which score should be the default."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from bamsearch.score.table import is_drawn
 CHEAPEST = "params"
 
 LEAST_IN_BAND = 8
-"""Designs: fewer say nothing of a score."""
+"""Fewest designs in the band that can assess a score."""
 
 
 def default_score(audit: Audit) -> str | None:
-    """The score that a search without data should take.
+    """The score that a search without data should use.
 
-    It is the one nearest to training inside the band, if its paired difference to ``params`` is
-    above 0 with 95 %; else ``params``, which costs nothing. None if nothing can be compared, or
-    over too few designs.
+    It is the one closest to training inside the band if its paired difference to ``params`` is
+    significantly above 0 (95%); otherwise ``params``, which costs nothing. None if there is nothing
+    to compare, or if there are too few designs.
     """
     best, size = nearest(audit), audit.agreement(CHEAPEST, "band")
     if best is None or size is None or size.value is None or size.designs < LEAST_IN_BAND:
@@ -26,9 +26,9 @@ def default_score(audit: Audit) -> str | None:
 
 
 def nearest(audit: Audit) -> Agreement | None:
-    """Tau inside the band of the zero-cost score, ``params`` aside, that is nearest to training.
+    """Tau inside the band of the zero-cost score closest to training, other than ``params``.
 
-    Of those that were asked for: a search cannot take what only stands in ``scores.json``.
+    Only requested scores count: a search cannot use a score that is only in ``scores.json``.
     """
     candidates = [
         agreement
@@ -42,52 +42,56 @@ def nearest(audit: Audit) -> Agreement | None:
 
 
 def verdict(audit: Audit) -> str:
-    """What the audit says, the answer first."""
+    """The verdict, the answer first."""
     best, size = nearest(audit), audit.agreement(CHEAPEST, "band")
     if best is None or size is None or size.value is None:
-        why = "no score has a value there" if size is None or not size.reason else size.reason
-        return f"Not known: inside the band params cannot be compared ({why}). Give more --designs."
+        reason = "no score has a value there" if size is None or not size.reason else size.reason
+        return (
+            f"Not known: inside the band params cannot be compared ({reason}). Give more --designs."
+        )
     if size.designs < LEAST_IN_BAND:
         return (
-            f"Not known: {size.designs} designs lie inside the band, and fewer than "
-            f"{LEAST_IN_BAND} say nothing of a score. Give more --designs."
+            f"Not known: {size.designs} designs are inside the band, but at least {LEAST_IN_BAND} "
+            "are needed to assess a score. Give more --designs."
         )
     where = "Inside the budget" if audit.budgets else "In the most expensive quarter of the space"
     if best.told:
         first = (
-            f"{where} {best.score} orders designs better than params: "
+            f"{where}, {best.score} ranks designs better than params: "
             f"tau {_text(best)} against {_text(size)}, {_difference(best)}."
         )
     else:
         first = (
-            f"{where} the zero-cost score nearest to training, {best.score}, is not told to order "
-            f"designs better than params: tau {_text(best)} against {_text(size)}, "
-            f"{_difference(best)}. So params is taken, the cheapest."
+            f"{where}, {best.score}, the zero-cost score closest to training, does not rank "
+            f"designs significantly better than params: tau {_text(best)} against {_text(size)}, "
+            f"{_difference(best)}. The default is therefore params, the cheapest score."
         )
     chosen = best if best.told else size
     if chosen.low is not None and chosen.low <= 0:
-        first += f" {chosen.score} itself is not told from chance there."
+        first += f" {chosen.score} itself is not distinguishable from chance there."
     if best.draws == 1 and is_drawn(best.score):
-        first += f" One draw of {best.score}: its noise is not in the interval."
+        first += (
+            f" {best.score} was drawn once: the interval does not include the noise of the draw."
+        )
     return first
 
 
 def draw_sentences(audit: Audit) -> list[str]:
-    """How far draws of the nearest score differ; none where there is one draw."""
+    """Differences between draws of the closest score, in words; empty with one draw."""
     best = nearest(audit)
     if best is None or best.one_draw is None or best.draw_sd is None:
         return []
     first, last = audit.seeds[0], audit.seeds[0] + best.draws - 1
     return [
-        "Scores that depend on initial weights and images are averaged as ranks over "
-        f"{best.draws} draws (seeds {first} to {last}). A search takes one draw: one draw of "
+        "The ranks of scores that depend on initial weights and images are averaged over "
+        f"{best.draws} draws (seeds {first} to {last}). A search uses a single draw, which for "
         f"{best.score} has tau {_number(best.one_draw)} inside the band, sd "
         f"{_number(best.draw_sd)} over draws."
     ]
 
 
 def trained_sentences(audit: Audit) -> list[str]:
-    """How scores that train do inside the band, a sentence each."""
+    """Agreement of scores that train inside the band, one sentence each."""
     sentences = []
     for name in MEASURED:
         agreement = audit.agreement(name, "band")
@@ -95,14 +99,13 @@ def trained_sentences(audit: Audit) -> list[str]:
             continue
         subject = f"One training of a design ({name})" if name == TRAIN else name
         if agreement.told:
-            conclusion = "better than params"
+            conclusion = "ranks designs better than params"
         elif agreement.more_high is not None and agreement.more_high < 0:
-            conclusion = "worse than params"
+            conclusion = "ranks designs worse than params"
         else:
-            conclusion = "no better than params, as far as can be told"
-        sentences.append(
-            f"{subject} orders designs {conclusion}: tau {_text(agreement)}, {_difference(agreement)}."
-        )
+            conclusion = "does not rank designs significantly better than params"
+        tau = _text(agreement)
+        sentences.append(f"{subject} {conclusion}: tau {tau}, {_difference(agreement)}.")
     return sentences
 
 
@@ -114,7 +117,7 @@ def _text(agreement: Agreement) -> str:
 
 def _difference(agreement: Agreement) -> str:
     if agreement.more is None:
-        return "no difference known"
+        return "difference unknown"
     low, high = agreement.more_low, agreement.more_high
     interval = ""
     if low is not None and high is not None:
@@ -123,5 +126,5 @@ def _difference(agreement: Agreement) -> str:
 
 
 def _number(value: float, sign: str = "") -> str:
-    """Two decimals; what rounds to 0 has no minus."""
+    """Two decimals, without -0.00."""
     return f"{round(value, 2) + 0.0:{sign}.2f}"
