@@ -563,7 +563,7 @@ def test_the_default_is_told_from_params_or_params(audit, low, default, says):
         "band, sd 0.08 over draws."
     ]
     plain = verdict(replace(made, budgets=()))
-    assert plain.startswith("In the most expensive quarter of the space ")
+    assert plain.startswith("In the most expensive quarter of the space, ")
 
 
 def test_the_default_score_is_what_the_committed_audit_says():
