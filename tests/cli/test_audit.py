@@ -43,7 +43,7 @@ def test_a_dry_run_writes_nothing(bamsearch_cli, here):
     before = files(here)
     result = bamsearch_cli(*LINE, "-n", "--budget-params", "+90%")
     assert result.exit_code == 0, result.stderr
-    assert "8 designs of " in result.stdout
+    assert "8 of 63 feasible designs" in result.stdout
     assert "× 2 seeds = 16 trainings" in result.stdout
     assert "to train in one process" in result.stderr
     assert "Would write   audits/small-digits-001/audit.json" in result.stderr

@@ -97,7 +97,7 @@ def test_the_same_size_and_classes_are_no_contradiction(bamsearch_cli):
 
 def test_images_are_no_clips(refused):
     said = refused("sites", "r3d_18", "--data", "digits")
-    assert "--data digits has inputs of 3x8x8, but r3d_18 takes 3x16x8x8" in said
+    assert "--data digits gives 3x8x8, and r3d_18 takes 3x16x8x8" in said
 
 
 def test_a_download_needs_a_name(refused):
