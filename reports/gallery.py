@@ -1,9 +1,9 @@
-"""Write the gallery anew: each report from its record, the published figures, the index.
+"""Regenerate the gallery: each report from its record, the published figures, the index.
 
     make gallery
 
-A run's record is what lies in its folder, ``run.json`` and ``trials.jsonl``; its report is in
-``report/``. The same records give the same bytes.
+A run's record is ``run.json`` and ``trials.jsonl`` in its folder; its report is in ``report/``.
+The same records give the same bytes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ CIFAR = (
     ("BAM in every block", "20.88"),
     ("BAM at the bottlenecks", "20.00"),
 )
-"""Error of ResNet-50 on CIFAR-100 in per cent, one training each: the same paper's ablations."""
+"""Error of ResNet-50 on CIFAR-100 in percent, one training each: the same paper's ablations."""
 
 
 def published_table() -> Table:

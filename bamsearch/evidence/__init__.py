@@ -1,1 +1,1 @@
-"""What training says: of scores (``audit``), and of the designs of a run (``verify``)."""
+"""Evidence from training: about scores (``audit``) and about a run's designs (``verify``)."""

@@ -1,6 +1,7 @@
-"""Frozen values that cross floors, processes and the disk. Standard library only.
+"""Immutable records shared between layers and processes and stored on disk.
 
-Everything that lasts is one of these: live modules never leave the process that made them.
+Only these outlive a process: live modules never leave the process that made them. The records use
+the standard library only.
 """
 
 from bamsearch.records.audits import (

@@ -3,13 +3,13 @@
 ::
 
     audits/NAME/
-      audit.json        what is asked and, at the end, what was found
-      trainings.jsonl   a line for each finished training
+      audit.json        options and, at the end, results
+      trainings.jsonl   one line per finished training
       scores.json       score → its value for each design of the sample; with several draws, a list
                         per score seed
-      train/            checkpoints of the trainings at work
+      train/            checkpoints of running trainings
       report.*          the report
-      lock              held by the audit at work
+      lock              held by the running audit
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SCORES_FILE = "scores.json"
 TRAIN_FOLDER = "train"
 
 AUDITS = Path("audits")
-"""Where audits are, below the current folder."""
+"""Folder of all audits, relative to the current folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class Training:
     """A finished training: a line of ``trainings.jsonl``.
 
     Attributes:
-        insertions: of the design.
-        seed: of everything random.
-        right: validation images that are classified right at its end; None if it diverged.
+        insertions: insertions of the design.
+        seed: random seed.
+        right: correctly classified validation images at the end; None if it diverged.
         images: validation images; None if it diverged.
-        curve: per cent of them that were right after each epoch.
-        seconds: that its epochs took.
+        curve: validation accuracy in percent after each epoch.
+        seconds: duration of all epochs.
     """
 
     insertions: Annotated[Insertions, Key("design")]
@@ -60,13 +60,13 @@ class Training:
 
     @property
     def per_cent(self) -> float | None:
-        """The accuracy; None if it diverged."""
+        """Validation accuracy in percent; None if it diverged."""
         if self.right is None or not self.images:
             return None
         return 100 * self.right / self.images
 
     def to_line(self) -> str:
-        """As a line of the file."""
+        """The training as a line of the file."""
         content = encode(Training, self)
         if self.right is None:
             content = {key: content[key] for key in ("design", "seed")} | {"diverged": True}
@@ -77,18 +77,18 @@ class Training:
         """Read a line.
 
         Raises:
-            RunError: it is not a training.
+            RunError: the line is not a training.
         """
         with _TRAINING.refusing(source):
             content = parse_json(line)
             if isinstance(content, dict) and content.get("diverged") is True:
                 content = {key: content[key] for key in ("design", "seed") if key in content}
-                found: Training = decode(Training, content)
-                return found
-            found = decode(Training, content)
-            if found.right is None or not found.images or found.right > found.images:
-                raise Misfit("must have right in 0..images, and images above 0")
-            return found
+                training: Training = decode(Training, content)
+                return training
+            training = decode(Training, content)
+            if training.right is None or not training.images or training.right > training.images:
+                raise Misfit("needs right in 0..images, and images above 0")
+            return training
 
 
 _TRAINING: Format[Training] = Format(Training, "training", RunError, "fix or remove that line")
@@ -97,15 +97,12 @@ _TRAINING: Format[Training] = Format(Training, "training", RunError, "fix or rem
 def read_trainings(folder: Path) -> tuple[list[Training], int]:
     """The finished trainings of an audit.
 
-    Args:
-        folder: of the audit.
-
     Returns:
-        The trainings, and how many bytes of the file are whole lines: a power cut can spoil what
-        follows, which is to be cut off before another line is added.
+        The trainings, and the number of bytes in complete lines. A power cut can corrupt what
+        follows, which must be cut off before another line is added.
 
     Raises:
-        RunError: a line that is no training, with whole lines after it.
+        RunError: a line is not a training, and complete lines follow it.
     """
     path = folder / TRAININGS_FILE
     content = read_lines(path)
@@ -113,21 +110,21 @@ def read_trainings(folder: Path) -> tuple[list[Training], int]:
     whole = len(b"".join(lines))
     if readable_lines(content[whole:].partition(b"\n")[2]):
         raise RunError(f"{path}, line {len(lines) + 1} is not a training: fix or remove that line")
-    sources = (f"{path}, line {number}" for number in range(1, len(lines) + 1))
-    return [Training.from_line(*one) for one in zip(lines, sources, strict=True)], whole
+    numbered = enumerate(lines, start=1)
+    return [Training.from_line(line, f"{path}, line {number}") for number, line in numbered], whole
 
 
 def find_audit(audit: str) -> Path | None:
-    """The folder of an audit by its name or its path; None if there is none."""
-    places = (AUDITS / audit, Path(audit)) if audit else ()
-    return next((place for place in places if (place / AUDIT_FILE).is_file()), None)
+    """The folder of an audit, by its name or path; None if it does not exist."""
+    folders = (AUDITS / audit, Path(audit)) if audit else ()
+    return next((folder for folder in folders if (folder / AUDIT_FILE).is_file()), None)
 
 
 def read_audit(folder: Path) -> Audit:
-    """The record of an audit, as far as it has come.
+    """The record of an audit, finished or not.
 
     Raises:
-        RunError: no audit there, not readable, or from a newer bamsearch.
+        RunError: there is no audit, or it cannot be read or is from a newer bamsearch.
     """
     try:
         return AUDIT.read(folder / AUDIT_FILE)
@@ -135,26 +132,26 @@ def read_audit(folder: Path) -> Audit:
         raise RunError(f"no audit at {folder}: 'bamsearch audit MODEL' makes one") from error
 
 
-def audits_of(asked: Run | Audit, parent: Path = AUDITS) -> list[Audit]:
+def audits_of(record: Run | Audit, parent: Path = AUDITS) -> list[Audit]:
     """The finished audits of a network and space, oldest first; unreadable ones are left out.
 
     Args:
-        asked: whose network, space and BAM: another with the network's name, input and number of
-            parameters is the same.
-        parent: of their folders.
+        record: run or audit with the network, space and BAM. Networks with the same name, input and
+            number of parameters count as the same.
+        parent: folder of the audits.
     """
-    found = []
+    audits = []
     for path in sorted(parent.glob(f"*/{AUDIT_FILE}")):
         try:
             audit = read_audit(path.parent)
-            if audit.finished and _key(audit) == _key(asked):
-                found.append(audit)
+            if audit.finished and _key(audit) == _key(record):
+                audits.append(audit)
         except RunError:
             continue
-    return sorted(found, key=lambda audit: audit.created)
+    return sorted(audits, key=lambda audit: audit.created)
 
 
-def _key(asked: Run | Audit) -> tuple[object, ...]:
-    network = asked.summary.model, asked.summary.input_shape, asked.summary.base.params
-    # As JSON: what was read has lists where what is asked has tuples.
-    return *network, asked.variant, asked.init, json.dumps(dict(asked.space)), asked.with_stem
+def _key(record: Run | Audit) -> tuple[object, ...]:
+    network = record.summary.model, record.summary.input_shape, record.summary.base.params
+    # As JSON: records from a file have lists where new ones have tuples.
+    return *network, record.variant, record.init, json.dumps(dict(record.space)), record.with_stem

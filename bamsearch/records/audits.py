@@ -1,6 +1,6 @@
-"""What an audit has shown of the scores: ``audit.json`` in its folder.
+"""The record of an audit: ``audit.json`` in its folder.
 
-At the start it holds what is asked and the designs of the sample, at the end all that was found.
+At the start it has the options and the designs of the sample, at the end also the results.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ AUDIT_VERSION = 1
 """Format of ``audit.json``; raised only when an older bamsearch could misread a newer audit."""
 
 Setting = Literal["band", "space", "size"]
-"""``space``: all designs of the sample that have BAM. ``band``: those in the most expensive quarter
-of what fits, where a search under a budget looks. ``size``: as ``space``, with the number of
-parameters held fixed (partial correlation)."""
+"""``space``: all designs of the sample with BAM. ``band``: those in the most expensive quarter of
+the feasible designs, where a search under a budget looks. ``size``: as ``space``, with the number
+of parameters held fixed (partial correlation)."""
 
 Measure = Literal["tau", "rho"]
 """Kendall's tau-b, Spearman's rho."""
 
 TRAIN = "train"
-"""One training, against the mean of the trainings with the other seeds."""
+"""One training against the mean of the trainings with the other seeds."""
 
 ANOTHER_SEED = "another seed"
-"""One training against one other: what noise leaves for any score to find."""
+"""One training against another one: the agreement that noise allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ class Audited:
     """A design of the sample.
 
     Attributes:
-        insertions: the design's; none is the base.
-        params: of the network.
+        insertions: insertions; empty for the base.
+        params: parameters of the network.
         macs: multiply-adds for one input.
-        in_band: whether it is in the most expensive quarter of what fits.
-        accuracies: on the validation images, in per cent, one a seed; None where the training
-            diverged; empty before all are trained.
-        scores: each score's values, one per draw (score seed); None where a draw failed on this
+        in_band: whether it is in the most expensive quarter of the feasible designs.
+        accuracies: validation accuracy in percent, one per seed; None if the training diverged;
+            empty before all are trained.
+        scores: values of each score, one per draw (score seed); None if a draw failed on this
             design.
     """
 
@@ -68,35 +68,35 @@ class Audited:
     macs: Amount
     in_band: bool
     accuracies: tuple[Percent | None, ...] = ()
-    # One draw is a number, as in records of before there were several.
+    # One draw is stored as a number, as in records from before there were several.
     scores: Mapping[str, Annotated[tuple[float | None, ...], Mark.BARE]] = field(
         default_factory=dict
     )
 
     @property
     def mean(self) -> float | None:
-        """Mean accuracy over the seeds; None unless all of its trainings have come to an end."""
-        known = [value for value in self.accuracies if value is not None]
-        complete = known and len(known) == len(self.accuracies)
-        return sum(known) / len(known) if complete else None
+        """Mean accuracy over the seeds; None if a training is missing or diverged."""
+        measured = [value for value in self.accuracies if value is not None]
+        complete = measured and len(measured) == len(self.accuracies)
+        return sum(measured) / len(measured) if complete else None
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far a score orders designs as training does.
+    """Rank correlation of a score with trained accuracy.
 
     Attributes:
-        score: its name; or :data:`TRAIN`, or :data:`ANOTHER_SEED`.
-        setting: over which designs.
-        measure: of the correlation.
-        designs: how many.
-        value: the correlation, -1..1; None where there is none.
+        score: name of the score, or :data:`TRAIN`, or :data:`ANOTHER_SEED`.
+        setting: the designs it is computed over.
+        measure: measure of correlation.
+        designs: number of designs.
+        value: the correlation, -1..1; None if undefined.
         low: lower end of its interval.
         high: upper end.
-        more: the value less that of ``params`` with the same trainings; None for ``params``.
+        more: the value minus that of ``params`` with the same trainings; None for ``params``.
         more_low: lower end of the interval of that difference.
         more_high: upper end.
-        reason: why there is no value, or no interval.
+        reason: reason for a missing value or interval.
         draws: score seeds whose ranks were averaged. With one, its noise is not in the interval;
             with more, the interval resamples designs and draws.
         one_draw: mean correlation of a single draw; None with one draw.
@@ -120,23 +120,23 @@ class Agreement:
 
     @property
     def told(self) -> bool:
-        """Whether the interval of the difference to ``params`` lies above 0."""
+        """Whether the score is significantly better than ``params``: its interval is above 0."""
         return self.more_low is not None and self.more_low > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """What the noise of training leaves for a score to find.
+    """Noise ceiling: the best agreement that the noise of training allows.
 
     Attributes:
-        setting: over which designs: ``space`` or ``band``.
-        designs: how many.
-        run_sd: how far the accuracies of one design spread over seeds, in points.
-        paired_sd: the same without what a seed does to all designs alike.
-        design_sd: how far the designs themselves spread, without that noise; in points.
-        pearson: correlation of one seed with another, mean over pairs; None if there is none.
-        reliability: of the mean over the seeds, by Spearman and Brown, 0..1.
-        highest: rho that can be expected of a perfect score at the most: its square root.
+        setting: ``space`` or ``band``.
+        designs: number of designs.
+        run_sd: standard deviation of a design's accuracy over seeds, in points.
+        paired_sd: the same without the shift that a seed gives all designs.
+        design_sd: standard deviation of the designs without that noise, in points.
+        pearson: correlation between two seeds, mean over pairs; None if undefined.
+        reliability: reliability of the mean over the seeds, by Spearman and Brown, 0..1.
+        highest: expected rho of a perfect score: the square root of the reliability.
     """
 
     setting: Setting
@@ -150,49 +150,49 @@ class Ceiling:
 
     @property
     def highest_tau(self) -> float | None:
-        """``highest`` as a tau, by Greiner's relation for normal values."""
+        """``highest`` as tau, by Greiner's relation for normal values."""
         return None if self.highest is None else 2 / pi * asin(min(max(self.highest, -1.0), 1.0))
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What an audit was asked for, and what it found.
+    """Options and results of an audit.
 
     Attributes:
-        name: of the audit.
-        summary: of the model.
-        variant: which BAM.
-        init: how it starts.
-        num_classes: of the model's head.
-        space: the space's file, parsed.
-        with_stem: whether the stem is in it too.
-        budgets: what every design keeps.
-        data: what is trained and validated on; the test split is not read.
-        recipe: how, as JSON takes it.
-        number: designs that were asked for; the sample has fewer where no more fit.
-        seeds: of the trainings; the first is also that of the sample.
-        scores: that are audited.
-        quantity: what the band is measured in.
-        threshold: what a design in the band adds at least, in the unit of a budget.
-        feasible_designs: how many fit.
-        exact: whether that was counted, else estimated.
-        designs: the sample, in the order of training.
-        device: where it is trained.
-        threads: torch's, on a CPU.
-        command: what was typed.
-        versions: of bamsearch, Python, torch, torchvision.
+        name: name of the audit.
+        summary: summary of the model.
+        variant: variant of BAM.
+        init: initialisation of BAM.
+        num_classes: classes of the model's head.
+        space: parsed file of the search space.
+        with_stem: whether the stem is added to the space.
+        budgets: budgets that all designs meet.
+        data: training and validation data; the test split is not read.
+        recipe: training recipe as JSON.
+        number: requested designs; the sample has fewer if fewer are feasible.
+        seeds: training seeds; the first is also the seed of the sample.
+        scores: audited scores.
+        quantity: quantity that defines the band.
+        threshold: smallest added cost of a design in the band, in the unit of a budget.
+        feasible_designs: number of feasible designs.
+        exact: whether that number was counted rather than estimated.
+        designs: the sample, in training order.
+        device: device of the trainings.
+        threads: torch threads on a CPU.
+        command: command line.
+        versions: versions of bamsearch, Python, torch, torchvision.
         created: date and time, UTC.
-        agreements: of each score, in each setting; empty before the audit is finished.
-        ceilings: what noise leaves.
-        effects: of sites, r and d, where they were worked out.
-        default: the score that deserves to be the default of a search without data; None if the
-            audit is too small to say.
-        verdict: why, in a sentence or two.
-        remarks: what else is to be known, a sentence each.
-        score_seeds: number of draws of each score that depends on initial weights and images: with
-            ``seeds[0]`` and the seeds that follow it.
-        source: the model's, see :func:`bamsearch.records.sources.source_of`; None in audits of
-            older versions.
+        agreements: agreements of each score in each setting; empty until the audit is finished.
+        ceilings: noise ceilings.
+        effects: effects of sites, r and d, if estimated.
+        default: score that should be the default of a search without data; None if the audit is too
+            small to tell.
+        verdict: reason for the default, in a sentence or two.
+        remarks: further remarks, one sentence each.
+        score_seeds: number of draws of each score that depends on initial weights and images; their
+            seeds are ``seeds[0]`` and the ones after it.
+        source: source of the model, see :func:`bamsearch.records.sources.source_of`; None in audits
+            of older versions.
     """
 
     name: str
@@ -234,11 +234,11 @@ class Audit:
 
     @property
     def finished(self) -> bool:
-        """Whether all is trained, and worked out."""
+        """Whether the results have been computed."""
         return bool(self.agreements)
 
     def design(self, audited: Audited) -> Design:
-        """A design of the sample as one that can be built."""
+        """A design of the sample as a :class:`Design`."""
         return Design(
             self.model,
             self.summary.input_shape,
@@ -250,14 +250,13 @@ class Audit:
         )
 
     def agreement(self, score: str, setting: Setting, measure: Measure = "tau") -> Agreement | None:
-        """How far a score agrees with training; None if that was not asked."""
-        wanted = (score, setting, measure)
-        found = (one for one in self.agreements if (one.score, one.setting, one.measure) == wanted)
-        return next(found, None)
+        """The agreement of a score with training; None if it was not audited."""
+        key = (score, setting, measure)
+        return next((a for a in self.agreements if (a.score, a.setting, a.measure) == key), None)
 
     def ceiling(self, setting: Setting) -> Ceiling | None:
-        """What noise leaves in a setting; None where that is not known."""
-        return next((one for one in self.ceilings if one.setting == setting), None)
+        """The noise ceiling of a setting; None if unknown."""
+        return next((ceiling for ceiling in self.ceilings if ceiling.setting == setting), None)
 
     def to_json(self) -> str:
         """The audit as indented JSON text, the content of ``audit.json``."""
@@ -285,22 +284,22 @@ AUDIT: Format[Audit] = Format(
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """What an audit says of the score of a search, as the search's record keeps it.
+    """An audit's result for the score of a search, as stored in the search's record.
 
     Attributes:
-        name: of the audit.
-        data: that it was trained on.
-        score: the search's.
-        setting: over which designs: ``band``, or ``space`` where the band has too few.
-        tau: Kendall's, with trained accuracy.
-        low: lower end of its interval; None where there is none.
+        name: name of the audit.
+        data: data of its trainings.
+        score: score of the search.
+        setting: ``band``, or ``space`` if the band has too few designs.
+        tau: Kendall's tau with trained accuracy.
+        low: lower end of its interval, if any.
         high: upper end.
-        designs: how many.
+        designs: number of designs.
         another_seed: tau of one seed against another over the same designs.
-        budgets: whether the audit had any.
-        same_budgets: whether it had those of the search.
-        draws: of the score, see :class:`Agreement`.
-        one_draw: mean tau of a single draw, which is what a search takes; None with one draw.
+        budgets: whether the audit had budgets.
+        same_budgets: whether they were those of the search.
+        draws: draws of the score, see :class:`Agreement`.
+        one_draw: mean tau of a single draw, as a search uses it; None with one draw.
     """
 
     name: str
@@ -319,17 +318,17 @@ class Cited:
 
 
 def cited(audit: Audit, score: str, budgets: tuple[Budget, ...]) -> Cited | None:
-    """What an audit says of a score; None if it says nothing.
+    """An audit's result for a score; None if the audit has none.
 
     Args:
-        audit: a finished one.
-        score: its name.
-        budgets: of the search.
+        audit: a finished audit.
+        score: name of the score.
+        budgets: budgets of the search.
     """
     settings: tuple[Setting, ...] = ("band", "space")
     for setting in settings:
-        found = audit.agreement(score, setting)
-        if found is not None and found.value is not None:
+        agreement = audit.agreement(score, setting)
+        if agreement is not None and agreement.value is not None:
             other = audit.agreement(ANOTHER_SEED, setting)
             limits = [{(b.quantity, b.limit) for b in many} for many in (audit.budgets, budgets)]
             return Cited(
@@ -337,14 +336,14 @@ def cited(audit: Audit, score: str, budgets: tuple[Budget, ...]) -> Cited | None
                 audit.data.name,
                 score,
                 setting,
-                found.value,
-                found.low,
-                found.high,
-                found.designs,
+                agreement.value,
+                agreement.low,
+                agreement.high,
+                agreement.designs,
                 None if other is None else other.value,
                 bool(limits[0]),
                 limits[0] == limits[1],
-                found.draws,
-                found.one_draw,
+                agreement.draws,
+                agreement.one_draw,
             )
     return None

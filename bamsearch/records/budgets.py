@@ -1,4 +1,4 @@
-"""What a design may cost."""
+"""Budgets: limits on the cost of designs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Literal
 from bamsearch.records.hints import Amount
 
 Quantity = Literal["gflops", "params", "memory", "ms"]
-"""What a budget limits; ``gflops`` are fvcore's, 1 multiply-add = 1 FLOP."""
+"""Quantities that a budget can limit; ``gflops`` are fvcore's, 1 multiply-add = 1 FLOP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A limit that every scored design keeps.
+    """A limit that all scored designs meet.
 
     Attributes:
-        quantity: what is limited.
-        text: as it was asked for: ``8``, ``45M``, ``+2%``.
-        limit: the largest that fits, in multiply-adds, parameters, bytes or nanoseconds.
-        base: what the base network takes, in the same unit.
+        quantity: the limited quantity.
+        text: the limit as typed: ``8``, ``45M``, ``+2%``.
+        limit: largest feasible value, in multiply-adds, parameters, bytes or nanoseconds.
+        base: cost of the base network, in the same unit.
     """
 
     quantity: Quantity
@@ -29,5 +29,5 @@ class Budget:
 
     @property
     def slack(self) -> int:
-        """What all BAMs together may add; negative where the base is over the budget."""
+        """Cost that all BAMs together may add; negative if the base is over the budget."""
         return self.limit - self.base

@@ -1,4 +1,4 @@
-"""The words that records use, and checks of what they may hold."""
+"""Literal types of the records, and checks of their values."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 Mode = Literal["eager", "compile", "cudagraph"]
 Objective = Literal["score", "gflops", "params", "ms"]
 ReferenceKind = Literal["base", "paper", "largest", "random"]
-"""What a search is compared with."""
+"""Baselines of a search."""
 
 Role = Literal["base", "paper", "largest", "random", "found"]
-"""A reference, or what was found."""
+"""A baseline, or ``found``: the best design."""
 
 
 def check_positive(name: str, value: object) -> int:

@@ -1,7 +1,7 @@
-"""JSON for frozen dataclasses, written and read by their type hints.
+"""JSON for frozen dataclasses, encoded and decoded by their type hints.
 
-A :class:`Format` is one kind of file. Reading checks every value: its type, its range, and that no
-key is missing or unknown. What is wrong is one error with the file, the key and the value:
+A :class:`Format` is one kind of file. Reading checks the type and range of every value, and that
+no key is missing or unknown. An error names the file, the key and the value:
 ``runs/x/run.json: key budgets[0].limit is 'abc', expected an integer``.
 
 Tuples are lists in JSON, and a mapping whose keys are tuples is a list of rows ``[*key, *value]``.
@@ -40,7 +40,7 @@ class Format(Generic[T]):
         kind: type of the content.
         noun: name of the kind in errors, such as ``run``.
         error: class of the errors.
-        remedy: next step for the user, the end of most errors.
+        remedy: next step for the user, at the end of most errors.
         key: first key of the file; its value is the version. Empty where the file has no version.
         version: newest version that is read, and the one that is written.
         indent: spaces of each level; None writes one line.
@@ -80,7 +80,7 @@ class Format(Generic[T]):
         return self.value(content, source)
 
     def value(self, content: Any, source: str) -> T:
-        """Read what is plain values already: what JSON holds, without the version's key.
+        """Read a value from parsed JSON, without the version's key.
 
         Raises:
             BamsearchError: as :meth:`parse`.
@@ -106,8 +106,8 @@ class Format(Generic[T]):
         try:
             yield
         except Misfit as misfit:
-            what = "" if misfit.of_all else f"is not a valid {self.noun}: "
-            raise self.error(f"{source} {what}{misfit}; {self.remedy}") from misfit
+            prefix = "" if misfit.of_all else f"is not a valid {self.noun}: "
+            raise self.error(f"{source} {prefix}{misfit}; {self.remedy}") from misfit
 
     def _check_version(self, content: Any, source: str) -> None:
         if not isinstance(content, dict) or self.key not in content:

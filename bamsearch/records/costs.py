@@ -1,4 +1,4 @@
-"""What a network costs, counted."""
+"""Counted costs of a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bamsearch.records.hints import Amount, Mark, Positive, Range
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a network costs for one input, counted, not timed.
+    """Costs of a network for one input: counted, not timed.
 
     Attributes:
         params: number of parameters.
@@ -23,8 +23,8 @@ class Cost:
             attention, plus its norm and pooling terms.
         conv_linear_macs: the part that torchvision publishes: no norm, no pooling.
         by_module: dotted path to macs; "" is the whole. Empty for a closed form.
-        uncounted: operators that took part but are not counted, with how often.
-        counter: what counted: ``fvcore``, ``FlopCounterMode`` or ``closed form``.
+        uncounted: operators that were executed but not counted, with their numbers of calls.
+        counter: counter: ``fvcore``, ``FlopCounterMode`` or ``closed form``.
     """
 
     params: Amount
@@ -35,7 +35,7 @@ class Cost:
     counter: str = "closed form"
 
     def __add__(self, other: Cost) -> Cost:
-        """This cost and another's; tables and counter are this one's."""
+        """The sum of two costs; tables and counter are those of the first."""
         return Cost(
             self.params + other.params,
             self.macs + other.macs,
@@ -48,20 +48,21 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """What is known of a model before any design: where BAM can go and what the base costs.
+    """Sites of a model and costs of its base, known before any design.
 
     Attributes:
         model: the MODEL.
-        input_shape: one input without the batch.
-        part: the part that sites and costs are of: "" for the whole model, ``backbone.body`` for
-            a detector, which resizes inside and whose cost depends on what it finds.
-        part_input: what the part is given, equal to input_shape for the whole.
+        input_shape: shape of one input without the batch.
+        part: part of the model that sites and costs refer to: "" for the whole model,
+            ``backbone.body`` for a detector, which resizes inside and whose cost depends on its
+            detections.
+        part_input: input shape of the part, equal to input_shape for the whole.
         sites: all sites, in network order.
         base: cost of the part without BAM.
-        published_params: what torchvision publishes for the whole model; None where it does not,
-            or where input or classes are not those that it publishes for.
+        published_params: parameters of the whole model as published by torchvision; None if it
+            publishes none for this input and these classes.
         published_gmacs: likewise, 10^9 multiply-adds of convolution, linear and attention.
-        how: how BAM goes into it, where a check has decided; in JSON only if not ``auto``.
+        how: method of inserting BAM, if a check has chosen it; in JSON only if not ``auto``.
     """
 
     model: str
@@ -83,7 +84,7 @@ class ModelSummary:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            InvalidValueError: it is not that.
+            InvalidValueError: the text is not a model summary.
         """
         return _FORMAT.parse(text, source)
 

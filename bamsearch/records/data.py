@@ -1,4 +1,4 @@
-"""What is known of a data set: enough to tell whether two results are of the same images."""
+"""Facts about a data set that identify its images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bamsearch.errors import InvalidValueError
 from bamsearch.records.hints import Mark, Natural, Positive
 
 ValueRange = tuple[float, float]
-"""The values of a file's pixels that become black and white; values beyond them are clipped."""
+"""Pixel values that become black and white; values beyond them are clipped."""
 
 
 def check_value_range(value_range: object) -> ValueRange:
@@ -34,33 +34,33 @@ def check_value_range(value_range: object) -> ValueRange:
 
 
 def value_range_text(value_range: ValueRange) -> str:
-    """As typed after ``--value-range``: ``0:4095``."""
+    """The range as typed after ``--value-range``: ``0:4095``."""
     return ":".join(str(int(end)) if end.is_integer() else repr(end) for end in value_range)
 
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """A labelled data set, split in three and brought to a network's input.
+    """A labelled data set, split in three and resized to a network's input.
 
     Attributes:
-        name: as given to ``--data``: ``digits``, ``fashion-mnist:DIR``.
-        input_shape: C, H, W of what networks get. One-channel images are repeated to three for
-            C = 3; colour becomes grey for C = 1.
-        classes: how many there are.
+        name: name as in ``--data``: ``digits``, ``fashion-mnist:DIR``.
+        input_shape: (C, H, W) of network inputs. One-channel images are repeated for C = 3; colour
+            becomes grey for C = 1.
+        classes: number of classes.
         train: images in the training split.
         validation: images in the validation split.
-        test: images in the test split; of an official one the number that is published.
+        test: images in the test split; for an official one the published number.
         hash: 16 hex digits of SHA-256 over the kind of data, the names of the classes, the split
-            seed and, for each split in order, its labels and its content: the pixels as they are
-            stored, before any resizing, where the set comes as arrays; relative path and size in
-            bytes of each file, where a published set comes as files; relative path and SHA-256 of
-            each file of a user's folder, whose hash starts with ``c:``. (Without it the record is
-            old, and the folder counted by paths and sizes.) Of a published set's test split only
-            the number of images is in it, as nothing of that is read before it is asked for. The
-            folder, the input size and the channels are not in it; the value range is, if any.
-        split_seed: of what was drawn from the training images for the other splits.
-        value_range: values of the user's files that become black and white, where they have more
-            than 8 bits and their type's range is not theirs; None: the type's range.
+            seed and, for each split in order, its labels and its content: the stored pixels,
+            before any resizing, if the set comes as arrays; relative path and size in bytes of
+            each file if a published set comes as files; relative path and SHA-256 of each file of a
+            user's folder, whose hash starts with ``c:`` (older records hash paths and sizes and
+            lack the prefix). For a published test split only the number of images is included, as
+            it is not read before it is needed. The folder, the input size and the channels are not
+            included; the value range is, if any.
+        split_seed: seed of the splits drawn from the training images.
+        value_range: pixel values that become black and white, for files of more than 8 bits that do
+            not use the range of their type; None: the type's range.
     """
 
     name: str

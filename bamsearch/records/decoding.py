@@ -1,4 +1,4 @@
-"""From JSON to values, checked by their types; see :mod:`bamsearch.records.codec`."""
+"""Decodes JSON to values and checks their types; see :mod:`bamsearch.records.codec`."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _Convert = Callable[[Any], Any]
 
 
 def decode(kind: Any, content: Any) -> Any:
-    """The value of a type that JSON describes.
+    """Decode JSON content as a value of a type.
 
     Args:
-        kind: type; a dataclass, or built of dataclasses, tuples, mappings, unions, literals,
-            numbers, text and Any. A value that already is a dataclass of the type stays as it is.
-        content: from :func:`parse_json`.
+        kind: a dataclass, or a type built of dataclasses, tuples, mappings, unions, literals,
+            numbers, text and Any. A value that already is a dataclass of the type is unchanged.
+        content: content from :func:`parse_json`.
 
     Raises:
         Misfit: the content is not of this type.
@@ -86,11 +86,11 @@ def _annotated_decoder(args: tuple[Any, ...]) -> _Convert:
         return lambda value: integer(value, limits)
 
     def checked(value: Any) -> Any:
-        found = convert(value)
-        if not limits.has(found):
-            size = "" if isinstance(found, int | float) else "a length "
+        decoded = convert(value)
+        if not limits.has(decoded):
+            size = "" if isinstance(decoded, int | float) else "a length "
             raise Misfit(f"is {shown(value)}, expected {size or 'a number '}{limits}")
-        return found
+        return decoded
 
     return checked
 
@@ -135,14 +135,14 @@ def _list_decoder(origin: Any, kinds: tuple[Any, ...]) -> _Convert:
             raise unexpected(value, "a list")
         if not same and len(value) != len(converts):
             raise Misfit(f"has {len(value)} items, expected {len(converts)}")
-        found, index = [], 0
+        items, index = [], 0
         try:
             for index, item in enumerate(value):
-                found.append(converts[0 if same else index](item))
+                items.append(converts[0 if same else index](item))
         except Misfit as misfit:
             misfit.path.insert(0, index)
             raise
-        return make(found)
+        return make(items)
 
     return convert
 

@@ -1,4 +1,4 @@
-"""Where BAM can go, and a network with BAM in it."""
+"""Sites, insertions and designs."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ class Site:
     """A feature map after which BAM can be inserted.
 
     Attributes:
-        name: dotted path of the outermost module whose output the map is (``layer1``); the
-            operation's own path where no module ends there; ``name@2`` for a module's second call.
+        name: dotted path of the outermost module whose output is the map (``layer1``); the path of
+            the operation if no module ends there; ``name@2`` for a module's second call.
         channels: C of the map.
-        height: H of the map at the given input.
-        width: W of the map at the given input.
-        stride: how much smaller than the network's input the map is.
+        height: H of the map for the given input.
+        width: W of the map for the given input.
+        stride: ratio of the network's input size to the size of the map.
         layout: order of the axes.
         kind: ``bottleneck`` (just before a spatial reduction), ``stem`` (the same, with at most one
             weighted layer before it), ``head`` (the last feature map), ``block`` (inside a stage),
             ``neck`` (a decoder's or pyramid's map; in no placement, only by name).
-        reducer: what shrinks the map next (``layer2``; the global pooling after a head); None for
-            blocks, necks, and for the head of a network that pools nothing.
-        frames: T of a video map, else None.
+        reducer: module that shrinks the map next (``layer2``; the global pooling after a head);
+            None for blocks, necks, and the head of a network without pooling.
+        frames: T of a video map, otherwise None.
 
     Raises:
-        InvalidValueError: a map so large that costs of BAM there exceed 64 bits.
+        InvalidValueError: a map so large that the costs of BAM exceed 64 bits.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Insertion:
-    """BAM after one site, with its own reduction and dilation.
+    """BAM after one site, with its reduction and dilation.
 
     Raises:
         InvalidValueError: reduction or dilation is not a positive integer.
@@ -91,20 +91,20 @@ Insertions = tuple[Annotated[Insertion, Mark.ROW], ...]
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """A model and where BAM goes in it, with which r and d: all that is needed to build it again.
+    """A model and its BAM insertions: everything needed to rebuild the network.
 
     Attributes:
         model: a MODEL as on the command line: ``resnet101``, ``timm:NAME``, ``package:factory``.
         input_shape: shape of one input without the batch: (C, H, W), or (C, T, H, W) for video.
-        insertions: one a site; empty is the base network.
-        variant: which BAM, see :class:`bamsearch.BAM`.
-        init: how it starts, see :class:`bamsearch.BAM`.
-        num_classes: classes of the model's head; None is the model's own default.
+        insertions: at most one per site; empty for the base network.
+        variant: variant of BAM, see :class:`bamsearch.BAM`.
+        init: initialisation of BAM, see :class:`bamsearch.BAM`.
+        num_classes: classes of the model's head; None: the model's default.
         weights: torchvision's published weights that the network is built for, if any. The design
-            does not hold them, but with them torchvision builds some models otherwise: GoogLeNet
-            and Inception normalise their input, segmentation has auxiliary heads, detectors have
-            frozen norms.
-        how: how BAM is inserted, see :func:`bamsearch.insert_bam`; in JSON only if not ``auto``.
+            does not contain them, but torchvision builds some models differently for them:
+            GoogLeNet and Inception normalise their input, segmentation has auxiliary heads,
+            detectors have frozen norms.
+        how: method of insertion, see :func:`bamsearch.insert_bam`; in JSON only if not ``auto``.
 
     Raises:
         InvalidValueError: a site twice, an unknown variant, init or how, an impossible shape.
@@ -120,21 +120,23 @@ class Design:
     how: Annotated[How, Mark.SPARSE] = "auto"
 
     def __post_init__(self) -> None:
-        # Lists are what callers and JSON have; a frozen value holds tuples.
+        # Callers and JSON give lists; a frozen value has tuples.
         object.__setattr__(self, "input_shape", check_input_shape(self.input_shape))
         object.__setattr__(self, "insertions", tuple(self.insertions))
         if not isinstance(self.model, str) or not self.model:
-            raise InvalidValueError(f"a design names its model, not {self.model!r}")
+            raise InvalidValueError(f"the model of a design must be a name, not {self.model!r}")
         check_choice("variant", self.variant, get_args(Variant))
         check_choice("init", self.init, get_args(Init))
         check_choice("how", self.how, get_args(How))
         if self.num_classes is not None:
             check_positive("num_classes", self.num_classes)
         if self.weights is not None and not isinstance(self.weights, str):
-            raise InvalidValueError(f"weights are named as published, not {self.weights!r}")
-        strange = [one for one in self.insertions if not isinstance(one, Insertion)]
+            raise InvalidValueError(f"weights must be a published name, not {self.weights!r}")
+        strange = [
+            insertion for insertion in self.insertions if not isinstance(insertion, Insertion)
+        ]
         if strange:
-            raise InvalidValueError(f"a design holds Insertions, not {strange[0]!r}")
+            raise InvalidValueError(f"a design has Insertions, not {strange[0]!r}")
         names = Counter(insertion.site for insertion in self.insertions)
         twice = next((name for name, count in names.items() if count > 1), None)
         if twice is not None:
@@ -150,7 +152,7 @@ class Design:
 
         Args:
             text: the JSON text.
-            source: what to call it in errors, usually its path.
+            source: name in errors, usually a path.
 
         Raises:
             DesignError: not JSON, cut short, keys missing or unknown, or made by a newer bamsearch.

@@ -1,8 +1,8 @@
-"""Files on disk: written whole or not at all, never through a link, and removed by name alone.
+"""Files on disk: written whole or not at all, never through a link, and removed only by name.
 
-A file or a new folder is written beside its place, as ``.writing-NAME-PROCESS``, brought to the
-disk and renamed. A kill leaves such drafts; whoever writes the same name next removes them, and
-whoever holds a run, an audit or a training removes all below it.
+A file or a new folder is written beside its target, as ``.writing-NAME-PROCESS``, synced and
+renamed. A kill leaves such drafts; the next process that writes the same name removes them, and a
+process that holds a run, an audit or a training removes all drafts below it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO
 from bamsearch.errors import OutputError
 
 DRAFT = ".writing-"
-"""What the names of unfinished files and folders begin with."""
+"""Prefix of unfinished files and folders."""
 
 _DISK_ERRORS = {
     getattr(errno, name)
@@ -29,15 +29,15 @@ _DISK_ERRORS = {
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Replace a file by what the block writes; a link at its place is replaced, not followed.
+    """Replace a file by the output of the block; a link at the path is replaced, not followed.
 
     Raises:
-        OSError: it cannot be written; what was there is as it was.
+        OSError: the file cannot be written; the old one is unchanged.
     """
     draft = _draft_of(path)
     try:
         draft.unlink(missing_ok=True)
-        # Not a temporary file: that would be for its owner alone.
+        # Not a temporary file: only its owner could read that.
         with open(draft, "xb") as file:
             yield file
             file.flush()
@@ -52,13 +52,13 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def draft_folder(path: Path) -> Iterator[Path]:
-    """A folder beside a path for what will be renamed to it; gone afterwards.
+    """A draft folder beside a path, removed afterwards unless renamed to the path.
 
     Args:
-        path: a file or a folder, there or not; the folder above it is there.
+        path: file or folder, existing or not; its parent exists.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be created.
     """
     remove_dead_drafts(path)
     draft = _draft_of(path)
@@ -72,13 +72,13 @@ def draft_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Make a new folder by what the block writes into another one beside it.
+    """Create a folder from the draft that the block writes beside it.
 
     Args:
-        path: is not there yet; folders above it are made.
+        path: new folder; missing parents are created.
 
     Raises:
-        OSError: it cannot be written, or was made meanwhile.
+        OSError: the folder cannot be written, or was created meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with draft_folder(path) as draft:
@@ -89,7 +89,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_dead_drafts(path: Path) -> None:
-    """Remove what processes that are gone left half-written for a path."""
+    """Remove the drafts of a path that dead processes left."""
     stem = f"{DRAFT}{path.name}-"
     with suppress(OSError):
         names = [name for name in os.listdir(path.parent) if name.startswith(stem)]
@@ -104,7 +104,7 @@ def _draft_of(path: Path) -> Path:
 
 
 def _at_work(process: int) -> bool:
-    """Whether a process of this number is there; True where that cannot be asked."""
+    """Whether a process with this number is running; True if that cannot be checked."""
     if os.name == "nt" or process == os.getpid():
         return True
     try:
@@ -124,7 +124,7 @@ def _remove(draft: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Bring the files of a folder, and their names, to the disk."""
+    """Sync the files of a folder, and their names, to the disk."""
     for path in folder.iterdir():
         with open(path, "r+b") as file:
             os.fsync(file.fileno())
@@ -132,7 +132,7 @@ def sync_files(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the names in a folder outlive a power cut; only Linux and macOS open folders."""
+    """Sync the names in a folder to the disk; only Linux and macOS can open folders."""
     with suppress(PermissionError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -142,7 +142,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove what killed processes left half-written anywhere below a folder."""
+    """Remove all drafts below a folder."""
     for draft in list(folder.rglob(f"{DRAFT}*")):
         _remove(draft)
 
@@ -151,8 +151,8 @@ def remove_files(folder: Path, patterns: Iterable[str]) -> None:
     """Remove the files of these names, and the folders below in which nothing is left.
 
     Args:
-        folder: stays, whatever is in it.
-        patterns: names relative to it, such as ``train/*/checkpoint.pt``.
+        folder: folder of the files; it is not removed itself.
+        patterns: names relative to the folder, such as ``train/*/checkpoint.pt``.
 
     Raises:
         OSError: a file cannot be removed.
@@ -162,41 +162,41 @@ def remove_files(folder: Path, patterns: Iterable[str]) -> None:
         for path in list(folder.glob(pattern)):
             if path.is_symlink() or not path.is_dir():
                 path.unlink(missing_ok=True)
-    above = {str(place) for pattern in patterns for place in PurePath(pattern).parents} - {"."}
+    above = {str(parent) for pattern in patterns for parent in PurePath(pattern).parents} - {"."}
     for pattern in sorted(above, key=len, reverse=True):
         for path in list(folder.glob(pattern)):
-            with suppress(OSError):  # files of somebody else are in it
+            with suppress(OSError):  # the folder has other files
                 path.rmdir()
 
 
 def refuse_links(folder: Path, names: Iterable[str]) -> None:
-    """Look whether all that is written in a folder stays in it.
+    """Check that files written in a folder stay in it.
 
     Args:
-        folder: itself may be a link.
-        names: files and folders in it that are written.
+        folder: the folder, which may be a link itself.
+        names: files and folders in it that will be written.
 
     Raises:
-        OutputError: one of them, or something below, is a symbolic link.
+        OutputError: one of them, or a file below, is a symbolic link.
     """
     for name in names:
         path = folder / name
         below = (
-            Path(place, one) for place, *more in os.walk(path) for part in more for one in part
+            Path(root, file) for root, *lists in os.walk(path) for files in lists for file in files
         )
-        link = next((one for one in (path, *below) if one.is_symlink()), None)
+        link = next((candidate for candidate in (path, *below) if candidate.is_symlink()), None)
         if link is not None:
             raise OutputError(
                 f"{link} is a symbolic link, and nothing is written through links: "
-                "put the file or folder itself there"
+                "replace it by the file or folder itself"
             )
 
 
 def disk_error(error: BaseException | None) -> OSError | None:
-    """The error of the disk or the machine behind an exception: full, broken, read-only.
+    """The disk or machine error behind an exception (full, broken, read-only), or None.
 
     Args:
-        error: its causes are looked at too.
+        error: the exception; its causes are searched too.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS:

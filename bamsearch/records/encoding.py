@@ -1,4 +1,4 @@
-"""From values to JSON, by their types; see :mod:`bamsearch.records.codec`."""
+"""Encodes values as JSON by their types; see :mod:`bamsearch.records.codec`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ _Convert = Callable[[Any], Any]
 
 
 def encode(kind: Any, value: Any) -> Any:
-    """A value as JSON takes it.
-
-    Args:
-        kind: its type.
-        value: the value.
-    """
+    """Encode a value of type ``kind`` as JSON content."""
     return _encoder(kind)(value)
 
 
@@ -59,14 +54,14 @@ def _dataclass_encoder(kind: Any) -> _Convert:
     ]
 
     def convert(value: Any) -> Any:
-        found = ((name, inner, getattr(value, field), out) for name, field, inner, out in named)
-        return {name: inner(item) for name, inner, item, out in found if item != out}
+        items = ((name, inner, getattr(value, field), out) for name, field, inner, out in named)
+        return {name: inner(item) for name, inner, item, out in items if item != out}
 
     return convert
 
 
 def _left_out(hint: Any, field: Field[Any]) -> Any:
-    """The value with which a field is left out; none where it never is."""
+    """The value with which a field is omitted; a unique object if it never is."""
     return field.default if Mark.SPARSE in marks_of(hint) else object()
 
 

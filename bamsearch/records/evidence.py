@@ -1,4 +1,4 @@
-"""What training has shown of a run's designs: ``evidence.json`` beside its ``run.json``."""
+"""Training evidence on a run's designs: ``evidence.json`` beside its ``run.json``."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bamsearch.records.hints import Natural, Share
 from bamsearch.records.openings import Opening, Over, VerifyPlan
 
 EVIDENCE_VERSION = 2
-"""Format of ``evidence.json``; format 1 had no plans, openings and seeds, and is read too."""
+"""Format of ``evidence.json``; format 1, without plans, openings and seeds, is read too."""
 
 Verdict = Literal["better", "worse", "equivalent", "not distinguished"]
-"""Of what was found against another design."""
+"""Verdict on the best design against another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Accuracy of a trained design on data that neither training nor search has seen.
+    """Accuracy of a trained design on data unseen by training and search.
 
     Attributes:
-        mean: over the seeds, in per cent.
+        mean: mean over the seeds, in percent.
         low: lower end of its interval.
         high: upper end.
-        seeds: how many trainings.
+        seeds: number of trainings.
     """
 
     mean: float
@@ -39,14 +39,14 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Accuracy of what was found, less that of another design, over pairs with the same seed.
+    """Accuracy of the best design minus that of another one, over pairs with the same seed.
 
     Attributes:
-        against: which other one.
-        points: percentage points, above 0 where what was found is better.
+        against: role of the other design.
+        points: percentage points, above 0 if the best design is better.
         low: lower end of the interval.
         high: upper end.
-        seeds: pairs.
+        seeds: number of pairs.
         seeds_needed: pairs that would detect a difference of ``detectable`` points with 80% power,
             for the upper 90% limit of the spread (format 1: for the spread measured); None if
             unknown.
@@ -67,14 +67,14 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval says."""
+        """Verdict from the interval."""
         if self.distinguished:
             return "better" if self.points > 0 else "worse"
         return "equivalent" if self.equivalent else "not distinguished"
 
     @property
     def distinguished(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return not self.low <= 0 <= self.high
 
 
@@ -83,20 +83,20 @@ class Evidence:
     """Trained comparisons of a run's designs.
 
     Attributes:
-        data: its name, as given to ``--data``.
-        data_hash: of what was trained and tested on.
-        confidence: of the intervals of all differences together, and of each accuracy's, 0.95.
-        accuracies: of the designs that were trained.
-        differences: to what was found; the one to the base first.
-        command: that made it.
-        margin: differences within it, in points, are taken for none; None if that was not asked.
-        designs: that were trained. A search that goes on may find others.
-        remarks: what else is to be known of the trainings, a sentence each.
-        seeds: of the trainings; empty where an older bamsearch did not record them.
-        over: what the intervals are over; None where an older bamsearch did not record it, and
-            they are over seeds.
-        exploratory: why error rates do not hold, a sentence; empty where they do.
-        plans: all plans under which a test split was opened; the first one of each data set counts.
+        data: name of the data, as in ``--data``.
+        data_hash: hash of the data.
+        confidence: simultaneous confidence of all differences, and confidence of each accuracy:
+            0.95.
+        accuracies: accuracies of the trained designs.
+        differences: best design minus each other design; the base is first.
+        command: command line.
+        margin: differences smaller than this many points count as equivalent; None without one.
+        designs: trained designs. A resumed search may have a different best design later.
+        remarks: remarks on the trainings, one sentence each.
+        seeds: training seeds; empty if an older bamsearch did not record them.
+        over: what the intervals cover; None if an older bamsearch did not record it: seeds.
+        exploratory: reason why error rates do not hold, a sentence; empty if they do.
+        plans: all plans under which a test split was opened; the first of each data set counts.
         openings: all looks at a test split, oldest first; later ones are appended.
 
     Raises:
@@ -122,15 +122,15 @@ class Evidence:
         for opening in self.openings:
             if opening.plan is not None and opening.plan >= len(self.plans):
                 raise InvalidValueError(
-                    f"an opening is under plan {opening.plan}, and {len(self.plans)} are listed"
+                    f"an opening has plan {opening.plan}, but only {len(self.plans)} are listed"
                 )
 
     def plan_for(self, data_hash: str) -> VerifyPlan | None:
-        """The plan fixed at the first opening of the test split of these data, if there was one."""
+        """The plan fixed at the first opening of this data set's test split, if any."""
         return next((plan for plan in self.plans if plan.data_hash == data_hash), None)
 
     def is_of(self, role: Role, insertions: tuple[Insertion, ...]) -> bool:
-        """Whether that design is the one that was trained; yes where that was not written down."""
+        """Whether the design was the trained one; True if that was not recorded."""
         return role not in self.designs or self.designs[role] == insertions
 
     def to_json(self) -> str:

@@ -1,4 +1,4 @@
-"""What type hints of records say beyond Python's own: ranges, names in JSON, errors.
+"""Annotations of record fields: ranges, names in JSON, encodings.
 
 The codec (:mod:`bamsearch.records.codec`) reads them from ``Annotated[int, Range(1)]``.
 """
@@ -10,10 +10,10 @@ from enum import Enum
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 MOST_DIGITS = 4300
-"""Digits of the largest number in a file: as many as Python reads."""
+"""Most digits of a number in a file: Python's own limit."""
 
 MOST_FLOAT = 1e100
-"""Largest size of a float in a file: sums, ratios and squares of such floats are finite."""
+"""Largest absolute float in a file: sums, ratios and squares of such floats are finite."""
 
 MOST_MS = 365 * 24 * 3.6e6
 """Longest time in a file, in milliseconds: a year."""
@@ -48,13 +48,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A mapping of plain values, of which those in a TypedDict have known types."""
+    """A mapping of plain values; a TypedDict gives the types of some keys."""
 
     keys: Any
 
 
 class Mark(Enum):
-    """How a field differs from the rule in JSON."""
+    """Exceptions from the usual encoding of a field."""
 
     ROW = "a dataclass as the list of its values"
     SPARSE = "left out where it is the default"
@@ -73,19 +73,19 @@ Amount = Annotated[int, Range(0, 2**60)]
 """Parameters, multiply-adds, bytes or nanoseconds: the sum of a few fits 64 bits."""
 
 AnyNatural = Annotated[int, Range(0, 10**MOST_DIGITS - 1)]
-"""Of any size, such as the number of designs in a space."""
+"""A count of any size, such as the number of designs in a space."""
 
 
 class Misfit(Exception):
-    """Content that is not what a type describes; a format turns it into an error of its own.
+    """Content that does not fit its type; a :class:`Format` turns it into its error.
 
     Args:
-        reason: what follows the name of the key, such as ``is 'abc', expected an integer``.
-        is_value: False where the reason is a sentence of its own.
+        reason: text after the name of the key, such as ``is 'abc', expected an integer``.
+        is_value: False if the reason is a complete sentence.
     """
 
     def __init__(self, reason: str, *, is_value: bool = True) -> None:
-        # One line, whatever a file's names are.
+        # One line, even for names with line breaks.
         escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in reason[:1000])
         self.reason = "".join(escaped)
         super().__init__(self.reason)
@@ -116,14 +116,14 @@ def shown(value: Any) -> str:
 
 
 def named_fields(kind: Any) -> list[tuple[str, Field[Any], Any]]:
-    """(name in JSON, field, type) of each field of a dataclass."""
+    """(JSON name, field, type) of each field of a dataclass."""
     hints = get_type_hints(kind, include_extras=True)
-    found = []
+    named = []
     for field in fields(kind):
         keys = [mark.name for mark in marks_of(hints[field.name]) if isinstance(mark, Key)]
         if field.init:
-            found.append((keys[0] if keys else field.name, field, hints[field.name]))
-    return found
+            named.append((keys[0] if keys else field.name, field, hints[field.name]))
+    return named
 
 
 def marks_of(hint: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""What each BAM adds to a network's time, and how far that can be trusted."""
+"""Latency tables: the time that each BAM adds to a network, and the error of predictions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LatencyEntry:
     """Milliseconds that one BAM adds.
 
     Raises:
-        InvalidValueError: r or d is no positive integer, ms is negative or not finite.
+        InvalidValueError: r or d is not a positive integer, or ms is negative or not finite.
     """
 
     site: str
@@ -34,18 +34,18 @@ class LatencyEntry:
         check_positive("reduction", self.reduction)
         check_positive("dilation", self.dilation)
         if not 0 <= self.ms <= MOST_MS:
-            raise InvalidValueError(f"a time must be 0 ms or more, at most a year: {self.ms!r}")
+            raise InvalidValueError(f"a time must be between 0 ms and one year, not {self.ms!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """A design predicted by a latency table, and measured as a whole model paired with the base.
+    """A design with the latency predicted by a table and the one measured against the base.
 
     Attributes:
         insertions: the design.
-        predicted_ms: by the table.
-        measured_ms: the paired ratio times the table's base.
-        low_ms: lower end of its 95 % interval.
+        predicted_ms: prediction of the table.
+        measured_ms: paired ratio times the table's base.
+        low_ms: lower end of its 95% interval.
         high_ms: upper end.
     """
 
@@ -58,13 +58,13 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class LatencyFit:
-    """How well an additive table predicts whole models.
+    """Quality of an additive table's predictions for whole models.
 
     Attributes:
-        r2: 1 - (sum of squared errors) / (sum of squares about the mean of the measured times); it
-            is below 0 where the mean would predict better. None where all designs measured alike.
-        worst: largest absolute error over the measured time of the whole model.
-        designs: what it was measured on.
+        r2: 1 - (sum of squared errors) / (sum of squares about the mean of the measured times);
+            below 0 if the mean predicts better. None if all measured times are equal.
+        worst: largest absolute error, relative to the measured time of the whole model.
+        designs: designs that it was measured on.
     """
 
     r2: float | None
@@ -73,28 +73,30 @@ class LatencyFit:
 
     @property
     def poor(self) -> bool:
-        """Whether designs should not be ruled out by the table: R² < 0.9 or an error over 10 %."""
+        """Whether the table is too poor to rule out designs: R² < 0.9 or an error over 10%."""
         return self.worst > POOR_ERROR or (self.r2 is not None and self.r2 < POOR_R2)
 
     @property
     def within(self) -> int:
-        """How many predictions lie inside the interval of what was measured: no error is seen."""
-        return sum(one.low_ms <= one.predicted_ms <= one.high_ms for one in self.designs)
+        """Number of predictions inside the interval of the measured time."""
+        return sum(
+            design.low_ms <= design.predicted_ms <= design.high_ms for design in self.designs
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyConditions:
-    """What the times of a latency table were measured under.
+    """Conditions under which the times of a latency table were measured.
 
     Attributes:
-        variant: which BAM.
-        init: and how it starts: the gate of ``identity`` takes time too.
-        batch_size: inputs in one call.
-        dtype: of weights and input.
-        memory_format: of weights and input.
+        variant: variant of BAM.
+        init: initialisation of BAM: the gate of ``identity`` takes time too.
+        batch_size: inputs per call.
+        dtype: data type of weights and input.
+        memory_format: memory format of weights and input.
         mode: eager, compiled or a replayed CUDA graph.
-        train: forward and backward, else forward.
-        device: what it ran on.
+        train: forward and backward rather than forward only.
+        device: the device.
     """
 
     variant: Variant
@@ -109,16 +111,16 @@ class LatencyConditions:
 
 @dataclass(frozen=True, slots=True)
 class LatencyTable:
-    """What each BAM adds to a base network's time, taken to be additive.
+    """Time that each BAM adds to a base network, assumed to be additive.
 
     Attributes:
         model: the MODEL.
-        input_shape: of one input of the MODEL, without the batch.
-        part: the part that is timed, as in :class:`ModelSummary`.
+        input_shape: shape of one input of the MODEL, without the batch.
+        part: timed part, as in :class:`ModelSummary`.
         base_ms: milliseconds of one call of that part without BAM.
-        entries: one for every (site, r, d).
-        conditions: None for times that came from a file.
-        error: on whole models; None where none were measured.
+        entries: one for each (site, r, d).
+        conditions: conditions; None if the times came from a file.
+        error: error on whole models; None if none were measured.
 
     Raises:
         InvalidValueError: a (site, r, d) twice, or a base_ms that is not positive and finite.
@@ -131,34 +133,34 @@ class LatencyTable:
     entries: tuple[LatencyEntry, ...]
     conditions: LatencyConditions | None = None
     error: LatencyFit | None = None
-    # A search asks for 10^5 predictions: looked up, not looked for.
+    # An index, because a search makes 10^5 predictions.
     _ms: dict[tuple[str, int, int], float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.base_ms <= MOST_MS:
             raise InvalidValueError(f"the base must take more than 0 ms, not {self.base_ms!r}")
-        found: dict[tuple[str, int, int], float] = {}
+        times: dict[tuple[str, int, int], float] = {}
         for entry in self.entries:
             key = (entry.site, entry.reduction, entry.dilation)
-            if key in found:
+            if key in times:
                 raise InvalidValueError(f"{_at(*key)} has two times in the latency table")
-            found[key] = entry.ms
-        object.__setattr__(self, "_ms", found)
+            times[key] = entry.ms
+        object.__setattr__(self, "_ms", times)
 
     def predict(self, insertions: Iterable[Insertion]) -> float:
-        """Milliseconds of the base with these BAMs: the sum of their times and the base's.
+        """Predicted milliseconds: the time of the base plus the times of the BAMs.
 
         Raises:
             InvalidValueError: a (site, r, d) that the table has no time for.
         """
         total = self.base_ms
-        for one in insertions:
-            key = (one.site, one.reduction, one.dilation)
+        for insertion in insertions:
+            key = (insertion.site, insertion.reduction, insertion.dilation)
             ms = self._ms.get(key)
             if ms is None:
                 raise InvalidValueError(
                     f"the latency table has no time for {_at(*key)}: "
-                    "measure it with this r and d, or add the row to the file"
+                    "measure it for this r and d, or add the row to the file"
                 )
             total += ms
         return total
@@ -172,7 +174,7 @@ class LatencyTable:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            InvalidValueError: it is not that.
+            InvalidValueError: the text is not a latency table.
         """
         return _FORMAT.parse(text, source)
 

@@ -1,4 +1,4 @@
-"""What a search has learnt from trainings: ``learned.json`` beside its ``run.json``."""
+"""Analysis of a search's trainings: ``learned.json`` beside its ``run.json``."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Aspect = Literal["site", "r", "d"]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one factor does to accuracy, other factors as they are.
+    """Effect of one factor on accuracy, other factors unchanged.
 
     Attributes:
-        aspect: ``site``: BAM there, with r and d at the mean of all insertions, against none there;
-            ``r`` and ``d``: each doubling of it, at every site that has BAM.
-        sites: names; several where they go together in every design. All of the search for r, d.
+        aspect: ``site``: BAM at the site, with r and d at the mean of all insertions, against no
+            BAM; ``r`` and ``d``: each doubling, at all sites with BAM.
+        sites: site names; several if they vary together in all designs. For r and d all sites.
         points: percentage points of validation accuracy.
         low: lower end of its interval.
         high: upper end.
-        designs: that have BAM there.
+        designs: number of designs with BAM at the sites.
     """
 
     aspect: Aspect
@@ -40,21 +40,21 @@ class Effect:
 
     @property
     def distinguished(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What is expected of a design that was trained, given all trainings.
+    """Expected accuracy of a trained design, given all trainings.
 
     Attributes:
-        insertions: the design's; none is the base.
-        mean: accuracy in per cent that its next training is expected to have.
+        insertions: insertions; empty for the base.
+        mean: expected accuracy of its next training, in percent.
         low: lower end of the interval of that expectation.
         high: upper end.
-        trainings: of this design, those stopped early included.
-        chance: that no other design that was trained is better, 0..1.
+        trainings: number of trainings of this design, including those stopped early.
+        chance: probability that no other trained design is better, 0..1.
     """
 
     insertions: tuple[Insertion, ...]
@@ -67,10 +67,10 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """By how much the first of the ranking is expected to be better than the base.
+    """Expected gain of the first design of the ranking over the base.
 
     Attributes:
-        points: of accuracy on the validation images.
+        points: percentage points of validation accuracy.
         low: lower end of its interval.
         high: upper end.
     """
@@ -82,20 +82,20 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Trainings of a search, seen through a model of them.
+    """A statistical model of a search's trainings.
 
     Attributes:
-        trainings: with a result, those stopped early included.
+        trainings: number of trainings with a result, including those stopped early.
         noise: standard deviation of one training of a design about its mean, in points.
-        shared: the part of it that a seed does to all designs alike, in points; a difference of two
-            trainings with one seed is free of it.
-        regret: expected regret of stopping, in points; None where the run has no ``until``, or too
-            few trainings.
-        confidence: of each interval, 0.95.
-        effects: of sites, r and d; none where the trainings are too few to tell.
-        ranking: of all designs trained, the greatest expectation first.
-        gain: of the first of the ranking over the base; None where that is not in the ranking.
-        remarks: what else is to be known, a sentence each.
+        shared: part of the noise that a seed shifts all designs by, in points; a difference of two
+            trainings with the same seed is free of it.
+        regret: expected regret of stopping, in points; None without ``until``, or with too few
+            trainings.
+        confidence: confidence of each interval, 0.95.
+        effects: effects of sites, r and d; empty if there are too few trainings.
+        ranking: all trained designs, the highest expected accuracy first.
+        gain: gain of the first design of the ranking over the base; None if the base is not in it.
+        remarks: further remarks, one sentence each.
     """
 
     trainings: Natural
@@ -110,12 +110,12 @@ class Learned:
     regret: Annotated[float, Mark.ANY_FLOAT] | None = None
 
     def of(self, insertions: Sequence[Insertion]) -> Estimate | None:
-        """The estimate of a design; None if it was not trained."""
+        """The estimate for a design; None if it was not trained."""
         wanted = tuple(insertions)
-        return next((one for one in self.ranking if one.insertions == wanted), None)
+        return next((estimate for estimate in self.ranking if estimate.insertions == wanted), None)
 
     def to_json(self) -> str:
-        """As indented JSON text, the content of ``learned.json``."""
+        """The analysis as indented JSON text, the content of ``learned.json``."""
         return LEARNED.text(self)
 
     @classmethod
@@ -132,7 +132,7 @@ LEARNED: Format[Learned] = Format(
     Learned,
     "analysis of trainings",
     RunError,
-    "move it away, and 'bamsearch search --resume' makes it again",
+    "move it away, then 'bamsearch search --resume' makes it again",
     key="bamsearch_learned",
     version=LEARNED_VERSION,
 )

@@ -1,4 +1,4 @@
-"""When the test split was opened, under which plan, and what was concluded each time."""
+"""Openings of the test split: their times, plans and conclusions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from bamsearch.records.hints import Natural, Positive, Range, Share
 
 Over = Literal["seeds", "images"]
-"""``seeds``: another set of seeds, on these test images; ``images``: other images as well."""
+"""``seeds``: other seeds, on these test images; ``images``: also other images."""
 
 Expected = Literal["better", "not-worse"]
 """Expectations of ``verify --expect``, of the best design against the base."""
@@ -17,17 +17,17 @@ Expected = Literal["better", "not-worse"]
 
 @dataclass(frozen=True, slots=True)
 class VerifyPlan:
-    """Everything that the error rate of a verification rests on, fixed before the first look.
+    """Everything that determines the error rate of a verification, fixed before the first look.
 
     Attributes:
         data_hash: hash of the data whose test split is opened.
         networks: each network as text, such as ``base: no BAM``.
         first: first seed.
-        seeds: pairs of each comparison, at most.
-        looks: pairs at each look, the last one being ``seeds``.
-        level: nominal level of an interval, two-sided: at each look, of each comparison.
-        recipe: recipe of the trainings.
-        weights: weights that the trainings start from; None is random.
+        seeds: largest number of pairs of each comparison.
+        looks: pairs at each look; the last is ``seeds``.
+        level: two-sided nominal level of each comparison's interval at each look.
+        recipe: training recipe.
+        weights: weights that the trainings start from; None: random weights.
     """
 
     data_hash: str
@@ -41,11 +41,11 @@ class VerifyPlan:
 
     @property
     def comparisons(self) -> int:
-        """Comparisons of the best design with the other networks."""
+        """Number of comparisons of the best design with the other networks."""
         return len(self.networks) - 1
 
     def changes(self, now: VerifyPlan) -> list[str]:
-        """Differences of a later plan to this one, in words; none if both are the same plan."""
+        """Differences of a later plan from this one, in words; empty if the plans are the same."""
         pairs = [
             (f"up to {self.seeds} seeds", f"up to {now.seeds}", self.seeds, now.seeds),
             (_looks(self), _looks(now), self.looks, now.looks),
@@ -62,12 +62,12 @@ class Opening:
     """One look at the test split.
 
     Attributes:
-        date: date and time, UTC; empty where an older bamsearch did not record it.
+        date: date and time, UTC; empty if an older bamsearch did not record it.
         command: command line.
-        plan: index of its plan in the evidence; None where an older bamsearch recorded none.
-        seeds: pairs of a comparison so far, at most.
-        images: test images; None where an older bamsearch did not record them.
-        concluded: conclusions of this look; empty while the look is at work, or was interrupted.
+        plan: index of its plan in the evidence; None if an older bamsearch recorded none.
+        seeds: largest number of pairs of a comparison so far.
+        images: number of test images; None if an older bamsearch did not record it.
+        concluded: conclusions of this look; empty while it is running, or if it was interrupted.
     """
 
     date: str

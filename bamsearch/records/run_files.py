@@ -33,10 +33,10 @@ TRAINING_FILES = (
     # Drafts of older versions.
     *(".train.json", ".checkpoint.pt", ".metrics.csv", ".model.safetensors", ".test.json"),
 )
-"""All that may be written in the folder of a training."""
+"""All files that may be written in a training folder."""
 
 RUNS = Path("runs")
-"""Where runs are, below the current folder."""
+"""Folder of all runs, relative to the current folder."""
 
 
 def trial_line(trial: Trial, reference: ReferenceKind | None) -> str:
@@ -46,27 +46,25 @@ def trial_line(trial: Trial, reference: ReferenceKind | None) -> str:
 
 
 def find_run(run: str) -> Path | None:
-    """The folder of a run by its name or its path; None if there is none."""
-    places = (RUNS / run, Path(run)) if run else ()
-    return next((place for place in places if (place / RUN_FILE).is_file()), None)
+    """The folder of a run, by its name or path; None if it does not exist."""
+    folders = (RUNS / run, Path(run)) if run else ()
+    return next((folder for folder in folders if (folder / RUN_FILE).is_file()), None)
 
 
 def read_run(folder: Path) -> Run:
-    """What a run was asked for.
+    """The options of a run.
 
     Raises:
-        RunError: no run there, not readable, or from a newer bamsearch.
+        RunError: there is no run, or it cannot be read or is from a newer bamsearch.
     """
     try:
         return RUN.read(folder / RUN_FILE)
     except OSError as error:
-        raise RunError(
-            f"no run at {folder}: 'bamsearch runs' lists those that are there"
-        ) from error
+        raise RunError(f"no run at {folder}: 'bamsearch runs' lists all runs") from error
 
 
 def read_lines(path: Path) -> bytes:
-    """Content of a file of lines; empty if it does not exist.
+    """Content of a file of lines; empty if the file does not exist.
 
     Raises:
         RunError: it is larger than :data:`~bamsearch.records.codec.MOST_LINES_BYTES`.
@@ -76,15 +74,11 @@ def read_lines(path: Path) -> bytes:
 
 
 def readable_lines(content: bytes) -> list[bytes]:
-    """The lines of ``trials.jsonl`` as far as they are whole; a power cut can spoil the last ones.
-
-    Args:
-        content: of the file.
-    """
+    """The complete lines of ``trials.jsonl``; a power cut can corrupt the last ones."""
     whole = []
     for line in content.splitlines(keepends=True):
         try:
-            # Numbers as text: too many digits are an error, and not the work of a power cut.
+            # Numbers as text: too many digits are an error, not the result of a power cut.
             item = json.loads(line.decode(), parse_int=str, parse_float=str)
         except (ValueError, RecursionError):
             break
@@ -95,21 +89,21 @@ def readable_lines(content: bytes) -> list[bytes]:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """A run with its trials, as far as they were written.
+    """A run with the trials written so far.
 
     Raises:
-        RunError: as :func:`read_run`, or a line of ``trials.jsonl`` that is no trial.
+        RunError: as :func:`read_run`, or a line of ``trials.jsonl`` is not a trial.
     """
     run = read_run(folder)
     path = folder / TRIALS_FILE
-    found: dict[tuple[ReferenceKind | None, int], Trial] = {}
+    trials: dict[tuple[ReferenceKind | None, int], Trial] = {}
     file = read_lines(path)
     lines = readable_lines(file)
     spoiled = file[len(b"".join(lines)) :]
     if readable_lines(spoiled.partition(b"\n")[2]):
         raise RunError(
             f"{path}, line {len(lines) + 1} is not a trial: "
-            f"'bamsearch search --resume {run.name}' mends it"
+            f"'bamsearch search --resume {run.name}' repairs it"
         )
     for number, line in enumerate(lines, start=1):
         with TRIAL.refusing(f"{path}, line {number}"):
@@ -120,11 +114,11 @@ def read_record(folder: Path) -> RunRecord:
             kind = at_key("reference", lambda x: decode(ReferenceKind | None, x), reference)
             trial: Trial = decode(Trial, _with_design(content, run))
         # Older versions wrote a line again after an interruption.
-        found.setdefault((kind, trial.number), trial)
+        trials.setdefault((kind, trial.number), trial)
     return RunRecord(
         run,
-        tuple(trial for (kind, _), trial in found.items() if kind is None),
-        tuple((kind, trial) for (kind, _), trial in found.items() if kind is not None),
+        tuple(trial for (kind, _), trial in trials.items() if kind is None),
+        tuple((kind, trial) for (kind, _), trial in trials.items() if kind is not None),
         read_finalists(folder, run),
         _read(EVIDENCE, folder / EVIDENCE_FILE),
         _read(LEARNED, folder / LEARNED_FILE),
@@ -132,18 +126,18 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def read_finalists(folder: Path, run: Run) -> tuple[Finalist, ...]:
-    """The designs that were timed; none if there is no such file."""
+    """The timed designs; empty without ``finalists.json``."""
     items = _read(_FINALISTS, folder / FINALISTS_FILE) or ()
     with _FINALISTS.refusing(str(folder / FINALISTS_FILE)):
-        found: tuple[Finalist, ...] = decode(
+        finalists: tuple[Finalist, ...] = decode(
             tuple[Finalist, ...], [_with_design(item, run) for item in items]
         )
-    return found
+    return finalists
 
 
 def finalists_text(finalists: Sequence[Finalist]) -> str:
     """The content of ``finalists.json``."""
-    return _FINALISTS.text([_stored(Finalist, one, one.design) for one in finalists])
+    return _FINALISTS.text([_stored(Finalist, finalist, finalist.design) for finalist in finalists])
 
 
 def _read(format: Format[T], path: Path) -> T | None:
@@ -151,12 +145,12 @@ def _read(format: Format[T], path: Path) -> T | None:
 
 
 def _stored(kind: type, value: Any, design: Design) -> dict[str, Any]:
-    """A dataclass as JSON, of whose design the insertions alone are stored."""
+    """A dataclass as JSON, storing only the insertions of its design."""
     return {**encode(kind, value), "design": encode(Insertions, design.insertions)}
 
 
 def _with_design(content: dict[str, Any], run: Run) -> dict[str, Any]:
-    """What :func:`_stored` wrote, with a design of the run."""
+    """The inverse of :func:`_stored` for a design of the run."""
     if "design" not in content:
         return content
     rows = content["design"]

@@ -1,7 +1,7 @@
-"""A search as it lies on disk: what was asked for, and every trial.
+"""A search as stored on disk: its options and trials.
 
-``run.json`` is a :class:`Run`; ``trials.jsonl`` has a line for each finished trial, also those that
-the search is compared with. Both are read without Optuna and without torch.
+``run.json`` is a :class:`Run`; ``trials.jsonl`` has one line per finished trial, including those of
+the baselines. Both are read without Optuna and without torch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RUN_VERSION = 1
 """Format of ``run.json``; raised only when an older bamsearch could misread a newer run."""
 
 BASE_SEEDS = 3
-"""Trainings of the base in a search with score ``train``: they say how much noise there is."""
+"""Trainings of the base in a search with score ``train``, to measure the noise."""
 
 MEASURED = ("train", "supernet")
 """Scores that are accuracies, comparable between networks of any size; ``supernet`` is in runs of
@@ -50,21 +50,20 @@ class Trial:
     """A design that was scored.
 
     Attributes:
-        number: Optuna's; failed and retried ones leave gaps.
-        design: what was scored.
-        score: higher is better; None where scoring failed, or was stopped early.
-        params: of the network, exactly.
-        macs: multiply-adds for one input, exactly (fvcore's total).
-        state: ``complete``, ``failed``, or ``stopped``: trained for some epochs only, as it could
-            not win.
-        memory: bytes that a training step keeps, where memory was limited.
-        ms: predicted milliseconds, where the time was limited.
-        reason: why it failed.
-        seconds: that the scoring took.
-        retries: how often it was interrupted before.
-        seed: of its training; None where the score is none.
-        curve: validation accuracy after each epoch of its training, in per cent.
-        expected: of one stopped early: the score that its last epoch would have had.
+        number: Optuna's number; retried and withdrawn trials leave gaps.
+        design: the design.
+        score: higher is better; None if scoring failed or was stopped early.
+        params: exact number of parameters.
+        macs: exact multiply-adds for one input (fvcore's total).
+        state: ``complete``, ``failed``, or ``stopped``: stopped early because it could not win.
+        memory: bytes kept for backward in a training step, under a memory budget.
+        ms: predicted milliseconds, under a time budget.
+        reason: reason of the failure.
+        seconds: duration of the scoring.
+        retries: number of earlier interruptions.
+        seed: seed of its training; None if the score does not train.
+        curve: validation accuracy in percent after each epoch of its training.
+        expected: predicted score at the last epoch, if stopped early.
     """
 
     number: Natural
@@ -83,7 +82,7 @@ class Trial:
     expected: float | None = None
 
     def cost(self, objective: Objective) -> float:
-        """The objective's value for this design: its score, or what it takes."""
+        """The objective's value for this design: its score or a cost."""
         values = {"score": self.score, "gflops": self.macs, "params": self.params, "ms": self.ms}
         value = values[objective]
         return float("nan") if value is None else value
@@ -94,12 +93,12 @@ class Finalist:
     """A design of the ranking, timed against the base.
 
     Attributes:
-        design: what was timed.
-        ms: milliseconds of the base, times the paired ratio.
-        low: lower end of its 95 % interval.
-        high: upper end; the design keeps a budget of time if this does.
-        kept: whether it does, and so stays in the ranking.
-        base_ms: the base's milliseconds in that pair; None where an older bamsearch timed it.
+        design: the design.
+        ms: milliseconds of the base times the paired ratio.
+        low: lower end of its 95% interval.
+        high: upper end; the design meets a time budget if this does.
+        kept: whether it meets the budget, and so stays in the ranking.
+        base_ms: milliseconds of the base in that pair; None if an older bamsearch timed it.
     """
 
     design: Design
@@ -112,43 +111,43 @@ class Finalist:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a search was asked for, and all that is needed to go on with it.
+    """Options of a search, and everything needed to resume it.
 
     Attributes:
-        name: of the run, and of its Optuna study.
-        summary: of the model.
-        variant: which BAM.
-        init: how it starts.
-        num_classes: of the model's head.
-        space: the space's file, parsed.
-        with_stem: whether the stem is in it too.
-        budgets: what every scored design keeps.
-        score: its name, or where a score of the user's own is.
-        objectives: what is searched for; the first ranks.
-        sampler: which one proposes.
-        seed: of everything random.
-        trials: how many in all.
-        designs: how many there are in the space.
-        feasible_designs: how many fit.
-        exact: whether that was counted, else estimated.
-        compare_random: whether a random search of the same length is a reference.
-        device: where designs are scored.
-        threads: torch's, on a CPU.
-        storage: the database, without its password; None for ``study.db`` in the run's folder.
-        heartbeat: seconds between a worker's signs of life, where there are several.
-        added: (choice's name, option's label) to (bytes, nanoseconds), where budgets need them.
-        latency: what the times in ``added`` are worth: device, batch, dtype, mode, base and error.
-        command: what was typed.
-        versions: of bamsearch, Python, torch, torchvision, Optuna.
-        git_commit: of the folder that the search was started in, if it is a repository.
+        name: name of the run and of its Optuna study.
+        summary: summary of the model.
+        variant: variant of BAM.
+        init: initialisation of BAM.
+        num_classes: classes of the model's head.
+        space: parsed file of the search space.
+        with_stem: whether the stem is added to the space.
+        budgets: budgets that all scored designs meet.
+        score: name of the score, or location of a custom one.
+        objectives: objectives; the first one ranks.
+        sampler: name of the sampler.
+        seed: random seed.
+        trials: total number of trials.
+        designs: number of designs in the space.
+        feasible_designs: number of feasible designs.
+        exact: whether that number was counted rather than estimated.
+        compare_random: whether a random search of the same length is a baseline.
+        device: device on which designs are scored.
+        threads: torch threads on a CPU.
+        storage: database URL without its password; None: ``study.db`` in the run's folder.
+        heartbeat: heartbeat interval in seconds, with several workers.
+        added: (decision, option label) to (bytes, nanoseconds), if budgets need them.
+        latency: conditions and error of the times in ``added``: device, batch, dtype, mode, base.
+        command: command line.
+        versions: versions of bamsearch, Python, torch, torchvision, Optuna.
+        git_commit: commit of the working folder, if it is a repository.
         created: date and time, UTC.
-        data: what set the input size and the classes; None where no data set did.
-        recipe: training recipe of score ``train``; None for others.
+        data: data set that determined input size and classes, if any.
+        recipe: training recipe of score ``train``; None for other scores.
         supernet: options of the former score ``supernet``; None for other scores.
-        audit: what an audit of the network says of the score; None where there was none.
-        until: expected regret, in points of accuracy, at which a search that trains stops before
-            its last trial; None lets it finish them all.
-        sources: ``model``, and ``score`` where it is a function, to their source, see
+        audit: result of an audit for the score and network, if any.
+        until: expected regret, in points of accuracy, at which a search that trains stops early;
+            None: run all trials.
+        sources: ``model``, and ``score`` if it is a function, to their source, see
             :func:`bamsearch.records.sources.source_of`; empty in runs of older versions.
     """
 
@@ -188,7 +187,7 @@ class Run:
 
     @property
     def trained(self) -> bool:
-        """Whether a score is that of one training, and differs from seed to seed."""
+        """Whether a score comes from one training, and so depends on its seed."""
         return self.score == "train"
 
     @property
@@ -203,7 +202,7 @@ class Run:
 
     @property
     def scores(self) -> int:
-        """How many scores there are in all: of trials, base, paper, largest and random search."""
+        """Total number of scores: trials, base, paper default, largest and random search."""
         base = BASE_SEEDS if self.trained else 1
         return self.trials + base + 2 + (self.trials if self.compare_random else 0)
 
@@ -241,16 +240,15 @@ RUN: Format[Run] = Format(
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run with what has been scored so far.
+    """A run with its results so far.
 
     Attributes:
-        run: what was asked for.
-        trials: the search's own, in the order in which they finished.
-        references: (what it is, trial), for what the search is compared with; ``random`` ones are
-            those of the random search.
-        finalists: designs timed under a budget of time.
-        evidence: what training has shown of the designs; None where nothing was trained.
-        learned: with score ``train``, what its trainings say together; None before there are any.
+        run: options of the run.
+        trials: trials of the search, in the order in which they finished.
+        references: (kind, trial) of the baselines; ``random`` ones are the trials of random search.
+        finalists: designs timed under a time budget.
+        evidence: evidence of ``verify``, if any.
+        learned: analysis of the trainings with score ``train``, if any.
     """
 
     run: Run
@@ -262,7 +260,7 @@ class RunRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether all trials are done, all designs but the base, or the rest is not worth it."""
+        """Whether all trials or all designs are done, or the expected regret is below ``until``."""
         regret = None if self.learned is None else self.learned.regret
         if self.run.until is not None and regret is not None and regret < self.run.until:
             return True
@@ -271,27 +269,27 @@ class RunRecord:
 
     @property
     def complete(self) -> tuple[Trial, ...]:
-        """The trials that have a score."""
+        """The trials with a score."""
         return tuple(trial for trial in self.trials if trial.state == "complete")
 
     @property
     def base_may_win(self) -> bool:
-        """Whether the base's score is comparable: not so for zero-cost scores, which grow with it.
+        """Whether the base's score is comparable; zero-cost scores grow with the network.
 
-        A score of the user's own, named ``package.module:function``, is taken to be.
+        A custom score, named ``package.module:function``, is assumed to be comparable.
         """
         return ":" in self.run.score or self.run.score in MEASURED
 
     def reference(self, kind: ReferenceKind) -> Trial | None:
-        """A reference that has a score: the best of its kind; None if there is none yet."""
-        found = self.designs([trial for there, trial in self.references if there == kind])
-        return max(found, key=lambda trial: trial.score or 0.0, default=None)
+        """The best scored baseline of a kind; None if there is none yet."""
+        trials = self.designs([trial for role, trial in self.references if role == kind])
+        return max(trials, key=lambda trial: trial.score or 0.0, default=None)
 
     def designs(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Those that have a score; with score ``train`` a design once, with what is expected of it.
+        """The scored trials; with score ``train`` one per design, with its expected accuracy.
 
         Args:
-            trials: of this run, its references or both.
+            trials: trials or baselines of this run.
         """
         scored = [trial for trial in trials if trial.score is not None]
         if not self.run.trained:
@@ -302,23 +300,22 @@ class RunRecord:
         return [replace(t[0], score=self._expected(d, t)) for d, t in by_design.items()]
 
     def _expected(self, design: Design, trials: Sequence[Trial]) -> float:
-        found = None if self.learned is None else self.learned.of(design.insertions)
-        if found is not None:
-            return found.mean
+        estimate = None if self.learned is None else self.learned.of(design.insertions)
+        if estimate is not None:
+            return estimate.mean
         return sum(trial.score or 0.0 for trial in trials) / len(trials)
 
     def ranking(self) -> list[Trial]:
-        """Trials from the best on: by score; among equals the one with fewer multiply-adds.
+        """Trials by score, the best first; ties are broken by fewer multiply-adds.
 
-        With score ``train`` a design is there once, with the accuracy that is expected of it.
-
-        Those that turned out too slow for a budget of time are left out.
+        With score ``train`` there is one per design, with its expected accuracy. Designs measured
+        to be over a time budget are left out.
         """
         ranked = self.designs(self.complete)
         base = self.reference("base")
         if base is not None and self.base_may_win:
             ranked.append(base)
-        slow = {one.design for one in self.finalists if not one.kept}
+        slow = {finalist.design for finalist in self.finalists if not finalist.kept}
         ranked = [trial for trial in ranked if trial.design not in slow]
         return sorted(ranked, key=lambda t: (-(t.score or 0.0), t.macs, t.params, t.number))
 
@@ -329,16 +326,16 @@ class RunRecord:
 
     @property
     def search_seeds(self) -> frozenset[int]:
-        """The seeds that the search trained or scored designs with."""
+        """Seeds that the search used for training or scoring."""
         trials = [*self.trials, *(trial for _, trial in self.references)]
         return frozenset({self.run.seed, *(self.run.seed + (t.seed or 0) for t in trials)})
 
     @property
     def shares_seeds(self) -> bool:
-        """Whether the evidence repeats trainings by which the search chose.
+        """Whether the evidence used seeds of the search.
 
-        The best design is then partly the luckiest with these seeds. Evidence that does not list
-        its seeds is from a bamsearch that began with seed 0, as searches do.
+        The best design is then partly the luckiest with these seeds. Evidence without a list of
+        seeds is from a bamsearch that started at seed 0, as searches do.
         """
         if self.evidence is None or self.run.score not in MEASURED:
             return False
@@ -347,14 +344,14 @@ class RunRecord:
 
     @property
     def shown_evidence(self) -> Evidence | None:
-        """The evidence; None where another design is the best by now than the one trained."""
+        """The evidence; None if the best design is no longer the trained one."""
         best, evidence = self.best, self.evidence
         if best is None or evidence is None or not evidence.is_of("found", best.design.insertions):
             return None
         return evidence
 
     def pareto(self) -> list[Trial]:
-        """The trials that no other one beats in one objective and equals in the rest.
+        """The trials that no other trial dominates.
 
         With one objective: score against multiply-adds.
         """
@@ -373,6 +370,6 @@ def _minimised(trial: Trial, objectives: Sequence[Objective]) -> tuple[float, ..
     return tuple(-v if o == "score" else v for o, v in zip(objectives, values, strict=True))
 
 
-def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """At least as good in all; of equals the first stays."""
-    return all(a <= b for a, b in zip(one, other, strict=True))
+def _dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
+    """Whether the first is at least as good in all objectives; of equals the first is kept."""
+    return all(a <= b for a, b in zip(first, second, strict=True))

@@ -1,4 +1,4 @@
-"""Numbers, strings and objects as JSON has them, checked; a :class:`Misfit` names what is wrong."""
+"""Checks of JSON numbers, strings and objects; a :class:`Misfit` describes an error."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 from bamsearch.records.hints import MOST_FLOAT, Misfit, Range, shown
 
 MOST_DEPTH = 64
-"""Lists and objects inside one another, at most, in a value of any type."""
+"""Largest nesting depth of lists and objects in a value of any type."""
 
 _LARGEST = 2**63
 
 
 def expected_object(value: Any) -> dict[str, Any]:
-    """The value, a JSON object; a :class:`Misfit` if it is another."""
+    """The value, which must be a JSON object."""
     if not isinstance(value, dict):
         raise unexpected(value, "an object")
     return value
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Values of any type that JSON has, nested at most :data:`MOST_DEPTH` deep."""
+    """A value of any JSON type, nested at most :data:`MOST_DEPTH` deep."""
     if depth > MOST_DEPTH:
         raise Misfit("is nested too deeply")
     if isinstance(value, list | tuple):
@@ -49,7 +49,7 @@ def integer(value: Any, limits: Range | None = None) -> int:
 
 
 def number(value: Any) -> int | float:
-    """A finite number, an integer too."""
+    """A finite number, possibly an integer."""
     if isinstance(value, int) and not isinstance(value, bool):
         return integer(value)
     if not isinstance(value, float) or not abs(value) <= MOST_FLOAT:
@@ -58,7 +58,7 @@ def number(value: Any) -> int | float:
 
 
 def any_number(value: Any) -> int | float:
-    """A number, infinite or not one too."""
+    """A number, possibly infinite or nan."""
     return value if isinstance(value, float) else number(value)
 
 
@@ -70,7 +70,7 @@ def boolean(value: Any) -> bool:
 
 
 def string(value: Any) -> str:
-    """Text without NUL, which no path may have."""
+    """Text without NUL, which is invalid in paths."""
     if not isinstance(value, str):
         raise unexpected(value, "a string")
     if "\0" in value:
@@ -79,5 +79,5 @@ def string(value: Any) -> str:
 
 
 def unexpected(value: Any, wanted: str) -> Misfit:
-    """The misfit of a value where another was wanted."""
+    """The misfit of a value of another type than expected."""
     return Misfit(f"is {shown(value)}, expected {wanted}")

@@ -1,4 +1,4 @@
-"""Which code a MODEL or a score is: split, hashed and named without importing it."""
+"""The code behind a MODEL or a score: located, hashed and named without importing it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PACKAGES = ("torchvision", "timm", "bamsearch")
 
 
 def split_model(model: str) -> tuple[str, str]:
-    """Split a MODEL into where it comes from and its name there.
+    """Split a MODEL into its source and its name in that source.
 
     Returns:
         ``("torchvision", name)``, ``("timm", name)`` or ``(module or file, factory)``.
@@ -19,17 +19,17 @@ def split_model(model: str) -> tuple[str, str]:
     if model.startswith("timm:"):
         return "timm", model.removeprefix("timm:")
     source, colon, name = model.rpartition(":")
-    # The letter of a drive, as in C:\net.py, is not a source.
+    # A drive letter, as in C:\net.py, is not a source.
     if not colon or (len(source) == 1 and name.startswith(("\\", "/"))):
         return "torchvision", model
     return source, name
 
 
 def user_code(name: str) -> str | None:
-    """The file, or else the module, that a MODEL or a score executes.
+    """The file, otherwise the module, that a MODEL or a score executes.
 
     Returns:
-        None for what torchvision, timm and bamsearch bring.
+        None for models and scores of torchvision, timm and bamsearch.
     """
     source, _ = split_model(name)
     if source.partition(".")[0] in _PACKAGES and not source.endswith(".py"):
@@ -39,10 +39,10 @@ def user_code(name: str) -> str | None:
 
 
 def source_of(name: str) -> str | None:
-    """What changes when the code of a MODEL or a score does.
+    """An identifier that changes with the code of a MODEL or a score.
 
     Returns:
-        A hash of the file's content, else the package and its version; None if neither is known.
+        Hash of the file's content, otherwise package and version; None if neither is known.
     """
     source, _ = split_model(name)
     package = source.partition(".")[0]
@@ -56,7 +56,7 @@ def source_of(name: str) -> str | None:
 
 
 def file_hash(path: str | os.PathLike[str]) -> str | None:
-    """Hash of a file's content; None where it cannot be read."""
+    """Hash of a file's content; None if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
@@ -68,9 +68,9 @@ def file_hash(path: str | os.PathLike[str]) -> str | None:
 
 
 def _file(source: str) -> Path | None:
-    """The file of a source: itself, or that of a module below the current folder."""
+    """The file of a source: the source itself, or a module below the current folder."""
     if source.endswith(".py"):
         return Path(source)
-    place = Path(*source.split("."))
-    files = (place.with_suffix(".py"), place / "__init__.py")
+    path = Path(*source.split("."))
+    files = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in files if file.is_file()), None)

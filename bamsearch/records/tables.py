@@ -1,4 +1,4 @@
-"""Plain tables inside records: a space, a recipe and the conditions of predicted times."""
+"""Types of plain tables inside records: space, recipe, conditions of predicted times."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RecipeTable(TypedDict):
 
 
 class LatencyFacts(TypedDict):
-    """What a search's predicted times are worth, see :mod:`bamsearch.searching.measured`."""
+    """Conditions and error of predicted times, see :mod:`bamsearch.searching.measured`."""
 
     device: str
     batch_size: Positive

@@ -1,4 +1,4 @@
-"""What was measured on a device, and what the device was."""
+"""Measurements on a device, and facts about the device."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from statistics import median, quantiles
 from bamsearch.records.choices import DType, MemoryFormat, Mode
 
 NOISY = 0.10
-"""Interquartile range over median from which a timing is called noisy."""
+"""Ratio of interquartile range to median above which a timing is called noisy."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """What a time was measured on, with all that could change it.
+    """A device and all settings that can change a measured time.
 
     Attributes:
         kind: ``cpu``, ``cuda`` or ``mps``.
-        name: of the processor or the GPU.
-        threads: torch's threads on a CPU; None on a GPU.
-        driver: of the GPU, where it says so.
-        versions: of torch, torchvision, CUDA and cuDNN, where they are there.
-        cudnn_benchmark: whether cuDNN chose its algorithms by trying them; None on others.
-        tf32: whether float32 products may be rounded to TF32; None where there is no such thing.
+        name: name of the processor or the GPU.
+        threads: torch threads on a CPU; None on a GPU.
+        driver: driver version of the GPU, if known.
+        versions: versions of torch, torchvision, CUDA and cuDNN, if present.
+        cudnn_benchmark: whether cuDNN benchmarks its algorithms; None without cuDNN.
+        tf32: whether float32 products may be rounded to TF32; None if unsupported.
     """
 
     kind: str
@@ -40,15 +40,15 @@ class Timing:
     """Time of one call of a model, as samples.
 
     Attributes:
-        samples: milliseconds a call, in the order in which they were taken.
-        calls_per_sample: over how many calls each sample is the mean.
-        input_shape: one input without the batch.
-        batch_size: inputs in one call.
-        dtype: of weights and input.
-        memory_format: of weights and input.
+        samples: milliseconds per call, in the order of measurement.
+        calls_per_sample: number of calls that each sample is the mean of.
+        input_shape: shape of one input without the batch.
+        batch_size: inputs per call.
+        dtype: data type of weights and input.
+        memory_format: memory format of weights and input.
         mode: eager, compiled or a replayed CUDA graph.
-        train: forward and backward, else forward.
-        device: what it ran on.
+        train: forward and backward rather than forward only.
+        device: the device.
     """
 
     samples: tuple[float, ...]
@@ -63,7 +63,7 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """Milliseconds a call."""
+        """Median of the milliseconds per call."""
         return median(self.samples)
 
     @property
@@ -76,21 +76,21 @@ class Timing:
 
     @property
     def noisy(self) -> bool:
-        """Whether the interquartile range is over 10 % of the median."""
+        """Whether the interquartile range is over 10% of the median."""
         return self.iqr > NOISY * self.median
 
 
 @dataclass(frozen=True, slots=True)
 class PairedTiming:
-    """Two models timed in turn.
+    """Two models timed alternately.
 
     Attributes:
-        a: the one to compare with.
-        b: the one compared.
+        a: the first model, the reference.
+        b: the second model.
         ratio: median over the pairs of time(b) / time(a).
         low: lower end of its interval.
         high: upper end.
-        confidence: of the interval.
+        confidence: confidence of the interval.
     """
 
     a: Timing
@@ -102,7 +102,7 @@ class PairedTiming:
 
     @property
     def distinguished(self) -> bool:
-        """Whether the interval leaves out 1: one of the two is faster."""
+        """Whether the interval excludes 1: one of the models is faster."""
         return not self.low <= 1 <= self.high
 
 
@@ -111,16 +111,16 @@ class Memory:
     """Peak memory of one forward pass, or of one training step without an optimizer.
 
     Attributes:
-        bytes: how much; None where it cannot be measured.
-        method: what was read, and so what is in the number.
-        reason: why there is no number; None where there is one.
-        already: bytes in ``bytes`` that the process held before, such as another model.
-        input_shape: one input without the batch.
-        batch_size: inputs at once.
-        dtype: of weights and input.
-        memory_format: of weights and input.
-        train: a training step, else inference.
-        device: what it ran on.
+        bytes: peak memory in bytes; None if it cannot be measured.
+        method: method of measurement, which determines what is included.
+        reason: reason for a missing number; None otherwise.
+        already: part of ``bytes`` that the process had allocated before, such as another model.
+        input_shape: shape of one input without the batch.
+        batch_size: inputs per pass.
+        dtype: data type of weights and input.
+        memory_format: memory format of weights and input.
+        train: a training step rather than inference.
+        device: the device.
     """
 
     bytes: int | None

@@ -1,4 +1,4 @@
-"""A report for programs: ``report.json``, whose schema is ``report.schema.json`` in this folder."""
+"""The machine-readable report, ``report.json``; ``report.schema.json`` here is its schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bamsearch.report.sites import SiteRow
 from bamsearch.text import indented_json, json_count
 
 REPORT_VERSION = 1
-"""Format of ``report.json``; raised when a key goes or changes its meaning."""
+"""Format of ``report.json``; raised when a key is removed or changes its meaning."""
 
 
 def schema_text() -> str:
@@ -44,7 +44,7 @@ def json_value(report: Report) -> dict[str, Any]:
             "next": report.answer.next_step,
         },
         **_evidence(report),
-        "budget": {one.quantity: one.limit for one in run.budgets},
+        "budget": {budget.quantity: budget.limit for budget in run.budgets},
         "score": run.score,
         "comparison": [_compared(row) for row in report.comparison],
         "found": _found(report),
@@ -55,8 +55,8 @@ def json_value(report: Report) -> dict[str, Any]:
             "random": list(report.curves.random),
         },
         "importance": [
-            asdict(one) | {"sites": list(one.sites), "share": round(one.share, 6)}
-            for one in report.importances
+            asdict(item) | {"sites": list(item.sites), "share": round(item.share, 6)}
+            for item in report.importances
         ],
         "mattered": _mattered(report),
         "size_correlation": asdict(report.sizes),
@@ -78,7 +78,9 @@ def trial_json(trial: Trial) -> dict[str, Any]:
 
 def design_json(design: Design) -> dict[str, list[int]]:
     """A design as {site: [r, d]}."""
-    return {one.site: [one.reduction, one.dilation] for one in design.insertions}
+    return {
+        insertion.site: [insertion.reduction, insertion.dilation] for insertion in design.insertions
+    }
 
 
 def _compared(row: Compared) -> dict[str, Any]:
@@ -96,15 +98,15 @@ def _compared(row: Compared) -> dict[str, Any]:
     }
 
 
-def _difference(one: Difference) -> dict[str, Any]:
-    content = asdict(one)
-    if one.seeds_at_least is None:  # nor in evidence of format 1
+def _difference(difference: Difference) -> dict[str, Any]:
+    content = asdict(difference)
+    if difference.seeds_at_least is None:  # evidence of format 1 lacks it
         del content["seeds_at_least"]
     return content
 
 
 def _evidence(report: Report) -> dict[str, Any]:
-    """What intervals are over and every look at the test split, where that was recorded."""
+    """What the intervals cover and all looks at the test split, if recorded."""
     evidence = report.record.shown_evidence
     if evidence is None or evidence.over is None:
         return {}
@@ -148,39 +150,39 @@ def _site(row: SiteRow) -> dict[str, Any]:
 
 
 def _mattered(report: Report) -> dict[str, Any] | None:
-    found = report.mattered
-    if found is None:
+    mattered = report.mattered
+    if mattered is None:
         return None
     return {
-        "trainings": found.learned.trainings,
-        "designs": len(found.ranking),
-        "noise": found.learned.noise,
-        "shared": found.learned.shared,
-        "confidence": found.learned.confidence,
-        "gain": None if found.learned.gain is None else asdict(found.learned.gain),
+        "trainings": mattered.learned.trainings,
+        "designs": len(mattered.ranking),
+        "noise": mattered.learned.noise,
+        "shared": mattered.learned.shared,
+        "confidence": mattered.learned.confidence,
+        "gain": None if mattered.learned.gain is None else asdict(mattered.learned.gain),
         "effects": [
-            asdict(one) | {"sites": list(one.sites), "distinguished": one.distinguished}
-            for one in found.effects
+            asdict(effect) | {"sites": list(effect.sites), "distinguished": effect.distinguished}
+            for effect in mattered.effects
         ],
         "ranking": [
             {
-                "rank": one.rank,
-                "role": one.role or None,
-                "design": design_json(one.design),
-                "mean": one.estimate.mean,
-                "low": one.estimate.low,
-                "high": one.estimate.high,
-                "trainings": one.estimate.trainings,
-                "chance": one.estimate.chance,
+                "rank": ranked.rank,
+                "role": ranked.role or None,
+                "design": design_json(ranked.design),
+                "mean": ranked.estimate.mean,
+                "low": ranked.estimate.low,
+                "high": ranked.estimate.high,
+                "trainings": ranked.estimate.trainings,
+                "chance": ranked.estimate.chance,
             }
-            for one in found.ranking
+            for ranked in mattered.ranking
         ],
-        "remarks": list(found.learned.remarks),
+        "remarks": list(mattered.learned.remarks),
     }
 
 
 def _health(report: Report) -> dict[str, Any]:
-    reasons = [{"reason": why, "times": times} for why, times in report.health.reasons]
-    found = report.health
-    counts = {"designs": json_count(found.designs), "feasible": json_count(found.feasible)}
-    return asdict(found) | counts | {"reasons": reasons}
+    reasons = [{"reason": reason, "times": times} for reason, times in report.health.reasons]
+    health = report.health
+    counts = {"designs": json_count(health.designs), "feasible": json_count(health.feasible)}
+    return asdict(health) | counts | {"reasons": reasons}

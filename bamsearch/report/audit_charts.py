@@ -1,4 +1,4 @@
-"""The charts of an audit; see :mod:`bamsearch.report.charts` for colours and how they are drawn."""
+"""Charts of an audit; :mod:`bamsearch.report.charts` explains colours and drawing."""
 
 from __future__ import annotations
 
@@ -22,12 +22,21 @@ _IN, _OUT = "in the band", "below it"
 
 
 def agreements_spec(audit: Audit) -> Spec:
-    """Tau of each score with its interval, a panel a setting; noise as a band behind it."""
+    """Tau of each score with its interval, one panel per setting; noise as a band behind it."""
     names = [name for name in score_names(audit) if name != ANOTHER_SEED]
-    known = [one for one in audit.agreements if one.measure == "tau" and one.value is not None]
-    if not known:
-        return empty_spec("nothing is known yet")
-    ends = [x for one in known for x in (one.value, one.low, one.high) if x is not None]
+    agreements = [
+        agreement
+        for agreement in audit.agreements
+        if agreement.measure == "tau" and agreement.value is not None
+    ]
+    if not agreements:
+        return empty_spec("no results yet")
+    ends = [
+        x
+        for agreement in agreements
+        for x in (agreement.value, agreement.low, agreement.high)
+        if x is not None
+    ]
     domain = [min(-0.2, *ends) - _MARGIN, max(1.0, *ends) + _MARGIN]
     panels = [
         _panel(audit, setting, names, domain, first=not at) for at, setting in enumerate(SETTINGS)
@@ -38,7 +47,11 @@ def agreements_spec(audit: Audit) -> Spec:
 def _panel(
     audit: Audit, setting: Setting, names: list[str], domain: list[float], *, first: bool
 ) -> Panel:
-    rows = [_row(one) for name in names if (one := audit.agreement(name, setting)) is not None]
+    rows = [
+        _row(agreement)
+        for name in names
+        if (agreement := audit.agreement(name, setting)) is not None
+    ]
     scale = alt.Scale(domain=domain, nice=False)
     x = alt.X(
         "value:Q",
@@ -74,8 +87,8 @@ def _panel(
 
 
 def _noise(audit: Audit, setting: Setting, x: alt.X, scale: alt.Scale) -> list[alt.Chart]:
-    """One seed against another as a band, and what a perfect score could reach as a dashed line."""
-    found = []
+    """Agreement of two seeds as a band, and the noise ceiling as a dashed line."""
+    layers = []
     other = audit.agreement(ANOTHER_SEED, setting)
     if other is not None and other.value is not None and other.low is not None:
         chart = alt.Chart(
@@ -85,45 +98,45 @@ def _noise(audit: Audit, setting: Setting, x: alt.X, scale: alt.Scale) -> list[a
             alt.X("low:Q", scale=scale), x2="high:Q", color=alt.value("var(--chart-over)")
         )
         line = chart.mark_rule(strokeWidth=1.5, aria=False)
-        found += [band, line.encode(x, color=alt.value("var(--chart-muted)"))]
+        layers += [band, line.encode(x, color=alt.value("var(--chart-muted)"))]
     ceiling = audit.ceiling(setting)
     if ceiling is not None and ceiling.highest_tau is not None:
         chart = alt.Chart(alt.InlineData([{"value": round(ceiling.highest_tau, 4)}]))
         line = chart.mark_rule(strokeWidth=1.5, strokeDash=[4, 3], aria=False)
-        found.append(line.encode(x, color=alt.value("var(--chart-default)")))
-    return found
+        layers.append(line.encode(x, color=alt.value("var(--chart-default)")))
+    return layers
 
 
-def _row(one: Agreement) -> dict[str, Any]:
+def _row(agreement: Agreement) -> dict[str, Any]:
     return {
-        "score": label(one.score),
-        "value": one.value,
-        "low": one.low,
-        "high": one.high,
-        "trains": one.score in LABELS,
+        "score": label(agreement.score),
+        "value": agreement.value,
+        "low": agreement.low,
+        "high": agreement.high,
+        "trains": agreement.score in LABELS,
     }
 
 
 def scatter_spec(audit: Audit) -> Spec:
-    """Accuracy of each design against its parameters, and against the score nearest to it."""
-    shown = [one for one in audit.designs if one.mean is not None]
+    """Accuracy of each design against its parameters, and against the best zero-cost score."""
+    shown = [audited for audited in audit.designs if audited.mean is not None]
     rows: list[dict[str, Any]] = [
         {
-            "size": one.params / 1e6,
-            "accuracy": one.mean,
-            "low": min(value for value in one.accuracies if value is not None),
-            "high": max(value for value in one.accuracies if value is not None),
-            "where": _IN if one.in_band else _OUT if one.insertions else "base",
+            "size": audited.params / 1e6,
+            "accuracy": audited.mean,
+            "low": min(value for value in audited.accuracies if value is not None),
+            "high": max(value for value in audited.accuracies if value is not None),
+            "where": _IN if audited.in_band else _OUT if audited.insertions else "base",
         }
-        for one in shown
+        for audited in shown
     ]
     if not rows:
-        return empty_spec("nothing is trained yet")
+        return empty_spec("no training has finished yet")
     panels = [_scatter(rows, "size", "parameters, M", first=True)]
     name = next((n for n in score_names(audit) if n not in (*LABELS, "params")), None)
     if name is not None:
         # A score cannot rank the base.
-        inserted = [one for one in shown if one.insertions]
+        inserted = [audited for audited in shown if audited.insertions]
         values = mean_ranks(inserted, name)
         scored = [
             row | {"score": value}
@@ -141,7 +154,7 @@ def _scatter(rows: list[dict[str, Any]], column: str, title: str, *, first: bool
     chart = alt.Chart(alt.InlineData([{key: row[key] for key in keys} for row in rows]))
     zero = alt.Scale(zero=False)
     x = alt.X(f"{column}:Q", title=title, scale=zero, axis=alt.Axis(tickCount=4))
-    shown = "accuracy, %: mean, and its seeds" if first else None
+    shown = "accuracy, %: mean and range over seeds" if first else None
     y = alt.Y("accuracy:Q", title=shown, scale=zero)
     kinds = {_IN: "chart-found", _OUT: "chart-search", "base": "chart-ink"}
     colour = alt.Color(

@@ -1,4 +1,4 @@
-"""What the report of an audit says, worked out once for all formats."""
+"""The content of an audit's report, computed once for all formats."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ SETTINGS: dict[Setting, str] = {
     "space": "over the space",
     "size": "size held fixed",
 }
-"""Titles, in the order in which they matter to a search under a budget."""
+"""Titles, the most relevant to a search under a budget first."""
 
 MEASURES: dict[Measure, str] = {"tau": "Kendall's tau-b", "rho": "Spearman's rho"}
 
-LABELS = {TRAIN: "train (one seed)", ANOTHER_SEED: "one seed, of another"}
-"""What a row is called that is no zero-cost score."""
+LABELS = {TRAIN: "train (one seed)", ANOTHER_SEED: "one seed vs. another"}
+"""Labels of the rows that are not zero-cost scores."""
 
 
 @dataclass(frozen=True)
 class AuditReport:
-    """All that a report says of one audit.
+    """The content of one audit's report.
 
     Attributes:
         audit: the record.
         place: its name or folder, as commands take it.
         headline: the answer.
-        remarks: what it rests on, a line each.
+        remarks: grounds of the answer, one line each.
         title: model, input and budget.
-        sample: what was trained, in a line.
-        agreements: measure → table, a row a score.
-        intervals: what the intervals are over.
-        reasons: why there are dashes, a sentence each.
-        noise: what noise leaves for a score to find.
-        effects: of sites, r and d; no rows where they were not worked out.
-        designs: of the sample, the most accurate first.
+        sample: the trained designs, in one line.
+        agreements: measure → table, one row per score.
+        intervals: sentence on what the intervals cover.
+        reasons: reasons for missing values, one sentence each.
+        noise: noise of training and the ceiling that it sets.
+        effects: effects of sites, r and d; no rows if they were not estimated.
+        designs: designs of the sample, the most accurate first.
         provenance: names and texts.
         reproduce: commands.
     """
@@ -69,7 +69,7 @@ class AuditReport:
 
 
 def make_audit_report(audit: Audit, place: str) -> AuditReport:
-    """The report of an audit: of the same record, always the same.
+    """The report of an audit; the same record always gives the same report.
 
     Args:
         audit: the record, finished or not.
@@ -79,7 +79,7 @@ def make_audit_report(audit: Audit, place: str) -> AuditReport:
     return AuditReport(
         audit,
         place,
-        audit.verdict if finished else "Not finished: the audit was interrupted, or is at work.",
+        audit.verdict if finished else "Not finished: the audit was interrupted or is running.",
         audit.remarks,
         _title(audit),
         _sample(audit),
@@ -95,58 +95,58 @@ def make_audit_report(audit: Audit, place: str) -> AuditReport:
 
 
 def score_names(audit: Audit) -> list[str]:
-    """The scores, the one nearest to training inside the band first; then what trains."""
-    names = list(dict.fromkeys(one.score for one in audit.agreements))
+    """Zero-cost scores, the one closest to training inside the band first; then the others."""
+    names = list(dict.fromkeys(agreement.score for agreement in audit.agreements))
 
     def worth(name: str) -> tuple[bool, bool, float]:
-        found = audit.agreement(name, "band")
-        value = None if found is None else found.value
+        agreement = audit.agreement(name, "band")
+        value = None if agreement is None else agreement.value
         return name in LABELS, value is None, -(value or 0.0)
 
     return sorted(names, key=worth)
 
 
 def label(score: str) -> str:
-    """What a score is called in tables and charts."""
+    """Label of a score in tables and charts."""
     return LABELS.get(score, score)
 
 
 def agreement_table(audit: Audit, measure: Measure) -> Table:
-    """A row a score: its correlation with training in each setting, and that of one draw."""
-    header = ["", *SETTINGS.values(), "inside the band, less params"]
-    several = any(one.one_draw is not None for one in audit.agreements)
+    """Correlation of each score with training in each setting, and that of one draw."""
+    header = ["", *SETTINGS.values(), "inside the band, minus params"]
+    several = any(agreement.one_draw is not None for agreement in audit.agreements)
     header += ["one draw, inside the band"] * several
     rows = []
     for name in score_names(audit):
-        found = [audit.agreement(name, setting, measure) for setting in SETTINGS]
+        agreements = [audit.agreement(name, setting, measure) for setting in SETTINGS]
         rows.append(
             (
                 label(name),
-                *map(_value, found),
-                _more(found[0]),
-                *[one_draw_text(found[0])] * several,
+                *map(_value, agreements),
+                _more(agreements[0]),
+                *[one_draw_text(agreements[0])] * several,
             )
         )
     return Table(tuple(header), "l" + "r" * (len(header) - 1), tuple(rows))
 
 
 def noise_table(audit: Audit) -> Table:
-    """How far runs and designs spread, and what that leaves."""
+    """Spread of trainings and designs, and the ceiling that noise sets."""
     rows: dict[str, list[str]] = {}
-    for one in audit.ceilings:
+    for ceiling in audit.ceilings:
         cells = {
-            "designs": str(one.designs),
-            "one training spreads over seeds by": f"{one.run_sd:.2f} points",
-            "… without what a seed does to all alike": f"{one.paired_sd:.2f} points",
-            "designs spread, without that noise, by": f"{one.design_sd:.2f} points",
-            "correlation of one seed with another": _number(one.pearson),
-            f"reliability of the mean of {len(audit.seeds)}": _number(one.reliability),
-            "rho of a perfect score": _number(one.highest),
-            "tau of a perfect score": _number(one.highest_tau),
+            "designs": str(ceiling.designs),
+            "standard deviation of one training over seeds": f"{ceiling.run_sd:.2f} points",
+            "… without the shift that a seed gives all designs": f"{ceiling.paired_sd:.2f} points",
+            "standard deviation of designs, without that noise": f"{ceiling.design_sd:.2f} points",
+            "correlation between two seeds": _number(ceiling.pearson),
+            f"reliability of the mean of {len(audit.seeds)} seeds": _number(ceiling.reliability),
+            "rho of a perfect score": _number(ceiling.highest),
+            "tau of a perfect score": _number(ceiling.highest_tau),
         }
         for name, cell in cells.items():
             rows.setdefault(name, []).append(cell)
-    header = ("", *(SETTINGS[one.setting] for one in audit.ceilings))
+    header = ("", *(SETTINGS[ceiling.setting] for ceiling in audit.ceilings))
     return Table(
         header,
         "l" + "r" * len(audit.ceilings),
@@ -155,34 +155,34 @@ def noise_table(audit: Audit) -> Table:
 
 
 def effects_table(audit: Audit) -> Table:
-    """The effect of each site, of r and of d."""
+    """Effects of sites, r and d."""
     rows = tuple(
         (
-            ", ".join(map(printable, one.sites)),
-            {"site": "BAM there", "r": "each doubling of r", "d": "each doubling of d"}[one.aspect],
-            f"{one.points:+.2f} [{one.low:+.2f}, {one.high:+.2f}]",
-            str(one.designs),
+            ", ".join(map(printable, effect.sites)),
+            {"site": "BAM", "r": "doubling r", "d": "doubling d"}[effect.aspect],
+            f"{effect.points:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]",
+            str(effect.designs),
         )
-        for one in audit.effects
+        for effect in audit.effects
     )
-    return Table(("site", "", "points of accuracy, 95 %", "designs"), "llrr", rows)
+    return Table(("site", "", "points of accuracy, 95%", "designs"), "llrr", rows)
 
 
 def ranked(audit: Audit) -> list[Audited]:
     """The designs of the sample, the most accurate first; those without a mean last."""
-    return sorted(audit.designs, key=lambda one: (one.mean is None, -(one.mean or 0.0)))
+    return sorted(audit.designs, key=lambda design: (design.mean is None, -(design.mean or 0.0)))
 
 
 def designs_table(audit: Audit) -> Table:
-    """A row a design."""
+    """Accuracy and size of each design."""
     header = ["design", "accuracy, %", *(f"seed {seed}" for seed in audit.seeds)]
     header += ["params", "GFLOPs", "band"]
     rows = []
-    for one in ranked(audit):
-        seeds = [_per_cent(value) for value in one.accuracies] or ["–"] * len(audit.seeds)
-        mean = _per_cent(one.mean) if one.accuracies else "–"
-        sizes = [mega(one.params), giga(one.macs), "yes" if one.in_band else ""]
-        rows.append((design_text(audit.design(one)), mean, *seeds, *sizes))
+    for design in ranked(audit):
+        seeds = [_percent(value) for value in design.accuracies] or ["–"] * len(audit.seeds)
+        mean = _percent(design.mean) if design.accuracies else "–"
+        sizes = [mega(design.params), giga(design.macs), "yes" if design.in_band else ""]
+        rows.append((design_text(audit.design(design)), mean, *seeds, *sizes))
     return Table(tuple(header), "l" + "r" * (len(header) - 2) + "l", tuple(rows))
 
 
@@ -193,26 +193,26 @@ def _title(audit: Audit) -> str:
 
 
 def _sample(audit: Audit) -> str:
-    fit = number_text(audit.feasible_designs)
+    feasible = number_text(audit.feasible_designs)
     about = "" if audit.exact else "about "
-    band = sum(one.in_band for one in audit.designs)
+    band = sum(design.in_band for design in audit.designs)
     designs, seeds = len(audit.designs), len(audit.seeds)
     added = f"{giga(audit.threshold)} GFLOPs"
     if audit.quantity != "gflops":
         added = amount_text(audit.quantity, audit.threshold)
     return (
-        f"{count_text(designs, 'design')} of {about}{fit} that fit, {band} in the band "
+        f"{designs} of {about}{feasible} feasible designs, {band} in the band "
         f"(+{added} or more) × {count_text(seeds, 'seed')} = {designs * seeds} trainings"
     )
 
 
 def _reasons(audit: Audit) -> tuple[str, ...]:
-    found: dict[str, list[str]] = {}
-    for one in audit.agreements:
-        if one.reason and one.measure == "tau":
-            where = f"{label(one.score)}, {SETTINGS[one.setting]}"
-            found.setdefault(one.reason, []).append(where)
-    return tuple(f"{'; '.join(where)}: {reason}." for reason, where in found.items())
+    by_reason: dict[str, list[str]] = {}
+    for agreement in audit.agreements:
+        if agreement.reason and agreement.measure == "tau":
+            where = f"{label(agreement.score)}, {SETTINGS[agreement.setting]}"
+            by_reason.setdefault(agreement.reason, []).append(where)
+    return tuple(f"{'; '.join(where)}: {reason}." for reason, where in by_reason.items())
 
 
 def _provenance(audit: Audit) -> Table:
@@ -244,25 +244,27 @@ def _reproduce(audit: Audit, place: str) -> tuple[str, ...]:
     return (*lines, f"bamsearch report {shlex.quote(place)}")
 
 
-def _value(one: Agreement | None) -> str:
-    if one is None or one.value is None:
+def _value(agreement: Agreement | None) -> str:
+    if agreement is None or agreement.value is None:
         return "–"
-    interval = "" if one.low is None else f" [{_number(one.low)}, {_number(one.high)}]"
-    return f"{_number(one.value)}{interval}"
+    interval = (
+        "" if agreement.low is None else f" [{_number(agreement.low)}, {_number(agreement.high)}]"
+    )
+    return f"{_number(agreement.value)}{interval}"
 
 
-def _more(one: Agreement | None) -> str:
-    if one is None or one.more is None:
+def _more(agreement: Agreement | None) -> str:
+    if agreement is None or agreement.more is None:
         return "–"
-    low, high = one.more_low, one.more_high
+    low, high = agreement.more_low, agreement.more_high
     interval = "" if low is None else f" [{_number(low, '+')}, {_number(high, '+')}]"
-    return f"{_number(one.more, '+')}{interval}"
+    return f"{_number(agreement.more, '+')}{interval}"
 
 
 def _number(value: float | None, sign: str = "") -> str:
-    """Two decimals; what rounds to 0 has no minus."""
+    """Two decimals, without -0.00."""
     return "–" if value is None else f"{round(value, 2) + 0.0:{sign}.2f}"
 
 
-def _per_cent(value: float | None) -> str:
+def _percent(value: float | None) -> str:
     return "diverged" if value is None else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""The files of an audit's report: whole or not there, the same bytes each time."""
+"""Writes the report files of an audit: each one whole or not at all, always the same bytes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _DESIGNS_SHOWN = 20
 
 
 def audit_place(folder: Path) -> str:
-    """What commands call an audit: its name where it is below ``audits/``, else its path."""
+    """The audit as commands take it: its name below ``audits/``, otherwise its path."""
     return folder.name if folder.parent == AUDITS else str(folder)
 
 
 def audit_text(report: AuditReport, format: Format) -> str:
-    """The report in one format; Markdown without the files of its charts."""
+    """The report in one format; Markdown without its chart files."""
     makers: dict[Format, Callable[[], str]] = {
         "csv": lambda: audit_csv(report.audit),
         "md": lambda: _markdown(report, charts=False),
@@ -45,7 +45,7 @@ def audit_text(report: AuditReport, format: Format) -> str:
 
 
 def audit_json(report: AuditReport) -> dict[str, Any]:
-    """The answer, and ``audit.json``."""
+    """The answer and the content of ``audit.json``."""
     return {
         "bamsearch_audit_report": AUDIT_REPORT_VERSION,
         "answer": {
@@ -58,25 +58,25 @@ def audit_json(report: AuditReport) -> dict[str, Any]:
 
 
 def audit_csv(audit: Audit) -> str:
-    """A row a design: what it inserts, sizes, accuracies and scores; empty is what is not there."""
-    used = {one.site for design in audit.designs for one in design.insertions}
-    names = dict.fromkeys(name for one in audit.designs for name in one.scores)
+    """Insertions, sizes, accuracies and scores, one row per design; missing values are empty."""
+    used = {insertion.site for design in audit.designs for insertion in design.insertions}
+    names = dict.fromkeys(name for design in audit.designs for name in design.scores)
     values = {
         f"score ({name}){score_title(audit, name)}": mean_ranks(audit.designs, name)
         for name in names
     }
     rows: list[dict[str, Any]] = []
-    for number, one in enumerate(audit.designs):
-        row: dict[str, Any] = {"design": number, "in band": one.in_band}
-        row |= {"parameters": one.params, "MACs of one input": one.macs}
-        row["accuracy (%), mean"] = None if one.mean is None else round(one.mean, 6)
-        reached = one.accuracies or (None,) * len(audit.seeds)
+    for number, design in enumerate(audit.designs):
+        row: dict[str, Any] = {"design": number, "in band": design.in_band}
+        row |= {"parameters": design.params, "MACs of one input": design.macs}
+        row["accuracy (%), mean"] = None if design.mean is None else round(design.mean, 6)
+        reached = design.accuracies or (None,) * len(audit.seeds)
         for seed, value in zip(audit.seeds, reached, strict=True):
             row[f"accuracy (%), seed {seed}"] = None if value is None else round(value, 6)
         row |= {column: each[number] for column, each in values.items()}
-        there = {i.site: i for i in one.insertions}
+        insertions = {i.site: i for i in design.insertions}
         for site in (site.name for site in audit.summary.sites if site.name in used):
-            insertion = there.get(site)
+            insertion = insertions.get(site)
             row[f"{site} r"] = None if insertion is None else insertion.reduction
             row[f"{site} d"] = None if insertion is None else insertion.dilation
         rows.append(row)
@@ -91,18 +91,20 @@ def write_audit_report(
 
     Args:
         audit: the record.
-        folder: made if it is not there.
-        formats: which files; Markdown brings its charts as SVG files.
-        place: what commands call the audit; None is by the folder.
+        folder: target folder; created if missing.
+        formats: formats to write; Markdown comes with SVG files of its charts.
+        place: the audit as commands take it; None: from the folder.
 
     Returns:
-        What was written.
+        The written files.
 
     Raises:
         OutputError: a file cannot be written.
     """
     report = make_audit_report(audit, place or audit_place(folder))
-    texts = {AUDIT_FILES[one]: audit_text(report, one) for one in formats if one != "md"}
+    texts = {
+        AUDIT_FILES[format]: audit_text(report, format) for format in formats if format != "md"
+    }
     if "md" in formats:
         from bamsearch.report.audit_charts import agreements_spec, scatter_spec
         from bamsearch.report.charts import standalone, svg

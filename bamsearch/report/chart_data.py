@@ -1,4 +1,4 @@
-"""What the charts show, as plain values: points, the ends of the axes, the budget."""
+"""The content of the charts as plain values: points, limits of the axes, the budget."""
 
 from __future__ import annotations
 
@@ -12,18 +12,24 @@ from bamsearch.report.curves import Curves
 from bamsearch.report.text import EXPECTED, count_text
 
 Kind = Literal[
-    "search", "random search", "base", "paper default", "largest that fits", "best random", "found"
+    "search",
+    "random search",
+    "base",
+    "paper default",
+    "largest that fits",
+    "best random",
+    "best design",
 ]
 KINDS: dict[Role, Kind] = {
     "base": "base",
     "paper": "paper default",
     "largest": "largest that fits",
     "random": "best random",
-    "found": "found",
+    "found": "best design",
 }
 
 UNITS: dict[Objective, float] = {"score": 1, "gflops": 1e9, "params": 1e6, "ms": 1}
-"""What a trial's number is divided by on an axis."""
+"""Divisors of a trial's values on an axis."""
 
 TITLES: dict[Objective, str] = {
     "score": "score",
@@ -35,12 +41,12 @@ TITLES: dict[Objective, str] = {
 _LARGEST = 1e300
 _MANY = 3000
 _FEW = 0.02
-"""The share of designs that may lie off the scale, if they would take more than half of it."""
+"""Share of designs that may lie off the scale if they would take up more than half of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A design in the chart; ``kind`` tells how it is drawn."""
+    """A design in the chart; ``kind`` sets its colour and mark."""
 
     kind: Kind
     x: float
@@ -52,10 +58,10 @@ class Axis:
     """An axis of the chart.
 
     Attributes:
-        objective: what it shows.
-        low: its left or lower end, in the axis' unit.
-        high: its other end.
-        title: None for that of ``TITLES``.
+        objective: objective that the axis shows.
+        low: left or lower end, in the axis' unit.
+        high: right or upper end.
+        title: title; None: the one in ``TITLES``.
     """
 
     objective: Objective
@@ -69,14 +75,14 @@ class ParetoData:
     """The Pareto chart.
 
     Attributes:
-        x: what a design takes.
+        x: cost of a design.
         y: the score.
-        limit: the budget of x, in the axis' unit; None without one, or where it is off the scale.
-        trials: all designs with a score, the search's own last, and so on top.
-        front: from the cheapest on; ``kind`` is ``found`` for all.
-        joined: whether the front is a line: not so with three objectives, seen in two.
-        marked: the references and what was found.
-        notes: what the scale leaves out, a sentence each.
+        limit: budget of x, in the axis' unit; None without one, or if it is off the scale.
+        trials: all designs with a score; those of the search are last, and so on top.
+        front: Pareto front, the cheapest first; ``kind`` is ``best design`` for all.
+        joined: whether the front is a line; with three objectives it is not one in two dimensions.
+        marked: the baselines and the best design.
+        notes: sentences on what is off the scale.
     """
 
     x: Axis
@@ -90,27 +96,27 @@ class ParetoData:
 
 
 def cost_axis(report: Report) -> Objective:
-    """What the chart's x axis shows: the first objective that is not the score."""
+    """The objective of the x axis: the first one that is not the score."""
     return next(axis for axis in report.axes if axis != "score")
 
 
 def plottable(value: float | None) -> bool:
-    """Whether a chart can show the value: sums and differences of larger ones overflow."""
+    """Whether a chart can show the value; sums and differences of larger ones overflow."""
     return value is not None and abs(value) <= _LARGEST
 
 
 def drawn(trials: Iterable[Trial], objective: Objective) -> list[Trial]:
-    """The trials that have a score and the other axis' number."""
+    """The trials that have a score and a value on the other axis."""
     return [t for t in trials if plottable(t.score) and plottable(t.cost(objective))]
 
 
 def pareto_data(report: Report) -> ParetoData | None:
-    """The Pareto chart of a report; None where nothing has a score."""
+    """The Pareto chart of a report; None if nothing has a score."""
     record, cost = report.record, cost_axis(report)
 
     def points(kind: Kind, trials: Iterable[Trial]) -> list[Point]:
-        found = drawn(trials, cost)
-        return [Point(kind, t.cost(cost) / UNITS[cost], t.cost("score")) for t in found]
+        shown = drawn(trials, cost)
+        return [Point(kind, t.cost(cost) / UNITS[cost], t.cost("score")) for t in shown]
 
     random = [trial for kind, trial in record.references if kind == "random"]
     trials = [
@@ -119,9 +125,9 @@ def pareto_data(report: Report) -> ParetoData | None:
     ]
     marked = []
     for row in report.comparison:
-        one = record.best if row.role == "found" else record.reference(row.role)
-        marked += points(KINDS[row.role], [one] if one is not None else [])
-    front = sorted(points("found", report.front), key=lambda point: (point.x, point.y))
+        trial = record.best if row.role == "found" else record.reference(row.role)
+        marked += points(KINDS[row.role], [trial] if trial is not None else [])
+    front = sorted(points("best design", report.front), key=lambda point: (point.x, point.y))
     if not trials and not marked:
         return None
     limits = [b.limit / _limit_unit(cost) for b in record.run.budgets if b.quantity == cost]
@@ -130,7 +136,7 @@ def pareto_data(report: Report) -> ParetoData | None:
     y = replace(y, title=EXPECTED if report.trained else None)
     joined = len(report.axes) == 2
     if not joined:
-        notes.append("The front is of three objectives: seen in two, it is no line.")
+        notes.append("The front has three objectives, so it is not a line in this chart.")
     return ParetoData(
         x, y, limit, tuple(trials), tuple(front), joined, tuple(marked), (*below, *notes)
     )
@@ -142,25 +148,25 @@ def limit_text(limit: float) -> str:
 
 
 def curve_points(curves: Curves) -> list[Point]:
-    """Both curves where they change, and their ends; x is the number of trials."""
+    """Points of both curves where they change, and their ends; x is the number of trials."""
     both: dict[Kind, Sequence[float | None]] = {
         "search": curves.search,
         "random search": curves.random,
     }
-    found = []
+    points = []
     for kind, scores in both.items():
         for at, score in enumerate(scores):
             changed = at == 0 or score != scores[at - 1] or at == len(scores) - 1
             if score is not None and plottable(score) and changed:
-                found.append(Point(kind, at + 1, score))
-    return found
+                points.append(Point(kind, at + 1, score))
+    return points
 
 
 def thinned(points: Sequence[Point]) -> list[Point]:
-    """Many points without those that come to lie on another of their kind.
+    """Many points without those that would overlap another of their kind.
 
     Args:
-        points: up to 3,000 stay as they are; of more, one a cell of 60 by 40.
+        points: up to 3,000 stay as they are; more are thinned to one per cell of a 60 × 40 grid.
     """
     if len(points) <= _MANY:
         return list(points)
@@ -172,14 +178,14 @@ def thinned(points: Sequence[Point]) -> list[Point]:
 
 
 def _limit_unit(cost: Objective) -> float:
-    # A budget of time is in nanoseconds, a trial's time in milliseconds.
+    # A time budget is in nanoseconds, a trial's time in milliseconds.
     return 1e6 if cost == "ms" else UNITS[cost]
 
 
 def _cost_axis(
     cost: Objective, trials: Sequence[Point], marked: Sequence[Point], limit: float | None
 ) -> tuple[Axis, float | None, list[str]]:
-    """The axis, the limit where it is on it, and a note where it is not."""
+    """The axis, the limit if it is on the axis, and otherwise a note."""
     values = [point.x for point in trials] or [point.x for point in marked]
     low, high, notes = _widened(min(values), max(values), [(p.kind, p.x) for p in marked])
     span = (high - low) or abs(high) * 0.01 or 1.0
@@ -187,7 +193,7 @@ def _cost_axis(
         notes.append(f"The budget, {limit_text(limit)}, is off the scale.")
         limit = None
     if limit is not None:
-        # Beyond it as much as the padding, to shade.
+        # The padding beyond the limit is shaded.
         low, high = min(low, limit), max(high, limit)
     return _padded(cost, low, high), limit, notes
 
@@ -209,10 +215,10 @@ def _score_axis(trials: Sequence[Point], marked: Sequence[Point]) -> tuple[Axis,
 def _widened(
     low: float, high: float, marked: Iterable[tuple[Kind, float]]
 ) -> tuple[float, float, list[str]]:
-    """Ends that take in what is marked, but not where it would take more than half of the scale."""
+    """Ends that include all marked points; not the base if it would take up over half the scale."""
     notes = []
-    # The base last: whether it is far off depends on all others.
-    for kind, value in sorted(marked, key=lambda one: one[0] == "base"):
+    # The base last: whether it is far off depends on all the other points.
+    for kind, value in sorted(marked, key=lambda mark: mark[0] == "base"):
         span = high - low
         wide = max(high, value) - min(low, value)
         if kind == "base" and span > 0 and wide > 2 * span:

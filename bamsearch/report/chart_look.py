@@ -1,4 +1,4 @@
-"""How the charts look: colours of both themes, a mark for each kind of design, axes, legends."""
+"""Appearance of the charts: colours of both themes, a mark per kind of design, axes, legends."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MARKS: dict[Kind, tuple[str, str]] = {
     "paper default": ("chart-default", "diamond"),
     "largest that fits": ("chart-largest", "triangle-up"),
     "best random": ("chart-best-random", "square"),
-    "found": ("chart-found", "circle"),
+    "best design": ("chart-found", "circle"),
 }
-"""The colour's variable and Vega's shape of each kind, in the order of the legend."""
+"""Colour variable and Vega shape of each kind, in the order of the legend."""
 
 SERIES = [f"var(--chart-{name})" for name in ("search", "found", "default", "largest", "random")]
 """Colours of several runs."""

@@ -1,8 +1,8 @@
 """The charts of a report, as Vega-Lite specifications and as SVG.
 
 Colours in a specification are CSS variables, ``var(--chart-ink)``: the HTML page sets them for its
-light and dark themes, and its script reads them for the canvas; a file of its own gets the light
-ones. No mark is clipped, as Vega numbers clip paths through a process and the bytes would differ.
+light and dark themes, and its script reads them for the canvas; a standalone file gets the light
+ones. No mark is clipped: Vega numbers clip paths per process, so the bytes would differ.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Spec = dict[str, Any]
 
 _COUNTS = alt.Axis(format=",d", tickMinStep=1)
 _MANY = 2000
-"""More points than this lie on each other, and are drawn fainter."""
+"""More points than this overlap and are drawn fainter."""
 
 _WIDTH, _HEIGHT = 600, 360
 
@@ -45,7 +45,7 @@ def pareto_svg(report: Report) -> str:
 
 
 def curve_svg(report: Report) -> str:
-    """The best score so far, of the search and of a random one: a standalone SVG."""
+    """The best score so far of the search and of random search: a standalone SVG."""
     return standalone(svg(curve_spec(report)))
 
 
@@ -60,11 +60,7 @@ def pareto_page_svg(report: Report) -> str:
 
 
 def pareto_spec(data: ParetoData) -> Spec:
-    """The Pareto chart; the data sets ``trials`` and ``chosen`` are empty.
-
-    Args:
-        data: what to draw.
-    """
+    """The Pareto chart; the data sets ``trials`` and ``chosen`` are empty."""
     x = _axis(alt.X, data.x)
     y = _axis(alt.Y, data.y)
     kinds = [kind for kind in MARKS if any(p.kind == kind for p in (*data.trials, *data.marked))]
@@ -94,15 +90,15 @@ def pareto_spec(data: ParetoData) -> Spec:
     if data.joined:
         line = _on("front").mark_line(interpolate="step-after", strokeWidth=1.5, aria=False)
         layers.insert(-5, line.encode(x, y, color=alt.value("var(--chart-found)")))
-    found = [point for point in data.marked if point.kind == "found"]
-    others = [point for point in data.marked if point.kind != "found"]
+    best = [point for point in data.marked if point.kind == "best design"]
+    baselines = [point for point in data.marked if point.kind != "best design"]
     return layered(
         layers,
         {
             "trials": [],
             "front": _rows(data.front),
-            "marked": _rows(others),
-            "found": _rows(found),
+            "marked": _rows(baselines),
+            "found": _rows(best),
             "chosen": [],
         },
     )
@@ -140,11 +136,11 @@ def curves_svg(reports: Sequence[Report]) -> str:
 
 
 def curves_spec(reports: Sequence[Report]) -> Spec:
-    """Best scores so far, as a share of the best that each run's random search found.
+    """Best scores so far, as a share of the best score of each run's random search.
 
     Args:
-        reports: of the runs; one without a random search, or whose best is not above 0, is left
-            out, as there is nothing to be a share of.
+        reports: reports of the runs; a run is left out if it has no random search, or if the best
+            score of that search is not above 0.
     """
     rows = []
     for report in reports:
@@ -168,7 +164,7 @@ def curves_spec(reports: Sequence[Report]) -> Spec:
 
 
 def layered(layers: Sequence[alt.Chart], datasets: dict[str, list[dict[str, Any]]]) -> Spec:
-    """Layers over each other, with their data, in the look of all charts."""
+    """A chart of layers with their data, in the common style."""
     chart = alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT)
     spec: Spec = chart.to_dict()
     spec["datasets"] = {**spec.get("datasets", {}), **datasets}
@@ -178,12 +174,12 @@ def layered(layers: Sequence[alt.Chart], datasets: dict[str, list[dict[str, Any]
 
 
 def svg(spec: Spec) -> str:
-    """A specification as SVG, its colours still CSS variables; see :func:`svg_of`."""
+    """A specification as SVG whose colours are CSS variables; see :func:`svg_of`."""
     return svg_of(spec, alt.SCHEMA_VERSION.rsplit(".", 1)[0])
 
 
 def standalone(text: str) -> str:
-    """An SVG with the light colours in place of the variables, for a file of its own."""
+    """An SVG with the light colours in place of the variables, for a standalone file."""
     return re.sub(r"var\(--([\w-]+)\)", lambda match: PALETTE[match[1]][0], text)
 
 
@@ -225,7 +221,7 @@ def _colour(kinds: Sequence[Kind]) -> alt.Color:
 
 
 def _axis(channel: type[Any], axis: Axis, title: str | None = None) -> Any:
-    """An encoding whose ends are fixed, so that what is drawn later does not move them."""
+    """An encoding with fixed ends, so that points drawn later do not move them."""
     largest = max(abs(axis.low), abs(axis.high))
     form = "s" if 1e5 <= largest < 1e15 else "" if 1e-4 <= largest < 1e5 else "e"
     scale = alt.Scale(domain=[axis.low, axis.high], nice=False, zero=False, clamp=True)
@@ -243,7 +239,7 @@ def _rows(points: Sequence[Point]) -> list[dict[str, Any]]:
 
 
 def empty_spec(text: str) -> Spec:
-    """A line of text in place of a chart that has nothing to show."""
+    """A line of text in place of an empty chart."""
     chart = alt.Chart(alt.InlineData([{}])).mark_text(text=text, fontSize=14, aria=False)
     spec = layered([chart.encode(color=alt.value("var(--chart-muted)"))], {})
     return spec | {"height": 60}

@@ -1,4 +1,4 @@
-"""Base, paper default, largest that fits, best random and found, side by side."""
+"""The baselines (base, paper default, largest that fits, best random) and the best design."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ LABELS: dict[ReferenceKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """A design's time, paired with the base's.
+    """A design's latency, paired with the base's.
 
     Attributes:
-        ratio: of times, 1 for the base.
-        low: lower end of its 95 % interval.
+        ratio: latency over that of the base; 1 for the base.
+        low: lower end of its 95% interval.
         high: upper end.
-        ms: milliseconds.
+        ms: latency in milliseconds.
     """
 
     ratio: float
@@ -48,17 +48,17 @@ class Compared:
     """A row of the comparison.
 
     Attributes:
-        role: what it is.
-        label: the same in words.
-        design: None where there is none, as of a random search that has not begun.
-        params: exactly; None without a design.
-        macs: of one input, fvcore's total; None without a design.
-        score: None where it has none.
-        note: why there is no design or no score; empty otherwise.
-        latency: None where it was not measured.
-        accuracy: None where it was not trained.
-        difference: of what was found to this design; None where one was not trained.
-        expected: with score ``train``, what the score is the mean of.
+        role: baseline, or the best design.
+        label: role in words.
+        design: None if there is none yet, such as before a random search.
+        params: exact number of parameters; None without a design.
+        macs: fvcore's total for one input; None without a design.
+        score: None without one.
+        note: reason for a missing design or score; empty otherwise.
+        latency: None if not measured.
+        accuracy: None if not trained.
+        difference: best design minus this design; None if one of them was not trained.
+        expected: estimate behind the score ``train``.
     """
 
     role: Role
@@ -75,22 +75,23 @@ class Compared:
 
 
 def comparison(record: RunRecord) -> tuple[Compared, ...]:
-    """All rows; what was found last."""
-    found: list[tuple[Role, str, Trial | None, str]] = [
+    """All rows; the best design is the last."""
+    rows: list[tuple[Role, str, Trial | None, str]] = [
         (kind, reference_label(record, kind), *_reference(record, kind)) for kind in LABELS
     ]
-    found.append(("found", "found", record.best, "" if record.best else "nothing has a score yet"))
-    return tuple(_compared(record, *one) for one in found)
+    note = "" if record.best else "nothing has a score yet"
+    rows.append(("found", "best design", record.best, note))
+    return tuple(_compared(record, *row) for row in rows)
 
 
 def reference_label(record: RunRecord, kind: ReferenceKind) -> str:
-    """What a reference is called: ``best of 100 random``."""
-    number = sum(there == "random" for there, _ in record.references)
+    """Label of a baseline: ``best of 100 random``."""
+    number = sum(reference == "random" for reference, _ in record.references)
     return LABELS[kind].format(number) if number else LABELS[kind].replace("of {} ", "")
 
 
 def _reference(record: RunRecord, kind: ReferenceKind) -> tuple[Trial | None, str]:
-    """The reference and why it has no score; what it costs is known even so."""
+    """The baseline, and why it has no score; its cost is known in any case."""
     trial = record.reference(kind)
     if trial is not None:
         return trial, ""
@@ -137,21 +138,23 @@ def _compared(
 def _trained(
     record: RunRecord, role: Role, trial: Trial | None
 ) -> tuple[Accuracy | None, Difference | None]:
-    """What training has shown of the row; nothing where another design has its place by now."""
+    """Accuracy and difference of the row; None if the row now has another design than trained."""
     evidence = record.shown_evidence
     if evidence is None:
         return None, None
     if trial is not None and not evidence.is_of(role, trial.design.insertions):
         return None, None
-    difference = next((one for one in evidence.differences if one.against == role), None)
+    difference = next((paired for paired in evidence.differences if paired.against == role), None)
     return evidence.accuracies.get(role), difference
 
 
 def _latency(record: RunRecord, design: Design) -> Latency | None:
-    for one in record.finalists:
-        base = one.base_ms
-        if base is not None and design == one.design:
-            return Latency(one.ms / base, one.low / base, one.high / base, one.ms)
+    for finalist in record.finalists:
+        base = finalist.base_ms
+        if base is not None and design == finalist.design:
+            return Latency(
+                finalist.ms / base, finalist.low / base, finalist.high / base, finalist.ms
+            )
         if base is not None and not design.insertions:
             return Latency(1.0, 1.0, 1.0, base)
     return None

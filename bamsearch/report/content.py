@@ -1,4 +1,4 @@
-"""What a report says, worked out once for all formats."""
+"""The content of a report, computed once for all formats."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ CONVENTION = "1 MAC = 1 FLOP (fvcore), norm and pooling included"
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says of one run.
+    """The content of one run's report.
 
     Attributes:
         record: the run.
         place: its name or folder, as commands take it.
-        state: whether the search is done, in words; empty where it is.
-        answer: does it help?
-        comparison: base, paper default, largest that fits, best random, found.
-        sites: what the design that was found inserts; empty where there is none.
+        state: state of an unfinished search in words; empty if it is finished.
+        answer: answer to "does it help?".
+        comparison: the baselines and the best design.
+        sites: insertions of the best design; empty without one.
         front: designs that no other beats in all of ``axes``, the best score first.
         axes: objectives of the front; the first is the score.
         curves: best score so far.
-        importances: what the score depends on; empty where that cannot be said.
-        mattered: what trainings say of it; None where nothing was trained.
-        sizes: how far the score ranks size.
-        health: how the search went.
+        importances: factors that the score depends on; empty if that cannot be estimated.
+        mattered: effects and ranking from trainings; None if nothing was trained.
+        sizes: correlations of the score with size.
+        health: counts over the search.
         provenance: names to texts.
         reproduce: commands.
     """
@@ -59,21 +59,21 @@ class Report:
 
     @property
     def trained(self) -> bool:
-        """Whether the score is an accuracy that short trainings lead to expect."""
+        """Whether the score is an accuracy expected from short trainings."""
         return self.record.run.score == "train"
 
     @property
     def over(self) -> str:
-        """What the intervals of test accuracies are over; empty where that was not recorded."""
+        """What the intervals of test accuracies cover; empty if not recorded."""
         evidence = self.record.shown_evidence
         return "" if evidence is None else over_text(evidence.over)
 
 
 def make_report(record: RunRecord, place: str) -> Report:
-    """The report of a run: of the same record, always the same.
+    """The report of a run; the same record always gives the same report.
 
     Args:
-        record: the run, whatever there is of it.
+        record: the run, finished or not.
         place: its name or folder, as commands take it.
     """
     run, best = record.run, record.best
@@ -101,4 +101,4 @@ def _state(record: RunRecord) -> str:
     if record.finished:
         return ""
     done = f"{len(record.trials):,} of {record.run.trials:,} trials"
-    return f"Not finished: {done}. The search was interrupted, or is still at work."
+    return f"Not finished: {done}. The search was interrupted or is still running."

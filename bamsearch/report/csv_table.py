@@ -1,4 +1,4 @@
-"""Every trial as a row of a CSV file (RFC 4180), read back by pandas without loss."""
+"""All trials as rows of a CSV file (RFC 4180) that pandas reads back without loss."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Row = dict[str, Any]
 
 
 def csv_text(records: Sequence[RunRecord]) -> str:
-    """The trials, then the references, of one run or several; a row each, units in the header.
+    """One row per trial, then one per baseline, of one run or several; units are in the header.
 
-    Empty cells are what there is not: the score of a trial that failed, r and d of a site without
-    BAM. ``rank`` numbers the ranking from 1, ``pareto`` marks the front. Of several runs each row
-    starts with the run's name and its model. Where designs are trained, the score is of that
-    training alone, and what is expected of its design stands beside it.
+    Missing values are empty: the score of a failed trial, r and d of a site without BAM. ``rank``
+    numbers the ranking from 1, ``pareto`` marks the front. With several runs each row starts with
+    the run's name and model. If designs are trained, the score is that of one training, and the
+    expected accuracy of the design is in columns of its own.
     """
     rows = [row for record in records for row in _rows(record, named=len(records) > 1)]
     columns = list(dict.fromkeys(name for record in records for name in _columns(record)))
@@ -30,29 +30,34 @@ def _rows(record: RunRecord, *, named: bool) -> list[Row]:
     ranks = {_key(record, trial): rank for rank, trial in enumerate(record.ranking(), start=1)}
     front = {_key(record, trial) for trial in record.pareto()}
     run = {"run": record.run.name, "model": record.run.model} if named else {}
-    found = []
+    rows = []
     for role, trial in _everything(record):
         key = _key(record, trial)
         row = run | {"role": role, "rank": ranks.get(key), "pareto": key in front}
-        for one in trial.design.insertions:
-            row |= {f"{one.site} r": one.reduction, f"{one.site} d": one.dilation}
-        found.append(row | _numbers(record, trial))
-    return found
+        for insertion in trial.design.insertions:
+            row |= {
+                f"{insertion.site} r": insertion.reduction,
+                f"{insertion.site} d": insertion.dilation,
+            }
+        rows.append(row | _numbers(record, trial))
+    return rows
 
 
 def _key(record: RunRecord, trial: Trial) -> Hashable:
-    """What has a rank: a trial, or a design with all its trainings."""
+    """The key of a rank: a trial, or a design with all its trainings."""
     return trial.design if record.run.score == "train" else id(trial)
 
 
 def _columns(record: RunRecord) -> list[str]:
-    """All columns but the run's; two for each site that any design uses."""
-    used = {one.site for _, trial in _everything(record) for one in trial.design.insertions}
+    """All columns except the run's; two for each site that any design uses."""
+    used = {
+        insertion.site for _, trial in _everything(record) for insertion in trial.design.insertions
+    }
     sites = [site.name for site in record.run.summary.sites if site.name in used]
     empty = Trial(0, record.run.design(()), None, 0, 0)
     numbers = list(_numbers(record, empty))
-    own = [f"{name} {what}" for name in sites for what in ("r", "d")]
-    return ["number", "role", "state", "rank", "pareto", *numbers[2:], *own]
+    site_columns = [f"{name} {letter}" for name in sites for letter in ("r", "d")]
+    return ["number", "role", "state", "rank", "pareto", *numbers[2:], *site_columns]
 
 
 def _numbers(record: RunRecord, trial: Trial) -> Row:
@@ -74,9 +79,9 @@ def _numbers(record: RunRecord, trial: Trial) -> Row:
 
 
 def _expected(record: RunRecord, trial: Trial) -> Row:
-    found = None if record.learned is None else record.learned.of(trial.design.insertions)
+    estimate = None if record.learned is None else record.learned.of(trial.design.insertions)
     values = ("mean", "low", "high", "trainings", "chance")
-    mean, low, high, trainings, chance = (getattr(found, name, None) for name in values)
+    mean, low, high, trainings, chance = (getattr(estimate, name, None) for name in values)
     return {
         "seed": trial.seed,
         "expected accuracy (%)": mean,
@@ -88,7 +93,7 @@ def _expected(record: RunRecord, trial: Trial) -> Row:
 
 
 def effects_csv(effects: Sequence[Effect]) -> str:
-    """Effects on accuracy, a row each; sites that go together are joined by spaces."""
+    """Effects on accuracy, one per row; sites that vary together are joined by spaces."""
     columns = ("aspect", "sites", "points", "low", "high", "designs", "distinguished from 0")
     return csv_file_text(
         columns,
@@ -100,5 +105,5 @@ def effects_csv(effects: Sequence[Effect]) -> str:
 
 
 def _everything(record: RunRecord) -> list[tuple[str, Trial]]:
-    own = [("trial", trial) for trial in record.trials]
-    return own + [(str(kind), trial) for kind, trial in record.references]
+    trials = [("trial", trial) for trial in record.trials]
+    return trials + [(str(kind), trial) for kind, trial in record.references]

@@ -1,4 +1,4 @@
-"""What each row of the comparison differs in from any other one."""
+"""Differences between the rows of the comparison."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from bamsearch.report.text import change, score_text
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Texts for one row; empty where there is nothing to compare.
+    """Texts for one row; empty if there is nothing to compare.
 
     Attributes:
-        params: relative: ``+0.81 %``.
+        params: relative: ``+0.81%``.
         gflops: relative.
-        score: absolute, in the score's own unit; none of expected accuracies, whose difference
-            has an interval that theirs do not tell.
-        accuracy: points with their interval, of pairs with the same seed only.
+        score: absolute, in the score's unit; empty for expected accuracies, because the interval
+            of their difference does not follow from their own.
+        accuracy: points with their interval, from pairs with the same seed only.
     """
 
     params: str = ""
@@ -27,12 +27,7 @@ class Differences:
 
 
 def differences(row: Compared, other: Compared) -> Differences:
-    """Row less other.
-
-    Args:
-        row: of the comparison.
-        other: another row, or the same: all is empty then.
-    """
+    """Row minus other; all texts are empty if both are the same row."""
     if row.role == other.role:
         return Differences()
     return Differences(
@@ -48,7 +43,7 @@ def _relative(now: int | None, base: int | None) -> str:
 
 
 def _absolute(now: float | None, base: float | None) -> str:
-    """With as many decimals as the scores are shown with."""
+    """The difference with as many decimals as the scores."""
     if now is None or base is None:
         return ""
     shown = score_text(max(abs(now), abs(base)))
@@ -59,12 +54,12 @@ def _absolute(now: float | None, base: float | None) -> str:
 
 
 def _accuracy(row: Compared, other: Compared) -> str:
-    """Only what was found has paired differences, to the others."""
+    """The difference to or from the best design; no other rows are paired."""
     if row.role == "found" and other.difference is not None:
-        one, sign = other.difference, 1
+        difference, sign = other.difference, 1
     elif other.role == "found" and row.difference is not None:
-        one, sign = row.difference, -1
+        difference, sign = row.difference, -1
     else:
         return ""
-    low, high = sorted((sign * one.low, sign * one.high))
-    return f"{sign * one.points:+.2f} [{low:+.2f}, {high:+.2f}]"
+    low, high = sorted((sign * difference.low, sign * difference.high))
+    return f"{sign * difference.points:+.2f} [{low:+.2f}, {high:+.2f}]"

@@ -1,4 +1,4 @@
-"""How a search went: what fits, what failed, what had to be done again."""
+"""Counts over a search: feasible designs, failures, retries."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ class Health:
     """Counts over a run.
 
     Attributes:
-        designs: in the space.
-        feasible: that fit.
-        exact: whether that was counted, else estimated.
-        wanted: trials asked for.
+        designs: designs in the space.
+        feasible: feasible designs.
+        exact: whether ``feasible`` was counted rather than estimated.
+        wanted: requested trials.
         scored: trials with a score.
-        failed: trials without, as something went wrong.
-        stopped: trainings stopped early, as they could not win.
-        reasons: why, and how often, the most frequent first.
-        over_budget: scored designs that cost more than a budget allows: 0, counted, not assumed.
-        slow: timed designs that left the ranking, as too slow for a budget of time.
-        retried: how often a trial was begun again after its process ended.
-        withdrawn: proposals dropped as another process had the same design, or enough without it.
-        seconds: median of one scoring; None where none was timed.
+        failed: trials that failed.
+        stopped: trainings stopped early because they could not win.
+        reasons: reasons of failure and their counts, the most frequent first.
+        over_budget: scored designs over a budget: 0, counted rather than assumed.
+        slow: timed designs that left the ranking because they were over a time budget.
+        retried: retries of trials whose process ended.
+        withdrawn: proposals dropped because another process had the same design, or because there
+            were enough trials without them.
+        seconds: median duration of one scoring; None if none was timed.
     """
 
     designs: int
@@ -45,19 +46,19 @@ class Health:
 
     @property
     def share(self) -> float:
-        """The share of designs that fit."""
+        """Share of feasible designs."""
         return self.feasible / self.designs if self.designs else 0.0
 
 
 def health(record: RunRecord) -> Health:
-    """The counts of a run."""
+    """Counts over a run."""
     run = record.run
     everything = [*record.trials, *(trial for _, trial in record.references)]
     seconds = [trial.seconds for trial in everything if trial.seconds is not None]
     reasons = Counter(t.reason or "" for t in everything if t.state == "failed")
-    # Numbers that are in no line of the record: the trials begun again, and those withdrawn.
+    # Numbers missing from the record belong to retried and to withdrawn trials.
     last = max((trial.number for trial in record.trials), default=-1)
-    begun_again = sum(trial.retries for trial in record.trials)
+    retried = sum(trial.retries for trial in record.trials)
     return Health(
         run.designs,
         run.feasible_designs,
@@ -68,15 +69,15 @@ def health(record: RunRecord) -> Health:
         sum(trial.state == "stopped" for trial in record.trials),
         tuple(reasons.most_common()),
         over_budget(record),
-        sum(not one.kept for one in record.finalists),
+        sum(not finalist.kept for finalist in record.finalists),
         sum(trial.retries for trial in everything),
-        max(last + 1 - len(record.trials) - begun_again, 0),
+        max(last + 1 - len(record.trials) - retried, 0),
         median(seconds) if seconds else None,
     )
 
 
 def over_budget(record: RunRecord) -> int:
-    """How many scored designs cost more than a budget allows: 0, counted and not assumed."""
+    """Number of scored designs over a budget: 0, counted rather than assumed."""
 
     def over(trial: Trial) -> bool:
         ns = None if trial.ms is None else round(trial.ms * 1e6)

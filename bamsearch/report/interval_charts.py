@@ -1,4 +1,4 @@
-"""The charts of what mattered: dots with their intervals, effects about 0 and designs by rank."""
+"""Charts of estimates with intervals: effects around 0, and designs by rank."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bamsearch.report.charts import Spec, empty_spec, layered, standalone, svg
 from bamsearch.report.mattered import Mattered, Ranked, effect_text
 
 TOP = 10
-"""Designs of the ranking that are shown, besides those with a role."""
+"""Designs of the ranking that are shown, in addition to those with a role."""
 
 EFFECTS = 20
-"""Effects that are shown, the largest."""
+"""Number of effects that are shown; the largest ones."""
 
 _WIDTH, _STEP = 260, 24
 _LABEL, _LETTER = 160, 6.6
@@ -30,7 +30,7 @@ _ROLES = {
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A row of such a chart: ``colour`` is of the line, ``fill`` of the dot."""
+    """A row of such a chart; ``colour`` is that of the line, ``fill`` that of the dot."""
 
     label: str
     value: float
@@ -40,41 +40,44 @@ class Dot:
     fill: str
 
 
-def effects_page_svg(found: Mattered) -> str:
-    """Effects in points about 0 as SVG whose colours are CSS variables; hollow: not told from 0."""
+def effects_page_svg(mattered: Mattered) -> str:
+    """Effects in points as SVG with CSS variables; hollow dots are not distinguishable from 0."""
     dots = []
-    for one in found.effects[:EFFECTS]:
-        colour = "var(--chart-search)" if one.distinguished else "var(--chart-muted)"
-        fill = colour if one.distinguished else "var(--chart-back)"
-        dots.append(Dot(effect_text(one), one.points, one.low, one.high, colour, fill))
+    for effect in mattered.effects[:EFFECTS]:
+        colour = "var(--chart-search)" if effect.distinguished else "var(--chart-muted)"
+        fill = colour if effect.distinguished else "var(--chart-back)"
+        dots.append(Dot(effect_text(effect), effect.points, effect.low, effect.high, colour, fill))
     return svg(_spec(dots, "points of accuracy", 0.0))
 
 
-def ranking_page_svg(found: Mattered) -> str:
-    """Expected accuracies by rank, likewise, with a line at the base's."""
-    dots = [_ranked(one) for one in found.top(TOP)]
-    base = next((one.estimate.mean for one in found.ranking if not one.estimate.insertions), None)
+def ranking_page_svg(mattered: Mattered) -> str:
+    """Expected accuracies by rank, with a line at the base's, as SVG with CSS variables."""
+    dots = [_ranked(ranked) for ranked in mattered.top(TOP)]
+    base = next(
+        (ranked.estimate.mean for ranked in mattered.ranking if not ranked.estimate.insertions),
+        None,
+    )
     return svg(_spec(dots, "expected accuracy, %", base))
 
 
-def effects_svg(found: Mattered) -> str:
+def effects_svg(mattered: Mattered) -> str:
     """The effects as a standalone SVG in light colours."""
-    return standalone(effects_page_svg(found))
+    return standalone(effects_page_svg(mattered))
 
 
-def ranking_svg(found: Mattered) -> str:
+def ranking_svg(mattered: Mattered) -> str:
     """The ranking as a standalone SVG in light colours."""
-    return standalone(ranking_page_svg(found))
+    return standalone(ranking_page_svg(mattered))
 
 
-def _ranked(one: Ranked) -> Dot:
-    colour = f"var(--{_ROLES.get(one.role, 'chart-search')})"
-    value = one.estimate
-    return Dot(one.label, value.mean, value.low, value.high, colour, colour)
+def _ranked(ranked: Ranked) -> Dot:
+    colour = f"var(--{_ROLES.get(ranked.role, 'chart-search')})"
+    value = ranked.estimate
+    return Dot(ranked.label, value.mean, value.low, value.high, colour, colour)
 
 
 def _spec(dots: Sequence[Dot], title: str, line: float | None) -> Spec:
-    """A row for each dot, from above; a dashed line at one value."""
+    """One row per dot, from the top; a dashed line at one value."""
     dots = [dot for dot in dots if all(map(plottable, (dot.value, dot.low, dot.high)))]
     lines = [line] if line is not None and plottable(line) else []
     if not dots:
@@ -83,7 +86,7 @@ def _spec(dots: Sequence[Dot], title: str, line: float | None) -> Spec:
     margin = (max(ends) - min(ends)) * 0.04 or 1.0
     scale = alt.Scale(domain=[min(ends) - margin, max(ends) + margin], nice=False, zero=False)
     axis = alt.Axis(tickCount=5)
-    # The page's font may be wider than the one that the chart is laid out with.
+    # The page's font may be wider than the one that lays out the chart.
     room = min(max(len(dot.label) for dot in dots) * _LETTER, 1.2 * _LABEL) + 10
     labels = alt.Axis(labelLimit=_LABEL, minExtent=room, grid=False)
     y = alt.Y("label:N", sort=None, title=None, axis=labels)

@@ -1,4 +1,4 @@
-"""A report as Markdown, as GitHub renders it; templates/report.md.j2 has the order."""
+"""A report as GitHub-flavoured Markdown; templates/report.md.j2 sets the order."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _IMPORTANCES_SHOWN = 12
 
 
 def markdown(report: Report, *, charts: bool) -> str:
-    """The report.
+    """The report of a run as Markdown.
 
     Args:
-        report: of a run.
-        charts: refer to ``network.svg`` and the other charts beside the file; else the network is
-            drawn in letters and the others are left out.
+        report: the report.
+        charts: refer to ``network.svg`` and the other charts beside the file; otherwise the network
+            is drawn as text and the other charts are left out.
     """
     picture = found_picture(report.record)
     return (
@@ -75,7 +75,7 @@ def markdown(report: Report, *, charts: bool) -> str:
 
 
 def shortened(table: Table, rows: int) -> Table:
-    """The first rows of a table, and a last one that says how many more there are."""
+    """The first rows of a table, and a last row with the number of the others."""
     more = len(table.rows) - rows
     if more <= 0:
         return table
@@ -84,15 +84,15 @@ def shortened(table: Table, rows: int) -> Table:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is, on one line, also in a table."""
+    """Text that Markdown shows literally, on one line, also in a table."""
     line = printable(" ".join(text.split()) or text).replace("&", "&amp;")
     line = re.sub(r"([\\`*\[\]<>|~$#])", r"\\\1", line)
-    # Within a word it is no emphasis: mobilenet_v2 stays readable.
+    # Inside a word _ is not emphasis: mobilenet_v2 stays readable.
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)
 
 
 def table_lines(table: Table) -> str:
-    """A table of GitHub's Markdown."""
+    """A table in GitHub-flavoured Markdown."""
     marks = {"l": "---", "r": "---:"}
     lines = [table.header, tuple(marks[letter] for letter in table.align)]
     texts = [" | ".join(escaped(cell) for cell in lines[0]), " | ".join(lines[1])]
@@ -101,7 +101,7 @@ def table_lines(table: Table) -> str:
 
 
 def code_block(text: str) -> str:
-    """Text in a fenced block, whatever is in it."""
+    """Text in a fenced block; the fence is longer than any in the text."""
     text = printable_lines(text)
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -110,16 +110,16 @@ def code_block(text: str) -> str:
 
 @cache
 def environment() -> Environment:
-    """The templates of Markdown, with the filters that they need."""
+    """The Markdown templates and their filters."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    # Autoescape is for HTML; here everything goes through a filter.
-    found = Environment(
+    # Autoescape is for HTML; here a filter escapes every value.
+    templates = Environment(
         loader=PackageLoader("bamsearch.report"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters |= {"md": escaped, "table": table_lines, "code": code_block}
-    return found
+    templates.filters |= {"md": escaped, "table": table_lines, "code": code_block}
+    return templates

@@ -1,4 +1,4 @@
-"""What mattered: what trainings say of sites, r and d, and of the designs, together."""
+"""Effects of sites, r and d on accuracy, and the ranking of designs, from all trainings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Ranked:
     """A design of the ranking.
 
     Attributes:
-        rank: among all designs that were trained, from 1 on.
-        role: ``found``, ``base``, ``paper default``, ``largest that fits``, the first that holds;
-            empty for others.
-        design: which.
-        estimate: what is expected of it.
+        rank: rank among all trained designs, from 1.
+        role: ``found``, ``base``, ``paper default`` or ``largest that fits``, the first that
+            applies; empty for other designs.
+        design: the design.
+        estimate: its expected accuracy.
     """
 
     rank: int
@@ -29,18 +29,19 @@ class Ranked:
 
     @property
     def label(self) -> str:
-        """``3``, or ``3 found``."""
-        return f"{self.rank} {self.role}".rstrip()
+        """``3``, ``3 base`` or ``3 best design``."""
+        role = "best design" if self.role == "found" else self.role
+        return f"{self.rank} {role}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class Mattered:
-    """What a search learnt from its trainings, as reports show it.
+    """The analysis of a search's trainings, as reports show it.
 
     Attributes:
-        learned: all of it.
-        effects: the largest first, whatever their sign.
-        ranking: of all designs trained.
+        learned: the analysis.
+        effects: effects, the largest in absolute value first.
+        ranking: all trained designs.
     """
 
     learned: Learned
@@ -48,12 +49,12 @@ class Mattered:
     ranking: tuple[Ranked, ...]
 
     def top(self, number: int) -> tuple[Ranked, ...]:
-        """The first so many, and, wherever they are, those that have a role."""
-        return tuple(one for one in self.ranking if one.rank <= number or one.role)
+        """The first designs of the ranking, and all those with a role."""
+        return tuple(ranked for ranked in self.ranking if ranked.rank <= number or ranked.role)
 
     @property
     def sentence(self) -> str:
-        """How many trainings it rests on, and how far one of them spreads."""
+        """Number of trainings and standard deviation of one of them, in words."""
         trainings = count_text(self.learned.trainings, "training")
         designs = count_text(len(self.ranking), "design")
         spread = f"{self.learned.noise:.2f} points"
@@ -61,7 +62,7 @@ class Mattered:
 
 
 def mattered(record: RunRecord) -> Mattered | None:
-    """What mattered in a run; None where nothing was trained, or not yet."""
+    """Effects and ranking of a run; None if no training has finished."""
     learned = record.learned
     if record.run.score != "train" or learned is None or not learned.ranking:
         return None
@@ -72,10 +73,10 @@ def mattered(record: RunRecord) -> Mattered | None:
             label = LABELS[kind].replace(" (r16 d4)", "")
             roles.setdefault(reference.design.insertions, label)
     ranking = tuple(
-        Ranked(rank, roles.get(one.insertions, ""), record.run.design(one.insertions), one)
-        for rank, one in enumerate(learned.ranking, start=1)
+        Ranked(rank, roles.get(each.insertions, ""), record.run.design(each.insertions), each)
+        for rank, each in enumerate(learned.ranking, start=1)
     )
-    effects = sorted(learned.effects, key=lambda one: -abs(one.points))
+    effects = sorted(learned.effects, key=lambda effect: -abs(effect.points))
     return Mattered(learned, tuple(effects), ranking)
 
 
@@ -93,7 +94,7 @@ def interval_text(low: float, high: float, *, signed: bool = False) -> str:
 
 
 def chance_text(chance: float) -> str:
-    """``63%``; never none or all, as a model's chances are no certainties."""
+    """``63%``; never 0% or 100%, as a model's probabilities are not certainties."""
     if chance < 0.01:
         return "<1%"
     if chance > 0.99:

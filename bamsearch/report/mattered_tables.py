@@ -1,4 +1,4 @@
-"""The tables of what mattered, and what is to be said beside them."""
+"""Tables of effects and of the ranking, with their legends."""
 
 from __future__ import annotations
 
@@ -10,62 +10,62 @@ from bamsearch.report.text import EXPECTED, count_text, design_text
 
 
 def effects_table(report: Report) -> Table:
-    """Effects on accuracy, the largest first; none where nothing was trained."""
-    found = report.mattered
+    """Effects on accuracy, the largest first; empty if nothing was trained."""
+    mattered = report.mattered
     rows = tuple(
         (
-            effect_text(one),
-            f"{one.points:+.2f}",
-            interval_text(one.low, one.high, signed=True),
-            "" if one.distinguished else "not distinguished from 0",
-            f"{one.designs:,}",
+            effect_text(effect),
+            f"{effect.points:+.2f}",
+            interval_text(effect.low, effect.high, signed=True),
+            "" if effect.distinguished else "not distinguishable from 0",
+            f"{effect.designs:,}",
         )
-        for one in (found.effects if found is not None else ())
+        for effect in (mattered.effects if mattered is not None else ())
     )
     return Table(("factor", "points", _confidence(report), "", "designs"), "lrrlr", rows)
 
 
 def ranking_table(report: Report, top: int) -> Table:
-    """What is expected of the best designs, and of those that have a role; none if untrained.
+    """Expected accuracy of the best designs and of those with a role; empty without trainings.
 
     Args:
-        report: of a run.
-        top: so many of the best.
+        report: report of a run.
+        top: number of the best designs.
     """
-    found = report.mattered
+    mattered = report.mattered
     rows = tuple(
-        (one.label, design_text(one.design), *estimate_cells(one.estimate))
-        for one in (found.top(top) if found is not None else ())
+        (ranked.label, design_text(ranked.design), *estimate_cells(ranked.estimate))
+        for ranked in (mattered.top(top) if mattered is not None else ())
     )
     numbers = (EXPECTED, _confidence(report), "trainings", "chance to be best")
     return Table(("rank", "design", *numbers), "llrrrr", rows)
 
 
-def estimate_cells(one: Estimate | None) -> tuple[str, str, str, str]:
-    """Expectation, its interval, trainings, chance; dashes where there are none."""
-    if one is None:
+def estimate_cells(estimate: Estimate | None) -> tuple[str, str, str, str]:
+    """Expected accuracy, its interval, trainings, chance to be best; dashes without an estimate."""
+    if estimate is None:
         return ("–",) * 4
-    interval = interval_text(one.low, one.high)
-    return f"{one.mean:.2f}", interval, f"{one.trainings:,}", chance_text(one.chance)
+    interval = interval_text(estimate.low, estimate.high)
+    return f"{estimate.mean:.2f}", interval, f"{estimate.trainings:,}", chance_text(estimate.chance)
 
 
 def effects_legend(report: Report) -> str:
-    """What the effects are, in words; or that there are none."""
+    """Legend of the effects, or the reason why there are none."""
     if report.mattered is None or not report.mattered.effects:
-        return "Too few designs were trained to tell the effect of a site, of r or of d."
+        return "Too few designs were trained to estimate the effects of sites, r and d."
     return (
-        "A site: BAM there, with r and d at their means, against none there. r, d: each doubling, "
-        "at every site that has BAM. Intervals are over seeds, on these validation images, "
-        f"{report.mattered.learned.confidence:.0%} each."
+        "Site: BAM at the site, with r and d at their means, against no BAM. r, d: each doubling, "
+        "at all sites with BAM. Intervals cover seeds, on these validation images; they are "
+        f"{report.mattered.learned.confidence:.0%} each, not simultaneous."
     )
 
 
 def ranking_legend(report: Report) -> str:
-    """What the ranking is, in words."""
+    """Legend of the ranking."""
+    designs = count_text(len(report.mattered.ranking) if report.mattered else 0, "design")
     return (
-        f"Of {count_text(len(report.mattered.ranking) if report.mattered else 0, 'design')}: the "
-        "expected accuracy of a short training on these validation images, over seeds, given all "
-        "trainings, and the chance that no other trained design is better."
+        f"{designs} trained. Expected accuracy of a short training on these validation images, "
+        "given all trainings, and the chance that no other trained design is better."
     )
 
 

@@ -1,4 +1,4 @@
-"""The picture of a network as plain values: its stages, their sites, and what was inserted where.
+"""The picture of a network as plain values: stages, sites and insertions.
 
 :mod:`bamsearch.report.network_svg` and :mod:`bamsearch.report.network_text` draw it.
 """
@@ -22,9 +22,8 @@ class PlacedSite:
     """A site of the picture.
 
     Attributes:
-        site: the site.
-        insertion: the BAM after it; None where there is none.
-        label: its name, printable, without what its stage's label says already: ``.5``.
+        insertion: the BAM after the site, if any.
+        label: name of the site, printable, without the part that is its stage's label: ``.5``.
     """
 
     site: Site
@@ -39,8 +38,8 @@ class Stage:
     Attributes:
         label: ``layer3``, ``stem``, or a range of sites: ``features.8–13``.
         sites: at least one, in network order; the reduction follows the last.
-        reducer: what shrinks the map after it; empty where the next stage's label says so, or
-            where nothing does.
+        reducer: module that shrinks the map after the stage; empty if it is the next stage's label,
+            or if nothing shrinks the map.
     """
 
     label: str
@@ -49,14 +48,14 @@ class Stage:
 
     @property
     def channels(self) -> str:
-        """C of its maps: ``256``, or from the least to the most: ``64–96``."""
-        found = [placed.site.channels for placed in self.sites]
-        low, high = min(found), max(found)
+        """C of its maps: ``256``, or the range ``64–96``."""
+        channels = [placed.site.channels for placed in self.sites]
+        low, high = min(channels), max(channels)
         return str(low) if low == high else f"{low}–{high}"
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """(H, W) of its last map, (T, H, W) of a video's."""
+        """(H, W) of its last map; (T, H, W) for video."""
         last = self.sites[-1].site
         return (*(() if last.frames is None else (last.frames,)), last.height, last.width)
 
@@ -67,7 +66,7 @@ class NetworkPicture:
 
     Attributes:
         summary: the network.
-        stages: none where the network has no site.
+        stages: empty if the network has no site.
     """
 
     summary: ModelSummary
@@ -80,7 +79,7 @@ class NetworkPicture:
 
     @property
     def heading(self) -> str:
-        """``resnet101 · 3×224×224``, and which part of a detector is shown."""
+        """``resnet101 · 3×224×224``, and the part of a detector that is shown."""
         summary = self.summary
         parts = [summary.model, shape_text(summary.input_shape)]
         if summary.part:
@@ -113,7 +112,7 @@ class NetworkPicture:
 
 
 def found_picture(record: RunRecord) -> NetworkPicture:
-    """The picture of what a run found, or of the base as long as that is nothing."""
+    """The picture of a run's best design, or of the base if there is none yet."""
     best = record.best
     return network_picture(record.run.summary, () if best is None else best.design.insertions)
 
@@ -123,13 +122,13 @@ def network_picture(summary: ModelSummary, insertions: Sequence[Insertion]) -> N
 
     Args:
         summary: the network.
-        insertions: its BAMs, in any order; none for the base.
+        insertions: its BAMs, in any order; empty for the base.
 
     Raises:
         InvalidValueError: an insertion at a site that the network does not have.
     """
     place(summary.sites, [insertion.site for insertion in insertions])
-    there = {insertion.site: insertion for insertion in insertions}
+    by_site = {insertion.site: insertion for insertion in insertions}
     groups = list(_groups(summary.sites))
     prefix = f"{summary.part}."
     within = _sites_within(summary.sites)
@@ -137,7 +136,7 @@ def network_picture(summary: ModelSummary, insertions: Sequence[Insertion]) -> N
     stages = []
     for group, label, following in zip(groups, labels, [*labels, ""][1:], strict=True):
         placed = tuple(
-            PlacedSite(site, there.get(site.name), _within(site.name.removeprefix(prefix), label))
+            PlacedSite(site, by_site.get(site.name), _within(site.name.removeprefix(prefix), label))
             for site in group
         )
         reducer = printable((group[-1].reducer or "").removeprefix(prefix))
@@ -146,10 +145,10 @@ def network_picture(summary: ModelSummary, insertions: Sequence[Insertion]) -> N
 
 
 def shorten(text: str, cells: int) -> str:
-    """The text in at most so many terminal cells, an ellipsis for its middle where it is longer.
+    """The text in at most ``cells`` terminal cells; an ellipsis replaces the middle if necessary.
 
     Args:
-        text: printable.
+        text: printable text.
         cells: fewer than 3 count as 3.
     """
     cells = max(cells, 3)
@@ -163,7 +162,7 @@ def shorten(text: str, cells: int) -> str:
 
 
 def name_range(first: str, last: str) -> str:
-    """``features.8–13``, ``inception4a–4e``: what both names begin with is said once."""
+    """``features.8–13``, ``inception4a–4e``: a range of names without their common prefix."""
     if first == last:
         return first
     cuts = (cut for cut in range(1, len(last)) if _is_cut(first, last, cut))
@@ -171,9 +170,9 @@ def name_range(first: str, last: str) -> str:
 
 
 def _groups(sites: Sequence[Site]) -> Iterator[list[Site]]:
-    """The sites of each stage: a stem or a bottleneck is the last before a reduction.
+    """The sites of each stage; a stem or a bottleneck ends a stage.
 
-    Necks, the maps of a decoder, are a stage for each size.
+    Necks, the maps of a decoder, form one stage per size.
     """
     group: list[Site] = []
     for site in sites:
@@ -190,7 +189,7 @@ def _groups(sites: Sequence[Site]) -> Iterator[list[Site]]:
 
 
 def _sites_within(sites: Sequence[Site]) -> dict[str, list[str]]:
-    """The sites inside each site's module, by the site's name; none for most."""
+    """The sites inside each site's module, by the site's name; empty for most."""
     within: dict[str, list[str]] = {site.name: [] for site in sites}
     for site in sites:
         for dot in re.finditer(r"\.", site.name):
@@ -201,7 +200,7 @@ def _sites_within(sites: Sequence[Site]) -> dict[str, list[str]]:
 
 
 def _stage_label(group: Sequence[Site], within: Mapping[str, Sequence[str]]) -> str:
-    """The module that holds the whole stage and nothing before it, else a range of its sites."""
+    """The module that contains exactly the stage, otherwise the range of its sites."""
     names = [site.name for site in group]
     *inner, last = names
     if group[-1].kind == "stem" and not inner:
@@ -215,12 +214,12 @@ def _stage_label(group: Sequence[Site], within: Mapping[str, Sequence[str]]) -> 
 
 
 def _is_cut(first: str, last: str, cut: int) -> bool:
-    """Whether both begin alike up to here, and the rest of the last cannot be misread."""
+    """Whether both names share a prefix up to ``cut``, and the rest of ``last`` is unambiguous."""
     if first[:cut] != last[:cut]:
         return False
     before = last[cut - 1]
     if last[cut].isdigit():
-        # of features.4.1 to features.5 a bare 5 would be features.4.5
+        # From features.4.1 to features.5, a bare 5 would read as features.4.5.
         return not before.isdigit() and first.count(".", cut) == last.count(".", cut)
     return before == "."
 
@@ -232,6 +231,6 @@ def _within(name: str, label: str) -> str:
 
 
 def _last_part(name: str) -> str:
-    """``transition1`` of ``features.transition1``; a number says nothing by itself."""
+    """``transition1`` of ``features.transition1``; the whole name if the last part is a number."""
     last = name.rpartition(".")[2]
     return name if last.isdigit() else last

@@ -1,4 +1,4 @@
-"""Where everything stands in the picture of a network; a unit of length is a pixel at full size."""
+"""Layout of the picture of a network; a unit of length is a pixel at full size."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from bamsearch.report.text import shape_text
 
 MARGIN = 16.0
 SLOT = 12.0
-"""Between slabs, where a BAM's mark is; its r and d are as wide as a thin slab and this."""
+"""Gap between slabs, where a BAM's mark is; its r and d are as wide as a thin slab and the gap."""
 
 AFTER_STAGE, BEFORE_STAGE = 22.0, 8.0
-"""From a stage to the funnel after it, where the mark of its last BAM is, and from a funnel on."""
+"""Gap from a stage to the funnel after it, with the mark of its last BAM; gap after a funnel."""
 
 TALLEST = 170.0
 _LOWEST, _THINNEST, _FUNNEL = 24.0, 8.0, 16.0
 _NARROW, _WIDE = 720.0, 1080.0
-"""A small network is drawn this wide at least; slabs are thickened as long as this is kept."""
+"""Minimum width of the drawing; maximum width up to which slabs are thickened."""
 
 _LONGEST_NAME, _LONGEST_REDUCER = 30, 20
 _NAME_CELL, _NOTE_CELL = 7.2, 6.0
-"""How wide a character is, about: the picture is laid out without a font."""
+"""Approximate width of a character: the layout uses no font."""
 
 
 @dataclass(slots=True)
 class Slab:
-    """A map as it is drawn; ``placed`` is None for the image, ``x`` is its left edge."""
+    """A drawn map; ``placed`` is None for the image, ``x`` is its left edge."""
 
     placed: PlacedSite | None
     width: float
@@ -41,7 +41,7 @@ class Slab:
 
 @dataclass(slots=True)
 class Column:
-    """A stage as it is drawn, the image too: two lines of text over neighbouring slabs."""
+    """A drawn stage, or the image: two lines of text above adjacent slabs."""
 
     name: str
     map: str
@@ -55,21 +55,21 @@ class Column:
 
     @property
     def text_width(self) -> float:
-        """Of the wider of the two lines, about."""
+        """Approximate width of the wider of the two lines."""
         return max(cell_len(self.name) * _NAME_CELL, cell_len(self.map) * _NOTE_CELL)
 
     @property
     def left(self) -> float:
-        """Where the first slab begins."""
+        """Left edge of the first slab."""
         return self.slabs[0].x
 
     @property
     def right(self) -> float:
-        """Where the last slab ends."""
+        """Right edge of the last slab."""
         return self.slabs[-1].x + self.slabs[-1].width
 
     def move_to(self, centre: float) -> None:
-        """Set the slabs side by side around an x."""
+        """Place the slabs side by side, centred at x = ``centre``."""
         x = centre - self.slabs_width / 2
         for slab in self.slabs:
             slab.x = x
@@ -77,15 +77,15 @@ class Column:
 
 
 def lay_out(picture: NetworkPicture) -> tuple[list[Column], float]:
-    """The columns in their places, and how wide the drawing is."""
+    """The columns at their positions, and the width of the drawing."""
     for scale in (3.0, 2.5, 2.0, 1.5, 1.0):
         columns = list(_columns(picture, scale))
-        width = _set_out(columns, 0.0)
+        width = _spread(columns, 0.0)
         if width <= _WIDE:
             break
     if width < _NARROW:
-        # the network's own gaps and the one after it
-        width = _set_out(columns, (_NARROW - width) / len(columns))
+        # The gaps between the columns and the one after the last.
+        width = _spread(columns, (_NARROW - width) / len(columns))
     return columns, max(width, _NARROW)
 
 
@@ -101,15 +101,19 @@ def _columns(picture: NetworkPicture, scale: float) -> Iterator[Column]:
             shorten(stage.label, _LONGEST_NAME),
             f"{stage.channels}×{shape_text(stage.sizes)}",
             [
-                Slab(one, _thickness(one.site.channels, scale), _height(one.site.height, tallest))
-                for one in stage.sites
+                Slab(
+                    placed,
+                    _thickness(placed.site.channels, scale),
+                    _height(placed.site.height, tallest),
+                )
+                for placed in stage.sites
             ],
             shorten(stage.reducer, _LONGEST_REDUCER),
         )
 
 
-def _set_out(columns: list[Column], extra: float) -> float:
-    """Move the columns to where neither slabs nor texts touch; returns the right edge."""
+def _spread(columns: list[Column], extra: float) -> float:
+    """Move the columns so that neither slabs nor texts overlap; return the right edge."""
     gap = AFTER_STAGE + _FUNNEL + BEFORE_STAGE
     first, last = columns[0], columns[-1]
     centre = MARGIN + max(first.slabs_width, first.text_width) / 2
@@ -124,7 +128,7 @@ def _set_out(columns: list[Column], extra: float) -> float:
 
 
 def _height(size: int, tallest: int) -> float:
-    """H to the power 0.45: a map of a 32nd of the height is drawn a fifth as high."""
+    """H to the power 0.45: a map with 1/32 of the height is drawn 1/5 as high."""
     return max(_LOWEST, TALLEST * pow(size / tallest, 0.45))
 
 

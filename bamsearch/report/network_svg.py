@@ -1,18 +1,18 @@
 """The picture of a network as SVG.
 
-Each site is a slab, as high as its map's resolution and as thick as its channels; both are drawn on
-a scale that lets the last be seen beside the first. BAM is a square on the flow after its site.
+Each site is a slab whose height shows the resolution of its map and whose thickness shows its
+channels, on compressed scales. BAM is a square on the line after its site.
 
-What a page can rely on: the root has class ``net``. A site is a
-``<g class="site" data-site="NAME">``, NAME made printable, with class ``on`` too where there is
-BAM. It holds ``.map``, the slab; ``.dot``, the mark without BAM; ``.bam``, the mark with BAM;
-``.lead``, the line down from it; and the texts ``.r`` (``r16``) and ``.d`` (``d4``), empty without
-BAM. To show another design, toggle ``on`` and set these texts; ``.net-title`` and ``.net-desc`` say
-in words what is inserted where.
+Pages can rely on this: the root has class ``net``. A site is a
+``<g class="site" data-site="NAME">``, NAME made printable, with the additional class ``on`` if it
+has BAM. It contains ``.map``, the slab; ``.dot``, the mark without BAM; ``.bam``, the mark with
+BAM; ``.lead``, the line down from it; and the texts ``.r`` (``r16``) and ``.d`` (``d4``), empty
+without BAM. To show another design, toggle ``on`` and set these texts; ``.net-title`` and
+``.net-desc`` describe the insertions in words.
 
 Colours are the page's ``--net-ink`` (text, outlines), ``--net-fill`` (slabs), ``--net-bam`` and
-``--net-muted``; each has a value of its own, another in a dark scheme. A file by itself or in an
-``<img>`` has its own background, so that it can be read wherever it is shown.
+``--net-muted``, with defaults for light and dark schemes. A standalone file, or one in an
+``<img>``, has a background, so that it is readable on any page.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def network_svg(picture: NetworkPicture) -> str:
 
 
 def _draw_heading(root: Element, picture: NetworkPicture, width: float) -> None:
-    """What network it is, at the left, and what the marks mean, at the right."""
+    """The network's name on the left and the legend of the marks on the right."""
     cells = int((width - 240) / 6)
     _text(root, "start", MARGIN, 18, shorten(picture.heading, cells))
     if not picture.stages:
@@ -116,7 +116,7 @@ def _draw_heading(root: Element, picture: NetworkPicture, width: float) -> None:
 
 
 def _draw_flow(root: Element, columns: list[Column]) -> None:
-    """The line that the data follows, and each reduction as a funnel between two stages."""
+    """The line of the data flow, and each reduction as a funnel between two stages."""
     for before, after in pairwise(columns):
         x0, x1 = before.right + AFTER_STAGE, after.left - BEFORE_STAGE
         y0, y1 = before.slabs[-1].height / 2 - 3, after.slabs[0].height / 2 - 1
@@ -136,7 +136,7 @@ def _draw_flow(root: Element, columns: list[Column]) -> None:
 
 
 def _draw_slab(root: Element, slab: Slab, *, is_last: bool) -> None:
-    """The image, or a site with its marks; those after a stage stand a little further off."""
+    """The image, or a site with its marks; the marks after a stage are a little further away."""
     box = {
         "x": slab.x,
         "y": _AXIS - slab.height / 2,

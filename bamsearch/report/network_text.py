@@ -6,8 +6,8 @@
      224    112      56       28   r16   14   r8    7
              64     256      512   d2   1024  d4   2048
 
-A square map is its side alone. A ``■`` is a BAM after a stage; blocks with BAM are listed under
-their stage, ``.1–3`` for neighbours with the same r and d.
+A square map is shown as one number. A ``■`` is a BAM after a stage; blocks with BAM are listed
+under their stage, ``.1–3`` for adjacent ones with the same r and d.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LINE = "─"
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """Lines of equal width, one beneath another; the first is on the line of the flow."""
+    """Lines of equal width, one below another; the first is on the line of the flow."""
 
     lines: tuple[str, ...]
     width: int
@@ -44,19 +44,16 @@ class _Column:
     @classmethod
     def of(cls, lines: Sequence[str]) -> _Column:
         width = max(cell_len(line) for line in lines)
-        first, *others = lines
-        return cls(
-            (_centred(first, width, _LINE), *(_centred(o, width, " ") for o in others)), width
-        )
+        first, *rest = lines
+        return cls((_centred(first, width, _LINE), *(_centred(o, width, " ") for o in rest)), width)
 
 
 def network_text(picture: NetworkPicture, width: int = 100) -> str:
-    """The picture as lines of text, the last one with its newline, none with blanks at its end.
+    """The picture as lines of text, each with a newline and without trailing blanks.
 
     Args:
-        picture: what to draw.
-        width: of the terminal, in cells; stages that go beyond it continue in another row. Taken
-            as 40 where it is less.
+        picture: the picture.
+        width: width of the terminal in cells, at least 40; further stages continue in another row.
     """
     width = max(width, 40)
     rows = _rows(list(_units(picture, width)), width - len(_INDENT))
@@ -64,7 +61,7 @@ def network_text(picture: NetworkPicture, width: int = 100) -> str:
     text = "\n".join(blocks)
     summary = picture.summary
     if summary.part:
-        part = f"{summary.part}, given {shape_text(summary.part_input)}"
+        part = f"{summary.part}, input {shape_text(summary.part_input)}"
         text += f"\n{_INDENT}{shorten(printable(part), width - len(_INDENT))}\n"
     if not picture.stages:
         text += f"\n{_INDENT}No site: the map keeps one resolution.\n"
@@ -72,7 +69,7 @@ def network_text(picture: NetworkPicture, width: int = 100) -> str:
 
 
 def _units(picture: NetworkPicture, width: int) -> Iterator[tuple[_Column, ...]]:
-    """What stays together in a row: a stage and the connection after it."""
+    """Columns that stay together in a row: a stage and the connection after it."""
     summary = picture.summary
     shape = summary.part_input
     image = "input" if summary.part else "image" if len(shape) == 3 else "clip"
@@ -90,11 +87,11 @@ def _units(picture: NetworkPicture, width: int) -> Iterator[tuple[_Column, ...]]
 
 
 def _blocks_with_bam(stage: Stage) -> list[str]:
-    """``.1–3 r16 d4``, a line each, as wide as the widest."""
+    """Lines such as ``.1–3 r16 d4``, padded to equal width."""
 
     def option(placed: PlacedSite) -> tuple[int, int] | None:
-        one = placed.insertion
-        return None if one is None else (one.reduction, one.dilation)
+        insertion = placed.insertion
+        return None if insertion is None else (insertion.reduction, insertion.dilation)
 
     lines = []
     for _, group in groupby(stage.sites[:-1], option):
@@ -122,7 +119,7 @@ def _rows(units: Sequence[tuple[_Column, ...]], width: int) -> list[list[tuple[_
 
 
 def _draw(row: Sequence[tuple[_Column, ...]], *, first: bool, last: bool) -> str:
-    """The lines of a row; the flow neither begins before the image nor goes on after the end."""
+    """The lines of a row; the flow starts at the image and stops at the end."""
     columns = [column for unit in row for column in unit]
     if not first:
         columns.insert(0, _Column.of([_LINE]))
@@ -137,7 +134,7 @@ def _draw(row: Sequence[tuple[_Column, ...]], *, first: bool, last: bool) -> str
 
 
 def _across(columns: Sequence[_Column], blanks: Sequence[str]) -> Iterator[list[str]]:
-    """Each line of all columns, blanks where one has fewer."""
+    """Each line across all columns, with blanks for columns that have fewer."""
     for parts in zip_longest(*(column.lines for column in columns)):
         yield [blank if part is None else part for part, blank in zip(parts, blanks, strict=True)]
 

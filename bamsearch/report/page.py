@@ -1,8 +1,8 @@
-"""A report as one HTML file that opens offline; templates/page.html.j2 has the order.
+"""A report as one HTML file that works offline; templates/page.html.j2 sets the order.
 
-The file holds its styles, its script and Vega, and asks for nothing. Its policy names its
-scripts by their hashes, so that nothing else runs, and allows no ``eval``: Vega interprets its
-expressions (``ast`` in page.js). Without scripts everything is shown for what was found.
+The file contains its styles, its script and Vega, and requests nothing. Its policy lists the
+hashes of its scripts, so that nothing else runs, and forbids ``eval``: Vega interprets its
+expressions (``ast`` in page.js). Without scripts the page shows the best design.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ class Choice:
     """A design that the page's list offers.
 
     Attributes:
-        label: what it is called.
+        label: name in the list.
         text: the design in words.
         code: the design as the script reads it.
-        score: as text.
-        gflops: as text.
-        params: as text.
-        x: where it is in the chart; None where it is not in it.
+        score: score as text.
+        gflops: GFLOPs as text.
+        params: parameters as text.
+        x: position in the chart; None if the chart leaves it out.
         y: likewise.
     """
 
@@ -96,12 +96,12 @@ def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
     """The report of a run as HTML.
 
     Args:
-        report: of a run.
-        beside: names of files in the same folder that the page may refer to: ``trials.csv``,
+        report: the report.
+        beside: files in the same folder that the page may link to: ``trials.csv``,
             ``report.json``.
 
     Returns:
-        The whole file; of the same report always the same.
+        The whole file; the same report always gives the same bytes.
     """
     codes = DesignCodes(report)
     run = report.record.run
@@ -116,7 +116,7 @@ def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
         title=shortened_text(title(run), _LONGEST_TITLE),
         heading=shortened_text(printable(run.model), _LONGEST_TITLE),
         beside=beside,
-        budgets=[budget_text(run, one) for one in run.budgets],
+        budgets=[budget_text(run, budget) for budget in run.budgets],
         convention=CONVENTION,
         differences=[differences(row, report.comparison[0]) for row in report.comparison],
         trained=any(row.accuracy is not None for row in report.comparison),
@@ -144,28 +144,28 @@ def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
 
 
 def _mattered(report: Report) -> dict[str, Any]:
-    """What the page's section of that name needs."""
-    found = report.mattered
-    if found is None:
+    """Values for the template mattered.html.j2."""
+    mattered = report.mattered
+    if mattered is None:
         return {"trained_style": _file("mattered.css")}
     return {
         "trained_style": _file("mattered.css"),
         "effects": shortened(effects_table(report), EFFECTS),
-        "effects_chart": effects_page_svg(found) if found.effects else "",
+        "effects_chart": effects_page_svg(mattered) if mattered.effects else "",
         "effects_legend": effects_legend(report),
         "ranking": ranking_table(report, TOP),
-        "ranking_chart": ranking_page_svg(found),
+        "ranking_chart": ranking_page_svg(mattered),
         "ranking_legend": ranking_legend(report),
     }
 
 
 def several_page(reports: Sequence[Report], table: Table, notes: Sequence[str]) -> str:
-    """Runs side by side as HTML, without a script of its own.
+    """Several runs as HTML, without scripts.
 
     Args:
-        reports: of the runs.
-        table: a row for each.
-        notes: which of its numbers can be compared.
+        reports: reports of the runs.
+        table: one row per run.
+        notes: notes on which numbers can be compared.
     """
     return _render(
         "several.html.j2",
@@ -177,15 +177,17 @@ def several_page(reports: Sequence[Report], table: Table, notes: Sequence[str]) 
 
 
 def choices(report: Report, codes: DesignCodes) -> list[Choice]:
-    """What the page can show: what was found, what it is compared with, and the front."""
-    found: list[Choice] = []
+    """The designs that the page can show: the best design, the baselines and the front."""
+    offered: list[Choice] = []
     *references, last = report.comparison
     for row in (last, *references):
         if row.design is not None and row.params is not None and row.macs is not None:
             trial = Trial(-1, row.design, row.score, row.params, row.macs)
-            one = report.record.best if row.role == "found" else report.record.reference(row.role)
-            found.append(_choice(row.label, one or trial, report, codes, row.note))
-    return found + [
+            scored = (
+                report.record.best if row.role == "found" else report.record.reference(row.role)
+            )
+            offered.append(_choice(row.label, scored or trial, report, codes, row.note))
+    return offered + [
         _choice(f"front {number}", trial, report, codes)
         for number, trial in enumerate(report.front[:_FRONT_SHOWN], start=1)
     ]
@@ -212,8 +214,8 @@ def _render(template: str, **content: Any) -> str:
 
 @cache
 def environment() -> Environment:
-    """The templates of HTML; what is put into them is printable and escaped, but our drawings."""
-    found = Environment(
+    """The HTML templates; all values are made printable and escaped, except our own drawings."""
+    templates = Environment(
         loader=PackageLoader("bamsearch.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -222,8 +224,8 @@ def environment() -> Environment:
         finalize=_finalized,
     )
     # tojson escapes what HTML would read; by default it also sorts keys and pads.
-    found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    found.filters |= {
+    templates.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    templates.filters |= {
         "score": score_text,
         "compared_score": compared_score,
         "giga": giga,
@@ -232,12 +234,12 @@ def environment() -> Environment:
         "latency": latency_text,
         "accuracy": accuracy_text,
     }
-    found.globals |= {"palette": PALETTE, "style": _file("page.css")}
-    return found
+    templates.globals |= {"palette": PALETTE, "style": _file("page.css")}
+    return templates
 
 
 def _finalized(value: object) -> object:
-    """What a template puts out: texts printable, markup of ours as it is."""
+    """A template's value: text made printable, our own markup unchanged."""
     return printable(value) if type(value) is str else value
 
 
@@ -245,9 +247,9 @@ def _finalized(value: object) -> object:
 def vega_script() -> str:
     """Vega, Vega-Lite and Vega-Embed for an inline script: ``window.vegaEmbed``."""
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    # Within a script these would end it, or begin what looks like another one.
+    # Inside a script these would end it or open another one.
     bundle = bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-    # The bundle is written as a module: its names, of a letter or two, stay out of the page.
+    # A function scope keeps the bundle's short names out of the page.
     return f'(() => {{"use strict";{bundle}\n}})();'
 
 

@@ -1,8 +1,8 @@
-"""What the HTML page's script needs: all scored designs, and each BAM's row of the site table.
+"""Data of the HTML page's script: all scored designs, and each BAM's row of the site table.
 
-A run has up to 10,000 trials and as many random ones, each with up to some 60 sites, so a design is
-a text with a letter for each site that occurs: ``.`` where there is no BAM, else the letter of its
-r and d among those that occur there. Numbers are columns.
+A run has up to 10,000 trials and as many random ones, each with up to about 60 sites, so a design
+is encoded as text with one letter per site that occurs: ``.`` without BAM, otherwise the letter of
+its r and d among those that occur at the site. Numbers are stored as columns.
 """
 
 from __future__ import annotations
@@ -24,61 +24,60 @@ from bamsearch.report.tables import Table, sites_table
 from bamsearch.text import printable
 
 NONE = "."
-# Latin letters with marks follow, for a space of the user's own with more than 62 choices a site.
+# Accented Latin letters follow, for custom spaces with more than 62 options per site.
 LETTERS = string.ascii_letters + string.digits + "".join(map(chr, range(0x100, 0x2000)))
 
 
 class DesignCodes:
-    """Designs as short texts.
-
-    Args:
-        report: whose designs they are.
-    """
+    """Codes of a report's designs: short texts, one letter per site."""
 
     def __init__(self, report: Report) -> None:
         self._run = report.record.run
         used: dict[str, list[Insertion]] = defaultdict(list)
-        for one in {one for design in _designs(report) for one in design.insertions}:
-            used[one.site].append(one)
+        for insertion in {i for design in _designs(report) for i in design.insertions}:
+            used[insertion.site].append(insertion)
         self.options: dict[str, list[Insertion]] = {
-            site.name: sorted(used[site.name], key=lambda one: (one.reduction, one.dilation))
+            site.name: sorted(used[site.name], key=lambda i: (i.reduction, i.dilation))
             for site in self._run.summary.sites
             if site.name in used
         }
         self._letters = {
-            one: letter
+            insertion: letter
             for options in self.options.values()
-            for one, letter in zip(options, LETTERS, strict=False)
+            for insertion, letter in zip(options, LETTERS, strict=False)
         }
 
     def code(self, design: Design) -> str:
-        """The design's text, a letter a site."""
-        there = {one.site: self._letters[one] for one in design.insertions if one in self._letters}
-        return "".join(there.get(site, NONE) for site in self.options)
+        """The design's code."""
+        letters = {
+            insertion.site: self._letters[insertion]
+            for insertion in design.insertions
+            if insertion in self._letters
+        }
+        return "".join(letters.get(site, NONE) for site in self.options)
 
     @cached_property
     def rows(self) -> list[SiteRow]:
-        """A row of the site table for each BAM that occurs, site by site."""
+        """Rows of the site table for all BAMs that occur, site by site."""
         most = max((len(options) for options in self.options.values()), default=0)
-        found: dict[Insertion, SiteRow] = {}
+        by_insertion: dict[Insertion, SiteRow] = {}
         for at in range(most):
             layer = [options[at] for options in self.options.values() if at < len(options)]
-            found |= {row.insertion: row for row in site_rows(self._run, self._run.design(layer))}
-        return [found[one] for options in self.options.values() for one in options]
+            by_insertion |= {
+                row.insertion: row for row in site_rows(self._run, self._run.design(layer))
+            }
+        return [
+            by_insertion[insertion] for options in self.options.values() for insertion in options
+        ]
 
 
 def option_table(report: Report, codes: DesignCodes) -> Table:
-    """The site table with a row for each BAM that occurs in the run."""
+    """The site table with one row per BAM that occurs in the run."""
     return sites_table(replace(report, sites=tuple(codes.rows)))
 
 
 def page_data(report: Report, codes: DesignCodes) -> dict[str, Any]:
-    """The page's data, as JSON values.
-
-    Args:
-        report: of a run.
-        codes: of its designs.
-    """
+    """The page's data as JSON values."""
     rows = iter(option_table(report, codes).rows)
     data = pareto_data(report)
     cost = cost_axis(report)
@@ -106,7 +105,7 @@ def page_data(report: Report, codes: DesignCodes) -> dict[str, Any]:
 
 
 def _columns(report: Report, codes: DesignCodes) -> dict[str, list[Any]]:
-    """All points of the chart in the order of drawing: random ones, the search's, references."""
+    """All points of the chart in drawing order: random search, search, baselines."""
     record, cost = report.record, cost_axis(report)
     random = [trial for kind, trial in record.references if kind == "random"]
     named = [
@@ -114,14 +113,14 @@ def _columns(report: Report, codes: DesignCodes) -> dict[str, list[Any]]:
         for kind in ("base", "paper", "largest")
         if (trial := record.reference(kind)) is not None
     ]
-    found = [
+    points = [
         *(("random search", trial) for trial in drawn(record.designs(random), cost)),
         *(("search", trial) for trial in drawn(record.designs(record.trials), cost)),
         *((kind, trial) for kind, trial in named if drawn([trial], cost)),
     ]
-    trials = [trial for _, trial in found]
+    trials = [trial for _, trial in points]
     columns: dict[str, list[Any]] = {
-        "kind": _runs([kind for kind, _ in found]),
+        "kind": _runs([kind for kind, _ in points]),
         "code": [codes.code(trial.design) for trial in trials],
         "score": [trial.score for trial in trials],
         "macs": [trial.macs for trial in trials],
@@ -133,11 +132,11 @@ def _columns(report: Report, codes: DesignCodes) -> dict[str, list[Any]]:
 
 
 def _runs(kinds: Sequence[str]) -> list[tuple[str, int]]:
-    """``[("search", 100), …]``: each kind and how many in a row."""
-    found: dict[str, int] = {}
+    """``[("search", 100), …]``: each kind and its number of points."""
+    counts: dict[str, int] = {}
     for kind in kinds:
-        found[kind] = found.get(kind, 0) + 1
-    return list(found.items())
+        counts[kind] = counts.get(kind, 0) + 1
+    return list(counts.items())
 
 
 def _designs(report: Report) -> Iterable[Design]:

@@ -1,4 +1,4 @@
-"""Where a run's numbers come from, and how to get them again."""
+"""Provenance of a run's numbers, and the commands that reproduce them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from bamsearch.score.table import DEFAULT_SCORE, SCORES
 
 
 def provenance(record: RunRecord) -> dict[str, str]:
-    """What was run, on what, with which versions: names to texts."""
+    """Command, model, data, device and versions of a run: names to texts."""
     run = record.run
     paper = f" ({SCORES[run.score].paper})" if run.score in SCORES else ""
     if run.score in MEASURED:
-        how = "after a short training" if run.trained else "of one supernet's weights"
-        paper = f" (accuracy on the validation images {how}, in per cent)"
-    found = {
+        weights = "after a short training" if run.trained else "with the weights of one supernet"
+        paper = f" (accuracy in percent on the validation images, {weights})"
+    facts = {
         "command": run.command or "bamsearch.search(...) from Python",
         "started": run.created,
         "model": f"{run.model}, input {shape_text(run.summary.input_shape)}",
         "BAM": f"variant {run.variant}, init {run.init}",
         "space": f"{run.space.get('name', '')}{' with the stem' if run.with_stem else ''}",
-        "budget": "; ".join(budget_text(run, one) for one in run.budgets) or "none",
+        "budget": "; ".join(budget_text(run, budget) for budget in run.budgets) or "none",
         "score": f"{run.score}{paper}",
         "sampler": f"{run.sampler}, {run.trials} trials",
         "seed": str(run.seed),
@@ -30,21 +30,21 @@ def provenance(record: RunRecord) -> dict[str, str]:
         + (f", {run.threads} torch threads" if run.device == "cpu" and run.threads != 1 else ""),
     }
     if run.latency is not None:
-        found["timed on"] = conditions_text(run)
-    found["data"] = "none: nothing was trained"
+        facts["timed on"] = conditions_text(run)
+    facts["data"] = "none: nothing was trained"
     if run.data is not None:
         sizes = f"{run.data.train:,} to train on, {run.data.validation:,} to validate on"
-        found["data"] = f"{run.data.name}, {sizes}, hash {run.data.hash}"
+        facts["data"] = f"{run.data.name}, {sizes}, hash {run.data.hash}"
     if record.shown_evidence is not None:
-        found["data"] = f"{record.shown_evidence.data}, hash {record.shown_evidence.data_hash}"
-    found["versions"] = ", ".join(f"{name} {number}" for name, number in run.versions.items())
+        facts["data"] = f"{record.shown_evidence.data}, hash {record.shown_evidence.data_hash}"
+    facts["versions"] = ", ".join(f"{name} {number}" for name, number in run.versions.items())
     if run.git_commit is not None:
-        found["git commit"] = run.git_commit
-    return found
+        facts["git commit"] = run.git_commit
+    return facts
 
 
 def reproduce(record: RunRecord, place: str) -> tuple[str, ...]:
-    """What to type to get the run and this report again, a line each.
+    """Commands that reproduce the run and this report.
 
     Args:
         record: the run.
@@ -53,7 +53,7 @@ def reproduce(record: RunRecord, place: str) -> tuple[str, ...]:
     run = record.run
     command = run.command
     if run.data is None and run.score != DEFAULT_SCORE and "--score" not in command:
-        # The default was another when it was typed.
+        # The default score was different when the command was typed.
         command += f" --score {run.score}"
     lines = (command,) if command.startswith("bamsearch search") else ()
     return (*lines, f"bamsearch report {shlex.quote(place)}")

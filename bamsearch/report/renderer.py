@@ -1,8 +1,8 @@
-"""Vega-Lite specifications as SVG, drawn by a process of its own.
+"""Vega-Lite specifications as SVG, drawn by a separate process.
 
-The renderer (``vl_convert``) runs V8, which ends its process where memory is short: it reserves
-about 70 GiB of address space, more than ``ulimit -v`` may leave. So it runs apart, and where it
-ends a chart is a line of text and a warning, and the report goes on.
+The renderer (``vl_convert``) runs V8, which aborts its process if memory is short: it reserves
+about 70 GiB of address space, more than ``ulimit -v`` may allow. It therefore runs in a separate
+process; if that dies, a line of text replaces the chart, with a warning, and the report continues.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ _PROGRAM = Path(__file__).with_name("renderer_process.py")
 
 
 def svg_of(spec: dict[str, Any], version: str) -> str:
-    """A specification as SVG; a line of text in its place, and a warning, where that fails.
+    """A specification as SVG; if that fails, a line of text and a warning.
 
     Args:
-        spec: Vega-Lite's; its texts are made printable.
-        version: of Vega-Lite: ``v6.1``.
+        spec: Vega-Lite specification; its texts are made printable.
+        version: version of Vega-Lite: ``v6.1``.
     """
     try:
         answer = _renderer().ask({"spec": _cleaned(spec), "version": version})
     except (OSError, EOFError, ValueError) as error:
-        reason = "its renderer ended, as it does where memory is short (ulimit -v)"
+        reason = "the renderer died, probably for lack of memory (ulimit -v)"
         if isinstance(error, ValueError):
             reason = str(error)
         warnings.warn(f"a chart was left out: {reason}", RuntimeWarning, stacklevel=2)
-        return _instead("This chart could not be drawn here: its renderer failed.")
+        return _instead("This chart could not be drawn because the renderer failed.")
     return answer
 
 
 class _Renderer:
-    """The process that draws; started for the first chart, and again after its end."""
+    """The drawing process; started for the first chart, and restarted if it died."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -51,12 +51,12 @@ class _Renderer:
         atexit.register(self.stop)
 
     def ask(self, question: dict[str, Any]) -> str:
-        """The answer to a question.
+        """Send a request and return the SVG.
 
         Raises:
             OSError: the process cannot be started.
-            EOFError: it ended.
-            ValueError: no SVG can be made of the specification.
+            EOFError: the process died.
+            ValueError: the specification cannot be drawn.
         """
         line = json.dumps(question, allow_nan=False).encode() + b"\n"
         with self._lock:
@@ -70,15 +70,15 @@ class _Renderer:
             except BrokenPipeError:
                 answer = b""
             except BaseException:
-                self.stop()  # what it answers later must not be taken for another chart
+                self.stop()  # a late answer must not be taken for the next chart
                 raise
             if not answer.endswith(b"\n"):
                 self.stop()
-                raise EOFError("the process ended")
-        found = json.loads(answer)
-        if "error" in found:
-            raise ValueError(found["error"])
-        text: str = found["svg"]
+                raise EOFError("the process died")
+        reply = json.loads(answer)
+        if "error" in reply:
+            raise ValueError(reply["error"])
+        text: str = reply["svg"]
         return text
 
     def stop(self) -> None:
@@ -95,7 +95,7 @@ class _Renderer:
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            # -P: a module of this name in the current folder is not taken for another.
+            # -P: modules in the current folder must not shadow others.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(_PROGRAM)],
                 stdin=subprocess.PIPE,
@@ -111,12 +111,12 @@ def _renderer() -> _Renderer:
 
 
 def _cleaned(value: Any) -> Any:
-    """The value with printable texts: a control character would end the renderer."""
+    """The value with printable texts: a control character would kill the renderer."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
-        return {printable(key): _cleaned(one) for key, one in value.items()}
-    return [_cleaned(one) for one in value] if isinstance(value, list | tuple) else value
+        return {printable(key): _cleaned(item) for key, item in value.items()}
+    return [_cleaned(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _instead(text: str) -> str:

@@ -1,6 +1,6 @@
-"""The process of :mod:`bamsearch.report.renderer`: a line of JSON in, a line of JSON out.
+"""The process of :mod:`bamsearch.report.renderer`: one line of JSON in, one line of JSON out.
 
-It is run as a file and imports nothing of bamsearch. No file or network is read.
+It is run as a file and imports nothing of bamsearch. It reads no files and no network.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 
 def main() -> None:
-    """Answer each line of stdin, to its end."""
+    """Answer each line of stdin until its end."""
     import vl_convert  # of the package vl_convert_python
 
     for line in sys.stdin.buffer:

@@ -1,4 +1,4 @@
-"""Runs side by side: across models, spaces, budgets and samplers."""
+"""Comparison of several runs across models, spaces, budgets and samplers."""
 
 from __future__ import annotations
 
@@ -29,41 +29,41 @@ from bamsearch.text import indented_json
 
 
 def several_table(reports: Sequence[Report]) -> Table:
-    """A row for each run: what was asked for, and what was found."""
+    """One row per run: its settings and its best design."""
     trained = any(report.record.shown_evidence is not None for report in reports)
     timed = any(report.record.finalists for report in reports)
     header = ["run", "model", "space", "budget", "sampler", "trials", "score"]
-    header += ["best", "of random", "params", "", "GFLOPs", ""]
+    header += ["best", "best random", "params", "", "GFLOPs", ""]
     header += ["latency"] * timed + ["accuracy", "does it help?"] * trained + ["design"]
     rows = []
     for report in reports:
-        record, found = report.record, report.comparison[-1]
+        record, best = report.record, report.comparison[-1]
         run, random = record.run, record.reference("random")
         cells = [
             report.place,
             f"{run.model} {shape_text(run.summary.input_shape)}",
             str(run.space.get("name", "")),
-            "; ".join(budget_text(run, one) for one in run.budgets) or "none",
+            "; ".join(budget_text(run, budget) for budget in run.budgets) or "none",
             run.sampler,
             f"{len(record.trials):,} of {run.trials:,}",
             run.score,
-            "none yet" if found.score is None else score_text(found.score),
+            "none yet" if best.score is None else score_text(best.score),
             "–" if random is None else score_text(random.score),
-            *_sizes(found, report.comparison[0]),
+            *_sizes(best, report.comparison[0]),
         ]
-        cells += [latency_text(found.latency)] * timed
-        cells += [_accuracy(report, found), _verdict(report)] * trained
+        cells += [latency_text(best.latency)] * timed
+        cells += [_accuracy(report, best), _verdict(report)] * trained
         # The longest column last.
-        cells.append("–" if found.design is None else design_text(found.design))
+        cells.append("–" if best.design is None else design_text(best.design))
         rows.append(tuple(cells))
     align = "lllllrlrrrrrr" + "r" * timed + "rl" * trained + "l"
     return Table(tuple(header), align, tuple(rows))
 
 
-def _accuracy(report: Report, found: Compared) -> str:
-    """The accuracy, and what its interval is over, which may differ between runs."""
-    over = f" over {report.over}" if report.over and found.accuracy is not None else ""
-    return accuracy_text(found.accuracy) + over
+def _accuracy(report: Report, best: Compared) -> str:
+    """The accuracy, and what its interval covers, which may differ between runs."""
+    over = f" over {report.over}" if report.over and best.accuracy is not None else ""
+    return accuracy_text(best.accuracy) + over
 
 
 def _verdict(report: Report) -> str:
@@ -72,40 +72,40 @@ def _verdict(report: Report) -> str:
     return f"{report.answer.verdict}, exploratory" if exploratory else report.answer.verdict
 
 
-def _sizes(found: Compared, base: Compared) -> list[str]:
-    if found.params is None or found.macs is None:
+def _sizes(best: Compared, base: Compared) -> list[str]:
+    if best.params is None or best.macs is None:
         return ["–"] * 4
-    changes = [change(base.params or 0, found.params), change(base.macs or 0, found.macs)]
-    return [mega(found.params), changes[0], giga(found.macs), changes[1]]
+    changes = [change(base.params or 0, best.params), change(base.macs or 0, best.macs)]
+    return [mega(best.params), changes[0], giga(best.macs), changes[1]]
 
 
 def several_notes(reports: Sequence[Report]) -> list[str]:
-    """Which of the scores can be compared."""
+    """Notes on which scores can be compared."""
     groups: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for report in reports:
         run = report.record.run
         shape = shape_text(run.summary.input_shape)
         key = (run.model, shape, run.score, run.variant, run.init, run.num_classes)
         groups[key].append(report.place)
-    notes = [f"GFLOPs: {CONVENTION}. Differences are to each run's base."]
+    notes = [f"GFLOPs: {CONVENTION}. Differences are relative to each run's base."]
     if len(groups) == 1:
-        return ["All scores are of one model, input and score: they can be compared.", *notes]
+        return ["All runs have the same model, input and score: scores are comparable.", *notes]
     together = [
         f"{', '.join(names)} ({key[0]} {key[1]}, {key[2]})"
         for key, names in groups.items()
         if len(names) > 1
     ]
-    within = f" Within {'; within '.join(together)} they can." if together else ""
-    return [f"Scores of different models, inputs or scores cannot be compared.{within}", *notes]
+    within = f" Within {'; within '.join(together)} they are." if together else ""
+    return [f"Scores are not comparable across models, inputs or scores.{within}", *notes]
 
 
 def several_json(reports: Sequence[Report]) -> dict[str, Any]:
-    """All reports as JSON values, each as ``report.json`` has it."""
-    return {"bamsearch_reports": REPORT_VERSION, "runs": [json_value(one) for one in reports]}
+    """All reports as JSON values, each as in ``report.json``."""
+    return {"bamsearch_reports": REPORT_VERSION, "runs": [json_value(report) for report in reports]}
 
 
 def several_text(reports: Sequence[Report], format: Format) -> str:
-    """The comparison in one format; Markdown without the file of its chart."""
+    """The comparison in one format; Markdown without its chart file."""
     if format == "json":
         return indented_json(several_json(reports)) + "\n"
     if format == "csv":
@@ -129,17 +129,17 @@ def write_several(reports: Sequence[Report], folder: Path, formats: Sequence[For
     """Write the comparison.
 
     Args:
-        reports: of the runs, in the order of the rows.
-        folder: made if it is not there.
-        formats: which files; Markdown brings its chart as an SVG file.
+        reports: reports of the runs, in the order of the rows.
+        folder: target folder; created if missing.
+        formats: formats to write; Markdown comes with an SVG file of its chart.
 
     Returns:
-        What was written.
+        The written files.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    texts = {FILES[one]: several_text(reports, one) for one in formats if one != "md"}
+    texts = {FILES[format]: several_text(reports, format) for format in formats if format != "md"}
     if "md" in formats:
         texts |= {FILES["md"]: _markdown(reports, charts=True), "curve.svg": curves_svg(reports)}
     return write_texts(texts, folder)

@@ -1,4 +1,4 @@
-"""What a design inserts, site by site."""
+"""The insertions of a design with their costs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class SiteRow:
     """One BAM of a design.
 
     Attributes:
-        site: where it is.
+        site: its site.
         insertion: its r and d.
-        params: that it adds.
-        macs: multiply-adds that it adds for one input, fvcore's.
-        ms: milliseconds that it adds, as the run's latency table predicts, its worst error
-            included; None where there is no table, or where sites are chosen together.
-        same_as: the smaller d that computes the same, where there is one: every outer tap of the
-            convolution falls in the padding.
+        params: added parameters.
+        macs: added multiply-adds for one input, fvcore's.
+        ms: added milliseconds, predicted by the run's latency table plus its worst error; None
+            without a table, or if sites are chosen together.
+        same_as: the smaller d that computes the same, if any: all outer taps of the convolution
+            fall in the padding.
     """
 
     site: Site
@@ -35,9 +35,11 @@ class SiteRow:
 def site_rows(run: Run, design: Design) -> tuple[SiteRow, ...]:
     """The BAMs of a design of the run, in network order."""
     costs = DesignCosts(run.summary, variant=run.variant, init=run.init)
-    there = {one.site: one for one in design.insertions}
+    by_site = {insertion.site: insertion for insertion in design.insertions}
     return tuple(
-        _row(run, costs, site, there[site.name]) for site in run.summary.sites if site.name in there
+        _row(run, costs, site, by_site[site.name])
+        for site in run.summary.sites
+        if site.name in by_site
     )
 
 

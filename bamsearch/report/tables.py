@@ -1,4 +1,4 @@
-"""The tables of a report, as texts for any format."""
+"""The tables of a report as texts, for all formats."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bamsearch.report.mattered import interval_text
 from bamsearch.report.text import (
     EXPECTED,
     change,
+    count_text,
     design_text,
     duration_text,
     giga,
@@ -30,17 +31,17 @@ AXES: dict[Objective, str] = {
 
 
 _LEAST_SHARE = 0.005
-"""Less would be shown as 0.00."""
+"""Smaller shares would be shown as 0.00."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells as texts, made fit to be shown by :func:`bamsearch.text.table_cell`.
+    """A table of texts that :func:`bamsearch.text.table_cell` makes safe to show.
 
     Attributes:
         header: titles of the columns.
-        align: a letter a column, ``l`` or ``r``.
-        rows: cells.
+        align: one letter per column, ``l`` or ``r``.
+        rows: rows of cells.
     """
 
     header: tuple[str, ...]
@@ -53,7 +54,7 @@ class Table:
 
 
 def comparison_table(report: Report) -> Table:
-    """Base, references and found, with differences to the base."""
+    """The baselines and the best design, with differences to the base."""
     base = report.comparison[0]
     trained = any(row.accuracy is not None for row in report.comparison)
     score = score_name(report)
@@ -67,20 +68,20 @@ def comparison_table(report: Report) -> Table:
         rows.append(tuple(cells))
     if trained:
         over = f", over {report.over}" if report.over else ""
-        header += [f"accuracy{over}", f"found less this{over}"]
+        header += [f"accuracy{over}", f"best design minus this{over}"]
     return Table(tuple(header), "llrrrrrr" + ("rr" if trained else ""), tuple(rows))
 
 
 def sites_table(report: Report) -> Table:
-    """What the design that was found inserts."""
+    """The insertions of the best design."""
     timed = any(row.ms is not None for row in report.sites)
     header = ["site", "C×H×W", "stride", "kind", "before", "r", "d", "+ params", "+ MACs"]
     rows = []
     for row in report.sites:
-        site, one = row.site, row.insertion
+        site, insertion = row.site, row.insertion
         cells = [site.name, map_text(site), str(site.stride), site.kind, site.reducer or ""]
-        same = "" if row.same_as is None else f" (as {row.same_as})"
-        cells += [str(one.reduction), f"{one.dilation}{same}"]
+        same = "" if row.same_as is None else f" (same as {row.same_as})"
+        cells += [str(insertion.reduction), f"{insertion.dilation}{same}"]
         cells += [f"{row.params:,}", f"{row.macs:,}"]
         if timed:
             cells.append("–" if row.ms is None else f"{row.ms:.3f}")
@@ -99,7 +100,7 @@ def front_table(report: Report) -> Table:
 
 
 def score_name(report: Report) -> str:
-    """``score``, or what it is where designs are trained."""
+    """``score``, or ``expected accuracy, %`` if designs are trained."""
     return EXPECTED if report.trained else "score"
 
 
@@ -110,24 +111,24 @@ def axis_names(report: Report) -> list[str]:
 
 
 def importance_table(report: Report) -> Table:
-    """What the score depends on; factors that explain nothing are left out."""
+    """Importances of the factors; those that explain nothing are left out."""
     rows = tuple(
         (
-            ", ".join(map(printable, one.sites)),
-            one.aspect,
-            f"{one.share:.2f}",
-            one.best,
-            f"{one.designs:,}",
+            ", ".join(map(printable, importance.sites)),
+            importance.aspect,
+            f"{importance.share:.2f}",
+            importance.best,
+            f"{importance.designs:,}",
         )
-        for one in report.importances
-        if one.share >= _LEAST_SHARE
+        for importance in report.importances
+        if importance.share >= _LEAST_SHARE
     )
     header = ("site", "factor", "share of variance", "best mean at", "designs")
     return Table(header, "llrrr", rows)
 
 
 def sizes_table(report: Report) -> Table:
-    """What the score goes with."""
+    """Correlations of the score with size."""
     sizes = report.sizes
     named = {"parameters": sizes.params, "multiply-adds": sizes.macs, "number of BAMs": sizes.bams}
     rows = tuple(
@@ -137,31 +138,31 @@ def sizes_table(report: Report) -> Table:
 
 
 def health_table(report: Report) -> Table:
-    """How the search went."""
-    found = report.health
-    about = "exact" if found.exact else "estimate"
-    share = share_text(found.feasible, found.designs)
-    fit = f"{number_text(found.feasible)} of {number_text(found.designs)}, {share}"
+    """Counts over the search."""
+    health = report.health
+    about = "exact" if health.exact else "estimate"
+    share = share_text(health.feasible, health.designs)
+    feasible = f"{number_text(health.feasible)} of {number_text(health.designs)}, {share}"
     rows = [
-        ("designs that fit", f"{fit} ({about})"),
-        ("scored", f"{found.scored:,} of {found.wanted:,}"),
-        ("over budget", f"{found.over_budget:,}"),
-        ("failed", f"{found.failed:,}"),
-        *[("stopped early, as they could not win", f"{found.stopped:,}")] * report.trained,
-        ("begun again after an interruption", f"{found.retried:,}"),
-        ("duplicates withdrawn", f"{found.withdrawn:,}"),
+        ("feasible designs", f"{feasible} ({about})"),
+        ("scored", f"{health.scored:,} of {health.wanted:,}"),
+        ("over budget", f"{health.over_budget:,}"),
+        ("failed", f"{health.failed:,}"),
+        *[("stopped early because they could not win", f"{health.stopped:,}")] * report.trained,
+        ("retried after an interruption", f"{health.retried:,}"),
+        ("duplicates withdrawn", f"{health.withdrawn:,}"),
     ]
     if report.record.finalists:
-        rows.append(("timed, and over the budget of time", f"{found.slow:,}"))
-    if found.seconds is not None:
-        took = duration_text(found.seconds) if found.seconds >= 10 else f"{found.seconds:.2g} s"
-        rows.append(("one scoring, median", took))
-    rows += [(f"reason: {reason}", f"{number:,} times") for reason, number in found.reasons]
+        rows.append(("measured over the time budget", f"{health.slow:,}"))
+    if health.seconds is not None:
+        took = duration_text(health.seconds) if health.seconds >= 10 else f"{health.seconds:.2g} s"
+        rows.append(("median time per score", took))
+    rows += [(f"reason: {reason}", count_text(number, "time")) for reason, number in health.reasons]
     return Table(("", ""), "lr", tuple(rows))
 
 
 def provenance_table(report: Report) -> Table:
-    """Where the numbers come from."""
+    """Provenance of the numbers."""
     return Table(("", ""), "ll", tuple(report.provenance.items()))
 
 
@@ -175,10 +176,10 @@ def latency_text(latency: Latency | None) -> str:
 
 
 def accuracy_text(accuracy: Accuracy | None) -> str:
-    """``93.41 [93.10, 93.72] %``."""
+    """``93.41% [93.10, 93.72]``."""
     if accuracy is None:
         return "not trained"
-    return f"{accuracy.mean:.2f} [{accuracy.low:.2f}, {accuracy.high:.2f}] %"
+    return f"{accuracy.mean:.2f}% [{accuracy.low:.2f}, {accuracy.high:.2f}]"
 
 
 def _size_cells(row: Compared, base: Compared) -> list[str]:
@@ -191,7 +192,7 @@ def _size_cells(row: Compared, base: Compared) -> list[str]:
 
 
 def compared_score(row: Compared) -> str:
-    """The score; with its interval where it is an expected accuracy; else why there is none."""
+    """The score, with its interval if it is an expected accuracy; without a score, the reason."""
     if row.score is None:
         return row.note
     if row.expected is not None:
@@ -202,8 +203,8 @@ def compared_score(row: Compared) -> str:
 def _difference(row: Compared) -> str:
     if row.difference is None:
         return ""
-    one = row.difference
-    return f"{one.points:+.2f} [{one.low:+.2f}, {one.high:+.2f}]"
+    difference = row.difference
+    return f"{difference.points:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
 
 
 def _front_cells(trial: Trial, *, timed: bool) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Numbers, shapes, designs and budgets as people read them."""
+"""Numbers, shapes, designs and budgets as readable texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bamsearch.searching.budget import amount_text
 from bamsearch.text import printable
 
 EXPECTED = "expected accuracy, %"
-"""What the score of a design is where designs are trained."""
+"""Name of a design's score if designs are trained."""
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -19,13 +19,13 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def map_text(site: Site) -> str:
-    """A site's feature map: ``256×56×56``, or ``64×16×56×56`` with its frames."""
+    """A site's feature map: ``256×56×56``, or ``64×16×56×56`` with frames."""
     frames = () if site.frames is None else (site.frames,)
     return shape_text((site.channels, *frames, site.height, site.width))
 
 
 def giga(count: int) -> str:
-    """A count in 10^9 with three decimals, more where that shows fewer than two digits."""
+    """A count in 10^9 with three decimals, or more to show two significant digits."""
     return bare_amount("gflops", count)
 
 
@@ -35,8 +35,8 @@ def mega(count: int) -> str:
 
 
 def change(base: int, now: int) -> str:
-    """A relative change: ``+0.81 %``."""
-    return f"{(now / base - 1) * 100:+.2f} %" if base else "new"
+    """A relative change: ``+0.81%``."""
+    return f"{(now / base - 1) * 100:+.2f}%" if base else "new"
 
 
 def design_text(design: Design) -> str:
@@ -45,12 +45,12 @@ def design_text(design: Design) -> str:
 
 
 def option_text(insertion: Insertion | None) -> str:
-    """``r16 d4``; a dash for nothing."""
+    """``r16 d4``; a dash for None."""
     return "–" if insertion is None else f"r{insertion.reduction} d{insertion.dilation}"
 
 
 def score_text(score: float | None) -> str:
-    """A score with five significant digits, thousands in full."""
+    """A score with five significant digits; large integers in full."""
     if score is None:
         return "failed"
     if score == 0:
@@ -61,13 +61,13 @@ def score_text(score: float | None) -> str:
     return f"{score:,.{max(0, 4 - digits)}f}"
 
 
-def count_text(number: int, what: str) -> str:
+def count_text(number: int, noun: str) -> str:
     """``1 site``, ``4 sites``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def over_text(over: Over | None) -> str:
-    """What intervals are over, in words; empty where that was not recorded."""
+    """What intervals cover, in words; empty if not recorded."""
     return "" if over is None else {"seeds": "seeds", "images": "seeds and images"}[over]
 
 
@@ -89,7 +89,7 @@ def title(run: Run) -> str:
 
 
 def budget_text(run: Run, budget: Budget) -> str:
-    """``8.000 GFLOPs, base 7.834``; of time, the base as it was measured."""
+    """``8.000 GFLOPs, base 7.834``; a time budget has the measured base."""
     base = budget.base
     if budget.quantity == "ms" and run.latency is not None:
         base = round(run.latency["base_ms"] * 1e6)
@@ -104,7 +104,7 @@ def bare_amount(quantity: Quantity, amount: int) -> str:
 
 
 def conditions_text(run: Run) -> str:
-    """The conditions of a budget of time: ``NAME, batch 1, float32, eager``."""
+    """Conditions of a time budget: ``NAME, batch 1, float32, eager``."""
     about = run.latency or {}
     device = printable(about["device"])
     return f"{device}, batch {about['batch_size']}, {about['dtype']}, {about['mode']}"

@@ -1,4 +1,4 @@
-"""A report's files: whole or not there, the same bytes each time."""
+"""Writes report files: each one whole or not at all, always the same bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Format = Literal["csv", "md", "html", "json"]
 FORMATS: tuple[Format, ...] = ("md", "html", "csv", "json")
 
 REPORT_FOLDER = "report"
-"""In a run's folder."""
+"""Subfolder of a run's folder."""
 
 FILES: dict[Format, str] = {
     "md": "report.md",
@@ -26,22 +26,17 @@ FILES: dict[Format, str] = {
 
 
 def report_folder(run: Path) -> Path:
-    """Folder of the report, in that of its run.
+    """The folder of a run's report.
 
     Raises:
-        OutputError: it is a link.
+        OutputError: it is a symbolic link.
     """
     refuse_links(run, [REPORT_FOLDER])
     return run / REPORT_FOLDER
 
 
 def text_of(report: Report, format: Format) -> str:
-    """The report in one format; Markdown without the files of its charts.
-
-    Args:
-        report: of a run.
-        format: which.
-    """
+    """The report in one format; Markdown without its chart files."""
     from bamsearch.report.as_json import json_text
     from bamsearch.report.csv_table import csv_text
     from bamsearch.report.markdown import markdown
@@ -58,20 +53,20 @@ def text_of(report: Report, format: Format) -> str:
 
 def file_names(formats: Sequence[Format]) -> list[str]:
     """The main files of these formats."""
-    return [FILES[one] for one in FORMATS if one in formats]
+    return [FILES[format] for format in FORMATS if format in formats]
 
 
 def write_report(report: Report, folder: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
     """Write the report.
 
     Args:
-        report: of a run.
-        folder: made if it is not there.
-        formats: which files; Markdown brings its charts as SVG files, and CSV a second table where
-            trainings told effects.
+        report: report of a run.
+        folder: target folder; created if missing.
+        formats: formats to write; Markdown comes with SVG files of its charts, and CSV with a table
+            of effects if there are any.
 
     Returns:
-        What was written, the main files first.
+        The written files, the main files first.
 
     Raises:
         OutputError: a file cannot be written.
@@ -84,32 +79,34 @@ def write_report(report: Report, folder: Path, formats: Sequence[Format] = FORMA
     from bamsearch.report.network_svg import network_svg
     from bamsearch.report.page import html_page
 
-    texts = {FILES[one]: text_of(report, one) for one in formats if one in ("csv", "json")}
-    found = report.mattered
-    if found is not None and "csv" in formats:
-        texts["effects.csv"] = effects_csv(found.effects)
+    texts = {
+        FILES[format]: text_of(report, format) for format in formats if format in ("csv", "json")
+    }
+    mattered = report.mattered
+    if mattered is not None and "csv" in formats:
+        texts["effects.csv"] = effects_csv(mattered.effects)
     if "md" in formats:
         texts[FILES["md"]] = markdown(report, charts=True)
         texts["network.svg"] = network_svg(found_picture(report.record))
         texts |= {"pareto.svg": pareto_svg(report), "curve.svg": curve_svg(report)}
-        if found is not None:
-            texts["ranking.svg"] = ranking_svg(found)
-            texts |= {"effects.svg": effects_svg(found)} if found.effects else {}
+        if mattered is not None:
+            texts["ranking.svg"] = ranking_svg(mattered)
+            texts |= {"effects.svg": effects_svg(mattered)} if mattered.effects else {}
     if "html" in formats:
-        beside = frozenset(FILES[one] for one in formats)
+        beside = frozenset(FILES[format] for format in formats)
         texts[FILES["html"]] = html_page(report, beside=beside)
     return write_texts(texts, folder)
 
 
 def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write files by their names; each, and a new folder, is there whole or not at all.
+    """Write files by name; each file, and a new folder, is written whole or not at all.
 
     Raises:
-        OutputError: the folder cannot be made, or a file not be written.
+        OutputError: the folder cannot be created, or a file cannot be written.
     """
     first = [name for name in FILES.values() if name in texts]
     names = [*first, *(name for name in texts if name not in first)]
-    # As bytes: CSV has its own line ends. Half of a character, which JSON can hold, is ?.
+    # As bytes, as CSV has its own line ends. A lone surrogate, which JSON can hold, becomes "?".
     contents = {name: texts[name].encode(errors="replace") for name in names}
     try:
         if not folder.exists():
@@ -122,8 +119,8 @@ def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
                 with whole_file(folder / name) as file:
                     file.write(content)
     except OSError as error:
-        place = error.filename or folder
+        path = error.filename or folder
         raise OutputError(
-            f"{place} cannot be written: {error.strerror}; choose another place with -o"
+            f"{path} cannot be written: {error.strerror}; choose another folder with -o"
         ) from error
     return [folder / name for name in names]

@@ -43,7 +43,7 @@ def test_a_dry_run_writes_nothing(bamsearch_cli, here):
     before = files(here)
     result = bamsearch_cli(*LINE, "-n", "--budget-params", "+90%")
     assert result.exit_code == 0, result.stderr
-    assert "8 designs of " in result.stdout
+    assert "8 of 63 feasible designs" in result.stdout
     assert "× 2 seeds = 16 trainings" in result.stdout
     assert "of training in one process" in result.stderr
     assert "Would write   audits/small-digits-001/audit.json" in result.stderr
@@ -140,7 +140,7 @@ def _search_cites(bamsearch_cli, here, audit) -> None:
         (["-o", "net.py"], 2, "net.py is a file"),
         (["-o", "full"], 2, "full exists already"),
         (["-o", "full", "--force"], 2, "full exists already: it is not an audit"),
-        (["--name", "there"], 2, "was asked with --seeds 3, not 2"),
+        (["--name", "there"], 2, "was made with --seeds 3, not 2"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(bamsearch_cli, here, audit, more, code, says):

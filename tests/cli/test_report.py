@@ -127,7 +127,7 @@ def test_several_runs_are_compared(bamsearch_cli, here):
     lines = result.stdout.splitlines()
     assert lines[0].split()[:4] == ["run", "model", "space", "budget"]
     assert [line.split()[0] for line in lines[1:3]] == ["one", "two"]
-    assert "they can be compared" in result.stdout
+    assert "scores are comparable" in result.stdout
     assert "keep  bamsearch report one two -o DIR" in result.stderr
     assert bamsearch_cli("report", "one", "two", "-o", "both").exit_code == 0
     assert sorted(path.name for path in Path("both").iterdir()) == sorted([*FILES, "curve.svg"])

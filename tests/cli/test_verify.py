@@ -104,7 +104,7 @@ def test_what_is_not_as_expected_is_exit_code_4(bamsearch_cli, here):
     for expected in ("better", "not-worse"):
         result = bamsearch_cli(*line, "--expect", expected)
         assert result.exit_code == 4
-        assert f"expected {expected}: Not distinguished from base" in result.stderr
+        assert f"expected {expected}: Not distinguishable from base" in result.stderr
         assert json.loads(result.stdout)["answer"]["verdict"] == "not distinguished"
     assert bamsearch_cli(*line, "--margin", "1000", "--expect", "not-worse").exit_code == 0
 
@@ -166,13 +166,13 @@ def test_another_plan_after_a_look_is_exploratory_and_never_as_expected(bamsearc
     ("line", "code", "says"),
     [
         (["nowhere", *QUICK], 2, "no run is called 'nowhere'"),
-        (["small", *QUICK, "--seed", "0"], 2, "used seed 0: leave --seed out, or give 1 or more"),
-        (["small"], 2, "was searched without data: give --data NAME"),
+        (["small", *QUICK, "--seed", "0"], 2, "used seed 0: omit --seed, or give at least 1"),
+        (["small"], 2, "was searched without data: add --data NAME"),
         (["small", "--data", "digit"], 2, "did you mean digits?"),
         (["small", "--data", "digits", "--seeds", "1"], 2, "1 is not in the range x>=2"),
-        (["big", *QUICK], 2, "run big is for 3x32x32, and digits has 3x8x8 and 10 classes: "),
+        (["big", *QUICK], 2, "run big is for 3x32x32, but digits has 3x8x8 and 10 classes: "),
         (["big", *QUICK], 2, "'bamsearch search net.py:small --data digits'"),
-        (["seven", *QUICK], 2, "is for 3x8x8 and 7 classes, and digits has 3x8x8 and 10"),
+        (["seven", *QUICK], 2, "is for 3x8x8 and 7 classes, but digits has 3x8x8 and 10"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(bamsearch_cli, here, line, code, says):

@@ -107,7 +107,7 @@ def test_charts_are_drawn_the_same_each_time_and_of_nothing_too(audit, make):
     assert "var(" not in drawn
     assert "NaN" not in drawn
     ElementTree.fromstring(drawn)
-    assert re.search("nothing is (known|trained) yet", svg(make(begun(audit))))
+    assert re.search("no (results|training has finished) yet", svg(make(begun(audit))))
 
 
 def test_what_is_drawn(audit):
@@ -126,10 +126,10 @@ def test_what_is_drawn(audit):
 @pytest.mark.parametrize(
     ("limits", "setting", "where"),
     [
-        ((120_000, 120_000), "band", "inside the budget 0.35"),
-        ((120_000, 110_000), "band", "inside the budget of the audit 0.35"),
-        ((None, None), "band", "in the most expensive quarter 0.35"),
-        ((120_000, 120_000), "space", "over the sample 0.35"),
+        ((120_000, 120_000), "band", "inside the budget is 0.35"),
+        ((120_000, 110_000), "band", "inside the budget of the audit is 0.35"),
+        ((None, None), "band", "in the most expensive quarter is 0.35"),
+        ((120_000, 120_000), "space", "over the sample is 0.35"),
     ],
 )
 def test_a_search_says_what_an_audit_found(audit, record, limits, setting, where):
@@ -144,7 +144,8 @@ def test_a_search_says_what_an_audit_found(audit, record, limits, setting, where
     assert first == (
         "Nothing was trained; snip was audited on digits (audit net-digits-001): Kendall's tau "
         f"with trained accuracy {where} [0.00, 0.60] over {designs} designs; "
-        "one seed against another 0.45. One draw of the score: its noise is not in the interval."
+        "between two seeds 0.45. The score was drawn once: the interval does not include the noise "
+        "of the draw."
     )
     several = tuple(replace(one, draws=8, one_draw=0.28, draw_sd=0.083) for one in kept)
     found = cited(replace(audit, agreements=several), "snip", searched)
@@ -152,7 +153,9 @@ def test_a_search_says_what_an_audit_found(audit, record, limits, setting, where
     assert (
         make_report(replace(record, run=run), "a")
         .answer.remarks[0]
-        .endswith("0.45. That is of ranks averaged over 8 draws; one draw, as here, has 0.28.")
+        .endswith(
+            "0.45. Its ranks were averaged over 8 draws; a single draw, as used here, has 0.28."
+        )
     )
     other = replace(record, run=replace(run, score="zico"))
     assert "zico has not been audited" in make_report(other, "a").answer.remarks[0]
@@ -190,13 +193,13 @@ def test_several_draws_are_ranks_and_one_draw_has_a_column(audit):
 
 def test_what_the_intervals_are_over(audit):
     once = make_audit_report(audit, "a")
-    assert "over designs (resampled)" in once.intervals
-    assert "One draw of the score (snip): its noise is not in the interval." in once.intervals
+    assert "bootstrap intervals over designs;" in once.intervals
+    assert "Scores drawn once (snip): the interval does not include the noise" in once.intervals
     for format in ("md", "html"):
-        assert "One draw of the score (snip)" in audit_text(once, format)
+        assert "Scores drawn once (snip)" in audit_text(once, format)
     several = make_audit_report(with_draws(audit), "a").intervals
-    assert "95 % intervals, over designs and draws of the score (resampled)" in several
-    assert "One draw" not in several
+    assert "95% bootstrap intervals over designs and draws of the score;" in several
+    assert "drawn once" not in several
     assert ("score seeds", "0 to 1") in make_audit_report(with_draws(audit), "a").provenance.rows
 
 

@@ -177,7 +177,7 @@ def test_the_keyboard_reaches_every_design(opened, record):
 def test_differences_against_another_row(opened, trained):
     page = opened(trained)
     found = page.locator("#comparison tr.found [data-of]")
-    assert found.all_text_contents() == ["+10.00 %", "+1.00 %", "+8.0000", "+0.41 [+0.12, +0.70]"]
+    assert found.all_text_contents() == ["+10.00%", "+1.00%", "+8.0000", "+0.41 [+0.12, +0.70]"]
     page.locator("#against").select_option("paper")
     # 1,200 parameters, 102,000 multiply-adds and a score of 4 there
     assert found.all_text_contents() == ["-8.33 %", "-0.98 %", "+5.0000", "+0.07 [-0.21, +0.35]"]

@@ -45,9 +45,9 @@ def test_the_points_of_the_pareto_chart(record):
         Point("paper default", 102e-6, 4.0),
         Point("largest that fits", 102e-6, 6.0),
         Point("best random", 101e-6, 8.0),
-        Point("found", 101e-6, 9.0),
+        Point("best design", 101e-6, 9.0),
     )
-    assert data.front == (Point("found", 101e-6, 9.0),)
+    assert data.front == (Point("best design", 101e-6, 9.0),)
     assert data.joined
     assert (data.x.objective, data.y.objective) == ("gflops", "score")
     assert data.x.low < 100e-6 < 102e-6 < data.x.high
@@ -89,7 +89,7 @@ def test_a_budget_of_time_is_in_milliseconds(record_with):
     assert data.x.objective == "ms"
     assert data.limit == 2.0
     # references have no time here, and so no place
-    assert {point.kind for point in (*data.trials, *data.marked)} == {"search", "found"}
+    assert {point.kind for point in (*data.trials, *data.marked)} == {"search", "best design"}
 
 
 def test_three_objectives_are_no_line(record_with):

@@ -26,7 +26,7 @@ def test_the_comparison_has_every_row_and_its_numbers(record):
         "paper default (r16 d4)",
         "largest that fits",
         "best of 2 random",
-        "found",
+        "best design",
     ]
     assert [row.score for row in rows] == [1.0, 4.0, 6.0, 8.0, 9.0]
     assert [row.params for row in rows] == [1000, 1200, 1900, 1100, 1100]
@@ -150,7 +150,7 @@ def test_a_search_that_is_not_finished_says_so(record, empty):
 def test_without_training_nothing_is_known(record):
     answer = make_report(record, "net-001").answer
     assert answer.verdict == "unknown"
-    assert answer.headline == "Not known. Scores only, no training evidence."
+    assert answer.headline == "Not known: scores only, no training evidence."
     assert answer.remarks[0] == ("Nothing was trained; snip has not been audited in this budget.")
     sized = replace(record, run=replace(record.run, score="params", sampler="sorted"))
     assert make_report(sized, "net-001").answer.remarks[:2] == (
@@ -173,8 +173,8 @@ def test_the_answer_of_training(trained):
     assert answer.verdict == "better"
     assert answer.headline == "+0.41 points over base, 95% [+0.12, +0.70], 5 paired seeds."
     assert answer.remarks[0] == (
-        "Not distinguished from paper default: 95% [-0.21, +0.35], 5 paired seeds; "
-        "about 14 seeds would tell 0.3 points."
+        "Not distinguishable from paper default: 95% [-0.21, +0.35], 5 paired seeds; "
+        "about 14 seeds would detect 0.3 points."
     )
     assert answer.next_step == "bamsearch verify net-001"
     rows = by_role(make_report(trained, "net-001"))
@@ -187,8 +187,8 @@ def test_the_answer_of_training(trained):
     ("low", "high", "points", "verdict", "said"),
     [
         (-0.7, -0.1, -0.4, "worse", "-0.40 points under base"),
-        (-0.1, 0.7, 0.3, "not distinguished", "Not distinguished from base"),
-        (0.0, 0.7, 0.3, "not distinguished", "Not distinguished from base"),
+        (-0.1, 0.7, 0.3, "not distinguished", "Not distinguishable from base"),
+        (0.0, 0.7, 0.3, "not distinguished", "Not distinguishable from base"),
     ],
 )
 def test_verdicts(trained, low, high, points, verdict, said):
@@ -218,7 +218,7 @@ def test_seeds_that_would_not_be_more_are_not_said(trained):
     paper = replace(trained.evidence.differences[1], seeds_needed=5)
     evidence = replace(trained.evidence, differences=(paper,))
     headline = make_report(replace(trained, evidence=evidence), "net-001").answer.headline
-    assert headline == "Not distinguished from paper default: 95% [-0.21, +0.35], 5 paired seeds."
+    assert headline == "Not distinguishable from paper default: 95% [-0.21, +0.35], 5 paired seeds."
 
 
 def test_the_random_design_is_called_what_it_is(trained):
@@ -240,7 +240,7 @@ def test_evidence_of_another_design_than_the_best_is_not_shown_as_its_own(traine
     report = make_report(replace(trained, evidence=other), "net-001")
     assert report.answer.verdict == "unknown"
     assert report.answer.headline == (
-        "Not known: another design is the best by now than the one that was trained."
+        "Not known: the best design is no longer the one that was trained."
     )
     assert report.answer.next_step == "bamsearch verify net-001 --data NAME --dry-run"
     assert not any(row.accuracy or row.difference for row in report.comparison)
@@ -348,7 +348,7 @@ def test_trainings_that_the_search_chose_by_carry_a_warning(trained, score, warn
     """Evidence that lists no seeds is from a bamsearch that took those of the search."""
     record = replace(trained, run=replace(trained.run, score=score))
     answer = make_report(record, "net-001").answer
-    said = "Trained with seeds the search had chosen by: the difference is likely too high"
+    said = "Trained with seeds that the search used: the difference is probably too high"
     assert (answer.remarks[0].startswith(said), answer.warnings != ()) == (warned, warned)
     fresh = replace(record, evidence=replace(trained.evidence, seeds=tuple(range(10_000, 10_005))))
     assert make_report(fresh, "net-001").answer.warnings == ()

@@ -53,8 +53,8 @@ def every_format(record):
 @pytest.mark.parametrize(
     ("over", "words", "sentence"),
     [
-        ("seeds", "over seeds,", "Intervals are over seeds, on these test images"),
-        ("images", "over seeds and images,", "for other images like these too"),
+        ("seeds", "over seeds,", "Intervals cover seeds, on these test images only"),
+        ("images", "over seeds and images,", "they hold for other images like these"),
     ],
 )
 def test_every_format_says_what_intervals_are_over(looked, over, words, sentence):
@@ -65,9 +65,9 @@ def test_every_format_says_what_intervals_are_over(looked, over, words, sentence
     shown = every_format(changed(looked, over=over))
     assert table in shown["md"]
     assert table in shown["html"]
-    assert f"found less this, {words[:-1]}" in shown["md"]
+    assert f"best design minus this, {words[:-1]}" in shown["md"]
     row = several_table([make_report(changed(looked, over=over), "x")]).rows[0]
-    assert row[-3] == f"90.41 [90.00, 90.80] % {words[:-1]}"
+    assert row[-3] == f"90.41% [90.00, 90.80] {words[:-1]}"
 
 
 def test_every_format_says_that_it_is_exploratory_and_why(looked):
@@ -82,7 +82,7 @@ def test_every_format_says_that_it_is_exploratory_and_why(looked):
 
 def test_every_format_warns_of_seeds_that_the_search_chose_by(looked):
     record = replace(looked, run=replace(looked.run, score="train"))
-    said = "Trained with seeds the search had chosen by: the difference is likely too high"
+    said = "Trained with seeds that the search used: the difference is probably too high"
     assert not any(said in text for text in every_format(record).values())
     for name, text in every_format(changed(record, seeds=(7,))).items():  # the run's seed
         assert said in text, name
@@ -114,7 +114,7 @@ def test_looks_are_in_the_report_for_programs(looked, trained):
 
 def test_a_first_look_at_work_is_no_evidence_yet(looked):
     begun = changed(looked, accuracies={}, differences=())
-    assert make_report(begun, "x").answer.headline.startswith("Not known.")
+    assert make_report(begun, "x").answer.headline.startswith("Not known:")
     every_format(begun)
 
 
@@ -137,4 +137,4 @@ def test_evidence_of_format_1_is_read(trained):
     answer = make_report(record, "net-001").answer
     assert answer.headline == "+4.88 points over base, 95% [+2.60, +7.15], 5 paired seeds."
     assert answer.warnings == answer.remarks[:1] != ()
-    assert answer.remarks[1].endswith("5 paired seeds; about 213 seeds would tell 0.3 points.")
+    assert answer.remarks[1].endswith("5 paired seeds; about 213 seeds would detect 0.3 points.")

@@ -93,10 +93,10 @@ def test_what_it_says(record):
     text = markdown(make_report(record, "net-001"), charts=True)
     page = Page(text)
     for said in (
-        "Not known. Scores only, no training evidence.",
+        "Not known: scores only, no training evidence.",
         "best of 2 random",
-        "The best score, 9.0000, came with trial 3 of 4. "
-        "Random search of 2 designs came to 8.0000, reached by trial 3.",
+        "The best score, 9.0000, was reached at trial 3 of 4. "
+        "Random search over 2 designs reached 8.0000; the search reached that at trial 3.",
         "25 of 125, 20.0% (exact)",
         "reason: out of luck",
         "1 MAC = 1 FLOP (fvcore)",
@@ -110,7 +110,7 @@ def test_the_answer_of_training_stands_first(trained):
     page = Page(markdown(make_report(trained, "net-001"), charts=True))
     answer = page.text.index("+0.41 points over base, 95% [+0.12, +0.70], 5 paired seeds.")
     assert answer < page.text.index("Comparison")
-    assert "90.41 [90.00, 90.80] %" in page.cells
+    assert "90.41% [90.00, 90.80]" in page.cells
     assert "+0.07 [-0.21, +0.35]" in page.cells
 
 

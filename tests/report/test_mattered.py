@@ -55,7 +55,7 @@ def test_the_largest_effect_first_and_each_design_by_its_role(learned):
         "r doubled",
     ]
     assert [one.label for one in found.ranking] == [
-        "1 found",
+        "1 best design",
         "2",
         "3",
         "4 base",
@@ -109,7 +109,7 @@ def test_expected_accuracies_have_intervals_and_no_bare_difference(learned):
         "91.30 [90.95, 91.65]",
     ]
     found = differences(rows[-1], rows[0])
-    assert (found.score, found.params) == ("", "+10.00 %")
+    assert (found.score, found.params) == ("", "+10.00%")
 
 
 def test_the_size_correlation_is_of_expected_accuracies(learned):
@@ -123,7 +123,7 @@ def test_the_curve_is_no_lucky_training(learned):
     report = make_report(swapped, "x")
     assert report.curves.search == (91.0, 91.3, 91.3, 91.3, 91.3, 91.3)
     said = curve_sentence(report.curves)
-    assert said.startswith("The best expected accuracy, 91.300, came with trial 2 of 6")
+    assert said.startswith("The best expected accuracy, 91.300, was reached at trial 2 of 6")
     texts = {one.text for one in ElementTree.fromstring(curve_svg(report)).iter(f"{SVG}text")}
     assert {"best expected accuracy so far", "trials"} <= texts
 
@@ -148,21 +148,21 @@ def test_the_answer_says_what_was_trained_and_that_it_is_no_test(learned):
     sizes = size_correlation(learned)
     found = answer(learned, sizes, "net-train")
     assert found.verdict == "unknown"
-    assert found.headline == "Not known. Short trainings on validation images only, no test result."
+    assert found.headline == "Not known: short trainings on validation images only, no test result."
     assert found.remarks[:2] == (
-        "Each accuracy is an expectation from short trainings, on the validation images: "
-        "no test result; verify tests.",
-        "Expected of what was found: +0.50 points over base, 95% [+0.10, +0.90].",
+        "Each accuracy is estimated from short trainings on the validation images; it is not a "
+        "test result. Run verify for one.",
+        "Expected gain of the best design: +0.50 points over base, 95% [+0.10, +0.90].",
     )
     assert found.remarks[2].startswith("rho of accuracy over 4 designs")
     unsure = replace(learned.learned, gain=Gain(0.5, -0.1, 1.1))
     said = answer(replace(learned, learned=unsure), sizes, "x").remarks[1]
-    assert said.endswith("95% [-0.10, +1.10], not distinguished from 0.")
+    assert said.endswith("95% [-0.10, +1.10], not distinguishable from 0.")
     first, second, *others = learned.learned.ranking
     above = replace(learned.learned, ranking=(second, first, *others))
     said = answer(replace(learned, learned=above), sizes, "x").remarks[1]
     shown = design_text(learned.run.design(second.insertions))
-    assert said.startswith(f"Expected of {shown}, a reference that nothing found is above: +0.50")
+    assert said.startswith(f"Expected gain of {shown}, a baseline that no searched design beats: ")
     alone = replace(learned.learned, gain=None)
     assert answer(replace(learned, learned=alone), sizes, "x").remarks[1].startswith("rho of")
 
@@ -183,7 +183,7 @@ def test_too_few_designs_have_a_ranking_and_no_effects(learned):
     few = replace(learned, learned=replace(learned.learned, effects=()))
     report = make_report(few, "x")
     for text in (markdown(report, charts=True), html_page(report)):
-        assert "Too few designs were trained to tell the effect of a site, of r or of d." in text
+        assert "Too few designs were trained to estimate the effects of sites, r and d." in text
         assert "4 base" in text
         assert "effects.svg" not in text
 
@@ -242,7 +242,7 @@ def test_dots_are_filled_where_told_from_none(learned):
     assert fills == [blue, PALETTE["chart-back"][0], PALETTE["chart-back"][0]]
     ranked = ranking_svg(found)
     texts = {one.text for one in ElementTree.fromstring(ranked).iter(f"{SVG}text")}
-    assert {"1 found", "2", "4 base", "5 paper default", "expected accuracy, %"} <= texts
+    assert {"1 best design", "2", "4 base", "5 paper default", "expected accuracy, %"} <= texts
 
 
 def test_bars_reach_from_end_to_end(learned):
@@ -257,7 +257,7 @@ def test_bars_reach_from_end_to_end(learned):
 def test_the_page(learned, record):
     page = html_page(make_report(learned, "net-train"))
     assert re.search(r"BAM at layer2</th><td[^>]*>\+0\.42</td><td[^>]*>\[\+0\.11, \+0\.73\]", page)
-    assert page.count("not distinguished from 0</td>") == 2
+    assert page.count("not distinguishable from 0</td>") == 2
     assert "What the score depends on" not in page
     assert "not trained" not in page
     plain = html_page(make_report(record, "net-001"))

@@ -113,7 +113,7 @@ def test_the_same_numbers_as_elsewhere(trained):
     text = page_of(trained).text
     for said in (
         "+0.41 points over base, 95% [+0.12, +0.70], 5 paired seeds",
-        "90.41 [90.00, 90.80] %",
+        "90.41% [90.00, 90.80]",
         "+0.41 [+0.12, +0.70]",
         "1 MAC = 1 FLOP (fvcore)",
         "abc123",
@@ -204,7 +204,7 @@ def test_more_choices_at_a_site_than_letters_of_the_alphabet(record):
 def test_differences_by_hand(trained):
     base, paper, *_, found = make_report(trained, "net-001").comparison
     assert differences(found, base) == Differences(
-        "+10.00 %", "+1.00 %", "+8.0000", "+0.41 [+0.12, +0.70]"
+        "+10.00%", "+1.00%", "+8.0000", "+0.41 [+0.12, +0.70]"
     )
     # the other way round the interval turns over
     assert differences(base, found).accuracy == "-0.41 [-0.70, -0.12]"
@@ -247,7 +247,7 @@ def test_a_network_of_one_site_and_no_bam_that_was_found(record):
     run = replace(record.run, summary=summary, budgets=(), score="mine.py:score")
     base = replace(record.references[0][1], score=99.0, design=run.design([]))
     page = page_of(RunRecord(run, (), (("base", base),)))
-    assert "No design scores better than the base network." in page.text
+    assert "No design scores higher than the base network." in page.text
     assert "no BAM" in page.text
     assert isinstance(site, Site)
 

@@ -37,9 +37,9 @@ def test_the_end_of_the_process_costs_one_chart(fresh, monkeypatch):
     started = fresh._started()
     started.kill()
     started.wait()
-    with pytest.warns(RuntimeWarning, match="a chart was left out: its renderer ended"):
+    with pytest.warns(RuntimeWarning, match="a chart was left out: the renderer died"):
         drawing = standalone(svg(empty_spec("first")))
-    assert texts(drawing) == ["This chart could not be drawn here: its renderer failed."]
+    assert texts(drawing) == ["This chart could not be drawn because the renderer failed."]
     assert any("second" in text for text in texts(svg(empty_spec("second"))))
 
 
@@ -47,7 +47,7 @@ def test_a_renderer_that_cannot_be_started_costs_charts(fresh, monkeypatch, reco
     monkeypatch.setattr(sys, "executable", "/no/python")
     with pytest.warns(RuntimeWarning, match="a chart was left out"):
         page = html_page(make_report(record, "net-001"))
-    assert page.count("could not be drawn here") == 2
+    assert page.count("could not be drawn because") == 2
     assert "vegaEmbed" in page  # the browser draws them
 
 

@@ -26,14 +26,14 @@ def test_a_row_a_run(reports):
         "trials",
         "score",
         "best",
-        "of random",
+        "best random",
     )
     first, second, third = table.rows
     assert first[0] == "net-001"
     assert first[4:9] == ("gp", "4 of 4", "snip", "9.0000", "8.0000")
     assert first[-1] == "layer2 r4 d2"
     # 1,100 parameters on 1,000 and 101,000 multiply-adds on 100,000.
-    assert first[-5:-1] == ("0.001 M", "+10.00 %", "0.00010", "+1.00 %")
+    assert first[-5:-1] == ("0.001 M", "+10.00%", "0.00010", "+1.00%")
     assert second[4] == "tpe"
     assert third[5:9] == ("0 of 4", "snip", "none yet", "–")
     assert third[-1] == "–"
@@ -45,20 +45,20 @@ def test_a_trained_run_adds_columns(record, trained):
     assert table.header[-3:] == ("accuracy", "does it help?", "design")
     assert [row[-3:-1] for row in table.rows] == [
         ("not trained", "unknown"),
-        ("90.41 [90.00, 90.80] %", "better"),
+        ("90.41% [90.00, 90.80]", "better"),
     ]
 
 
 def test_which_scores_can_be_compared(record, record_with, reports):
-    assert several_notes(reports)[0].endswith("they can be compared.")
+    assert several_notes(reports)[0].endswith("scores are comparable.")
     other = make_report(record_with(name="c", score="params"), "c")
     notes = several_notes([*reports, other])
     assert notes[0] == (
-        "Scores of different models, inputs or scores cannot be compared. "
-        "Within net-001, other, new (net 3×32×32, snip) they can."
+        "Scores are not comparable across models, inputs or scores. "
+        "Within net-001, other, new (net 3×32×32, snip) they are."
     )
     alone = several_notes([reports[0], other])[0]
-    assert alone == "Scores of different models, inputs or scores cannot be compared."
+    assert alone == "Scores are not comparable across models, inputs or scores."
 
 
 @pytest.mark.parametrize("format", ["md", "html", "csv", "json"])

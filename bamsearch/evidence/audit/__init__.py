@@ -1,1 +1,1 @@
-"""``bamsearch audit``: which scores order designs as training does."""
+"""``bamsearch audit``: how well scores rank designs, compared with training."""

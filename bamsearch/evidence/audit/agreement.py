@@ -1,9 +1,9 @@
-"""How far scores order designs as training does: correlations, and intervals.
+"""Agreement of scores with training: rank correlations and their intervals.
 
-Designs are resampled, with replacement, and everything is worked out anew from each sample
-(percentile bootstrap). A score that depends on a seed has several draws: its value is the mean of
-its ranks over them, and each sample resamples the draws too, independently of the designs. All
-scores of a setting see the same samples, so that their differences are paired.
+Intervals are percentile bootstrap intervals over designs. A score that depends on a seed has
+several draws: its value is the mean rank over them, and each bootstrap sample resamples the draws
+too, independently of the designs. All scores of a setting see the same samples, so that their
+differences are paired.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bamsearch.records import Agreement, Measure, Setting
 
 RESAMPLES = 10_000
 LEAST = 4
-"""Designs: fewer have no correlation that is worth a number."""
+"""Fewest designs for a correlation."""
 
 CONFIDENCE = 0.95
 
@@ -40,12 +40,12 @@ Pairs = Sequence[tuple[Values, Values]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a score says, and what it is held against; correlations are means over several.
+    """A score and the accuracies it is compared with; correlations are means over the pairs.
 
     Attributes:
-        score: its name.
-        pairs: (what it says, what training says) of all designs; nan where it says nothing. What it
-            says is (designs,), or (draws, designs) where it has several draws.
+        score: name of the score.
+        pairs: (scores, accuracies) of all designs; nan for a missing value. Scores are (designs,),
+            or (draws, designs) with several draws; accuracies are (designs,).
     """
 
     score: str
@@ -53,19 +53,19 @@ class Comparison:
 
 
 def resamples(designs: int, seed: int, number: int = RESAMPLES) -> Counts:
-    """Samples of so many designs out of them, with replacement, as counts.
+    """Bootstrap samples of designs as counts, (samples, designs).
 
     Args:
-        designs: how many there are.
-        seed: of the draw.
-        number: of samples.
+        designs: number of designs, also in each sample.
+        seed: random seed.
+        number: number of samples.
     """
     rng = np.random.default_rng(seed)
     return rng.multinomial(designs, np.full(designs, 1 / designs), size=number).astype(np.float64)
 
 
 def draw_resamples(draws: int, seed: int, number: int = RESAMPLES) -> Counts:
-    """Samples of the draws of a score, (samples, draws), independent of :func:`resamples`."""
+    """Bootstrap samples of a score's draws, (samples, draws), independent of :func:`resamples`."""
     rng = np.random.default_rng([seed, draws])
     return rng.multinomial(draws, np.full(draws, 1 / draws), size=number).astype(np.float64)
 
@@ -77,56 +77,59 @@ def agreements(
     seed: int,
     number: int = RESAMPLES,
 ) -> list[Agreement]:
-    """All scores over the designs of a setting.
+    """Agreements of all scores over the designs of a setting.
 
     Args:
-        comparisons: of the scores.
-        size: (designs,), parameters; what is held fixed in the setting ``size``, and the score that
-            others are compared with elsewhere.
-        setting: which it is; the values are of its designs.
-        seed: of the bootstrap.
-        number: of its samples.
+        comparisons: the scores and their accuracies.
+        size: (designs,) parameters; held fixed in the setting ``size``, and the score that others
+            are compared with in the other settings.
+        setting: setting of the designs.
+        seed: seed of the bootstrap.
+        number: number of bootstrap samples.
 
     Returns:
-        Correlations with an interval each; differences to ``params`` with intervals that hold
-        together (Bonferroni over the scores that are compared with it).
+        Correlations with one interval each; differences to ``params`` with simultaneous intervals
+        (Bonferroni over the scores that are compared with it).
     """
-    rivals = max(sum(one.score != "params" for one in comparisons), 1)
+    rivals = max(sum(comparison.score != "params" for comparison in comparisons), 1)
     together = 1 - (1 - CONFIDENCE) / rivals
     few = len(size) < LEAST
     counts = np.ones((0, len(size))) if few else resamples(len(size), seed, number)
-    found: list[Agreement] = []
-    for one in comparisons:
-        draws = _draws(one)
+    results: list[Agreement] = []
+    for comparison in comparisons:
+        draws = _draws(comparison)
         resampled = draw_resamples(draws, seed, len(counts))
-        found += _of_score(one, size, setting, counts, resampled, together)
-    return found
+        results += _of_score(comparison, size, setting, counts, resampled, together)
+    return results
 
 
-def _draws(one: Comparison) -> int:
-    return max(len(np.atleast_2d(x)) for x, _ in one.pairs)
+def _draws(comparison: Comparison) -> int:
+    return max(len(np.atleast_2d(x)) for x, _ in comparison.pairs)
 
 
 def _of_score(
-    one: Comparison,
+    comparison: Comparison,
     size: Values,
     setting: Setting,
     counts: Counts,
     resampled: Counts,
     together: float,
 ) -> list[Agreement]:
-    known = np.all(
-        [np.isfinite(np.atleast_2d(x)).all(axis=0) & np.isfinite(y) for x, y in one.pairs], axis=0
+    complete = np.all(
+        [np.isfinite(np.atleast_2d(x)).all(axis=0) & np.isfinite(y) for x, y in comparison.pairs],
+        axis=0,
     )
-    designs, draws = int(known.sum()), resampled.shape[1]
-    pairs = [(np.atleast_2d(x)[:, known], y[known]) for x, y in one.pairs]
-    size = size[known]
-    nothing = [Agreement(one.score, setting, measure, designs, draws=draws) for measure in MEASURES]
-    reason = _why_none(one.score, pairs, size, setting)
+    designs, draws = int(complete.sum()), resampled.shape[1]
+    pairs = [(np.atleast_2d(x)[:, complete], y[complete]) for x, y in comparison.pairs]
+    size = size[complete]
+    nothing = [
+        Agreement(comparison.score, setting, measure, designs, draws=draws) for measure in MEASURES
+    ]
+    reason = _why_none(comparison.score, pairs, size, setting)
     if reason:
         return [replace(none, reason=reason) for none in nothing]
-    # The first sample is all designs and all draws, once each.
-    counts = np.concatenate([np.ones((1, designs)), counts[:, known]])
+    # The first sample has all designs and all draws once.
+    counts = np.concatenate([np.ones((1, designs)), counts[:, complete]])
     weights = np.concatenate([np.ones((1, draws)), resampled])
     averaged = [(x[0] if len(x) == 1 else averaged_ranks(x, counts, weights), y) for x, y in pairs]
     return [
@@ -138,7 +141,7 @@ def _of_score(
 def _agreement(
     none: Agreement, pairs: Pairs, size: Values, counts: Counts, together: float
 ) -> Agreement:
-    """The correlation, its interval, and the difference to ``params``."""
+    """The correlation, its interval and the difference to ``params``."""
     correlation = MEASURES[none.measure]
     fixed = size if none.setting == "size" else None
     values = _mean(pairs, fixed, correlation, counts)
@@ -163,21 +166,21 @@ def _agreement(
     )
 
 
-def _draw_spread(found: Agreement, pairs: Pairs, size: Values) -> Agreement:
-    """With the mean correlation of one draw, and its standard deviation over draws."""
-    if found.draws == 1 or found.value is None:
-        return found
-    fixed = size if found.setting == "size" else None
+def _draw_spread(agreement: Agreement, pairs: Pairs, size: Values) -> Agreement:
+    """Add the mean correlation of one draw and its standard deviation over draws."""
+    if agreement.draws == 1 or agreement.value is None:
+        return agreement
+    fixed = size if agreement.setting == "size" else None
     once = np.ones((1, len(size)))
     each = [
-        _mean([(x[draw], y) for x, y in pairs], fixed, MEASURES[found.measure], once)[0]
-        for draw in range(found.draws)
+        _mean([(x[draw], y) for x, y in pairs], fixed, MEASURES[agreement.measure], once)[0]
+        for draw in range(agreement.draws)
     ]
     each = [value for value in each if np.isfinite(value)]
     if len(each) < 2:
-        return found
+        return agreement
     mean, spread = float(np.mean(each)), float(np.std(each, ddof=1))
-    return replace(found, one_draw=round(mean, _DIGITS), draw_sd=round(spread, _DIGITS))
+    return replace(agreement, one_draw=round(mean, _DIGITS), draw_sd=round(spread, _DIGITS))
 
 
 def _why_none(score: str, pairs: Pairs, size: Values, setting: Setting) -> str:
@@ -200,24 +203,24 @@ def _mean(
     correlation: Correlation,
     counts: Counts,
 ) -> Values:
-    """The mean over pairs in each sample, (samples,), with something held fixed or not."""
-    found = []
+    """The mean correlation over pairs in each sample, (samples,); partial if ``fixed`` is given."""
+    correlations = []
     for x, y in pairs:
         xy = correlation(x, y, counts)
         if fixed is not None:
             xy = partial(xy, correlation(x, fixed, counts), correlation(y, fixed, counts))
-        found.append(xy)
-    mean: Values = np.mean(found, axis=0)
+        correlations.append(xy)
+    mean: Values = np.mean(correlations, axis=0)
     return mean
 
 
 def _interval(
     values: Values, confidence: float = CONFIDENCE
 ) -> tuple[float, float | None, float | None]:
-    """The first value, and the percentiles of the others that are numbers."""
-    value, others = float(values[0]), values[1:]
-    finite = others[np.isfinite(others)]
-    if not len(finite) or len(finite) < (1 - _MOST_UNDEFINED) * len(others):
+    """The first value, and the percentiles of the others that are finite."""
+    value, resampled = float(values[0]), values[1:]
+    finite = resampled[np.isfinite(resampled)]
+    if not len(finite) or len(finite) < (1 - _MOST_UNDEFINED) * len(resampled):
         return round(value, _DIGITS), None, None
     half = (1 - confidence) / 2
     low, high = np.quantile(finite, [half, 1 - half])

@@ -1,4 +1,4 @@
-"""What the noise of training leaves for a score to find."""
+"""Noise ceiling: the best agreement that the noise of training allows."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _DIGITS = 4
 
 
 def ceiling(accuracies: Values, setting: Setting) -> Ceiling | None:
-    """Spread of runs and of designs, and how far the mean over seeds can be relied on.
+    """Spread of trainings and designs, and the reliability of the mean over seeds.
 
-    With r the correlation of one seed with another, the mean of S seeds has reliability
-    S r / (1 + (S - 1) r) (Spearman and Brown 1910): the square of its correlation with what an
-    endless number of seeds would give, and so of what a perfect score can be expected to reach.
+    With r the correlation between two seeds, the mean of S seeds has reliability
+    S r / (1 + (S - 1) r) (Spearman and Brown 1910): the square of its correlation with the mean of
+    infinitely many seeds, and so the square of the correlation expected of a perfect score.
 
     Args:
-        accuracies: (designs, seeds), in per cent, without gaps.
-        setting: whose designs they are.
+        accuracies: (designs, seeds), in percent, none missing.
+        setting: setting of the designs.
 
     Returns:
-        None of fewer than four designs, or of one seed.
+        None with fewer than four designs, or with one seed.
     """
     designs, seeds = accuracies.shape
     if designs < LEAST or seeds < 2:
         return None
     within = accuracies.var(axis=1, ddof=1).mean()
-    # What a seed does to all designs alike changes no order, and is in no difference of pairs.
+    # A shift that a seed gives all designs changes neither their order nor paired differences.
     centred = accuracies - accuracies.mean(axis=0)
     rest = centred - centred.mean(axis=1, keepdims=True)
     paired = (rest**2).sum() / ((designs - 1) * (seeds - 1))
@@ -56,9 +56,9 @@ def ceiling(accuracies: Values, setting: Setting) -> Ceiling | None:
 
 
 def _pearson(accuracies: Values) -> float | None:
-    """The mean correlation of two seeds; None where all designs are the same in one."""
+    """Mean correlation between two seeds; None if all designs are equal for one seed."""
     if np.any(np.ptp(accuracies, axis=0) == 0):
         return None
     table = np.atleast_2d(np.corrcoef(accuracies.T))
     pairs = combinations(range(accuracies.shape[1]), 2)
-    return float(np.mean([table[one, other] for one, other in pairs]))
+    return float(np.mean([table[first, second] for first, second in pairs]))

@@ -1,7 +1,7 @@
-"""Rank correlations in many resamples at once.
+"""Rank correlations in many bootstrap samples at once.
 
-A sample is kept as counts: how often each design is in it. Two copies of a design tie in both
-orders, and so count for nothing in Kendall's tau-b, as they would in the sample written out.
+A sample is stored as counts of each design. Copies of a design tie in both orders, so they
+contribute nothing to Kendall's tau-b, exactly as in the expanded sample.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.float64]
-"""(samples, designs): how often each design is in each sample."""
+"""(samples, designs) counts of each design in each sample."""
 
 Correlation = Callable[[Values, Values, Counts], Values]
 
 _TINY = 1e-12
-# Samples at a time: arrays of (samples, designs, designs) stay in a processor's cache.
+# Samples per chunk, so that arrays of (samples, designs, designs) fit the processor's cache.
 _CHUNK = 256
 
 
 def tau_b(x: Values, y: Values, counts: Counts) -> Values:
-    """Kendall's tau-b in each sample; nan where all in it tie.
+    """Kendall's tau-b in each sample; nan if all designs in it tie.
 
     Args:
-        x: (designs,), or (samples, designs) where each sample has its own values.
+        x: (designs,), or (samples, designs) with separate values for each sample.
         y: (designs,).
         counts: see :data:`Counts`.
     """
@@ -39,36 +39,36 @@ def tau_b(x: Values, y: Values, counts: Counts) -> Values:
 
 
 def spearman(x: Values, y: Values, counts: Counts) -> Values:
-    """Spearman's rho in each sample; nan where all in it tie. Arguments as of :func:`tau_b`."""
+    """Spearman's rho in each sample; nan if all designs in it tie. Arguments: :func:`tau_b`."""
     ranks = [_centred(_ranks(v, counts), counts) for v in (x, y)]
 
-    def products(one: Values, other: Values) -> Values:
-        found: Values = (counts * one * other).sum(axis=1)
-        return found
+    def products(a: Values, b: Values) -> Values:
+        sums: Values = (counts * a * b).sum(axis=1)
+        return sums
 
     squares = products(ranks[0], ranks[0]) * products(ranks[1], ranks[1])
     return _ratio(products(*ranks), squares)
 
 
 def partial(xy: Values, xz: Values, yz: Values) -> Values:
-    """The correlation of x and y with z held fixed, of theirs; nan where z decides x or y.
+    """Partial correlation of x and y given z, from pairwise ones; nan if z determines x or y.
 
-    Of Spearman's rho it is the correlation of what is left of the ranks after a linear fit on those
-    of z; for tau it is Kendall's definition.
+    For Spearman's rho it is the correlation of the residuals of the ranks after a linear fit on
+    those of z; for tau it is Kendall's definition.
     """
-    left = (1 - xz**2) * (1 - yz**2)
-    return np.where(left > _TINY, _ratio(xy - xz * yz, left), np.nan)
+    unexplained = (1 - xz**2) * (1 - yz**2)
+    return np.where(unexplained > _TINY, _ratio(xy - xz * yz, unexplained), np.nan)
 
 
 def averaged_ranks(draws: Values, counts: Counts, weights: Counts) -> Values:
     """Sum over draws of each design's rank in each sample, (samples, designs).
 
-    Ranks are multiples of 1/2 and weights are integers, so that sums that tie are equal exactly.
+    Ranks are multiples of 1/2 and weights are integers, so tied sums are exactly equal.
 
     Args:
-        draws: (draws, designs), values of a score.
+        draws: (draws, designs) values of a score.
         counts: see :data:`Counts`.
-        weights: (samples, draws), how often each draw is in each sample.
+        weights: (samples, draws) counts of each draw in each sample.
     """
     total = np.zeros(counts.shape)
     for values, weight in zip(draws, weights.T, strict=True):
@@ -77,7 +77,7 @@ def averaged_ranks(draws: Values, counts: Counts, weights: Counts) -> Values:
 
 
 def _orders(x: Values, counts: Counts) -> Iterator[tuple[slice, Values]]:
-    """Samples, and the sign of x_i - x_j in each, (samples, designs, designs)."""
+    """Slices of samples, and the sign of x_i - x_j in them, (samples, designs, designs)."""
     if x.ndim == 1:
         yield slice(None), np.sign(x[:, None] - x[None, :])
         return
@@ -86,15 +86,15 @@ def _orders(x: Values, counts: Counts) -> Iterator[tuple[slice, Values]]:
         yield rows, np.sign(x[rows, :, None] - x[rows, None, :])
 
 
-def _pairs(of: Values, counts: Counts) -> Values:
+def _pairs(matrix: Values, counts: Counts) -> Values:
     """Sum of a pairwise matrix over all pairs in each sample."""
-    sums = counts @ of if of.ndim == 2 else np.matmul(counts[:, None, :], of)[:, 0]
-    found: Values = (sums * counts).sum(axis=1)
-    return found
+    sums = counts @ matrix if matrix.ndim == 2 else np.matmul(counts[:, None, :], matrix)[:, 0]
+    totals: Values = (sums * counts).sum(axis=1)
+    return totals
 
 
 def _ranks(x: Values, counts: Counts) -> Values:
-    """Mean ranks, (samples, designs): of each design among the copies in the sample."""
+    """Mid-ranks of each design among the copies in each sample, (samples, designs)."""
     if x.ndim == 1:
         below = counts @ (x[:, None] < x[None, :]).astype(np.float64)
         equal = counts @ (x[:, None] == x[None, :]).astype(np.float64)
@@ -109,14 +109,14 @@ def _ranks(x: Values, counts: Counts) -> Values:
 
 
 def _centred(ranks: Values, counts: Counts) -> Values:
-    # A sample can have none of the designs that a score has a value for.
+    # A sample may contain none of the designs that have a score.
     mean = (counts * ranks).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
     centred: Values = ranks - mean[:, None]
     return centred
 
 
 def _ratio(products: Values, squares: Values) -> Values:
-    """``products / sqrt(squares)``; nan where that is 0 over 0."""
-    there = squares > 0
-    root = np.sqrt(np.where(there, squares, 1.0))
-    return np.where(there, products / root, np.nan)
+    """``products / sqrt(squares)``; nan for 0 / 0."""
+    defined = squares > 0
+    root = np.sqrt(np.where(defined, squares, 1.0))
+    return np.where(defined, products / root, np.nan)

@@ -1,4 +1,4 @@
-"""What an audit will take: from a few timed steps of a small, a middling and a large design."""
+"""Duration of an audit, estimated from timed steps of a small, a medium and a large design."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from bamsearch.training.timing import step_seconds, training_seconds
 
 @dataclass(frozen=True, slots=True)
 class AuditEstimate:
-    """What is known before the trainings.
+    """Estimate made before the trainings.
 
     Attributes:
-        trainings: in all.
-        done: that are finished.
-        seconds: of what is left to train, in one process.
+        trainings: number of trainings in total.
+        done: number of finished trainings.
+        seconds: duration of the remaining trainings in one process.
     """
 
     trainings: int
@@ -37,26 +37,26 @@ def estimate_audit(
     force: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> AuditEstimate:
-    """Look at what is there, and time what is not; nothing is written.
+    """Count finished trainings and estimate the duration of the others; writes nothing.
 
-    Between the designs that are timed a step is taken to grow with the multiply-adds.
+    The duration of a step is interpolated between the timed designs by their multiply-adds.
 
     Args:
-        planned: what is asked.
-        folder: where it is, or will be.
-        force: what is there is not counted.
-        clock: seconds, for tests.
+        planned: the plan of the audit.
+        folder: folder of the audit, which may not exist yet.
+        force: ignore finished trainings.
+        clock: clock in seconds.
     """
     audit = planned.audit
     trainings = len(audit.designs) * len(audit.seeds)
-    left = sorted(missing(audit, None if force else folder), key=lambda job: job.audited.macs)
-    if not left:
+    remaining = sorted(missing(audit, None if force else folder), key=lambda job: job.audited.macs)
+    if not remaining:
         return AuditEstimate(trainings, trainings, 0.0)
-    known: dict[int, float] = {}
-    for job in (left[0], left[len(left) // 2], left[-1]):
-        if job.audited.macs not in known:
+    step_times: dict[int, float] = {}
+    for job in (remaining[0], remaining[len(remaining) // 2], remaining[-1]):
+        if job.audited.macs not in step_times:
             start = start_with(audit.design(job.audited), planned.data, seed=audit.seeds[0])
-            known[job.audited.macs] = step_seconds(
+            step_times[job.audited.macs] = step_seconds(
                 start,
                 planned.data,
                 planned.recipe,
@@ -64,7 +64,7 @@ def estimate_audit(
                 threads=audit.threads,
                 clock=clock,
             )
-    macs = [job.audited.macs for job in left]
-    steps = np.interp(macs, list(known), list(known.values()))
+    macs = [job.audited.macs for job in remaining]
+    steps = np.interp(macs, list(step_times), list(step_times.values()))
     seconds = sum(training_seconds(step, planned.data, planned.recipe) for step in steps.tolist())
-    return AuditEstimate(trainings, trainings - len(left), seconds)
+    return AuditEstimate(trainings, trainings - len(remaining), seconds)

@@ -1,4 +1,4 @@
-"""The folder of an audit at work, see :mod:`bamsearch.records.audit_files`; and which one it is."""
+"""The folder of a running audit, see :mod:`bamsearch.records.audit_files`, and its choice."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from bamsearch.records.run_files import TRAINING_FILES
 from bamsearch.searching.folder import check_name
 
 Draws = Sequence[Sequence[float | None]]
-"""Draw → design of the sample → value; None where the score failed."""
+"""Draw → design of the sample → value; None if the score failed."""
 
 Scores = Mapping[str, Draws]
 """Score → its draws, one per score seed."""
 
 _LOCK_FILE = "lock"
 _TRAIN_FILES = tuple(f"{TRAIN_FOLDER}/*/{name}" for name in TRAINING_FILES)
-_GO_ON = "mend that, and audit again: it goes on"
+_REMEDY = "fix this, then run the same audit again to continue"
 
 
 class AuditFolder:
     """An audit's folder.
 
     Args:
-        path: of the folder; its name is the audit's.
+        path: path of the folder; its name is that of the audit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,110 +58,114 @@ class AuditFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether what is asked has been written."""
+        """Whether ``audit.json`` exists."""
         return (self.path / AUDIT_FILE).exists()
 
     @property
     def unbegun(self) -> bool:
-        """Whether the folder is there, and has nothing but what a kill left at the very start."""
+        """Whether the folder exists but has only files that a kill left at the very start."""
         names = [path.name for path in self.path.glob("*")]
         begins = (_LOCK_FILE, DRAFT)
         return self.path.is_dir() and all(name.startswith(begins) for name in names)
 
     @property
     def is_audit(self) -> bool:
-        """Whether files of an audit are there; trainings alone can be gone on from."""
+        """Whether files of an audit exist; finished trainings are enough to resume."""
         names = (AUDIT_FILE, TRAININGS_FILE, _LOCK_FILE)
         return any((self.path / name).exists() for name in names)
 
     @property
     def train(self) -> Path:
-        """Where trainings at work keep their checkpoints."""
+        """Folder of the checkpoints of running trainings."""
         return self.path / TRAIN_FOLDER
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the audit while the block works on it; the folder is made where there is none.
+        """Lock the audit while the block runs; the folder is created if missing.
 
         Raises:
-            RunError: another process holds it.
-            OutputError: it cannot be made, or has links.
+            RunError: another process holds the lock.
+            OutputError: the folder cannot be created, or has symbolic links.
         """
-        with _explained(self.path):
+        with _as_output_error(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         names = (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE, TRAIN_FOLDER, _LOCK_FILE)
         refuse_links(self.path, names)
         lock = FileLock(self.path / _LOCK_FILE)
-        with _explained(self.path / _LOCK_FILE):
+        with _as_output_error(self.path / _LOCK_FILE):
             try:
                 lock.acquire(timeout=0.5)
             except Timeout as error:
                 raise RunError(
-                    f"another audit works in {self.path}: wait for it, or choose another --name"
+                    f"another audit is running in {self.path}: wait for it, or choose another "
+                    "--name"
                 ) from error
         try:
             yield
         finally:
             lock.release()
 
-    def opened(self, asked: Audit) -> Audit:
-        """What is asked, under the folder's name; as it is there already, if it is.
+    def opened(self, requested: Audit) -> Audit:
+        """The stored audit if there is one, otherwise the requested one with the folder's name.
 
-        More score seeds than before add draws; fewer leave those that are there.
+        More score seeds than before add draws; fewer keep the existing ones.
 
         Args:
-            asked: the audit, without findings.
+            requested: the audit, without results.
 
         Raises:
-            RunError: another audit is there, or trainings of other designs or seeds.
+            RunError: the folder has another audit, or trainings of other designs or seeds.
         """
         if self.begun:
-            there = read_audit(self.path)
-            difference = first_difference(asked, there)
+            stored = read_audit(self.path)
+            difference = first_difference(requested, stored)
             if difference is not None:
-                what, now, before = difference
+                option, now, before = difference
                 raise RunError(
-                    f"{self.path} was asked with {what} {before}, not {now}: ask the same, choose "
-                    "another --name, or add --force to start it anew"
+                    f"{self.path} was made with {option} {before}, not {now}: use the same "
+                    "options, choose another --name, or add --force to start again"
                 )
-            if asked.score_seeds > there.score_seeds:
-                there = replace(there, score_seeds=asked.score_seeds, command=asked.command)
-            asked = there
+            if requested.score_seeds > stored.score_seeds:
+                stored = replace(
+                    stored, score_seeds=requested.score_seeds, command=requested.command
+                )
+            requested = stored
         else:
-            asked = replace(asked, name=self.name)
-        self.trainings(asked)
-        return asked
+            requested = replace(requested, name=self.name)
+        self.trainings(requested)
+        return requested
 
     def trainings(self, audit: Audit) -> dict[tuple[tuple[Insertion, ...], int], Training]:
         """The finished trainings: (insertions, seed) → training.
 
         Raises:
-            RunError: a line is no training, or is of a design or a seed that is not asked for.
+            RunError: a line is not a training, or has a design or a seed that was not requested.
         """
-        wanted = {one.insertions for one in audit.designs}
-        found = {}
-        for number, one in enumerate(read_trainings(self.path)[0], start=1):
-            if one.insertions not in wanted or one.seed not in audit.seeds:
-                odd = f"seed {one.seed}" if one.seed not in audit.seeds else "a design"
+        wanted = {training.insertions for training in audit.designs}
+        trainings = {}
+        for number, training in enumerate(read_trainings(self.path)[0], start=1):
+            if training.insertions not in wanted or training.seed not in audit.seeds:
+                odd = f"seed {training.seed}" if training.seed not in audit.seeds else "a design"
+                path = self.path / TRAININGS_FILE
                 raise RunError(
-                    f"{self.path / TRAININGS_FILE}, line {number} has {odd} that is not asked for: "
-                    "give the options that it was made with, or choose another --name"
+                    f"{path}, line {number} has {odd} that was not requested: "
+                    "use the options that it was made with, or choose another --name"
                 )
-            found[one.insertions, one.seed] = one
-        return found
+            trainings[training.insertions, training.seed] = training
+        return trainings
 
     def clear(self) -> None:
-        """Remove what an earlier audit has left; other files stay."""
-        with _explained(self.path):
+        """Remove the files of an earlier audit; other files stay."""
+        with _as_output_error(self.path):
             remove_files(self.path, (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE, *_TRAIN_FILES))
 
     def remove_trainings(self) -> None:
-        """Remove the checkpoints of trainings, once none is needed any more."""
+        """Remove the checkpoints of all trainings."""
         with suppress(OSError):
             remove_files(self.path, _TRAIN_FILES)
 
     def mend(self) -> None:
-        """Remove what was being written when the power went."""
+        """Remove files and lines that a kill or a power cut left half-written."""
         remove_drafts(self.path)
         path = self.path / TRAININGS_FILE
         whole = read_trainings(self.path)[1]
@@ -169,25 +173,25 @@ class AuditFolder:
             os.truncate(path, whole)
 
     def append(self, training: Training) -> None:
-        """Add a finished training; it is on the disk when the call returns."""
+        """Append a finished training; it is on the disk when the call returns."""
         path = self.path / TRAININGS_FILE
-        with _explained(path), open(path, "ab") as file:
+        with _as_output_error(path), open(path, "ab") as file:
             whole = file.tell()
             try:
                 file.write(training.to_line().encode())
                 file.flush()
                 os.fsync(file.fileno())
             except OSError:
-                # As of a full disk: half of it would spoil the line that is written next.
+                # On a full disk, say: half a line would corrupt the next one.
                 with suppress(OSError):
                     os.truncate(path, whole)
                 raise
 
     def read_scores(self, audit: Audit) -> dict[str, list[list[float | None]]]:
-        """The scores that are there: name to draws. A list of numbers is one draw.
+        """The scores in ``scores.json``: name to draws. A list of numbers is one draw.
 
         Raises:
-            RunError: the file is no such thing, or of another sample; it may be someone's own.
+            RunError: the file is not a table of scores, or is for another sample.
         """
         path = self.path / SCORES_FILE
         if not path.exists():
@@ -195,18 +199,18 @@ class AuditFolder:
         try:
             content = _SCORES.read(path)
         except OSError as error:
-            raise RunError(f"{path} cannot be read ({error.strerror}): {_GO_ON}") from error
-        found = {name: _draws(values) for name, values in content.items()}
-        for name, values in ((name, draw) for name, draws in found.items() for draw in draws):
+            raise RunError(f"{path} cannot be read ({error.strerror}): {_REMEDY}") from error
+        scores = {name: _draws(values) for name, values in content.items()}
+        for name, values in ((name, draw) for name, draws in scores.items() for draw in draws):
             if len(values) != len(audit.designs) or name in (TRAIN, ANOTHER_SEED):
                 raise RunError(
-                    f"{path}, {name}: {len(values)} values, and the audit has "
-                    f"{len(audit.designs)} designs; {TRAIN} is worked out here: {_GO_ON}"
+                    f"{path}, {name}: {len(values)} values, but the audit has "
+                    f"{len(audit.designs)} designs, and {TRAIN} is computed here: {_REMEDY}"
                 )
-        return found
+        return scores
 
     def write_scores(self, scores: Scores) -> None:
-        """Write ``scores.json``; one draw as a list of numbers, several as a list of lists."""
+        """Write ``scores.json``: one draw as a list of numbers, several as a list of lists."""
         plain = {name: draws[0] if len(draws) == 1 else draws for name, draws in scores.items()}
         self._write(SCORES_FILE, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
@@ -216,35 +220,35 @@ class AuditFolder:
 
     def _write(self, name: str, text: str) -> None:
         target = self.path / name
-        with _explained(target), whole_file(target) as file:
+        with _as_output_error(target), whole_file(target) as file:
             file.write(text.encode())
 
 
 _Draw = list[float | None]
 _SCORES: Format[dict[str, _Draw | list[_Draw]]] = Format(
-    dict[str, list[_Draw] | _Draw], "table of scores", RunError, _GO_ON, indent=1
+    dict[str, list[_Draw] | _Draw], "table of scores", RunError, _REMEDY, indent=1
 )
 
 
 def _draws(values: _Draw | list[_Draw]) -> list[_Draw]:
-    """A score of ``scores.json`` as draws."""
+    """The draws of a score in ``scores.json``."""
     several = [value for value in values if isinstance(value, list)]
     return several or [[value for value in values if not isinstance(value, list)]]
 
 
-def first_difference(asked: Audit, there: Audit) -> tuple[str, str, str] | None:
-    """The first option in which two audits differ: its name, and both values; None if in none."""
-    # Here, as it loads torch.
+def first_difference(requested: Audit, stored: Audit) -> tuple[str, str, str] | None:
+    """The first option in which two audits differ, with both values; None if they agree."""
+    # Imported here because it loads torch.
     from bamsearch.data.loading import same_data
 
-    if same_data(asked.data, there.data):
-        asked = replace(asked, data=replace(asked.data, hash=there.data.hash))
-    if there.source is None:
-        # An older version made it.
-        asked = replace(asked, source=None)
-    for (what, one), (_, other) in zip(_options(asked), _options(there), strict=True):
-        if one != other:
-            return what, str(one), str(other)
+    if same_data(requested.data, stored.data):
+        requested = replace(requested, data=replace(requested.data, hash=stored.data.hash))
+    if stored.source is None:
+        # Older versions did not record it.
+        requested = replace(requested, source=None)
+    for (option, now), (_, before) in zip(_options(requested), _options(stored), strict=True):
+        if now != before:
+            return option, str(now), str(before)
     return None
 
 
@@ -252,25 +256,25 @@ def named_folder(name: str) -> AuditFolder:
     """The folder of an audit by its name.
 
     Raises:
-        InvalidValueError: a name that is no plain word.
+        InvalidValueError: the name is not a plain word.
     """
     check_name("an audit", name)
     return AuditFolder(AUDITS / name)
 
 
-def usual_folder(asked: Audit) -> AuditFolder:
-    """The folder of an audit without a name: the one that is asked the same, else a new one.
+def usual_folder(requested: Audit) -> AuditFolder:
+    """The folder of an unnamed audit: the one with the same options, otherwise a new one.
 
-    ``audits/MODEL-DATA-NNN``, so that the same command goes on with what it has begun.
+    It is ``audits/MODEL-DATA-NNN``, so that the same command resumes its audit.
     """
-    words = (asked.model.rpartition(":")[2], asked.data.name.partition(":")[0])
+    words = (requested.model.rpartition(":")[2], requested.data.name.partition(":")[0])
     stem = "-".join(re.sub(r"[^\w.+-]+", "-", word).strip("-.+").lower() for word in words)
     for number in count(1):
         folder = AuditFolder(AUDITS / f"{stem}-{number:03d}")
         if not folder.path.exists() or folder.unbegun:
             break
         try:
-            if first_difference(asked, read_audit(folder.path)) is None:
+            if first_difference(requested, read_audit(folder.path)) is None:
                 break
         except RunError:
             continue
@@ -278,7 +282,7 @@ def usual_folder(asked: Audit) -> AuditFolder:
 
 
 def _options(audit: Audit) -> list[tuple[str, object]]:
-    """What decides the numbers of an audit, by the options that set it."""
+    """Everything that determines an audit's numbers, with the options that set it."""
     texts = {budget.quantity: budget.text for budget in audit.budgets}
     facts = audit.data
     budgets: list[tuple[str, object]] = [
@@ -310,8 +314,8 @@ def _options(audit: Audit) -> list[tuple[str, object]]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _as_output_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}; {_GO_ON}") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror}; {_REMEDY}") from error

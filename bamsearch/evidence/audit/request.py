@@ -1,4 +1,4 @@
-"""What is asked of ``audit``, and what is known before anything is trained."""
+"""Options of ``audit``, and the plan made from them before anything is trained."""
 
 from __future__ import annotations
 
@@ -39,41 +39,41 @@ DEFAULT_DESIGNS = 40
 DEFAULT_SEEDS = 3
 DEFAULT_SCORE_SEEDS = 8
 LEAST_DESIGNS = 8
-"""Fewer designs say nothing of a score."""
+"""Fewest designs that can assess a score."""
 
 _VERSIONS = ("bamsearch", "torch", "torchvision", "lightning-fabric", "scipy")
 
 ALL = "all"
-"""What to give for ``scores`` for each zero-cost score there is."""
+"""Value of ``scores`` that stands for all zero-cost scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked.
+    """Options of an audit.
 
     Attributes:
         what: a MODEL; or the name or folder of a run, which sets all but data, sample and training.
-        data: name of the data; None is that of the run.
-        download: fetch the data where it is not there.
+        data: name of the data; None: the run's.
+        download: download missing data.
         budgets: quantity to text, as typed.
-        space: a space's name or file.
+        space: name or file of the search space.
         with_stem: whether the stem is added.
-        variant: which BAM.
-        init: how it starts.
-        input_size: (H, W) of images that differ in size; None is the data's own.
-        designs: of the sample.
-        seeds: how many, at least two.
-        score_seeds: draws of each score that depends on initial weights and images, with ``seed``
-            and the seeds that follow it.
-        seed: the first of them; also of the sample and of the intervals.
-        recipe: name of the recipe.
-        epochs: other than the recipe's.
-        precision: of the arithmetic, other than the recipe's.
+        variant: variant of BAM.
+        init: initialisation of BAM.
+        input_size: (H, W) for images of different sizes; None: native size.
+        designs: number of designs in the sample.
+        seeds: number of training seeds, at least two.
+        score_seeds: number of draws of each score that depends on initial weights and images; their
+            seeds are ``seed`` and the ones after it.
+        seed: first training seed, and seed of the sample and of the intervals.
+        recipe: name of the training recipe.
+        epochs: number of epochs; None: the recipe's.
+        precision: numeric precision of training; None: the recipe's.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        threads: torch's, on a CPU.
-        scores: names; ``all`` for every zero-cost score.
-        command: what was typed.
-        value_range: as for the data; None is that of the run.
+        threads: torch threads on a CPU.
+        scores: names of scores; ``all`` for every zero-cost score.
+        command: command line.
+        value_range: value range of the data; None: the run's.
     """
 
     what: str
@@ -101,12 +101,12 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """Trainings that can begin.
+    """An audit that is ready to train.
 
     Attributes:
-        audit: what is asked, with the designs of the sample; without a name yet.
-        data: what is trained on.
-        recipe: how.
+        audit: the audit with the designs of its sample, but without name and results.
+        data: training and validation data.
+        recipe: training recipe.
     """
 
     audit: Audit
@@ -115,22 +115,22 @@ class Planned:
 
 
 def plan_audit(request: Request) -> Planned:
-    """Load the data, work out what fits, and draw the sample.
+    """Load the data, find the feasible designs, and draw the sample.
 
     Raises:
         InvalidValueError: numbers, names or options out of range, or ``torchrun``.
         RunError: the run cannot be read.
-        NothingToDoError: no classifier, no site for BAM, or nothing fits.
-        DataError: the data are not there, or do not fit the network.
-        ScoreError: no such score.
+        NothingToDoError: not a classifier, no site for BAM, or no feasible design.
+        DataError: the data are missing, or do not fit the network.
+        ScoreError: unknown score.
     """
     _check(request)
     scores = _scores(request.scores)
     recipe = find_recipe(request.recipe)
     if recipe.name == FINE_TUNE:
         raise InvalidValueError(
-            f"recipe {FINE_TUNE} is for trained weights, and an audit trains from random ones: "
-            "give another --recipe"
+            f"recipe {FINE_TUNE} is for trained weights, but an audit trains from random weights: "
+            "choose another --recipe"
         )
     recipe = recipe.changed(epochs=request.epochs, precision=request.precision)
     device = str(resolve_device(request.device))
@@ -170,19 +170,19 @@ def plan_audit(request: Request) -> Planned:
     return Planned(audit, data, recipe)
 
 
-def is_run(what: str) -> bool:
+def is_run(name: str) -> bool:
     """Whether that is the name or the folder of a run."""
-    return find_run(what) is not None
+    return find_run(name) is not None
 
 
 def _of_run(request: Request) -> tuple[PlannedSearch, Data]:
     path = find_run(request.what)
     run = read_run(path) if path is not None else None
     if run is None:
-        raise InvalidValueError(f"{request.what!r} is no run")
+        raise InvalidValueError(f"{request.what!r} is not a run")
     check_is_classifier(run.model)
     if request.data is None and run.data is None:
-        raise InvalidValueError(f"--data is missing: run {run.name} has no data of its own")
+        raise InvalidValueError(f"--data is missing: run {run.name} was searched without data")
     split_seed, name = 0, request.data
     recorded = None if run.data is None else run.data.hash
     value_range = request.value_range or (None if run.data is None else run.data.value_range)
@@ -210,9 +210,9 @@ def _of_model(request: Request, device: str) -> tuple[PlannedSearch, Data]:
     facts, native = data.facts, data.native_size
     size = request.input_size
     if native is not None and size is not None and size != native:
-        sizes = ["x".join(map(str, one)) for one in (native, size)]
+        sizes = ["x".join(map(str, shape)) for shape in (native, size)]
         raise InvalidValueError(
-            f"--data {request.data} has images of {sizes[0]}, --input-size is {sizes[1]}: "
+            f"--data {request.data} has images of {sizes[0]}, but --input-size is {sizes[1]}: "
             "leave --input-size out"
         )
     searched = plan_search(
@@ -232,7 +232,7 @@ def _of_model(request: Request, device: str) -> tuple[PlannedSearch, Data]:
     )
     if searched.run.summary.input_shape != facts.input_shape:
         raise DataError(
-            f"--data {facts.name} gives {'x'.join(map(str, facts.input_shape))}, and "
+            f"--data {facts.name} has inputs of {'x'.join(map(str, facts.input_shape))}, but "
             f"{request.what} takes {'x'.join(map(str, searched.run.summary.input_shape))}: "
             "choose another MODEL"
         )
@@ -246,28 +246,30 @@ def _audited(feasible: Feasible, picks: tuple[int, ...], *, in_band: bool) -> Au
 
 
 def _scores(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The scores by name; ``params`` is always there, as the others are compared with it."""
+    """Names of the scores; ``params`` is always included, as the others are compared with it."""
     wanted: dict[str, None] = {}
     for name in (*names, "params"):
         check_score("params" if name == ALL else name)
         wanted |= dict.fromkeys(SCORES if name == ALL else [name])
-    known = [name for name in SCORES if name in wanted]
-    return (*known, *(name for name in wanted if name not in SCORES))
+    ordered = [name for name in SCORES if name in wanted]
+    return (*ordered, *(name for name in wanted if name not in SCORES))
 
 
 def _check(request: Request) -> None:
     if request.designs < LEAST_DESIGNS:
         raise InvalidValueError(
-            f"--designs {request.designs}: so few say nothing of a score, give at least "
-            f"{LEAST_DESIGNS}"
+            f"--designs {request.designs}: at least {LEAST_DESIGNS} designs are needed to assess a "
+            "score"
         )
     if request.seeds < 2:
         raise InvalidValueError(
-            f"--seeds {request.seeds}: the noise shows between seeds, give at least 2"
+            f"--seeds {request.seeds}: at least 2 seeds are needed to measure the noise"
         )
     if request.score_seeds < 1:
         raise InvalidValueError(f"--score-seeds {request.score_seeds}: give at least 1")
     if request.seed + max(request.seeds, request.score_seeds) > 2**32:
         raise InvalidValueError(f"--seed {request.seed}: the last seed would be over {2**32 - 1}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InvalidValueError("audit trains each network in one process: start it with -j N")
+        raise InvalidValueError(
+            "audit trains each network in one process: start it without torchrun, with -j N"
+        )

@@ -1,4 +1,4 @@
-"""``audit``: train a sample of designs, and see which scores order them as training does."""
+"""``audit``: train a sample of designs, and compare scores with the trained accuracies."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def run_audit(
     scored: Callable[[], None] = lambda: None,
     force: bool = False,
 ) -> Audit:
-    """Train what is not trained yet, score the sample, and write ``audit.json``.
+    """Run the missing trainings, score the sample, and write ``audit.json``.
 
-    A training that was interrupted goes on; one that is finished is not repeated. On a CPU the
-    numbers are those of an audit that was not interrupted, bit for bit.
+    Interrupted trainings are resumed, finished ones are not repeated. On a CPU the numbers are bit
+    for bit those of an uninterrupted audit.
 
     Args:
-        planned: what is asked.
-        folder: where.
-        jobs: processes that train.
-        follow: follows a training of this process.
-        say: told what each training reached.
+        planned: the plan.
+        folder: folder of the audit.
+        jobs: number of training processes.
+        follow: context for each training of this process, see :data:`Follow`.
+        say: called with the result of each training, as text.
         scored: called after each score.
-        force: what is in the folder is taken away first.
+        force: remove the files of an earlier audit first.
 
     Raises:
-        RunError: another audit works in the folder, or is there.
-        KeyboardInterrupt: it was interrupted; the same call goes on.
+        RunError: the folder has another audit, or one is running in it.
+        KeyboardInterrupt: interrupted; the same call resumes.
     """
     with folder.locked():
         if force:
@@ -74,56 +74,57 @@ def with_results(audit: Audit, folder: AuditFolder, scores: Scores) -> Audit:
     """The audit with accuracies and scores of its designs.
 
     Args:
-        audit: what is asked.
-        folder: has the trainings.
-        scores: of any source; each draw has a value for every design.
+        audit: the audit.
+        folder: folder with the trainings.
+        scores: scores from any source; each draw has a value for every design.
     """
     trained = folder.trainings(audit)
     designs = []
-    for index, one in enumerate(audit.designs):
-        reached = tuple(trained[one.insertions, seed].per_cent for seed in audit.seeds)
+    for index, design in enumerate(audit.designs):
+        reached = tuple(trained[design.insertions, seed].per_cent for seed in audit.seeds)
         values = {name: tuple(draw[index] for draw in draws) for name, draws in scores.items()}
-        designs.append(replace(one, accuracies=reached, scores=values))
+        designs.append(replace(design, accuracies=reached, scores=values))
     return replace(audit, designs=tuple(designs))
 
 
 def _trainings(audit: Audit) -> list[Training]:
-    """Designs and accuracies, one for each training that came to its end."""
+    """(insertions, accuracy) of each training that did not diverge."""
     return [
-        (one.insertions, accuracy)
-        for one in audit.designs
-        for accuracy in one.accuracies
+        (design.insertions, accuracy)
+        for design in audit.designs
+        for accuracy in design.accuracies
         if accuracy is not None
     ]
 
 
 def found(audit: Audit, effects: Sequence[Effect] = ()) -> Audit:
-    """What the trainings and the scores say together.
+    """The audit with its results: agreements, ceilings, effects, verdict and remarks.
 
-    The base is left out of every correlation: a zero-cost score grows with the network, and cannot
-    tell whether a network should have BAM at all. So are designs with a training that diverged.
+    The base is excluded from all correlations: a zero-cost score grows with the network and cannot
+    show whether a network should have BAM at all. Designs with a diverged training are excluded
+    too.
 
     Args:
-        audit: with accuracies and scores.
-        effects: of sites, r and d, where they are known.
+        audit: audit with accuracies and scores.
+        effects: effects of sites, r and d, if known.
     """
-    complete = [one for one in audit.designs if one.insertions and one.mean is not None]
-    band = [one for one in complete if one.in_band]
+    complete = [design for design in audit.designs if design.insertions and design.mean is not None]
+    band = [design for design in complete if design.in_band]
     settings: list[tuple[Setting, list[Audited]]] = [
         ("band", band),
         ("space", complete),
         ("size", complete),
     ]
-    many: list[Agreement] = []
+    correlations: list[Agreement] = []
     ceilings: list[Ceiling] = []
     for setting, designs in settings:
-        many += _agreements(audit, designs, setting)
+        correlations += _agreements(audit, designs, setting)
         noise = ceiling(_accuracies(designs, len(audit.seeds)), setting)
         if noise is not None and setting != "size":
             ceilings.append(noise)
     audit = replace(
         audit,
-        agreements=tuple(many),
+        agreements=tuple(correlations),
         ceilings=tuple(ceilings),
         effects=tuple(effects),
     )
@@ -136,45 +137,45 @@ def found(audit: Audit, effects: Sequence[Effect] = ()) -> Audit:
 
 def _agreements(audit: Audit, designs: Sequence[Audited], setting: Setting) -> list[Agreement]:
     accuracies = _accuracies(designs, len(audit.seeds))
-    size = np.array([float(one.params) for one in designs])
+    size = np.array([float(design.params) for design in designs])
     truth = accuracies.mean(axis=1)
-    names = dict.fromkeys(name for one in audit.designs for name in one.scores)
+    names = dict.fromkeys(name for design in audit.designs for name in design.scores)
     comparisons = [
-        Comparison(name, ((_draws([one.scores[name] for one in designs]), truth),))
+        Comparison(name, ((_draws([design.scores[name] for design in designs]), truth),))
         for name in names
     ]
     seeds = range(len(audit.seeds))
-    # A seed is held against the others: with itself it would agree too well.
-    others = [np.delete(accuracies, seed, axis=1).mean(axis=1) for seed in seeds]
-    alone = tuple((accuracies[:, seed], others[seed]) for seed in seeds)
+    # Each seed is compared with the mean of the others: a mean that includes it agrees too well.
+    other_seeds = [np.delete(accuracies, seed, axis=1).mean(axis=1) for seed in seeds]
+    alone = tuple((accuracies[:, seed], other_seeds[seed]) for seed in seeds)
     pairs = tuple((accuracies[:, i], accuracies[:, j]) for i in seeds for j in seeds if i < j)
     comparisons += [Comparison(TRAIN, alone), Comparison(ANOTHER_SEED, pairs)]
     return agreements(comparisons, size, setting, audit.seeds[0])
 
 
 def _accuracies(designs: Sequence[Audited], seeds: int) -> NDArray[np.float64]:
-    """(designs, seeds), of designs that are complete."""
-    rows = [one.accuracies for one in designs]
+    """(designs, seeds) accuracies of designs without missing ones."""
+    rows = [design.accuracies for design in designs]
     return np.array(rows, dtype=np.float64).reshape(len(designs), seeds)
 
 
 def _draws(values: Sequence[tuple[float | None, ...]]) -> Values:
-    """(draws, designs); nan where a draw failed."""
+    """(draws, designs) scores; nan if a draw failed."""
     return np.array(values, dtype=np.float64).T
 
 
 def _remarks(audit: Audit, complete: int, band: int) -> list[str]:
-    """What is to be known of the sample, a sentence each."""
+    """Remarks on the sample, one sentence each."""
     images = audit.data.validation
-    found = [
+    remarks = [
         f"Accuracy is the mean over {len(audit.seeds)} seeds on {images:,} validation images; the "
-        "test split is unread.",
+        "test split was not read.",
         f"{complete} designs with BAM are compared, {band} of them in the band, the most expensive "
-        "quarter of what fits. The base is trained too, and in no correlation.",
+        "quarter of the feasible designs. The base is trained too but excluded from correlations.",
     ]
-    with_bam = sum(bool(one.insertions) for one in audit.designs)
+    with_bam = sum(bool(design.insertions) for design in audit.designs)
     if complete < with_bam:
-        found.append(f"{with_bam - complete} left out: a training of theirs diverged.")
+        remarks.append(f"{with_bam - complete} left out: a training of theirs diverged.")
     if len(audit.designs) < audit.number:
-        found.append(f"{audit.number} designs were asked for; no more than these fit.")
-    return found
+        remarks.append(f"{audit.number} designs were asked for; no more than these fit.")
+    return remarks

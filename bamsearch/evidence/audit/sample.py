@@ -1,7 +1,7 @@
-"""A stratified sample of feasible designs: what an audit trains.
+"""A stratified sample of feasible designs for an audit.
 
-Designs are drawn evenly over the sets of sites that have BAM: half of them anywhere, and half in
-the *band*, the most expensive quarter of what fits, where a search under a budget looks.
+Designs are drawn evenly over the sets of sites with BAM: half of them from all feasible designs,
+and half from the *band*, their most expensive quarter, where a search under a budget looks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bamsearch.searching.references import paper_default
 from bamsearch.searching.strata import DRAWN, evenly, many_sets
 
 BAND = 0.75
-"""Quantile of what designs cost at which the band begins."""
+"""Quantile of the cost at which the band begins."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Sample:
     """Designs of a space.
 
     Attributes:
-        picks: the designs, in the order in which they are trained: the base first where the space
-            has it, then the largest, and the paper default where the space has that.
-        in_band: which of them lie in the band.
-        quantity: what its designs have most of: that of the first budget, else multiply-adds.
-        threshold: what a design in the band adds at least, in the unit of a budget.
+        picks: the designs in training order: the base first if the space has it, then the largest,
+            then the paper default if the space has it.
+        in_band: whether each design is in the band.
+        quantity: quantity that defines the band: that of the first budget, otherwise multiply-adds.
+        threshold: smallest added cost of a design in the band, in the unit of a budget.
     """
 
     picks: tuple[Picks, ...]
@@ -40,13 +40,13 @@ class Sample:
 
 
 def draw_sample(feasible: Feasible, number: int, seed: int) -> Sample:
-    """Draw a sample; a function of its arguments alone.
+    """Draw a sample; it depends on the arguments only.
 
     Args:
-        feasible: what fits.
-        number: of designs, the base, the largest and the paper default included; fewer where no
-            more fit.
-        seed: of the draw.
+        feasible: the feasible designs.
+        number: number of designs, including the base, the largest and the paper default; the
+            sample has fewer if fewer are feasible.
+        seed: random seed.
     """
     rng = np.random.default_rng(seed)
     quantity = feasible.budgets[0].quantity if feasible.budgets else "gflops"
@@ -56,28 +56,28 @@ def draw_sample(feasible: Feasible, number: int, seed: int) -> Sample:
     ]
     uniform = feasible.table if isinstance(feasible, Listed) else feasible.sample(rng, DRAWN)
     threshold = float(np.quantile(total(added, uniform), BAND))
-    found = dict.fromkeys(_known(feasible))
+    chosen = dict.fromkeys(_baselines(feasible))
     rows = many_sets(feasible, rng)
-    dear = rows[total(added, rows) >= threshold]
-    strata = [evenly(feasible, each, rng) for each in (rows, dear)]
+    in_band_rows = rows[total(added, rows) >= threshold]
+    strata = [evenly(feasible, each, rng) for each in (rows, in_band_rows)]
     turn = 0
-    while len(found) < number and strata:
+    while len(chosen) < number and strata:
         picks = next(strata[turn % len(strata)], None)
         if picks is None:
             del strata[turn % len(strata)]
-        elif picks not in found:
-            found[picks] = None
+        elif picks not in chosen:
+            chosen[picks] = None
             turn += 1
-    table = np.array(list(found), dtype=np.int8)
+    table = np.array(list(chosen), dtype=np.int8)
     in_band = total(added, table) >= threshold
-    return Sample(tuple(found), tuple(in_band.tolist()), quantity, round(threshold))
+    return Sample(tuple(chosen), tuple(in_band.tolist()), quantity, round(threshold))
 
 
-def _known(feasible: Feasible) -> list[Picks]:
-    """The base, the largest and the paper default, as far as they are designs of the space."""
+def _baselines(feasible: Feasible) -> list[Picks]:
+    """The base, the largest and the paper default, if they are designs of the space."""
     space = feasible.space
-    found = [space.picks(()), feasible.largest()]
+    designs = [space.picks(()), feasible.largest()]
     paper = paper_default(feasible)
     if paper is not None:
-        found.append(space.picks(paper))
-    return [picks for picks in found if picks is not None]
+        designs.append(space.picks(paper))
+    return [picks for picks in designs if picks is not None]

@@ -1,4 +1,4 @@
-"""What the scores that are audited say of the designs of the sample."""
+"""Computes the audited scores of the designs in the sample."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ def score_missing(
     """The draws of each score over all designs; those in ``scores.json`` are not computed again.
 
     A draw is a score seed: initial weights, images and labels. ``params`` and ``macs`` have one.
-    What other scores stand in the file, such as of a supernet, is audited like any other.
+    Other scores in the file, such as those of a supernet, are audited too.
 
     Args:
-        audit: what is asked.
-        folder: where they are kept.
+        audit: the audit.
+        folder: folder of ``scores.json``.
         done: called after each score.
 
     Raises:
-        ScoreError: no such score.
+        ScoreError: unknown score.
     """
-    found = folder.read_scores(audit)
+    scores = folder.read_scores(audit)
     for name in audit.scores:
-        draws = found.setdefault(name, [])
+        draws = scores.setdefault(name, [])
         first = audit.seeds[0]
         wanted = audit.score_seeds if is_drawn(name) else 1
         for seed in range(first + len(draws), first + wanted):
             draws.append(_values(audit, name, seed))
-            folder.write_scores(found)
+            folder.write_scores(scores)
         done()
-    return found
+    return scores
 
 
 def _values(audit: Audit, name: str, seed: int) -> list[float | None]:
@@ -52,9 +52,9 @@ def _values(audit: Audit, name: str, seed: int) -> list[float | None]:
             num_classes=audit.num_classes,
             device=audit.device,
         )
-        for one in audit.designs:
+        for design in audit.designs:
             try:
-                values.append(scorer(audit.design(one)))
+                values.append(scorer(audit.design(design)))
             except ScoreError:
                 values.append(None)
     return values

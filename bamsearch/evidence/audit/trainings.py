@@ -1,4 +1,4 @@
-"""The trainings of an audit: those that are missing, one after another or in several processes."""
+"""Runs the missing trainings of an audit, one after another or in several processes."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from bamsearch.records import Audit, Audited
 from bamsearch.records.audit_files import Training
 
 Follow = Callable[[str], AbstractContextManager[Watch | None]]
-"""Given the title of a training, what follows it."""
+"""Title of a training → context that gives a callback for its progress, or None."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training that is missing.
+    """A missing training.
 
     Attributes:
-        index: of the design in the sample.
+        index: index of the design in the sample.
         audited: the design.
-        seed: of everything random.
-        title: what it is called.
+        seed: random seed.
+        title: title for progress and results.
     """
 
     index: int
@@ -44,27 +44,28 @@ class Job:
 
     @property
     def place(self) -> str:
-        """The name of the folder of its checkpoint."""
+        """Name of the checkpoint folder."""
         return f"{self.seed}-{self.index}"
 
 
 def missing(audit: Audit, folder: AuditFolder | None) -> list[Job]:
-    """What is not trained yet, seed by seed, so that an interruption leaves whole seeds.
+    """The missing trainings, seed by seed, so that an interruption leaves complete seeds.
 
     Args:
-        audit: what is asked.
-        folder: has the trainings that are done; None counts none.
+        audit: the audit.
+        folder: folder with the finished trainings; None: ignore them.
     """
     done = {} if folder is None else folder.trainings(audit)
     every = [(seed, index) for seed in audit.seeds for index in range(len(audit.designs))]
-    found = []
+    jobs = []
     for number, (seed, index) in enumerate(every, start=1):
-        one = audit.designs[index]
-        if (one.insertions, seed) not in done:
-            what = ", ".join(f"{i.site} r{i.reduction} d{i.dilation}" for i in one.insertions)
-            title = f"training {number} of {len(every)}: {what or 'no BAM'}, seed {seed}"
-            found.append(Job(index, one, seed, title))
-    return found
+        audited = audit.designs[index]
+        if (audited.insertions, seed) not in done:
+            texts = (f"{i.site} r{i.reduction} d{i.dilation}" for i in audited.insertions)
+            design = ", ".join(texts) or "no BAM"
+            title = f"training {number} of {len(every)}: {design}, seed {seed}"
+            jobs.append(Job(index, audited, seed, title))
+    return jobs
 
 
 def train_missing(
@@ -75,17 +76,17 @@ def train_missing(
     follow: Follow = lambda title: nullcontext(),
     say: Say = lambda text: None,
 ) -> None:
-    """Train what is not trained yet, a line of ``trainings.jsonl`` each.
+    """Run the missing trainings; each one adds a line to ``trainings.jsonl``.
 
     Args:
-        planned: what is asked, under the name of the folder.
-        folder: of the audit, which the caller holds.
-        jobs: processes.
-        follow: see :data:`Follow`; of one process.
-        say: told what each training reached.
+        planned: the plan, with the audit's name.
+        folder: folder of the audit, locked by the caller.
+        jobs: number of processes.
+        follow: see :data:`Follow`; used with one process only.
+        say: called with the result of each training, as text.
 
     Raises:
-        KeyboardInterrupt: it was interrupted; checkpoints have been written.
+        KeyboardInterrupt: interrupted, after writing checkpoints.
         TrainingError: a process was killed.
     """
     waiting = missing(planned.audit, folder)
@@ -97,12 +98,12 @@ def train_missing(
     for job, training in finished:
         folder.append(training)
         reached = training.per_cent
-        say(f"{job.title}: {'diverged' if reached is None else f'{reached:.2f} %'}")
+        say(f"{job.title}: {'diverged' if reached is None else f'{reached:.2f}%'}")
     folder.remove_trainings()
 
 
 def _one_by_one(
-    planned: Planned, place: Path, waiting: list[Job], follow: Follow
+    planned: Planned, folder: Path, waiting: list[Job], follow: Follow
 ) -> Iterator[tuple[Job, Training]]:
     audit = planned.audit
     device = torch.device(audit.device)
@@ -115,18 +116,18 @@ def _one_by_one(
                 planned.recipe,
                 job.seed,
                 audit.device,
-                place / job.place,
+                folder / job.place,
                 watch,
             )
         yield job, training
 
 
 def _in_processes(
-    planned: Planned, place: Path, waiting: list[Job], jobs: int
+    planned: Planned, folder: Path, waiting: list[Job], jobs: int
 ) -> Iterator[tuple[Job, Training]]:
-    """Trainings as they finish; the parent alone writes what they reached."""
+    """Trainings as they finish; only the parent writes their results."""
     audit = planned.audit
-    # Not forked: torch's threads and CUDA do not outlive that.
+    # Not forked: torch's threads and CUDA do not survive a fork.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     base = audit.design(audit.designs[0])
@@ -136,18 +137,18 @@ def _in_processes(
     ahead = iter(waiting)
     try:
         while True:
-            # No more than are at work: what is not begun then needs no taking back.
+            # Submit no more than can run, so that nothing has to be cancelled.
             while len(running) < jobs and (job := next(ahead, None)) is not None:
                 design = audit.design(job.audited)
-                running[pool.submit(work, design, job.seed, place / job.place)] = job
+                running[pool.submit(work, design, job.seed, folder / job.place)] = job
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
     except BrokenProcessPool as error:
         raise TrainingError(
-            "a process that trained was killed, as for lack of memory: the same command goes on, "
-            "with fewer --jobs"
+            "a training process was killed, possibly for lack of memory: run the same command with "
+            "fewer --jobs to continue"
         ) from error
     finally:
         stop.set()

@@ -1,4 +1,4 @@
-"""A training of an audit, and the processes that train several at once."""
+"""One training of an audit, and the processes that run several in parallel."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ def trained(
     recipe: Recipe,
     seed: int,
     device: str,
-    place: Path,
+    folder: Path,
     watch: Watch | None = None,
 ) -> Training:
-    """One training of a design to its end; one that diverges has no result.
+    """Train a design to the end; a diverged training has no result.
 
     Args:
-        design: what to train.
-        data: what on.
-        recipe: how.
-        seed: of everything random.
-        device: where.
-        place: for checkpoints, from which it goes on; taken away at the end.
+        design: the design.
+        data: training and validation data.
+        recipe: training recipe.
+        seed: random seed.
+        device: device to train on.
+        folder: checkpoint folder, from which the training resumes; removed at the end.
         watch: see :func:`bamsearch.score.trained.train_once`.
     """
     try:
         reached = train_once(
-            design, data, recipe, seed=seed, device=device, place=place, watch=watch
+            design, data, recipe, seed=seed, device=device, place=folder, watch=watch
         )
     except DivergedError:
-        TrainingFolder(place).remove()
+        TrainingFolder(folder).remove()
         return Training(design.insertions, seed)
     return Training(
         design.insertions, seed, reached.right, reached.images, reached.curve, reached.seconds
@@ -63,14 +63,14 @@ def trained(
 
 @dataclass(frozen=True)
 class Worker:
-    """What a process that trains is told once.
+    """Settings of a training process.
 
     Attributes:
-        facts: of the data.
-        base: a design, for which the data are loaded.
-        recipe: how.
-        device: where.
-        threads: torch's, on a CPU.
+        facts: facts of the data set.
+        base: a design with the input that the data are loaded for.
+        recipe: training recipe.
+        device: device to train on.
+        threads: torch threads on a CPU.
     """
 
     facts: DataFacts
@@ -80,64 +80,64 @@ class Worker:
     threads: int
 
 
-# Of a process that trains: what it was told, and the training at work.
-_told: list[Worker] = []
-_at_work: list[Path] = []
+# State of a training process: its settings, and the folder of the running training.
+_worker: list[Worker] = []
+_training: list[Path] = []
 
 
 def begin(worker: Worker, stop: Event) -> None:
-    """Make this process ready to train.
+    """Initialise this training process.
 
     Args:
-        worker: what it is told.
-        stop: set when it is to end.
+        worker: its settings.
+        stop: event that stops it.
     """
-    # Ctrl-C is for the parent, which then asks all to stop.
+    # Ctrl-C is handled by the parent, which then stops all processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stopped)
-    threading.Thread(target=_heed, args=(stop,), daemon=True).start()
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    threading.Thread(target=_watch_stop, args=(stop,), daemon=True).start()
     torch.set_num_threads(worker.threads)
-    _told[:] = [worker]
+    _worker[:] = [worker]
 
 
-def _heed(stop: Event) -> None:
-    """End this process when it is asked to, after a checkpoint, or when its parent is gone."""
+def _watch_stop(stop: Event) -> None:
+    """Stop this process after a checkpoint when requested, or when its parent is gone."""
     parent = os.getppid()
     while not stop.wait(_LOOK):
         if os.getppid() != parent:
             os._exit(1)
-    # A training takes that as a request to save, and to end.
+    # On SIGTERM a training saves a checkpoint and stops.
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _stopped(number: int, frame: FrameType | None) -> None:
-    """While a training is put together; an idle process ends as its pool does."""
-    if _at_work:
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    """Interrupt a training during its set-up; an idle process stops with its pool."""
+    if _training:
         raise KeyboardInterrupt
 
 
-def work(design: Design, seed: int, place: Path) -> Training:
-    """Train a design, see :func:`trained`, in a process that is ready.
+def work(design: Design, seed: int, folder: Path) -> Training:
+    """Train a design in an initialised process, see :func:`trained`.
 
     Args:
-        design: what to train.
-        seed: of everything random.
-        place: for checkpoints.
+        design: the design.
+        seed: random seed.
+        folder: checkpoint folder.
     """
-    worker = _told[0]
-    _at_work[:] = [place]
+    worker = _worker[0]
+    _training[:] = [folder]
     try:
-        return trained(design, _data(), worker.recipe, seed, worker.device, place)
+        return trained(design, _data(), worker.recipe, seed, worker.device, folder)
     finally:
-        _at_work.clear()
+        _training.clear()
 
 
 @cache
 def _data() -> Data:
-    """The data, read once in each process."""
-    worker = _told[0]
+    """The data, read once per process."""
+    worker = _worker[0]
     facts = worker.facts
     data = load_for(facts.name, worker.base, False, facts.split_seed, facts.hash, facts.value_range)
     if data.facts.hash != facts.hash:
-        raise DataError(f"{facts.name} has changed since the audit began: audit again")
+        raise DataError(f"{facts.name} has changed since the audit started: audit again")
     return data

@@ -1,1 +1,1 @@
-"""``bamsearch verify``: does what a search found help?"""
+"""``bamsearch verify``: whether the best design of a search helps."""

@@ -1,4 +1,4 @@
-"""What trainings will take, and what ``verify`` can tell: from a few timed steps."""
+"""Duration of the trainings, and the differences that ``verify`` can detect."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from bamsearch.training.timing import step_seconds, training_seconds
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What is known before the trainings.
+    """Estimate made before the trainings.
 
     Attributes:
-        seconds: time of all trainings and tests that are left, if no comparison is decided early.
-        done: trainings that are finished.
-        trainings: trainings at most.
-        detectable: differences in points that all seeds detect with 80% power: with the lower and
+        seconds: duration of all remaining trainings and tests, if no comparison is decided early.
+        done: number of finished trainings.
+        trainings: largest number of trainings.
+        detectable: differences in points that all seeds detect with 80% power, for the lower and
             the upper spread.
         run_sd: lower and upper spread: standard deviation of one training over seeds, in points.
-        measured: whether the search measured it, so that these are its 90% limits.
+        measured: whether the search measured the spread; ``run_sd`` then has its 90% limits.
     """
 
     seconds: float
@@ -40,16 +40,16 @@ class Estimate:
 
 
 def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -> Estimate:
-    """Look at what is there, and time what is not.
+    """Count finished trainings and estimate the duration of the others.
 
-    Nothing is written, and the test split is not read.
+    Writes nothing, and does not read the test split.
 
     Args:
-        planned: what is to be done.
-        clock: seconds; read after each step. An epoch of one step is timed from its begin.
+        planned: the plan.
+        clock: clock in seconds, read after each step. An epoch of one step is timed from its start.
 
     Raises:
-        TrainingError: a training of another kind is in the folder, without ``force``.
+        TrainingError: the folder has a different training, without ``force``.
         DataError: the networks have other classes than the data.
     """
     seconds, done = 0.0, 0
@@ -72,11 +72,11 @@ def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -
         learned = None
     run_sd = RUN_SD
     if learned is not None:
-        # Only trainings of a design with another seed say how much seeds spread.
+        # Only designs trained with several seeds show the spread over seeds.
         repeats = max(learned.trainings - len(learned.ranking), 1)
         run_sd = sd_limits(learned.noise, repeats)
     low, high = (
-        # Spread of a difference of two trainings, if a common seed does not make them alike.
+        # Spread of a difference of two trainings, if a common seed does not correlate them.
         smallest_detectable(sqrt(2) * sd, len(planned.seeds), 1 - planned.plan.level)
         for sd in run_sd
     )

@@ -1,4 +1,4 @@
-"""The plans and openings in ``evidence.json``: appended by every look, and never lost."""
+"""The plans and openings in ``evidence.json``: every look appends to them, none is ever removed."""
 
 from __future__ import annotations
 
@@ -12,59 +12,59 @@ from bamsearch.records import Evidence, Opening, VerifyPlan
 
 
 class Ledger:
-    """Looks at the test split, each written down before it and concluded after it.
+    """Looks at the test split, each recorded before it starts and concluded afterwards.
 
-    A look that was interrupted is resumed under its first entry.
+    An interrupted look is resumed under its first entry.
 
     Args:
-        planned: the verification; its run is locked.
+        planned: the verification, whose run is locked.
     """
 
     def __init__(self, planned: Planned) -> None:
         self._planned = planned
         self._before = planned.folder.read_record().evidence
-        known = self._before
-        self._plans: tuple[VerifyPlan, ...] = () if known is None else known.plans
-        self._openings: tuple[Opening, ...] = () if known is None else known.openings
-        if known is not None and not self._openings:
-            self._openings = (_unrecorded(known),)
+        evidence = self._before
+        self._plans: tuple[VerifyPlan, ...] = () if evidence is None else evidence.plans
+        self._openings: tuple[Opening, ...] = () if evidence is None else evidence.openings
+        if evidence is not None and not self._openings:
+            self._openings = (_unrecorded(evidence),)
 
     def open(self, seeds: int) -> None:
-        """Write that the test split is about to be read.
+        """Record that the test split is about to be read.
 
         Args:
-            seeds: pairs of a comparison by now, at most.
+            seeds: largest number of pairs of a comparison so far.
         """
         self._enter(seeds)
         self._write(self._before or self._empty())
 
     def conclude(self, seeds: int, evidence: Evidence, *, last: bool) -> Evidence:
-        """Write the evidence of a look, if the look is new or the last one.
+        """Write the evidence of a look if the look is new or the last one.
 
         Args:
-            seeds: pairs of a comparison by now, at most.
-            evidence: as of this look.
-            last: no look follows.
+            seeds: largest number of pairs of a comparison so far.
+            evidence: evidence as of this look.
+            last: whether no look follows.
 
         Returns:
             The evidence with all plans and openings.
         """
         new = self.close(seeds, concluded_text(evidence))
         if last and not any((o.plan, o.seeds) == (self._index(), seeds) for o in self._openings):
-            # All results were stored: a look even so, under a plan of its own.
+            # All results were stored: this still is a look, under a plan of its own.
             self._enter(seeds)
             self.close(seeds, concluded_text(evidence))
         return self._write(evidence) if new or last else evidence
 
     def close(self, seeds: int, concluded: str) -> bool:
-        """Conclude the look at work; False where none is, as all its results were stored."""
+        """Conclude the current look; False if there is none, as all its results were stored."""
         if not self._at_work(seeds):
             return False
         self._openings = (*self._openings[:-1], replace(self._openings[-1], concluded=concluded))
         return True
 
     def _enter(self, seeds: int) -> None:
-        """Append an opening, unless the same look was interrupted."""
+        """Append an opening unless this look was interrupted before."""
         if self._at_work(seeds):
             return
         date = datetime.now(UTC).isoformat(timespec="seconds")
@@ -75,7 +75,7 @@ class Ledger:
         self._openings += (Opening(date, command, index, seeds, images),)
 
     def _at_work(self, seeds: int) -> bool:
-        """Whether the last opening is this look, and not concluded."""
+        """Whether the last opening is this look and not yet concluded."""
         last = self._openings[-1] if self._openings else None
         return (
             last is not None
@@ -89,18 +89,18 @@ class Ledger:
         return self._before
 
     def _index(self) -> int:
-        """The index of the plan, also where it is not in the list yet."""
+        """Index of the plan in the list, or the next index if it is new."""
         plan, number = self._planned.plan, len(self._plans)
         same = (
             index
-            for index, known in enumerate(self._plans)
-            if known.data_hash == plan.data_hash and not known.changes(plan)
+            for index, earlier in enumerate(self._plans)
+            if earlier.data_hash == plan.data_hash and not earlier.changes(plan)
         )
         return next(same, number)
 
     def _empty(self) -> Evidence:
         facts, request = self._planned.data.facts, self._planned.request
-        designs = {role: one.insertions for role, one in self._planned.chosen.designs.items()}
+        designs = {role: design.insertions for role, design in self._planned.chosen.designs.items()}
         return Evidence(
             facts.name,
             facts.hash,
@@ -116,6 +116,6 @@ class Ledger:
 
 
 def _unrecorded(evidence: Evidence) -> Opening:
-    """The opening of an older bamsearch, which recorded its results alone."""
-    seeds = max((one.seeds for one in evidence.differences), default=0)
+    """The opening of an older bamsearch, which recorded only the results."""
+    seeds = max((difference.seeds for difference in evidence.differences), default=0)
     return Opening("", evidence.command, None, seeds, None, concluded_text(evidence))

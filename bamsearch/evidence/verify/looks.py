@@ -1,9 +1,9 @@
-"""Looks at the test split: when, at which level, and what decides a comparison.
+"""Looks at the test split: their times and levels, and the rule that decides a comparison.
 
-The pairs of a comparison come in groups, and after each group one looks. All looks at a comparison
-have the same nominal level (Pocock 1977, Biometrika 64), so that their intervals hold together,
-whenever one stops: repeated confidence intervals (Jennison and Turnbull 2000, Group Sequential
-Methods, chapter 9). Comparisons share the error evenly (Bonferroni).
+The pairs of a comparison come in groups, with a look after each group. All looks at a comparison
+have the same nominal level (Pocock 1977, Biometrika 64), so that their intervals hold
+simultaneously whatever the stopping rule: repeated confidence intervals (Jennison and Turnbull
+2000, Group Sequential Methods, chapter 9). Comparisons share the error evenly (Bonferroni).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DIGITS = 5
 
 
 def look_sizes(seeds: int, looks: int) -> tuple[int, ...]:
-    """Pairs at each look, evenly spaced; fewer looks than wanted where seeds are few.
+    """Pairs at each look, evenly spaced; fewer looks than requested if seeds are few.
 
     Args:
         seeds: pairs at the last look, at least two.
@@ -46,12 +46,12 @@ def look_sizes(seeds: int, looks: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def nominal_level(sizes: tuple[int, ...], comparisons: int) -> float:
-    """Two-sided level of each interval such that all hold together at 95%.
+    """Two-sided level of each interval such that all hold simultaneously at 95%.
 
-    It is the quantile of the smallest p-value over the looks where nothing differs. The t
+    It is the quantile of the smallest p-value over the looks under the null hypothesis. The t
     statistics at the looks do not depend on the variance, so that normal random numbers give it for
     any sample size; Pocock's tables are the limit of large samples. The quantile is taken two Monte
-    Carlo errors low, so that the overall level is at most what it says (0.0496 for 0.05).
+    Carlo errors lower, so that the overall level is at most the stated one (0.0496 for 0.05).
 
     Args:
         sizes: pairs at each look.
@@ -64,7 +64,7 @@ def nominal_level(sizes: tuple[int, ...], comparisons: int) -> float:
     mean, squares, smallest = np.zeros(_DRAWS), np.zeros(_DRAWS), np.ones(_DRAWS)
     before = 0
     for size in sizes:
-        # Chan's update of mean and sum of squares by those of the new pairs.
+        # Chan's update of the mean and the sum of squares with the new pairs.
         new = size - before
         shift = rng.standard_normal(_DRAWS) / np.sqrt(new) - mean
         squares += shift**2 * before * new / size
@@ -86,8 +86,8 @@ class Rule:
     Attributes:
         level: nominal level of each interval, from :func:`nominal_level`.
         margin: differences inside it are equivalent, in points.
-        over: what the interval is over.
-        expect: the expectation that may decide too; only for the comparison with the base.
+        over: what the interval covers.
+        expect: expectation that can also decide the comparison; for the base only.
     """
 
     level: float
@@ -99,8 +99,8 @@ class Rule:
         """The interval of differences, in points.
 
         Args:
-            values: (pairs,), or (pairs, images), which ``over`` images needs.
-            resolution: points that one image makes.
+            values: (pairs,), or (pairs, images), as needed for ``over`` images.
+            resolution: points per image.
         """
         if self.over == "images":
             return interval_over_images(values, 1 - self.level, resolution)
@@ -108,19 +108,19 @@ class Rule:
         return interval(by_seed, 1 - self.level, resolution)
 
     def decides(self, made: Interval) -> bool:
-        """Whether the interval leaves out 0, lies inside the margin, or settles the expectation."""
+        """Whether the interval excludes 0, lies inside the margin, or meets the expectation."""
         if made.low > 0 or made.high < 0 or made.inside(self.margin):
             return True
         return self.expect is not None and meets(made.low, self.expect, self.margin)
 
 
 def meets(low: float, expect: Expected, margin: float) -> bool:
-    """Whether the lower end of an interval proves what was expected.
+    """Whether the lower end of an interval meets an expectation.
 
     Args:
-        low: in points.
+        low: lower end in points.
         expect: ``better``: above 0; ``not-worse``: above -margin.
-        margin: in points.
+        margin: margin in points.
     """
     return low > (0.0 if expect == "better" else -margin)
 
@@ -130,10 +130,10 @@ class Conclusion:
     """A comparison as of its last look.
 
     Attributes:
-        interval: of the difference, in points.
-        pairs: pairs in it.
-        look: number of the look, from 1 on.
-        decided: whether it needs no further look.
+        interval: interval of the difference, in points.
+        pairs: number of pairs.
+        look: number of the look, from 1.
+        decided: whether no further look is needed.
     """
 
     interval: Interval
@@ -150,17 +150,17 @@ def conclude(
     resolution: float = 0.0,
     rows: Sequence[int] | None = None,
 ) -> Conclusion | None:
-    """Look by look at one comparison until it is decided, or there are no more looks.
+    """Evaluate one comparison look by look until it is decided or there are no more looks.
 
     Args:
         values: differences in points, (pairs,) or (pairs, images), in the order of the seeds.
-        sizes: planned pairs at each look that was taken.
-        rule: decides.
-        resolution: points that one image makes.
-        rows: number of the seed of each pair, from 0 on, where diverged trainings left gaps.
+        sizes: planned pairs at each look so far.
+        rule: decision rule.
+        resolution: points per image.
+        rows: seed number of each pair, from 0, if diverged trainings left gaps.
 
     Returns:
-        The conclusion; None where no look has two pairs.
+        The conclusion; None if no look has two pairs.
     """
     numbers = np.arange(len(values)) if rows is None else np.asarray(rows)
     last = None

@@ -1,4 +1,4 @@
-"""Which designs of a run are trained: what was found, and what it is compared with."""
+"""The designs of a run that are trained: the best design and its baselines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bamsearch.records import Design, ModelSummary, ReferenceKind, Role, RunReco
 from bamsearch.searching.proposers import RandomProposer
 from bamsearch.searching.request import planned_again
 
+# Plans store these texts and are compared by them: a change would make old runs exploratory.
 LABELS: dict[Role, str] = {
     "base": "base",
     "paper": "paper default",
@@ -19,17 +20,17 @@ LABELS: dict[Role, str] = {
     "found": "found",
 }
 
-# Another order than that of a search, or of its random search, with the same seed.
+# Differs from the order of a search, or of its random search, with the same seed.
 _OTHER_SEED = 2_000_003
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A design that is trained, once for all that it is.
+    """A design that is trained, once for all its roles.
 
     Attributes:
-        design: what is built.
-        roles: what it is, such as both the paper default and the largest that fits.
+        design: the design.
+        roles: its roles, such as both the paper default and the largest that fits.
     """
 
     design: Design
@@ -37,7 +38,7 @@ class Network:
 
     @property
     def name(self) -> str:
-        """The word for it in the names of folders."""
+        """Name in folder names."""
         return "found" if "found" in self.roles else self.roles[0]
 
     @property
@@ -48,18 +49,18 @@ class Network:
     @property
     def text(self) -> str:
         """The insertions: ``layer1 r8 d2, layer3 r16 d4``, or ``no BAM``."""
-        many = (f"{i.site} r{i.reduction} d{i.dilation}" for i in self.design.insertions)
-        return ", ".join(many) or "no BAM"
+        texts = (f"{i.site} r{i.reduction} d{i.dilation}" for i in self.design.insertions)
+        return ", ".join(texts) or "no BAM"
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What is trained.
+    """The networks to train.
 
     Attributes:
-        networks: base, paper default, largest, random and found, equal ones once; found last.
-        designs: as the run has them.
-        remarks: what is left out or drawn, and equal, a sentence each.
+        networks: baselines and best design, without duplicates; the best design is the last.
+        designs: design of each role.
+        remarks: remarks on missing, drawn and equal designs, one sentence each.
     """
 
     networks: tuple[Network, ...]
@@ -68,7 +69,7 @@ class Chosen:
 
     @property
     def comparisons(self) -> int:
-        """With how many networks what was found is compared."""
+        """Number of networks that the best design is compared with."""
         return len(self.networks) - 1
 
 
@@ -76,36 +77,36 @@ def choose(record: RunRecord) -> Chosen:
     """The designs of a run that are trained.
 
     The random one is the best of the run's random search; without one it is drawn uniformly from
-    all designs that fit.
+    all feasible designs.
 
     Raises:
-        NothingToDoError: nothing was found, or that is the base itself.
+        NothingToDoError: there is no best design yet, or it is the base.
     """
     run, best = record.run, record.best
     if best is None:
         raise NothingToDoError(
-            f"run {run.name} has no score yet: 'bamsearch search --resume {run.name}' goes on"
+            f"run {run.name} has no score yet: 'bamsearch search --resume {run.name}' continues it"
         )
     if not best.design.insertions:
         raise NothingToDoError(
-            f"run {run.name} found nothing better than the base: there is nothing to compare"
+            f"the best design of run {run.name} is the base itself: there is nothing to compare"
         )
     designs: dict[Role, Design] = {"base": run.design(())}
     remarks = []
     kinds: tuple[ReferenceKind, ...] = ("paper", "largest")
     for kind in kinds:
-        found = record.reference(kind)
-        if found is None:
+        reference = record.reference(kind)
+        if reference is None:
             remarks.append(f"The {LABELS[kind]} has no score in the run and is not trained.")
         else:
-            designs[kind] = found.design
-    scored = record.reference("random")
-    if scored is not None:
-        designs["random"] = scored.design
+            designs[kind] = reference.design
+    random = record.reference("random")
+    if random is not None:
+        designs["random"] = random.design
     else:
-        designs["random"] = _drawn(record)
+        designs["random"] = _random_design(record)
         remarks.append(
-            "The random design is drawn from those that fit: there was no random search."
+            "The random design is drawn from the feasible designs: there was no random search."
         )
     designs["found"] = best.design
     networks = _merged(designs, run.summary)
@@ -116,23 +117,23 @@ def choose(record: RunRecord) -> Chosen:
     return Chosen(networks, designs, tuple(remarks))
 
 
-def _drawn(record: RunRecord) -> Design:
+def _random_design(record: RunRecord) -> Design:
     feasible = planned_again(record.run).feasible
     picks = next(RandomProposer(feasible, record.run.seed + _OTHER_SEED).order())
     return record.run.design(feasible.space.insertions(picks))
 
 
 def _merged(designs: Mapping[Role, Design], summary: ModelSummary) -> tuple[Network, ...]:
-    """Networks in the order of their first roles; found is the last."""
+    """Networks in the order of their first roles; the best design is the last."""
     sites = {site.name: site for site in summary.sites}
 
     def computes(design: Design) -> frozenset[tuple[str, int, int]]:
-        found = []
-        for one in design.insertions:
-            site = sites[one.site]
-            width = hidden_channels(site.channels, one.reduction)
-            found.append((one.site, width, effective_dilation(site, one.dilation)))
-        return frozenset(found)
+        inserted = []
+        for insertion in design.insertions:
+            site = sites[insertion.site]
+            width = hidden_channels(site.channels, insertion.reduction)
+            inserted.append((insertion.site, width, effective_dilation(site, insertion.dilation)))
+        return frozenset(inserted)
 
     together: dict[frozenset[tuple[str, int, int]], list[Role]] = {}
     for role, design in designs.items():

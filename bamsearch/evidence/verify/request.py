@@ -1,4 +1,4 @@
-"""What is asked of ``verify``, and what is known before anything is trained."""
+"""Options of ``verify``, and the plan made from them before anything is trained."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ from bamsearch.training.request import load_for
 from bamsearch.training.start import check_is_classifier
 
 TRAININGS = "verify"
-"""The folder of the trainings, in that of the run."""
+"""Folder of the trainings in the run's folder."""
 
 DEFAULT_SEEDS = 10
 DEFAULT_LOOKS = 5
 FIRST_SEED = 10_000
-"""The first seed unless another is given. Searches count theirs up from ``run.seed``, usually 0; a
-best design was chosen partly for its luck with those, and fresh seeds do not share it."""
+"""Default first seed. Searches count their seeds up from ``run.seed``, usually 0; the best design
+was partly chosen for its luck with those, which fresh seeds do not share."""
 DEFAULT_MARGIN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked.
+    """Options of a verification.
 
     Attributes:
         run: name or folder of a run.
         data: name of the data, see :func:`bamsearch.data.loading.load_data`; None: the run's.
-        download: fetch the data where it is not there.
-        seeds: number of seeds at most, at least two.
-        looks: number of looks at the test split, at most; a look can decide comparisons.
-        first: the first of them; None: the first multiple of 10,000 whose seeds the search has not
-            used.
-        recipe: name of the recipe; None is the usual one.
-        epochs: other than the recipe's.
-        precision: of the arithmetic, other than the recipe's.
-        weights: of the base, which all networks are then fine-tuned from; None is random.
+        download: download missing data.
+        seeds: largest number of seeds, at least two.
+        looks: largest number of looks at the test split; a look can decide comparisons.
+        first: first seed; None: the first multiple of 10,000 such that the search used none of the
+            seeds.
+        recipe: name of the training recipe; None: the default.
+        epochs: number of epochs; None: the recipe's.
+        precision: numeric precision of training; None: the recipe's.
+        weights: weights of the base, from which all networks are fine-tuned; None: random weights.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        margin: differences within it, in points, are taken for none.
-        over: what the intervals are over.
-        expect: expectation that may decide the comparison with the base too.
-        force: trainings that are there and were made otherwise are made anew.
-        command: what was typed.
-        value_range: as for the data; None: the run's.
+        margin: differences smaller than this many points count as equivalent.
+        over: what the intervals cover.
+        expect: expectation that can also decide the comparison with the base.
+        force: repeat existing trainings that were made with other settings.
+        command: command line.
+        value_range: value range of the data; None: the run's.
     """
 
     run: str
@@ -83,17 +83,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Planned:
-    """Trainings that can begin.
+    """A verification that is ready to train.
 
     Attributes:
-        request: what is asked.
-        folder: of the run.
+        request: the options.
+        folder: folder of the run.
         record: the run.
-        chosen: what is trained.
-        data: what on.
-        recipe: how.
-        plan: seeds and looks; that of the first opening of the test split, if it is the same.
-        exploratory: why error rates do not hold, a sentence; empty where they do.
+        chosen: networks to train.
+        data: the data.
+        recipe: training recipe.
+        plan: seeds and looks; the plan of the first opening of the test split if it is the same.
+        exploratory: reason why error rates do not hold, a sentence; empty if they do.
     """
 
     request: Request
@@ -107,16 +107,16 @@ class Planned:
 
     @property
     def seeds(self) -> range:
-        """Each is a pair for every comparison; none of them was used by the search."""
+        """Seeds that the search did not use; each makes one pair in every comparison."""
         return range(self.plan.first, self.plan.first + self.plan.seeds)
 
     @property
     def trainings(self) -> list[tuple[int, Network]]:
-        """All trainings that there can be, seed by seed."""
+        """All possible trainings, seed by seed."""
         return [(seed, network) for seed in self.seeds for network in self.chosen.networks]
 
     def rule(self, network: Network) -> Rule:
-        """How the comparison with a network is concluded."""
+        """Decision rule of the comparison with a network."""
         request = self.request
         expect = request.expect if "base" in network.roles else None
         return Rule(self.plan.level, request.margin, request.over, expect)
@@ -127,14 +127,14 @@ class Planned:
 
 
 def plan_verify(request: Request) -> Planned:
-    """Find the run, what to train, and the data.
+    """Find the run, the networks to train, and the data.
 
     Raises:
-        InvalidValueError: fewer than two seeds, seeds that the search used, a margin of 0, no such
-            recipe, or ``torchrun``.
-        RunError: no such run.
-        NothingToDoError: a detector, or nothing was found but the base.
-        DataError: the data are not there, or are no data for this run.
+        InvalidValueError: fewer than two seeds, seeds that the search used, a margin of 0, an
+            unknown recipe, or ``torchrun``.
+        RunError: unknown run.
+        NothingToDoError: a detector, or the best design is the base.
+        DataError: the data are missing, or do not fit the run.
     """
     _check(request)
     folder = find_folder(request.run)
@@ -145,26 +145,26 @@ def plan_verify(request: Request) -> Planned:
     name = request.data or (None if record.run.data is None else record.run.data.name)
     if name is None:
         raise InvalidValueError(
-            f"run {record.run.name} was searched without data: give --data NAME, such as "
+            f"run {record.run.name} was searched without data: add --data NAME, such as "
             "--data digits"
         )
-    known = [] if record.run.data is None else [record.run.data.hash]
-    known += [] if record.evidence is None else [record.evidence.data_hash]
-    recorded = known[0 if request.data is None else -1] if known else None
-    of_run = None if record.run.data is None else record.run.data.value_range
+    hashes = [] if record.run.data is None else [record.run.data.hash]
+    hashes += [] if record.evidence is None else [record.evidence.data_hash]
+    recorded = hashes[0 if request.data is None else -1] if hashes else None
+    run_range = None if record.run.data is None else record.run.data.value_range
     data = load_for(
         name,
         chosen.designs["base"],
         request.download,
         recorded=recorded,
-        value_range=request.value_range or of_run,
+        value_range=request.value_range or run_range,
     )
     check_fits(record.run, data.facts)
     usual = DEFAULT_RECIPE if request.weights is None else FINE_TUNE
     recipe = find_recipe(request.recipe or usual)
     if recipe.name == FINE_TUNE and request.weights is None:
         raise InvalidValueError(
-            f"recipe {FINE_TUNE} is for trained weights: give --weights, or another recipe"
+            f"recipe {FINE_TUNE} is for trained weights: add --weights, or choose another recipe"
         )
     recipe = recipe.changed(epochs=request.epochs, precision=request.precision)
     plan = _plan(request, chosen, data.facts, recipe, seeds)
@@ -172,11 +172,11 @@ def plan_verify(request: Request) -> Planned:
     changes = [] if first is None else first.changes(plan)
     exploratory = ""
     if first is not None and not changes:
-        plan = first  # with the level as it was worked out then
+        plan = first  # keeps the level as computed then
     elif changes:
         exploratory = (
-            "Exploratory: the test split was first opened under another plan "
-            f"({'; '.join(changes)}), so its error rate of {1 - CONFIDENCE:.0%} does not hold."
+            "Exploratory: the test split was first opened under a different plan "
+            f"({'; '.join(changes)}), so the error rate of {1 - CONFIDENCE:.0%} does not hold."
         )
     return Planned(request, folder, record, chosen, data, recipe, plan, exploratory)
 
@@ -187,7 +187,7 @@ def _plan(
     sizes = look_sizes(request.seeds, request.looks)
     return VerifyPlan(
         data_hash=facts.hash,
-        networks=tuple(f"{one.label}: {one.text}" for one in chosen.networks),
+        networks=tuple(f"{network.label}: {network.text}" for network in chosen.networks),
         first=seeds[0],
         seeds=len(seeds),
         looks=sizes,
@@ -198,11 +198,11 @@ def _plan(
 
 
 def fresh_seeds(record: RunRecord, number: int, first: int | None = None) -> range:
-    """Seeds of trainings that the search has not used.
+    """Consecutive training seeds that the search has not used.
 
     Args:
         record: the run.
-        number: how many.
+        number: number of seeds.
         first: see :class:`Request`.
 
     Raises:
@@ -216,7 +216,7 @@ def fresh_seeds(record: RunRecord, number: int, first: int | None = None) -> ran
     if shared:
         raise InvalidValueError(
             f"--seed {first}: the search of run {record.run.name} used seed {min(shared)}: "
-            f"leave --seed out, or give {max(used) + 1} or more"
+            f"omit --seed, or give at least {max(used) + 1}"
         )
     if seeds[-1] >= 2**32:
         raise InvalidValueError(f"--seed {first}: the last seed would be over {2**32 - 1}")
@@ -224,23 +224,23 @@ def fresh_seeds(record: RunRecord, number: int, first: int | None = None) -> ran
 
 
 def misfit(run: Run, facts: DataFacts, classes: int | None) -> DataError:
-    """The error of data that a run is not for.
+    """The error for data that do not fit a run.
 
     Args:
         run: the run.
-        facts: of the data.
-        classes: of the run's networks; None where they are not known.
+        facts: facts of the data.
+        classes: classes of the run's networks, if known.
     """
     head = "" if classes is None else f" and {classes} classes"
     return DataError(
-        f"run {run.name} is for {_size(run.summary.input_shape)}{head}, and {facts.name} has "
+        f"run {run.name} is for {_size(run.summary.input_shape)}{head}, but {facts.name} has "
         f"{_size(facts.input_shape)} and {facts.classes} classes: "
         f"'bamsearch search {run.model} --data {facts.name}' makes a run that fits"
     )
 
 
 def check_fits(run: Run, facts: DataFacts) -> None:
-    """Raise DataError where data are not for the networks of a run."""
+    """Raise DataError if data do not fit the networks of a run."""
     shapes = run.summary.input_shape == facts.input_shape
     if not shapes or run.num_classes not in (None, facts.classes):
         raise misfit(run, facts, run.num_classes)
@@ -248,7 +248,9 @@ def check_fits(run: Run, facts: DataFacts) -> None:
 
 def _check(request: Request) -> None:
     if request.seeds < 2:
-        raise InvalidValueError(f"--seeds {request.seeds}: a confidence interval needs at least 2")
+        raise InvalidValueError(
+            f"--seeds {request.seeds}: at least 2 seeds are needed for a confidence interval"
+        )
     if request.looks < 1:
         raise InvalidValueError(f"--looks {request.looks}: give at least 1")
     if not 0 < request.margin < float("inf"):

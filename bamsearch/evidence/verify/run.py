@@ -1,4 +1,4 @@
-"""``verify``: look by look, train what is undecided, test it, and say what differs."""
+"""``verify``: look by look, train and test the undecided networks, and compare them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from bamsearch.training.progress import Progress
 
 Watch = Callable[[Progress], None]
 Follow = Callable[[str], AbstractContextManager[Watch | None]]
-"""Given the title of a training, what follows it."""
+"""Title of a training → context that gives a callback for its progress, or None."""
 
 
 def run_verify(planned: Planned, follow: Follow = lambda title: nullcontext()) -> Evidence:
-    """Train and test group by group of seeds until all is decided, and write ``evidence.json``.
+    """Train and test one group of seeds after another until all comparisons are decided.
 
-    Each look at the test split is written down before an image is read, and concluded after it. A
-    training that was interrupted is resumed; one that is finished is not repeated. Decisions follow
-    from the results alone, so that on a CPU with one thread the numbers are those of a verification
-    that was not interrupted, bit for bit.
+    Writes ``evidence.json``. Each look at the test split is recorded before an image is read, and
+    concluded afterwards. Interrupted trainings are resumed, finished ones are not repeated.
+    Decisions depend on the results alone, so on a CPU with one thread the numbers are bit for bit
+    those of an uninterrupted verification.
 
     Args:
         planned: the verification.
         follow: see :data:`Follow`.
 
     Raises:
-        RunError: a search, or another verify, works on the run.
+        RunError: a search or another verify holds the run.
         TrainingError: so many trainings diverged that nothing can be compared with the base, or
-            one of another kind is in the folder.
-        KeyboardInterrupt: it was interrupted; the same call resumes.
+            the folder has a different training.
+        KeyboardInterrupt: interrupted; the same call resumes.
     """
     with planned.folder.locked():
         remove_drafts(planned.folder.path)
@@ -67,7 +67,7 @@ def run_verify(planned: Planned, follow: Follow = lambda title: nullcontext()) -
         if not has_base(evidence):
             raise TrainingError(
                 f"{list(results.values()).count(None)} of {len(results)} trainings diverged, and "
-                "fewer than two pairs with the base are left: give another --recipe, or "
+                "fewer than two pairs with the base remain: choose another --recipe, or "
                 "--precision 32"
             )
         planned.folder.log("verify: evidence.json is written")
@@ -75,11 +75,11 @@ def run_verify(planned: Planned, follow: Follow = lambda title: nullcontext()) -
 
 
 Work = list[tuple[int, Network]]
-"""Trainings as (seed, network), seed by seed, so that an interruption leaves whole pairs."""
+"""Trainings as (seed, network), seed by seed, so that an interruption leaves complete pairs."""
 
 
 def _train(planned: Planned, work: Work, before: int, follow: Follow) -> Work:
-    """Train, and return the trainings that did not diverge."""
+    """Train; return the trainings that did not diverge."""
     trained = []
     for number, (seed, network) in enumerate(work, start=before + 1):
         most = len(planned.trainings)
@@ -96,7 +96,7 @@ def _train(planned: Planned, work: Work, before: int, follow: Follow) -> Work:
 def _test(
     planned: Planned, trained: Work, opened: Callable[[], None]
 ) -> dict[tuple[str, int], Reached]:
-    """Results of trainings; the test split is read only where one is not stored yet."""
+    """Results of trainings; the test split is read only if one is not stored yet."""
     results = {
         (network.name, seed): result
         for seed, network in trained

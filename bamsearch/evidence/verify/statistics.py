@@ -1,7 +1,7 @@
-"""Paired differences: their intervals over seeds or over images, and the seeds that one needs.
+"""Intervals of paired differences over seeds or images, and the number of seeds needed.
 
-Student's intervals, of pairs with the same seed. Their confidence is that of one look at one
-comparison, see :mod:`bamsearch.evidence.verify.looks`, so that all hold together.
+Student's intervals from pairs with the same seed. Their confidence is that of one look at one
+comparison, see :mod:`bamsearch.evidence.verify.looks`, so that all hold simultaneously.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from scipy import stats
 from scipy.optimize import brentq
 
 CONFIDENCE = 0.95
-"""Of all intervals together."""
+"""Simultaneous confidence of all intervals."""
 
 POWER = 0.8
-"""Chance with which a true difference is to be detected."""
+"""Power: probability of detecting a true difference."""
 
 WANTED = 0.3
-"""Points: the difference for which the number of seeds is said. BAM's are about that size."""
+"""Difference in points that the number of seeds is given for; BAM's are about that size."""
 
 RUN_SD = (0.29, 1.32)
-"""Points: standard deviation of the accuracy of one training over seeds, where the run itself has
-measured none. The lower was measured over 68 short trainings of an 8-layer ResNet on Fashion-MNIST,
+"""Standard deviation in points of the accuracy of one training over seeds, if the run has not
+measured it. The lower was measured over 68 short trainings of an 8-layer ResNet on Fashion-MNIST,
 the upper by the audit of reports/audit/fashion-mnist-light (``ceilings``, setting ``space``)."""
 
 SURE = 0.9
-"""Chance that the true spread is below its upper limit, and chance that it is above its lower."""
+"""Confidence of the upper limit of the spread, and of the lower one."""
 
 _MOST_SEEDS = 1_000_000
 _QUANTILES = 4_000
@@ -43,10 +43,10 @@ class Interval:
     """A mean and its interval.
 
     Attributes:
-        mean: of the values.
+        mean: mean of the values.
         low: lower end.
         high: upper end.
-        sd: standard deviation of the values, at least what one image makes.
+        sd: standard deviation of the values, at least the resolution.
     """
 
     mean: float
@@ -55,7 +55,7 @@ class Interval:
     sd: float
 
     def inside(self, margin: float) -> bool:
-        """Whether all of it is nearer to 0 than the margin: two one-sided tests, both passed."""
+        """Whether the whole interval is within the margin: two one-sided tests, both passed."""
         return -margin < self.low and self.high < margin
 
 
@@ -65,10 +65,10 @@ def interval(
     """Student's interval of a mean.
 
     Args:
-        values: at least two.
-        confidence: of the interval, 0..1.
-        resolution: what one image of the test split makes. The deviation is taken to be no less:
-            values that happen to be equal do not prove that there is no spread.
+        values: at least two values.
+        confidence: confidence of the interval, 0..1.
+        resolution: change caused by one image of the test split. The deviation is at least this:
+            equal values may be a coincidence.
 
     Raises:
         ValueError: fewer than two values.
@@ -85,13 +85,12 @@ def interval(
 def interval_over_images(
     values: NDArray[np.number[Any]], confidence: float, resolution: float
 ) -> Interval:
-    """Interval of a mean over seeds and images, both of them random and crossed.
+    """Interval of a mean over seeds and images, both random and crossed.
 
     The seeds' part is that of :func:`interval`. The images' part is the image component of a
-    two-way analysis of variance without replication; 0 where that is negative. Half widths are
-    added in squares (MOVER, Zou and Donner 2008, Statistics in Medicine 27), so that the few
-    degrees of freedom of the seeds do not narrow the images' part, nor the images' many the seeds'
-    part. ``benchmarks/coverage_verify.py`` simulates its coverage.
+    two-way analysis of variance without replication, or 0 if that is negative. Half widths are
+    added in quadrature (MOVER, Zou and Donner 2008, Statistics in Medicine 27), so that each part
+    keeps its own degrees of freedom. ``benchmarks/coverage_verify.py`` simulates the coverage.
 
     Args:
         values: (pairs, images), at least two of each.
@@ -135,53 +134,53 @@ def sd_limits(sd: float, freedom: int, sure: float = SURE) -> tuple[float, float
 
 
 def power(difference: float, sd: float, seeds: int, confidence: float) -> float:
-    """Chance that the interval of so many pairs leaves out 0.
+    """Probability that the interval excludes 0.
 
     Args:
-        difference: the true one.
+        difference: true difference.
         sd: standard deviation of a pair's difference.
-        seeds: pairs, at least two.
-        confidence: of the interval.
+        seeds: number of pairs, at least two.
+        confidence: confidence of the interval.
     """
     shift = abs(difference) / sd * sqrt(seeds)
     limit = _quantile(confidence, seeds - 1)
-    # The mean over the deviations that a sample may have. SciPy's noncentral t is the same, and is
-    # no number for two seeds and far shifts.
+    # The mean over possible sample deviations. SciPy's noncentral t is the same, but is nan for two
+    # seeds and large shifts.
     limits = limit * _deviations(seeds - 1)
     return float(np.mean(stats.norm.sf(limits - shift) + stats.norm.cdf(-limits - shift)))
 
 
 @lru_cache(maxsize=64)
 def _deviations(freedom: int) -> NDArray[np.float64]:
-    """Evenly likely values of a sample's deviation where the true one is 1."""
+    """Equally likely values of a sample's standard deviation if the true one is 1."""
     chances = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    found: NDArray[np.float64] = np.sqrt(stats.chi2.ppf(chances, freedom) / freedom)
-    return found
+    deviations: NDArray[np.float64] = np.sqrt(stats.chi2.ppf(chances, freedom) / freedom)
+    return deviations
 
 
 def smallest_detectable(sd: float, seeds: int, confidence: float) -> float:
-    """The difference that so many pairs detect with 80% power.
+    """The difference that a number of pairs detects with 80% power.
 
     Args:
         sd: standard deviation of a pair's difference.
-        seeds: pairs, at least two.
-        confidence: of the interval.
+        seeds: number of pairs, at least two.
+        confidence: confidence of the interval.
     """
-    # In units of the standard error: beyond the limit and a few deviations the chance is near 1.
+    # In standard errors: a few of them beyond the limit the power is close to 1.
     limit = _quantile(confidence, seeds - 1)
-    found = brentq(lambda z: power(z, sqrt(seeds), seeds, confidence) - POWER, 0.0, 4 * limit + 4)
-    return float(found) * sd / sqrt(seeds)
+    shift = brentq(lambda z: power(z, sqrt(seeds), seeds, confidence) - POWER, 0.0, 4 * limit + 4)
+    return float(shift) * sd / sqrt(seeds)
 
 
 def seeds_needed(sd: float, confidence: float, difference: float = WANTED) -> int | None:
-    """The number of pairs that detect a difference with 80% power; None over a million.
+    """The number of pairs that detects a difference with 80% power; None above a million.
 
     Earlier looks at the same level only add power.
 
     Args:
         sd: standard deviation of a pair's difference, above 0.
-        confidence: of the interval after the last pair.
-        difference: the true one, in points.
+        confidence: confidence of the interval after the last pair.
+        difference: true difference in points.
     """
     low, high = 1, 2
     while power(difference, sd, high, confidence) < POWER:

@@ -1,4 +1,4 @@
-"""What the trainings of ``verify`` say, as of a look: accuracies, differences and remarks."""
+"""Results of ``verify`` as of a look: accuracies, differences and remarks."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from bamsearch.evidence.verify.trainings import Reached
 from bamsearch.records import Accuracy, Difference, Evidence, Role
 
 Results = Mapping[tuple[str, int], Reached | None]
-"""(name of the network, seed) → its result, None where the training diverged."""
+"""(name of the network, seed) → its result, None if the training diverged."""
 
-# Hundredths of a hundredth of a point: a test split has fewer images.
+# 10^-4 points, finer than one image of any test split.
 _DIGITS = 4
 
 
 def conclusion_of(
     planned: Planned, results: Results, network: Network, looks: int
 ) -> Conclusion | None:
-    """The comparison of the best design with a network, after a number of looks.
+    """The comparison of the best design with a network after a number of looks.
 
-    Only seeds with both networks are pairs.
+    A seed is a pair only if both networks have a result.
     """
     taken = planned.plan.looks[:looks]
     seeds = planned.seeds[: taken[-1]]
@@ -58,12 +58,12 @@ def open_networks(planned: Planned, results: Results, looks: int) -> tuple[Netwo
 
 
 def evidence_of(planned: Planned, results: Results, looks: int | None = None) -> Evidence:
-    """What the trainings say.
+    """The evidence after a number of looks.
 
     Args:
         planned: the verification.
         results: results of the looks so far.
-        looks: number of looks; None for all.
+        looks: number of looks; None: all.
     """
     looks = len(planned.plan.looks) if looks is None else looks
     accuracies: dict[Role, Accuracy] = {}
@@ -84,10 +84,10 @@ def evidence_of(planned: Planned, results: Results, looks: int | None = None) ->
         data_hash=facts.hash,
         confidence=CONFIDENCE,
         accuracies={role: accuracies[role] for role in roles if role in accuracies},
-        differences=tuple(sorted(differences, key=lambda one: roles.index(one.against))),
+        differences=tuple(sorted(differences, key=lambda each: roles.index(each.against))),
         command=planned.request.command,
         margin=planned.request.margin,
-        designs={role: one.insertions for role, one in planned.chosen.designs.items()},
+        designs={role: design.insertions for role, design in planned.chosen.designs.items()},
         remarks=(
             _recipe(planned, seeds),
             _progress(planned, results, looks),
@@ -108,8 +108,8 @@ def has_base(evidence: Evidence) -> bool:
 def concluded_text(evidence: Evidence) -> str:
     """The conclusions of a look for its :class:`Opening`: ``base: better, +0.41 [...]; ...``."""
     return "; ".join(
-        f"{LABELS[one.against]}: {one.verdict}, {one.points:+.2f} [{one.low:+.2f}, {one.high:+.2f}]"
-        for one in evidence.differences
+        f"{LABELS[d.against]}: {d.verdict}, {d.points:+.2f} [{d.low:+.2f}, {d.high:+.2f}]"
+        for d in evidence.differences
     )
 
 
@@ -118,19 +118,19 @@ def _accuracy(planned: Planned, results: Results, network: Network) -> Accuracy 
     reached = [result for result in stored if result is not None]
     if len(reached) < 2:
         return None
-    # An interval by itself, but one that holds at every look.
+    # Not simultaneous with the others, but valid at every look.
     rule = Rule(nominal_level(planned.plan.looks, 1), planned.request.margin, planned.request.over)
-    values = np.stack([one.points for one in reached])
+    values = np.stack([result.points for result in reached])
     made = rule.interval(values, 100 / reached[0].images)
     mean, low, high = (round(value, _DIGITS) for value in (made.mean, made.low, made.high))
     return Accuracy(mean, low, high, len(reached))
 
 
 def _differences(planned: Planned, network: Network, conclusion: Conclusion) -> list[Difference]:
-    """The best design less this network, once for each role of the network."""
+    """The best design minus this network, once for each role of the network."""
     made, confidence = conclusion.interval, 1 - planned.plan.level
     points, low, high = (round(value, _DIGITS) for value in (made.mean, made.low, made.high))
-    # More seeds do not narrow the images' part of an interval: there is no such number.
+    # More seeds do not narrow the images' part of an interval, so no number of them is given.
     least, most = (
         (None, None)
         if planned.request.over == "images"
@@ -160,16 +160,16 @@ def _recipe(planned: Planned, seeds: range) -> str:
 
 
 def _progress(planned: Planned, results: Results, looks: int) -> str:
-    """Where the looks are: decided, at their end, or in between."""
+    """State of the looks: decided, exhausted, or unfinished."""
     images, number = planned.data.facts.test, len(planned.plan.looks)
     head = f"Look {looks} of {number} at {images:,} test images"
     undecided = len(open_networks(planned, results, looks)) - 1
     if undecided < 1:
         return f"{head}: every comparison is decided."
-    left = "1 comparison is" if undecided == 1 else f"{undecided} comparisons are"
+    remaining = "1 comparison is" if undecided == 1 else f"{undecided} comparisons are"
     if looks == number:
-        return f"{head}: all seeds are used, and {left} undecided."
-    return f"{head}: {left} undecided; not finished, the same command continues."
+        return f"{head}: all seeds are used, but {remaining} undecided."
+    return f"{head}: {remaining} undecided; not finished, the same command continues."
 
 
 def _diverged(planned: Planned, results: Results) -> list[str]:
@@ -178,5 +178,7 @@ def _diverged(planned: Planned, results: Results) -> list[str]:
     for network in planned.chosen.networks:
         lost = [str(s) for (name, s), it in results.items() if name == network.name and it is None]
         if lost:
-            sentences.append(f"Diverged, and in no pair: {network.label}, seed {', '.join(lost)}.")
+            sentences.append(
+                f"Diverged and excluded from the pairs: {network.label}, seed {', '.join(lost)}."
+            )
     return sentences

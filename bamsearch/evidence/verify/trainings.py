@@ -1,7 +1,7 @@
-"""One training of ``verify``: where it is, how far it is, and what it reaches on the test images.
+"""One training of ``verify``: its folder, its state and its result on the test images.
 
-``RUN/verify/SEED-NETWORK/`` is a folder as ``bamsearch train`` makes it. ``test.json`` in it has
-which test images the network classifies correctly; a look writes it when its networks are trained.
+``RUN/verify/SEED-NETWORK/`` is a training folder as made by ``bamsearch train``. Its ``test.json``
+records which test images the network classifies correctly; a look writes it after training.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TEST_FILE = "test.json"
 
 @dataclass(frozen=True, eq=False)
 class Reached:
-    """What a trained network reaches.
+    """Test result of a trained network.
 
     Attributes:
         correct: (images,) bool, whether each test image is classified correctly.
@@ -49,12 +49,12 @@ class Reached:
 
     @property
     def images(self) -> int:
-        """Test images."""
+        """Number of test images."""
         return len(self.correct)
 
     @cached_property
     def points(self) -> NDArray[np.int8]:
-        """(images,) 100 for a correct image, else 0: their mean is the accuracy in percent."""
+        """(images,) 100 for a correct image, otherwise 0; the mean is the accuracy in percent."""
         return np.int8(100) * self.correct.astype(np.int8)
 
     def to_json(self) -> str:
@@ -68,7 +68,7 @@ class Reached:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            TrainingError: it is spoilt, or an older bamsearch wrote it without the images.
+            TrainingError: the file is corrupt, or an older bamsearch wrote it without the images.
         """
         stored = _TEST.parse(text, source)
         try:
@@ -97,7 +97,7 @@ def start_of(planned: Planned, seed: int, network: Network) -> Start:
     """The network before its training.
 
     Raises:
-        DataError: it has other classes than the data.
+        DataError: the network has other classes than the data.
     """
     weights = planned.request.weights
     try:
@@ -107,7 +107,7 @@ def start_of(planned: Planned, seed: int, network: Network) -> Start:
 
 
 def about(planned: Planned, start: Start, seed: int) -> dict[str, Any]:
-    """What decides the result of a training, see :func:`about_training`."""
+    """Everything that determines the result of a training, see :func:`about_training`."""
     return about_training(start, planned.data.facts, planned.recipe, seed)
 
 
@@ -117,12 +117,12 @@ def train_one(
     network: Network,
     watch: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Train a network to its end, from where it is; nothing where it is at its end.
+    """Train a network to the end, resuming if it was interrupted; finished ones are kept.
 
     Raises:
-        DivergedError: its loss is no number.
-        TrainingError: another training is in its folder, without ``force``.
-        KeyboardInterrupt: it was interrupted, and has saved.
+        DivergedError: the loss became NaN or infinite.
+        TrainingError: the folder has another training, without ``force``.
+        KeyboardInterrupt: interrupted, after saving a checkpoint.
     """
     folder = TrainingFolder(
         planned.place(seed, network),
@@ -141,7 +141,7 @@ def train_one(
 
 
 def stored_result(planned: Planned, seed: int, network: Network) -> Reached | None:
-    """What ``test.json`` of a training says; None where there is none, or not of each image."""
+    """The result in a training's ``test.json``; None if it is missing or incomplete."""
     path = planned.place(seed, network) / TEST_FILE
     try:
         stored = Reached.from_json(path.read_bytes(), str(path))
@@ -151,22 +151,15 @@ def stored_result(planned: Planned, seed: int, network: Network) -> Reached | No
 
 
 def evaluate_one(planned: Planned, seed: int, network: Network, images: Split) -> Reached:
-    """Classify the test images with a trained network, and write ``test.json``.
-
-    Args:
-        planned: the verification.
-        seed: seed of the training.
-        network: the network that was trained.
-        images: test split.
-    """
-    place = planned.place(seed, network)
+    """Classify the test images with a trained network, and write ``test.json``."""
+    folder = planned.place(seed, network)
     start = start_of(planned, seed, network)
     fabric, scaler = make_fabric(planned.request.device, planned.recipe)
     with caller_kept(fabric.device, torch.get_num_threads()):
-        saved = TrainingFolder(place).read_checkpoint()
+        saved = TrainingFolder(folder).read_checkpoint()
         live = make_live(start, planned.data, planned.recipe, seed, fabric, scaler, saved)
         reached = Reached(classify(live, images).numpy())
-    _write(place / TEST_FILE, reached.to_json())
+    _write(folder / TEST_FILE, reached.to_json())
     return reached
 
 
@@ -176,5 +169,5 @@ def _write(path: Path, text: str) -> None:
             file.write(text.encode())
     except OSError as error:
         raise OutputError(
-            f"{path} cannot be written: {error.strerror}; mend that, and verify again"
+            f"{path} cannot be written: {error.strerror}; fix this, then verify again"
         ) from error

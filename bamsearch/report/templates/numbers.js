@@ -1,12 +1,12 @@
 // Numbers as bamsearch/report/text.py writes them.
 "use strict";
 const numbers = (() => {
-  // JavaScript rounds a half up, Python to the even digit. A half shows in 30 more digits, which is
-  // all that the doubles here have.
+  // JavaScript rounds half up, Python half to even. Thirty more digits show whether it is a half;
+  // the doubles here have no more than that.
   function halfToEven(rounded, longer) {
-    const kept = longer.slice(0, -30).replace(/\.$/, "");
+    const truncated = longer.slice(0, -30).replace(/\.$/, "");
     const half = longer.endsWith(`5${"0".repeat(29)}`);
-    return half && "02468".includes(kept.at(-1)) ? kept : rounded;
+    return half && "02468".includes(truncated.at(-1)) ? truncated : rounded;
   }
 
   const fixed = (value, digits) => halfToEven(value.toFixed(digits), value.toFixed(digits + 30));

@@ -1,5 +1,5 @@
-// What the page does beyond showing: the chart answers the pointer, and the network, the table and
-// the differences follow a choice. Without this script all of it stays as it is in the HTML.
+// The interactive parts of the page: the chart responds to the pointer, and the network, the table
+// and the differences follow the selection. Without this script the HTML stays as it is.
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
@@ -7,7 +7,7 @@
   const { fixed, giga, mega, scoreText } = numbers;
   const data = JSON.parse(byId("data").textContent);
 
-  // ---- designs: a letter a site, see bamsearch/report/page_data.py
+  // ---- designs: one letter per site, see bamsearch/report/page_data.py
 
   function chosenOptions(code) {
     return [...code].flatMap((letter, at) => {
@@ -16,9 +16,12 @@
     });
   }
 
+  function optionsText(options) {
+    return options.map(({ site, r, d }) => `${site} r${r} d${d}`).join(", ") || "no BAM";
+  }
+
   function designText(code) {
-    return chosenOptions(code).map((one) => `${one.site} r${one.r} d${one.d}`).join(", ")
-      || "no BAM";
+    return optionsText(chosenOptions(code));
   }
 
   function element(name, text, className) {
@@ -28,7 +31,7 @@
     return made;
   }
 
-  // ---- the network and its table follow the design that is chosen
+  // ---- the network and its table follow the chosen design
 
   const aligned = all("#sites thead th").map((cell) => cell.className);
 
@@ -52,15 +55,15 @@
   }
 
   function showNetwork(options) {
-    const there = new Map(options.map((one) => [one.site, one]));
-    const words = options.map((one) => `${one.site} r${one.r} d${one.d}`).join(", ") || "no BAM";
+    const bySite = new Map(options.map((option) => [option.site, option]));
+    const words = optionsText(options);
     byId("network").querySelector(".net-title").textContent = `${data.model}: ${words}`;
     byId("network").querySelector(".net-desc").textContent = `BAM after: ${words}.`;
     for (const site of all("#network .site")) {
-      const option = there.get(site.dataset.site);
+      const option = bySite.get(site.dataset.site);
       site.classList.toggle("on", option !== undefined);
-      for (const what of ["r", "d"]) {
-        site.querySelector(`.${what}`).textContent = option ? `${what}${option[what]}` : "";
+      for (const letter of ["r", "d"]) {
+        site.querySelector(`.${letter}`).textContent = option ? `${letter}${option[letter]}` : "";
       }
     }
   }
@@ -82,9 +85,9 @@
 
   function chooseClicked(at) {
     const code = designs.code[at];
-    let input = all("#designs input").find((one) => one.value === code && one.dataset.x);
+    let input = all("#designs input").find((radio) => radio.value === code && radio.dataset.x);
     if (!input) {
-      // In no row of the list: it has one for this.
+      // The list has a spare row for designs that are not in it.
       const row = byId("clicked");
       row.hidden = false;
       input = row.querySelector("input");
@@ -96,12 +99,12 @@
     }
     input.checked = true;
     show(input);
-    // The list alone, not the page, moves to it.
+    // Scroll the list, not the page.
     const list = input.closest(".list");
     list.scrollTop += input.getBoundingClientRect().top - list.getBoundingClientRect().top - 50;
   }
 
-  // ---- charts: the specification's colours are CSS variables, which a canvas does not know
+  // ---- charts: colours of the specification are CSS variables, which a canvas cannot resolve
 
   const { designs } = data;
   const xs = designs[data.x.column].map((value) => value / data.x.unit);
@@ -111,13 +114,13 @@
 
   function inThemesColours(spec) {
     const probe = document.body.appendChild(document.createElement("span"));
-    const found = JSON.parse(JSON.stringify(spec), (_, value) => {
+    const resolved = JSON.parse(JSON.stringify(spec), (_, value) => {
       if (typeof value !== "string" || !value.startsWith("var(--")) return value;
       probe.style.color = value;
       return getComputedStyle(probe).color;
     });
     probe.remove();
-    return found;
+    return resolved;
   }
 
   async function draw(id, spec) {
@@ -131,7 +134,7 @@
     drawn.autosize = { type: "fit-x", contains: "padding" };
     drawn.config.font = getComputedStyle(document.body).fontFamily;
     if (narrow) drawn.config.legend.columns = 2;
-    // ast: expressions are interpreted, as the page's policy forbids eval.
+    // ast: interpret expressions, because the page's policy forbids eval.
     const options = { actions: false, ast: true, renderer: "canvas", tooltip: false, hover: false };
     embedded[id]?.finalize();
     embedded[id] = await vegaEmbed(live, drawn, options);
@@ -153,20 +156,20 @@
     if (chosen) show(chosen);
   }
 
-  // A data set of one point: of the chart nothing else is worked out again.
+  // A data set of one point, so that nothing else in the chart is recomputed.
   function mark(rows) {
     if (pareto) pareto.data("chosen", rows).runAsync();
   }
 
-  // Where a point is in the canvas, in pixels.
+  // Position of a point in the canvas, in pixels.
   function toPixels() {
     const [left, top] = pareto.origin();
     const [toX, toY] = [pareto.scale("x"), pareto.scale("y")];
     return (at) => [left + toX(xs[at]), top + toY(designs.score[at])];
   }
 
-  // The nearest design within reach of the pointer. Vega would ask for a hit on the point itself,
-  // which is small, or build a Voronoi diagram over all of them.
+  // The design nearest to the pointer, within 14 pixels. Vega itself would need a hit on the small
+  // point, or a Voronoi diagram over all points.
   function nearest(event) {
     if (!pareto) return -1;
     const box = pareto.container().querySelector("canvas").getBoundingClientRect();
@@ -176,13 +179,13 @@
     let closest = 14 ** 2;
     for (let at = 0; at < xs.length; at += 1) {
       const [x, y] = pixels(at);
-      const far = (x - px) ** 2 + (y - py) ** 2;
-      if (far < closest) [best, closest] = [at, far];
+      const distance = (x - px) ** 2 + (y - py) ** 2;
+      if (distance < closest) [best, closest] = [at, distance];
     }
     return best;
   }
 
-  // Above the canvas, as drawing that again at each move takes too long with 10,000 points.
+  // Overlays, because redrawing the canvas at each move is too slow with 10,000 points.
   const hint = element("div", "", "hint");
   const ring = element("div", "", "ring");
   hint.hidden = ring.hidden = true;
@@ -212,9 +215,9 @@
   // ---- differences, themes, copies
 
   function showDifferences() {
-    const found = data.differences[byId("against").value];
+    const differences = data.differences[byId("against").value];
     [...byId("comparison").tBodies[0].rows].forEach((row, at) => {
-      for (const cell of all("[data-of]", row)) cell.textContent = found[at][cell.dataset.of];
+      for (const cell of all("[data-of]", row)) cell.textContent = differences[at][cell.dataset.of];
     });
   }
 
@@ -233,7 +236,7 @@
     try {
       await navigator.clipboard.writeText(code.textContent);
     } catch {
-      // A browser may refuse that to a file; what is selected can still be copied.
+      // Browsers may refuse this for local files; a selection can still be copied.
       getSelection().selectAllChildren(code);
       done = document.execCommand("copy");
     }

@@ -306,7 +306,7 @@ def test_an_audit_of_one_draw_says_so(planned, whole, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"seeds": 3}, "was asked with --seeds 2, not 3"),
+        ({"seeds": 3}, "was made with --seeds 2, not 3"),
         ({"epochs": 2}, "--epochs 1, not 2"),
         ({"seed": 1}, "--seed 0, not 1"),
         ({"budgets": {"params": "+90%"}}, r"--budget-params none, not \+90%"),
@@ -323,12 +323,12 @@ def test_trainings_of_something_else_are_refused(planned, whole, tmp_path):
     folder = AuditFolder(tmp_path / "odd")
     folder.path.mkdir()
     shutil.copy(whole / "trainings.jsonl", folder.path)
-    with pytest.raises(RunError, match="line 9 has seed 1 that is not asked for"):
+    with pytest.raises(RunError, match="line 9 has seed 1 that was not requested"):
         run_audit(replace(planned, audit=replace(planned.audit, seeds=(0, 7))), folder)
     (folder.path / "trainings.jsonl").write_text(
         '{"design": [["3", 5, 1]], "seed": 0, "diverged": true}\n'
     )
-    with pytest.raises(RunError, match="line 1 has a design that is not asked for"):
+    with pytest.raises(RunError, match="line 1 has a design that was not requested"):
         run_audit(planned, folder)
 
 
@@ -384,10 +384,10 @@ def test_a_score_that_fails_on_a_design_is_a_gap(planned, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"supernet": [1.0]}', "supernet: 1 values, and the audit has 8 designs"),
-        (f'{{"supernet": {[[1.0]] * 8}}}', "supernet: 1 values, and the audit has 8 designs"),
-        (f'{{"supernet": {[[1.0] * 8, [1.0] * 7]}}}', "supernet: 7 values, and the audit has 8"),
-        (f'{{"train": {[1.0] * 8}}}', "train is worked out here"),
+        ('{"supernet": [1.0]}', "supernet: 1 values, but the audit has 8 designs"),
+        (f'{{"supernet": {[[1.0]] * 8}}}', "supernet: 1 values, but the audit has 8 designs"),
+        (f'{{"supernet": {[[1.0] * 8, [1.0] * 7]}}}', "supernet: 7 values, but the audit has 8"),
+        (f'{{"train": {[1.0] * 8}}}', "train is computed here"),
         ("{", "is not a whole JSON file"),
         ("[]", "is a list of 0, expected an object"),
     ],
@@ -453,7 +453,7 @@ def test_the_same_command_finds_its_folder(planned, tmp_path, monkeypatch):
     other = replace(planned.audit, threads=2)
     assert first_difference(other, planned.audit) == ("--threads", "2", "1")
     assert usual_folder(other).name == "small-digits-002"
-    with first.locked(), pytest.raises(RunError, match="another audit works in"):
+    with first.locked(), pytest.raises(RunError, match="another audit is running in"):
         run_audit(planned, AuditFolder(first.path))
     # Killed before the first file was whole.
     second = AuditFolder(Path("audits/small-digits-002"))
@@ -481,7 +481,9 @@ def test_a_run_sets_model_space_budgets_and_data(tmp_path):
     assert (audit.model, audit.variant, audit.num_classes) == (run.model, "official", 10)
     assert (audit.budgets, audit.feasible_designs) == (run.budgets, run.feasible_designs)
     assert all(one.params <= run.budgets[0].limit for one in audit.designs)
-    with pytest.raises(InvalidValueError, match="--data is missing: run run has no data"):
+    with pytest.raises(
+        InvalidValueError, match="--data is missing: run run was searched without data"
+    ):
         asked(what=str(tmp_path / "run"), data=None)
     search(f"{NETS}:small", score="params", trials=2, input_size=(16, 16), output=tmp_path / "big")
     with pytest.raises(DataError, match="run big is for 3x16x16"):
@@ -496,9 +498,9 @@ def test_a_run_sets_model_space_budgets_and_data(tmp_path):
         ({"score_seeds": 0}, InvalidValueError, "--score-seeds 0: give at least 1"),
         ({"seed": 2**32 - 2, "score_seeds": 3}, InvalidValueError, "the last seed"),
         ({"seed": 2**32 - 1}, InvalidValueError, "the last seed"),
-        ({"recipe": "fine-tune"}, InvalidValueError, "from random ones"),
+        ({"recipe": "fine-tune"}, InvalidValueError, "from random weights"),
         ({"data": None}, InvalidValueError, "--data is missing"),
-        ({"input_size": (9, 9)}, InvalidValueError, "has images of 8x8, --input-size is 9x9"),
+        ({"input_size": (9, 9)}, InvalidValueError, "has images of 8x8, but --input-size is 9x9"),
         ({"scores": ("snap",)}, ScoreError, "did you mean snip"),
     ],
 )
@@ -516,9 +518,13 @@ def told(score: str, value: float, more: float, low: float) -> Agreement:
 @pytest.mark.parametrize(
     ("low", "default", "says"),
     [
-        (0.01, "snip", "Inside the budget snip orders designs better than params: tau 0.50"),
+        (0.01, "snip", "Inside the budget, snip ranks designs better than params: tau 0.50"),
         # zico is told from params, though snip is not: nothing is said of all scores.
-        (-0.01, "params", "nearest to training, snip, is not told to order designs better than"),
+        (
+            -0.01,
+            "params",
+            "snip, the zero-cost score closest to training, does not rank designs ",
+        ),
     ],
 )
 def test_the_default_is_told_from_params_or_params(audit, low, default, says):
@@ -535,26 +541,29 @@ def test_the_default_is_told_from_params_or_params(audit, low, default, says):
     assert default_score(made) == default
     assert says in verdict(made)
     # Of params, where that is what is taken.
-    assert ("params itself is not told from chance" in verdict(made)) == (default == "params")
+    assert ("params itself is not distinguishable from chance" in verdict(made)) == (
+        default == "params"
+    )
     assert trained_sentences(made) == [
-        "One training of a design (train) orders designs better than params: "
+        "One training of a design (train) ranks designs better than params: "
         "tau 0.90 [0.70, 1.10], difference +0.75 [+0.50, +0.85]."
     ]
     # One draw of snip, and that is said.
-    assert verdict(made).endswith("One draw of snip: its noise is not in the interval.")
+    noise = "snip was drawn once: the interval does not include the noise of the draw."
+    assert verdict(made).endswith(noise)
     several = tuple(
         replace(one, draws=8, one_draw=0.4, draw_sd=0.083) if one.score == "snip" else one
         for one in many
     )
-    assert "One draw" not in verdict(replace(made, agreements=several))
+    assert "drawn once" not in verdict(replace(made, agreements=several))
     assert draw_sentences(made) == []
     assert draw_sentences(replace(made, seeds=(5, 6), agreements=several)) == [
-        "Scores that depend on initial weights and images are averaged as ranks over 8 draws "
-        "(seeds 5 to 12). A search takes one draw: one draw of snip has tau 0.40 inside the "
+        "The ranks of scores that depend on initial weights and images are averaged over 8 draws "
+        "(seeds 5 to 12). A search uses a single draw, which for snip has tau 0.40 inside the "
         "band, sd 0.08 over draws."
     ]
     plain = verdict(replace(made, budgets=()))
-    assert plain.startswith("In the most expensive quarter of the space ")
+    assert plain.startswith("In the most expensive quarter of the space, ")
 
 
 def test_the_default_score_is_what_the_committed_audit_says():

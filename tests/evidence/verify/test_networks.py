@@ -83,7 +83,7 @@ def test_without_a_random_search_one_is_drawn_from_what_fits(record):
     feasible = planned_again(record.run).feasible
     assert feasible.fits(feasible.space.picks(drawn.insertions))
     assert drawn.insertions
-    said = "The random design is drawn from those that fit: there was no random search."
+    said = "The random design is drawn from the feasible designs: there was no random search."
     assert said in chosen.remarks
 
 
@@ -94,7 +94,7 @@ def test_what_the_run_has_no_score_of_is_left_out_and_said(record):
 
 
 def test_the_base_alone_is_nothing_to_verify(record):
-    with pytest.raises(NothingToDoError, match="nothing better than the base") as caught:
+    with pytest.raises(NothingToDoError, match="is the base itself") as caught:
         choose(with_designs(record, []))
     assert caught.value.exit_code == 3
     with pytest.raises(NothingToDoError, match="has no score yet: 'bamsearch search --resume"):

@@ -97,7 +97,7 @@ def test_a_decided_comparison_is_trained_no_further(planted, sequence, run):
     assert {one.verdict for one in differences.values()} == {"not distinguished"}
     assert evidence.seeds == tuple(range(10_000, 10_010))
     left = "1 comparison is" if len(rivals) == 1 else f"{len(rivals)} comparisons are"
-    assert f"Look 5 of 5 at 176 test images: all seeds are used, and {left} undecided." in (
+    assert f"Look 5 of 5 at 176 test images: all seeds are used, but {left} undecided." in (
         evidence.remarks
     )
     assert read_record(run).evidence == evidence
@@ -241,7 +241,7 @@ def test_a_look_without_enough_pairs_is_passed(planted, sequence, monkeypatch):
     assert [one.concluded == "too few pairs" for one in evidence.openings[:2]] == [True, False]
     base = evidence.differences[0]
     assert (base.against, base.seeds, base.verdict) == ("base", 3, "better")  # seeds 2, 3 and 4
-    assert evidence.remarks[-1] == "Diverged, and in no pair: base, seed 10000, 10001."
+    assert evidence.remarks[-1] == "Diverged and excluded from the pairs: base, seed 10000, 10001."
 
 
 def test_intervals_over_images_are_wider(planted, sequence):

@@ -216,7 +216,7 @@ def test_what_diverges_is_said_and_in_no_pair(run, plan, monkeypatch):
     assert pairs.pop("base") == 2
     assert set(pairs.values()) == {3}
     assert evidence.accuracies["base"].seeds == 2
-    assert evidence.remarks[-1] == "Diverged, and in no pair: base, seed 10001."
+    assert evidence.remarks[-1] == "Diverged and excluded from the pairs: base, seed 10001."
     assert "base, seed 10001: the loss is nan" in (run / "log.txt").read_text()
 
 
@@ -268,7 +268,7 @@ def test_too_few_pairs_are_an_error(plan, monkeypatch):
         raise DivergedError("the loss is nan")
 
     monkeypatch.setattr("bamsearch.evidence.verify.run.train_one", lost)
-    with pytest.raises(TrainingError, match="fewer than two pairs with the base are left"):
+    with pytest.raises(TrainingError, match="fewer than two pairs with the base remain"):
         run_verify(plan())
 
 
@@ -286,7 +286,7 @@ def test_the_weights_of_the_base_are_tuned_in_all(verified, run, plan):
 
 def test_what_cannot_be_asked(plan, run):
     for others, says in (
-        ({"seeds": 1}, "--seeds 1: a confidence interval needs at least 2"),
+        ({"seeds": 1}, "--seeds 1: at least 2 seeds are needed for a confidence interval"),
         ({"margin": 0.0}, "--margin 0: give points above 0"),
         ({"first": 2**32 - 1}, "the last seed would be over"),
         ({"recipe": "fine-tune"}, "recipe fine-tune is for trained weights"),
