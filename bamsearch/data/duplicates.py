@@ -83,7 +83,7 @@ def refuse_leaks(parts: Mapping[str, Part], digests: Mapping[Source, Sequence[by
             fix = "start a new run, which keeps copies in one split"
         raise DataError(
             f"{other.files[copy]} and {source.files[row]} are in two splits but have the same "
-            f"pixels ({len(leaks):,} copies in total): {fix}"
+            f"pixels (copies in total: {len(leaks):,}): {fix}"
         )
 
 

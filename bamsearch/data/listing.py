@@ -91,7 +91,7 @@ class _Listing:
         if self._others > OTHERS and self._others > _SHARE * self._images:
             raise DataError(
                 f"{self._folder} is not a folder of images: only {self._images:,} of the first "
-                f"{done:,} files are images; imagefolder:DIR needs DIR/CLASS/*.jpg, or DIR/train "
+                f"{done:,} entries are images; imagefolder:DIR needs DIR/CLASS/*.jpg, or DIR/train "
                 "and DIR/val of that form"
             )
 
