@@ -275,7 +275,7 @@ class _Evil:
 
 def test_an_unknown_name_of_weights(refused):
     said = refused("insert", SMALL, "--weights", "IMAGENET9")
-    assert "there are DEFAULT, IMAGENET1K_V1" in said
+    assert "choose from DEFAULT, IMAGENET1K_V1" in said
 
 
 def test_published_weights_without_a_network(bamsearch_cli, monkeypatch):

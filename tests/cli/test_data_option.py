@@ -82,7 +82,7 @@ def test_profile_counts_the_network_that_is_for_the_data(bamsearch_cli, own):
 @pytest.mark.parametrize("command", ["sites", "insert", "profile", "search"])
 def test_another_size_or_number_of_classes_is_refused(refused, own, command):
     said = refused(command, NET, "--data", "digits", "--input-size", "32")
-    assert "--data digits has images of 8x8, --input-size is 32x32" in said
+    assert "--data digits has images of 8x8, but --input-size is 32x32" in said
     said = refused(command, NET, "--data", "digits", "--num-classes", "100")
     assert "--data digits has 10 classes, but --num-classes is 100" in said
     assert "has 3 classes, but --num-classes is 10" in refused(

@@ -192,7 +192,7 @@ def test_nothing_is_overwritten_without_force(bamsearch_cli):
         (["nets.py"], "error: nets.py is not a whole JSON file"),
         (["design", "--format", "tflite"], "'tflite' is not one of 'onnx', 'pt2'"),
         (["design", "--weights", "none.pt"], "error: no weights at none.pt"),
-        (["design", "-o", "design"], "error: design is a folder, not a file"),
+        (["design", "-o", "design"], "error: design is a folder, and a file is needed"),
         (["design", "-o", "nets.py/x.onnx"], "error: nets.py/x.onnx cannot be made"),
         (["design", "--batch-size", "0"], "0 is not in the range"),
     ],
