@@ -96,5 +96,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, for completion in a shell."""
+    """Public names, for tab completion."""
     return sorted([*globals(), *__all__])

@@ -1,9 +1,8 @@
 """Networks for small images, as factories: ``bamsearch.examples:resnet20``.
 
-torchvision's ResNets begin with a 7x7 convolution and a pooling, each of stride 2, which leave
-nothing of an image of 32x32. These are the ones of He et al. 2016 (arXiv 1512.03385, section 4.2)
-for CIFAR: a 3x3 stem, then three stages of 16, 32 and 64 channels at the image's size, a half and
-a quarter of it.
+torchvision's ResNets start with a 7x7 convolution and a pooling layer, both of stride 2: too much
+for a 32x32 image. These are the CIFAR ResNets of He et al. 2016 (arXiv 1512.03385, section 4.2):
+a 3x3 stem, then three stages of 16, 32 and 64 channels at full, half and quarter resolution.
 """
 
 from __future__ import annotations
@@ -15,20 +14,12 @@ WIDTHS = (16, 32, 64)
 
 
 def resnet20(num_classes: int = 10) -> nn.Module:
-    """ResNet-20: three blocks a stage, 0.27 M parameters with 10 classes.
-
-    Args:
-        num_classes: of the head.
-    """
+    """ResNet-20: three blocks per stage, 0.27 M parameters with 10 classes."""
     return SmallResNet(3, num_classes)
 
 
 def resnet56(num_classes: int = 10) -> nn.Module:
-    """ResNet-56: nine blocks a stage, 0.85 M parameters with 10 classes.
-
-    Args:
-        num_classes: of the head.
-    """
+    """ResNet-56: nine blocks per stage, 0.85 M parameters with 10 classes."""
     return SmallResNet(9, num_classes)
 
 
@@ -52,8 +43,8 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut.
 
     Args:
-        channels: of the input.
-        width: of the output; the first convolution has stride 2 where it is another number.
+        channels: input channels.
+        width: output channels; the first convolution has stride 2 if they differ from channels.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -66,7 +57,7 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity() if width == channels else Shortcut(width - channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) → (N, width, H, W), or half of H and W where the stride is 2."""
+        """(N, channels, H, W) → (N, width, H, W), with H and W halved if the stride is 2."""
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
@@ -75,8 +66,8 @@ class SmallResNet(nn.Module):
     """A residual network for small images of three channels, with 6n + 2 weighted layers.
 
     Args:
-        blocks: n, in each stage.
-        num_classes: of the head.
+        blocks: n, the number of blocks per stage.
+        num_classes: output classes.
     """
 
     def __init__(self, blocks: int, num_classes: int) -> None:

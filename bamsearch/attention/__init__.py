@@ -1,1 +1,1 @@
-"""BAM itself and its cost. Imports nothing: the cost is needed where torch is not loaded."""
+"""BAM, its cost and its attention maps. No imports here: the cost must not load torch."""

@@ -1,15 +1,14 @@
 """BAM, the Bottleneck Attention Module (Park, Woo, Lee, Kweon, BMVC 2018, arXiv 1807.06514).
 
-A feature map F is refined by one attention map M(F) of its own shape, made of two branches::
+A feature map F is refined by an attention map M(F) of the same shape, made of two branches::
 
     F'     = F + F · M(F)                                           (1)
     M(F)   = sigmoid(M_c(F) + M_s(F))                               (2)
     M_c(F) = BN(W1 ReLU(W0 AvgPool(F) + b0) + b1)                   (3)
     M_s(F) = BN(f1x1(ReLU(f3x3(ReLU(f3x3(ReLU(f1x1(F))))))))        (4)
 
-The paper prints (3) and (4) without the ReLUs. A multi-layer perceptron without one is a single
-linear map, and three convolutions without one a single convolution: they are kept, as in the
-authors' code.
+The paper omits the ReLUs in (3) and (4). Without them, the multi-layer perceptron would be a single
+linear map, and the three convolutions a single convolution; the authors' code has them too.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from bamsearch.records import Init, Layout, Variant, check_choice, check_positiv
 
 
 class ChannelBranch(nn.Module):
-    """M_c before the sigmoid: which channels matter. (N, C) averages in, (N, C) logits out.
+    """M_c before the sigmoid, the channel attention. (N, C) averages in, (N, C) logits out.
 
     Args:
         channels: C.
         hidden: h, the width of the hidden layer.
-        variant: where the batch norm is: ``paper`` at the end, ``official`` after the hidden layer.
+        variant: position of batch norm: ``paper`` at the end, ``official`` after the hidden layer.
     """
 
     def __init__(self, channels: int, hidden: int, variant: Variant) -> None:
@@ -44,20 +43,20 @@ class ChannelBranch(nn.Module):
         self.norm = nn.Identity() if official else BatchNorm1d(channels)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Logits (N, C) of the averages (N, C)."""
+        """Averages (N, C) → logits (N, C)."""
         hidden = F.relu(self.reduce_norm(self.reduce(pooled)))
         logits: Tensor = self.norm(self.expand(hidden))
         return logits
 
 
 class SpatialBranch(nn.Module):
-    """M_s before the sigmoid: which positions matter. (N, C, H, W) in, (N, 1, H, W) logits out.
+    """M_s before the sigmoid, the spatial attention. (N, C, H, W) in, (N, 1, H, W) logits out.
 
     Args:
         channels: C.
         hidden: h, the channels between the first and the last convolution.
-        dilation: d of the two 3x3 convolutions, also their padding.
-        variant: where batch norm is: ``paper`` at the end, ``official`` after each hidden layer.
+        dilation: d of the two 3x3 convolutions, and their padding.
+        variant: position of batch norm: ``paper`` at the end, ``official`` after each hidden layer.
     """
 
     def __init__(self, channels: int, hidden: int, dilation: int, variant: Variant) -> None:
@@ -80,7 +79,7 @@ class SpatialBranch(nn.Module):
         self.norm = nn.Identity() if official else BatchNorm2d(1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, 1, H, W) of the maps (N, C, H, W)."""
+        """Maps (N, C, H, W) → logits (N, 1, H, W)."""
         hidden = F.relu(self.reduce_norm(self.reduce(images)))
         hidden = F.relu(self.context1_norm(self.context1(hidden)))
         hidden = F.relu(self.context2_norm(self.context2(hidden)))
@@ -91,26 +90,27 @@ class SpatialBranch(nn.Module):
 class BAM(nn.Module):
     """Refines a feature map by channel and spatial attention: same shape, dtype and layout out.
 
-    A video's frames fold into the batch of the spatial branch, and the channel branch pools over
-    T, H and W: one M_c a clip. A batch of one trains: where BatchNorm would see a single value a
-    channel, it uses its running statistics and leaves them (:mod:`bamsearch.attention.norm`).
+    For video, the spatial branch folds frames into the batch, and the channel branch pools over T,
+    H and W: one M_c per clip. Training with a batch of one works: if there is a single value per
+    channel, BatchNorm uses its running statistics unchanged (:mod:`bamsearch.attention.norm`).
 
     Args:
         channels: C of the map.
-        reduction: r; both branches are h = max(C // r, 1) channels wide inside.
-        dilation: d of the 3x3 convolutions: the spatial branch sees (4d + 1) x (4d + 1) positions.
+        reduction: r; both branches have h = max(C // r, 1) hidden channels.
+        dilation: d of the 3x3 convolutions; the receptive field of the spatial branch is
+            (4d + 1) x (4d + 1).
         variant: ``paper`` is equations (1) to (4). ``official`` is the authors' code, for their
             weights: batch norm after each hidden layer and none at the end, and
-            M = sigmoid(M_c · M_s). That code pools only the left square of a wide map; this one
-            pools all of it.
-        init: ``paper`` starts as the paper does: where the logits are 0 the map is scaled by 1.5.
-            ``identity`` is for networks already trained: F' = F + g·(F·M), with one scalar
-            parameter ``gate`` that starts at 0. A fresh one then returns a finite map bit for bit
-            (as long as M is finite too), and the branches learn from the second step on.
+            M = sigmoid(M_c · M_s). The authors' code pools only the left square of a wide map; this
+            class pools the whole map.
+        init: ``paper`` is the paper's initialisation: the map is scaled by 1.5 where the logits are
+            0. ``identity`` is for pretrained networks: F' = F + g·(F·M), with a scalar parameter
+            ``gate`` initialised to 0. A new BAM then returns a finite map bit for bit (if M is
+            finite too), and the branches are trained from the second step on.
         layout: order of the map's axes.
 
     Raises:
-        InvalidValueError: a number is not a positive integer, a name is unknown; on a call, the
+        InvalidValueError: a number is not a positive integer, a name is unknown; in forward, the
             map has other axes or channels.
     """
 
@@ -141,7 +141,7 @@ class BAM(nn.Module):
         self.layout: Layout = layout
         self.channel = ChannelBranch(channels, hidden, variant)
         self.spatial = SpatialBranch(channels, hidden, dilation, variant)
-        # A 0-dim tensor: it never promotes a half-precision map to float32.
+        # A 0-dim tensor never promotes a half-precision map to float32.
         gate = nn.Parameter(torch.zeros(())) if init == "identity" else None
         self.register_parameter("gate", gate)
 
@@ -149,7 +149,7 @@ class BAM(nn.Module):
         """Set the mode; frozen batch norms stay in eval mode."""
         super().train(mode)
         if self.norms_frozen:
-            # The base class: conversion to SyncBatchNorm replaces the norms.
+            # Checks the base class, because conversion to SyncBatchNorm replaces the norms.
             for norm in self.modules():
                 if isinstance(norm, nn.modules.batchnorm._BatchNorm):
                     norm.train(False)
@@ -159,7 +159,7 @@ class BAM(nn.Module):
         """The refined map F', equation (1).
 
         Args:
-            x: F, in this module's layout.
+            x: F in this module's layout.
 
         Returns:
             F' in x's shape, dtype and memory format.
@@ -173,13 +173,12 @@ class BAM(nn.Module):
         """The attention maps of x.
 
         Args:
-            x: F, in this module's layout.
+            x: F in this module's layout.
 
         Returns:
-            M_c, M_s and M. The first two are logits, before the sigmoid, with the axes of x: M_c
-            is (N, C, 1, 1), M_s is (N, 1, H, W); for video (N, C, 1, 1, 1) and (N, 1, T, H, W);
-            with the 1s where they belong in NHWC and NTHWC. M, in 0..1, has x's shape and dtype;
-            the gate is not in it.
+            M_c, M_s and M. M_c and M_s are logits, before the sigmoid, with the axes of x: M_c is
+            (N, C, 1, 1), M_s is (N, 1, H, W); for video (N, C, 1, 1, 1) and (N, 1, T, H, W); NHWC
+            and NTHWC accordingly. M, in 0..1, has x's shape and dtype, and excludes the gate.
         """
         self._check_input(x)
         channels_last = self.layout[-1] == "C"
@@ -202,7 +201,7 @@ class BAM(nn.Module):
         return m_c[:, :, None, None, None], m_s.transpose(1, 2)
 
     def _check_input(self, x: Tensor) -> None:
-        # A tracer's sizes are no ints: nothing to check there, and no branch to record.
+        # A tracer's sizes are not ints: skip the check, which would record a branch.
         axes = _int_or_none(x.dim())
         if axes is None:
             return
@@ -216,7 +215,7 @@ class BAM(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """What tells this BAM from another, for ``print``."""
+        """Settings of this BAM for ``print``."""
         return (
             f"{self.channels}, reduction={self.reduction}, dilation={self.dilation}, "
             f"variant={self.variant}, init={self.init}, layout={self.layout}"

@@ -1,4 +1,4 @@
-"""What one BAM costs, in closed form: exact integers, nothing built, no torch.
+"""The cost of a BAM in closed form: exact integers, without building it, no torch.
 
 With h = max(C // r, 1), a map of C x H x W and T frames (1 for an image), for one input:
 
@@ -11,10 +11,10 @@ pooling               C·T·HW                                 the same
 batch norm            2C + 2·T·HW                            2h + 6h·T·HW
 ====================  =====================================  ==================================
 
-``init="identity"`` adds one parameter, the gate. The unit is fvcore's: one multiply-add is 1;
-average pooling reads each value once, a batch norm in eval mode is a scale and a shift (2 a value);
-biases, sigmoid, ReLU and the elementwise F + F·M are not counted. The dilation changes neither
-parameters nor MACs, only the latency and the receptive field.
+``init="identity"`` adds one parameter, the gate. The unit is fvcore's: a multiply-add is 1; average
+pooling counts 1 per value, batch norm in eval mode 2 (scale and shift); biases, sigmoid, ReLU and
+the elementwise F + F·M are not counted. The dilation affects neither parameters nor MACs, only
+latency and receptive field.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def hidden_channels(channels: int, reduction: int) -> int:
 
 
 def effective_dilation(site: Site, dilation: int) -> int:
-    """The smallest dilation that computes the same as this one at the site.
+    """The smallest dilation that is equivalent to this one at the site: min(d, max(H, W)).
 
-    From d = max(H, W) on, every outer tap of a 3x3 kernel reads padding, so that all such
-    dilations are one function: min(d, max(H, W)).
+    For d >= max(H, W), every outer tap of a 3x3 kernel reads padding, so all such dilations are
+    equivalent.
 
     Raises:
         InvalidValueError: dilation is not a positive integer.
@@ -53,17 +53,17 @@ def bam_cost(
     variant: Variant = "paper",
     init: Init = "paper",
 ) -> Cost:
-    """Cost of one BAM at a site, for one input (one clip where the site has frames).
+    """Cost of a BAM at a site, for one input (one clip if the site has frames).
 
-    Equals fvcore's count of the plain forward in eval mode, exactly; the formula and what it
-    counts are at the top of this module.
+    Exactly equal to fvcore's count of forward in eval mode; see the formula in the module
+    docstring.
 
     Args:
-        site: where; its channels, height, width and frames count, its layout does not.
-        reduction: r, divides the channels.
-        dilation: d; checked, but it changes no number.
+        site: the site; its layout does not matter.
+        reduction: r, the divisor of the channels.
+        dilation: d; validated, but does not affect the cost.
         variant: ``paper`` or ``official``.
-        init: ``identity`` has one more parameter, the gate.
+        init: ``paper``, or ``identity`` with one more parameter, the gate.
 
     Returns:
         Cost: ``macs`` with pooling and batch norm, ``conv_linear_macs`` without.

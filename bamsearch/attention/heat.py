@@ -1,4 +1,4 @@
-"""Attention maps of one photograph as values that can be drawn, without torch."""
+"""Attention maps of a photograph, ready to be drawn, without torch."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from PIL import Image
 
 LEAST_SPAN = 0.02
-"""Least width of a scale: smaller differences are not blown up to look like something."""
+"""Minimum width of a colour scale, so that negligible differences are not exaggerated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heat:
-    """One BAM's maps for one photograph, all of them after the sigmoid.
+    """Maps of a BAM for a photograph, after the sigmoid.
 
     Attributes:
-        shape: of the feature map, as text.
+        shape: shape of the feature map, as text.
         settings: r, d and gate, as text.
-        m_c: (C,).
-        m_s: (H, W).
-        m: (H, W), M's mean over its channels.
+        m_c: M_c, (C,).
+        m_s: M_s, (H, W).
+        m: mean of M over the channels, (H, W).
     """
 
     shape: str
@@ -33,14 +33,14 @@ class Heat:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """A network's part of a sheet.
+    """A network's column in a contact sheet.
 
     Attributes:
-        label: what to call it.
-        about: model, weights and how BAM starts, in one line.
-        warning: what a reader must know before believing the maps; "" for nothing.
+        label: name of the network.
+        about: model, weights and initialisation of BAM, in one line.
+        warning: caveat about the validity of the maps; "" for none.
         picture: the photograph as this network sees it.
-        heats: site → its maps.
+        heats: maps by site.
     """
 
     label: str
@@ -51,13 +51,13 @@ class Column:
 
 
 def spread(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map over the picture that it belongs to, between its cells bilinear.
+    """Resize a map to its picture with bilinear interpolation.
 
-    Cells tile the picture: cell (i, j) of an H x W map is at its own H-th and W-th part.
+    Cells tile the picture: cell (i, j) of an H x W map covers row i of H and column j of W.
 
     Args:
-        values: (H, W).
-        size: width and height of the picture, as Pillow has it.
+        values: the map, (H, W).
+        size: (width, height) of the picture.
 
     Returns:
         Float32 (height, width).
@@ -67,7 +67,7 @@ def spread(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def scale_of(maps: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The ends of one colour scale for several maps, :data:`LEAST_SPAN` apart or more."""
+    """Limits of a common colour scale for several maps, at least :data:`LEAST_SPAN` apart."""
     low = min(float(values.min()) for values in maps)
     high = max(float(values.max()) for values in maps)
     short = max(LEAST_SPAN - (high - low), 0.0) / 2
@@ -75,5 +75,5 @@ def scale_of(maps: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def pale(picture: Image.Image) -> Image.Image:
-    """A picture in light greys: what a heat map is laid over has no colour of its own."""
+    """Convert a picture to light greys, as a neutral background of a heat map."""
     return picture.convert("L").point(lambda value: 40 + value * 215 / 255)

@@ -1,9 +1,9 @@
-"""Images of more than 8 bits: whether their values fill the range of their type.
+"""Value ranges of images of more than 8 bits.
 
-A byte is 0..255. A wider type says less: 12 bits of a camera in a file of 16, Hounsfield units in
-one of 32, floats of any unit. The range is never taken from the extremes of one image, which would
-scale each image differently. It is that of the type (0..65535 for 16 bits, 0..1 for floats) where
-the images together fill it, else the one that the user names.
+Bytes are in 0..255. The type of wider images does not determine their range: 16-bit files may hold
+12 bits of a camera, 32-bit files Hounsfield units, and floats any unit. The range is never taken
+from the extremes of an image, which would scale each image differently. It is that of the type
+(0..65535 for 16 bits, 0..1 for floats) if the images together fill it, else the user's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bamsearch.errors import DataError
 from bamsearch.records import ValueRange, value_range_text
 
 Range = ValueRange | Literal["type"] | None
-"""A range; ``type``: that of the type, which was checked; None: that of the type, if filled."""
+"""A range; ``type`` is that of the type, already checked; None is that of the type, if filled."""
 
 FILLED = 1 / 1000
 """A type's range is filled if at least this share of all values is in its upper half."""
@@ -33,10 +33,10 @@ class Wide:
     """A type of pixels of more than 8 bits.
 
     Attributes:
-        name: for messages.
+        name: name of the type for messages.
         full: range of the type.
-        sure: whether that is the range of images: ``always``, where the file says what white is
-            and Pillow scales by it; where it is ``filled``; or ``never``.
+        sure: whether images use this range: ``always``, if the file defines white and Pillow scales
+            by it; only if ``filled``; or ``never``.
     """
 
     name: str
@@ -52,10 +52,10 @@ SCALED = Wide("scaled", (0, 65535), "always")
 
 
 def wide_type(image: Image.Image) -> Wide | None:
-    """The type of an opened image, from its header alone; None for 8 bits or fewer.
+    """The type of an opened image, from its header; None for 8 bits or fewer.
 
     Args:
-        image: from ``Image.open``, not loaded yet: Pillow then forgets that colour had 16 bits.
+        image: image from ``Image.open``, not yet loaded: loading hides that colour has 16 bits.
     """
     if image.mode == "F":
         return FLOAT
@@ -68,15 +68,15 @@ def wide_type(image: Image.Image) -> Wide | None:
 
 
 def wide_values(image: Image.Image, wide: Wide) -> np.ndarray:
-    """The values as they are in the file, (H, W), or (H, W, C) for colour."""
+    """The values stored in the file, (H, W), or (H, W, C) for colour."""
     if wide is COLOUR:
-        # Of 16 bits a channel Pillow keeps the upper 8.
+        # Pillow keeps only the upper 8 of 16 bits per channel.
         return np.asarray(image.convert("RGB")).astype(np.uint16) * 257
     return np.asarray(image)
 
 
 def as_bytes(values: np.ndarray, value_range: ValueRange) -> np.ndarray:
-    """Values as uint8 of the same shape: LO is 0, HI 255, what is beyond is clipped."""
+    """Convert values to uint8 of the same shape: LO becomes 0, HI 255, others are clipped."""
     low, high = value_range
     scaled = np.empty(values.shape, np.uint8)
     for start in range(0, len(values), _ROWS):
@@ -88,7 +88,7 @@ def as_bytes(values: np.ndarray, value_range: ValueRange) -> np.ndarray:
 
 @dataclass(slots=True)
 class _Seen:
-    """What the images of one type hold together."""
+    """Statistics over all images of a type."""
 
     images: int = 0
     values: int = 0
@@ -99,10 +99,10 @@ class _Seen:
 
 
 class Levels:
-    """What the wide images of a set hold, so that one range is decided for all.
+    """Statistics of the wide images of a set, to decide a common value range.
 
     Args:
-        value_range: the one that the user names, if any.
+        value_range: the user's range, if any.
     """
 
     def __init__(self, value_range: ValueRange | None = None) -> None:
@@ -111,19 +111,19 @@ class Levels:
 
     @property
     def uses_range(self) -> bool:
-        """Whether there is an image that a named range applies to."""
+        """Whether a user's range applies to any image."""
         return any(wide.sure != "always" for wide in self._seen)
 
     def add(self, path: Path, wide: Wide, values: np.ndarray) -> None:
-        """Count an image in.
+        """Add an image to the statistics.
 
         Args:
-            path: its file.
-            wide: its type.
-            values: from :func:`wide_values`.
+            path: file of the image.
+            wide: type of the image.
+            values: values from :func:`wide_values`.
 
         Raises:
-            DataError: NaN or infinite pixels; integers of any range, and none is named.
+            DataError: NaN or infinite pixels, or integers of unknown range.
         """
         low, high = float(values.min()), float(values.max())
         if not np.isfinite([low, high]).all():
@@ -139,7 +139,7 @@ class Levels:
             raise self._undecided(wide, seen)
 
     def check(self) -> None:
-        """Raise DataError where the range of a type is not that of the images."""
+        """Raise DataError if the images do not fit the range."""
         for wide, seen in self._seen.items():
             if wide.sure == "always":
                 continue
@@ -153,23 +153,23 @@ class Levels:
         text = value_range_text(value_range)
         if seen.high < low or seen.low > high:
             raise DataError(
-                f"{_described(wide, seen)}, all of them beyond --value-range {text}: "
-                "give the values that are black and white"
+                f"{_described(wide, seen)}, all of them outside --value-range {text}: "
+                "give the values of black and white"
             )
         if wide is COLOUR and high - low < _FEWEST:
             raise DataError(
-                f"{_described(wide, seen)}, of which only the upper 8 bits are read, too few for "
-                f"--value-range {text}: convert such images to 8 bits"
+                f"{_described(wide, seen)}, of which only the upper 8 bits can be read, too few "
+                f"for --value-range {text}: convert these images to 8 bits"
             )
 
     def _undecided(self, wide: Wide, seen: _Seen) -> DataError:
         if wide is COLOUR:
             return DataError(
-                f"{_described(wide, seen)}, of which only the upper 8 bits are read: convert such "
-                "images to 8 bits, or give --value-range LO:HI if they span 15 bits or more"
+                f"{_described(wide, seen)}, of which only the upper 8 bits can be read: convert "
+                "these images to 8 bits, or add --value-range LO:HI if they span 15 bits or more"
             )
         return DataError(
-            f"{_described(wide, seen)}, from which black and white cannot be told: give them with "
+            f"{_described(wide, seen)}, which do not determine black and white: add "
             f"--value-range LO:HI, such as --value-range {_example(seen)}"
         )
 
@@ -185,7 +185,7 @@ def _described(wide: Wide, seen: _Seen) -> str:
 
 
 def _example(seen: _Seen) -> str:
-    """All bits up to the highest one for integers from 0 on, else the extremes."""
+    """The range of all used bits for integers from 0, else the extremes."""
     if seen.low >= 0 and seen.high.is_integer() and seen.high > 1:
         return f"0:{2 ** max(int(seen.high).bit_length(), 8) - 1}"
     ends = seen.low, max(seen.high, seen.low + 1)

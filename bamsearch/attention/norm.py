@@ -1,12 +1,12 @@
-"""Batch normalisation that trains on a single value a channel.
+"""Batch normalisation that can train on a single value per channel.
 
-BAM's channel branch has one value per channel and input, so that torch's own BatchNorm refuses to
-train it with a batch of one (the same happens to the spatial branch on a 1x1 map). Here a lone
-value is normalised by the running statistics, which stay as they are: it has no variance to learn
-from. With two values or more all is as in :class:`torch.nn.BatchNorm2d`.
+BAM's channel branch has one value per channel and input, so torch's BatchNorm refuses to train it
+with a batch of one (as for the spatial branch on a 1x1 map). Here a single value, which has no
+variance, is normalised by the running statistics, which stay unchanged. With two or more values,
+this equals :class:`torch.nn.BatchNorm2d`.
 
-The choice is made in tensors, not by a Python branch on a size, so that one traced or exported
-graph serves every batch.
+The case distinction uses tensor operations instead of a Python branch on a size, so that a traced
+or exported graph supports every batch size.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ def normalise(
     momentum: float | None,
     eps: float,
 ) -> Tensor:
-    """Train-mode batch norm over all axes but 1; moves the running statistics in place.
+    """Train-mode batch norm over all axes but 1; updates the running statistics in place.
 
     Args:
         x: (N, C) or (N, C, H, W).
         running_mean: (C,), moved towards the mean of x.
         running_var: (C,), moved towards the unbiased variance of x.
-        batches: (), batches seen; a lone value is none.
+        batches: (), number of batches; single values do not count.
         weight: (C,).
         bias: (C,).
-        momentum: share of the new statistics; None averages all batches evenly.
-        eps: added to the variance.
+        momentum: weight of the new statistics; None gives all batches equal weights.
+        eps: constant added to the variance.
 
     Returns:
         x normalised, in x's shape and dtype.
@@ -51,7 +51,7 @@ def normalise(
     mean = torch.where(several, mean, running_mean.to(mean.dtype))
     var = torch.where(several, var, running_var.to(var.dtype))
     with torch.no_grad():
-        # For a lone value both updates are a statistic moved towards itself: no change.
+        # For a single value both statistics are moved towards themselves: no change.
         unbiased = var * (count / (count - 1).clamp(min=1))
         batches.add_(several)
         share: float | Tensor = running_mean.new_ones(()) / batches.clamp(min=1)
@@ -65,7 +65,7 @@ def normalise(
     return torch.addcmul(shift.view(column), centred, scale.view(column)).to(x.dtype)
 
 
-# One node in a torch.fx graph: traced through, the statistics' in-place updates would be dead code.
+# A single node in a torch.fx graph: traced through, the in-place updates would be dead code.
 torch.fx.wrap("normalise")
 
 
@@ -73,15 +73,15 @@ def _forward(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
     mean, var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
     if norm.training and mean is not None and var is not None and batches is not None:
         return normalise(x, mean, var, batches, norm.weight, norm.bias, norm.momentum, norm.eps)
-    # Without statistics, as torch does, train and eval are the same: the batch's own.
+    # Without running statistics, torch uses batch statistics in both modes.
     return F.batch_norm(x, mean, var, norm.weight, norm.bias, mean is None, 0.0, norm.eps)
 
 
 class BatchNorm1d(nn.BatchNorm1d):
     """:class:`torch.nn.BatchNorm1d` for (N, C) that trains on N = 1.
 
-    A lone value a channel is normalised by the running statistics and leaves them, and
-    ``num_batches_tracked``, unchanged.
+    A single value per channel is normalised by the running statistics, which stay unchanged, as
+    does ``num_batches_tracked``.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -92,8 +92,8 @@ class BatchNorm1d(nn.BatchNorm1d):
 class BatchNorm2d(nn.BatchNorm2d):
     """:class:`torch.nn.BatchNorm2d` for (N, C, H, W) that trains on N·H·W = 1.
 
-    A lone value a channel is normalised by the running statistics and leaves them, and
-    ``num_batches_tracked``, unchanged.
+    A single value per channel is normalised by the running statistics, which stay unchanged, as
+    does ``num_batches_tracked``.
     """
 
     def forward(self, input: Tensor) -> Tensor:

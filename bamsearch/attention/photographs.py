@@ -1,7 +1,7 @@
-"""Photographs as networks see them: read, upright, in the right size, normalised.
+"""Read photographs and convert them to network inputs: upright, resized, normalised.
 
-The reader is Pillow (``pillow`` on PyPI). The formats are those of photographs; Pillow also opens
-PostScript, by running another program, and that is left out.
+Files are read by Pillow, restricted to image formats: Pillow also opens PostScript, by running
+another program.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from bamsearch.errors import BamsearchError, InvalidValueError
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
 
 _PIXELS, _PER_BYTE = 2**24, 10_000
-"""More pixels than the first need a byte for every 10,000: deflate gets 8,256 at best."""
+"""Larger images than the first need a byte per 10,000 pixels: deflate gets 8,256 at best."""
 
 MAX_ASPECT = 10
-"""How many times as long as wide a whole photograph may be; each side costs memory."""
+"""Maximum aspect ratio of a whole photograph, which limits memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,17 +41,17 @@ class Framed:
     """A photograph in the size of a network's input.
 
     Attributes:
-        picture: what the network sees, RGB, or L for a network of one channel.
-        box: the part of the upright photograph that it is: left, top, right, bottom in pixels.
+        picture: the input, RGB, or L for a network with one channel.
+        box: its region in the upright photograph: left, top, right, bottom in pixels.
     """
 
     picture: Image.Image
     box: tuple[float, float, float, float]
 
     def place(self, row: int, column: int, height: int, width: int) -> tuple[float, float]:
-        """The middle of a cell of a height x width map, as x, y in the upright photograph.
+        """Centre (x, y) of a cell of a height x width map in the upright photograph.
 
-        A map's cells are taken to tile the input: what a cell sees is about there, not exactly.
+        Assumes that the cells tile the input, which is an approximation of their receptive fields.
         """
         left, top, right, bottom = self.box
         x = left + (column + 0.5) / width * (right - left)
@@ -62,36 +62,38 @@ class Framed:
 def read_photograph(
     path: Path, value_range: Range = None, levels: Levels | None = None
 ) -> Image.Image:
-    """Read a photograph: upright, 8 bits, RGB, the first frame, on white where it is transparent.
+    """Read a photograph as upright 8-bit RGB: the first frame, on white if transparent.
 
     Args:
         path: a file in one of :data:`FORMATS`.
         value_range: values that become black and white in files of more than 8 bits.
-        levels: counts in such a file; None, with no range, checks it by itself.
+        levels: statistics to which files of more than 8 bits are added; None checks the file alone
+            if there is no range.
 
     Raises:
-        InvalidValueError: no such file, no picture, cut short, or over Pillow's number of pixels.
-        DataError: more than 8 bits, and no range that is sure; see
+        InvalidValueError: the file is missing, not an image, truncated, or exceeds Pillow's number
+            of pixels.
+        DataError: more than 8 bits with unknown value range; see
             :class:`bamsearch.attention.levels.Levels`.
     """
     if path.is_dir():
-        raise InvalidValueError(f"{path} is a folder: give the pictures in it, as {path}/*.jpg")
+        raise InvalidValueError(f"{path} is a folder: pass the images in it, as {path}/*.jpg")
     if not path.exists():
-        raise InvalidValueError(f"no picture at {path}: check the path")
+        raise InvalidValueError(f"no image at {path}: check the path")
     with _explained(path), _opened(path) as image:
         wide = wide_type(image)
         upright = ImageOps.exif_transpose(image)
         if wide is None:
             return _as_rgb(upright)
         values = wide_values(upright, wide)
-        named = value_range if isinstance(value_range, tuple) else None
+        user_range = value_range if isinstance(value_range, tuple) else None
         if levels is not None:
             levels.add(path, wide, values)
-        elif value_range is None or (named is None and wide.sure == "never"):
-            alone = Levels()
-            alone.add(path, wide, values)
-            alone.check()
-        chosen = wide.full if named is None or wide.sure == "always" else named
+        elif value_range is None or (user_range is None and wide.sure == "never"):
+            single = Levels()
+            single.add(path, wide, values)
+            single.check()
+        chosen = wide.full if user_range is None or wide.sure == "always" else user_range
         if wide is COLOUR:
             table = as_bytes(np.arange(256) * 257, chosen).tolist()
             return _as_rgb(upright).point(table * 3)
@@ -99,7 +101,7 @@ def read_photograph(
 
 
 def is_wide(path: Path) -> bool:
-    """Whether a file has more than 8 bits, from its header; False where it cannot be read."""
+    """Whether a file has more than 8 bits, from its header; False if it cannot be read."""
     try:
         with _explained(path), _opened(path) as image:
             return wide_type(image) is not None
@@ -108,47 +110,53 @@ def is_wide(path: Path) -> bool:
 
 
 def frame(photograph: Image.Image, input_shape: Sequence[int], *, whole: bool = False) -> Framed:
-    """Bring a photograph to the size of a network's input.
+    """Resize a photograph to a network's input.
 
     Args:
-        photograph: from :func:`read_photograph`.
-        input_shape: (C, H, W), C being 1 or 3.
-        whole: keep all of it at its aspect ratio, the short side as long as the input's; else the
-            input is filled and what stands over is cut off evenly.
+        photograph: photograph from :func:`read_photograph`.
+        input_shape: (C, H, W) with C of 1 or 3.
+        whole: keep the whole photograph at its aspect ratio, with the short side of the input; else
+            crop the centre.
 
     Raises:
-        InvalidValueError: a network with other channels; a whole photograph that is too long.
+        InvalidValueError: another number of channels, or a whole photograph with an aspect ratio
+            above :data:`MAX_ASPECT`.
     """
     channels, height, width = input_shape
     if channels not in (1, 3):
         raise InvalidValueError(
-            f"the network takes {channels} channels, and a photograph has 3 or 1"
+            f"the network expects {channels} channels, but photographs have 3 or 1"
         )
-    across, down = photograph.size
+    old_width, old_height = photograph.size
     if whole:
-        if max(across, down) > MAX_ASPECT * min(across, down):
+        if max(old_width, old_height) > MAX_ASPECT * min(old_width, old_height):
             raise InvalidValueError(
-                f"a photograph of {across}×{down} is too long to be shown whole: "
-                "cut it, or leave out --full"
+                f"a photograph of {old_width}×{old_height} is too elongated to be shown whole: "
+                "crop it, or omit --full"
             )
-        scale = min(height, width) / min(across, down)
-        height, width = round(down * scale), round(across * scale)
-    scale = max(height / down, width / across)
-    left, top = (across - width / scale) / 2, (down - height / scale) / 2
-    box = (max(left, 0.0), max(top, 0.0), min(across - left, across), min(down - top, down))
+        scale = min(height, width) / min(old_width, old_height)
+        height, width = round(old_height * scale), round(old_width * scale)
+    scale = max(height / old_height, width / old_width)
+    left, top = (old_width - width / scale) / 2, (old_height - height / scale) / 2
+    box = (
+        max(left, 0.0),
+        max(top, 0.0),
+        min(old_width - left, old_width),
+        min(old_height - top, old_height),
+    )
     picture = photograph.resize((width, height), Image.Resampling.BILINEAR, box=box)
     return Framed(picture.convert("L") if channels == 1 else picture, box)
 
 
 def as_input(picture: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """A batch of one (1, C, H, W): values in 0..1, less the mean, by the standard deviation."""
+    """A batch of one (1, C, H, W): values in 0..1, normalised by mean and standard deviation."""
     batch: Tensor = normalize(to_tensor(picture), list(mean), list(std))[None]
     return batch
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """The image with its header read; one of too many pixels is refused before it is decoded."""
+    """Open an image and read its header; images with too many pixels are refused undecoded."""
     if not path.is_file():
         raise OSError("not a regular file")
     with Image.open(path, formats=FORMATS) as image:
@@ -163,9 +171,9 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn whatever a file makes Pillow raise into one line."""
+    """Convert Pillow's errors to InvalidValueError with a one-line message."""
     try:
-        # Pillow warns of odd EXIF data, which does not change what is shown.
+        # Pillow warns about unusual EXIF data, which does not affect the pixels.
         with warnings.catch_warnings(action="ignore"):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
@@ -175,15 +183,15 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
     except UnidentifiedImageError as error:
         raise InvalidValueError(
-            f"{path} is not a readable picture: convert it to PNG or JPEG"
+            f"{path} is not a readable image: convert it to PNG or JPEG"
         ) from error
     except (MemoryError, BamsearchError):
         raise
     except Exception as error:
-        # A spoilt file raises whatever its decoder stumbles over.
+        # Decoders raise many different exceptions for damaged files.
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise InvalidValueError(
-            f"{path} cannot be read as a picture ({reason}): convert it to PNG or JPEG"
+            f"{path} cannot be read as an image ({reason}): convert it to PNG or JPEG"
         ) from error
 
 

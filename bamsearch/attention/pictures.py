@@ -1,8 +1,8 @@
-"""Contact sheets: the attention maps of one photograph, for one network or several side by side.
+"""Contact sheets: the attention maps of a photograph, for one network or several side by side.
 
-A row a site; from left to right M_s and M as heat maps over the photograph, one column a network,
-and M_c, which has no place in the picture, as a curve over its channels. What stands in one row has
-one colour scale. matplotlib is loaded when a sheet is drawn.
+There is one row per site: M_s and M as heat maps over the photograph, with one column per network,
+and M_c, which has no positions, as a curve over the channels. Each row has a common colour scale.
+matplotlib is imported when a sheet is drawn.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 COLOURS = "viridis"
 OPACITY = 0.6
 MAX_NETWORKS = 6
-"""With more side by side, titles would no longer be legible."""
+"""Maximum number of networks with legible titles."""
 
 _DPI = 100
 _MOST_WIDTH, _MOST_HEIGHT, _MOST_PANEL = 2400, 30_000, 320
@@ -38,17 +38,17 @@ _GREY = "0.45"
 
 
 def contact_sheet(title: str, columns: Sequence[Column], sites: Sequence[str]) -> bytes:
-    """Draw a sheet.
+    """Draw a contact sheet.
 
     Args:
-        title: names the photograph.
-        columns: one a network, :data:`MAX_NETWORKS` at most.
-        sites: the rows; a network without BAM there has an empty cell.
+        title: title with the name of the photograph.
+        columns: the networks, at most :data:`MAX_NETWORKS`.
+        sites: the rows; networks without BAM at a site have an empty cell.
 
     Returns:
-        PNG, the same bytes for the same maps: it holds no date.
+        PNG without a date, so that equal maps give equal bytes.
     """
-    with _own_style():
+    with _default_style():
         sheet = _Sheet(title, columns, sites)
         buffer = io.BytesIO()
         sheet.figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
@@ -56,11 +56,11 @@ def contact_sheet(title: str, columns: Sequence[Column], sites: Sequence[str]) -
 
 
 @contextmanager
-def _own_style() -> Iterator[None]:
-    """Matplotlib as it ships, whatever the user's settings are, and silent."""
+def _default_style() -> Iterator[None]:
+    """Use matplotlib's default style, independent of user settings, without logs and warnings."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
-    # it logs that it builds a cache of fonts, and where, and warns of letters that no font has
+    # matplotlib logs that it builds a font cache, and warns about missing glyphs
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -88,7 +88,7 @@ class _Sheet:
         self.width = fixed + 2 * count * self.panel + self.curve
         slope = max(column.picture.height / column.picture.width for column in columns)
         self.titles = (2 if count == 1 else max(4, count)) * _LINE
-        # a tall photograph keeps its aspect ratio and is drawn narrower
+        # tall photographs keep their aspect ratio and are drawn narrower
         most = max(_MOST_HEIGHT // len(sites), 2 * _CURVE_HEIGHT)
         self.panel_height = min(round(self.panel * slope), 2 * self.panel, most)
         row = _HEAD + self.titles + max(self.panel_height, _CURVE_HEIGHT) + _BETWEEN
@@ -104,7 +104,7 @@ class _Sheet:
             self._row(site, top + first + number * row)
 
     def _text(self, text: str, x: float, y: float, room: float, **style: Any) -> None:
-        """Text with its top left corner at x, y, cut to room; a name may hold a $, or anything."""
+        """Draw text with its top left corner at x, y, shortened to room; it may contain a $."""
         text = printable(text)
         style = {"va": "top", "fontsize": 9, "parse_math": False, **style}
         shown = self.figure.text(x / self.width, 1 - y / self.height, text, None, **style)
@@ -138,11 +138,11 @@ class _Sheet:
         x = _MARGIN + self.group + _BAR + _TICKS + _BETWEEN
         room = self.width - x - _MARGIN
         lines = [
-            "Left: the photograph as the network sees it. Below, a row for each site:",
-            "M_s   which positions matter: sigmoid(M_s), a map of one channel",
-            "M     what features are multiplied by: its mean over the channels",
-            "M_c   which channels matter: sigmoid(M_c), highest first; it has no positions",
-            "Over each map its least, mean and greatest value. One row has one scale.",
+            "Left: the photograph as the network sees it. Below, one row per site:",
+            "M_s   spatial attention: sigmoid(M_s), a map with one channel",
+            "M     factor of the features: its mean over the channels",
+            "M_c   channel attention: sigmoid(M_c), sorted; it has no positions",
+            "Above each map: its minimum, mean and maximum. Each row has a common colour scale.",
             "",
             *(f"{column.label}: {column.about}" for column in self.columns),
         ]
@@ -194,8 +194,8 @@ class _Sheet:
             if facts:
                 lines += self._facts(heat)
             self._over([*lines, _three(values)], left, y, self.panel)
-        place = self._axes(x + self.group + _GAP, y, _BAR, self.panel_height)
-        bar = self.figure.colorbar(ScalarMappable(norm, COLOURS), cax=place, alpha=OPACITY)
+        bar_axes = self._axes(x + self.group + _GAP, y, _BAR, self.panel_height)
+        bar = self.figure.colorbar(ScalarMappable(norm, COLOURS), cax=bar_axes, alpha=OPACITY)
         bar.set_ticks(
             [low, (low + high) / 2, high], labels=_decimals([low, (low + high) / 2, high])
         )
@@ -207,18 +207,18 @@ class _Sheet:
 
     def _curves(self, heats: Sequence[Heat | None], x: float, y: float) -> None:
         axes = self._axes(x, y, self.curve, max(self.panel_height, _CURVE_HEIGHT) - 14)
-        there = [(number, heat) for number, heat in enumerate(heats) if heat is not None]
-        axes.set_ylim(*scale_of([heat.m_c for _, heat in there]))
-        axes.set_xlim(1, max(2, *(heat.m_c.size for _, heat in there)))
+        present = [(number, heat) for number, heat in enumerate(heats) if heat is not None]
+        axes.set_ylim(*scale_of([heat.m_c for _, heat in present]))
+        axes.set_xlim(1, max(2, *(heat.m_c.size for _, heat in present)))
         several = len(self.columns) > 1
-        lines, colours = [], [f"C{number}" for number, _ in there]
-        for (number, heat), colour in zip(there, colours, strict=True):
+        lines, colours = [], [f"C{number}" for number, _ in present]
+        for (number, heat), colour in zip(present, colours, strict=True):
             ranked = np.sort(heat.m_c)[::-1]
             axes.plot(np.arange(1, ranked.size + 1), ranked, color=colour, lw=1.6)
             label = f"{self.columns[number].label}: " if several else ""
             lines.append(f"{label}{_three(heat.m_c)}")
         if not several:
-            best = np.argsort(-there[0][1].m_c, kind="stable")[:5]
+            best = np.argsort(-present[0][1].m_c, kind="stable")[:5]
             lines.insert(0, f"highest: channels {', '.join(map(str, best))}")
         self._over(lines, x, y, self.curve, colours if several else None)
         axes.tick_params(labelsize=8)
@@ -234,7 +234,7 @@ class _Sheet:
         room: float,
         colours: Sequence[str] | None = None,
     ) -> None:
-        """Lines of text, the last one just above y."""
+        """Draw lines of text, the last just above y."""
         for number, line in enumerate(lines):
             bottom = y - 5 - (len(lines) - 1 - number) * _LINE
             colour = colours[number] if colours else "black"

@@ -1,1 +1,1 @@
-"""Labelled images by name, split in three: start at :func:`bamsearch.data.loading.load_data`."""
+"""Data sets of labelled images in three splits, see :func:`bamsearch.data.loading.load_data`."""

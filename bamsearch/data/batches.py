@@ -1,4 +1,4 @@
-"""Batches of a split, in an order that can be had again."""
+"""Batches of a split in reproducible order."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ def batches(
     device: torch.device | str = "cpu",
     workers: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images of a split once, the last batch as small as it comes.
+    """Iterate over all images of a split once; the last batch may be smaller.
 
-    The order depends on seed, epoch and the number of images alone: not on the device, the size of
-    a batch, the workers or what was drawn before, so that two trainings see the same.
+    The order depends only on the seed, the epoch and the number of images, not on device, batch
+    size, workers or earlier random numbers, so different trainings see the same order.
 
     Args:
-        split: what to read. One that is held lies on the device and is indexed there; another is
-            read from its files by a DataLoader.
-        size: images in a batch.
-        seed: of the order, in 0..2**32 - 1.
-        epoch: from 0 on; each has its own order.
-        shuffle: False keeps the split's own order.
-        device: where batches are put.
-        workers: processes that read files; 0 reads in this one.
+        split: the split. If it is in memory, it is moved to the device and indexed there; otherwise
+            a DataLoader reads its files.
+        size: batch size.
+        seed: random seed of the order, in 0..2**32 - 1.
+        epoch: number of the epoch, from 0; each has a different order.
+        shuffle: False keeps the order of the split.
+        device: device of the batches.
+        workers: number of processes that read files; 0 reads in this process.
 
     Returns:
         Images (N, C, H, W) uint8 and labels (N,) int64, on the device.
 
     Raises:
-        InvalidValueError: no batch of that size, or a seed or an epoch out of range.
-        DataError: while reading, a file that is no image.
+        InvalidValueError: invalid batch size, or a seed or an epoch out of range.
+        DataError: while reading, a file that is not an image.
     """
     check_positive("the batch size", size)
     for name, value in (("seed", seed), ("epoch", epoch)):
@@ -75,17 +75,17 @@ def _read(
         sampler=order.tolist(),
         num_workers=workers,
         pin_memory=pinned,
-        # Its own: drawing a seed for the workers must not move the trainer's random numbers.
+        # A separate generator: seeding the workers must not change the training's random state.
         generator=torch.Generator(),
     )
     try:
         for images, labels in loader:
             yield images.to(device, non_blocking=pinned), labels.to(device, non_blocking=pinned)
     except DataError as error:
-        # A worker's error brings its traceback as text; what was said is the last line of it.
-        said = str(error).strip().splitlines()[-1]
-        # The traceback is in a circle with torch's workers, which would then end 5 s late.
+        # A worker's error contains its traceback as text; the message is the last line.
+        message = str(error).strip().splitlines()[-1]
+        # The traceback forms a reference cycle with torch's workers, which delays their end by 5 s.
         error.__traceback__ = None
     else:
         return
-    raise DataError(said.removeprefix(f"{DataError.__module__}.DataError: "))
+    raise DataError(message.removeprefix(f"{DataError.__module__}.DataError: "))

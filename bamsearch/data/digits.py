@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn (``scikit_learn``), and need no download."""
+"""The handwritten digits of scikit-learn, which need no download."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sklearn.datasets import load_digits
 from bamsearch.data.sources import Opened, Source
 
 _HIGHEST = 16
-"""Value of a black pixel there."""
+"""Value of a black pixel in scikit-learn's digits."""
 
 
 def open_digits() -> Opened:
-    """1,797 grey 8x8 images of ten digits, from 0..16 to 0..255; all splits are taken from them."""
-    found = load_digits()
-    pixels = np.rint(found.images * (255 / _HIGHEST)).astype(np.uint8)
-    source = Source(torch.from_numpy(found.target).long(), torch.from_numpy(pixels)[:, None])
+    """1,797 grey 8x8 images of ten digits, scaled from 0..16 to 0..255, for all splits."""
+    digits = load_digits()
+    pixels = np.rint(digits.images * (255 / _HIGHEST)).astype(np.uint8)
+    source = Source(torch.from_numpy(digits.target).long(), torch.from_numpy(pixels)[:, None])
     return Opened("digits", tuple(map(str, range(10))), (8, 8), source)

@@ -1,4 +1,4 @@
-"""What is random here: the order of images, and which of them a split takes."""
+"""Random shuffling and stratified splits."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import torch
 from torch import Tensor
 
 SHARE = 10
-"""A split takes one in ten images of each class, rounded down, and at least one."""
+"""A split takes one in ten images of each class, rounded down, but at least one."""
 
 
 def permutation(count: int, *seeds: int) -> Tensor:
-    """The numbers below count, (count,) int64, in an order that the seeds alone decide.
+    """A permutation of the numbers below count, (count,) int64, determined by the seeds.
 
     Args:
-        count: how many.
-        seeds: each in 0..2**32 - 1.
+        count: number of elements.
+        seeds: random seeds, each in 0..2**32 - 1.
     """
-    # Legacy on purpose: its stream is the same in every version of NumPy, so that splits are too.
+    # The legacy generator has the same stream, and so gives the same splits, in all NumPy versions.
     numbers = np.random.RandomState(list(seeds))
     return torch.from_numpy(numbers.permutation(count).astype(np.int64))
 
 
 def stratified(labels: Tensor, splits: int, seed: int, first: Tensor | None = None) -> list[Tensor]:
-    """Take splits from labelled images, each with the same share of every class.
+    """Draw stratified splits from labelled images.
 
     Args:
-        labels: (N,) int64; each class more than ``splits`` times.
-        splits: how many to take.
-        seed: decides which images.
-        first: (N,) int64, for each image the index of its first copy, which is what is drawn; the
-            others follow it into its split. None: there are no copies.
+        labels: (N,) int64; each class occurs more than ``splits`` times.
+        splits: number of splits to draw.
+        seed: random seed.
+        first: index of the first copy of each image, (N,) int64; first copies are drawn, and the
+            others follow into the same split. None means that there are no copies.
 
     Returns:
-        Sorted indices, int64, of what is left, then of each split.
+        Sorted indices, int64, of the remaining images, then of each split.
     """
     first = torch.arange(len(labels)) if first is None else first
     drawn = first == torch.arange(len(labels))

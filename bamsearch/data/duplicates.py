@@ -1,4 +1,4 @@
-"""Exact duplicates among image files: the same pixels, whatever the name or the format."""
+"""Find exact duplicates among image files: equal pixels under any name or format."""
 
 from __future__ import annotations
 
@@ -23,47 +23,47 @@ _log = logging.getLogger(__name__)
 def pixel_digests(
     source: Source, levels: Levels, value_range: ValueRange | None = None
 ) -> list[bytes]:
-    """A digest of each image's pixels as they are trained on: upright, RGB, in native size.
+    """A digest of each image's pixels as used in training: upright, RGB, in native size.
 
     Args:
         source: the images.
-        levels: counts in those of more than 8 bits, as they are decoded here anyway.
+        levels: collects images of more than 8 bits, which are decoded here anyway.
         value_range: see :func:`bamsearch.attention.photographs.read_photograph`.
 
     Raises:
-        DataError: files that cannot be read: how many, and which; see also ``Levels.add``.
+        DataError: number and names of unreadable files; see also ``Levels.add``.
     """
-    digests, spoilt = [], []
+    digests, unreadable = [], []
     tick = Ticker(_log, f"reading {source.root}", "images", len(source))
     for number, path in enumerate(source.files):
         tick(number)
         try:
             digests.append(_pixel_digest(path, levels, value_range))
         except InvalidValueError:
-            spoilt.append(path)
-    if spoilt:
-        raise spoilt_error(spoilt, len(source))
+            unreadable.append(path)
+    if unreadable:
+        raise spoilt_error(unreadable, len(source))
     return digests
 
 
 def count_levels(source: Source, levels: Levels) -> None:
-    """Count in the images of more than 8 bits; of the others only the headers are read."""
+    """Add images of more than 8 bits to levels; only the headers of the others are read."""
     for path in filter(is_wide, source.files):
         read_photograph(path, levels=levels)
 
 
 def first_copies(digests: Sequence[bytes]) -> Tensor:
-    """For each image the index of the first one with its digest, (N,) int64."""
+    """Index of the first image with the same digest, for each image, (N,) int64."""
     first: dict[bytes, int] = {}
     return torch.tensor([first.setdefault(digest, row) for row, digest in enumerate(digests)])
 
 
 def refuse_leaks(parts: Mapping[str, Part], digests: Mapping[Source, Sequence[bytes]]) -> None:
-    """Raise DataError where an image of one split is a copy of an image of another.
+    """Raise DataError if an image of one split is a copy of an image of another.
 
     Args:
-        parts: the splits, by name.
-        digests: source → :func:`pixel_digests`.
+        parts: the splits by name.
+        digests: :func:`pixel_digests` by source.
     """
     seen: dict[bytes, tuple[Source, int]] = {}
     leaks = []
@@ -78,12 +78,12 @@ def refuse_leaks(parts: Mapping[str, Part], digests: Mapping[Source, Sequence[by
         seen |= new
     if leaks:
         source, row, other, copy = leaks[0]
-        cure = "delete the copies in one of the splits"
+        fix = "delete the copies in one of the splits"
         if source is other:
-            cure = "start a new run, which keeps copies in one split"
+            fix = "start a new run, which keeps copies in one split"
         raise DataError(
-            f"{other.files[copy]} and {source.files[row]} are in two splits and have the same "
-            f"pixels (copies in all: {len(leaks):,}): {cure}"
+            f"{other.files[copy]} and {source.files[row]} are in two splits but have the same "
+            f"pixels (copies in total: {len(leaks):,}): {fix}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Stored images brought to a network's input: size and channels, still 8 bits."""
+"""Convert stored images to the size and channels of a network's input, still in 8 bits."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from bamsearch.attention.levels import Range
 from bamsearch.attention.photographs import frame, read_photograph
 from bamsearch.errors import DataError, InvalidValueError
 
-# Images resized at once: what torch needs in between stays below 1 GB at 224x224.
+# Images resized at once: temporary memory stays below 1 GB at 224x224.
 _CHUNK = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The size and the channels that images are brought to.
+    """Target size and channels of images.
 
-    The short side is scaled, and the middle is taken. Three channels of a grey image are three
-    times the same; one channel of a colour image is its grey.
+    Images are resized by their short side and cropped at the centre. Grey images are repeated to
+    three channels, and colour images are converted to grey for one channel.
 
     Attributes:
-        shape: C, H, W, C being 1 or 3.
+        shape: (C, H, W) with C of 1 or 3.
         value_range: values that become black and white in files of more than 8 bits.
     """
 
@@ -33,7 +33,7 @@ class Fit:
     value_range: Range = None
 
     def arrays(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) uint8, all of one size, in this shape."""
+        """Convert images (N, C, H, W) uint8 of equal size to this shape."""
         channels = self.shape[0]
         if channels == 1 and images.shape[1] == 3:
             images = F.rgb_to_grayscale(images)
@@ -44,19 +44,20 @@ class Fit:
         return images.contiguous()
 
     def file(self, path: Path) -> Tensor:
-        """The image of a file, (C, H, W) uint8, as :mod:`bamsearch.attention.photographs` reads it.
+        """Read a file as (C, H, W) uint8 with :mod:`bamsearch.attention.photographs`.
 
         Raises:
-            DataError: it cannot be read, or has no range that is sure, with its path.
+            DataError: the file cannot be read, or its value range is unknown.
         """
         try:
             picture = frame(read_photograph(path, self.value_range), self.shape).picture
         except InvalidValueError as error:
             raise DataError(
-                f"{path} is no image that can be read, and none is skipped: mend it or remove it"
+                f"{path} is not a readable image (unreadable images are never skipped): repair or "
+                "remove it"
             ) from error
-        read: Tensor = F.pil_to_tensor(picture)
-        return read
+        pixels: Tensor = F.pil_to_tensor(picture)
+        return pixels
 
     def _resized(self, images: Tensor) -> Tensor:
         height, width = self.shape[1:]

@@ -1,7 +1,7 @@
-"""The data sets of torchvision that can be named, and what is read of each.
+"""Table of the supported data sets of torchvision.
 
-Left out are those without one class an image (boxes, masks, captions, pairs), videos, and those
-whose test labels are not published. A folder of anyone's images is ``imagefolder``.
+Not supported are data sets without a single class per image (boxes, masks, captions, pairs),
+videos, and those whose test labels are not published. Other images are read by ``imagefolder``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from bamsearch.errors import DataError
 Arguments = Mapping[str, Any]
 
 Reads = Literal["data", "loader", "_samples", "_images"]
-"""``data``: the images are in memory, in ``data``. ``loader``: a function that is given paths.
-The rest: the attribute with the paths, for classes that let no ``loader`` in."""
+"""``data``: images are in memory, in the attribute ``data``. ``loader``: the class takes a function
+of paths. Others: the attribute with the paths, for classes without ``loader``."""
 
 _TRAIN: Arguments = {"train": True}
 _TEST: Arguments = {"train": False}
@@ -34,16 +34,16 @@ class Kind:
     """A class of ``torchvision.datasets``.
 
     Attributes:
-        cls: its name there.
-        place: what it reads below DIR.
-        size: H and W of every image; None where they differ.
-        test_images: how many its test split has, as published; 0 where it has no such split.
-        train: arguments for the images to learn from.
-        test: arguments for the test split; None: a part of ``train``, as the validation is then.
-        validation: arguments for a published validation split; None: a part of ``train``.
-        reads: where the images are.
-        test_place: what the test split reads below DIR, where that is a file of its own.
-        fetched: whether torchvision can download it.
+        cls: name of the class.
+        place: file or folder in DIR that it reads.
+        size: (H, W) of all images; None if they differ.
+        test_images: published number of test images; 0 without a test split.
+        train: arguments for the training images.
+        test: arguments for the test split; None draws it from ``train``.
+        validation: arguments for a published validation split; None draws it from ``train``.
+        reads: method of reading the images.
+        test_place: file or folder in DIR that the test split reads, if separate.
+        fetched: whether torchvision can download the data set.
     """
 
     cls: str
@@ -204,20 +204,20 @@ KINDS = {
         fetched=False,
     ),
 }
-"""What to write before the colon → what is read. ImageNet and Imagenette publish no test labels:
-their ``val`` is the test split here, and the validation is taken from ``train``."""
+"""Data sets by the name before the colon. ImageNet and Imagenette publish no test labels: their
+``val`` is the test split here, and the validation split is drawn from ``train``."""
 
 OWN_NAMES = ("digits", "imagefolder")
-"""The names that are not torchvision's."""
+"""Names of data that are not torchvision's."""
 
 
 def find_kind(name: str) -> str:
-    """The key of :data:`KINDS`, or one of :data:`OWN_NAMES`, for a name as it was typed.
+    """Normalise a typed name to a key of :data:`KINDS` or one of :data:`OWN_NAMES`.
 
-    ``FashionMNIST`` and ``fashion_mnist`` are ``fashion-mnist``.
+    ``FashionMNIST`` and ``fashion_mnist`` become ``fashion-mnist``.
 
     Raises:
-        DataError: no such data, or data that bamsearch has no use for.
+        DataError: unknown or unsupported data set.
     """
     plain = {_plain(key): key for key in (*OWN_NAMES, *KINDS)}
     plain |= {_plain(kind.cls): key for key, kind in KINDS.items()}
@@ -227,12 +227,14 @@ def find_kind(name: str) -> str:
     other = next((cls for cls in torchvision.datasets.__all__ if _plain(cls) == wanted), None)
     if other is not None:
         raise DataError(
-            f"torchvision's {other} is not read here, as its images do not have one class each, or "
-            "no training and test splits; imagefolder:DIR takes a folder for each class"
+            f"torchvision's {other} is not supported: its images do not have a single class, or it "
+            "lacks training and test splits; use imagefolder:DIR with a folder per class"
         )
     near = difflib.get_close_matches(wanted, plain, n=3)
-    keys = list(dict.fromkeys(plain[one] for one in near))
-    hint = f"did you mean {', '.join(keys)}?" if keys else f"there are {', '.join(plain.values())}"
+    keys = list(dict.fromkeys(plain[name] for name in near))
+    hint = (
+        f"did you mean {', '.join(keys)}?" if keys else f"choose from {', '.join(plain.values())}"
+    )
     raise DataError(f"no data is called {name!r}: {hint}")
 
 

@@ -1,4 +1,4 @@
-"""The image files of a folder of classes, in torchvision's order, found without walking a disk."""
+"""List the image files of a folder of classes in torchvision's order, without walking a disk."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from bamsearch.errors import DataError
 _log = logging.getLogger(__name__)
 
 OTHERS = 10_000
-"""From so many other files on a folder is refused that has ten times as many of them as images."""
+"""A folder is refused if it has more other files than this, and ten times as many as images."""
 
 _SHARE = 10
 
 
 def class_names(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted.
+    """Sorted names of the folders in a folder.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the folder cannot be read.
     """
     return sorted(entry.name for entry in _entries(str(folder)) if entry.is_dir())
 
 
 def class_files(folder: Path, classes: list[str]) -> Iterator[tuple[str, int]]:
-    """(file, label) of every image below the folders of the classes.
+    """(file, label) of every image in the folders of the classes, recursively.
 
-    A folder that a link leads back into is listed once. Names decide what is an image.
+    Link cycles are followed once. Images are recognised by their file names.
 
     Args:
-        folder: where the classes are.
-        classes: from :func:`class_names`.
+        folder: the folder of the classes.
+        classes: names from :func:`class_names`.
 
     Raises:
-        DataError: a folder that cannot be read, or one that is not a folder of images.
+        DataError: a folder cannot be read, or is not a folder of images.
     """
     listing = _Listing(folder)
     for label, name in enumerate(classes):
@@ -49,10 +49,10 @@ def class_files(folder: Path, classes: list[str]) -> Iterator[tuple[str, int]]:
 
 
 class _Listing:
-    """Walks below a folder, and counts what is there.
+    """Walks folders recursively, and counts images and other files.
 
     Args:
-        folder: for messages.
+        folder: root folder for messages.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,26 +62,26 @@ class _Listing:
         self._tick = Ticker(_log, f"listing {folder}", "files")
 
     def walk(self, top: str) -> Iterator[tuple[str, list[str]]]:
-        """(folder, its images) for a folder and all below it, links followed."""
+        """(folder, its images) for a folder and all folders in it, following links."""
         waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(top, frozenset())]
         while waiting:
-            place, above = waiting.pop()
-            entries = _entries(place)
-            state = os.stat(place)
-            here = (state.st_dev, state.st_ino)
-            if here in above:
+            folder, parents = waiting.pop()
+            entries = _entries(folder)
+            state = os.stat(folder)
+            identity = (state.st_dev, state.st_ino)
+            if identity in parents:
                 continue
             images = []
             for entry in entries:
                 if entry.is_dir():
-                    waiting.append((entry.path, above | {here}))
+                    waiting.append((entry.path, parents | {identity}))
                     self._count(image=False)
                     continue
                 image = entry.name.lower().endswith(IMG_EXTENSIONS)
                 self._count(image=image)
                 if image:
                     images.append(entry.path)
-            yield place, images
+            yield folder, images
 
     def _count(self, *, image: bool) -> None:
         self._images += image
@@ -90,9 +90,9 @@ class _Listing:
         self._tick(done)
         if self._others > OTHERS and self._others > _SHARE * self._images:
             raise DataError(
-                f"{self._folder} is not a folder of images, with {self._images:,} among the first "
-                f"{done:,} names below it: imagefolder:DIR has DIR/CLASS/*.jpg, or DIR/train and "
-                "DIR/val of that form"
+                f"{self._folder} is not a folder of images: only {self._images:,} of the first "
+                f"{done:,} entries are images; imagefolder:DIR needs DIR/CLASS/*.jpg, or DIR/train "
+                "and DIR/val of that form"
             )
 
 
@@ -102,5 +102,5 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
             return list(entries)
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be read ({error.strerror}): change its permissions, or leave it out"
+            f"{folder} cannot be read ({error.strerror}): change its permissions, or remove it"
         ) from error

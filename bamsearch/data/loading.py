@@ -1,6 +1,6 @@
-"""Data by name: ``digits``, ``imagefolder:DIR``, or ``KIND:DIR`` for a set of torchvision.
+"""Load data by name: ``digits``, ``imagefolder:DIR``, or ``KIND:DIR`` for torchvision's data sets.
 
-Nothing is fetched unless that is asked for.
+Nothing is downloaded unless requested.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from bamsearch.records import (
 )
 
 DEFAULT_SIZE = (224, 224)
-"""H and W where the images of a set differ and no size is given."""
+"""Default (H, W) for images of different sizes."""
 
 CONTENTS = "c:"
-"""Start of a hash over the contents of files, see :attr:`bamsearch.records.DataFacts.hash`."""
+"""Prefix of hashes over the contents of files, see :attr:`bamsearch.records.DataFacts.hash`."""
 
 
 def load_data(  # noqa: PLR0913
@@ -55,34 +55,34 @@ def load_data(  # noqa: PLR0913
     recorded: str | None = None,
     value_range: ValueRange | None = None,
 ) -> Data:
-    """Find a data set and split it; nothing of a published test split is read.
+    """Load a data set and split it, without reading a published test split.
 
-    A published test split is the test split, a published validation split the validation split.
-    What is not published is taken from the training images: one in ten of each class, at least
-    one, drawn with the seed. Images of a user's folder are compared by their pixels: copies are
-    drawn into one split, and copies in two splits of the user's are refused.
+    Published test and validation splits are used. Missing splits are drawn from the training
+    images with the seed: one in ten of each class, at least one. Images in a user's folder are
+    compared by their pixels: copies are drawn into the same split, and copies across existing
+    splits are refused.
 
     Args:
         name: ``digits``, ``imagefolder:DIR``, or ``KIND:DIR`` with a KIND of
             :data:`bamsearch.data.kinds.KINDS` or the name of its class in torchvision.
-        input_size: H and W that images are brought to; None is their own, or default_size where
-            they differ: the short side is scaled, and the middle taken.
-        download: fetch what is not there.
-        split_seed: decides which images a split takes, in 0..2**32 - 1.
-        channels: 3, grey images being repeated, or 1, colour being made grey.
-        default_size: H and W where images differ in size and no input_size is given.
+        input_size: (H, W) of the images after resizing the short side and cropping the centre;
+            None is their native size, or default_size if sizes differ.
+        download: download missing data.
+        split_seed: random seed of the splits, in 0..2**32 - 1.
+        channels: 3, with grey images repeated, or 1, with colour images converted to grey.
+        default_size: (H, W) for images of different sizes without input_size.
         contents: False lists a user's images without reading them, for classes and sizes only: the
-            hash is that of old records, over names and sizes, and copies are not looked for.
-        recorded: hash in a record that the data belong to. Where it is theirs, splits and hash are
-            those of the record, also of one from before hashes were over contents.
+            hash is over names and sizes, as in old records, and copies are not detected.
+        recorded: hash in a record of the data. If it matches, splits and hash are those of the
+            record, even of an old record with a hash over names and sizes.
         value_range: (lo, hi), values that become black and white in a user's images of more than
-            8 bits; part of the hash. None: the range of their type, if the whole set fills it.
+            8 bits; part of the hash. None is the range of their type, if the whole set fills it.
 
     Raises:
-        DataError: no such data, not there, incomplete, with a class that is empty, images that
-            cannot be read or whose value range is not sure, or copies of an image in two splits.
-        InvalidValueError: sizes, channels, a seed or a value range out of range, or a value range
-            for images of 8 bits.
+        DataError: the data are unknown, missing or incomplete, a class is empty, an image is
+            unreadable or has an unknown value range, or two splits have copies of an image.
+        InvalidValueError: sizes, channels, seed or value range are out of range, or a value range
+            is given for images of 8 bits.
     """
     _check_numbers(input_size, split_seed, channels)
     value_range = None if value_range is None else check_value_range(value_range)
@@ -122,7 +122,7 @@ def load_data(  # noqa: PLR0913
 
 def _check_numbers(input_size: tuple[int, int] | None, split_seed: int, channels: int) -> None:
     if channels not in (1, 3):
-        raise InvalidValueError(f"images have 1 or 3 channels here, not {channels}")
+        raise InvalidValueError(f"channels must be 1 or 3, not {channels}")
     if not 0 <= split_seed < 2**32:
         raise InvalidValueError(f"split_seed must be in 0..{2**32 - 1}, not {split_seed}")
     for size in input_size or ():
@@ -132,35 +132,35 @@ def _check_numbers(input_size: tuple[int, int] | None, split_seed: int, channels
 def _open(name: str, download: bool) -> Opened:
     typed, colon, folder = name.partition(":")
     if name and not colon and Path(name).is_dir():
-        raise DataError(f"{name} is a folder: write imagefolder:{name}")
+        raise DataError(f"{name} is a folder: use imagefolder:{name}")
     kind = find_kind(typed)
     if kind == "digits":
         if colon:
-            raise DataError(f"digits are inside scikit-learn: write digits, not {name}")
-        # Its import takes a second, which other data need not wait for.
+            raise DataError(f"digits are part of scikit-learn: use digits, not {name}")
+        # Imported here: scikit-learn takes a second to import.
         from bamsearch.data.digits import open_digits
 
         return open_digits()
     if not folder:
-        raise DataError(f"{typed} is in a folder: write {kind}:DIR")
-    place = Path(folder).expanduser()
+        raise DataError(f"{typed} needs a folder: use {kind}:DIR")
+    path = Path(folder).expanduser()
     if kind == KIND:
         if download:
-            raise DataError(f"{name} is a folder of yours: leave --download out")
-        return open_folder(place)
+            raise DataError(f"{name} is a local folder: omit --download")
+        return open_folder(path)
     from bamsearch.data.torchvision_sets import open_published
 
-    return open_published(kind, place, download=download)
+    return open_published(kind, path, download=download)
 
 
 def same_data(now: DataFacts, recorded: DataFacts) -> bool:
-    """Whether data are those of a record, also where its hash is over names and sizes of files.
+    """Whether data equal those of a record, even if its hash is over names and sizes of files.
 
-    Such old splits with copies of an image in two of them are not the splits of today.
+    Old splits with copies of an image in two splits differ from those drawn today.
     """
     if recorded.hash.startswith(CONTENTS) or not now.hash.startswith(CONTENTS):
         return now.hash == recorded.hash
-    if now.value_range is not None:  # which such a record does not have
+    if now.value_range is not None:  # old records have no value range
         return False
     load = partial(load_data, now.name, split_seed=recorded.split_seed)
     if load(contents=False).facts.hash != recorded.hash:
@@ -173,24 +173,24 @@ def same_data(now: DataFacts, recorded: DataFacts) -> bool:
 
 def _no_use(name: str, value_range: ValueRange) -> InvalidValueError:
     return InvalidValueError(
-        f"--value-range {value_range_text(value_range)} is for images of more than 8 bits, and "
-        f"{name} has none: leave it out"
+        f"--value-range {value_range_text(value_range)} requires images of more than 8 bits, but "
+        f"{name} has only 8-bit images: omit it"
     )
 
 
 def _read_parts(
     opened: Opened, seed: int, recorded: str | None, value_range: ValueRange | None
 ) -> tuple[dict[str, Part], str]:
-    """Splits of a user's images without copies across them, and the hash."""
+    """Splits of a user's images without copies across splits, and the hash."""
     digest_of = partial(_hash, opened, seed=seed, value_range=value_range)
     sources = [e for e in (opened.train, opened.validation, opened.test) if isinstance(e, Source)]
     levels = Levels(value_range)
     parts = _parts(opened, seed)
     if (recorded or "").startswith(CONTENTS):
-        # Copies were looked for when that was recorded: where the hash is the same, none moved.
+        # Copies were checked when the hash was recorded, and an equal hash means equal splits.
         digest = digest_of(parts, contents=True)
         if digest == recorded:
-            if value_range is None:  # which older records took for granted
+            if value_range is None:  # older records did not check this
                 for source in sources:
                     count_levels(source, levels)
                 levels.check()
@@ -207,17 +207,17 @@ def _read_parts(
 
 
 def _parts(opened: Opened, seed: int, first: Tensor | None = None) -> dict[str, Part]:
-    """Source and indices of each split; a published test split has none yet."""
-    given = {"validation": opened.validation, "test": opened.test}
-    taken = [split for split, source in given.items() if source is None]
-    if first is not None and taken:
+    """Source and indices of each split, except for a published test split."""
+    published = {"validation": opened.validation, "test": opened.test}
+    missing = [split for split, source in published.items() if source is None]
+    if first is not None and missing:
         distinct = first == torch.arange(len(first))
         check_enough(opened, opened.train.labels[distinct], "different images")
-    drawn = stratified(opened.train.labels, len(taken), seed, first)
+    drawn = stratified(opened.train.labels, len(missing), seed, first)
     parts = {
-        split: (opened.train, rows) for split, rows in zip(["train", *taken], drawn, strict=True)
+        split: (opened.train, rows) for split, rows in zip(["train", *missing], drawn, strict=True)
     }
-    for split, source in given.items():
+    for split, source in published.items():
         if isinstance(source, Source):
             parts[split] = (source, torch.arange(len(source)))
     return parts
@@ -238,38 +238,38 @@ def _hash(
     contents: bool = False,
     value_range: ValueRange | None = None,
 ) -> str:
-    """See :attr:`bamsearch.records.DataFacts.hash`; contents: of files, else names and sizes."""
-    found = hashlib.sha256()
+    """See :attr:`bamsearch.records.DataFacts.hash`; without contents, hash names and sizes."""
+    digest = hashlib.sha256()
     published = opened.test.images if isinstance(opened.test, Unopened) else None
     head: list[object] = [opened.kind, opened.classes, seed, published]
     head += [] if value_range is None else [value_range]
-    found.update(json.dumps(head).encode())
+    digest.update(json.dumps(head).encode())
     for split in ("train", "validation", "test"):
         if split not in parts:
             continue
         source, rows = parts[split]
         labels = source.labels[rows]
-        found.update(f"\n{split} {len(rows)}\n".encode())
-        found.update(labels.numpy().tobytes())
+        digest.update(f"\n{split} {len(rows)}\n".encode())
+        digest.update(labels.numpy().tobytes())
         if source.images is not None:
             images = source.images[rows]
-            found.update(f"{tuple(images.shape)}".encode())
-            found.update(images.numpy().tobytes())
+            digest.update(f"{tuple(images.shape)}".encode())
+            digest.update(images.numpy().tobytes())
         else:
             describe = _content if contents else _size
             files = [source.files[row] for row in rows.tolist()]
             names = [file.relative_to(source.root).as_posix() for file in files]
             lines = [f"{name} {describe(file)}" for name, file in zip(names, files, strict=True)]
             # A name need not be UTF-8.
-            found.update("\n".join(lines).encode(errors="surrogatepass"))
-    return (CONTENTS if contents else "") + found.hexdigest()[:16]
+            digest.update("\n".join(lines).encode(errors="surrogatepass"))
+    return (CONTENTS if contents else "") + digest.hexdigest()[:16]
 
 
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
     except OSError as error:
-        raise DataError(f"{file} is not there: fetch the data again") from error
+        raise DataError(f"{file} is missing: download the data again") from error
 
 
 def _content(file: Path) -> str:

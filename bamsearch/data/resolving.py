@@ -1,4 +1,4 @@
-"""What a data set decides of a network: its input size and its classes."""
+"""Input size and classes of a network, as determined by a data set."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ def resolve(
     contents: bool = True,
     value_range: ValueRange | None = None,
 ) -> tuple[tuple[int, int] | None, int | None, DataFacts | None]:
-    """Input size and classes of a network that is for the data.
+    """Resolve input size and classes of a network for a data set.
 
     Args:
-        data: what ``--data`` was given; None leaves the other two as they are.
-        input_size: what ``--input-size`` was given; only data whose images differ in size take it.
-        num_classes: what ``--num-classes`` was given.
-        download: whether to fetch what is not there.
+        data: value of ``--data``; None returns the other two unchanged.
+        input_size: value of ``--input-size``; only for data with images of different sizes.
+        num_classes: value of ``--num-classes``.
+        download: download missing data.
         contents: see :func:`bamsearch.data.loading.load_data`.
-        value_range: what ``--value-range`` was given; see there too.
+        value_range: value of ``--value-range``, see :func:`bamsearch.data.loading.load_data`.
 
     Returns:
-        Input size, classes, and what is known of the data.
+        Input size, classes, and facts about the data.
 
     Raises:
-        InvalidValueError: another size or number of classes than the data have; nothing to fetch.
+        InvalidValueError: size or number of classes contradict the data, or an option requires
+            ``--data``.
         DataError: as :func:`bamsearch.data.loading.load_data`.
     """
     if data is None:
         if download:
-            raise InvalidValueError("--download fetches data, and none is named: add --data NAME")
+            raise InvalidValueError("--download requires data: add --data NAME")
         if value_range is not None:
-            raise InvalidValueError("--value-range is for data, and none is named: add --data NAME")
+            raise InvalidValueError("--value-range requires data: add --data NAME")
         return input_size, num_classes, None
-    # Here, as it loads torch.
+    # Imported here because it loads torch.
     from bamsearch.data.loading import load_data
 
     loaded = load_data(
@@ -51,13 +52,13 @@ def resolve(
     facts, native = loaded.facts, loaded.native_size
     if native is not None and input_size not in (None, native):
         raise InvalidValueError(
-            f"--data {data} has images of {_size(native)}, --input-size is {_size(input_size)}: "
-            "leave --input-size out"
+            f"--data {data} has images of {_size(native)}, but --input-size is "
+            f"{_size(input_size)}: omit --input-size"
         )
     if num_classes not in (None, facts.classes):
         raise InvalidValueError(
-            f"--data {data} has {facts.classes} classes, --num-classes is {num_classes}: "
-            "leave --num-classes out"
+            f"--data {data} has {facts.classes} classes, but --num-classes is {num_classes}: "
+            "omit --num-classes"
         )
     return facts.input_shape[1:], facts.classes, facts
 

@@ -1,4 +1,4 @@
-"""Labelled images as they are stored: before they are split, and before they are resized."""
+"""Labelled images as stored, before splitting and resizing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Source:
     """Labelled images, in memory as arrays or on disk as files.
 
     Attributes:
-        labels: (N,) int64, the class of each image.
-        images: (N, C, H, W) uint8, C being 1 or 3; None where they are files.
-        files: one an image, where they are files.
-        root: the folder that names in the data's hash are relative to.
+        labels: class of each image, (N,) int64.
+        images: (N, C, H, W) uint8 with C of 1 or 3; None for files.
+        files: one file per image, if they are files.
+        root: the folder to which names in the hash of the data are relative.
     """
 
     labels: Tensor
@@ -34,11 +34,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unopened:
-    """A published test split that nothing is read of until it is asked for.
+    """A published test split that is read lazily.
 
     Attributes:
-        images: how many are published.
-        open: reads it.
+        images: published number of images.
+        open: function that reads the split.
     """
 
     images: int
@@ -47,15 +47,15 @@ class Unopened:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """A data set that was found.
+    """A data set before splitting.
 
     Attributes:
-        kind: what it is, whatever folder it is in: ``fashion-mnist``.
-        classes: their names; the index is the label.
-        size: H and W of every image; None where they differ.
-        train: the images to learn from, and to take the splits from that are not there.
-        validation: None where it is taken from ``train``.
-        test: None where it is taken from ``train``.
+        kind: name of the data set, independent of its folder, such as ``fashion-mnist``.
+        classes: names of the classes by label.
+        size: (H, W) of all images; None if they differ.
+        train: the training images, from which missing splits are drawn.
+        validation: the validation split; None if it is drawn from ``train``.
+        test: the test split; None if it is drawn from ``train``.
     """
 
     kind: str
@@ -71,26 +71,25 @@ Part = tuple[Source, Tensor]
 
 
 def few_names(names: Sequence[str], shown: int = 5) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of further ones."""
     more = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def spoilt_error(spoilt: Sequence[Path], count: int) -> DataError:
-    """The error of images that cannot be read, out of count."""
+    """Error for unreadable images among count images."""
     return DataError(
-        f"{len(spoilt):,} of {count:,} images cannot be read, and none is skipped: "
-        f"{few_names(list(map(str, spoilt)))}; repair them or remove them"
+        f"{len(spoilt):,} of {count:,} images cannot be read (unreadable images are never "
+        f"skipped): {few_names(list(map(str, spoilt)))}; repair or remove them"
     )
 
 
 def check_classes(opened: Opened) -> None:
-    """Raise DataError unless there are two classes or more, each with an image for every split."""
+    """Raise DataError unless there are at least two classes, each with an image in every split."""
     kind, classes = opened.kind, opened.classes
     if len(classes) < 2:
         raise DataError(
-            f"{kind} has only one class, {', '.join(classes)}: nothing can be told apart; "
-            "give data with two classes or more"
+            f"{kind} has only one class, {', '.join(classes)}: at least two classes are needed"
         )
     parts = {"train": opened.train, "validation": opened.validation, "test": opened.test}
     for split, source in parts.items():
@@ -99,39 +98,39 @@ def check_classes(opened: Opened) -> None:
     check_enough(opened, opened.train.labels, "images")
 
 
-def check_enough(opened: Opened, labels: Tensor, what: str) -> None:
-    """Raise DataError where a class has too few images for the splits that are drawn from it.
+def check_enough(opened: Opened, labels: Tensor, noun: str) -> None:
+    """Raise DataError if a class has too few images for the splits that are drawn from it.
 
     Args:
         opened: the data set.
-        labels: (N,) int64, of the images that are drawn from.
-        what: name of these images.
+        labels: labels of the candidate images, (N,) int64.
+        noun: term for these images in messages.
     """
     parts = {"validation": opened.validation, "test": opened.test}
-    taken = [name for name, source in parts.items() if source is None]
-    needed = 1 + len(taken)
+    missing = [name for name, source in parts.items() if source is None]
+    needed = 1 + len(missing)
     counts = torch.bincount(labels, minlength=len(opened.classes)).tolist()
     scarce = [name for name, count in zip(opened.classes, counts, strict=True) if count < needed]
     if scarce:
         raise DataError(
-            f"{opened.kind} has classes with fewer than {needed} {what}, and "
-            f"{' and '.join(taken)} are taken from them: {few_names(scarce)}; add images, or leave "
-            "these classes out"
+            f"{opened.kind} has classes with fewer than {needed} {noun}, too few to draw "
+            f"{' and '.join(missing)} splits: {few_names(scarce)}; add images, or remove these "
+            "classes"
         )
 
 
-def check_labels(what: str, source: Source, classes: Sequence[str]) -> None:
-    """Raise DataError where a class has no image, or a label no class."""
+def check_labels(name: str, source: Source, classes: Sequence[str]) -> None:
+    """Raise DataError if a class has no image, or a label has no class."""
     labels = source.labels
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
         raise DataError(
-            f"{what} has labels {int(labels.min())} to {int(labels.max())}, and there are "
-            f"{len(classes)} classes: fetch it again"
+            f"{name} has labels {int(labels.min())} to {int(labels.max())}, but there are "
+            f"{len(classes)} classes: download it again"
         )
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
     empty = [name for name, count in zip(classes, counts, strict=True) if not count]
     if empty:
         raise DataError(
-            f"{what} has no image of {'class' if len(empty) == 1 else 'classes'} "
-            f"{few_names(empty)}: add some, or remove the class"
+            f"{name} has no image of {'class' if len(empty) == 1 else 'classes'} "
+            f"{few_names(empty)}: add images, or remove the class"
         )

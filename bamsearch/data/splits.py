@@ -1,4 +1,4 @@
-"""A data set in three splits, of which the test split is read only when it is asked for."""
+"""A data set in three splits, with a lazily read test split."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from bamsearch.errors import DataError
 from bamsearch.records import DataFacts
 
 HELD_BYTES = 2**30
-"""A split is held in memory, as bytes in the network's input size, up to this: 1 GiB, which is
-350,000 images of 3x32x32, or 7,100 of 3x224x224."""
+"""Maximum size of a split in memory, as bytes in the network's input size: 1 GiB, which is 350,000
+images of 3x32x32, or 7,100 of 3x224x224."""
 
 STATISTICS_IMAGES = 2_000
-"""Of a training split that is not held so many images, drawn with the split seed, give the mean and
-the deviation."""
+"""Number of images, drawn with the split seed, for mean and deviation of a training split that is
+not in memory."""
 
 
 class Split(Dataset[tuple[Tensor, int]]):
-    """Some images of a source, in the order of the source.
+    """A subset of the images of a source, in the order of the source.
 
     Args:
-        source: where they are.
-        indices: (N,) int64, which of them.
-        fit: what they are brought to.
+        source: the source.
+        indices: indices of the images, (N,) int64.
+        fit: target shape of the images.
 
     Attributes:
         labels: (N,) int64.
@@ -41,7 +41,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         self._source = source
         self._indices = indices
         self._fit = fit
-        self._placed: tuple[torch.device, Tensor, Tensor] | None = None
+        self._cached: tuple[torch.device, Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,22 +50,22 @@ class Split(Dataset[tuple[Tensor, int]]):
         """One image, (C, H, W) uint8, and its label.
 
         Raises:
-            DataError: its file cannot be read.
+            DataError: the file cannot be read.
         """
         label = int(self.labels[index])
         if "images" in self.__dict__ and self.images is not None:
             return self.images[index], label
-        at = int(self._indices[index])
+        position = int(self._indices[index])
         if self._source.images is not None:
-            return self._fit.arrays(self._source.images[at : at + 1])[0], label
-        return self._fit.file(self._source.files[at]), label
+            return self._fit.arrays(self._source.images[position : position + 1])[0], label
+        return self._fit.file(self._source.files[position]), label
 
     @cached_property
     def images(self) -> Tensor | None:
         """All images, (N, C, H, W) uint8, read once; None over :data:`HELD_BYTES`.
 
         Raises:
-            DataError: files that cannot be read: how many, and which.
+            DataError: number and names of unreadable files.
         """
         channels, height, width = self._fit.shape
         if len(self) * channels * height * width > HELD_BYTES:
@@ -78,38 +78,38 @@ class Split(Dataset[tuple[Tensor, int]]):
         """Images and labels on a device, moved there once.
 
         Raises:
-            DataError: the split is too large to be held.
+            DataError: the split is too large for memory.
         """
         if self.images is None:
-            raise DataError(f"{len(self):,} images are too many to be held: read them in batches")
-        where = torch.device(device)
-        if self._placed is None or self._placed[0] != where:
-            self._placed = (where, self.images.to(where), self.labels.to(where))
-        return self._placed[1:]
+            raise DataError(f"{len(self):,} images do not fit into memory: read them in batches")
+        target = torch.device(device)
+        if self._cached is None or self._cached[0] != target:
+            self._cached = (target, self.images.to(target), self.labels.to(target))
+        return self._cached[1:]
 
     def _read_all(self) -> Tensor:
-        held = torch.empty(len(self), *self._fit.shape, dtype=torch.uint8)
-        spoilt = []
-        for row, at in enumerate(self._indices.tolist()):
+        images = torch.empty(len(self), *self._fit.shape, dtype=torch.uint8)
+        unreadable = []
+        for row, position in enumerate(self._indices.tolist()):
             try:
-                held[row] = self._fit.file(self._source.files[at])
+                images[row] = self._fit.file(self._source.files[position])
             except DataError:
-                spoilt.append(self._source.files[at])
-        if spoilt:
-            raise spoilt_error(spoilt, len(self))
-        return held
+                unreadable.append(self._source.files[position])
+        if unreadable:
+            raise spoilt_error(unreadable, len(self))
+        return images
 
 
 class Data:
-    """A data set: what is known of it, and its splits.
+    """A data set with its splits.
 
     Args:
-        facts: what is known of it.
-        class_names: the index is the label.
-        native_size: H and W that all its images have; None where they differ.
-        train: the split to learn from.
-        validation: the split to choose by.
-        open_test: reads the test split.
+        facts: facts about the data set.
+        class_names: names of the classes by label.
+        native_size: (H, W) of all images; None if they differ.
+        train: training split.
+        validation: validation split.
+        open_test: function that reads the test split.
     """
 
     def __init__(
@@ -129,28 +129,28 @@ class Data:
         self._open_test = open_test
 
     def test(self) -> Split:
-        """The test split, read now: once, after every choice has been made.
+        """Read the test split. Use it only once, after all choices have been made.
 
         Raises:
-            DataError: it is not there, or is not the one that is published.
+            DataError: the test split is missing, or differs from the published one.
         """
         return self._open_test()
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of the training pixels in 0..1, a number for each channel."""
+        """Mean of the training pixels in 0..1, one number per channel."""
         return self._statistics[0]
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training pixels in 0..1, at least 1/255 as it divides."""
+        """Standard deviation of the training pixels in 0..1, at least 1/255, as it is a divisor."""
         return self._statistics[1]
 
     @cached_property
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         images = self.train.images
         if images is None:
-            # Legacy on purpose: its stream is the same in every version of NumPy.
+            # The legacy generator has the same stream in all versions of NumPy.
             drawn = np.random.RandomState(self.facts.split_seed).permutation(len(self.train))
             images = torch.stack([self.train[int(i)][0] for i in drawn[:STATISTICS_IMAGES]])
         levels = torch.arange(256, dtype=torch.float64) / 255

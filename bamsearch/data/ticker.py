@@ -1,4 +1,4 @@
-"""Says how far long work is, in the log: the command line shows it on stderr."""
+"""Log the progress of long work; the command line shows the log on stderr."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ EVERY_SECONDS = 10.0
 
 
 class Ticker:
-    """Logs how much is done, at the earliest after two seconds, then every ten.
+    """Logs progress after two seconds at the earliest, then every ten seconds.
 
     Args:
-        logger: where to.
-        title: what is being done, such as ``listing DIR``.
-        unit: what is counted, in the plural.
-        total: how many there are; None where that is not known.
-        clock: seconds, for tests.
+        logger: target of the messages.
+        title: description of the work, such as ``listing DIR``.
+        unit: unit of the count, in the plural.
+        total: total count; None if unknown.
+        clock: time in seconds, replaced in tests.
     """
 
     def __init__(
@@ -37,11 +37,7 @@ class Ticker:
         self._next = clock() + FIRST_SECONDS
 
     def __call__(self, done: int) -> None:
-        """Log, if it is time to.
-
-        Args:
-            done: how many of them.
-        """
+        """Log the number of finished units, if enough time has passed."""
         now = self._clock()
         if now < self._next:
             return

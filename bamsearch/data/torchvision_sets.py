@@ -1,4 +1,4 @@
-"""Data sets of ``torchvision.datasets``, read as :mod:`bamsearch.data.kinds` says."""
+"""Read data sets of ``torchvision.datasets`` as described in :mod:`bamsearch.data.kinds`."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _REASON_LENGTH = 200
 
 
 def open_published(name: str, folder: Path, *, download: bool) -> Opened:
-    """A published data set below a folder; nothing of its test split is read.
+    """Open a published data set in a folder, without reading its test split.
 
     Args:
         name: a key of :data:`bamsearch.data.kinds.KINDS`.
         folder: torchvision's ``root``.
-        download: fetch what is not there.
+        download: download missing data.
 
     Raises:
-        DataError: it is not there, cannot be fetched, or is incomplete.
+        DataError: the data set is missing, incomplete or cannot be downloaded.
     """
     kind = KINDS[name]
     if download and not kind.fetched:
         raise DataError(
-            f"torchvision cannot download {name}: leave --download out, and put {kind.place} and "
-            f"what else it needs into {folder}"
+            f"torchvision cannot download {name}: omit --download, and copy {kind.place} and any "
+            f"other required files into {folder}"
         )
     if not download:
-        _check_there(name, kind, folder)
+        _check_exists(name, kind, folder)
     read = partial(_read, name, kind, folder)
     dataset, train = read(kind.train, download=download)
-    if download and kind.test_place is not None and not _is_there(folder / kind.test_place):
-        read(kind.test or {}, download=True)  # fetched with the rest; what it holds is dropped
+    if download and kind.test_place is not None and not _exists(folder / kind.test_place):
+        read(kind.test or {}, download=True)  # downloaded with the rest; the content is discarded
     validation = None if kind.validation is None else read(kind.validation, download=False)[1]
     classes = _classes(dataset, train)
     test = None
@@ -59,50 +59,51 @@ def _open_test(
     source = _read(name, kind, folder, arguments, download=False)[1]
     if len(source) != kind.test_images:
         raise DataError(
-            f"the test split of {name} in {folder} has {len(source):,} images, and "
-            f"{kind.test_images:,} are published: fetch it again"
+            f"the test split of {name} in {folder} has {len(source):,} images, but "
+            f"{kind.test_images:,} are published: download it again"
         )
     check_labels(f"the test split of {name}", source, classes)
     return source
 
 
-def _check_there(name: str, kind: Kind, folder: Path) -> None:
-    for place in (kind.place, kind.test_place):
-        if place is not None and not _is_there(folder / place):
-            cure = "--download fetches it" if kind.fetched else "it must be fetched by hand"
-            raise DataError(f"no {name} in {folder}: {folder / place} is not there; {cure}")
+def _check_exists(name: str, kind: Kind, folder: Path) -> None:
+    for file in (kind.place, kind.test_place):
+        if file is not None and not _exists(folder / file):
+            fix = "add --download" if kind.fetched else "download it by hand"
+            raise DataError(f"no {name} in {folder}: {folder / file} is missing; {fix}")
 
 
-def _is_there(path: Path) -> bool:
-    """Whether it is a file, or a folder with something in it."""
+def _exists(path: Path) -> bool:
+    """Whether path is a file or a non-empty folder."""
     return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 def _read(
     name: str, kind: Kind, folder: Path, arguments: Arguments, *, download: bool
 ) -> tuple[Any, Source]:
-    """A split as torchvision has it, and as a source."""
-    given = dict(arguments) | ({"download": download} if kind.fetched else {})
+    """A split as torchvision's data set, and as a source."""
+    options = dict(arguments) | ({"download": download} if kind.fetched else {})
     if kind.reads == "loader":
-        # A loader is given the path of an image: here it hands it back, and nothing is decoded.
-        given["loader"] = Path
+        # This loader returns the path of an image, so that nothing is decoded.
+        options["loader"] = Path
     try:
         with warnings.catch_warnings(action="ignore"):
-            dataset = getattr(torchvision.datasets, kind.cls)(str(folder), **given)
+            dataset = getattr(torchvision.datasets, kind.cls)(str(folder), **options)
             return dataset, _source(dataset, kind, folder)
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:
-        # Whatever a missing or spoilt file, or a network that is not there, leads to.
+        # Missing or damaged files and network failures raise many different exceptions.
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_REASON_LENGTH]
         if download:
             raise DataError(
-                f"{name} cannot be downloaded into {folder} ({reason}): look at the network, or "
-                f"bring {folder / kind.place} from elsewhere"
+                f"{name} cannot be downloaded into {folder} ({reason}): check the network, or copy "
+                f"{folder / kind.place} from elsewhere"
             ) from error
-        cure = "--download fetches what is missing" if kind.fetched else "fetch it again by hand"
+        fix = "add --download" if kind.fetched else "download it again by hand"
         raise DataError(
-            f"{name} in {folder} is incomplete or spoilt ({reason}): remove what is spoilt; {cure}"
+            f"{name} in {folder} is incomplete or damaged ({reason}): remove damaged files, and "
+            f"{fix}"
         ) from error
 
 
@@ -121,14 +122,14 @@ def _source(dataset: Any, kind: Kind, folder: Path) -> Source:
 
 
 def _labels_of(dataset: Any) -> Tensor:
-    found = dataset.targets if hasattr(dataset, "targets") else dataset.labels
-    labels = torch.as_tensor(np.asarray(found)).long()
-    # QMNIST has more than the class in a row: it is the first.
+    targets = dataset.targets if hasattr(dataset, "targets") else dataset.labels
+    labels = torch.as_tensor(np.asarray(targets)).long()
+    # QMNIST has several columns, of which the first is the class.
     return labels if labels.dim() == 1 else labels[:, 0]
 
 
 def _channels_first(data: Any) -> Tensor:
-    """Pixels (N, H, W), (N, H, W, 3) or (N, 3, H, W) as (N, C, H, W) uint8."""
+    """Convert pixels (N, H, W), (N, H, W, 3) or (N, 3, H, W) to (N, C, H, W) uint8."""
     images = torch.as_tensor(np.ascontiguousarray(data))
     if images.dtype != torch.uint8:
         raise TypeError(f"pixels are {images.dtype}, not 8 bits")
@@ -138,7 +139,7 @@ def _channels_first(data: Any) -> Tensor:
 
 
 def _classes(dataset: Any, train: Source) -> tuple[str, ...]:
-    """Names of the classes, of several names the first; their numbers where there are none."""
+    """First name of each class, or its number if there are no names."""
     names = getattr(dataset, "classes", None)
     if not names:
         return tuple(str(label) for label in range(int(train.labels.max()) + 1))

@@ -1,6 +1,5 @@
-"""A network with BAM as one file that runs without bamsearch: ONNX, or PyTorch's own pt2.
+"""Export networks to files that run without bamsearch: ONNX, or PyTorch's pt2.
 
-A file is written beside its place, loaded again, and run on the same input as the network that it
-came from. Only when both agree is it renamed to where it was asked for, so that what is there
-always computes what PyTorch does.
+A draft file is loaded again and run on the same input as the network. Only if both agree, it is
+renamed to the requested path, so that exported files always compute the same as PyTorch.
 """

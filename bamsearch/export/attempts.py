@@ -1,4 +1,4 @@
-"""A file with a free batch where that works, else with a fixed one."""
+"""Export with a dynamic batch if possible, else with a fixed one."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from bamsearch.export.one_input import input_name
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to write where; the batch is what attempts differ in.
+    """An export, without its batch size, in which attempts differ.
 
     Attributes:
-        network: ready to export: one named input, eval mode.
-        input_shape: one input without the batch.
+        network: the network with a single named input, in eval mode.
+        input_shape: shape of one input without the batch.
         format: ``onnx`` or ``pt2``.
         draft: the file to write, alone in its folder.
-        metadata: text to put into the file, by name.
+        metadata: texts to store in the file by name.
     """
 
     network: nn.Module
@@ -37,16 +37,16 @@ class Job:
 
 
 def attempt(job: Job, batch: int | None) -> Exported:
-    """Export with a free batch if none is asked for, else, or where that fails, a fixed one.
+    """Export with a fixed batch if one is given, else with a dynamic one, or 1 if that fails.
 
-    Failing is also a wrong result: a network that does something else for a batch of one exports
-    without complaint, as torch.export takes a free size for larger than one.
+    Wrong results count as failures: a network that behaves differently for a batch of one exports
+    without an error, because torch.export assumes that dynamic sizes are larger than one.
 
     Raises:
-        ExportError: the exporter refuses the network, or the file computes something else.
+        ExportError: the exporter refuses the network, or the results differ.
         OutputError: the draft cannot be written.
     """
-    # what the network itself does not do is no fault of a format
+    # failures of the network itself must not be attributed to a format
     reference(job.network, random_inputs(job.input_shape, batch or 1))
     try:
         return _attempt_at(job, batch)
@@ -54,15 +54,15 @@ def attempt(job: Job, batch: int | None) -> Exported:
         if batch is None:
             with suppress(ExportError):
                 return replace(_attempt_at(job, 1), note=str(error))
-        # the first reason: what fails with a fixed batch too has nothing to do with the batch
+        # the first error: failures with a fixed batch too do not depend on the batch
         other = "pt2" if job.format == "onnx" else "onnx"
-        raise ExportError(f"{error}; nothing is written, format {other} may work") from error
+        raise ExportError(f"{error}; no file was written, format {other} may work") from error
 
 
 def _attempt_at(job: Job, batch: int | None) -> Exported:
-    """Write the draft and compare it, with one batch or (None) any."""
+    """Write the draft and compare it, with a fixed or (None) a dynamic batch."""
     batches = (1, 2) if batch is None else (batch,)
-    # Of 2: a batch of 1 would be taken for a constant.
+    # A batch of 2, because 1 would be treated as a constant.
     inputs = random_inputs(job.input_shape, max(batches))
     expected = {n: reference(job.network, inputs[:n]) for n in batches}
     outputs = expected[batches[0]]
@@ -72,7 +72,7 @@ def _attempt_at(job: Job, batch: int | None) -> Exported:
         run = REOPEN[job.format](job.draft)
         got = {n: run(inputs[:n]) for n in batches}
     absolute, relative = differences(expected, got, job.format)
-    # the file itself has the shortest name
+    # the main file has the shortest name
     files = tuple(sorted(job.draft.parent.iterdir(), key=lambda file: len(file.name)))
     return Exported(
         path=None,

@@ -1,4 +1,4 @@
-"""Does a file compute what PyTorch does?"""
+"""Compare the results of an exported file with those of PyTorch."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from bamsearch.export.exported import Format
 from bamsearch.export.exporters import reason
 
 TOLERANCE = 1e-4
-"""Largest difference allowed, as a part of the largest value of the same output.
+"""Maximum difference, relative to the largest absolute value of the same output.
 
-Sound exports in float32 differ by 1e-7 to 1e-5 of it; a lost or changed layer by far more. Absolute
-limits say nothing here: an untrained network can return values around 1e-8.
+Correct exports in float32 differ by 1e-7 to 1e-5 of it; a lost or changed layer by far more.
+Absolute limits are meaningless: an untrained network can return values around 1e-8.
 """
 
 
 def random_inputs(shape: tuple[int, ...], batch: int) -> Tensor:
-    """The same random inputs every time; the random state is the caller's and stays."""
+    """Reproducible random inputs; the caller's random state is preserved."""
     return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def reference(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """What PyTorch computes.
+    """PyTorch's outputs by name.
 
     Raises:
-        ExportError: the network does not take such inputs, or nothing can be compared with what it
-            returns.
+        ExportError: the network does not accept these inputs, or its outputs cannot be compared.
     """
     try:
         with torch.no_grad():
@@ -38,12 +37,12 @@ def reference(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     except Exception as error:
         size = "×".join(map(str, inputs.shape))
         kind = type(network).__name__
-        raise ExportError(f"{kind} does not take an input of {size}: {reason(error)}") from error
+        raise ExportError(f"{kind} does not accept an input of {size}: {reason(error)}") from error
     named = by_name(outputs)
     if not all(torch.isfinite(value).all() for value in named.values()):
         raise ExportError(
-            "the network returns infinite values or NaN for a random input, so that nothing can be "
-            "compared: give trained weights, or build the design with init identity"
+            "the network returns infinite values or NaN for a random input, which cannot be "
+            "compared: use trained weights, or build the design with init identity"
         )
     return named
 
@@ -53,7 +52,7 @@ def by_name(outputs: Any, name: str = "") -> dict[str, Tensor]:
     if isinstance(outputs, Tensor):
         return {name or "output": outputs}
     if isinstance(outputs, Mapping):
-        # a pyramid's maps are called "0", "1", …: no names on their own
+        # a pyramid's maps are called "0", "1", …, which need a prefix
         prefix = name or ("output" if any(str(key).isdigit() for key in outputs) else "")
         items = [(f"{prefix}_{key}" if prefix else str(key), part) for key, part in outputs.items()]
     elif isinstance(outputs, (list, tuple)):
@@ -69,9 +68,9 @@ def differences(
     """The largest absolute and relative difference over all batches and outputs.
 
     Args:
-        expected: batch → what PyTorch computes.
-        got: batch → what the file computes.
-        format: what to call the file in errors.
+        expected: PyTorch's outputs by batch size.
+        got: the file's outputs by batch size.
+        format: format of the file for messages.
 
     Raises:
         ExportError: they differ by more than :data:`TOLERANCE`, or in names or shapes.
@@ -81,19 +80,19 @@ def differences(
         shapes, shapes_got = _shapes(outputs), _shapes(got[batch])
         if shapes != shapes_got:
             raise ExportError(
-                f"the {format} file returns {shapes_got} at batch {batch}, PyTorch {shapes}: "
-                "nothing is written"
+                f"the {format} file returns {shapes_got} at batch {batch}, but PyTorch {shapes}: "
+                "no file was written"
             )
         for name, value in outputs.items():
-            apart, part = _difference(value, got[batch][name])
-            # "not <=" holds for NaN too
-            if not part <= TOLERANCE:
+            abs_diff, rel_diff = _difference(value, got[batch][name])
+            # "not <=" is also true for NaN
+            if not rel_diff <= TOLERANCE:
                 raise ExportError(
-                    f"the {format} file computes something else than PyTorch: {name} differs by "
-                    f"{apart:.3g} at batch {batch}, {part:.3g} of its largest value "
+                    f"the results of the {format} file differ from PyTorch: {name} by "
+                    f"{abs_diff:.3g} at batch {batch}, {rel_diff:.3g} of its largest value "
                     f"({TOLERANCE:g} allowed)"
                 )
-            absolute, relative = max(absolute, apart), max(relative, part)
+            absolute, relative = max(absolute, abs_diff), max(relative, rel_diff)
     return absolute, relative
 
 
@@ -102,8 +101,8 @@ def _shapes(outputs: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _difference(expected: Tensor, got: Tensor) -> tuple[float, float]:
-    # in float64: integers and booleans can be outputs too, and float32 rounds once more
+    # in float64: outputs may be integers or booleans, and float32 would add rounding errors
     expected, got = expected.double(), got.double()
-    apart = (expected - got).abs().max().item()
+    difference = (expected - got).abs().max().item()
     largest = expected.abs().max().item()
-    return apart, apart / largest if largest else apart
+    return difference, difference / largest if largest else difference

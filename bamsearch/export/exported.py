@@ -1,4 +1,4 @@
-"""The record of one export."""
+"""The record of an export."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ Format = Literal["onnx", "pt2"]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written, and how near it is to PyTorch.
+    """An exported file, and its difference from PyTorch.
 
     Attributes:
-        path: the file; None where nothing was to be kept.
+        path: the file; None if nothing was written.
         format: ``onnx`` or ``pt2``.
-        files: all files, the first of them path: ONNX above 1.5 GB has its weights in another.
-        size: bytes of all files together.
-        input_name: what the input is called: ``image``, or ``clip`` for video.
-        input_shape: one input without the batch.
-        outputs: name to shape without the batch.
-        batch: the only batch that the file takes; None takes any.
-        note: why the batch is fixed although any was asked for; else None.
+        files: all files, starting with path: ONNX above 1.5 GB stores its weights separately.
+        size: total size of the files in bytes.
+        input_name: name of the input: ``image``, or ``clip`` for video.
+        input_shape: shape of one input without the batch.
+        outputs: shapes of the outputs without the batch, by name.
+        batch: the fixed batch size; None for a dynamic batch.
+        note: reason why the batch is fixed although a dynamic one was requested; else None.
         opset: version of ONNX's operators; None for pt2.
-        compared_at: the batches at which file and network were compared.
-        max_abs_diff: largest absolute difference of an output's value, in its own unit.
-        max_rel_diff: the largest difference of an output over that output's largest absolute value;
-            at most :data:`bamsearch.export.comparison.TOLERANCE`.
+        compared_at: the batch sizes at which file and network were compared.
+        max_abs_diff: largest absolute difference of an output value, in the unit of the output.
+        max_rel_diff: largest difference of an output relative to its largest absolute value; at
+            most :data:`bamsearch.export.comparison.TOLERANCE`.
     """
 
     path: Path | None
@@ -47,5 +47,5 @@ class Exported:
 
     @property
     def dynamic_batch(self) -> bool:
-        """Whether the file takes any batch."""
+        """Whether the file accepts any batch size."""
         return self.batch is None

@@ -1,4 +1,4 @@
-"""What the exporters of torch and onnx print and raise, cut down to what a user can act on."""
+"""Reduce the output and errors of torch's and onnx's exporters to what users can act on."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from bamsearch.export.exported import Format
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep to ourselves what torch and onnx have to say about their own insides.
+    """Silence torch and onnx.
 
-    What they warn of, such as functions of theirs that are to go, differs by version and is
-    nothing that a user can act on. What matters, whether the file is right, is measured; and what
-    they log before they raise, pages of it, is in what they raise.
+    Their warnings, such as deprecations of internal functions, depend on the version, and users
+    cannot act on them. The correctness of the file is measured, and errors contain what is logged
+    before them.
     """
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        # graphs that it could not follow are printed, not logged
+        # torch prints graphs that it could not follow instead of logging them
         with (
             redirect_stdout(StringIO()),
             redirect_stderr(StringIO()),
             warnings.catch_warnings(),
         ):
             warnings.filterwarnings("ignore", module=r"(torch|onnx|copyreg|bamsearch\.export)")
-            # The file does not hold a map that forward stores; the warning names other modules.
+            # Attributes that forward stores are not exported; the warning names wrong modules.
             warnings.filterwarnings("ignore", r"The tensor attributes? .* assigned during export")
             yield
     finally:
@@ -39,11 +39,11 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def one_line_failures(format: Format) -> Iterator[None]:
-    """Exporters raise what they like: one line instead, with the reason.
+    """Convert any error of an exporter to a one-line error with the reason.
 
     Raises:
-        ExportError: whatever it was.
-        OutputError: it was the disk.
+        ExportError: any error of the exporter.
+        OutputError: the file cannot be written.
     """
     try:
         yield
@@ -56,7 +56,7 @@ def one_line_failures(format: Format) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of the innermost cause: torch.onnx wraps the reason in advice."""
+    """The first line of the innermost cause, which torch.onnx wraps in advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

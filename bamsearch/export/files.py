@@ -1,4 +1,4 @@
-"""Drafts beside the place that they are for, and their renaming into it."""
+"""Write draft files next to their targets, and rename them."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from bamsearch.text import is_utf8
 
 @contextmanager
 def drafted(target: Path | None, format: Format) -> Iterator[Path]:
-    """A file to write first, in a folder of its own on the target's disk, gone afterwards."""
+    """A draft file in a separate temporary folder on the target's disk."""
     if target is None:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder) / f"trial.{format}"
         return
     if not is_utf8(str(target.absolute())):
-        # torch ends the process there.
+        # torch would abort the process.
         raise OutputError(f"{target} is not UTF-8: choose another path")
-    place = next(above for above in target.absolute().parents if above.exists())
+    parent = next(folder for folder in target.absolute().parents if folder.exists())
     with ExitStack() as stack:
         try:
-            draft = stack.enter_context(draft_folder(place / target.name))
+            draft = stack.enter_context(draft_folder(parent / target.name))
         except OSError as error:
             raise OutputError(f"{target} cannot be written: {error}") from error
         yield draft / target.name
 
 
 def keep(exported: Exported, target: Path, force: bool) -> Exported:
-    """Rename the drafts to their places.
+    """Rename the drafts to their targets.
 
     Raises:
-        OutputError: a place is taken, or cannot be written.
+        OutputError: a target exists, or cannot be written.
     """
-    places = tuple(target.with_name(file.name) for file in exported.files)
-    refuse_taken(places, force)
+    targets = tuple(target.with_name(file.name) for file in exported.files)
+    refuse_taken(targets, force)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sync_files(exported.files[0].parent)
-        # the file itself last: a whole one is never without its weights
-        for draft, place in reversed([*zip(exported.files, places, strict=True)]):
-            os.replace(draft, place)
+        # the main file last, so that it never exists without its weights
+        for draft, path in reversed([*zip(exported.files, targets, strict=True)]):
+            os.replace(draft, path)
         sync_folder(target.parent)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error}") from error
-    return replace(exported, path=target, files=places)
+    return replace(exported, path=target, files=targets)
 
 
-def refuse_taken(places: Sequence[Path], force: bool) -> None:
-    """Raise OutputError where a folder is, or, without force, a file."""
-    for place in places:
-        if place.is_dir():
-            raise OutputError(f"{place} is a folder, and a file is needed: choose another path")
-        if place.exists() and not force:
-            raise OutputError(f"{place} exists already: choose another path, or force it")
+def refuse_taken(paths: Sequence[Path], force: bool) -> None:
+    """Raise OutputError if a path is a folder, or, without force, an existing file."""
+    for path in paths:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder, not a file: choose another path")
+        if path.exists() and not force:
+            raise OutputError(f"{path} exists already: choose another path, or force it")

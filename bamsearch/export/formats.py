@@ -1,4 +1,4 @@
-"""The two formats: which packages each needs, how it is written, and how it is run again."""
+"""The two formats: required packages, writing, and running a written file."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from bamsearch.export.exported import Format
 from bamsearch.records import check_choice
 
 Run = Callable[[Tensor], dict[str, Tensor]]
-"""Runs a file on a batch: outputs by name."""
+"""Runs a file on a batch; returns outputs by name."""
 
 Write = Callable[[torch.export.ExportedProgram, Path, Sequence[str], dict[str, str]], int | None]
-"""Writes a program to a path, with its outputs' names and metadata; returns ONNX's opset."""
+"""Writes a program to a path, with output names and metadata; returns ONNX's opset."""
 
 
 def check_format(format: str) -> None:
-    """Raise unless files of this format can be made and checked here.
+    """Check that files of this format can be written and verified.
 
     Raises:
-        InvalidValueError: no such format.
-        MissingExtraError: a package that it needs is not installed.
+        InvalidValueError: unknown format.
+        MissingExtraError: a required package is not installed.
     """
     check_choice("format", format, get_args(Format))
     for package in PACKAGES[format]:
@@ -49,7 +49,7 @@ def _write_onnx(
         verbose=False,
         input_names=[str(input_name)],
         output_names=list(names),
-        # a name for the axis; whether it is free is in the program
+        # a name for the axis; the program determines whether it is dynamic
         dynamic_shapes=({0: "batch"},),
     )
     if made is None:
@@ -63,14 +63,14 @@ def _reopen_onnx(path: Path) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; they are raised as well
+    options.log_severity_level = 3  # errors only, which are also raised
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
+    (session_input,) = session.get_inputs()
     names = [output.name for output in session.get_outputs()]
 
     def run(images: Tensor) -> dict[str, Tensor]:
-        values = session.run(names, {given.name: images.numpy()})
+        values = session.run(names, {session_input.name: images.numpy()})
         return {name: torch.from_numpy(value) for name, value in zip(names, values, strict=True)}
 
     return run
@@ -82,10 +82,10 @@ def _write_pt2(
     names: Sequence[str],
     metadata: dict[str, str],
 ) -> None:
-    # the program has the outputs' structure, and so their names, in it
+    # the program contains the structure of the outputs, and so their names
     archive = io.BytesIO()
     torch.export.save(program, archive, extra_files=metadata)
-    # Not by torch: its writer ends the process where the disk is full.
+    # Not written by torch, which aborts the process if the disk is full.
     path.write_bytes(archive.getbuffer())
 
 

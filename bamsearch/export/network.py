@@ -1,4 +1,4 @@
-"""What callers use: a network, or a design with its weights, to a file."""
+"""Public API: export a network, or a design with its weights, to a file."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ def export_network(
 ) -> Exported:
     """Write a network, in eval mode and float32, to a file that runs without bamsearch.
 
-    The file says what it is: ``bamsearch_version`` and, where there is one, ``bamsearch_design``
-    (the text of ``design.json``) are in ONNX's ``metadata_props`` and in pt2's ``extra_files``.
-    Before it counts as done it is loaded again, by onnxruntime on the CPU or torch.export.load, and
-    compared with the network on fixed random inputs, at batches 1 and 2 or at the fixed batch.
+    The file contains ``bamsearch_version`` and, for a design, ``bamsearch_design`` (the text of
+    ``design.json``) in ONNX's ``metadata_props`` or pt2's ``extra_files``. It is loaded again, by
+    onnxruntime on the CPU or torch.export.load, and compared with the network on fixed random
+    inputs, at batches 1 and 2 or at the fixed batch.
 
     Args:
         source: a network, with or without BAM, which is not changed; a :class:`bamsearch.Design`,
-            whose weights are then random; or a design on disk as for :func:`bamsearch.load`.
-        path: the file to write; missing folders are made. None keeps nothing: a trial.
+            with random weights; or a design on disk as for :func:`bamsearch.load`.
+        path: the file to write; missing folders are created. None writes nothing (dry run).
         format: ``onnx`` or ``pt2``.
-        design: what a network was built from, to be named in the file.
-        input_shape: one input without the batch: (C, H, W), or (C, T, H, W) for video. The default
-            is the design's, else (3, 224, 224).
-        batch: the only batch that the file will take; None is any. Where a network does not export
-            with a free batch, it is fixed at 1 and ``note`` says why.
-        force: replace what is there.
+        design: the design of a network, to be stored in the file.
+        input_shape: shape of one input without the batch: (C, H, W), or (C, T, H, W) for video. The
+            default is the design's, else (3, 224, 224).
+        batch: fixed batch size of the file; None is dynamic. If a network cannot be exported with a
+            dynamic batch, it is fixed to 1 and ``note`` gives the reason.
+        force: replace existing files.
 
     Raises:
-        ExportError: the exporter refuses the network, or the file computes something else.
+        ExportError: the exporter refuses the network, or the results differ.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
-        OutputError: a file that is there already without force, or one that cannot be written.
-        InvalidValueError: an unknown format, an impossible batch or input_shape.
+        OutputError: a file exists and force is False, or cannot be written.
+        InvalidValueError: an unknown format, or an invalid batch or input_shape.
         DesignError, WeightsError, ModelError: as :func:`bamsearch.load`.
     """
     check_format(format)
@@ -76,32 +76,32 @@ def export_network(
 def load_network(
     design: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None
 ) -> tuple[nn.Module, Design, Path | None]:
-    """The network of a design on disk with its weights.
+    """Load the network of a design on disk with its weights.
 
     Args:
         design: a DESIGN, see :func:`bamsearch.graph.designs.find_design`.
         weights: a file with all weights of the network with BAM, see
-            :func:`bamsearch.graph.checkpoints.read_checkpoint`; None takes ``model.safetensors``
-            beside the design.
+            :func:`bamsearch.graph.checkpoints.read_checkpoint`; None uses ``model.safetensors``
+            next to the design.
 
     Returns:
-        The network, its design, and where its weights are from: None when they are random.
+        The network, its design, and the file of its weights, None if they are random.
 
     Raises:
         DesignError, WeightsError, ModelError: as :func:`bamsearch.load`.
     """
-    found, beside = find_design(design)
+    record, beside = find_design(design)
     if weights is None:
-        return load(design), found, beside
-    network = build(found)
+        return load(design), record, beside
+    network = build(record)
     load_all(network, Path(weights), os.fspath(design))
-    return network, found, Path(weights)
+    return network, record, Path(weights)
 
 
 def _network(
     source: nn.Module | Design | str | os.PathLike[str], design: Design | None
 ) -> tuple[nn.Module, Design | None]:
-    """The network, ours to change, and what it was built from."""
+    """A network that may be modified, and its design."""
     if isinstance(source, nn.Module):
         return copy_model(source).cpu(), design
     if isinstance(source, Design):

@@ -1,4 +1,4 @@
-"""A network as a function of one named tensor: what both formats can hold, and what they cannot."""
+"""Prepare a network as a function of a single named tensor, as both formats require."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ from bamsearch.errors import ExportError, InvalidValueError
 
 
 def input_name(shape: tuple[int, ...]) -> str:
-    """What the input is called in the file."""
+    """Name of the input in the file."""
     return "image" if len(shape) == 3 else "clip"
 
 
 def with_one_input(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
-    """The network itself in eval mode, with one argument that has the input's name in the file.
+    """Set eval mode, and replace forward by a function with one argument, named as in the file.
+
+    Returns:
+        The same network.
 
     Raises:
-        ExportError: the network is no function of one tensor.
+        ExportError: the network is not a function of a single tensor.
         InvalidValueError: its weights are not float32.
     """
     _refuse_other_inputs(network)
     _refuse_other_dtypes(network)
     network.eval().requires_grad_(False)
-    # after eval(), which may give a network with BAM another graph
+    # after eval(), which may switch the graph of a network with BAM
     inner = type(network).forward
 
-    # On the instance rather than in a wrapper, which would prefix every key of the state_dict.
+    # Set on the instance: a wrapper would prefix every key of the state_dict.
     def image_forward(self: nn.Module, image: Tensor) -> Any:
         return inner(self, image)
 
@@ -43,18 +46,18 @@ def with_one_input(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 
 
 def _refuse_other_inputs(network: nn.Module) -> None:
-    """Raise ExportError for networks that are no function of one tensor.
+    """Raise ExportError for networks that are not a function of a single tensor.
 
-    Detectors take lists of images, resize them, and return as many boxes as they find: there is no
-    graph of that. Optical flow takes two images.
+    Detectors take lists of images, resize them, and return a varying number of boxes, which has no
+    static graph. Optical flow takes two images.
     """
     kind = type(network).__name__
     parameters = inspect.signature(network.forward).parameters
-    # parts of a detector, such as its feature network, take no targets
+    # parts of a detector, such as its backbone, have no targets argument
     if ".models.detection." in type(network).__module__ and "targets" in parameters:
         raise ExportError(
-            f"{kind} is a detector: it returns as many boxes as it finds, which is no fixed graph; "
-            "its feature network can be exported from Python: "
+            f"{kind} is a detector: the number of boxes depends on the image, so there is no "
+            "static graph; its backbone can be exported from Python: "
             "bamsearch.export_network(bamsearch.load(DESIGN).backbone, PATH, input_shape=(3, H, W))"
         )
     required = [
@@ -65,8 +68,8 @@ def _refuse_other_inputs(network: nn.Module) -> None:
     ]
     if len(required) != 1:
         raise ExportError(
-            f"{kind} takes {len(required)} inputs ({', '.join(required)}), and export is for "
-            "networks of one image or clip: export the part of it that takes one"
+            f"{kind} takes {len(required)} inputs ({', '.join(required)}), but export supports "
+            "only a single image or clip: export the part that takes one"
         )
 
 
@@ -74,4 +77,6 @@ def _refuse_other_dtypes(network: nn.Module) -> None:
     for name, parameter in network.named_parameters():
         if parameter.is_floating_point() and parameter.dtype != torch.float32:
             kind = str(parameter.dtype).removeprefix("torch.")
-            raise InvalidValueError(f"export is for float32, and {name} is {kind}: call .float()")
+            raise InvalidValueError(
+                f"export supports only float32, but {name} is {kind}: call .float()"
+            )

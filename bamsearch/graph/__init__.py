@@ -1,1 +1,1 @@
-"""From a model's name to a network with BAM in it."""
+"""Model graphs: build models by name, find sites and insert BAM."""

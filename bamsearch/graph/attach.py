@@ -1,8 +1,8 @@
-"""BAM attached to a network: it runs after the module whose output its site is.
+"""Attach BAM with forward hooks on the modules whose outputs are the sites.
 
-The network keeps its class, and its forward runs as it is written: contexts such as
-``torch.no_grad``, gradient checkpointing, lists between modules and stored tensors stay. BAM runs
-in a forward hook. Sites that are not the output of a module need :mod:`bamsearch.graph.rewrite`.
+The network keeps its class and its forward: contexts such as ``torch.no_grad``, gradient
+checkpointing, lists passed between modules and stored tensors are preserved. Sites that are not
+the output of a module need :mod:`bamsearch.graph.rewrite`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from bamsearch.records import Site
 
 
 class Bams(nn.Module):
-    """The BAMs of a network, by their site's name with ``_`` for each dot.
+    """Container for the BAMs of a network, named after their sites with ``_`` for each dot.
 
-    Called, it returns its input: ``nn.Sequential``, and whatever else runs all its children, runs
-    this one too.
+    Calling it returns the input, because ``nn.Sequential`` and similar containers run all their
+    children, including this one.
     """
 
     caller_learns = False
-    """Whether gradients were on when the network was called; only attaching sets it."""
+    """Whether gradients were enabled when the network was called; set by :class:`NoteGradients`."""
 
     def forward(self, x: Any) -> Any:
         """Return x."""
@@ -35,7 +35,7 @@ class Bams(nn.Module):
 
 
 class NoteGradients:
-    """A forward pre-hook of the network: notes whether its caller has gradients on."""
+    """Forward pre-hook of the network: records whether its caller has gradients enabled."""
 
     handle: Any = None
 
@@ -43,18 +43,18 @@ class NoteGradients:
         self.bams = bams
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        """Note it."""
+        """Store ``torch.is_grad_enabled()``."""
         self.bams.caller_learns = torch.is_grad_enabled()
 
 
 class RunBam:
-    """A forward hook that gives what a module returns to a BAM.
+    """Forward hook that passes a module's output through a BAM.
 
     Where ``forward`` runs the module under ``torch.no_grad``, as frozen stems do, BAM still learns
-    when the network's caller has gradients on.
+    if the network's caller has gradients enabled.
 
     Args:
-        bams: holds the BAM; looked up in each call, so that another module can be put there.
+        bams: container of the BAM, which is looked up on each call so that it can be replaced.
         key: name of the BAM in bams.
     """
 
@@ -66,7 +66,7 @@ class RunBam:
         self.key = key
 
     def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        """The refined output."""
+        """Return the refined output."""
         bam = getattr(self.bams, self.key)
         if torch.is_grad_enabled() or not self.bams.caller_learns:
             plain: Tensor = bam(output)
@@ -79,17 +79,17 @@ class RunBam:
 def attach(
     part: nn.Module, deep: Trace, names: Sequence[str], chosen: Sequence[Site], bams: Bams
 ) -> None:
-    """Let each BAM run after the module of its site.
+    """Run each BAM after the module of its site.
 
     Args:
-        part: the feature network; changed.
+        part: the feature network; modified.
         deep: its trace.
-        names: the sites' names below part.
+        names: names of the sites relative to part.
         chosen: the sites.
-        bams: one BAM for each site, in their order.
+        bams: one BAM per site, in the same order.
 
     Raises:
-        ModelError: a site is not the output of a module, or of a module that is called repeatedly.
+        ModelError: a site is not a module's output, or its module is called more than once.
     """
     modules = [part.get_submodule(path) for path in module_paths(deep, names, chosen)]
     part.add_module("bam", bams)
@@ -107,10 +107,10 @@ def is_attached(network: nn.Module) -> bool:
 
 
 def module_paths(deep: Trace, names: Sequence[str], chosen: Sequence[Site]) -> list[str]:
-    """The modules whose outputs the sites are.
+    """Paths of the modules whose outputs are the sites.
 
     Raises:
-        ModelError: a site is not the output of a module, or of a module that is called repeatedly.
+        ModelError: a site is not a module's output, or its module is called more than once.
     """
     by_node = deep.site_names()
     calls = {
@@ -133,4 +133,4 @@ def module_paths(deep: Trace, names: Sequence[str], chosen: Sequence[Site]) -> l
     return paths
 
 
-_NEXT = ": choose other sites, only rewriting can put BAM there"
+_NEXT = ": choose another site, or insert BAM by rewriting"

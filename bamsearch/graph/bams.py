@@ -1,4 +1,4 @@
-"""The BAMs of a network: made for their sites, found again, frozen."""
+"""Create, find and freeze the BAMs of a network."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def bam_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
 def freeze_bam_bn(model: nn.Module) -> nn.Module:
     """Keep the batch norms of every BAM in eval mode, for batches too small to normalise by.
 
-    They then use their running statistics, which stay as they are, also after ``model.train()``;
-    their weights and biases go on learning. A fresh BAM's statistics are a mean of 0 and a variance
-    of 1. ``nn.SyncBatchNorm.convert_sync_batchnorm`` may come before or after. Nothing of it is in
-    the ``state_dict``: call it again after loading.
+    The norms then use their running statistics, which no longer change, even after
+    ``model.train()``; their weights and biases are still trained. A new BAM has a running mean of
+    0 and a variance of 1. ``nn.SyncBatchNorm.convert_sync_batchnorm`` may be applied before or
+    after. The ``state_dict`` does not record freezing: call this again after loading.
 
     Args:
-        model: a network with BAM in it, which is changed.
+        model: a network with BAM; modified in place.
 
     Returns:
         The same network.
@@ -40,7 +40,7 @@ def freeze_bam_bn(model: nn.Module) -> nn.Module:
 
 
 def refuse_bam(model: nn.Module) -> None:
-    """Raise ModelError if there is a BAM in the model."""
+    """Raise ModelError if the model contains a BAM."""
     path = next((path for path, module in model.named_modules() if isinstance(module, BAM)), None)
     if path is not None:
         raise ModelError(
@@ -49,10 +49,10 @@ def refuse_bam(model: nn.Module) -> None:
 
 
 def make_bams(part: nn.Module, chosen: Sequence[Site], design: Design) -> Bams:
-    """Fresh BAMs for the chosen sites, on the device, in the dtype and in the mode of part.
+    """Create BAMs for the chosen sites, with the device, dtype and mode of part.
 
     Raises:
-        ModelError: part has an attribute called ``bam``.
+        ModelError: part already has an attribute called ``bam``.
         InvalidValueError: two sites would share a name, or r or d is out of range.
     """
     if hasattr(part, "bam"):
@@ -62,7 +62,7 @@ def make_bams(part: nn.Module, chosen: Sequence[Site], design: Design) -> Bams:
     for site, insertion in zip(chosen, design.insertions, strict=True):
         key = key_of(site)
         if hasattr(bams, key):
-            raise InvalidValueError(f"{site.name} and another site are both called bam.{key}")
+            raise InvalidValueError(f"{site.name} and another site would both be named bam.{key}")
         bam = BAM(
             site.channels,
             insertion.reduction,
@@ -78,5 +78,5 @@ def make_bams(part: nn.Module, chosen: Sequence[Site], design: Design) -> Bams:
 
 
 def key_of(site: Site) -> str:
-    """Name of a site's BAM below ``bam``."""
+    """Attribute name of a site's BAM in :class:`Bams`."""
     return site.name.replace(".", "_")

@@ -1,7 +1,7 @@
-"""Insertion checked by running: with every BAM closed a network does what its base does.
+"""Check an insertion by running it: with every BAM closed, a network must behave like its base.
 
-Base and result run on the same small random batch, in eval and in train mode, as copies: the
-caller's model, its buffers, gradients and random numbers are not touched.
+Copies of base and result run on the same small random batch in eval and train mode; the caller's
+model, buffers, gradients and random state are not touched.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _MOST_COPIED = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A module that is run: the model, or its feature network alone; with the inputs to try."""
+    """A module to run (the model or its feature network), and the inputs to try."""
 
     path: str
     trials: tuple[Inputs, ...]
 
 
 class Check:
-    """Compares networks with the model that they were made from.
+    """Compares networks with the model that they were derived from.
 
     Args:
         model: the model without BAM.
         network: its feature network.
-        sites: its sites; their strides decide how small the first input is.
-        input_shape: one image for the model, without the batch.
-        example_inputs: what to call the model with, see
+        sites: its sites; their strides determine the size of the first input.
+        input_shape: shape of one image for the model, without the batch.
+        example_inputs: inputs to call the model with, see
             :func:`bamsearch.graph.example.example_from`; None for images alone.
     """
 
@@ -68,12 +68,12 @@ class Check:
         """Compare a network with its base.
 
         Returns:
-            ``values``; ``shapes`` for networks too large to run; ``nothing`` where the base itself
-            cannot be run.
+            ``values``; ``shapes`` for networks too large to run; ``nothing`` if the base itself
+            cannot run.
 
         Raises:
-            ModelError: the network does not do what its base does, or a BAM is not called once, is
-                given another map than it was made for, or cannot learn.
+            ModelError: the network behaves differently from its base, or a BAM is not called
+                exactly once, gets a map of an unexpected shape, or cannot learn.
         """
         ran = [self._compare(subject, result) for subject in self._subjects]
         if not any(ran):
@@ -93,13 +93,13 @@ class Check:
                 failure = self._failure(subject, number, training, base, result)
                 if failure is None:
                     break
-            # At the last, the real size, the answer is final; small inputs may take other paths.
+            # The last, real size decides: smaller inputs may take other paths through forward.
             if failure is not None:
                 raise failure
         return ran
 
     def _observed(self, subject: _Subject, number: int, training: bool) -> Observed | None:
-        """What the base does; None where it cannot be run."""
+        """The base's behaviour; None if it cannot run."""
         key = (subject.path, number, training)
         if key not in self._base:
             network = self._copy(self._model.get_submodule(subject.path))
@@ -122,19 +122,19 @@ class Check:
         if _size(module) > _MOST_COPIED:
             memo = {id(p): nn.Parameter(p.detach(), p.requires_grad) for p in module.parameters()}
         copied = copy_model(module, memo)
-        # The user's hooks would tell the user; torch's own make weights, as in weight_norm.
+        # User hooks have side effects; torch's hooks compute weights, as in weight_norm.
         remove_hooks(copied, keep=("bamsearch", "torch"))
         return copied
 
     def _failure(
         self, subject: _Subject, number: int, training: bool, base: Observed, result: nn.Module
     ) -> ModelError | None:
-        """Why the result is wrong, if it is."""
+        """Describe how the result differs from the base, if it does."""
         part = result.get_submodule(subject.path)
         # A model may call its feature network several times.
         once = subject is self._subjects[0]
         inputs = subject.trials[number]
-        # A closed BAM returns its input itself; a marked one a copy, which shows that it learns.
+        # A closed BAM returns its input; a marked one returns a copy, which shows that it learns.
         for mark in (True, False) if training and base.gradients else (False,):
             network = self._copy(part)
             closed = close(network, mark=mark)
@@ -154,14 +154,14 @@ class Check:
         return ModelError(f"{where} in {'train' if training else 'eval'} mode{first}")
 
     def _repeats(self, subject: _Subject, number: int, training: bool, base: Observed) -> bool:
-        """Whether the base does the same when it is run again."""
+        """Whether a second run of the base gives the same result."""
         network = self._copy(self._model.get_submodule(subject.path))
         return _parts_at(base, self._run(network, subject.trials[number], training)) is None
 
     def _first_module(
         self, subject: _Subject, inputs: Inputs, part: nn.Module, training: bool
     ) -> str:
-        """The first module that puts out something else, in words."""
+        """Message part that names the first module with a different output."""
         base = self._copy(self._model.get_submodule(subject.path))
         result = self._copy(part)
         close(result)
@@ -178,11 +178,11 @@ def _as_failure(error: Exception, training: bool) -> ModelError:
         return error
     reason = (str(error).splitlines() or [""])[0][:150]
     mode = "train" if training else "eval"
-    return ModelError(f"it fails in {mode} mode, {type(error).__name__}: {reason}")
+    return ModelError(f"the result fails in {mode} mode with {type(error).__name__}: {reason}")
 
 
 def _parts_at(base: Observed, ours: Observed) -> str | None:
-    """Where two runs differ, in words."""
+    """Describe where two runs differ."""
     if base.checkpoints != ours.checkpoints:
         return f"gradient checkpoints are {ours.checkpoints}, not {base.checkpoints}"
     where = difference(base.output, ours.output)
@@ -205,7 +205,7 @@ def _parts_at(base: Observed, ours: Observed) -> str | None:
 
 
 def _outputs(network: nn.Module, run: Callable[[], object]) -> dict[tuple[str, int], list[Tensor]]:
-    """Outputs of all module calls in the order in which they ended, by path and number."""
+    """Outputs of all module calls by path and call number, in the order in which they returned."""
     outputs: dict[tuple[str, int], list[Tensor]] = {}
 
     def note(path: str) -> Callable[..., None]:
@@ -217,7 +217,7 @@ def _outputs(network: nn.Module, run: Callable[[], object]) -> dict[tuple[str, i
 
     for path, module in network.named_modules():
         if path:
-            # An attached BAM has a hook too, which comes later.
+            # Prepended: the hook of an attached BAM must run later.
             module.register_forward_hook(note(path), prepend=True)
     with suppress(Exception):
         run()
@@ -231,7 +231,7 @@ def _subjects(
     input_shape: tuple[int, ...],
     example_inputs: Any,
 ) -> tuple[_Subject, ...]:
-    """What to run: the model, and a feature network that is a part of it alone as well."""
+    """Modules to run: the model, and its feature network if that is only a part of it."""
     if example_inputs is not None:
         example = example_from(model, example_inputs, input_shape)
         return (_Subject("", ((example.args, example.kwargs),)),)
@@ -239,16 +239,16 @@ def _subjects(
     alone = _Subject(network.path, _trials(network.module, network.input_shape, stride, _BATCH))
     if not network.path:
         return (alone,)
-    # Detectors resize the image, so that it is large for them at any size: one is enough.
+    # Detectors resize every image to a large one: a batch of one is enough.
     return (alone, _Subject("", _trials(model, input_shape, stride, 1)))
 
 
 def _trials(
     module: nn.Module, shape: tuple[int, ...], stride: int, batch: int
 ) -> tuple[Inputs, ...]:
-    """Random inputs, the smallest first: of two and four times the largest stride, and the shape's.
+    """Random inputs of two and four times the largest stride, then of the full shape.
 
-    ``forward`` is given an image for each argument that it needs.
+    Each required argument of ``forward`` gets an image.
     """
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     sizes = [(*shape[:-2], *(min(size, times * stride) for size in shape[-2:])) for times in (2, 4)]
@@ -264,7 +264,7 @@ def _to_meta(value: Any) -> Any:
 
 
 def is_too_large(module: nn.Module) -> bool:
-    """Whether a network is run on the meta device alone."""
+    """Whether a network is too large to run anywhere but on the meta device."""
     return _size(module) > _MOST_PARAMETERS
 
 

@@ -1,7 +1,7 @@
-"""Files with weights as training scripts write them: wrapped, prefixed, with an average beside.
+"""Read weight files as training scripts write them: wrapped, prefixed, with averaged weights.
 
-Nothing in a file is executed: ``torch.load`` gets ``weights_only=True``, and besides tensors only
-plain values are let in that scripts keep with them (argparse's options, numpy's numbers, paths).
+Nothing in a file is executed: ``torch.load`` runs with ``weights_only=True``, and besides tensors
+only plain values that scripts store (argparse options, numpy numbers, paths) are accepted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _AVERAGES = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model"),
     *("params_ema", "ema"),
 )
-"""Keys of a moving average of the weights: what a script validates and publishes."""
+"""Keys of a moving average of the weights, which is what scripts validate and publish."""
 
 _WRAPPERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "module"),
@@ -50,14 +50,14 @@ _PLAIN: list[Any] = [
     pathlib.PosixPath,
     np.dtype,
     *(type(np.dtype(letter)) for letter in "?bBhHiIlLqQefdFD"),
-    *((_SCALAR, f"numpy.{room}.multiarray.scalar") for room in ("core", "_core")),
+    *((_SCALAR, f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")),
 ]
-"""What may be in a file besides tensors: none of it runs code when it is made."""
+"""Allowed types besides tensors: constructing them runs no code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Tensors by name, and the keys of the file that lead to them: ``model.state_dict``."""
+    """Tensors by name, and the path of keys to them in the file, such as ``model.state_dict``."""
 
     where: str
     tensors: Mapping[str, Tensor]
@@ -69,7 +69,7 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        stored: all that may be weights, an average first.
+        stored: candidates for the weights, averages first.
     """
 
     path: Path
@@ -77,32 +77,30 @@ class Checkpoint:
 
     @property
     def has_bam(self) -> bool:
-        """Whether they are of a network with BAM."""
-        return any("bam" in key.split(".") for one in self.stored for key in one.tensors)
+        """Whether the weights belong to a network with BAM."""
+        return any("bam" in key.split(".") for entry in self.stored for key in entry.tensors)
 
     def state_for(self, module: nn.Module) -> dict[str, Tensor]:
-        """The weights under the names of a network, without a prefix and what is of others.
+        """Weights under the names of a network, without prefixes and unrelated tensors.
 
-        What was taken off or left out is logged. Weights of another network come as they are.
-
-        Args:
-            module: the network.
+        Removed prefixes and ignored tensors are logged. Weights of another network are returned
+        unchanged.
 
         Raises:
-            WeightsError: several networks that the names fit.
+            WeightsError: the names match several networks in the file.
         """
         needed = {key for key in module.state_dict() if not key.endswith(_COUNTER)}
-        for one in self.stored:
-            prefix = self._prefix(one.tensors, needed)
+        for entry in self.stored:
+            prefix = self._prefix(entry.tensors, needed)
             if prefix is None:
                 continue
-            state, rest = _parted(one.tensors, prefix, module)
-            self._tell(one.where, prefix, rest)
+            state, ignored = _split_state(entry.tensors, prefix, module)
+            self._log_choice(entry.where, prefix, ignored)
             return state
         return dict(self.stored[0].tensors)
 
     def _prefix(self, tensors: Mapping[str, Tensor], needed: set[str]) -> str | None:
-        """What stands before each needed name; None where it is not all there."""
+        """The common prefix of all needed names; None if some are missing."""
         hits: Counter[str] = Counter()
         for key in tensors:
             parts = key.split(".")
@@ -116,28 +114,29 @@ class Checkpoint:
         if len(averages or whole) > 1:
             names = " and ".join(averages or whole)
             raise WeightsError(
-                f"{self.path} has several such networks, below {names}: save the state_dict of one"
+                f"{self.path} has several such networks, under {names}: save the state_dict of one"
             )
         return (averages or whole)[0]
 
-    def _tell(self, where: str, prefix: str, rest: list[str]) -> None:
-        others = " or ".join(one.where for one in self.stored if one.where not in ("", where))
-        said = [f"took {where}"] if where else []
+    def _log_choice(self, where: str, prefix: str, ignored: list[str]) -> None:
+        paths = (entry.where for entry in self.stored)
+        alternatives = " or ".join(path for path in paths if path not in ("", where))
+        notes = [f"took {where}"] if where else []
         if where.split(".")[0] in _AVERAGES:
-            said[0] += " (a moving average)" + (f", not {others}" if others else "")
-        said += [f"without the prefix {prefix}"] if prefix else []
-        if rest:
-            more = f" and {len(rest) - 2} more" if len(rest) > 2 else ""
-            said.append(f"left out {', '.join(rest[:2])}{more}")
-        if said:
-            _log.info("%s: %s", self.path, "; ".join(said))
+            notes[0] += " (a moving average)" + (f", not {alternatives}" if alternatives else "")
+        notes += [f"without the prefix {prefix}"] if prefix else []
+        if ignored:
+            more = f" and {len(ignored) - 2} more" if len(ignored) > 2 else ""
+            notes.append(f"left out {', '.join(ignored[:2])}{more}")
+        if notes:
+            _log.info("%s: %s", self.path, "; ".join(notes))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a file of weights, ``.safetensors`` or what ``torch.load(weights_only=True)`` reads.
+    """Read a weight file, either ``.safetensors`` or readable by ``torch.load(weights_only=True)``.
 
     Raises:
-        WeightsError: no such file, not readable without running code in it, or without tensors.
+        WeightsError: the file is missing, unreadable without running code in it, or has no tensors.
     """
     if not path.is_file():
         raise WeightsError(f"no weights at {path}: give DEFAULT, a published name or a file")
@@ -149,50 +148,50 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_all(module: nn.Module, path: Path, of: str) -> None:
-    """Load a file into a network that it has all weights of.
+    """Load a file with all weights of a network.
 
     Args:
-        module: the network, which is changed.
+        module: the network; modified.
         path: the file.
-        of: name of the network.
+        of: name of the network for messages.
 
     Raises:
-        WeightsError: as :func:`read_checkpoint`, or weights of another network.
+        WeightsError: as :func:`read_checkpoint`, or the weights belong to another network.
     """
     state = with_counters(module, read_checkpoint(path).state_for(module))
     misfit = misfit_text(module, state)
     if misfit:
-        raise WeightsError(f"{path} is not the weights of {of}: {misfit}")
+        raise WeightsError(f"{path} does not hold the weights of {of}: {misfit}")
     copy_into(module, state, str(path))
 
 
 def copy_into(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy weights into a network, as its own dtypes; none of them is NaN or infinite then.
+    """Copy weights into a network, converted to its dtypes, after checking that they are finite.
 
     Args:
-        module: the network; nothing in it is changed where an error is raised.
-        state: names and shapes are the network's; some may be missing.
-        source: where they are from.
+        module: the network; unchanged if an error is raised.
+        state: tensors with the network's names and shapes; some may be missing.
+        source: origin of the weights, for messages.
 
     Raises:
-        WeightsError: NaN or infinite weights, or tensors that are no dense numbers.
+        WeightsError: NaN or infinite weights, or tensors that are not dense numbers.
     """
-    own = module.state_dict()
+    current = module.state_dict()
     converted = {}
     for key, value in state.items():
         try:
-            converted[key] = value.to(own[key].dtype)
+            converted[key] = value.to(current[key].dtype)
             check_finite({key: converted[key]}, source)
         except (RuntimeError, TypeError) as error:
             raise WeightsError(
-                f"{source} has {key} as {value.dtype}, {value.layout}, which is not read: "
+                f"{source} has {key} as {value.dtype}, {value.layout}, which is not supported: "
                 "save model.state_dict() of a plain float model"
             ) from error
     module.load_state_dict(converted, strict=False)
 
 
 def check_finite(state: Mapping[str, Tensor], source: str) -> None:
-    """Raise WeightsError where a tensor has a NaN or infinite value, naming the first one."""
+    """Raise WeightsError for the first tensor with a NaN or infinite value."""
     for key, value in state.items():
         if not value.isfinite().all():
             raise WeightsError(
@@ -201,21 +200,21 @@ def check_finite(state: Mapping[str, Tensor], source: str) -> None:
 
 
 def with_counters(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state, with the network's own counts of batches where it has none."""
-    own = module.state_dict()
-    missing = own.keys() - state.keys()
-    return {**state, **{key: own[key] for key in missing if key.endswith(_COUNTER)}}
+    """The state, with missing batch counters filled in from the network."""
+    current = module.state_dict()
+    missing = current.keys() - state.keys()
+    return {**state, **{key: current[key] for key in missing if key.endswith(_COUNTER)}}
 
 
 def misfit_text(module: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """How names and shapes differ from a network's; empty where they do not."""
-    own = module.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    unexpected = sorted(state.keys() - own.keys())
-    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    """Describe how names and shapes differ from a network's; empty if they match."""
+    current = module.state_dict()
+    missing = sorted(current.keys() - state.keys())
+    unexpected = sorted(state.keys() - current.keys())
+    shapes = [key for key in current if key in state and current[key].shape != state[key].shape]
     parts = [
-        f"{len(keys)} {what} (such as {keys[0]})"
-        for what, keys in (("missing", missing), ("unknown", unexpected), ("misshapen", shapes))
+        f"{len(keys)} {problem} (such as {keys[0]})"
+        for problem, keys in (("missing", missing), ("unknown", unexpected), ("misshapen", shapes))
         if keys
     ]
     return ", ".join(parts)
@@ -235,7 +234,7 @@ def _content(path: Path) -> Any:
     except (MemoryError, WeightsError):
         raise
     except Exception as error:
-        # torch.load has its own long advice to turn the check off; a state_dict needs none.
+        # torch.load's own message advises to turn the check off; a state_dict passes it.
         raise WeightsError(
             f"{path} cannot be read with weights_only=True ({_reason(path, error)}): save "
             "model.state_dict(), or a .safetensors file"
@@ -243,14 +242,14 @@ def _content(path: Path) -> Any:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether a file is one, whatever its name: a length of 8 bytes, then JSON."""
+    """Whether a file has the safetensors header, whatever its name: an 8-byte length, then JSON."""
     with path.open("rb") as file:
         head = file.read(9)
     return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 2**32
 
 
 def _check_stored(path: Path) -> None:
-    """Refuse a compressed archive: torch writes none, and a small one may be huge in memory."""
+    """Refuse compressed archives: torch never writes them, and they may be huge in memory."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -260,7 +259,7 @@ def _check_stored(path: Path) -> None:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """The Python objects in the file, as far as torch can list them; else the error's class."""
+    """The Python objects in the file, if torch can list them; else the class of the error."""
     names: list[str] = []
     with suppress(Exception):
         names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
@@ -271,7 +270,7 @@ def _reason(path: Path, error: Exception) -> str:
 
 
 def _stored(content: Any, where: str = "", depth: int = 0) -> Iterator[Stored]:
-    """Dictionaries of tensors: averages first, then by the usual names, then the file's own."""
+    """Find dictionaries of tensors: averages, then the usual names, then the top level."""
     if not isinstance(content, Mapping) or depth > _DEPTH:
         return
     for key in (*_AVERAGES, *_WRAPPERS):
@@ -281,25 +280,25 @@ def _stored(content: Any, where: str = "", depth: int = 0) -> Iterator[Stored]:
         yield Stored(where, tensors)
 
 
-def _parted(
+def _split_state(
     tensors: Mapping[str, Tensor], prefix: str, module: nn.Module
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """What is the network's without the prefix, and the names of what is of others.
+    """The network's tensors without the prefix, and the names of ignored ones.
 
-    A tensor beside the network's modules is of others (a loss, a counter); one inside of them, or a
-    BAM, tells of another network, and stays. Auxiliary heads that torchvision's builders add only
-    when given weights are left out without a word.
+    Tensors outside the network's modules (a loss, a counter) are ignored. Unknown ones inside, or
+    in a BAM, mean that the file is for another network, and are kept. Auxiliary heads, which
+    torchvision's builders add only for pretrained weights, are dropped silently.
     """
-    own = module.state_dict().keys()
-    parts = {key.split(".")[0] for key in own} | {"bam"}
-    state, rest = {}, []
+    names = module.state_dict().keys()
+    parts = {key.split(".")[0] for key in names} | {"bam"}
+    state, ignored = {}, []
     for key, value in tensors.items():
         name = key.removeprefix(prefix)
         first = name.split(".")[0]
         if not key.startswith(prefix):
-            rest.append(key)
-        elif name in own or first in parts or first.isdigit():
+            ignored.append(key)
+        elif name in names or first in parts or first.isdigit():
             state[name] = value
         elif not name.startswith(_AUXILIARY):
-            rest.append(key)
-    return state, rest
+            ignored.append(key)
+    return state, ignored

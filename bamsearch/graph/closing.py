@@ -1,4 +1,4 @@
-"""Closed BAMs, which return their input: what a network with BAM is checked with."""
+"""Closed BAMs, which return their input, for checking a network with BAM against its base."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from bamsearch.graph.observing import Observed
 
 
 class Closed(nn.Module):
-    """Stands for a BAM: returns its input and counts its calls.
+    """Placeholder for a BAM that returns its input and counts its calls.
 
     Args:
-        bam: the BAM, for the map that it takes.
-        mark: return a copy with a parameter in its history, ``mark``, as BAM's output has.
+        bam: the BAM, which determines the channels and layout.
+        mark: return a copy with the parameter ``mark`` in its autograd history, like a BAM's
+            output.
     """
 
     def __init__(self, bam: BAM, mark: bool) -> None:
@@ -28,14 +29,14 @@ class Closed(nn.Module):
         self.mark = nn.Parameter(torch.zeros(())) if mark else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x, or raise ModelError where it is not a map that the BAM takes."""
+        """Return x; raise ModelError if the BAM does not accept it."""
         self.calls += 1
         if not isinstance(x, Tensor):
-            raise ModelError(f"a BAM is given a {type(x).__name__}, not a feature map")
+            raise ModelError(f"a BAM gets a {type(x).__name__}, not a feature map")
         fits = x.dim() == len(self.layout) and x.shape[self.layout.index("C")] == self.channels
         if not fits:
             raise ModelError(
-                f"a BAM made for {self.channels} channels, {self.layout}, is given a map of "
+                f"a BAM for {self.channels} channels, {self.layout}, gets a map of shape "
                 f"{tuple(x.shape)}"
             )
         marked: Tensor = x if self.mark is None else Mark.apply(x, self.mark)
@@ -52,19 +53,19 @@ class Mark(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient of x, and its sum for the parameter."""
+        """Return the gradient of x, and its sum for the parameter."""
         return gradients[0], gradients[0].sum()
 
 
 def close(network: nn.Module, *, mark: bool = False) -> dict[str, Closed]:
-    """Replace every BAM below network.
+    """Replace every BAM in a network by a placeholder.
 
     Args:
-        network: changed.
+        network: modified.
         mark: see :class:`Closed`.
 
     Returns:
-        What stands for each BAM, by path.
+        The placeholders by path.
     """
     bams = [(path, bam) for path, bam in network.named_modules() if isinstance(bam, BAM)]
     closed = {path: Closed(bam, mark) for path, bam in bams}
@@ -77,7 +78,7 @@ def close(network: nn.Module, *, mark: bool = False) -> dict[str, Closed]:
 def calls_failure(
     closed: dict[str, Closed], ours: Observed, training: bool, *, once: bool
 ) -> ModelError | None:
-    """A BAM that did not run, or not once, as an error."""
+    """Error for the first BAM that did not run, or ran more than once."""
     for path, bam in closed.items():
         # A checkpointed region runs again in the backward pass.
         if bam.calls == 0 or (once and bam.calls > 1 and not ours.checkpoints):
@@ -88,7 +89,7 @@ def calls_failure(
 
 
 def learning_failure(closed: dict[str, Closed], ours: Observed) -> ModelError | None:
-    """A BAM that no gradient reaches, as an error."""
+    """Error for the first BAM that no gradient reaches."""
     for path in closed:
         if ours.gradients is not None and f"{path}.mark" not in ours.gradients:
             return ModelError(

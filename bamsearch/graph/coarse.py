@@ -1,6 +1,6 @@
-"""The coarse trace: through the modules around a site and no others, in both modes.
+"""The coarse trace, only through the modules that contain a site, in both modes.
 
-What tracing through a module would lose or freeze is refused here, by name.
+Modules that tracing would damage (lost hooks, frozen random numbers) are refused by name.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from bamsearch.records import Site
 
 
 def opened_by(names: Sequence[str]) -> frozenset[str]:
-    """The modules to trace through: those around a site, the root included."""
+    """Paths of the modules to trace through: all that contain a site, including the root."""
     return frozenset(
         ".".join(name.split(".")[:depth]) for name in names for depth in range(name.count(".") + 1)
     )
 
 
 def refuse_unsafe(part: nn.Module, opened: frozenset[str]) -> None:
-    """Tracing through a module drops its hooks and parametrizations silently: refuse by name."""
+    """Refuse modules with hooks or parametrizations, which tracing would drop silently."""
     for path, module in part.named_modules():
         if path not in opened:
             continue
@@ -38,24 +38,24 @@ def refuse_unsafe(part: nn.Module, opened: frozenset[str]) -> None:
             or module._backward_hooks
             or module._backward_pre_hooks
         )
-        what = "hooks" if hooks else "parametrizations"
+        feature = "hooks" if hooks else "parametrizations"
         if hooks or parametrize.is_parametrized(module):
             raise ModelError(
-                f"{path or type(module).__name__} has {what}, which tracing would drop: "
+                f"{path or type(module).__name__} has {feature}, which tracing would drop: "
                 "remove them, insert BAM, and put them back"
             )
 
 
 def trace_coarsely(part: nn.Module, names: Sequence[str], *, training: bool) -> Trace:
-    """The coarse trace of part in one mode; part stays as it is."""
+    """The coarse trace of part in one mode; part is not modified."""
     before = _random_states()
     scratch = _scratch(part)
     with mode(scratch, training=training):
         coarse = trace(scratch, opened_by(names))
     if _random_states() != before:
         raise ModelError(
-            f"{type(part).__name__} draws random numbers in Python, outside of any layer, and "
-            "tracing would freeze them to constants. Move that into a module of its own"
+            f"{type(part).__name__} draws random numbers in Python, outside any layer, and "
+            "tracing would freeze them to constants. Move that into a separate module"
         )
     return coarse
 
@@ -63,7 +63,7 @@ def trace_coarsely(part: nn.Module, names: Sequence[str], *, training: bool) -> 
 def modules_bound_to_root(
     part: nn.Module, names: Sequence[str], train_code: str, eval_code: str
 ) -> tuple[str, ...]:
-    """The traced modules whose own mode matters: in one graph it must be the root's."""
+    """The traced modules whose mode changes the graph, so that it must equal the root's."""
     if train_code == eval_code:
         return ()
     opened = opened_by(names)
@@ -81,7 +81,7 @@ def modules_bound_to_root(
 
 
 def adopt_constants(part: nn.Module, coarse: Trace) -> None:
-    """Give part the tensors that the traced forward made itself, under names that are free."""
+    """Store tensors that the traced forward created in part, under unused names."""
     for node in coarse.graph.find_nodes(op="get_attr"):
         name = str(node.target)
         if name.startswith("_tensor_constant"):
@@ -95,32 +95,35 @@ def adopt_constants(part: nn.Module, coarse: Trace) -> None:
 def check_same_in_both(
     chosen: Sequence[Site], names: Sequence[str], in_train: Trace, in_eval: Trace
 ) -> None:
-    """Names number an operation's and a module's calls: the count must not depend on the mode."""
+    """Check that each site exists in both modes, with equal call counts, which are in the name."""
     numbers = re.compile(r"[@_]\d+$")
     for site, name in zip(chosen, names, strict=True):
         reached = {"train": in_train.site_names().values(), "eval": in_eval.site_names().values()}
-        for when, there in reached.items():
-            if name not in there:
-                raise ModelError(f"{site.name} is not reached in {when} mode: choose another site")
+        for mode_name, site_names in reached.items():
+            if name not in site_names:
+                raise ModelError(
+                    f"{site.name} is not reached in {mode_name} mode: choose another site"
+                )
         stem = numbers.sub("", name)
         train_count, eval_count = (
-            sum(numbers.sub("", other) == stem for other in there) for there in reached.values()
+            sum(numbers.sub("", other) == stem for other in site_names)
+            for site_names in reached.values()
         )
         if train_count != eval_count:
             raise ModelError(
-                f"{site.name} is not the same in train and eval mode, where {stem} happens "
-                f"{train_count} and {eval_count} times: choose another site"
+                f"{site.name} is ambiguous: {stem} runs {train_count} times in train mode and "
+                f"{eval_count} times in eval mode: choose another site"
             )
 
 
 def _scratch(part: nn.Module) -> nn.Module:
-    """A copy to trace, with the tensors of part: what a forward stores is left on the copy."""
+    """A copy to trace that shares its tensors with part; forward stores attributes on the copy."""
     shared = {id(tensor): tensor for tensor in (*part.parameters(), *part.buffers())}
     return copy_model(part, shared)
 
 
 def code_of(graph: fx.Graph) -> str:
-    """The Python that the graph stands for: equal code computes the same."""
+    """The graph's Python code: graphs with equal code compute the same."""
     return graph.python_code("self").src
 
 

@@ -1,6 +1,6 @@
-"""Copies of models that :func:`copy.deepcopy` alone cannot make.
+"""Copy models that :func:`copy.deepcopy` alone cannot copy.
 
-Stored feature maps and the weights of the old ``weight_norm`` are copied without their history;
+Stored feature maps and the weights of the old ``weight_norm`` are copied without autograd history;
 locks, open files and generators are shared with the original; modules wrapped by
 ``torch.compile`` are copied without the wrapper, which would run the code of the original.
 """
@@ -31,26 +31,26 @@ def copy_model(
     """Deep-copy a module.
 
     Args:
-        module: the model, or a part of it; not changed.
-        memo: copies that are already made, by the id of the original, as for ``copy.deepcopy``.
-        device: device of the copies of tensors that a forward stored; None keeps it.
+        module: the model, or a part of it; not modified.
+        memo: existing copies by the id of the original, as for ``copy.deepcopy``.
+        device: device for copies of tensors that forward stored; None keeps theirs.
 
     Returns:
-        The copy, unwrapped from ``torch.compile``. What cannot be copied (locks, open files,
-        generators) is the same object in both.
+        The copy, unwrapped from ``torch.compile``. Objects that cannot be copied (locks, open
+        files, generators) are shared.
 
     Raises:
-        ModelError: lazy parameters, TorchScript, or something in the module cannot be copied.
+        ModelError: lazy parameters, TorchScript, or an object that cannot be copied.
     """
     refuse_uncopyable(module)
     memo = dict(memo or {})
-    keep = []  # the memo knows objects by id: they must live as long
+    keep = []  # the memo identifies objects by id: they must outlive it
     for child in module.modules():
         for value in _plain_values(child):
             for tensor in _tensors(value, set()):
                 if id(tensor) not in memo and not tensor.is_leaf:
-                    here = tensor.detach()
-                    memo[id(tensor)] = here.clone() if device is None else here.to(device)
+                    detached = tensor.detach()
+                    memo[id(tensor)] = detached.clone() if device is None else detached.to(device)
                     keep.append(tensor)
     try:
         return _copy(module, dict(memo))
@@ -67,7 +67,7 @@ def copy_model(
 
 
 def meta_copy(module: nn.Module) -> nn.Module:
-    """A copy of module on the meta device, in eval mode, without copying its weights.
+    """Copy a module to the meta device, in eval mode, without copying its weights.
 
     Raises:
         ModelError: as :func:`copy_model`.
@@ -80,18 +80,18 @@ def meta_copy(module: nn.Module) -> nn.Module:
             nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
         )
     copied = copy_model(module, memo, torch.device("meta"))
-    # The user's hooks are not ours to call; a backward hook's own nodes would hide outputs.
+    # User hooks must not run; the nodes of backward hooks would hide outputs.
     remove_hooks(copied)
-    # to(): tensors that are neither parameters nor buffers of their module are left to it.
+    # to(): a module may override it to move tensors that are neither parameters nor buffers.
     return copied.to("meta").eval()
 
 
 def remove_hooks(module: nn.Module, keep: tuple[str, ...] = ("bamsearch",)) -> None:
-    """Remove all hooks of calls but our own, which run attached BAMs.
+    """Remove all call hooks except bamsearch's, which run attached BAMs.
 
     Args:
-        module: changed, and all modules below it.
-        keep: packages whose hooks stay.
+        module: modified, with all its submodules.
+        keep: packages whose hooks are kept.
     """
     for child in module.modules():
         for name in HOOKS:
@@ -102,26 +102,26 @@ def remove_hooks(module: nn.Module, keep: tuple[str, ...] = ("bamsearch",)) -> N
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The module inside a wrapper of ``torch.compile``; any other module itself."""
+    """The module inside a ``torch.compile`` wrapper; any other module itself."""
     while _is_compiled(module):
         module = cast(nn.Module, module._orig_mod)
     return module
 
 
 def _is_compiled(module: nn.Module) -> bool:
-    # Looked up, not imported: torch._dynamo takes seconds, and is loaded if there is a wrapper.
+    # Looked up, not imported: importing torch._dynamo takes seconds, and wrappers have loaded it.
     frames = sys.modules.get("torch._dynamo.eval_frame")
     return frames is not None and isinstance(module, frames.OptimizedModule)
 
 
 def refuse_uncopyable(module: nn.Module) -> None:
-    """Raise ModelError for lazy parameters that have no shape yet, and for TorchScript."""
+    """Raise ModelError for uninitialised lazy parameters and TorchScript modules."""
     for path, child in module.named_modules():
         name = path or type(module).__name__
         if isinstance(child, torch.jit.ScriptModule):
             raise ModelError(
                 f"{name} is a TorchScript module, whose forward cannot be changed: "
-                "give the model as it was before torch.jit.script or torch.jit.trace"
+                "pass the model from before torch.jit.script or torch.jit.trace"
             )
         tensors = (*child._parameters.values(), *child._buffers.values())
         if any(nn.parameter.is_lazy(tensor) for tensor in tensors):
@@ -131,7 +131,7 @@ def refuse_uncopyable(module: nn.Module) -> None:
 
 
 def _copy(module: nn.Module, memo: Memo) -> nn.Module:
-    # Innermost first: what is inside a wrapper is copied before what refers to the wrapper.
+    # Innermost first: the inside of a wrapper is copied before objects that refer to the wrapper.
     for child in reversed(list(module.modules())):
         if _is_compiled(child):
             memo[id(child)] = copy.deepcopy(unwrapped(child), memo)
@@ -139,14 +139,14 @@ def _copy(module: nn.Module, memo: Memo) -> nn.Module:
 
 
 def _plain_values(module: nn.Module) -> Iterator[Any]:
-    """What a module holds beside parameters and children: attributes, buffers and hooks."""
+    """A module's attributes, buffers and hooks: all but parameters and children."""
     for name, value in vars(module).items():
         if name not in ("_parameters", "_modules"):
             yield value
 
 
 def _parts(value: Any) -> list[Any]:
-    """What a container or a plain object refers to."""
+    """The objects that a container or a plain object refers to."""
     if isinstance(value, dict):
         return [*value.keys(), *value.values()]
     if isinstance(value, list | tuple | set | frozenset):
@@ -161,7 +161,7 @@ def _parts(value: Any) -> list[Any]:
 
 
 def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
-    """The tensors in an attribute; parameters left out."""
+    """The tensors in an attribute, without parameters."""
     if id(value) in seen:
         return
     seen.add(id(value))
@@ -174,7 +174,7 @@ def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
 
 
 def _share_what_cannot_be_copied(module: nn.Module, memo: Memo) -> None:
-    """Enter into memo the innermost objects that fail to copy, as their own copies."""
+    """Add the innermost objects that cannot be copied to memo, so that copies share them."""
     trial = dict(memo)
     for child in module.modules():
         trial[id(child)] = child

@@ -1,4 +1,4 @@
-"""How tensors flow through a trace: who dominates whom, and what lies on the way to the output."""
+"""Data flow in a trace: dominators, and the nodes that lead to the output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WEIGHTED = (
     nn.MultiheadAttention,
 )
 _WEIGHTED_FUNCTIONS = frozenset({F.conv2d, F.conv3d, F.linear, F.scaled_dot_product_attention})
-# These take the shape of their argument and nothing else of it.
+# These use only the shape of their argument.
 _SHAPE_ONLY = frozenset(
     {"zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like"}
     | {"new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"}
@@ -27,7 +27,7 @@ _PRODUCTS = frozenset({operator.mul, operator.imul, torch.mul, torch.multiply, "
 
 
 def weighted_nodes(traced: Trace) -> set[fx.Node]:
-    """Nodes that convolve, multiply by a matrix or attend; norms do not count."""
+    """Convolution, linear and attention nodes; norms do not count."""
     return {
         node
         for node in traced.graph.nodes
@@ -40,7 +40,7 @@ def weighted_nodes(traced: Trace) -> set[fx.Node]:
 
 
 def count_weighted(node: fx.Node, weighted: set[fx.Node]) -> int:
-    """How many weighted nodes come before node or are it; counting stops at two."""
+    """Number of weighted nodes up to and including node; counting stops at two."""
     seen, stack, count = {node}, [node], 0
     while stack and count < 2:
         current = stack.pop()
@@ -53,7 +53,7 @@ def count_weighted(node: fx.Node, weighted: set[fx.Node]) -> int:
 
 
 def followed_by(traced: Trace, weighted: set[fx.Node]) -> set[fx.Node]:
-    """Nodes that a weighted node follows somewhere."""
+    """Nodes with a weighted node downstream."""
     followed: set[fx.Node] = set()
     for node in reversed(traced.graph.nodes):
         if any(user in weighted or user in followed for user in node.users):
@@ -62,14 +62,14 @@ def followed_by(traced: Trace, weighted: set[fx.Node]) -> set[fx.Node]:
 
 
 def flow(traced: Trace, data: set[fx.Node], weighted: set[fx.Node]) -> dict[fx.Node, set[fx.Node]]:
-    """Node to the nodes whose tensors it takes, in graph order.
+    """Map each node to the nodes whose tensors it takes, in graph order.
 
-    An edge that carries a size is none. Neither is one that brings the raw image to a place where
-    features are already: the image again, as late fusion and residual restoration have it.
+    Edges that carry only a size are left out, as are edges that feed the raw image to a node that
+    already gets features, as in late fusion and residual restoration.
 
     Args:
         traced: the trace.
-        data: nodes that put out tensors.
+        data: nodes that output tensors.
         weighted: see :func:`weighted_nodes`.
     """
     featured: set[fx.Node] = set()
@@ -90,7 +90,7 @@ def flow(traced: Trace, data: set[fx.Node], weighted: set[fx.Node]) -> dict[fx.N
 def immediate_dominators(
     traced: Trace, sources: Mapping[fx.Node, Iterable[fx.Node]]
 ) -> dict[fx.Node, fx.Node | None]:
-    """Node to its immediate dominator, in graph order, for what the first input reaches."""
+    """Map each node reachable from the first input to its immediate dominator, in graph order."""
     start = next(iter(traced.graph.find_nodes(op="placeholder")), None)
     if start is None:
         return {}
@@ -104,15 +104,15 @@ def immediate_dominators(
 def after_always(
     sources: Mapping[fx.Node, Iterable[fx.Node]], node: fx.Node | None
 ) -> set[fx.Node]:
-    """Nodes that all that leaves node passes on its way to the output.
+    """Nodes on every path from node to the output.
 
-    A map that is put out and also goes on (a backbone's) only goes on.
+    A map that is both an output and used further, as in a backbone, does not end a path.
     """
     output = next((other for other in sources if other.op == "output"), None)
     if output is None:
         return set(sources)
     ends, containers = put_out(output)
-    edges = _edges({n: given for n, given in sources.items() if n not in {output, *containers}})
+    edges = _edges({n: inputs for n, inputs in sources.items() if n not in {output, *containers}})
     edges.add_nodes_from([*ends, output])
     edges.add_edges_from([(end, output) for end in ends if not edges.out_degree(end)])
     dominators = networkx.immediate_dominators(edges.reverse(copy=False), output)
@@ -124,8 +124,8 @@ def after_always(
 
 
 def put_out(output: fx.Node) -> tuple[set[fx.Node], set[fx.Node]]:
-    """The nodes that a network puts out, and those that make the containers around them."""
-    found: set[fx.Node] = set()
+    """The output nodes of a network, and the nodes that construct containers around them."""
+    ends: set[fx.Node] = set()
     containers: set[fx.Node] = set()
     stack = list(output.all_input_nodes)
     while stack:
@@ -134,46 +134,46 @@ def put_out(output: fx.Node) -> tuple[set[fx.Node], set[fx.Node]]:
             containers.add(node)
             stack.extend(node.all_input_nodes)
         else:
-            found.add(node)
-    return found, containers
+            ends.add(node)
+    return ends, containers
 
 
 def _edges(sources: Mapping[fx.Node, Iterable[fx.Node]]) -> networkx.DiGraph:
     edges = networkx.DiGraph()
-    edges.add_edges_from((source, node) for node, given in sources.items() for source in given)
+    edges.add_edges_from((source, node) for node, inputs in sources.items() for source in inputs)
     return edges
 
 
 def on_the_way(
     sources: Mapping[fx.Node, set[fx.Node]], depth: Mapping[fx.Node, int]
 ) -> set[fx.Node]:
-    """Nodes whose maps reach the output, other than through a gate.
+    """Nodes whose maps reach the output other than through a gate.
 
-    A gate is a factor of a product that comes from further down than the other factor does:
-    GhostNetV2's pooled attention, a residual attention network's mask.
+    A gate is a factor of a product with a lower resolution on its path than the other factor:
+    GhostNetV2's pooled attention, the mask of a residual attention network.
 
     Args:
         sources: see :func:`flow`.
-        depth: number of reductions down to each node.
+        depth: number of reductions before each node.
     """
     ungated: dict[fx.Node, set[fx.Node]] = {}
-    for node, given in sources.items():
-        ungated[node] = given - _gates(node, given, ungated, depth)
+    for node, inputs in sources.items():
+        ungated[node] = inputs - _gates(node, inputs, ungated, depth)
     outputs = [node for node in sources if node.op == "output"]
     if not outputs:
-        return set(sources)  # a recording that broke off
+        return set(sources)  # an incomplete recording
     return set().union(*(_ancestors(node, ungated) for node in outputs))
 
 
 def _gates(
     node: fx.Node,
-    given: set[fx.Node],
+    inputs: set[fx.Node],
     ungated: Mapping[fx.Node, set[fx.Node]],
     depth: Mapping[fx.Node, int],
 ) -> set[fx.Node]:
-    if node.target not in _PRODUCTS or len(given) != 2:
+    if node.target not in _PRODUCTS or len(inputs) != 2:
         return set()
-    factors = list(given)
+    factors = list(inputs)
     above = [_ancestors(factor, ungated) for factor in factors]
     shared = above[0] & above[1]
     level = max((depth.get(n, 0) for n in shared), default=0)

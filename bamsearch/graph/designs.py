@@ -1,6 +1,6 @@
-"""Designs on disk and as modules: build, save, load.
+"""Build, save and load designs.
 
-A folder holds ``design.json`` and, where weights matter, ``model.safetensors``. Modules are never
+A design folder holds ``design.json`` and optionally ``model.safetensors``. Modules are never
 pickled: a design is rebuilt from its model's name, and its weights are loaded strictly.
 """
 
@@ -37,12 +37,11 @@ WEIGHTS_FILE = "model.safetensors"
 def build(design: Design) -> nn.Module:
     """Build the network of a design with random weights, in train mode, on the CPU.
 
-    Where the design leaves ``how`` to bamsearch, the network is checked as
-    :func:`bamsearch.insert_bam` does.
+    If the design's ``how`` is ``auto``, the network is checked as in :func:`bamsearch.insert_bam`.
 
     Raises:
         ModelError: the model cannot be built or traced.
-        InvalidValueError: a site that the model does not have.
+        InvalidValueError: the model lacks a site of the design.
     """
     return _build(design, initialise=True)
 
@@ -50,26 +49,26 @@ def build(design: Design) -> nn.Module:
 def load(design: str | os.PathLike[str]) -> nn.Module:
     """Build the network of a design on disk, in train mode, on the CPU.
 
-    With ``model.safetensors`` beside the design its weights are loaded strictly; without, they are
-    random.
+    Weights come from ``model.safetensors`` next to the design, loaded strictly; without this file
+    they are random.
 
     Args:
         design: see :func:`find_design`.
 
     Raises:
-        DesignError: no design there, not readable, or from a newer bamsearch.
-        WeightsError: weights that are not those of the design, or NaN or infinite ones.
+        DesignError: the design is missing, unreadable or from a newer bamsearch.
+        WeightsError: the weights do not match the design, or are NaN or infinite.
         ModelError, InvalidValueError: as :func:`build`.
     """
-    found, weights = find_design(design)
+    record, weights = find_design(design)
     if weights is None:
-        return build(found)
-    module = _build(found, initialise=False)
+        return build(record)
+    module = _build(record, initialise=False)
     try:
         load_model(module, weights, strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
-        raise WeightsError(f"{weights} is not the weights of {design}: {reason}") from error
+        raise WeightsError(f"{weights} does not hold the weights of {design}: {reason}") from error
     check_finite(module.state_dict(), str(weights))
     return module
 
@@ -81,21 +80,21 @@ def save(
     *,
     force: bool = False,
 ) -> list[Path]:
-    """Write a design, and its weights if a module is given, so that :func:`load` finds them.
+    """Write a design, and its weights if a module is given, for :func:`load`.
 
-    Where the module has attached BAMs, ``how`` is written as ``attach`` instead of ``auto``.
+    If the module has attached BAMs, ``how`` is written as ``attach`` instead of ``auto``.
 
     Args:
-        design: what to write to ``design.json``.
-        folder: made if it is not there.
+        design: the design to write to ``design.json``.
+        folder: created if it does not exist.
         module: the network of the design, whose weights go to ``model.safetensors``.
-        force: replace what is there.
+        force: replace existing files.
 
     Returns:
         The files written.
 
     Raises:
-        OutputError: files that are there already without force, or a folder that cannot be written.
+        OutputError: the files exist and force is False, or the folder is not writable.
     """
     folder = Path(folder)
     if module is not None and design.how == "auto" and is_attached(module):
@@ -109,8 +108,8 @@ def save(
             with whole_folder(folder) as draft:
                 _write(design, module, draft)
         else:
-            # All is written beside its place, then renamed: a full disk or a kill leaves what was
-            # there, and a folder with a design is always a whole one.
+            # Written to a draft, then renamed: a full disk or a kill keeps the previous files, and
+            # a folder with a design is always complete.
             with draft_folder(target) as draft:
                 _write(design, module, draft)
                 sync_files(draft)
@@ -125,30 +124,30 @@ def _write(design: Design, module: nn.Module | None, folder: Path) -> None:
     (folder / DESIGN_FILE).write_text(design.to_json(), encoding="utf-8")
     if module is not None:
         save_model(module, str(folder / WEIGHTS_FILE))
-        # safetensors writes for the owner alone
+        # safetensors makes the file readable by its owner only
         shutil.copymode(folder / DESIGN_FILE, folder / WEIGHTS_FILE)
 
 
 def _replace_all(draft: Path, folder: Path) -> None:
-    """Rename the files of draft into folder, or leave there what was there.
+    """Rename the files of draft into folder, or restore the previous ones on failure.
 
-    The design goes first and comes last: a kill in between leaves weights without a design, never
-    beside another's.
+    The design is removed first and added last: a kill in between leaves weights without a design,
+    never weights next to another design.
     """
     old = draft / "old"
     old.mkdir()
-    placed: list[Path] = []
+    renamed: list[Path] = []
     try:
         for name in (DESIGN_FILE, WEIGHTS_FILE):
             if (folder / name).exists():
                 os.replace(folder / name, old / name)
         for name in (WEIGHTS_FILE, DESIGN_FILE):
             if (draft / name).exists():
-                # Noted first: an interrupt may come just after the renaming.
-                placed.append(folder / name)
+                # Appended first: an interrupt may come just after the renaming.
+                renamed.append(folder / name)
                 os.replace(draft / name, folder / name)
     except BaseException:
-        for path in placed:
+        for path in renamed:
             path.unlink(missing_ok=True)
         for path in old.iterdir():
             os.replace(path, folder / path.name)
@@ -156,15 +155,15 @@ def _replace_all(draft: Path, folder: Path) -> None:
 
 
 def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
-    """What a DESIGN argument means, and its weights where there are some.
+    """Resolve a DESIGN argument to the design, and its weight file if it has one.
 
     Args:
-        design: a ``design.json``, a folder with one, a search's run (its best design), or
-            ``RUN@K`` (its K-th); a run is given by its folder, or by its name below ``runs/``.
+        design: a ``design.json``, a folder with one, a search run (its best design), or ``RUN@K``
+            (its K-th best); a run is given by its folder, or by its name in ``runs/``.
 
     Raises:
-        DesignError: none of these, not readable, or from a newer bamsearch.
-        RunError: a run that is not readable.
+        DesignError: the design is missing, unreadable or from a newer bamsearch.
+        RunError: the run is unreadable.
     """
     text = os.fspath(design)
     try:
@@ -179,11 +178,11 @@ def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
 
 
 def is_design(text: str) -> bool:
-    """Whether a word means a design or a run that is there, rather than a MODEL."""
+    """Whether an argument names a design or an existing run rather than a MODEL."""
     path = Path(text)
     try:
-        there = path.name == DESIGN_FILE or (path / DESIGN_FILE).exists()
-        return there or _run_and_rank(text)[0] is not None
+        is_file = path.name == DESIGN_FILE or (path / DESIGN_FILE).exists()
+        return is_file or _run_and_rank(text)[0] is not None
     except OSError:  # such as a name that is too long
         return False
 
@@ -198,32 +197,32 @@ def _run_and_rank(text: str) -> tuple[Path | None, int]:
 def _ranked(run: Path, rank: int) -> Design:
     ranking = read_record(run).ranking()
     if not 1 <= rank <= len(ranking):
-        there = f"it has {len(ranking)}" if ranking else "nothing in it has a score yet"
-        raise DesignError(f"run {run.name} has no design {rank}: {there}")
+        reason = f"it has {len(ranking)}" if ranking else "none of its trials has a score yet"
+        raise DesignError(f"run {run.name} has no design {rank}: {reason}")
     return ranking[rank - 1].design
 
 
 def design_file(design: str | os.PathLike[str]) -> Path:
-    """The ``design.json`` that a DESIGN argument means.
+    """The ``design.json`` of a DESIGN argument.
 
     Raises:
-        DesignError: there is none.
+        DesignError: the file does not exist.
     """
     path = Path(design)
-    found = path / DESIGN_FILE if path.is_dir() else path
-    if not found.is_file():
+    file = path / DESIGN_FILE if path.is_dir() else path
+    if not file.is_file():
         raise DesignError(
             f"no design at {path}: give a design.json or a folder with one, "
-            "as 'bamsearch insert MODEL -o DIR' writes it, or a run of a search"
+            "as written by 'bamsearch insert MODEL -o DIR', or a search run"
         )
-    return found
+    return file
 
 
 def read_design(path: Path) -> Design:
     """Read a design from a file.
 
     Raises:
-        DesignError: not readable, cut short, or from a newer bamsearch.
+        DesignError: the file is unreadable, truncated or from a newer bamsearch.
     """
     try:
         return DESIGN.read(path)
@@ -235,16 +234,15 @@ def insert_checked(design: Design, module: nn.Module | None = None) -> Inserted:
     """Insert the BAMs of a design into its base and check the result by running it.
 
     Args:
-        design: what goes where.
-        module: the base; None builds it with random weights. torch's random numbers stay as they
-            are.
+        design: the sites and settings of the BAMs.
+        module: the base; None builds it with random weights. torch's random state is preserved.
 
     Raises:
         ModelError, InvalidValueError: as :func:`bamsearch.insert_bam`.
     """
     with undisturbed():
         if module is None:
-            # Without values first: the largest networks are checked by shapes alone.
+            # Without values first: the largest networks are checked by shape only.
             module = _base(design, initialise=False)
             if not is_too_large(module):
                 module = _base(design, initialise=True)

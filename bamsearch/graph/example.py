@@ -1,4 +1,4 @@
-"""What a network is called with while it is recorded: its image, and whatever else it takes."""
+"""Example inputs for recording a network: its image, and any further arguments."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Example:
 
         Args:
             shape: the image's shape with the batch.
-            device: ``meta`` for shapes alone; elsewhere the values are kept at the example's own
-                shape and drawn from [0, 1) at others.
+            device: ``meta`` for shapes alone; on other devices, tensors of unchanged shape keep
+                their values and others are drawn from [0, 1).
         """
         before = tuple(self.image.shape)
         changed: dict[int, Tensor] = {}
@@ -54,11 +54,11 @@ class Example:
 
 
 def example_of(model: nn.Module, input_shape: Sequence[int]) -> Example:
-    """A call that gives a batch of images to each required argument of forward.
+    """A call with a batch of images for each required argument of forward.
 
     Args:
-        model: the network; its first floating parameter gives the dtype.
-        input_shape: one image without the batch.
+        model: the network; its first floating-point parameter determines the dtype.
+        input_shape: shape of one image without the batch.
     """
     floating = (p.dtype for p in model.parameters() if p.is_floating_point())
     dtype = next(floating, torch.float32)
@@ -67,7 +67,7 @@ def example_of(model: nn.Module, input_shape: Sequence[int]) -> Example:
     def image() -> Tensor:
         nonlocal count
         count += 1
-        generator = torch.Generator().manual_seed(count)  # the caller's random state stays
+        generator = torch.Generator().manual_seed(count)  # preserves the caller's random state
         return torch.rand(_BATCH, *input_shape, generator=generator).to(dtype)
 
     parameters = inspect.signature(model.forward).parameters.values()
@@ -82,16 +82,16 @@ def example_of(model: nn.Module, input_shape: Sequence[int]) -> Example:
 
 
 def example_from(model: nn.Module, inputs: Any, input_shape: Sequence[int]) -> Example:
-    """The call that a user's example inputs mean.
+    """The call described by a user's example inputs.
 
     Args:
         model: the network.
-        inputs: a tensor, a tuple or list of arguments, or a dict: keyword arguments where all its
-            keys are arguments of forward, else the one argument.
+        inputs: a tensor, a tuple or list of arguments, or a dict: keyword arguments if all its
+            keys are arguments of forward, else the only argument.
         input_shape: shape of one image in inputs, without the batch.
 
     Raises:
-        InvalidValueError: no image in inputs, or an image of another shape.
+        InvalidValueError: inputs contain no image, or an image of another shape.
     """
     args: tuple[Any, ...] = (inputs,)
     kwargs: dict[str, Any] = {}
@@ -107,28 +107,29 @@ def example_from(model: nn.Module, inputs: Any, input_shape: Sequence[int]) -> E
         if tensor.is_floating_point() and tensor.dim() in (4, 5)
     ]
     if not images:
-        raise InvalidValueError("example_inputs hold no image: a floating tensor of 4 or 5 axes")
+        raise InvalidValueError("example_inputs hold no image: a float tensor of 4 or 5 axes")
     if tuple(images[0].shape[1:]) != tuple(input_shape):
-        held, said = ("x".join(map(str, s)) for s in (images[0].shape[1:], input_shape))
+        actual, expected = ("x".join(map(str, s)) for s in (images[0].shape[1:], input_shape))
         raise InvalidValueError(
-            f"example_inputs hold an image of {held} and input_shape is {said}: give the same"
+            f"example_inputs hold an image of {actual}, but input_shape is {expected}: "
+            "make them equal"
         )
     return Example(args, kwargs, images[0])
 
 
 def tensors_in(value: Any, depth: int = _DEPTH) -> Iterator[Tensor]:
-    """Every tensor in value and in the containers in it: lists, dicts, plain objects."""
+    """Every tensor in value, also inside lists, dicts and plain objects."""
     if isinstance(value, Tensor):
         yield value
     elif depth:
         # Plain objects may refer to each other without end.
-        left = depth - 1 if isinstance(value, Mapping | tuple | list) else depth // 3
+        remaining = depth - 1 if isinstance(value, Mapping | tuple | list) else depth // 3
         for item in _contents(value):
-            yield from tensors_in(item, left)
+            yield from tensors_in(item, remaining)
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
-    """Value with every tensor in its tuples, lists and dicts changed."""
+    """Apply change to every tensor in value's tuples, lists and dicts."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -155,7 +156,7 @@ def _contents(value: Any) -> Sequence[Any]:
 def _moved(
     shape: tuple[int, ...], before: tuple[int, ...], after: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """The shape of a tensor beside an image that changes from before to after."""
+    """The new shape of a tensor that accompanies an image resized from before to after."""
     moved = list(shape)
     if shape == before:
         return after

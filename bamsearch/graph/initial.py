@@ -1,4 +1,4 @@
-"""The weights that BAM starts with, such that two designs can be compared."""
+"""Initial BAM weights, chosen so that designs are comparable."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bamsearch.records import Design
 
 
 def initialise_bams(network: nn.Module, design: Design, seed: int) -> None:
-    """Give each BAM the weights of the seed, its site and its hidden width alone.
+    """Initialise each BAM from the seed, its site and its hidden width only.
 
-    So two designs that share a site share its weights: at every dilation, beside whatever other
-    BAMs, on every device. What differs between their results comes from what differs between them.
+    Designs that share a site thus share its initial weights, whatever the dilation, the other BAMs
+    and the device, so that differences between results come from the designs.
 
     Args:
-        network: of the design; its BAMs are changed, and nothing else.
-        design: names the sites.
-        seed: of the weights.
+        network: network of the design; only its BAMs are modified.
+        design: the design, for the names of the sites.
+        seed: random seed of the weights.
     """
     bams = [layer for layer in network.modules() if isinstance(layer, BAM)]
     with undisturbed():
@@ -33,15 +33,15 @@ def initialise_bams(network: nn.Module, design: Design, seed: int) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Leave the caller's random numbers, and make weights that can learn in inference mode too."""
+    """Preserve the random state, and leave inference mode so that new weights are trainable."""
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
         yield
 
 
 def initialise_bam(bam: BAM, site: str, seed: int) -> None:
-    """Give one BAM the weights of the seed, the site and its hidden width.
+    """Initialise a BAM from the seed, the site and its hidden width.
 
-    torch's random numbers are moved: call it inside :func:`undisturbed`.
+    This changes torch's random state: call it inside :func:`undisturbed`.
     """
     key = f"{seed} {site} {hidden_channels(bam.channels, bam.reduction)}"
     torch.default_generator.manual_seed(zlib.crc32(key.encode(errors="surrogatepass")))

@@ -1,4 +1,4 @@
-"""The module that a rewritten graph becomes."""
+"""The module class of a rewritten network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.modules.module import _WrappedHook
 
 from bamsearch.errors import ModelError
 
-# What nn.Module keeps its own tensors and children in.
+# Attributes in which nn.Module stores its tensors and children.
 _STATE = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 _STATE_HOOKS = (
     "_state_dict_hooks",
@@ -21,16 +21,16 @@ _STATE_HOOKS = (
 
 
 class InsertedModel(fx.GraphModule):
-    """A network with BAM in it: a GraphModule with everything that the network owned.
+    """A network with BAM: a GraphModule with all attributes of the original network.
 
-    A plain GraphModule keeps only what its graph mentions, so that in eval mode GoogLeNet would
-    lose its auxiliary heads, and has one graph for both modes.
+    A plain GraphModule has one graph for both modes and keeps only what this graph uses, so that
+    GoogLeNet in eval mode would lose its auxiliary heads.
 
     Args:
-        root: the network; its children, parameters, buffers and plain attributes are taken over.
+        root: the network; its children, parameters, buffers and plain attributes are moved here.
         train_graph: the graph in train mode.
-        eval_graph: the graph in eval mode; the same object where the mode changes nothing.
-        bound: paths of the modules that must be in the network's own mode when it is called.
+        eval_graph: the graph in eval mode; the same object if both modes are equal.
+        bound: paths of the modules whose mode must equal the network's when it is called.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class InsertedModel(fx.GraphModule):
         bound: tuple[str, ...] = (),
     ) -> None:
         super().__init__(nn.Module(), fx.Graph(), class_name=type(root).__name__)
-        # A GraphModule's meta is empty; a network may have one of its own.
-        own = set(self.__dict__) - {"meta"}
+        # A GraphModule's meta is empty; the network may have a meta attribute too.
+        defined = set(self.__dict__) - {"meta"}
         self.__dict__.update({name: root.__dict__[name] for name in _STATE})
-        self.__dict__.update({k: v for k, v in root.__dict__.items() if k not in own})
+        self.__dict__.update({k: v for k, v in root.__dict__.items() if k not in defined})
         for name in _STATE_HOOKS:
             for key, hook in root.__dict__[name].items():
                 self.__dict__[name][key] = _bound_to(self, hook)
@@ -57,7 +57,7 @@ class InsertedModel(fx.GraphModule):
             self.register_forward_pre_hook(_refuse_mixed_modes)
 
     def train(self, mode: bool = True) -> InsertedModel:
-        """Set the mode, and with it the graph."""
+        """Set the mode and select its graph."""
         graph = self.train_graph if mode else self.eval_graph
         if graph is not self.graph:
             self.graph = graph
@@ -72,24 +72,24 @@ class InsertedModel(fx.GraphModule):
         return result
 
     def __reduce__(self) -> NoReturn:
-        """Refuse: a pickled GraphModule is traced again on load and can compute something else."""
+        """Refuse pickling: a GraphModule is traced again on load, possibly with another result."""
         raise TypeError(
-            "a network with BAM cannot be pickled whole: use bamsearch.save(model, folder), "
+            "a rewritten network cannot be pickled: use bamsearch.save(design, folder, model), "
             "or torch.save(model.state_dict(), file)"
         )
 
 
 def _refuse_mixed_modes(network: InsertedModel, args: tuple[Any, ...]) -> None:
-    """Neither graph is right where a part that asks for its mode is in another one."""
+    """Raise ModelError if a mode-dependent part is in another mode: neither graph is right then."""
     for path in network.bound:
         if network.get_submodule(path).training != network.training:
-            one, other = ("train", "eval") if network.training else ("eval", "train")
+            outer, inner = ("train", "eval") if network.training else ("eval", "train")
             raise ModelError(
-                f"{path} is in {other} mode and the network around it in {one} mode: what it does "
-                f"depends on that. Insert BAM into {path} alone, then it keeps a mode of its own"
+                f"{path} is in {inner} mode inside a network in {outer} mode, and its forward "
+                f"depends on the mode. Insert BAM into {path} alone to give it a separate mode"
             )
 
 
 def _bound_to(module: nn.Module, hook: Any) -> Any:
-    """A hook that torch has bound to its module, bound to another."""
+    """A hook, rebound to module if torch had bound it to another one."""
     return _WrappedHook(hook.hook, module) if getattr(hook, "with_module", False) else hook

@@ -1,8 +1,8 @@
-"""Models by name: a MODEL becomes a module, its input shape and its published numbers.
+"""Build models by name, with their input shapes and published numbers.
 
 A MODEL is a torchvision name (``resnet101``), ``timm:NAME``, ``package.module:factory`` or
-``path/file.py:factory``, split at the last colon. Nothing here touches the network unless
-weights are asked for.
+``path/file.py:factory``, split at the last colon. Nothing is downloaded unless weights are
+requested.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from bamsearch.records.sources import split_model as split_model
 
 DEFAULT_INPUT = (3, 224, 224)
 _DETECTION_INPUT = (3, 800, 800)
-# Frames of a clip in torchvision's video references, by which `_ops` was published.
+# Frames per clip in torchvision's video references, for which `_ops` is published.
 _CLIP_FRAMES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What torchvision publishes about a model's default weights.
+    """Numbers that torchvision publishes for a model's default weights.
 
     Attributes:
         params: number of parameters.
-        gmacs: ``_ops``, 10^9 multiply-adds of convolution, linear and attention, 3 decimals.
+        gmacs: ``_ops``: 10^9 multiply-adds of convolution, linear and attention, 3 decimals.
     """
 
     params: int
@@ -49,12 +49,12 @@ class Published:
 
 
 def model_names() -> list[str]:
-    """Every torchvision name, sorted."""
+    """All torchvision model names, sorted."""
     return sorted(torchvision.models.list_models())
 
 
 def is_versioned(model: str) -> bool:
-    """Whether package versions alone decide what the MODEL is, so that facts can be cached."""
+    """Whether package versions determine the MODEL completely, so that facts can be cached."""
     return split_model(model)[0] in ("torchvision", "timm")
 
 
@@ -69,18 +69,18 @@ def build_model(
     """Build a MODEL with random weights, in train mode, on the CPU.
 
     Args:
-        model: a MODEL, see the module's docstring.
-        input_shape: what the model will be given, for those that are built for one size (ViT,
-            MaxViT); None is the model's own.
-        num_classes: classes of the head; None keeps the model's own.
-        weights: build what torchvision builds for these published weights, without loading them:
-            see :attr:`bamsearch.Design.weights`.
-        initialise: False leaves the weights as memory happens to be: enough to trace and count, and
-            a 640 M parameter network then costs neither time nor memory.
+        model: a MODEL, see the module docstring.
+        input_shape: input shape for models built for a single size (ViT, MaxViT); None is the
+            model's default.
+        num_classes: classes of the head; None is the model's default.
+        weights: build the variant that torchvision builds for these published weights, without
+            loading them: see :attr:`bamsearch.Design.weights`.
+        initialise: False leaves the weights uninitialised, which is enough to trace and count, and
+            saves time and memory for networks with 640 M parameters.
 
     Raises:
-        ModelError: no such model, or its builder failed.
-        MissingExtraError: ``timm:`` without timm.
+        ModelError: unknown model, or its builder failed.
+        MissingExtraError: ``timm:`` requires timm, which is not installed.
     """
     shape = tuple(input_shape or default_input_shape(model))
     builder, arguments = _builder(model, shape, weights, num_classes)
@@ -100,12 +100,12 @@ def build_model(
 
 
 def default_input_shape(model: str) -> tuple[int, ...]:
-    """Input of the model's own published weights: (C, H, W), or (C, T, H, W) for video.
+    """Input shape of the model's published weights: (C, H, W), or (C, T, H, W) for video.
 
-    Detectors resize inside; theirs is 800x800. Factories publish nothing: 224x224.
+    Detectors, which resize their input, get 800x800; factories, which publish nothing, 224x224.
 
     Raises:
-        ModelError: no such model.
+        ModelError: unknown model.
     """
     source, name = split_model(model)
     if source == "timm":
@@ -124,7 +124,7 @@ def default_input_shape(model: str) -> tuple[int, ...]:
 
 
 def published(model: str) -> Published | None:
-    """What torchvision publishes for the model's default weights; None where it does not."""
+    """Numbers published for the model's default weights; None for other than torchvision models."""
     source, name = split_model(model)
     if source != "torchvision":
         return None
@@ -133,29 +133,29 @@ def published(model: str) -> Published | None:
 
 
 def published_weights(name: str, weights: str) -> WeightsEnum:
-    """Torchvision's entry for published weights of a model, for its float form.
+    """Torchvision's enum entry for published weights of a model, in float form.
 
     Raises:
         WeightsError: the model has no weights of this name.
     """
     published = torchvision.models.get_model_weights(name)
-    known = ["DEFAULT", *published.__members__]
-    if weights in known:
+    names = ["DEFAULT", *published.__members__]
+    if weights in names:
         entry: WeightsEnum = getattr(published, weights)
-        # Quantized weights say which float weights they were made from.
+        # Quantized weights link to the float weights they were derived from.
         return cast(WeightsEnum, entry.meta.get("unquantized", entry))
     # A design made from quantized weights names the float ones.
     entries = [entry.meta.get("unquantized") for entry in published]
-    found = next((entry for entry in entries if entry and entry.name == weights), None)
-    if found is None:
-        raise WeightsError(f"{name} has no weights {weights!r}: there are {', '.join(known)}")
-    return cast(WeightsEnum, found)
+    unquantized = next((entry for entry in entries if entry and entry.name == weights), None)
+    if unquantized is None:
+        raise WeightsError(f"{name} has no weights {weights!r}: choose from {', '.join(names)}")
+    return cast(WeightsEnum, unquantized)
 
 
 def _builder(
     model: str, input_shape: tuple[int, ...], weights: str | None, num_classes: int | None
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The callable that builds a MODEL, and the arguments that keep it off the network."""
+    """The callable that builds a MODEL, and the arguments that prevent downloads."""
     source, name = split_model(model)
     if source == "torchvision":
         builder = _torchvision_builder(name)
@@ -175,19 +175,19 @@ def _torchvision_arguments(
     weights: str | None,
     num_classes: int | None,
 ) -> dict[str, Any]:
-    """What torchvision's builder is called with."""
+    """Arguments for torchvision's builder."""
     family = builder.__module__.rpartition(".")[2]
     arguments: dict[str, Any] = {"weights": None}
     if "weights_backbone" in inspect.signature(builder).parameters:
         arguments["weights_backbone"] = None
     if family in ("googlenet", "inception"):
-        # Their own initialiser takes half a minute and warns; torch's defaults are no worse.
+        # Their custom initialisation takes half a minute and warns; torch's default is no worse.
         arguments["init_weights"] = False
     if weights is not None:
         entry = published_weights(name, weights)
         if num_classes is None:
             return arguments | {"weights": entry}
-        # torchvision refuses other classes together with weights: say by hand what it would set.
+        # torchvision refuses num_classes together with weights: set its options here instead.
         if family in ("googlenet", "inception"):
             arguments["transform_input"] = True
         if family in ("deeplabv3", "fcn"):
@@ -207,16 +207,16 @@ def _torchvision_builder(name: str) -> Callable[..., Any]:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong in someone else's code, in one line."""
+    """First line of an error raised by third-party code."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _unknown(
-    what: str, name: str, known: list[str], otherwise: str = "'bamsearch models' lists them"
+    kind: str, name: str, names: list[str], otherwise: str = "'bamsearch models' lists them"
 ) -> str:
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else otherwise
-    return f"no {what} is called {name!r}: {hint}"
+    return f"no {kind} is called {name!r}: {hint}"
 
 
 def _import_timm() -> ModuleType:
@@ -235,16 +235,16 @@ def _timm_input_shape(name: str) -> tuple[int, ...]:
 
 
 def load_function(source: str, name: str, kind: str = "factory") -> Callable[..., Any]:
-    """A function of the user's: ``package.module:function`` or ``path/file.py:function``.
+    """Load a user's function: ``package.module:function`` or ``path/file.py:function``.
 
     Args:
-        source: the module or the file, before the colon; its own folder, or the current one for a
+        source: module or file, before the colon; the file's folder, or the current one for a
             module, is importable while it is loaded.
         name: the function, after the colon.
-        kind: what the function is to be, for messages: ``factory`` of a model, ``score``.
+        kind: purpose of the function, for messages: ``factory`` or ``score``.
 
     Raises:
-        ModelError: no such file, module or function, or it cannot be imported.
+        ModelError: the file, module or function does not exist, or the import failed.
     """
     is_file = source.endswith(".py")
     if is_file and not os.path.isfile(source):
@@ -258,18 +258,18 @@ def load_function(source: str, name: str, kind: str = "factory") -> Callable[...
     function = getattr(module, name, None)
     if not callable(function):
         functions = [key for key, value in vars(module).items() if inspect.isroutine(value)]
-        there = ", ".join(functions[:5]) or "no function"
-        raise ModelError(_unknown(f"{kind} in {source}", name, functions, f"it has {there}"))
+        available = ", ".join(functions[:5]) or "no function"
+        raise ModelError(_unknown(f"{kind} in {source}", name, functions, f"it has {available}"))
     checked: Callable[..., Any] = function
     return checked
 
 
 def _load_file(path: str) -> ModuleType:
-    # Registered under its own name: pickling and dataclasses look the module up in sys.modules.
+    # Registered in sys.modules, where pickling and dataclasses look the module up.
     name = f"bamsearch_model_{os.path.splitext(os.path.basename(path))[0]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -289,7 +289,7 @@ def _importable(folder: str) -> Iterator[None]:
 
 @contextmanager
 def _no_tensors() -> Iterator[None]:
-    """Let torchvision build for published weights, and neither fetch nor load them."""
+    """Let torchvision build for published weights without fetching or loading them."""
     with (
         mock.patch.object(WeightsEnum, "get_state_dict", return_value={}),
         mock.patch.object(nn.Module, "load_state_dict", return_value=None),
@@ -298,9 +298,9 @@ def _no_tensors() -> Iterator[None]:
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Skip what fills tensors in place: ``torch.nn.init`` and the methods it is made of.
+    """Skip functions that fill tensors in place: ``torch.nn.init`` and the methods it uses.
 
-    ``torch.device("meta")`` would be simpler, but every regnet asks a tensor for its value.
+    ``torch.device("meta")`` would be simpler, but every regnet reads the value of a tensor.
     """
 
     _FILLING = frozenset(
@@ -314,7 +314,7 @@ class _Uninitialised(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in self._FILLING or getattr(func, "__module__", "") == "torch.nn.init":
             filled = args[0] if args else kwargs.get("tensor")
-            # Parameters alone: buffers hold indices, such as Swin's, that a graph is made with.
+            # Only parameters: buffers hold indices, such as Swin's, that the graph depends on.
             if isinstance(filled, nn.Parameter):
                 return filled
         return func(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Necks: the maps of decoders and pyramids, after the deepest map and before the output."""
+"""Necks: maps of decoders and pyramids, between the deepest map and the output."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from bamsearch.graph.roles import FeatureMap, Probed
 from bamsearch.graph.spine import Spine
 from bamsearch.graph.tracing import ModuleCall, Trace
 
-# A decoder's block has its own size and its input's; with more, it is a decoder of blocks.
+# A decoder block has its output's and its input's size; with more, it is a whole decoder.
 _SIZES = 2
 
 
 def necks(traced: Trace, probed: Probed, spine: Spine) -> list[fx.Node]:
     """Outputs of the outermost modules after the spine that are feature maps, in graph order.
 
-    Modules of several sizes (a whole decoder) and those around the spine's end are looked into.
-    Bare layers are no necks, nor is what no weighted layer follows: a decoder's scores. Of a
-    network that puts out several maps, these are features too.
-
-    Args:
-        traced: the deep trace.
-        probed: its feature maps.
-        spine: its spine.
+    Modules of several sizes (a whole decoder) and modules around the spine's end are searched
+    inside. Bare layers are not necks, nor are maps without a weighted layer downstream, such as a
+    decoder's scores, unless the network outputs several maps.
     """
     weighted = weighted_nodes(traced)
     busy = {call for node in weighted for call in traced.owner[node].chain()}
@@ -47,14 +42,14 @@ def necks(traced: Trace, probed: Probed, spine: Spine) -> list[fx.Node]:
 
 
 def outputs(traced: Trace, maps: dict[fx.Node, FeatureMap]) -> set[fx.Node]:
-    """The maps that a network puts out, if it puts out several."""
+    """The maps that a network outputs, if it outputs several."""
     ends = traced.graph.find_nodes(op="output")
-    found = {node for end in ends for node in put_out(end)[0] if node in maps}
-    return found if len(found) > 1 else set()
+    output_maps = {node for end in ends for node in put_out(end)[0] if node in maps}
+    return output_maps if len(output_maps) > 1 else set()
 
 
 def neck_stride(spine: Spine, shape: FeatureMap) -> int:
-    """How much smaller than the input a map is: as the spine's map of that size, if it has one."""
+    """Stride of a map: that of the spine's map of the same size, else the ratio to the input."""
     for node, other in spine.maps.items():
         if (other.height, other.width) == (shape.height, shape.width):
             return spine.strides[node]

@@ -1,8 +1,8 @@
-"""The feature network: the part of a model that has the sites, and its trace.
+"""The feature network: the part of a model that contains the sites, and its trace.
 
-Usually the whole model, traced by torch.fx or recorded (:mod:`bamsearch.graph.recorded`). Where a
-detector comes to no end, the network inside that makes its feature maps does, and the detector's
-own resizing decides what that network is given.
+Usually this is the whole model, traced by torch.fx or recorded (:mod:`bamsearch.graph.recorded`).
+For a detector that cannot be traced or recorded, it is the backbone, whose input size follows from
+the detector's resizing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from bamsearch.graph.roles import Outputs, Probed, probe, run
 from bamsearch.graph.spine import find_spine
 from bamsearch.graph.tracing import Trace, mode, trace
 
-# (part to trace, child of it that has all sites), the innermost first: a pyramid's extra pooling
-# and SSD's extra layers are no stages. SSDlite walks through its `features` without calling them.
+# (part to trace, child with all sites), innermost first: a pyramid's extra pooling and SSD's extra
+# layers are not stages. SSDlite iterates over the layers of `features` without calling it.
 _FEATURE_NETWORKS = (
     ("backbone.body", ""),
     ("backbone.features", ""),
@@ -33,7 +33,7 @@ _FEATURE_NETWORKS = (
     ("context_encoder", ""),  # RAFT's
 )
 _DETECTORS = ("torchvision.models.detection", "torchvision.models.optical_flow")
-# A recording that broke off after this share of the convolutions has seen every stage.
+# An incomplete recording with this share of the convolutions has seen every stage.
 _ENOUGH = 0.9
 
 
@@ -44,13 +44,13 @@ class Network:
     Attributes:
         path: its dotted path, "" for the whole model.
         module: the part itself, not a copy.
-        input_shape: what it is given when the model gets the image, without the batch.
+        input_shape: shape of its input when the model gets the image, without the batch.
         deep: its trace, on the meta device and in eval mode.
-        within: the child that has all sites, "" for any: SSD's extra layers are no stages.
-        outputs: what the nodes of deep put out for this input; None until probed.
-        recording: the recording that deep is of; None for a symbolic trace.
-        stopped: why the recording broke off, after nearly all convolutions, and at which line of
-            the network's source: sites are true up to there; None where deep is complete.
+        within: the child with all sites, "" for any: SSD's extra layers are not stages.
+        outputs: outputs of the nodes of deep for this input; None until probed.
+        recording: the recording behind deep; None for a symbolic trace.
+        stopped: reason and source line where the recording stopped, after nearly all convolutions:
+            sites are valid up to there; None if deep is complete.
     """
 
     path: str
@@ -63,10 +63,10 @@ class Network:
     stopped: str | None = None
 
     def probe(self) -> Probed:
-        """The feature maps that sites are looked for in.
+        """Find the feature maps, among which the sites are.
 
         Raises:
-            ModelError: the network does not take this input.
+            ModelError: the network does not accept this input.
         """
         outputs = self.outputs or run(self.deep, self.input_shape)
         probed = probe(self.deep, self.input_shape, outputs, self.recording)
@@ -86,40 +86,40 @@ class Network:
 def find_network(
     model: nn.Module, input_shape: tuple[int, ...], example_inputs: Any = None
 ) -> Network:
-    """The part of a model that has its sites: the whole, if that can be traced or recorded.
+    """Find the feature network: the whole model, if that can be traced or recorded.
 
     Args:
         model: the model.
-        input_shape: one image without the batch.
-        example_inputs: what to call the model with, see
+        input_shape: shape of one image without the batch.
+        example_inputs: inputs to call the model with, see
             :func:`bamsearch.graph.example.example_from`; None for images alone.
 
     Raises:
-        ModelError: the model can neither be traced nor run to its end, or does not take this input.
-        InvalidValueError: example_inputs without an image of input_shape.
+        ModelError: the model can neither be traced nor recorded, or does not accept this input.
+        InvalidValueError: example_inputs contain no image of input_shape.
     """
     refuse_uncopyable(model)
     if example_inputs is not None:
         return _recorded(model, example_from(model, example_inputs, input_shape))
-    known = None
+    backbone = None
     try:
         with undisturbed():
             traced = trace(meta_copy(model))
     except ModelError:
         for prefix in _detectors(model):
-            known = known or _feature_network(model, input_shape, prefix)
+            backbone = backbone or _feature_network(model, input_shape, prefix)
     else:
         if sum(not node.args for node in traced.graph.find_nodes(op="placeholder")) <= 1:
             with suppress(ModelError), undisturbed():
                 return Network("", model, input_shape, traced, "", run(traced, input_shape))
-    return known or _recorded(model, example_of(model, input_shape))
+    return backbone or _recorded(model, example_of(model, input_shape))
 
 
 def _recorded(model: nn.Module, example: Example) -> Network:
-    """The whole as far as it can be recorded, or its known feature network where that ends early.
+    """Record the whole model, or fall back to its backbone if the recording stops early.
 
     Raises:
-        ModelError: neither comes far enough.
+        ModelError: neither covers enough of the model.
     """
     shape = tuple(example.image.shape[1:])
     recording = record(model, example)
@@ -127,23 +127,23 @@ def _recorded(model: nn.Module, example: Example) -> Network:
     whole = Network("", model, shape, recording.trace, "", outputs, recording, recording.stopped)
     if recording.stopped is not None or not _has_a_spine(whole):
         with suppress(ModelError):
-            known = _feature_network(model, shape)
-            if known is not None:
-                return known
+            backbone = _feature_network(model, shape)
+            if backbone is not None:
+                return backbone
     if recording.stopped is not None:
         several = len(example.args) + len(example.kwargs) > 1
         if several or _share_of_convolutions(recording.trace) < _ENOUGH:
             size = "x".join(map(str, shape))
             hint = ". It takes more than an image: give example_inputs" if several else ""
             raise ModelError(
-                f"{type(model).__name__} does not take an input of {size}: "
+                f"{type(model).__name__} does not accept an input of {size}: "
                 f"{recording.stopped}{hint}"
             )
     return whole
 
 
 def _has_a_spine(whole: Network) -> bool:
-    """False if the output is not a tensor, or if a part is called several times in parallel."""
+    """False if the output is not a tensor, or a submodule is called several times in parallel."""
     output = whole.deep.graph.find_nodes(op="output")
     if not any(node.all_input_nodes for node in output):
         return False
@@ -158,7 +158,7 @@ def _share_of_convolutions(recorded: Trace) -> float:
 
 
 def _detectors(model: nn.Module) -> list[str]:
-    """Paths, each with its dot, of torchvision's detectors and optical flows in a model."""
+    """Paths, with a trailing dot, of torchvision's detection and optical flow models in a model."""
     return [
         f"{path}." if path else ""
         for path, module in model.named_modules()
@@ -169,10 +169,10 @@ def _detectors(model: nn.Module) -> list[str]:
 def _feature_network(
     model: nn.Module, input_shape: tuple[int, ...], prefix: str = ""
 ) -> Network | None:
-    """The known feature network that the model calls, if it has one that traces."""
+    """The backbone that the model calls, if it has a known one that can be traced."""
     paths = {path for path, _ in model.named_modules()}
-    for known, within in _FEATURE_NETWORKS:
-        path = f"{prefix}{known}"
+    for name, within in _FEATURE_NETWORKS:
+        path = f"{prefix}{name}"
         if path not in paths or (within and f"{path}.{within}" not in paths):
             continue
         part = model.get_submodule(path)
@@ -181,18 +181,18 @@ def _feature_network(
                 deep = trace(meta_copy(part))
         except ModelError:
             continue
-        given = _input_of(model, path, input_shape)
-        if given is not None:
-            return Network(path, part, given, deep, within)
+        part_shape = _input_of(model, path, input_shape)
+        if part_shape is not None:
+            return Network(path, part, part_shape, deep, within)
     return None
 
 
 class _Reached(Exception):
-    """Stops the model once its feature network has been given its input."""
+    """Stops the model once its feature network has received its input."""
 
 
 def _input_of(model: nn.Module, path: str, input_shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Run the model up to the network at path: what shape is that given? None: never called."""
+    """Run the model up to the module at path; return its input shape, None if it is not called."""
     seen: list[tuple[int, ...]] = []
 
     def note(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -205,7 +205,7 @@ def _input_of(model: nn.Module, path: str, input_shape: tuple[int, ...]) -> tupl
         for parameter in inspect.signature(model.forward).parameters.values()
         if parameter.default is parameter.empty
     ]
-    # Zeros, not random numbers: the caller's random state is not ours to move.
+    # Zeros, not random numbers: the caller's random state must be preserved.
     parameter = next(model.parameters())
     image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
     handle = model.get_submodule(path).register_forward_pre_hook(note)
@@ -217,7 +217,7 @@ def _input_of(model: nn.Module, path: str, input_shape: tuple[int, ...]) -> tupl
     except Exception as error:
         size = "x".join(map(str, input_shape))
         raise ModelError(
-            f"{type(model).__name__} does not take an input of {size}: {error}"
+            f"{type(model).__name__} does not accept an input of {size}: {error}"
         ) from error
     finally:
         handle.remove()

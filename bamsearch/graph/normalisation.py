@@ -1,4 +1,4 @@
-"""How the pixels of a MODEL's input are normalised: as its published weights were trained."""
+"""Normalisation of a MODEL's input, as used to train its published weights."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def normalisation(
     model: str, weights: str | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of red, green and blue in 0..1 that a MODEL expects.
+    """Mean and standard deviation per RGB channel, for pixels in 0..1, that a MODEL expects.
 
     Args:
         model: a MODEL, see :mod:`bamsearch.graph.models`.
-        weights: name of published weights of torchvision; None is the default ones.
+        weights: name of torchvision's published weights; None is the default.
 
     Returns:
-        What torchvision or timm publishes; ImageNet's for factories. Detectors normalise inside:
+        The values of torchvision or timm; ImageNet's for factories. Detectors normalise inside:
         means of 0 and deviations of 1.
 
     Raises:
-        ModelError, WeightsError: no such model, or no such weights.
+        ModelError, WeightsError: unknown model or weights.
     """
-    default_input_shape(model)  # raises where there is no such model
+    default_input_shape(model)  # raises ModelError for an unknown model
     source, name = split_model(model)
     if source == "torchvision":
         transforms = published_weights(name, weights or "DEFAULT").transforms()

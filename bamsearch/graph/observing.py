@@ -1,4 +1,4 @@
-"""What one run of a network does: outputs, gradients, buffers, stored values, checkpoints."""
+"""Observe one run of a network: outputs, gradients, buffers, stored values, checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 _SEED = 0
-# torch.utils.checkpoint.checkpoint ends in one of these; the last name is that of older torch.
+# Implementations of torch.utils.checkpoint.checkpoint; the last name is from older torch.
 _CHECKPOINTS = (
     "_checkpoint_without_reentrant_generator_impl",
     "_checkpoint_without_reentrant_generator",
@@ -27,11 +27,11 @@ _MACHINERY = frozenset(vars(nn.Module())) | {"training"}
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One run of a network.
+    """Observations of one run of a network.
 
     Attributes:
-        output: what forward returned.
-        gradients: names of the parameters that get a gradient, None in eval mode.
+        output: return value of forward.
+        gradients: names of the parameters that get a gradient; None in eval mode.
         buffers: buffers after the run, by path.
         stored: attributes that the run changed, by path of the module and name.
         checkpoints: number of calls of ``torch.utils.checkpoint``.
@@ -47,18 +47,18 @@ class Observed:
 def observe(
     network: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], *, training: bool
 ) -> Observed:
-    """Run a network once, with random numbers that are always the same.
+    """Run a network once with fixed random seeds.
 
     Args:
-        network: run in the given mode; its buffers and attributes change.
-        inputs: positional and keyword arguments, not changed.
-        training: the mode; eval mode runs without gradients.
+        network: the network; its mode, buffers and attributes change.
+        inputs: positional and keyword arguments; not modified.
+        training: run in train mode; eval mode runs without gradients.
     """
     args, kwargs = copy.deepcopy(inputs)
     network.train(training)
     before = _attributes(network)
     with ExitStack() as around:
-        # What a network warns of, it warns of when its owner runs it.
+        # Users see the network's warnings when they run it themselves.
         around.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         around.enter_context(fixed_seeds())
@@ -87,7 +87,10 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def difference(ours: Any, theirs: Any, path: str = "") -> str | None:
-    """Where two values differ first, such as ``[1].shape``; None if they are equal bit for bit."""
+    """Describe the first difference of two values, such as ``[1] has other values``.
+
+    Returns None if they are equal bit for bit.
+    """
     if type(ours) is not type(theirs):
         return f"{path} is a {type(ours).__name__} and a {type(theirs).__name__}"
     if isinstance(ours, Tensor):
@@ -95,10 +98,10 @@ def difference(ours: Any, theirs: Any, path: str = "") -> str | None:
     children, others = _children(ours), _children(theirs)
     if [key for key, _ in children] != [key for key, _ in others]:
         return f"{path} holds different items"
-    for (key, one), (_, other) in zip(children, others, strict=True):
-        found = difference(one, other, f"{path}[{key!r}]")
-        if found is not None:
-            return found
+    for (key, our_child), (_, their_child) in zip(children, others, strict=True):
+        child_difference = difference(our_child, their_child, f"{path}[{key!r}]")
+        if child_difference is not None:
+            return child_difference
     plain = isinstance(ours, bool | int | float | complex | str | bytes | None)
     if plain and ours != theirs and not (ours != ours and theirs != theirs):
         return f"{path} is {ours!r} and {theirs!r}"
@@ -131,9 +134,9 @@ def _children(value: Any) -> list[tuple[Any, Any]]:
 
 @contextmanager
 def fixed_seeds() -> Iterator[None]:
-    """Seed torch, random and numpy, and leave the caller's random numbers as they are."""
+    """Seed torch, random and numpy, and restore the caller's random state afterwards."""
     numpy = sys.modules.get("numpy")
-    held = random.getstate(), None if numpy is None else numpy.random.get_state()
+    states = random.getstate(), None if numpy is None else numpy.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(_SEED)
@@ -143,14 +146,14 @@ def fixed_seeds() -> Iterator[None]:
         try:
             yield
         finally:
-            random.setstate(held[0])
+            random.setstate(states[0])
             if numpy is not None:
-                numpy.random.set_state(held[1])
+                numpy.random.set_state(states[1])
 
 
 @contextmanager
 def counted_checkpoints() -> Iterator[list[None]]:
-    """Count the calls of ``torch.utils.checkpoint`` in the block; one item for each."""
+    """Count the calls of ``torch.utils.checkpoint`` in the block, as a list with one item each."""
     calls: list[None] = []
     home = torch.utils.checkpoint
     reentrant = home.CheckpointFunction
@@ -176,9 +179,9 @@ def counted_checkpoints() -> Iterator[list[None]]:
 
 
 def _attributes(network: nn.Module) -> dict[tuple[str, str], Any]:
-    """The plain attributes of all modules; containers copied, tensors not."""
+    """The plain attributes of all modules; containers are copied, tensors are not."""
     return {
-        (path, name): _held(value)
+        (path, name): _copy_containers(value)
         for path, module in network.named_modules()
         if not isinstance(module, nn.parallel.DistributedDataParallel)  # lists all buffers
         for name, value in vars(module).items()
@@ -189,11 +192,11 @@ def _attributes(network: nn.Module) -> dict[tuple[str, str], Any]:
 _COMPARED = (Tensor, bool, int, float, complex, str, list, tuple, dict, type(None))
 
 
-def _held(value: Any) -> Any:
+def _copy_containers(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _held(item) for key, item in value.items()}
+        return {key: _copy_containers(item) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(_held(item) for item in value)
+        return type(value)(_copy_containers(item) for item in value)
     return value
 
 
@@ -204,14 +207,14 @@ def _gradients(network: nn.Module, output: Any) -> frozenset[str]:
     reached, exact = _walk(ends)
     if exact:
         return frozenset(names[key] for key in reached if key in names)
-    # A custom function, such as a reentrant checkpoint, may reach more when it runs.
+    # A custom function, such as a reentrant checkpoint, may reach more parameters when it runs.
     total = sum(tensor.abs().sum() for tensor in ends)
     total.backward()  # type: ignore[union-attr]
     return frozenset(name for name, p in network.named_parameters() if p.grad is not None)
 
 
 def _walk(ends: list[Tensor]) -> tuple[set[int], bool]:
-    """Leaves of the autograd graph, by id, and whether it is free of custom functions."""
+    """Ids of the leaves of the autograd graph, and whether it is free of custom functions."""
     leaves = {id(tensor) for tensor in ends if tensor.is_leaf}
     waiting = [tensor.grad_fn for tensor in ends if tensor.grad_fn is not None]
     seen = set(waiting)

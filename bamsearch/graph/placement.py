@@ -1,4 +1,4 @@
-"""Placements: which of a model's sites get BAM. No torch here: sites are plain values."""
+"""Placements: the selection of a model's sites that get BAM. No torch: sites are plain values."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 PLACEMENTS = tuple(_KINDS)
 _PAPER_SITES = 3
 _COMPARED = 2000
-"""So many names are looked at for one like a name that is not there: each takes time."""
+"""Limit on the names compared with an unknown name for suggestions, as each takes time."""
 
 
 def place(sites: Sequence[Site], placement: str | Sequence[str]) -> list[Site]:
-    """The sites that a placement names, in network order.
+    """The sites of a placement, in network order.
 
     Args:
         sites: all sites of the model.
-        placement: ``paper`` (the deepest three bottlenecks that are no stem; reproduces every
-            published placement), ``bottlenecks`` (all that are no stem), ``stages`` (these and the
-            last feature map), ``blocks`` (these and every block's output), or names of sites.
+        placement: ``paper`` (the three deepest bottlenecks except the stem; reproduces every
+            published placement), ``bottlenecks`` (all except the stem), ``stages`` (these and the
+            last feature map), ``blocks`` (these and the output of every block), or names of sites.
 
     Raises:
-        InvalidValueError: no such placement or site.
+        InvalidValueError: unknown placement or site.
         NoSiteError: the placement has no site in this model.
     """
     if not isinstance(placement, str):
@@ -40,18 +40,19 @@ def place(sites: Sequence[Site], placement: str | Sequence[str]) -> list[Site]:
         return [_named(by_name, name) for name in placement]
     if placement not in _KINDS:
         raise InvalidValueError(
-            f"no placement is called {placement!r}: one of {', '.join(PLACEMENTS)}, or site names"
+            f"unknown placement {placement!r}: use one of {', '.join(PLACEMENTS)}, or site names"
         )
     chosen = [site for site in sites if site.kind in _KINDS[placement]]
     if placement == "paper":
         chosen = chosen[-_PAPER_SITES:]
     if not sites:
         raise NoSiteError(
-            "no spatial bottleneck: the feature map keeps one resolution, so BAM has no place"
+            "no spatial bottleneck: the resolution of the feature map never changes, so the model "
+            "has no site for BAM"
         )
     if not chosen:
-        there = ", ".join(f"{site.name} ({site.kind})" for site in sites[:4])
-        raise NoSiteError(f"no site in placement {placement!r}; name one: {there}")
+        available = ", ".join(f"{site.name} ({site.kind})" for site in sites[:4])
+        raise NoSiteError(f"no site in placement {placement!r}: name a site, such as {available}")
     return chosen
 
 
@@ -63,17 +64,17 @@ def plan(
     dilation: int = 4,
     overrides: Sequence[tuple[str, int | None, int | None]] = (),
 ) -> tuple[Insertion, ...]:
-    """What goes where: one r and d for a placement, and others at single sites.
+    """The insertions of a placement with common r and d, and overrides at single sites.
 
     Args:
         sites: all sites of the model.
         placement: as :func:`place`.
-        reduction: r of every BAM that has no other.
-        dilation: d of every BAM that has no other.
-        overrides: (site, r, d), None for the common one; a site outside the placement joins it.
+        reduction: default r.
+        dilation: default d.
+        overrides: (site, r, d), with None for a default; sites outside the placement are added.
 
     Raises:
-        InvalidValueError: no such placement or site, a site twice, r or d out of range.
+        InvalidValueError: unknown placement or site, duplicate site, or r or d out of range.
         NoSiteError: the placement has no site in this model.
     """
     chosen = {
@@ -81,20 +82,20 @@ def plan(
     }
     twice = [name for name, count in Counter(name for name, _, _ in overrides).items() if count > 1]
     if twice:
-        raise InvalidValueError(f"site {twice[0]} is given its own r and d twice: give it once")
+        raise InvalidValueError(f"site {twice[0]} has two overrides of r and d: give only one")
     by_name = _by_name(sites)
-    for name, own_reduction, own_dilation in overrides:
+    for name, site_reduction, site_dilation in overrides:
         site = _named(by_name, name)
         chosen[site.name] = Insertion(
             site.name,
-            reduction if own_reduction is None else own_reduction,
-            dilation if own_dilation is None else own_dilation,
+            reduction if site_reduction is None else site_reduction,
+            dilation if site_dilation is None else site_dilation,
         )
     return tuple(chosen[site.name] for site in sites if site.name in chosen)
 
 
 def why_not_paper(site: Site, sites: Sequence[Site]) -> str | None:
-    """Why the ``paper`` placement leaves a site out; None if it does not."""
+    """Reason why the ``paper`` placement omits a site; None if it includes it."""
     if site.kind == "stem":
         return "stem"
     if site.kind == "block":
@@ -104,7 +105,7 @@ def why_not_paper(site: Site, sites: Sequence[Site]) -> str | None:
     if site.kind == "head":
         return "only global pooling follows" if site.reducer else "last feature map"
     bottlenecks = (other for other in reversed(sites) if other.kind == "bottleneck")
-    deepest = list(islice(bottlenecks, _PAPER_SITES))  # Of thousands, no more are looked at.
+    deepest = list(islice(bottlenecks, _PAPER_SITES))  # lazy: models may have thousands of sites
     return None if site in deepest else f"not among the deepest {_PAPER_SITES}"
 
 
@@ -113,12 +114,12 @@ def _by_name(sites: Sequence[Site]) -> dict[str, Site]:
 
 
 def _named(sites: Mapping[str, Site], name: str) -> Site:
-    found = sites.get(name)
-    if found is None:
+    site = sites.get(name)
+    if site is None:
         names = list(sites)
         near = difflib.get_close_matches(name, names[:_COMPARED], n=3, cutoff=0.5) or names[:3]
         raise InvalidValueError(
             f"no site is called {name!r}: did you mean {', '.join(near)}? "
             "'bamsearch sites MODEL' lists all"
         )
-    return found
+    return site

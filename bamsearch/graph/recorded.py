@@ -1,4 +1,4 @@
-"""The ways to record a network: on the meta device, with fake tensors, on real ones."""
+"""Record a network on the meta device, with fake tensors, or with real tensors."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from bamsearch.graph.example import Example
 from bamsearch.graph.recording import Recorder, Shape
 from bamsearch.graph.tracing import Trace
 
-# A real run is tried where all maps together and all weights together have fewer numbers.
+# Limits of a real run: total elements of all maps, and of all weights.
 _REAL_MAPS = 2**29
 _REAL_WEIGHTS = 2**29
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One run of a network, written down, and how to run it again.
+    """One recorded run of a network, and the settings to repeat it.
 
     Attributes:
         trace: its trace.
         shapes: shape of each node's output.
-        stopped: what the run broke off with, and at which line; None where it came to its end.
+        stopped: error and source line where the run stopped; None if it completed.
         network: the copy that ran.
-        example: what it was called with.
+        example: arguments of the call.
         device: ``meta``, or ``cpu`` for real tensors.
         fake: whether it ran with fake tensors.
-        default: whether tensors without a device were made on that device.
+        default: whether device was the default device during the run.
     """
 
     trace: Trace
@@ -54,13 +54,13 @@ class Recording:
     default: bool
 
     def again(self, shape: Shape) -> dict[fx.Node, Shape]:
-        """Shapes at another size of the image, as far as the network takes it.
+        """Shapes for another image size, up to where the run stops.
 
         Args:
             shape: shape of the image, with the batch.
 
         Returns:
-            Shapes by the nodes of this recording: operations of the same name are the same.
+            Shapes by the nodes of this recording, matched by the names of the operations.
         """
         if shape == tuple(self.example.image.shape):
             return self.shapes
@@ -71,14 +71,14 @@ class Recording:
 
 
 def record(model: nn.Module, example: Example) -> Recording:
-    """Record a network in the cheapest way that comes to the end.
+    """Record a network with the cheapest method that completes.
 
     Args:
-        model: the network, which is left as it is.
-        example: what to call it with.
+        model: the network; not modified.
+        example: arguments of the call.
 
     Returns:
-        The complete recording, else the longest.
+        The first complete recording, else the longest.
     """
     shape = tuple(example.image.shape)
     meta = meta_copy(model)
@@ -109,24 +109,24 @@ def _run(
     ]
     with undisturbed(), torch.no_grad(), contexts[0], contexts[1]:
         trace, failure = recorder.record(example.at(shape, device))
-    stopped = None if failure is None else _told(failure)
+    stopped = None if failure is None else _failure_text(failure)
     return Recording(trace, recorder.shapes, stopped, network, example, device, fake, default)
 
 
 def _real_copy(model: nn.Module) -> nn.Module:
-    """A copy on the CPU with the model's own values, in eval mode."""
+    """A copy on the CPU with the model's values, in eval mode."""
     real = meta_copy(model).to_empty(device="cpu")
     values = dict([*model.named_parameters(), *model.named_buffers()])
     with torch.no_grad():
         for name, tensor in [*real.named_parameters(), *real.named_buffers()]:
-            # A model without weights: 0 is finite, memory may not be.
+            # A meta model has no values: zeros, because uninitialised memory may not be finite.
             tensor.zero_() if values[name].is_meta else tensor.copy_(values[name])
     return real
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Leave the random states as they are, and print, log and warn of nothing."""
+    """Preserve the random states, and suppress prints, logs and warnings."""
     numpy = sys.modules.get("numpy")
     quiet = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # fake tensors log every failure
@@ -146,15 +146,15 @@ def undisturbed() -> Iterator[None]:
             numpy.random.set_state(states[1])
 
 
-def _told(error: Exception) -> str:
-    """What went wrong, and at which line of the network's own source."""
+def _failure_text(error: Exception) -> str:
+    """The error, and the line of the network's source where it was raised."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     torch_home = os.path.dirname(torch.__file__) + os.sep
-    house = os.path.dirname(os.path.dirname(__file__)) + os.sep
+    bamsearch_home = os.path.dirname(os.path.dirname(__file__)) + os.sep
     lines = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
-        if not frame.f_code.co_filename.startswith((torch_home, house, "<"))
+        if not frame.f_code.co_filename.startswith((torch_home, bamsearch_home, "<"))
     ]
     if not lines:
         return reason

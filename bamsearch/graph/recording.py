@@ -1,8 +1,8 @@
-"""Recording: the network's own forward is run once, and every operation in it is written down.
+"""Record every operation of one run of a network's forward.
 
-The second way to a :class:`Trace`, for networks that torch.fx cannot trace. Nothing is symbolic:
-size checks, ``isinstance``, loops and lists are answered by Python itself. A copy runs on the meta
-device; where the control flow asks for values, on real tensors.
+This gives a :class:`Trace` of networks that torch.fx cannot trace. Nothing is symbolic: Python
+evaluates size checks, ``isinstance``, loops and lists as usual. A copy runs on the meta device, or
+on real tensors if the control flow depends on values.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Shape = tuple[int, ...]
 
 
 class Recorder(TorchFunctionMode):
-    """Records what runs while it is entered, as a graph.
+    """Records all operations that run in its context as a graph.
 
-    Nodes are calls of torch's own layers and torch functions outside of these. Edges go by the
-    identity of tensors; sizes make none.
+    Nodes are calls of torch layers, and of torch functions outside these layers. Edges follow the
+    identity of tensors; sizes create no edges.
 
     Args:
-        root: the network, which gets hooks while it is recorded: a copy.
+        root: a copy of the network, which gets hooks during recording.
 
     Attributes:
-        shapes: shape of the tensor that each node puts out; containers have none.
+        shapes: shape of each node's output, if it is a tensor.
     """
 
     def __init__(self, root: nn.Module) -> None:
@@ -46,19 +46,19 @@ class Recorder(TorchFunctionMode):
         self._journal = Journal()
         self._paths = {module: path for path, module in root.named_modules()}
         self._nodes: dict[int, fx.Node] = {}  # by id of the tensor
-        self._held: list[Tensor] = []  # else ids would be used again
-        self._busy = False  # inside of an operation that is one node
+        self._held: list[Tensor] = []  # keeps tensors alive, so that ids are not reused
+        self._busy = False  # inside an operation that is a single node
         self._running: list[tuple[ModuleCall, list[tuple[Tensor, int]]]] = []
 
     def record(self, example: Example) -> tuple[Trace, Exception | None]:
         """Run the root once.
 
         Returns:
-            The trace, and what it broke off with, if it did.
+            The trace, and the error that stopped the run, if any.
         """
         self._journal.enter("", self._root)
-        given = [example.image, *tensors_in((example.args, example.kwargs))]
-        for tensor in {id(tensor): tensor for tensor in given}.values():
+        inputs = [example.image, *tensors_in((example.args, example.kwargs))]
+        for tensor in {id(tensor): tensor for tensor in inputs}.values():
             self._hold(self._node("placeholder", _argument(self._root, example, tensor)), tensor)
         failure: Exception | None = None
         try:
@@ -73,39 +73,39 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run a torch function and write it down."""
+        """Run and record a torch function."""
         return self.run(func, args, kwargs or {})
 
     def run(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-        """The same for any function on tensors."""
+        """Run and record any function on tensors."""
         if self._busy:
             return func(*args, **kwargs)
         inputs = _watched((args, kwargs))
         self._busy = True
         try:
             result = func(*args, **kwargs)
-            return self._written(*_operation(func), inputs, (args, kwargs), result)
+            return self._record_node(*_operation(func), inputs, (args, kwargs), result)
         finally:
             self._busy = False
 
-    def _written(
+    def _record_node(
         self,
         op: str,
         target: Any,
         inputs: list[tuple[Tensor, int]],
-        given: tuple[Any, dict[str, Any]],
+        arguments: tuple[Any, dict[str, Any]],
         result: Any,
     ) -> Any:
-        """Make the node of an operation that has run, and return its result.
+        """Create the node of an operation that has run, and return its result.
 
-        A result that is an input itself, unchanged, is aliased: dropout in eval mode, Identity.
+        If the result is an unchanged input (dropout in eval mode, Identity), return a view of it.
         """
         changed = [tensor for tensor, version in inputs if _version(tensor) != version]
         outputs = list(tensors_in(result))
         from_input = any(id(tensor) in self._nodes for tensor, _ in inputs)
         if not from_input or not (outputs or changed):
             return result  # a size, a type, a constant
-        args, kwargs = (_plain(value, self._nodes) for value in given)
+        args, kwargs = (_plain(value, self._nodes) for value in arguments)
         node = self._node(op, target, tuple(args), kwargs)
         if isinstance(result, Tensor):
             same = any(result is tensor for tensor, _ in inputs)
@@ -119,7 +119,7 @@ class Recorder(TorchFunctionMode):
             if not any(tensor is other for other in outputs):
                 self._hold(node, tensor)
             whole = tensor._base
-            if whole is not None:  # written to through a view
+            if whole is not None:  # modified through a view
                 args = (self._nodes.get(id(whole)), node)
                 self._hold(self._node("call_function", operator.setitem, args), whole)
         return result
@@ -130,7 +130,7 @@ class Recorder(TorchFunctionMode):
         return node
 
     def _hold(self, node: fx.Node, tensor: Tensor) -> None:
-        """Let tensor stand for the output of node from here on."""
+        """Register tensor as the output of node."""
         self.shapes[node] = tuple(tensor.shape)
         self._nodes[id(tensor)] = node
         self._held.append(tensor)
@@ -142,8 +142,8 @@ class Recorder(TorchFunctionMode):
     def _hooked(self) -> Iterator[None]:
         handles: list[RemovableHandle] = []
         for module in self._paths:
-            before = module.register_forward_pre_hook(self._entered, with_kwargs=True)
-            after = module.register_forward_hook(self._left, with_kwargs=True, always_call=True)
+            before = module.register_forward_pre_hook(self._enter, with_kwargs=True)
+            after = module.register_forward_hook(self._leave, with_kwargs=True, always_call=True)
             handles += [before, after]
         try:
             yield
@@ -151,7 +151,7 @@ class Recorder(TorchFunctionMode):
             for handle in handles:
                 handle.remove()
 
-    def _entered(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if self._busy or module is self._root:
             return
         leaf = is_leaf(module)
@@ -159,14 +159,14 @@ class Recorder(TorchFunctionMode):
             call = self._journal.enter(self._paths[module], module)
             tops = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
             sources = self._sources(tops or (args, kwargs))
-            # Of a list, no tensor is the entry, unless it is the only one.
+            # A tensor in a list is the entry only if it is the only one.
             if tops or len(sources) == 1:
                 call.entry = next(iter(sources), None)
             self._running.append((call, _watched((args, kwargs)) if leaf else []))
         self._busy = leaf
 
-    def _left(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> Any:
-        """End a call, and those inside of it that an exception has ended."""
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> Any:
+        """End a call, and calls inside it that an exception has ended."""
         leaf = is_leaf(module)
         if (self._busy and not leaf) or not any(c.module is module for c, _ in self._running):
             return result
@@ -177,7 +177,7 @@ class Recorder(TorchFunctionMode):
         self._busy = True
         with torch._C.DisableTorchFunction():
             if leaf:
-                result = self._written("call_module", call.path, inputs, (args, kwargs), result)
+                result = self._record_node("call_module", call.path, inputs, (args, kwargs), result)
             output = self._sources([result]) if isinstance(result, Tensor) else ()
             self._journal.leave(call, output[0] if output else None)
         self._busy = False
@@ -185,7 +185,7 @@ class Recorder(TorchFunctionMode):
 
 
 class _Uncaught(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Hands over what no torch function shows: scripted functions, and operators in C++."""
+    """Records operations that bypass torch functions: scripted functions and C++ operators."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -199,7 +199,7 @@ class _Uncaught(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether a call of module is one operation: torch's own layers, and what is scripted."""
+    """Whether a call of module is a single operation: torch layers and scripted modules."""
     if isinstance(module, torch.jit.ScriptModule):
         return True
     home = type(module).__module__
@@ -208,7 +208,7 @@ def is_leaf(module: nn.Module) -> bool:
 
 
 def _operation(func: Any) -> tuple[str, Any]:
-    """(kind of node, target) under the names that torch.fx gives."""
+    """(op, target) of a function's node, named as in torch.fx."""
     name = getattr(func, "__name__", type(func).__name__)
     if name == "__get__":
         return "call_function", getattr  # x.T
@@ -225,7 +225,7 @@ def _operation(func: Any) -> tuple[str, Any]:
 
 
 def _argument(root: nn.Module, example: Example, tensor: Tensor) -> str:
-    """The name of the argument that holds tensor."""
+    """Name of the argument that contains tensor."""
     names = [*inspect.signature(root.forward).parameters, *["args"] * len(example.args)]
     pairs = [*zip(names, example.args, strict=False), *example.kwargs.items()]
     holds = (name for name, value in pairs if any(tensor is t for t in tensors_in(value)))
@@ -233,7 +233,7 @@ def _argument(root: nn.Module, example: Example, tensor: Tensor) -> str:
 
 
 def _watched(value: Any) -> list[tuple[Tensor, int]]:
-    """The tensors in value with their versions, which writing to them changes."""
+    """The tensors in value with their versions, which in-place operations change."""
     return [(tensor, _version(tensor)) for tensor in tensors_in(value)]
 
 
@@ -242,7 +242,7 @@ def _version(tensor: Tensor) -> int:
 
 
 def _plain(value: Any, nodes: dict[int, fx.Node]) -> Any:
-    """Value as arguments of a node: tensors as nodes, numbers as they are, others as None."""
+    """Convert value to node arguments: tensors to nodes, other objects than numbers to None."""
     if isinstance(value, Tensor):
         return nodes.get(id(value))
     if isinstance(value, tuple | list):

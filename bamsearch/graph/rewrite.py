@@ -1,8 +1,8 @@
-"""The rewriting pass: BAM goes into the graph of a network after its sites.
+"""The rewriting pass: insert BAM into the graph of a network after its sites.
 
-Sites are found on a deep trace; the rewrite traces again with every module that contains no site
-as a leaf. A ResNet with three BAMs is then its own forward with ``layer1`` to ``layer4`` whole:
-hooks fire, stochastic depth and attention keep their own train and eval behaviour.
+Sites come from a deep trace; the rewrite traces again with all modules without a site as leaves. A
+ResNet with three BAMs is then its usual forward with ``layer1`` to ``layer4`` intact: hooks fire,
+and stochastic depth and attention keep their train and eval behaviour.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from bamsearch.records import Site
 def rewrite(
     part: nn.Module, names: Sequence[str], chosen: Sequence[Site], bams: Bams
 ) -> InsertedModel:
-    """Rewrite a feature network so that each site's map goes through its BAM.
+    """Rewrite a feature network so that each site's map passes through its BAM.
 
     Args:
-        part: the feature network; taken over.
-        names: the sites' names below part.
+        part: the feature network; modified, and moved into the result.
+        names: names of the sites relative to part.
         chosen: the sites.
-        bams: one BAM for each site, in their order.
+        bams: one BAM per site, in the same order.
 
     Raises:
-        ModelError: part cannot be traced, or has hooks or parametrizations that tracing would lose.
+        ModelError: part cannot be traced, or has hooks or parametrizations that tracing would drop.
     """
     refuse_unsafe(part, opened_by(names))
-    # Traced before BAM is added: nn.Sequential and torchvision's feature getters run all children.
+    # Trace before adding BAM: nn.Sequential and torchvision's feature getters run all children.
     coarse = [trace_coarsely(part, names, training=training) for training in (True, False)]
     check_same_in_both(chosen, names, *coarse)
     bound = modules_bound_to_root(part, names, *(code_of(traced.graph) for traced in coarse))
     for traced in coarse:
         adopt_constants(part, traced)
-    # Before the GraphModule is made: fx may lose what is added to one (pytorch #66197).
+    # Add BAM before creating the GraphModule: fx may lose later additions (pytorch #66197).
     part.add_module("bam", bams)
     train_graph, eval_graph = (_rewritten(traced, names, chosen) for traced in coarse)
     if code_of(train_graph) == code_of(eval_graph):
@@ -68,5 +68,5 @@ def _rewritten(coarse: Trace, names: Sequence[str], chosen: Sequence[Site]) -> f
         with coarse.graph.inserting_after(node):
             bam = coarse.graph.call_module(f"bam.{key_of(site)}", (node,))
         node.replace_all_uses_with(bam)
-        bam.args = (node,)  # its own input was replaced too
+        bam.args = (node,)  # replace_all_uses_with replaced BAM's input too
     return coarse.graph

@@ -1,10 +1,11 @@
-"""Which axis of a feature map is what, found by probing.
+"""Roles of the axes of feature maps, determined by probing.
 
-The graph is run on a meta copy with the base input, then with the batch, the height, the width
-(and the frames of a clip) changed one at a time. An axis that moves with H has the role H; the
-one that never moves is the channel. So NCHW, NHWC, video, token and window layouts are told apart
-without guessing. A network of fixed size refuses other inputs: there, convolution, batch norm and
-pooling say what their axes are, and elementwise operations and permutes carry that on.
+The graph runs on a meta copy with the base input, then with the batch, the height, the width (and
+the frames of a clip) changed one at a time. An axis that changes with H has the role H; the axis
+that never changes is the channel. This distinguishes NCHW, NHWC, video, token and window layouts
+without heuristics. Networks of fixed size reject other inputs: their layouts follow from the axes
+of convolution, batch norm and pooling layers, propagated through elementwise operations and
+permutes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 _BATCH = 2
-# Far enough to move the smallest map of a network with stride 128, in depth as well.
+# Large enough to change the smallest map of a network with stride 128, also in depth.
 _STEP = 128
 
 _CONVOLUTIONS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
@@ -54,7 +55,7 @@ _POOLING_FUNCTIONS = frozenset(
         torch.max_pool3d,
     }
 )
-# Same shape out, yet other axes.
+# These may keep the shape but change the axes.
 _REARRANGING = frozenset(
     {"view", "reshape", "flatten", "unflatten", "permute", "transpose", "movedim", "swapaxes", "T"}
 )
@@ -65,9 +66,6 @@ class FeatureMap:
     """The shape of a node's output with named axes.
 
     Attributes:
-        channels: C.
-        height: H.
-        width: W.
         layout: order of the axes.
         frames: T of a video map, else None.
     """
@@ -81,12 +79,12 @@ class FeatureMap:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What the nodes of a trace put out.
+    """Roles of the nodes of a trace.
 
     Attributes:
-        maps: nodes whose output is a feature map, in the graph's order.
+        maps: nodes whose output is a feature map, in graph order.
         tokens: nodes whose output is a sequence (N, L, C).
-        data: nodes whose output is a tensor or holds some; others put out sizes.
+        data: nodes whose output is or contains a tensor; others output sizes.
     """
 
     maps: dict[fx.Node, FeatureMap]
@@ -96,11 +94,11 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What nodes put out in one run.
+    """Outputs of the nodes in one run.
 
     Attributes:
         shapes: shape of each node's output, if it is a tensor.
-        data: nodes whose output is a tensor or holds some.
+        data: nodes whose output is or contains a tensor.
     """
 
     shapes: dict[fx.Node, Shape]
@@ -116,21 +114,21 @@ def probe(
     """Find the feature maps of a trace.
 
     Args:
-        trace: of a module on the meta device, in eval mode.
+        trace: trace of a module on the meta device, in eval mode.
         network_input: shape of one input without the batch, (C, H, W) or (C, T, H, W).
-        base: what its nodes put out for this input, see :func:`run`.
-        recording: the recording that the trace is of; None for a symbolic trace.
+        base: outputs of its nodes for this input, see :func:`run`.
+        recording: the recording behind the trace; None for a symbolic trace.
     """
     shapes = base.shapes
     batch = _BATCH if recording is None else len(recording.example.image)
-    given = (batch, *network_input)
+    base_shape = (batch, *network_input)
     probes: dict[str, dict[fx.Node, Shape]] = {}
     for axis, role in enumerate(_input_layout(network_input)):
         if role != "C":
             step = 1 if role == "N" else _STEP
-            moved = tuple(size + step * (axis == i) for i, size in enumerate(given))
-            again = recording.again if recording is not None else partial(_shapes, trace)
-            probes[role] = again(moved)
+            moved = tuple(size + step * (axis == i) for i, size in enumerate(base_shape))
+            run_at = recording.again if recording is not None else partial(_shapes, trace)
+            probes[role] = run_at(moved)
     layouts = {node: _probed_layout(shape, node, probes) for node, shape in shapes.items()}
     if _resized_at_the_start(trace, shapes, layouts):
         layouts = {node: None if _is_still(roles) else roles for node, roles in layouts.items()}
@@ -151,7 +149,7 @@ def is_pooling(trace: Trace, node: fx.Node) -> bool:
 
 
 class _ShapeRecorder(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor, and which nodes put out tensors."""
+    """Runs a graph and records the shape of every tensor, and which nodes output tensors."""
 
     def __init__(self, trace: Trace) -> None:
         super().__init__(trace.root, graph=trace.graph)
@@ -168,18 +166,18 @@ class _ShapeRecorder(fx.Interpreter):
         return result
 
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
-        # Real lists: fx hands its own immutable ones, and Swin3d writes into its argument.
+        # Convert fx's immutable lists: Swin3d modifies its argument.
         args, kwargs = super().fetch_args_kwargs_from_env(n)
         return tuple(list(a) if isinstance(a, list) else a for a in args), kwargs
 
 
 def run(trace: Trace, network_input: Sequence[int]) -> Outputs:
-    """Run a symbolic trace: on the meta device, or else with fake tensors.
+    """Run a symbolic trace on the meta device, or with fake tensors if that fails.
 
-    Fake tensors are slower; they are for graphs that mix in tensors of another device.
+    Fake tensors are slower; they support graphs with tensors from another device.
 
     Raises:
-        ModelError: the network does not take this input.
+        ModelError: the network does not accept this input.
     """
     reason = ""
     for context in (nullcontext(), FakeTensorMode(allow_non_fake_inputs=True)):
@@ -191,7 +189,7 @@ def run(trace: Trace, network_input: Sequence[int]) -> Outputs:
         except Exception as error:
             reason = reason or (str(error).splitlines() or [type(error).__name__])[0]
     size = "x".join(map(str, network_input))
-    raise ModelError(f"{type(trace.root).__name__} does not take an input of {size}: {reason}")
+    raise ModelError(f"{type(trace.root).__name__} does not accept an input of {size}: {reason}")
 
 
 def _shapes(trace: Trace, shape: Shape) -> dict[fx.Node, Shape]:
@@ -209,7 +207,7 @@ def _input_layout(network_input: Sequence[int]) -> str:
 def _probed_layout(
     shape: Shape, node: fx.Node, probes: dict[str, dict[fx.Node, Shape]]
 ) -> str | None:
-    """Axis roles such as "NHWC"; None where a probe did not come this far."""
+    """Axis roles such as "NHWC"; None if a probe did not reach this node."""
     moved = {role: shapes.get(node) for role, shapes in probes.items()}
     if any(other is None or len(other) != len(shape) for other in moved.values()):
         return None
@@ -217,28 +215,28 @@ def _probed_layout(
         [role for role, other in moved.items() if other and other[axis] != shape[axis]] or ["C"]
         for axis in range(len(shape))
     ]
-    # "" is known to be no feature map: tokens, or windows folded into the batch.
+    # "": not a feature map, but tokens, or windows folded into the batch.
     return "".join(role[0] for role in roles) if all(len(role) == 1 for role in roles) else ""
 
 
 def _resized_at_the_start(
     trace: Trace, shapes: dict[fx.Node, Shape], layouts: dict[fx.Node, str | None]
 ) -> bool:
-    """Whether the image is brought to a fixed size before the first layer, so no probe gets in."""
+    """Whether the image is resized to a fixed size before the first layer, which defeats probes."""
     layers = (node for node in shapes if _defines_axes(trace, node))
     first = next(layers, None)
     return first is not None and _is_still(layouts[first])
 
 
 def _is_still(layout: str | None) -> bool:
-    """Nothing but the batch moves."""
+    """Whether only the batch changes."""
     return layout is not None and layout.startswith("NCCC") and set(layout) == {"N", "C"}
 
 
 def _carry_definitions(
     trace: Trace, shapes: dict[fx.Node, Shape], layouts: dict[fx.Node, str | None]
 ) -> None:
-    """Fill unknown layouts from layers that define their axes, forwards in graph order."""
+    """Fill unknown layouts in graph order, starting from layers that define their axes."""
     last: tuple[Shape, str] | None = None  # the map filled in last
     for node in trace.graph.nodes:
         source = node.all_input_nodes[0] if node.all_input_nodes else None
@@ -252,7 +250,7 @@ def _carry_definitions(
             if layouts.get(source):
                 layouts[node] = _carried(trace, node, str(layouts[source]), shapes)
             if layouts[node] is None and last is not None:
-                layouts[node] = _again(shapes[node], *last)
+                layouts[node] = _restored(shapes[node], *last)
         else:
             continue
         if layouts[node]:
@@ -260,7 +258,7 @@ def _carry_definitions(
 
 
 def _carried(trace: Trace, node: fx.Node, layout: str, shapes: dict[fx.Node, Shape]) -> str | None:
-    """The layout of node, given its input's."""
+    """The layout of node, derived from its input's."""
     name = node.target if isinstance(node.target, str) else node.target.__name__
     if name == "permute":
         order = node.args[1] if isinstance(node.args[1], tuple | list) else node.args[1:]
@@ -272,10 +270,11 @@ def _carried(trace: Trace, node: fx.Node, layout: str, shapes: dict[fx.Node, Sha
     return layout
 
 
-def _again(shape: Shape, before: Shape, layout: str) -> str | None:
-    """The layout of a map made of tokens or pixels: that of the map before, if it is that again.
+def _restored(shape: Shape, before: Shape, layout: str) -> str | None:
+    """The layout of a map built from tokens or pixels, if it matches the map before.
 
-    Again is the same shape (tokens put back), or space in channels (patches merged).
+    It matches with the same shape (tokens rearranged) or with space moved to channels (patches
+    merged).
     """
     if shape == before:
         return layout

@@ -24,28 +24,28 @@ def find_sites(
     *,
     example_inputs: Any = None,
 ) -> list[Site]:
-    """Find every place for BAM in a model, from the input on.
+    """Find all sites for BAM in a model, in network order.
 
     A copy of the model on the meta device is traced with torch.fx: nothing is computed and the
-    model is not changed. What torch.fx cannot trace is run once and recorded, on the meta device,
-    or, where the control flow depends on values, on real tensors. Where a torchvision detector
-    does not trace, its feature network does.
+    model is not changed. If torch.fx cannot trace it, the copy runs once and is recorded, on the
+    meta device or, if the control flow depends on values, with real tensors. For a torchvision
+    detector that cannot be traced, its backbone is used.
 
     Args:
         model: any module with convolutions.
-        input_shape: one input without the batch: (C, H, W), or (C, T, H, W) for video.
-        example_inputs: what to call a model with that takes more than images: a tuple of
-            arguments, or a dict (keyword arguments where all its keys are arguments of forward,
-            else the one argument). The first floating tensor of 4 or 5 axes in it is the image,
-            a batch of input_shape.
+        input_shape: shape of one input without the batch: (C, H, W), or (C, T, H, W) for video.
+        example_inputs: inputs for models that take more than images: a tuple of arguments, or a
+            dict (keyword arguments if all its keys are arguments of forward, else the only
+            argument). The first floating-point tensor of 4 or 5 axes is the image, a batch of
+            input_shape.
 
     Returns:
-        The sites; none where one resolution is kept throughout, as in ViT.
+        The sites; an empty list if the resolution never changes, as in ViT.
 
     Raises:
-        ModelError: the model can neither be traced nor run, or it does not take this input; the
-            message has the line of the model's source that is in the way.
-        InvalidValueError: an impossible input_shape, or example_inputs without such an image.
+        ModelError: the model can neither be traced nor run, or does not accept this input; the
+            message names the line of the model's source that failed.
+        InvalidValueError: an invalid input_shape, or example_inputs without such an image.
     """
     return sites_of(find_network(model, check_input_shape(input_shape), example_inputs))
 
@@ -54,14 +54,14 @@ def sites_of(network: Network) -> list[Site]:
     """The sites of a feature network, see :func:`find_sites`.
 
     Raises:
-        ModelError: the network does not take its input, or no reduction came before its recording
-            broke off.
+        ModelError: the network does not accept its input, or its recording stopped before the
+            first reduction.
     """
     probed = network.probe()
     spine = find_spine(network.deep, probed)
     if network.stopped is not None and not spine.reductions:
         raise ModelError(
-            f"{type(network.module).__name__} breaks off before its map is reduced: "
+            f"{type(network.module).__name__} stops before its feature map is reduced: "
             f"{network.stopped}"
         )
     names = network.deep.site_names()
@@ -86,23 +86,23 @@ def sites_of(network: Network) -> list[Site]:
 
 
 def _sites(traced: Trace, spine: Spine, *, is_part: bool) -> list[tuple[fx.Node, Kind, str | None]]:
-    """(node, kind, reducer) of every site in network order; a node has the first kind it earns."""
+    """(node, kind, reducer) of every site in network order; a node gets its first matching kind."""
     if not spine.reductions:
         return []
     weighted = weighted_nodes(traced)
     raw = {node for node in spine.maps if count_weighted(node, weighted) == 0}
-    found: dict[fx.Node, tuple[Kind, str | None]] = {}
+    kinds: dict[fx.Node, tuple[Kind, str | None]] = {}
     for reduction in spine.reductions:
         if reduction.before not in raw:
             stem = count_weighted(reduction.before, weighted) <= 1
-            found[reduction.before] = ("stem" if stem else "bottleneck", reduction.reducer)
+            kinds[reduction.before] = ("stem" if stem else "bottleneck", reduction.reducer)
     head = _head(traced, spine, weighted, is_part=is_part)
     if head is not None and count_weighted(head, weighted) > 1:
         pooling = traced.site_names()[spine.pooling] if spine.pooling is not None else None
-        found.setdefault(head, ("head", pooling))
+        kinds.setdefault(head, ("head", pooling))
     for node in _block_outputs(traced, spine, weighted):
-        found.setdefault(node, ("block", None))
-    return [(node, *found[node]) for node in spine.maps if node in found]
+        kinds.setdefault(node, ("block", None))
+    return [(node, *kinds[node]) for node in spine.maps if node in kinds]
 
 
 def _site(name: str, shape: FeatureMap, stride: int, kind: Kind, reducer: str | None) -> Site:
@@ -120,10 +120,10 @@ def _site(name: str, shape: FeatureMap, stride: int, kind: Kind, reducer: str | 
 
 
 def _head(traced: Trace, spine: Spine, weighted: set[fx.Node], *, is_part: bool) -> fx.Node | None:
-    """The last map at the last resolution that a weighted layer still follows.
+    """The last map at the lowest resolution that has a weighted layer downstream.
 
-    SqueezeNet's and FCN's last maps are the class scores themselves. What follows a part of a
-    detector, or a network that puts out several maps, is outside its trace.
+    The last maps of SqueezeNet and FCN are the class scores themselves. In a part of a detector,
+    or a network that outputs several maps, the layers downstream are outside the trace.
     """
     lowest = spine.maps[spine.reductions[-1].after]
     last = [
@@ -145,7 +145,7 @@ def _is_dropout(traced: Trace, node: fx.Node) -> bool:
 def _block_outputs(traced: Trace, spine: Spine, weighted: set[fx.Node]) -> list[fx.Node]:
     """Outputs of modules on the spine whose class recurs among their siblings and that keep H x W.
 
-    Bare layers and sequences are no blocks: VGG has none. Nor is what has no weighted layer.
+    Bare layers (as in VGG), sequences and modules without a weighted layer are not blocks.
     """
     busy = {call for node in weighted for call in traced.owner[node].chain()}
 

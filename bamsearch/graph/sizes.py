@@ -1,4 +1,4 @@
-"""Sizes of feature maps in which explicit padding does not count."""
+"""Sizes of feature maps without explicit padding."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch.nn import functional as F
 from bamsearch.graph.roles import FeatureMap
 from bamsearch.graph.tracing import Trace
 
-# Below this, such as in Inception's valid convolutions (111 -> 109), a map has not been reduced.
+# Smaller ratios, as in Inception's valid convolutions (111 -> 109), are not reductions.
 REDUCTION = 1.5
 _PADS = frozenset({F.pad, torch._C._nn.pad, torch.constant_pad_nd, "pad"})
 
 
 class Sizes:
-    """Heights and widths in which explicit padding does not count.
+    """Heights and widths of feature maps without explicit padding.
 
-    A padded map, 7 -> 11 for a valid 5x5 convolution, is as large as what was padded, and so is
-    what is made of it until the next convolution.
+    A padded map, such as 7 -> 11 for a valid 5x5 convolution, counts with its size before padding,
+    as do all maps derived from it until the next convolution.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class Sizes:
         self._traced = traced
         self._maps = maps
         self._weighted = weighted
-        self._padded: dict[fx.Node, fx.Node] = {}  # to the map that was padded
+        self._padded: dict[fx.Node, fx.Node] = {}  # padded map → map before padding
 
     def add(self, node: fx.Node, before: fx.Node | None) -> bool:
-        """Take in a map and the map before it; return whether the step is a reduction."""
+        """Add a map and the map before it; return whether the step is a reduction."""
         if before is None:
             return False
         old, new = self._maps[before], self._maps[node]
@@ -44,17 +44,17 @@ class Sizes:
         return self.ratio(before, node) >= REDUCTION
 
     def solid(self, node: fx.Node) -> fx.Node:
-        """The map before padding; node itself where it is not padded."""
+        """The map before padding; node itself if it is not padded."""
         return self._padded.get(node, node)
 
     def ratio(self, before: fx.Node, after: fx.Node) -> float:
-        """How many times H or W shrinks."""
+        """Factor by which H or W shrinks, whichever is larger."""
         old, new = (self._maps[self.solid(node)] for node in (before, after))
         return max(old.height / new.height, old.width / new.width)
 
 
 def _pads(traced: Trace, node: fx.Node) -> bool:
-    """Padding, or a convolution that pads by more than its kernel needs."""
+    """Whether node is padding, or a convolution, which may pad more than its kernel needs."""
     if node.op != "call_module":
         return node.target in _PADS
     module = traced.root.get_submodule(str(node.target))

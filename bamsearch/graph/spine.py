@@ -1,8 +1,8 @@
-"""The spine: the feature maps that everything passes through, and where they shrink.
+"""The spine: the feature maps on all paths through a network, and the reductions between them.
 
-Immediate dominators from the input, followed up from the node on the way to the output whose
-dominator chain has the most spatial reductions. Branches (squeeze-excite pools, windows, channel
-shuffles, a feature pyramid's outputs) are on nobody's way and so never on the spine.
+The spine is a chain of immediate dominators from the input to a node on the way to the output,
+the one whose chain has the most spatial reductions. Branches (squeeze-excite pools, windows,
+channel shuffles, the outputs of a feature pyramid) dominate nothing and so are never on the spine.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Reduction:
     """A step of the spine where H or W shrinks by 1.5 times or more.
 
     Attributes:
-        before: the map that is reduced, at the entry of the outermost module that holds exactly
-            this one reduction: inside MobileNet's block it would be the 6x expanded tensor.
+        before: the map that is reduced, at the entry of the outermost module with exactly this
+            reduction: inside MobileNet's block it would be the 6x expanded tensor.
         after: the first reduced map.
-        reducer: dotted path of what reduces it.
+        reducer: dotted path of the module or operation that reduces it.
     """
 
     before: fx.Node
@@ -47,11 +47,11 @@ class Spine:
     """The chain of feature maps from the input to the deepest point.
 
     Attributes:
-        maps: the spine's maps in order, the input first.
-        strides: the product of the reductions, each rounded, up to every map.
-        reductions: in order.
-        pooling: the global pooling that ends the spine, if one does.
-        way: nodes after the last map, in graph order, through which it goes on to the output.
+        maps: the maps in order, starting with the input.
+        strides: stride of each map: the product of the rounded reductions before it.
+        reductions: the reductions in order.
+        pooling: the global pooling at the end of the spine, if any.
+        way: nodes between the last map and the output, in graph order.
     """
 
     maps: dict[fx.Node, FeatureMap]
@@ -63,12 +63,12 @@ class Spine:
 
 @dataclass(slots=True)
 class _Descent:
-    """What is known of every node that the input reaches.
+    """Properties of every node that the input reaches.
 
     Attributes:
         dominator: immediate dominator.
-        above: nearest map at or above.
-        depth: reductions down to it.
+        above: nearest map at or before the node.
+        depth: number of reductions before the node.
         trunk: nodes that dominate the output.
     """
 
@@ -79,7 +79,7 @@ class _Descent:
 
 
 def find_spine(trace: Trace, probed: Probed) -> Spine:
-    """The spine of a traced network, empty of reductions where it has one resolution.
+    """Find the spine of a traced network; it has no reductions if the resolution never changes.
 
     Args:
         trace: the deep trace.
@@ -119,7 +119,7 @@ def _descend(
     tokens: set[fx.Node] = set()  # a sequence lies between the nearest map and the node
     for node, parent in dominator.items():
         nearest = descent.above[parent] if parent is not None else None
-        # MViT's tokens become a grid again inside a block, PVT's and CoaT's between two.
+        # MViT's tokens become a grid again inside a block, PVT's and CoaT's between two blocks.
         back = parent in tokens and node in maps and node not in descent.trunk
         back_in_branch = back and any(
             call.entry in probed.tokens for call in trace.owner[node].chain()
@@ -143,11 +143,11 @@ def _tip(
     *,
     pooled: bool,
 ) -> fx.Node:
-    """The last map after the most reductions, before it is enlarged or branches.
+    """The last map after the most reductions, before the map is enlarged or branches.
 
-    HRNet reduces its maps in many steps between its branches, and in one between what all passes:
-    if what all passes later is as small, it is the last of these. So it is where all ends in
-    global pooling: a smaller map aside is that of an attention.
+    HRNet reduces its maps in many steps across branches, but in one step on its trunk. So if a
+    later map on the trunk is as small, the tip is the last such map. It is also on the trunk if
+    the network ends in global pooling: smaller maps off the trunk belong to attention.
     """
     smallest = _smallest(nodes, descent, sizes)
     tip = smallest[-1]
@@ -162,7 +162,7 @@ def _tip(
 
 
 def _smallest(nodes: list[fx.Node], descent: _Descent, sizes: Sizes) -> list[fx.Node]:
-    """Those with the most reductions, without what is enlarged again."""
+    """The nodes with the most reductions, without maps that were enlarged again."""
     deepest = max(descent.depth[node] for node in nodes)
     reduced = [node for node in nodes if descent.depth[node] == deepest]
     return [node for node in reduced if sizes.ratio(node, reduced[0]) <= 1]
@@ -208,8 +208,8 @@ def _spine(
             stride *= round(sizes.ratio(before, node))
         strides[node] = stride
     reductions = tuple(
-        replace(found, before=sizes.solid(found.before))
-        for found in (
+        replace(reduction, before=sizes.solid(reduction.before))
+        for reduction in (
             _hoist(trace, maps, reduced, weighted, before, after) for before, after in steps
         )
     )
@@ -224,12 +224,12 @@ def _hoist(
     before: fx.Node,
     after: fx.Node,
 ) -> Reduction:
-    """Move the reduction to the entry of the outermost module with exactly this one in it."""
+    """Move the reduction to the entry of the outermost module with exactly this reduction."""
 
     def holds_one(call: ModuleCall) -> bool:
         return sum(call in trace.owner[node].chain() for node in reduced) == 1
 
-    # Not to the raw image, the entry of a wrapper around a network with one reduction.
+    # Not to the raw image: it is the entry of a wrapper around a network with one reduction.
     calls = [call for call in trace.owner[after].chain() if call.path and holds_one(call)]
     for call in reversed(calls):
         if call.entry in maps and count_weighted(call.entry, weighted):

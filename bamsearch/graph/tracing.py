@@ -1,8 +1,8 @@
-"""Symbolic tracing that remembers which module call every node came from.
+"""Symbolic tracing that records which module call created each node.
 
-One tracer serves both traces: the deep one, through everything but torch's own layers, finds
-sites; the coarse one, in which every module without a site is a leaf, is rewritten. A network that
-does not trace is recorded instead (:mod:`bamsearch.graph.recording`), under the same names.
+One tracer makes both traces: the deep one, through all modules but torch's layers, for finding
+sites; the coarse one, with all modules without a site as leaves, for rewriting. Networks that
+cannot be traced are recorded instead (:mod:`bamsearch.graph.recording`), with the same names.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class ModuleCall:
 
     Attributes:
         path: dotted path of the module; "" is the root.
-        number: which call of that module it is, from 1.
+        number: ordinal of the call among the module's calls, from 1.
         module: the module itself.
-        parent: the call inside which it happened; None for the root.
-        entry: the first node that it was given, if any.
-        output: the node that it returned; None for anything but a single value.
+        parent: the enclosing call; None for the root.
+        entry: the first node among the arguments, if any.
+        output: the node that it returned; None unless it returned a single value.
     """
 
     path: str
@@ -45,7 +45,7 @@ class ModuleCall:
         return self.path if self.number == 1 else f"{self.path}@{self.number}"
 
     def chain(self) -> Iterator[ModuleCall]:
-        """This call and those around it, innermost first."""
+        """This call and its enclosing calls, innermost first."""
         call: ModuleCall | None = self
         while call is not None:
             yield call
@@ -54,13 +54,13 @@ class ModuleCall:
 
 @dataclass(eq=False, slots=True)
 class Trace:
-    """A graph with the calls that it came from.
+    """A graph with the module calls that created it.
 
     Attributes:
         root: the module that was traced.
         graph: its graph.
-        calls: every module call in the order in which they ended, the root's own left out.
-        owner: the innermost call in which each node was made.
+        calls: module calls in the order in which they returned, without the root's.
+        owner: the innermost call that created each node.
         operation: dotted path of each node's operation: its module's path, then the operation.
     """
 
@@ -71,9 +71,9 @@ class Trace:
     operation: dict[fx.Node, str]
 
     def site_names(self) -> dict[fx.Node, str]:
-        """Every node under the name of the outermost module whose output it is."""
+        """Map each node to the name of the outermost module whose output it is."""
         names = dict(self.operation)
-        # Calls end innermost first, so that the outermost one is written last.
+        # Calls return innermost first, so the outermost name is written last.
         for call in self.calls:
             if call.output is not None and call in self.owner[call.output].chain():
                 names[call.output] = call.name
@@ -81,13 +81,13 @@ class Trace:
 
 
 class Journal:
-    """Module calls and names of operations, written while a graph is made.
+    """Module calls and operation names, collected while a graph is created.
 
     Attributes:
-        calls: every module call in the order in which they ended.
-        owner: the innermost call in which each node was made.
+        calls: module calls in the order in which they returned.
+        owner: the innermost call that created each node.
         operation: dotted path of each node's operation.
-        current: the innermost call that is running; None outside of the root.
+        current: the innermost running call; None outside the root.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Journal:
         self.calls.append(call)
 
     def note(self, node: fx.Node) -> None:
-        """Write down which call the node belongs to and what its operation is called."""
+        """Record the call that a node belongs to, and the name of its operation."""
         if self.current is None:
             return
         self.owner[node] = self.current
@@ -129,42 +129,42 @@ class Journal:
 
 
 class SiteTracer(fx.Tracer):
-    """Trace with buffers as buffers, real container types and a record of module calls.
+    """Tracer that keeps buffers and container types, and records module calls.
 
     Args:
-        opened: paths of the modules to trace through, "" for the root is implied; None traces
-            through everything but torch's own layers.
+        opened: paths of the modules to trace through, in addition to the root; None traces
+            through all modules but torch's layers.
     """
 
     def __init__(self, opened: frozenset[str] | None = None) -> None:
         super().__init__()
-        # Else buffers are baked in as constants, under other names.
+        # Otherwise buffers become constants with other names.
         self.proxy_buffer_attributes = True
         self._opened = opened
         self._journal = Journal()
 
     def record(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> Trace:
-        """Trace root once; a tracer is not used twice."""
+        """Trace root; a tracer can be used only once."""
         self._journal.enter("", root)
         graph = self.trace(root, concrete_args)
         for node in graph.find_nodes(op="placeholder"):
-            # torch.fx numbers the arguments that it fixes, so that keywords would not find them.
+            # torch.fx appends numbers to fixed arguments, which breaks passing them by keyword.
             name = str(node.target).rpartition("_")[0]
             if name in (concrete_args or {}):
                 node.target = name
         return self._journal.trace(root, graph)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Leave torch's own layers whole, and what is not opened."""
+        """Whether m is a leaf: not opened, or one of torch's layers."""
         if self._opened is not None:
             return module_qualified_name not in self._opened
         return super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Trace or record a call of m, and remember its input and output."""
+        """Trace a call of m, and record its input and output."""
         call = self._journal.enter(self.path_of_module(m), m)
-        given = [*args, *kwargs.values()]
-        call.entry = next((value.node for value in given if isinstance(value, fx.Proxy)), None)
+        values = [*args, *kwargs.values()]
+        call.entry = next((value.node for value in values if isinstance(value, fx.Proxy)), None)
         try:
             result = super().call_module(m, forward, args, kwargs)
         except BaseException:
@@ -174,7 +174,7 @@ class SiteTracer(fx.Tracer):
         return result
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
-        """Remember which call the node belongs to and what its operation is called."""
+        """Create a node, and record its call and the name of its operation."""
         node = super().create_node(*args, **kwargs)
         self._journal.note(node)
         return node
@@ -188,13 +188,13 @@ class SiteTracer(fx.Tracer):
 
 
 def trace(root: nn.Module, opened: frozenset[str] | None = None) -> Trace:
-    """Trace root in the mode (train or eval) that it is in.
+    """Trace root in its current mode (train or eval).
 
-    Optional arguments of ``forward`` stay arguments; where control flow depends on them they are
-    fixed at their defaults.
+    Optional arguments of ``forward`` stay arguments unless the control flow depends on them; then
+    they are fixed at their defaults.
 
     Raises:
-        ModelError: torch.fx cannot follow root.
+        ModelError: torch.fx cannot trace root.
     """
     try:
         return SiteTracer(opened).record(root)
@@ -209,14 +209,14 @@ def trace(root: nn.Module, opened: frozenset[str] | None = None) -> Trace:
                 return SiteTracer(opened).record(root, defaults)
             except Exception:
                 pass
-        # The first sentence: those that follow advise on the model's code.
+        # Only the first sentence: the others give advice on changing the model's code.
         reason = (str(error).splitlines() or [""])[0].split(". ")[0] or type(error).__name__
         raise ModelError(f"{type(root).__name__} cannot be traced by torch.fx: {reason}") from error
 
 
 @contextmanager
 def mode(root: nn.Module, *, training: bool) -> Iterator[None]:
-    """Put root and all below it into one mode, and each module back into its own after."""
+    """Set root and all submodules to one mode, and restore each module's mode afterwards."""
     before = OrderedDict((module, module.training) for module in root.modules())
     root.train(training)
     try:

@@ -1,4 +1,4 @@
-"""Trained weights for a MODEL: torchvision's and timm's published ones, or a file."""
+"""Pretrained weights for a MODEL, published by torchvision or timm, or from a file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Loaded:
 
     Attributes:
         module: the model, in train mode, on the CPU.
-        source: what the weights are, such as ``IMAGENET1K_V2`` or a file's path.
-        published: their name where torchvision published them, for :class:`bamsearch.Design`.
-        num_classes: classes of the head where they are not the model's own, else None.
-        left_random: keys that keep their random values: the head, where its classes are others.
+        source: origin of the weights, such as ``IMAGENET1K_V2`` or the path of a file.
+        published: their name if torchvision published them, for :class:`bamsearch.Design`.
+        num_classes: classes of the head if they differ from the model's default, else None.
+        left_random: keys with random values: those of the head, if its classes differ.
     """
 
     module: nn.Module
@@ -47,20 +47,19 @@ def build_with_weights(
     *,
     num_classes: int | None = None,
 ) -> Loaded:
-    """Build a MODEL with trained weights.
+    """Build a MODEL with pretrained weights.
 
     Args:
         model: a MODEL, see :mod:`bamsearch.graph.models`.
-        weights: ``DEFAULT`` or a published name, fetched or taken from torch's cache; else a file,
+        weights: ``DEFAULT`` or a published name, downloaded or from torch's cache; else a file,
             see :func:`bamsearch.graph.checkpoints.read_checkpoint`.
         input_shape: as :func:`bamsearch.graph.models.build_model`.
-        num_classes: classes of the head; where they are not the weights' own, all but the head is
-            loaded.
+        num_classes: classes of the head; if the weights have others, all but the head is loaded.
 
     Raises:
-        WeightsError: unknown name, no network, unreadable file, weights of another model, or NaN
-            or infinite ones.
-        ModelError: no such model.
+        WeightsError: unknown name, no internet connection, unreadable file, weights of another
+            model, or NaN or infinite weights.
+        ModelError: unknown model.
     """
     path = Path(weights)
     if path.suffix or path.exists():
@@ -80,22 +79,22 @@ def build_with_weights(
 
 
 def differing_keys(module: nn.Module, state: dict[str, Tensor]) -> list[str] | None:
-    """Keys whose shapes differ as a head of other classes would; None if more than that differs.
+    """Keys whose shapes differ as for a head with other classes; None if more differs.
 
-    That is: the same keys on both sides, and no difference but in the first axis of at most four
-    tensors (weight and bias, twice where there is an auxiliary head).
+    Both sides must have the same keys, and differ only in the first axis of at most four tensors
+    (weight and bias, twice with an auxiliary head).
     """
-    own = module.state_dict()
-    if own.keys() != state.keys():
+    current = module.state_dict()
+    if current.keys() != state.keys():
         return None
-    differing = [key for key, value in own.items() if value.shape != state[key].shape]
-    if len(differing) > 4 or any(own[k].shape[1:] != state[k].shape[1:] for k in differing):
+    differing = [key for key, value in current.items() if value.shape != state[key].shape]
+    if len(differing) > 4 or any(current[k].shape[1:] != state[k].shape[1:] for k in differing):
         return None
     return differing
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], source: str) -> tuple[str, ...]:
-    """Load state into module, all but a head of other classes; return what was left out."""
+    """Load state into module except a head with other classes; return the keys left out."""
     state = with_counters(module, state)
     differing = differing_keys(module, state)
     if differing is None:
@@ -107,7 +106,7 @@ def _load(module: nn.Module, state: dict[str, Tensor], source: str) -> tuple[str
 
 
 def _classes_of(default: nn.Module, state: dict[str, Tensor]) -> int | None:
-    """Classes of the weights' own head where the model's default head does not fit it."""
+    """Classes of the head in the weights, if they differ from the model's default."""
     differing = differing_keys(default, with_counters(default, state))
     if not differing:
         return None
@@ -115,7 +114,7 @@ def _classes_of(default: nn.Module, state: dict[str, Tensor]) -> int | None:
 
 
 def _published_as(model: str, path: Path) -> str | None:
-    """The name under which torchvision published a file: its own name has its hash in it."""
+    """Name of the torchvision weights with this file name, which contains a hash; else None."""
     source, name = split_model(model)
     if source != "torchvision" or name not in torchvision.models.list_models():
         return None
@@ -137,8 +136,8 @@ def _fetch(model: str, weights: str) -> tuple[dict[str, Tensor], str | None]:
             return timm.create_model(name, pretrained=True).state_dict(), None
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
-            f"weights {weights} of {model} cannot be fetched ({_reason(error)}): "
-            "download them elsewhere and give the file with --weights FILE"
+            f"weights {weights} of {model} cannot be downloaded ({_reason(error)}): "
+            "download them elsewhere and pass the file with --weights FILE"
         ) from error
     raise WeightsError(f"{model} has no published weights {weights!r}: give a file")
 

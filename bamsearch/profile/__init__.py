@@ -1,1 +1,1 @@
-"""What a network costs: counted, and kept between runs."""
+"""The cost of a network: parameters, multiply-adds, memory and latency."""

@@ -1,4 +1,4 @@
-"""BAM alone, fed as a network feeds it at a site: what a latency model times."""
+"""Single BAMs with inputs as at their sites, for the latency model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bamsearch.records import Init, MemoryFormat, Site, Variant
 
 
 def same_network(site: Site, reduction: int, dilation: int) -> tuple[object, ...]:
-    """What the time of a BAM alone depends on; sites with equal maps share theirs."""
+    """Key of everything that a single BAM's latency depends on; equal for sites with equal maps."""
     shape = (site.channels, site.frames, site.height, site.width, site.layout)
     hidden = hidden_channels(site.channels, reduction)
     return (*shape, hidden, effective_dilation(site, dilation))
@@ -26,23 +26,23 @@ def bams_alone(
     init: Init,
     memory_format: MemoryFormat,
 ) -> dict[tuple[object, ...], tuple[nn.Module, tuple[int, ...]]]:
-    """Each different BAM of sites and options (r, d), and the shape of one map there.
+    """Create each distinct BAM for all sites and options.
 
     Args:
-        sites: where.
-        options: (r, d).
-        variant: which BAM.
-        init: how it starts.
-        memory_format: of the network's input.
+        sites: sites of the BAMs.
+        options: pairs (r, d).
+        variant: ``paper`` or ``official``.
+        init: ``paper`` or ``identity``.
+        memory_format: memory format of the network's input.
 
     Returns:
-        By :func:`same_network`: the module, and the shape of its input without the batch.
+        The module and its input shape without the batch, by :func:`same_network`.
     """
-    found: dict[tuple[object, ...], tuple[nn.Module, tuple[int, ...]]] = {}
+    bams: dict[tuple[object, ...], tuple[nn.Module, tuple[int, ...]]] = {}
     for site in sites:
         for reduction, dilation in options:
             key = same_network(site, reduction, dilation)
-            if key in found:
+            if key in bams:
                 continue
             bam = BAM(
                 site.channels,
@@ -55,18 +55,18 @@ def bams_alone(
             turned = site.layout[-1] == "C" and memory_format == "channels_last"
             axes = f"C{site.layout[1:-1]}" if turned else site.layout[1:]
             sizes = {"C": site.channels, "T": site.frames, "H": site.height, "W": site.width}
-            found[key] = _Fed(bam, turned), tuple(sizes[axis] or 1 for axis in axes)
-    return found
+            bams[key] = _WithInput(bam, turned), tuple(sizes[axis] or 1 for axis in axes)
+    return bams
 
 
-class _Fed(nn.Module):
-    """BAM given a map as a network gives it.
+class _WithInput(nn.Module):
+    """BAM with its input prepared as in a network.
 
     Args:
         bam: the BAM.
-        turned: the map comes as (N, C, H, W) in channels_last, and is turned into the contiguous
-            (N, H, W, C) that it is in memory: channels_last of an NHWC tensor would shuffle it.
-            The same for clips.
+        turned: the input is (N, C, H, W) in channels_last, and is permuted to (N, H, W, C), which
+            is contiguous: converting an NHWC tensor to channels_last would shuffle its memory. The
+            same for clips.
     """
 
     def __init__(self, bam: BAM, turned: bool) -> None:

@@ -1,8 +1,8 @@
-"""Facts about named models kept between runs, keyed by everything that could change them.
+"""Cache of facts about named models, keyed by everything that could change them.
 
-An entry is a file named by the hash of its key; its first line is a checksum of the key and of the
-rest. One that does not fit, or that is of something else, is computed again. Models from the user's
-own files are never cached: nothing tells what they import.
+An entry is a file named after the hash of its key; its first line is a checksum of the key and the
+rest of the file. Corrupted entries are computed again. Models from user files are never cached,
+because their imports are unknown.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ T = TypeVar("T")
 
 _SUMMARIES = "summaries"
 _PACKAGES = ("torch", "torchvision", "timm", "fvcore")
-# What these folders say decides what a summary is; the rest of bamsearch only shows it.
+# A summary depends only on the code in these folders.
 _SOURCES = ("records", "attention", "graph", "profile")
 
 
 def cache_folder() -> Path:
-    """Where facts are kept: ``$BAMSEARCH_CACHE``, else the user's cache folder."""
+    """The cache folder: ``$BAMSEARCH_CACHE``, else the user's cache folder."""
     return Path(os.environ.get("BAMSEARCH_CACHE") or platformdirs.user_cache_dir("bamsearch"))
 
 
 def model_key(model: str) -> dict[str, object] | None:
-    """All that decides what a MODEL is; None where package versions do not."""
+    """Everything that determines a MODEL; None if package versions do not determine it."""
     source, colon, _ = model.partition(":")
     if colon and source != "timm":
         return None
@@ -54,22 +54,22 @@ def model_key(model: str) -> dict[str, object] | None:
 def summary_key(
     model: str, size: Sequence[int] | None, num_classes: int | None, weights: str | None = None
 ) -> dict[str, object] | None:
-    """The key of a model's summary; None where package versions do not decide what it is."""
+    """The key of a model's summary; None if package versions do not determine the model."""
     key = model_key(model)
     if key is None:
         return None
-    given = {"size": list(size) if size else None, "num_classes": num_classes}
-    return key | given | {"weights": weights}
+    options = {"size": list(size) if size else None, "num_classes": num_classes}
+    return key | options | {"weights": weights}
 
 
 def read_summary(key: dict[str, object] | None) -> ModelSummary | None:
-    """The summary under key; None if there is none that can be read."""
+    """The cached summary for key; None if it is missing or invalid."""
     summary = read(key, ModelSummary.from_json, _SUMMARIES)
     return summary if key and summary and _agrees(summary, key) else None
 
 
 def _agrees(summary: ModelSummary, key: dict[str, object]) -> bool:
-    """Whether a summary is of the model and size of its key, and its counts do not contradict."""
+    """Whether a summary has the model and size of its key, and its counts are consistent."""
     base, size = summary.base, key["size"]
     return (
         summary.model == key["model"]
@@ -80,16 +80,16 @@ def _agrees(summary: ModelSummary, key: dict[str, object]) -> bool:
 
 
 def write_summary(key: dict[str, object] | None, summary: ModelSummary) -> None:
-    """Keep a summary; a cache that cannot be written is no reason to fail."""
+    """Cache a summary; failures to write are ignored."""
     write(key, summary.to_json(), _SUMMARIES)
 
 
 def read(key: dict[str, object] | None, parse: Callable[[str], T], folder: str) -> T | None:
-    """What is kept under key; None if there is nothing that can be read.
+    """The cached entry for key; None if it is missing or invalid.
 
     Args:
-        key: everything that could change the entry, as JSON takes it; None is never kept.
-        parse: reads the text; an InvalidValueError says that it cannot be read.
+        key: everything that could change the entry, in JSON types; None is never cached.
+        parse: parses the text; raises InvalidValueError for invalid text.
         folder: the kind of entry, a folder inside :func:`cache_folder`.
     """
     if key is None:
@@ -103,7 +103,7 @@ def read(key: dict[str, object] | None, parse: Callable[[str], T], folder: str) 
 
 
 def write(key: dict[str, object] | None, text: str, folder: str) -> None:
-    """Keep text under key, as :func:`read` finds it; a failure to write is silent."""
+    """Cache text for key, to be read by :func:`read`; failures to write are ignored."""
     if key is None:
         return
     path = _path(key, folder)

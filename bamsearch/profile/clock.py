@@ -1,4 +1,4 @@
-"""Clocks: how long a call takes on a device, in milliseconds. Tests give one of their own."""
+"""Clocks that time calls on a device, in milliseconds. Tests use fake clocks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ class Clock(Protocol):
     """Anything that times a call."""
 
     def milliseconds(self, run: Callable[[], object], repeats: int) -> float:
-        """Call run at least repeats times; return the mean time of one of them, in milliseconds."""
+        """Call run at least repeats times; return the mean time of one call, in milliseconds."""
         ...
 
 
 class CpuClock:
     """``torch.utils.benchmark``: wall-clock time, threads fixed, garbage collection off.
 
-    Before every sample it makes two calls, or a hundredth of the sample if that is more, which are
-    not counted. So a sample does not begin with another model's weights in the cache; a slow model
-    (one call a sample) takes three times as long to measure.
+    Each sample is preceded by two uncounted calls, or 1% of the sample's calls if that is more, so
+    that it does not start with another model's weights in the cache. For a slow model (one call
+    per sample) this triples the time to measure.
 
     Args:
-        threads: torch's threads while it runs; the caller's number comes back afterwards.
+        threads: number of torch threads during a sample; the caller's number is restored.
     """
 
     def __init__(self, threads: int = 1) -> None:
@@ -38,13 +38,13 @@ class CpuClock:
 
 
 class CudaClock:
-    """CUDA events around all calls of a sample, without a synchronisation between them.
+    """CUDA events around all calls of a sample, without synchronisation between the calls.
 
-    What is measured is the time on the device's stream. Where Python launches kernels more slowly
-    than the device runs them, as with a small model in eager mode, that is the time of launching.
+    This measures the time on the device's stream. If Python launches kernels more slowly than the
+    device runs them, as with a small model in eager mode, it is the launch time.
 
     Args:
-        device: whose current stream the calls use; None is the current device.
+        device: device with the current stream of the calls; None is the current device.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
@@ -84,8 +84,8 @@ def clock_for(device: torch.device, threads: int = 1) -> Clock:
     """The clock of a device.
 
     Args:
-        device: where the calls run.
-        threads: torch's threads on a CPU.
+        device: device of the calls.
+        threads: number of torch threads on a CPU.
     """
     if device.type == "cuda":
         return CudaClock(device)

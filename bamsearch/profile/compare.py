@@ -1,4 +1,4 @@
-"""Networks side by side: counted, and timed against the first of them."""
+"""Compare networks: count each, and time it against the first."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from bamsearch.records import (
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A network to be profiled.
+    """A network to profile.
 
     Attributes:
-        name: as it was asked for: a MODEL, or a DESIGN's path.
+        name: the MODEL, or the path of the DESIGN, as requested.
         model: the whole network, in train mode, on the CPU.
-        image_shape: what the whole is given, without the batch.
-        module: the part of it that is counted and timed.
-        part: that part's path; "" for the whole, ``backbone.body`` for a detector.
-        input_shape: what the part is given, without the batch.
-        design: what is inserted; None for a MODEL.
+        image_shape: input shape of the whole network, without the batch.
+        module: the part that is counted and timed.
+        part: path of that part; "" for the whole, ``backbone.body`` for a detector.
+        input_shape: input shape of the part, without the batch.
+        design: the design; None for a MODEL.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A network's times in one mode.
+    """Latencies of a network in one mode.
 
     Attributes:
         mode: eager, compile or cudagraph.
-        timing: its own; None where it does not run in this mode.
-        pair: against the first network; None for the first.
-        sites: of a design: each BAM alone, as it is fed in the network.
-        trouble: why there is no timing.
+        timing: latency of the network; None if it does not run in this mode.
+        pair: comparison with the first network; None for the first.
+        sites: latency of each single BAM of a design, with its input as in the network.
+        trouble: reason for a missing timing.
     """
 
     mode: Mode
@@ -76,14 +76,15 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Profiled:
-    """What is known of a network.
+    """The profile of a network.
 
     Attributes:
         subject: the network.
-        cost: counted on it, not derived from the base's.
-        activations: elements that convolutions and matrix products put out, by module; "" is all.
-        measured: one a mode.
-        memory: peak memory, of inference and of a training step, where it was asked for.
+        cost: cost counted on this network, not derived from the base's.
+        activations: output elements of convolutions and matrix products by module; "" is the
+            total.
+        measured: latencies, one entry per mode.
+        memory: peak memory of inference and of a training step, if requested.
     """
 
     subject: Subject
@@ -96,18 +97,19 @@ class Profiled:
 def open_subjects(
     targets: Sequence[str], size: Sequence[int] | None = None, num_classes: int | None = None
 ) -> list[Subject]:
-    """Build what each TARGET names: a design on disk if there is one, else a MODEL.
+    """Build each TARGET: a design on disk if it exists, else a MODEL.
 
-    A MODEL beside a design made from it is built as the design has it, with its input and classes,
-    so that the two can be compared.
+    If a design derived from a MODEL is also among the targets, the MODEL is built with the input
+    and classes of the design, so that the two are comparable.
 
     Args:
-        targets: each a DESIGN, see :func:`bamsearch.graph.designs.find_design`, or a MODEL.
-        size: (H, W) of a MODEL's input; None is its design's, else its own. A design has its own.
-        num_classes: of a MODEL's head; None likewise.
+        targets: DESIGNs, see :func:`bamsearch.graph.designs.find_design`, or MODELs.
+        size: (H, W) of a MODEL's input; None is that of its design, else the model's default.
+            Ignored for designs.
+        num_classes: classes of a MODEL's head; None as for size.
 
     Raises:
-        ModelError, DesignError, WeightsError: one cannot be built.
+        ModelError, DesignError, WeightsError: a target cannot be built.
     """
     designs = {target: _design_at(target) for target in targets}
     of_model = {design.model: design for design in designs.values() if design is not None}
@@ -135,7 +137,7 @@ def open_subjects(
 
 
 def _design_at(target: str) -> Design | None:
-    # A run may be called like a model: the model is meant, a run's path is never misread.
+    # If a run has the name of a model, the name means the model; the run's path still works.
     if target in model_names() or not is_design(target):
         return None
     return find_design(target)[0]
@@ -152,22 +154,22 @@ def profile(
     step: Callable[[], None] = lambda: None,
     **conditions: Unpack[Conditions],
 ) -> list[Profiled]:
-    """Count every network, and time it: a single one alone, others paired with the first.
+    """Count and time each network: a single network alone, several paired with the first.
 
     Args:
         subjects: the networks.
-        modes: in which to time; none only counts. A mode in which a network does not run is
-            reported and the others are still timed.
+        modes: modes to time; if empty, networks are only counted. Modes in which a network does
+            not run are reported, and the other modes are still timed.
         memory: measure peak memory too.
-        samples: of each time.
-        seed: random seed of the order within pairs, and of the intervals' bootstrap.
-        clock: what measures; None is the device's own.
+        samples: number of samples per timing.
+        seed: random seed of the order within pairs and of the bootstrap intervals.
+        clock: clock for the timings; None is the device's default.
         step: called after each measurement.
-        conditions: device, batch_size and so on; ``mode`` is not among them.
+        conditions: device, batch_size and so on, without ``mode``.
 
     Raises:
         ModelError: a network cannot be counted.
-        DeviceError: the device is not there, or its memory is too small.
+        DeviceError: the device does not exist, or its memory is too small.
     """
     profiled = []
     for number, subject in enumerate(subjects):
@@ -176,10 +178,10 @@ def profile(
         step()
         first = subjects[0] if number else None
         measured = []
-        # With others to come the first one's time is taken from its pair with the second.
+        # With several networks, the first network's time comes from its pair with the second.
         for mode in modes if number or len(subjects) == 1 else ():
-            given: Conditions = {**conditions, "mode": mode}
-            measured.append(_measure(first, subject, samples, seed, clock, given))
+            in_mode: Conditions = {**conditions, "mode": mode}
+            measured.append(_measure(first, subject, samples, seed, clock, in_mode))
             step()
         peaks = _memory(subject, conditions) if memory else ()
         profiled.append(Profiled(subject, cost, activations, tuple(measured), peaks))
@@ -198,7 +200,7 @@ def _measure(
 ) -> Measured:
     mode, shape = conditions["mode"], subject.input_shape
     if first is not None and first.input_shape != shape:
-        trouble = f"its input is {shape}, and the first one's is {first.input_shape}"
+        trouble = f"its input is {shape}, but that of the first network is {first.input_shape}"
         return Measured(mode, None, trouble=trouble)
     try:
         sites = _site_times(subject, samples, clock, conditions)
@@ -222,7 +224,7 @@ def _measure(
 def _site_times(
     subject: Subject, samples: int, clock: Clock | None, conditions: Conditions
 ) -> tuple[tuple[Site, Insertion, Timing], ...]:
-    """Each BAM of a design alone, on a map as large as at its site."""
+    """Time each BAM of a design alone, on a map of the size at its site."""
     design = subject.design
     if design is None:
         return ()
@@ -244,7 +246,7 @@ def _site_times(
 
 
 def _memory(subject: Subject, conditions: Conditions) -> tuple[Memory, ...]:
-    """Of inference and of a training step."""
+    """Peak memory of inference and of a training step."""
     module, shape = subject.module, subject.input_shape
     device = conditions.get("device", "cpu")
     batch_size = conditions.get("batch_size", 1)

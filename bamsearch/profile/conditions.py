@@ -1,7 +1,6 @@
-"""Conditions under which a model runs, what goes wrong under them, and what they may not disturb.
+"""Conditions under which a model runs, error messages for their failures, and state restoration.
 
-The caller's state (thread count, gradient mode, random state) is the same afterwards, whatever
-happened.
+The caller's state (thread count, gradient mode, random state) is always restored.
 """
 
 from __future__ import annotations
@@ -18,27 +17,27 @@ from bamsearch.records import DType, MemoryFormat, Mode, check_choice, check_pos
 
 try:
     import resource
-except ImportError:  # Windows has none.
+except ImportError:  # not available on Windows
     resource = None  # type: ignore[assignment]
 
 _MEMORY_INFO = Path("/proc/meminfo")
 _OWN_SIZE = Path("/proc/self/statm")
-# What devices say that have no error class of their own for it: CPU, MPS, cuBLAS and cuDNN.
+# Out-of-memory messages of CPU, MPS, cuBLAS and cuDNN, which raise no dedicated error class.
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 class Conditions(TypedDict, total=False):
-    """Under which conditions a model runs; what is not given is as in ``DEFAULTS``.
+    """Conditions under which a model runs; missing ones default to ``DEFAULTS``.
 
     Attributes:
         device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto`` for the first of cuda, mps, cpu.
-        batch_size: inputs in one call.
-        dtype: of weights and input.
-        memory_format: of weights and input: ``contiguous``, or ``channels_last`` for all tensors
-            with 4 axes and channels_last_3d for those with 5.
+        batch_size: number of inputs per call.
+        dtype: data type of weights and input.
+        memory_format: memory format of weights and input: ``contiguous``, or ``channels_last`` for
+            all tensors with 4 axes and channels_last_3d for those with 5.
         mode: ``eager``, ``compile`` (torch.compile) or ``cudagraph`` (captured once, replayed).
         train: forward and backward in train mode, instead of forward in eval mode.
-        threads: torch's threads on a CPU.
+        threads: number of torch threads on a CPU.
     """
 
     device: str
@@ -62,41 +61,41 @@ DEFAULTS: Conditions = {
 
 
 class OutOfMemory(DeviceError):
-    """A batch that does not fit."""
+    """A batch that does not fit into the device's memory."""
 
 
 def complete(conditions: Conditions) -> Conditions:
-    """Conditions with the defaults filled in, checked."""
+    """Fill in the defaults of conditions, and check all values."""
     unknown = ", ".join(conditions.keys() - DEFAULTS.keys())
     if unknown:
-        raise TypeError(f"unknown conditions: {unknown}; there are {', '.join(DEFAULTS)}")
-    given: Conditions = {**DEFAULTS, **conditions}
-    check_positive("batch_size", given["batch_size"])
-    check_positive("threads", given["threads"])
-    check_choice("dtype", given["dtype"], get_args(DType))
-    check_choice("memory_format", given["memory_format"], get_args(MemoryFormat))
-    check_choice("mode", given["mode"], get_args(Mode))
-    return given
+        raise TypeError(f"unknown conditions: {unknown}; choose from {', '.join(DEFAULTS)}")
+    completed: Conditions = {**DEFAULTS, **conditions}
+    check_positive("batch_size", completed["batch_size"])
+    check_positive("threads", completed["threads"])
+    check_choice("dtype", completed["dtype"], get_args(DType))
+    check_choice("memory_format", completed["memory_format"], get_args(MemoryFormat))
+    check_choice("mode", completed["mode"], get_args(Mode))
+    return completed
 
 
 @contextmanager
 def explained(
     name: str, batch_size: int, dtype: str, mode: str, device: torch.device
 ) -> Iterator[None]:
-    """Turn what torch says of a device into a DeviceError with the next step.
+    """Convert torch's errors into a DeviceError that names the next step.
 
     Args:
-        name: of the model, for the message.
-        batch_size: inputs in one call.
-        dtype: of weights and input.
+        name: name of the model for the message.
+        batch_size: number of inputs per call.
+        dtype: data type of weights and input.
         mode: eager, compile or cudagraph.
-        device: where it runs.
+        device: device of the model.
     """
     try:
         yield
     except BamsearchError:
         raise
-    except Exception as error:  # A user's forward can raise anything at all.
+    except Exception as error:  # A user's forward can raise any exception.
         if out_of_memory(error):
             raise OutOfMemory(
                 f"{name} with a batch of {batch_size} does not fit into the memory of {device}"
@@ -108,7 +107,7 @@ def explained(
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether error, or what it came from, is a device's memory having run out."""
+    """Whether error or its cause is an out-of-memory error of a device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     if isinstance(error, RuntimeError) and any(word in str(error) for word in _MEMORY_WORDS):
@@ -118,23 +117,23 @@ def out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def caller_kept(device: torch.device, threads: int = 1) -> Iterator[None]:
-    """Run with gradients on and that many threads; afterwards the caller has all as it was.
+    """Run with gradients enabled and a number of threads, then restore the caller's state.
 
     Args:
-        device: the current one inside, and whose random state is kept besides the CPU's.
-        threads: torch's threads on a CPU.
+        device: the current device inside; its random state is preserved besides the CPU's.
+        threads: number of torch threads on a CPU.
     """
     before = torch.get_num_threads()
     random = torch.get_rng_state()
-    with ExitStack() as kept:
-        kept.callback(torch.set_rng_state, random)
+    with ExitStack() as stack:
+        stack.callback(torch.set_rng_state, random)
         if device.type == "cuda":
-            kept.enter_context(torch.cuda.device(device))
-            kept.callback(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
+            stack.enter_context(torch.cuda.device(device))
+            stack.callback(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
         elif device.type == "mps":
-            kept.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
+            stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
         else:
-            kept.callback(torch.set_num_threads, before)
+            stack.callback(torch.set_num_threads, before)
             torch.set_num_threads(threads)
         with torch.inference_mode(False), torch.enable_grad():
             yield
@@ -142,9 +141,9 @@ def caller_kept(device: torch.device, threads: int = 1) -> Iterator[None]:
 
 @contextmanager
 def memory_fenced() -> Iterator[None]:
-    """Let what does not fit into the main memory fail, instead of being killed for it.
+    """Limit the address space to available memory: allocations fail instead of being OOM-killed.
 
-    Linux promises memory that it does not have, and ends a process when it uses it. Elsewhere
+    Linux overcommits memory, and kills a process that uses more than there is. On other systems
     this does nothing.
     """
     try:
@@ -163,17 +162,17 @@ def memory_fenced() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line that says something: "backend='inductor' raised:" does not."""
+    """The first informative line, skipping "backend='inductor' raised:"."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((line for line in lines if not line.endswith("raised:")), type(error).__name__)
-    return said.rstrip(".")
+    reason = next((line for line in lines if not line.endswith("raised:")), type(error).__name__)
+    return reason.rstrip(".")
 
 
 def _next_step(error: Exception, dtype: str, mode: str) -> str:
     if "more than 1 value per channel" in str(error):
-        return "A BatchNorm cannot learn from one value: give --batch-size 2 or more"
+        return "BatchNorm cannot train on a single value: use --batch-size 2 or more"
     if mode != "eager":
-        return "Give --mode eager"
+        return "Use --mode eager"
     if dtype != "float32":
-        return "Give --dtype float32"
-    return "Does the model take one tensor, of this input shape?"
+        return "Use --dtype float32"
+    return "Does the model accept a single tensor of this input shape?"

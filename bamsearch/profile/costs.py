@@ -1,6 +1,6 @@
-"""Exact costs of very many designs of one model, for a search that looks at all that fit.
+"""Exact costs of very many designs of a model, for searches over all feasible designs.
 
-No torch: a design is a lookup and three additions for each BAM.
+No torch: the cost of a design takes a lookup and three additions per BAM.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from bamsearch.records import Cost, Init, Insertion, ModelSummary, Variant, chec
 
 
 class DesignCosts:
-    """Costs of designs of one model, equal to :func:`bamsearch.profile.summary.cost_of`'s totals.
+    """Costs of designs of a model, equal to :func:`bamsearch.profile.summary.cost_of`'s totals.
 
-    What a BAM costs depends on its site and on h = max(C // r, 1) alone, never on the dilation:
-    it is worked out once for each and then looked up.
+    The cost of a BAM depends only on its site and on h = max(C // r, 1), not on the dilation: it
+    is computed once for each pair and cached.
 
     Args:
-        summary: of the model; its base was counted once.
-        variant: which BAM.
-        init: how it starts; ``identity`` has one parameter more.
+        summary: summary of the model, with the count of its base.
+        variant: ``paper`` or ``official``.
+        init: ``paper`` or ``identity``, which has one more parameter.
 
     Raises:
-        InvalidValueError: no such variant or init.
+        InvalidValueError: unknown variant or init.
     """
 
     def __init__(
@@ -38,53 +38,55 @@ class DesignCosts:
         self.init: Init = init
         self._sites = {site.name: site for site in summary.sites}
         self._of_hidden: dict[tuple[str, int], Cost] = {}
-        # In front of it, so that a known design divides nothing: (site, r) to the three integers.
-        self._known: dict[tuple[str, int], tuple[int, int, int]] = {}
+        # (site, r) → (params, macs, conv_linear_macs): avoids the division for cached pairs.
+        self._by_reduction: dict[tuple[str, int], tuple[int, int, int]] = {}
 
     def added(self, site: str, reduction: int) -> Cost:
-        """What one BAM adds, at any dilation.
+        """The cost that a BAM adds, at any dilation.
 
         Raises:
-            InvalidValueError: no such site, or a reduction that is no positive integer.
+            InvalidValueError: unknown site, or a reduction that is not a positive integer.
         """
-        found = self._sites.get(site)
-        if found is None:
-            # Here and not at the top: placement belongs to graph, whose other modules load torch.
+        record = self._sites.get(site)
+        if record is None:
+            # Imported here: other modules of the package graph load torch.
             from bamsearch.graph.placement import place
 
-            (found,) = place(self.summary.sites, [site])
-        key = (site, hidden_channels(found.channels, reduction))
+            (record,) = place(self.summary.sites, [site])
+        key = (site, hidden_channels(record.channels, reduction))
         if key not in self._of_hidden:
             self._of_hidden[key] = bam_cost(
-                found, reduction, 1, variant=self.variant, init=self.init
+                record, reduction, 1, variant=self.variant, init=self.init
             )
         return self._of_hidden[key]
 
     def cost(self, insertions: Iterable[Insertion]) -> Cost:
-        """What a design costs: parameters, and multiply-adds for one input.
+        """The cost of a design: parameters, and multiply-adds for one input.
 
         Args:
-            insertions: the design's BAMs; none is the base.
+            insertions: the design's BAMs; empty for the base.
 
         Returns:
             The total, with the base's table by module.
 
         Raises:
-            InvalidValueError: no such site, or one twice.
+            InvalidValueError: unknown site, or a site that occurs twice.
         """
         base = self.summary.base
         params, macs, conv_linear = base.params, base.macs, base.conv_linear_macs
         seen = set()
-        for count, one in enumerate(insertions, start=1):
-            key = (one.site, one.reduction)
-            known = self._known.get(key)
-            if known is None:
+        for count, insertion in enumerate(insertions, start=1):
+            site = insertion.site
+            key = (site, insertion.reduction)
+            added = self._by_reduction.get(key)
+            if added is None:
                 cost = self.added(*key)
-                known = self._known[key] = (cost.params, cost.macs, cost.conv_linear_macs)
-            seen.add(one.site)
+                added = self._by_reduction[key] = (cost.params, cost.macs, cost.conv_linear_macs)
+            seen.add(site)
             if len(seen) != count:
-                raise InvalidValueError(f"site {one.site} is in the design twice: it takes one BAM")
-            params += known[0]
-            macs += known[1]
-            conv_linear += known[2]
+                raise InvalidValueError(f"site {site} is in the design twice: it takes one BAM")
+            params += added[0]
+            macs += added[1]
+            conv_linear += added[2]
+
         return Cost(params, macs, conv_linear, base.by_module, base.uncounted, base.counter)

@@ -1,21 +1,21 @@
-"""What a network costs for one input: parameters and multiply-adds, counted from shapes alone.
+"""Count parameters and multiply-adds of a network for one input.
 
-The unit is fvcore's: one multiply-add (MAC) is 1; torchvision publishes the same unit in
-``weights.meta["_ops"]``. Not counted: biases, activations, additions of maps, max and average
-pooling with a fixed window, softmax; ``Cost.uncounted`` names them. A normalisation layer in eval
-mode costs 2 an element (BatchNorm) or 5 (LayerNorm, GroupNorm), adaptive average pooling 1 an
-input element, as in fvcore's ``jit_handles.py``.
+The unit is fvcore's: a multiply-add (MAC) counts 1, as in torchvision's ``weights.meta["_ops"]``.
+Not counted, and listed in ``Cost.uncounted``: biases, activations, additions of maps, max and
+average pooling with a fixed window, softmax. In eval mode, normalisation costs 2 per element
+(BatchNorm) or 5 (LayerNorm, GroupNorm), and adaptive average pooling 1 per input element, as in
+fvcore's ``jit_handles.py``.
 
 Two counters give the same integers. fvcore traces a real forward pass with zeros: on one core
-resnet101 takes 0.4 s, vit_h_14 at 518 takes 23 s. That cannot be had for less: on the meta device,
-as under any dispatch mode, the tracer records other operators, and convolution not at all. The
-other, :mod:`bamsearch.profile.meta_counting`, runs on the meta device: 0.3 s for the same vit_h_14.
+resnet101 takes 0.4 s, vit_h_14 at 518 takes 23 s. The meta device would not help: there, as under
+any dispatch mode, the tracer records other operators, and no convolutions. The other counter,
+:mod:`bamsearch.profile.meta_counting`, runs on the meta device: 0.3 s for the same vit_h_14.
 
-A detector's work depends on the boxes that it finds: with fvcore it is what zeros find, the same
-each time; the other counter cannot run it.
+The cost of a detector depends on the number of detected boxes: fvcore counts those for an image of
+zeros, the same each time; the other counter cannot run detectors.
 
-Recurrent layers (``aten::lstm``), deformable convolution and custom autograd functions are in
-``uncounted`` with fvcore; look there before you trust the total of an unusual network.
+With fvcore, recurrent layers (``aten::lstm``), deformable convolution and custom autograd functions
+are in ``uncounted``: check it before trusting the total of an unusual network.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ def count(
 ) -> Cost:
     """Count parameters and multiply-adds of model for one input, in eval mode.
 
-    A copy is counted: model, its mode, its BatchNorm statistics and its hooks stay as they are
-    (forward hooks do run, on the copy: they can be part of what it computes). The copy's
-    parameters are zeros that take no memory, so that the values in model never matter.
+    A copy is counted: the model's mode, BatchNorm statistics and hooks are not changed. Forward
+    hooks run on the copy, because they may be part of the computation. The copy's parameters are
+    zeros that take no memory, so the values in model do not matter.
 
     Args:
-        model: any module that takes one tensor; it runs on the device and in the dtype of its
-            first parameter.
+        model: any module that takes one tensor; it runs with the device and dtype of its first
+            parameter.
         input_shape: shape of one input without the batch: (C, H, W) or (C, T, H, W).
         counter: ``fvcore``, ``FlopCounterMode`` (see :mod:`bamsearch.profile.meta_counting`), or
-            ``auto``: fvcore, and the other where fvcore is missing or cannot trace the model.
-            The result's ``counter`` says which it was.
+            ``auto``: fvcore, or the other if fvcore is missing or cannot trace the model. The
+            result's ``counter`` is the one used.
 
     Returns:
-        The cost of one input; a shared parameter counts once.
+        The cost of one input; shared parameters count once.
 
     Raises:
-        InvalidValueError: an impossible input_shape or an unknown counter.
+        InvalidValueError: an invalid input_shape or an unknown counter.
         ModelError: the model does not run with this input, or has lazy parameters.
     """
     shape = check_input_shape(input_shape)
@@ -70,36 +70,36 @@ def count(
         raise ModelError(f"{name} has lazy parameters: run it once on an input before counting")
     failures = []
     with _every_operator_visible():
-        for one in COUNTERS if counter == "auto" else (counter,):
+        for name_of_counter in COUNTERS if counter == "auto" else (counter,):
             try:
-                return COUNTERS[one](model, shape)
-            except Exception as error:  # A user's forward can raise anything at all.
+                return COUNTERS[name_of_counter](model, shape)
+            except Exception as error:  # A user's forward can raise any exception.
                 failures.append(error)
     failure = next((e for e in failures if not isinstance(e, ImportError)), failures[-1])
     reason = (str(failure).strip() or type(failure).__name__).splitlines()[0].rstrip(".")
     raise ModelError(
         f"{name} cannot be counted with an input of {shape}: {reason}. "
-        "Give the input shape that the model is made for: too small, or other channels?"
+        "Use an input shape that the model supports: is this too small, or are channels wrong?"
     ) from failure
 
 
 def count_activations(
     model: nn.Module, input_shape: Sequence[int] = (3, 224, 224)
 ) -> dict[str, int]:
-    """Elements that convolutions and matrix products put out for one input, by module.
+    """Count the output elements of convolutions and matrix products for one input, by module.
 
-    The activation count of arXiv 2003.13678 (section 3), as fvcore has it: it follows the time on
-    a GPU better than MACs do. Norms, rectifiers and fused attention put out none of their own.
+    This is the activation count of arXiv 2003.13678 (section 3), as implemented by fvcore: it
+    predicts latency on a GPU better than MACs do. Norms, ReLUs and fused attention do not count.
 
     Args:
-        model: as :func:`count`; counted on a copy.
-        input_shape: as :func:`count`.
+        model: as for :func:`count`; counted on a copy.
+        input_shape: as for :func:`count`.
 
     Returns:
-        Dotted path to elements; "" is the whole.
+        Number of elements by dotted path; "" is the total.
 
     Raises:
-        InvalidValueError: an impossible input_shape.
+        InvalidValueError: an invalid input_shape.
         ModelError: fvcore cannot trace the model.
     """
     copied = _copy(model)
@@ -155,50 +155,50 @@ def _fvcore() -> Any:
 
 
 def _quiet(analysis: Any) -> Any:
-    """The analysis without its warnings: what it did not count is a result, not a remark."""
+    """Silence an analysis: uncounted operators are in the result."""
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    # What it warns of is the trace, which nobody will run.
+    # Tracer warnings concern running the trace, which is not done.
     return analysis.tracer_warnings("none")
 
 
 def _copy(model: nn.Module, device: torch.device | None = None) -> nn.Module:
-    """A copy of model in eval mode whose parameters are zeros without memory of their own.
+    """Copy a model in eval mode, with parameters that are zeros and take no memory.
 
     Args:
-        model: what to copy; not changed.
-        device: where all tensors of the copy go; None keeps each on its own.
+        model: the model to copy; not modified.
+        device: device for all tensors of the copy; None keeps theirs.
     """
     memo: dict[int, Any] = {}
     for parameter in model.parameters():
         zero = torch.zeros((), dtype=parameter.dtype, device=device or parameter.device)
         memo[id(parameter)] = nn.Parameter(zero.expand(parameter.shape), requires_grad=False)
     for module in model.modules():
-        # Plain attributes too: nn.utils.weight_norm keeps its weight in one, and as it is no leaf
-        # it cannot be copied otherwise. Buffers keep their values: some are indices.
+        # Plain attributes too: nn.utils.weight_norm stores its weight there, which is not a leaf
+        # and cannot be deep-copied. Buffers keep their values, because some are indices.
         for tensor in (*module.buffers(recurse=False), *vars(module).values()):
             if isinstance(tensor, torch.Tensor) and id(tensor) not in memo:
-                here = tensor.detach()
-                memo[id(tensor)] = here.to(device) if device else here.clone()
+                detached = tensor.detach()
+                memo[id(tensor)] = detached.to(device) if device else detached.clone()
     return copy_model(model, memo).eval()
 
 
 def _zeros(model: nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
-    """A batch of one input of zeros, on the device and in the floating dtype of model."""
+    """A batch of one input of zeros, with the device and floating-point dtype of model."""
     tensors = (*model.parameters(), *model.buffers(), torch.zeros(()))
     first = next(tensor for tensor in tensors if tensor.is_floating_point())
     return torch.zeros(1, *shape, device=first.device, dtype=first.dtype)
 
 
 def _parameters(model: nn.Module) -> int:
-    """Number of parameters, shared ones once."""
+    """Number of parameters; shared ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 @contextlib.contextmanager
 def _every_operator_visible() -> Iterator[None]:
-    """No gradients, and neither inference mode nor attention's fused path, which hide operators.
+    """Disable gradients, inference mode and the fused attention path, which hide operators.
 
-    ``torch.backends.mha`` is global: threads that run attention meanwhile get the slow path too.
+    ``torch.backends.mha`` is global: other threads also get the slow attention path meanwhile.
     """
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -216,14 +216,14 @@ def _shape(value: Any) -> list[int]:
 
 
 def _matrix_product(left: int) -> Handle:
-    """Output elements times the length summed over: the last axis of operand number left."""
+    """Output elements times the contracted length: the last axis of input number left."""
     return lambda inputs, outputs: prod(_shape(outputs[0])) * _shape(inputs[left])[-1]
 
 
 def _attention(inputs: list[Any], outputs: list[Any]) -> int:
     """Queries (..., L, E) times keys (..., S, E), then weights times values (..., S, V).
 
-    Masks are not looked at: a causal one costs the same.
+    Masks are ignored: causal attention costs the same.
     """
     query, key, value = (_shape(tensor) for tensor in inputs[:3])
     heads_and_queries = prod(_shape(outputs[0])[:-1])
@@ -237,7 +237,7 @@ def _convolution_mode(inputs: list[Any], outputs: list[Any]) -> int:
 
 
 def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
-    """The batched matrix products that torch makes of an einsum."""
+    """Multiply-adds of the batched matrix products into which torch converts an einsum."""
     operands = [torch.empty(_shape(v), device="meta") for v in inputs[1].node().inputs()]
     with FlopCounterMode(display=False) as flops:
         torch.einsum(inputs[0].toIValue(), *operands)
@@ -245,7 +245,7 @@ def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
 
 
 def _input_elements(inputs: list[Any], outputs: list[Any]) -> int:
-    """One an input element, as fvcore has it for adaptive_avg_pool2d."""
+    """One per input element, as fvcore counts adaptive_avg_pool2d."""
     return prod(_shape(inputs[0]))
 
 
@@ -259,12 +259,12 @@ EXTRA_HANDLES: Mapping[str, Handle] = {
     "aten::dot": _matrix_product(0),
     "aten::adaptive_avg_pool1d": _input_elements,
     "aten::adaptive_avg_pool3d": _input_elements,
-    # fvcore's own fails on a vector and forgets a batch that only the second operand has.
+    # fvcore's handle fails on vectors, and ignores batch axes of the second operand alone.
     "aten::matmul": _matrix_product(0),
-    # fvcore's own reads NumPy's printed estimate: four digits.
+    # fvcore's handle parses NumPy's printed estimate, which has four digits.
     "aten::einsum": _einsum,
 }
-"""What fvcore lacks or gets wrong: operator of the traced graph to its multiply-adds."""
+"""Multiply-adds of operators that fvcore lacks or counts wrongly."""
 
 MATRIX_PRODUCTS = frozenset(
     {"conv", "_convolution_mode", "linear", "addmm", "addmv", "mm", "mv", "dot", "matmul", "bmm"}
@@ -276,4 +276,4 @@ COUNTERS: Mapping[str, Callable[[nn.Module, tuple[int, ...]], Cost]] = {
     "fvcore": _count_with_fvcore,
     "FlopCounterMode": _count_with_torch,
 }
-"""The counters, in the order in which ``auto`` tries them."""
+"""The counters in the order that ``auto`` tries them."""

@@ -1,4 +1,4 @@
-"""Which devices torch finds here, the one that ``--device`` means, and what it is."""
+"""List torch's devices, resolve ``--device``, and describe a device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DRIVER_INFO = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device, as ``--device`` names it, and what it is."""
+    """A device: its name for ``--device``, and a description."""
 
     name: str
     description: str
@@ -39,8 +39,8 @@ def list_devices() -> list[Device]:
     devices = [Device("cpu", f"{platform.machine()}, {capability}")]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            about = torch.cuda.get_device_properties(index)
-            description = f"{about.name}, {about.total_memory / GIB:.0f} GiB"
+            properties = torch.cuda.get_device_properties(index)
+            description = f"{properties.name}, {properties.total_memory / GIB:.0f} GiB"
             devices.append(Device(f"cuda:{index}", description))
     if torch.backends.mps.is_available():
         devices.append(Device("mps", "Apple GPU"))
@@ -48,13 +48,13 @@ def list_devices() -> list[Device]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that name means on this machine.
+    """Resolve the name of a device on this machine.
 
     Args:
         name: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto`` for the first of cuda, mps, cpu.
 
     Raises:
-        DeviceError: there is no such device here.
+        DeviceError: the device does not exist.
     """
     import torch
 
@@ -65,17 +65,17 @@ def resolve_device(name: str) -> torch.device:
         name = "cuda:0"
     if name not in present:
         raise DeviceError(
-            f"there is no device {name} here: give --device {' or '.join(present)}, or auto"
+            f"device {name} does not exist: use --device {' or '.join(present)}, or auto"
         )
     return torch.device(name)
 
 
 def device_facts(device: torch.device, threads: int = 1) -> DeviceFacts:
-    """What a device is, with the settings in force now, for the record of a time.
+    """Facts about a device and its current settings, for the record of a timing.
 
     Args:
-        device: one that is here.
-        threads: torch's threads, if it is a CPU.
+        device: an existing device.
+        threads: number of torch threads, for a CPU.
     """
     import torch
 
@@ -85,7 +85,7 @@ def device_facts(device: torch.device, threads: int = 1) -> DeviceFacts:
     if device.type != "cuda":
         return DeviceFacts(device.type, _cpu_name(), None, None, versions)
     cudnn = torch.backends.cudnn
-    # Not allow_tf32: reading it fails where a program uses the settings that replaced it.
+    # Not allow_tf32: reading it fails if a program uses the settings that replaced it.
     convolution = cudnn.conv.fp32_precision  # type: ignore[attr-defined]
     precisions = (torch.backends.cuda.matmul.fp32_precision, convolution)
     versions["cuda"] = str(torch.version.cuda)
@@ -112,7 +112,7 @@ def _cpu_name() -> str:
 
 @cache
 def _driver() -> str | None:
-    """Version of the NVIDIA driver; None where neither the kernel nor nvidia-smi says it."""
+    """Version of the NVIDIA driver, from the kernel or nvidia-smi; None if unknown."""
     try:
         text = _DRIVER_INFO.read_text(encoding="utf-8")
     except OSError:

@@ -1,12 +1,12 @@
-"""A latency model for search: each BAM timed once, alone, and added to the base's time.
+"""An additive latency model for search: each BAM is timed once, alone.
 
-The time of a design is taken to be base + the sum over its BAMs. That leaves out what neighbours do
-to each other: caches that are warm for a BAM alone, launches that overlap on a GPU, fusion by a
-compiler, and in training the sum that stands for the rest of the network. So the table is checked
-on designs measured as whole models, paired with the base, and carries the error; where
-``error.poor`` holds it says which designs to look at, not which to rule out. A noisy machine makes
-a good table look poor: then the intervals of the measured designs are wide, and the predictions
-are inside (``error.within``).
+The predicted latency of a design is the base's plus the sum over its BAMs. This ignores
+interactions: caches that are warm for a single BAM, kernel launches that overlap on a GPU, fusion
+by a compiler, and in training the sum that replaces the rest of the network. So the table is
+validated on whole designs, measured in pairs with the base, and records the error. If
+``error.poor`` holds, use the table to select candidates, not to rule designs out. On a noisy
+machine a good table looks poor: then the intervals of the measured designs are wide, and contain
+the predictions (``error.within``).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _FOLDER = "latencies"
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """How everything is timed: the same for a BAM, the base and whole designs."""
+    """Timing settings, shared by single BAMs, the base and whole designs."""
 
     conditions: Conditions
     samples: int
@@ -66,14 +66,14 @@ class _Bench:
 
     def time(self, module: nn.Module, shape: tuple[int, ...]) -> float:
         """Median milliseconds of one call."""
-        self._forget()
+        self._reset_compiler()
         timing = time_model(
             module, shape, samples=self.samples, clock=self.clock, **self.conditions
         )
         return timing.median
 
     def pair(self, a: nn.Module, b: nn.Module, shape: tuple[int, ...]) -> PairedTiming:
-        self._forget()
+        self._reset_compiler()
         return time_pair(
             a,
             b,
@@ -84,16 +84,16 @@ class _Bench:
             **self.conditions,
         )
 
-    def _forget(self) -> None:
-        # All BAMs share their code, and every variant that is compiled of it makes the next call
-        # slower: torch looks through them for the one that fits.
+    def _reset_compiler(self) -> None:
+        # All BAMs share their code, and each compiled variant of it slows down the next call,
+        # because torch searches the variants for a match.
         if self.conditions["mode"] == "compile":
             torch.compiler.reset()
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to be timed."""
+    """The measurements to take."""
 
     summary: ModelSummary
     sites: tuple[Site, ...]
@@ -119,25 +119,25 @@ def measure_latency(  # noqa: PLR0913
     progress: Progress = lambda done, total: None,
     **conditions: Unpack[Conditions],
 ) -> LatencyTable:
-    """Time the base, each BAM alone, and a few whole designs; or take it all from the cache.
+    """Time the base, each BAM alone, and a few whole designs, or read the table from the cache.
 
-    BAMs that are one network (same map, same h, same effective dilation) are timed once. A table
-    of a named model is kept with all that could change it: model, sites, options, device, driver,
-    versions, threads, source. The cache does not know how busy the machine was.
+    Equal BAMs (same map, same h, same effective dilation) are timed once. The table of a named
+    model is cached by everything that could change it: model, sites, options, device, driver,
+    versions, threads, source. The load of the machine is not part of the key.
 
     Args:
         module: the whole model; a copy is timed.
-        summary: of that model.
+        summary: summary of the model.
         reductions: values of r.
         dilations: values of d.
-        sites: a placement or names of sites; None is every site.
-        held_out: how many random designs are measured as whole models; 0 gives no error.
-        variant: which BAM.
-        init: how it starts.
-        samples: of each time; of both models, for the whole designs.
+        sites: a placement or names of sites; None is all sites.
+        held_out: number of random designs to measure as whole models; 0 gives no error estimate.
+        variant: ``paper`` or ``official``.
+        init: ``paper`` or ``identity``.
+        samples: number of samples per timing; for whole designs, per model of the pair.
         seed: random seed of the held-out designs, the order within pairs and the bootstrap.
-        again: measure also if there is such a table, as after one from a busy machine.
-        clock: what measures; None is the device's own.
+        again: measure even if the table is cached, for instance from a busy machine.
+        clock: clock for the timings; None is the device's default.
         progress: called with (done, total) before the first and after each measurement.
         conditions: ``device``, ``batch_size``, ``dtype``, ``memory_format``, ``mode``, ``train``
             and ``threads``, see :class:`bamsearch.profile.conditions.Conditions`.
@@ -146,29 +146,29 @@ def measure_latency(  # noqa: PLR0913
         The table, with its error on the held-out designs.
 
     Raises:
-        InvalidValueError: the summary is of another model, no such site, r, d or condition.
+        InvalidValueError: the summary is of another model, or an invalid site, r, d or condition.
         NoSiteError: the placement has no site in this model.
         DeviceError: as :func:`bamsearch.profile.timing.time_model`.
     """
     check_has_sites(summary)
-    given = complete(conditions)
-    bench = _Bench(given, samples, seed, clock)
+    completed = complete(conditions)
+    bench = _Bench(completed, samples, seed, clock)
     chosen = tuple(dict.fromkeys(summary.sites if sites is None else place(summary.sites, sites)))
     options = _options(reductions, dilations)
     designs = _random_designs(chosen, options, held_out, seed)
-    plan = _Plan(summary, chosen, options, designs, _recorded(given, variant, init))
+    plan = _Plan(summary, chosen, options, designs, _recorded(completed, variant, init))
     key = _key(module, plan, bench)
-    found = None if again else cache.read(key, LatencyTable.from_json, _FOLDER)
-    if found is None:
-        # The caller's random numbers stay as they are: BAMs are made with random weights.
+    table = None if again else cache.read(key, LatencyTable.from_json, _FOLDER)
+    if table is None:
+        # Creating BAMs with random weights must not change the caller's random state.
         with torch.random.fork_rng(devices=[]):
-            found = _measure(module, plan, bench, progress)
-        cache.write(key, found.to_json(), _FOLDER)
-    return found
+            table = _measure(module, plan, bench, progress)
+        cache.write(key, table.to_json(), _FOLDER)
+    return table
 
 
 def additive_fit(designs: Sequence[HeldOut]) -> LatencyFit | None:
-    """How well predictions fit what was measured; None for no designs."""
+    """Fit of the predictions to the measurements; None without designs."""
     if not designs:
         return None
     measured = [held.measured_ms for held in designs]
@@ -180,21 +180,21 @@ def additive_fit(designs: Sequence[HeldOut]) -> LatencyFit | None:
     return LatencyFit(r2, worst, tuple(designs))
 
 
-def _recorded(given: Conditions, variant: Variant, init: Init) -> LatencyConditions:
+def _recorded(conditions: Conditions, variant: Variant, init: Init) -> LatencyConditions:
     return LatencyConditions(
         variant,
         init,
-        given["batch_size"],
-        given["dtype"],
-        given["memory_format"],
-        given["mode"],
-        given["train"],
-        device_facts(resolve_device(given["device"]), given["threads"]),
+        conditions["batch_size"],
+        conditions["dtype"],
+        conditions["memory_format"],
+        conditions["mode"],
+        conditions["train"],
+        device_facts(resolve_device(conditions["device"]), conditions["threads"]),
     )
 
 
 def _options(reductions: Sequence[int], dilations: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Every (r, d), once."""
+    """All distinct pairs (r, d)."""
     rs = [check_positive("reduction", reduction) for reduction in reductions]
     ds = [check_positive("dilation", dilation) for dilation in dilations]
     return tuple(dict.fromkeys((r, d) for r in rs for d in ds))
@@ -203,9 +203,11 @@ def _options(reductions: Sequence[int], dilations: Sequence[int]) -> tuple[tuple
 def _random_designs(
     sites: Sequence[Site], options: Sequence[tuple[int, int]], wanted: int, seed: int
 ) -> tuple[tuple[Insertion, ...], ...]:
-    """Different designs with BAM at half of the sites on average; all there are, if fewer."""
+    """Distinct designs with BAM at half of the sites on average; all designs, if fewer exist."""
     if not sites or not options:
-        raise InvalidValueError("a latency table needs a site, a reduction and a dilation")
+        raise InvalidValueError(
+            "a latency table needs at least one site, one reduction and one dilation"
+        )
     if wanted < 0:
         raise InvalidValueError(f"held_out must be 0 or more, not {wanted!r}")
     generator = random.Random(seed)
@@ -265,12 +267,12 @@ def _measure(module: nn.Module, plan: _Plan, bench: _Bench, progress: Progress) 
 
 
 def _network(module: nn.Module, summary: ModelSummary) -> Network:
-    """The part that is timed, if the summary is of this module."""
+    """The part that is timed; raises InvalidValueError if the summary is of another module."""
     network = find_network(module, summary.input_shape)
     if network.path != summary.part or tuple(sites_of(network)) != summary.sites:
         raise InvalidValueError(
-            f"the summary of {summary.model} is not of this {type(module).__name__}: "
-            "summarise the module that is timed"
+            f"the summary of {summary.model} does not match this {type(module).__name__}: "
+            "summarise the module to be timed"
         )
     return network
 
@@ -283,18 +285,18 @@ def _held_out(
 
 
 def _key(module: nn.Module, plan: _Plan, bench: _Bench) -> dict[str, object] | None:
-    """All that could change a table; None for models that package versions do not decide."""
+    """Everything that could change a table; None unless package versions determine the model."""
     name = plan.summary.model
     model = cache.model_key(name)
     if model is None or (":" not in name and name not in model_names()):
         return None
     return model | {
         "summary": plan.summary.to_json(),
-        # A user may have changed the module since it got its name.
+        # The user may have modified the module after building it by name.
         "module": hashlib.sha256(repr(module).encode()).hexdigest(),
         "sites": [site.name for site in plan.sites],
         "options": plan.options,
-        "designs": [[asdict(one) for one in design] for design in plan.designs],
+        "designs": [[asdict(insertion) for insertion in design] for design in plan.designs],
         "conditions": asdict(plan.under),
         "samples": bench.samples,
         "seed": bench.seed,

@@ -1,4 +1,4 @@
-"""Latency tables as CSV, so that times from a target device can be used. No torch.
+"""Latency tables as CSV, for times measured on a target device. No torch.
 
 RFC 4180 with a header: ``site,r,d,ms``. The base is the row with site ``base`` and empty r and d.
 """
@@ -24,17 +24,17 @@ BASE = "base"
 
 
 def read_latency_csv(path: str | os.PathLike[str], summary: ModelSummary) -> LatencyTable:
-    """Read what :func:`write_latency_csv` or another tool wrote.
+    """Read a table written by :func:`write_latency_csv` or another tool.
 
     Args:
         path: the file, UTF-8.
-        summary: of the model that the times are for: its sites are those there may be.
+        summary: summary of the timed model, which determines the allowed sites.
 
     Returns:
-        The table, without conditions and without an error: nothing is known of either.
+        The table, without conditions and error, which a CSV does not contain.
 
     Raises:
-        InvalidValueError: no such file, or not such a table; the message names line and column.
+        InvalidValueError: missing file, or an invalid table; the message names line and column.
     """
     path = Path(path)
     sites = {site.name for site in summary.sites}
@@ -62,21 +62,21 @@ def read_latency_csv(path: str | os.PathLike[str], summary: ModelSummary) -> Lat
             raise InvalidValueError(f"{where}, column site: {site} with r={r}, d={d} twice")
         entries[key] = entry
     if base_ms is None:
-        raise InvalidValueError(f"{path} has no row for the base: add one like '{BASE},,,12.5'")
+        raise InvalidValueError(f"{path} lacks the row of the base: add one like '{BASE},,,12.5'")
     return LatencyTable(
         summary.model, summary.input_shape, summary.part, base_ms, tuple(entries.values())
     )
 
 
 def write_latency_csv(table: LatencyTable, path: str | os.PathLike[str]) -> None:
-    """Write a table's times; what they were measured under and their error are not in a CSV.
+    """Write the times of a table in full precision; a CSV has no conditions and no error.
 
     Args:
-        table: what to write; every digit is.
-        path: the file; replaced if it is there.
+        table: the table.
+        path: the file; replaced if it exists.
 
     Raises:
-        OutputError: it cannot be written; what was there still is.
+        OutputError: the file cannot be written; an existing one is unchanged.
     """
     path = Path(path)
     rows: list[tuple[Any, ...]] = [(BASE, "", "", table.base_ms)]
@@ -92,7 +92,7 @@ def write_latency_csv(table: LatencyTable, path: str | os.PathLike[str]) -> None
 
 
 def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Where each row is, and its four fields; the header is checked and left out."""
+    """Location and four fields of each row, after checking the header."""
     reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     expected = ",".join(COLUMNS)
     header = False
@@ -115,10 +115,10 @@ def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def _text(path: Path) -> str:
     try:
-        # utf-8-sig: spreadsheets begin a file with a byte order mark.
+        # utf-8-sig: spreadsheets start a file with a byte order mark.
         return read_bytes(path).decode("utf-8-sig")
     except Misfit as error:
-        raise InvalidValueError(f"{path} {error}: give the table alone") from error
+        raise InvalidValueError(f"{path} {error}: the file must hold only the table") from error
     except OSError as error:
         raise InvalidValueError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -127,10 +127,10 @@ def _text(path: Path) -> str:
 
 
 def _positive(text: str, column: str, where: str) -> int:
-    # Digits alone: int() also takes '1_0', ' 8' and other alphabets' digits.
+    # Only ASCII digits: int() also accepts '1_0', ' 8' and digits of other scripts.
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
         raise InvalidValueError(
-            f"{where}, column {column}: an integer of at least 1 is needed, not {shown(text)}"
+            f"{where}, column {column}: must be an integer of at least 1, not {shown(text)}"
         )
     return int(text)
 
@@ -142,6 +142,6 @@ def _milliseconds(text: str, where: str) -> float:
         value = float("nan")
     if not 0 <= value <= MOST_MS:
         raise InvalidValueError(
-            f"{where}, column ms: a time of 0 or more is needed, not {shown(text)}"
+            f"{where}, column ms: must be a time of 0 or more, not {shown(text)}"
         )
     return value

@@ -1,15 +1,15 @@
-"""Peak memory: what the allocator says on a GPU, what autograd keeps on a CPU.
+"""Peak memory: the allocator's peak on a GPU, tensors saved by autograd on a CPU.
 
-CUDA: ``torch.cuda.max_memory_allocated`` over one call after a first one. In it are weights,
-buffers, input, activations, workspaces and, in a training step, gradients: all that PyTorch's
-allocator has handed out on that device, also before (``Memory.already``). Not in it: the CUDA
-context and what libraries allocate by themselves (hundreds of MB, the same for every model), what
-the allocator has reserved but not handed out, and an optimizer's state (0, 1 or 2 times the
-parameters for SGD, with momentum, Adam).
+CUDA: ``torch.cuda.max_memory_allocated`` over one call after a warm-up call. This includes weights,
+buffers, input, activations, workspaces and, in a training step, gradients: everything allocated by
+PyTorch on that device, also before the call (``Memory.already``). It excludes the CUDA context and
+allocations of libraries (hundreds of MB, the same for every model), memory reserved by the
+allocator but not used, and the optimizer's state (0, 1 or 2 times the parameters for SGD, SGD with
+momentum, Adam).
 
-CPU, and MPS where torch keeps no peak: for a training step the bytes that autograd keeps between
-forward and backward, which is what grows with the batch. Inference keeps nothing, and torch does
-not track the CPU allocator's peak: there is no number then, and the record says so.
+CPU, and MPS, for which torch records no peak: for a training step, the bytes that autograd saves
+between forward and backward, which grow with the batch. Inference saves nothing, and torch does
+not track the peak of the CPU allocator, so the record has a reason instead of a number.
 """
 
 from __future__ import annotations
@@ -44,27 +44,27 @@ def peak_memory(
     memory_format: MemoryFormat = "contiguous",
     train: bool,
 ) -> Memory:
-    """Peak memory of one call of a model, see the top of this module for what is in it.
+    """Peak memory of one call of a model, as defined in the module docstring.
 
     Args:
         model: any module that takes one tensor; a copy is measured.
-        input_shape: one input without the batch.
+        input_shape: shape of one input without the batch.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        batch_size: inputs at once.
-        dtype: of weights and input.
-        memory_format: of weights and input.
+        batch_size: number of inputs.
+        dtype: data type of weights and input.
+        memory_format: memory format of weights and input.
         train: forward and backward in train mode, else forward in inference mode.
 
     Returns:
         Bytes, or None with the reason.
 
     Raises:
-        DeviceError: no such device, a dtype it lacks, or too little memory: on a GPU it then says
-            which batch fits, as :func:`bamsearch.profile.workload.largest_batch` finds it.
-        InvalidValueError: an impossible shape or condition.
+        DeviceError: unknown device, unsupported dtype, or too little memory: on a GPU, the message
+            names the largest batch by :func:`bamsearch.profile.workload.largest_batch`.
+        InvalidValueError: an invalid shape or condition.
     """
     shape = check_input_shape(input_shape)
-    asked = complete(
+    conditions = complete(
         {
             "device": device,
             "batch_size": batch_size,
@@ -73,27 +73,27 @@ def peak_memory(
             "train": train,
         }
     )
-    place = resolve_device(device)
+    target = resolve_device(device)
     already, reason = 0, None
-    found: int | None = None
-    if place.type == "cuda":
+    size: int | None = None
+    if target.type == "cuda":
         gc.collect()
-        method, already = ALLOCATOR, torch.cuda.memory_allocated(place)
-        found = _allocated(model, shape, asked)
+        method, already = ALLOCATOR, torch.cuda.memory_allocated(target)
+        size = _allocated(model, shape, conditions)
     elif train:
-        method, found = SAVED, _saved(model, shape, asked)
+        method, size = SAVED, _saved(model, shape, conditions)
     else:
         method = NONE
-        reason = f"torch keeps no peak of the memory of {place.type} in inference"
-    facts = device_facts(place)
+        reason = f"torch does not record peak memory of {target.type} in inference"
+    facts = device_facts(target)
     return Memory(
-        found, method, reason, already, shape, batch_size, dtype, memory_format, train, facts
+        size, method, reason, already, shape, batch_size, dtype, memory_format, train, facts
     )
 
 
-def _allocated(model: nn.Module, shape: tuple[int, ...], asked: Conditions) -> int:
-    """The CUDA allocator's peak over the second call: the first one may try algorithms."""
-    work = workload(model, shape, **asked)
+def _allocated(model: nn.Module, shape: tuple[int, ...], conditions: Conditions) -> int:
+    """The CUDA allocator's peak over the second call: the first may benchmark algorithms."""
+    work = workload(model, shape, **conditions)
     with caller_kept(work.device):
         torch.cuda.reset_peak_memory_stats(work.device)
         work.run()
@@ -101,43 +101,43 @@ def _allocated(model: nn.Module, shape: tuple[int, ...], asked: Conditions) -> i
         return torch.cuda.max_memory_allocated(work.device)
 
 
-def _saved(model: nn.Module, shape: tuple[int, ...], asked: Conditions) -> int:
-    """Bytes of the storages that autograd keeps at the end of a forward pass.
+def _saved(model: nn.Module, shape: tuple[int, ...], conditions: Conditions) -> int:
+    """Bytes of the storages that autograd saves in a forward pass.
 
-    Storages count once and whole, as a view keeps all of its own alive; parameters and buffers
-    do not count, as they are there anyway. The input does.
+    Storages count once and whole, because a view keeps its whole storage alive. The input counts;
+    parameters and buffers do not, because they are allocated anyway.
     """
-    kept: WeakSet[Packed] = WeakSet()
-    hooks = saved_tensors_hooks(_pack_into(kept), lambda packed: packed.tensor)
-    found: list[int] = []
+    saved: WeakSet[Packed] = WeakSet()
+    hooks = saved_tensors_hooks(_pack_into(saved), lambda packed: packed.tensor)
+    sizes: list[int] = []
 
     def start(module: nn.Module, args: Any) -> None:
         hooks.__enter__()
 
     def stop(module: nn.Module, args: Any, output: Any) -> None:
         hooks.__exit__()
-        own = {_storage(tensor) for tensor in (*module.parameters(), *module.buffers())}
-        found.append(sum(size for _, size in {_storage(p.tensor) for p in kept} - own))
+        state = {_storage(tensor) for tensor in (*module.parameters(), *module.buffers())}
+        sizes.append(sum(size for _, size in {_storage(p.tensor) for p in saved} - state))
 
-    # Around the model, which stays as it is; errors name it by its class.
+    # A wrapper leaves the model unchanged; it has the model's class name for error messages.
     watched = type(type(model).__name__, (nn.Sequential,), {})(model)
     watched.register_forward_pre_hook(start)
-    # always_call: a forward that fails must not leave the hooks on.
+    # always_call: removes the hooks also if forward fails.
     watched.register_forward_hook(stop, always_call=True)
-    workload(watched, shape, **asked)
-    return found[-1]
+    workload(watched, shape, **conditions)
+    return sizes[-1]
 
 
-def _pack_into(kept: WeakSet[Packed]) -> Any:
+def _pack_into(saved: WeakSet[Packed]) -> Any:
     def pack(tensor: Tensor) -> Packed:
         packed = Packed(tensor)
-        kept.add(packed)
+        saved.add(packed)
         return packed
 
     return pack
 
 
 def _storage(tensor: Tensor) -> tuple[int, int]:
-    """A storage's address and its bytes."""
+    """Address and size in bytes of a tensor's storage."""
     storage = tensor.untyped_storage()
     return storage.data_ptr(), storage.nbytes()

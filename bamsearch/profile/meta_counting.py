@@ -1,13 +1,13 @@
-"""The other counter: torch's ``FlopCounterMode`` on the meta device, in fvcore's unit.
+"""Counter based on torch's ``FlopCounterMode`` on the meta device, in fvcore's unit.
 
-``FlopCounterMode`` knows convolution, matrix products and attention and counts two for a
-multiply-add; what it lacks (norms, resizing, adaptive pooling) is added to its table here, as
-fvcore counts it, and everything is halved at the end. Nothing is computed: any
-network takes about as long as its Python, under a second, and no memory.
+``FlopCounterMode`` covers convolution, matrix products and attention, and counts two per
+multiply-add; missing operators (norms, resizing, adaptive pooling) are added here with fvcore's
+counts, and everything is halved at the end. Nothing is computed, so counting takes under a second
+and no memory for any network.
 
-It sees the operators that run, one level below those that fvcore sees. So it differs from fvcore
-where a result is never used (fvcore's trace drops that work), in LSTM and GRU (fvcore does not
-count them) and in InstanceNorm with running statistics (2 an element, fvcore says 5).
+It sees the operators that run, one level below those of fvcore. So it differs from fvcore for
+results that are never used (fvcore's trace drops them), LSTM and GRU (not counted by fvcore) and
+InstanceNorm with running statistics (2 per element here, 5 in fvcore).
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def count_on_meta(
     """Count the multiply-adds of one forward pass.
 
     Args:
-        model: in eval mode, on the meta device.
-        inputs: what it is called with, on the meta device.
+        model: the network in eval mode, on the meta device.
+        inputs: its input, on the meta device.
 
     Returns:
-        Multiply-adds without norms and pooling; multiply-adds with them of each module by its
-        dotted path, "" for the whole; operators that are not counted, with how often.
+        Multiply-adds without norms and pooling; multiply-adds including them by dotted path of the
+        module, "" for the whole; numbers of calls of uncounted operators.
     """
     with FlopCounterMode(display=False) as flops, _Terms(flops) as terms, _AdaptivePools():
         model(inputs)
@@ -54,7 +54,7 @@ def count_on_meta(
 def _by_module(model: nn.Module, counted: Mapping[str, int]) -> dict[str, int]:
     """Counts by dotted path, from counts by the tracker's names, such as ``ResNet.layer1.0``.
 
-    A module that is never called, such as a ModuleList, has the sum of its children.
+    Modules that are never called, such as ModuleLists, get the sum of their children.
     """
     by_module: dict[str, int] = {}
     for path, module in reversed(list(model.named_modules())):
@@ -65,9 +65,9 @@ def _by_module(model: nn.Module, counted: Mapping[str, int]) -> dict[str, int]:
 
 
 class _Terms(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Add to a FlopCounterMode's table what it lacks; note what nobody counts.
+    """Add missing operators to the table of a FlopCounterMode, and collect uncounted ones.
 
-    It must be entered after the other, to see the operators before that takes them apart.
+    Enter this mode after the FlopCounterMode, to see operators before it decomposes them.
     """
 
     def __init__(self, flops: FlopCounterMode) -> None:
@@ -96,9 +96,9 @@ class _Terms(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _AdaptivePools(TorchFunctionMode):
-    """Dispatch adaptive average pooling under its own name.
+    """Dispatch adaptive average pooling as a separate operator.
 
-    Pooling to a single value is dispatched as ``mean``, as every other mean is.
+    By default, pooling to a single value is dispatched as ``mean``, like any other mean.
     """
 
     def __torch_function__(
@@ -117,7 +117,7 @@ def _pool(axes: int, input: torch.Tensor, output_size: Any) -> torch.Tensor:
     """Adaptive average pooling of the last axes to output_size, as one operator."""
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * axes
     old = input.shape[-axes:]
-    new = [kept if size is None else size for kept, size in zip(old, sizes, strict=True)]
+    new = [before if size is None else size for before, size in zip(old, sizes, strict=True)]
     if axes == 1:
         pooled: torch.Tensor = aten._adaptive_avg_pool2d(input.unsqueeze(-2), [1, *new])
         return pooled.squeeze(-2)
@@ -126,24 +126,24 @@ def _pool(axes: int, input: torch.Tensor, output_size: Any) -> torch.Tensor:
 
 
 def _elements(argument: int) -> Formula:
-    """1 an element of argument number argument."""
+    """1 per element of the argument at this index."""
     return lambda args, output: prod(args[argument].shape)
 
 
 def _batch_norm(args: Sequence[Any], output: Any) -> int:
-    """2 an element, 1 without affine; 5 and 4 where the batch's own statistics are taken."""
+    """2 per element, 1 without affine; 5 and 4 with batch statistics."""
     weight, training = args[1], args[5]
     plain = 4 if training else 1
     return _elements(0)(args, output) * (plain if weight is None else plain + 1)
 
 
 def _norm(weight: int) -> Formula:
-    """5 an element, 4 without affine; the weight is argument number weight."""
+    """5 per element, 4 without affine; weight is the index of the weight argument."""
     return lambda args, output: _elements(0)(args, output) * (4 if args[weight] is None else 5)
 
 
 def _per_output(factor: int) -> Formula:
-    """Factor an element of the output."""
+    """Factor per output element."""
     return lambda args, output: factor * prod(output.shape)
 
 
@@ -158,21 +158,21 @@ NORMS_AND_POOLS: Mapping[Any, Formula] = {
     aten.grid_sampler_2d: _per_output(4),
     aten.grid_sampler_3d: _per_output(4),
 }
-"""Operator to fvcore's count of it; InstanceNorm is dispatched as a batch norm."""
+"""fvcore's counts by operator; InstanceNorm is dispatched as a batch norm."""
 
 VECTOR_PRODUCTS: Mapping[Any, Formula] = {
     aten.mv: _elements(0),
     aten.dot: _elements(0),
     aten.addmv: _elements(1),
 }
-"""The products that ``FlopCounterMode`` lacks."""
+"""Products missing from ``FlopCounterMode``."""
 
 ADAPTIVE_POOLS: Mapping[Any, int] = {
     torch.nn.functional.adaptive_avg_pool1d: 1,
     torch.nn.functional.adaptive_avg_pool2d: 2,
     torch.nn.functional.adaptive_avg_pool3d: 3,
 }
-"""Function to the number of axes it pools."""
+"""Number of pooled axes by function."""
 
 FREE = frozenset(
     {
@@ -218,4 +218,4 @@ FREE = frozenset(
         "zeros_like",
     }
 )
-"""Operators without arithmetic, besides views; rectifiers and comparisons as in fvcore's list."""
+"""Operators without arithmetic, besides views; ReLUs and comparisons follow fvcore's list."""

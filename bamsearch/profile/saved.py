@@ -1,14 +1,14 @@
-"""Bytes that autograd keeps for one training step, from shapes alone, and what each BAM adds.
+"""Activation memory of a training step from shapes alone, and the part added by each BAM.
 
-The number is that of :func:`bamsearch.profile.memory.peak_memory` on a CPU, in train mode with a
-batch of one in float32: storages that are kept between forward and backward, each once and whole,
-without parameters and buffers. Here it is worked out on the meta device, where nothing is computed.
+Activation memory is that of :func:`bamsearch.profile.memory.peak_memory` on a CPU, in train mode
+with a batch of one in float32: the storages that autograd saves between forward and backward, each
+once and whole, without parameters and buffers. Here it is derived on the meta device, where nothing
+is computed.
 
-It is a sum over BAMs. A BAM keeps the map that it is given and maps of its own; whatever comes
-next may keep the map that it returns. So what it adds to a network is its own maps, the map before
-it unless that is kept without BAM too, and the map after it if that is kept: all three known from
-one run without BAM and one with BAM at every site. Kernels that are chosen by device can keep other
-things than on a CPU, as fused attention does.
+It is additive over BAMs. A BAM saves its input map and its internal maps; the next layer may save
+its output map. So a BAM adds its internal maps, its input map unless that is saved without BAM too,
+and its output map if that is saved: all three follow from a run without BAM and a run with BAM at
+every site. Kernels chosen by device, such as fused attention, may save other tensors than on a CPU.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from bamsearch.records import (
 
 
 def saved_bytes(module: nn.Module, input_shape: Sequence[int]) -> int:
-    """Bytes that autograd keeps for one training step, with one input and in float32.
+    """Bytes that autograd saves in one training step, for one input in float32.
 
     Args:
-        module: any module that takes one tensor; a copy on the meta device is run.
-        input_shape: one input without the batch: (C, H, W) or (C, T, H, W).
+        module: any module that takes one tensor; a copy runs on the meta device.
+        input_shape: shape of one input without the batch: (C, H, W) or (C, T, H, W).
 
     Raises:
-        InvalidValueError: an impossible input_shape.
+        InvalidValueError: an invalid input_shape.
         ModelError: the module does not train with a batch of one of this shape.
     """
     shape = check_input_shape(input_shape)
@@ -61,18 +61,20 @@ def bam_memory(
     variant: Variant = "paper",
     init: Init = "paper",
 ) -> tuple[int, dict[tuple[str, int], int]]:
-    """What the base keeps for a training step, and what every BAM adds to it, at any dilation.
+    """Activation memory of the base in a training step, and that added by each BAM.
+
+    The added memory does not depend on the dilation.
 
     Args:
         module: the model, without BAM.
-        summary: of the model; of a detector, its part is looked at.
-        reductions: name of a site, and the values of r there, at least one.
-        variant: which BAM.
-        init: how it starts.
+        summary: summary of the model; for a detector, only its timed part counts.
+        reductions: values of r by name of the site, at least one each.
+        variant: ``paper`` or ``official``.
+        init: ``paper`` or ``identity``.
 
     Returns:
-        Bytes of the base; by site's name and r, the bytes that BAM adds there. A design's bytes
-        are their sum, equal to :func:`saved_bytes` of the rewritten network.
+        Bytes of the base, and bytes added by a BAM by name of the site and r. Their sum for a
+        design equals :func:`saved_bytes` of the rewritten network.
 
     Raises:
         ModelError: the model does not train with a batch of one, or sums would not be exact.
@@ -80,51 +82,51 @@ def bam_memory(
     part = _meta(module.get_submodule(summary.part))
     if not all(p.requires_grad for p in part.parameters() if p.is_floating_point()):
         raise ModelError(
-            f"{summary.model} has frozen parameters: what a BAM adds to the memory then depends on "
-            "other BAMs. Unfreeze them, or limit something else"
+            f"{summary.model} has frozen parameters, so the memory added by a BAM depends on other "
+            "BAMs: unfreeze them, or set another budget"
         )
-    asked = {
+    requested = {
         site: tuple(reductions[site.name]) for site in summary.sites if site.name in reductions
     }
     image = torch.empty(1, *summary.part_input, device="meta")
-    if not asked:
+    if not requested:
         return _step(part, image).bytes, {}
-    firsts = {site: values[0] for site, values in asked.items()}
+    firsts = {site: values[0] for site, values in requested.items()}
     without, full = _without_and_with(part, summary, firsts, image, variant, init)
     added: dict[tuple[str, int], int] = {}
-    own: dict[tuple[object, ...], int] = {}
+    internal: dict[tuple[object, ...], int] = {}
     for (site, values), (before, _), (_, after) in zip(
-        asked.items(), without.maps, full.maps, strict=True
+        requested.items(), without.maps, full.maps, strict=True
     ):
         around = before.untyped_storage().nbytes() - without.kept_of(before) + full.kept_of(after)
         for reduction in values:
             hidden = hidden_channels(site.channels, reduction)
             key = (site.layout, before.shape, before.stride(), hidden)
-            if key not in own:
-                # On the meta device, where no random number is drawn.
+            if key not in internal:
+                # The meta device draws no random numbers.
                 with torch.device("meta"):
                     bam = BAM(
                         site.channels, reduction, variant=variant, init=init, layout=site.layout
                     )
-                own[key] = _own_bytes(bam, before)
-            added[site.name, reduction] = around + own[key]
+                internal[key] = _internal_bytes(bam, before)
+            added[site.name, reduction] = around + internal[key]
     _check_apart(list(firsts), full)
     total = without.bytes + sum(added[site.name, first] for site, first in firsts.items())
     if total != full.bytes:
         raise ModelError(
-            f"memory of {summary.model} with BAM everywhere is {full.bytes} bytes, and {total} as "
-            "a sum over its BAMs: limit something else"
+            f"memory of {summary.model} with BAM at all sites is {full.bytes} bytes, but the sum "
+            f"over its BAMs is {total}: set another budget"
         )
     return without.bytes, added
 
 
 @dataclass(slots=True)
 class _Step:
-    """What a forward pass in train mode keeps for backward.
+    """Tensors that a forward pass in train mode saves for backward.
 
     Attributes:
-        kept: the storages, by their address as an object: on the meta device data has none.
-        maps: of each watched module, the map given and the map returned.
+        kept: the storages by address of the storage object: meta data has no address.
+        maps: input and output map of each watched module.
     """
 
     kept: dict[int, torch.UntypedStorage] = field(default_factory=dict)
@@ -132,22 +134,22 @@ class _Step:
 
     @property
     def bytes(self) -> int:
-        """All that is kept."""
+        """Total size of the saved storages."""
         return sum(storage.nbytes() for storage in self.kept.values())
 
     def kept_of(self, tensor: Tensor) -> int:
-        """Bytes that are kept of a tensor's storage: all or none."""
+        """Size of a tensor's storage if it is saved, else 0."""
         storage = self.kept.get(_address(tensor))
         return storage.nbytes() if storage is not None else 0
 
 
 class Packed:
-    """A tensor that autograd keeps, for as long as it keeps it."""
+    """A saved tensor, alive as long as autograd needs it."""
 
     __slots__ = ("__weakref__", "tensor")
 
     def __init__(self, tensor: Tensor) -> None:
-        # Detached: an output of the node that keeps it would hold the node, and the node it.
+        # Detached: a node's output would otherwise form a reference cycle with the node.
         self.tensor = tensor.detach()
 
 
@@ -157,24 +159,24 @@ def _step(module: nn.Module, image: Tensor, watched: Sequence[nn.Module] = ()) -
     maps: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def pack(tensor: Tensor) -> Packed:
-        one = Packed(tensor)
-        packed.add(one)
-        return one
+        entry = Packed(tensor)
+        packed.add(entry)
+        return entry
 
     def note(called: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         maps[called] = (args[0].detach(), output.detach())
 
-    handles = [one.register_forward_hook(note) for one in watched]
+    handles = [child.register_forward_hook(note) for child in watched]
     try:
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.random.fork_rng(devices=[]),
-            saved_tensors_hooks(pack, lambda one: one.tensor),
+            saved_tensors_hooks(pack, lambda entry: entry.tensor),
         ):
-            # Kept until the end: it holds what backward needs.
+            # The output keeps the saved tensors alive.
             output = module.train()(image)
-    except Exception as error:  # A user's forward can raise anything at all.
+    except Exception as error:  # A user's forward can raise any exception.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         size = "x".join(map(str, image.shape[1:]))
         raise ModelError(
@@ -183,12 +185,12 @@ def _step(module: nn.Module, image: Tensor, watched: Sequence[nn.Module] = ()) -
     finally:
         for handle in handles:
             handle.remove()
-    own = {_address(tensor) for tensor in (*module.parameters(), *module.buffers())}
-    kept = {_address(one.tensor): one.tensor.untyped_storage() for one in packed}
+    state = {_address(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    saved = {_address(entry.tensor): entry.tensor.untyped_storage() for entry in packed}
     del output
     return _Step(
-        {address: storage for address, storage in kept.items() if address not in own},
-        [maps[one] for one in watched],
+        {address: storage for address, storage in saved.items() if address not in state},
+        [maps[child] for child in watched],
     )
 
 
@@ -200,7 +202,7 @@ def _without_and_with(
     variant: Variant,
     init: Init,
 ) -> tuple[_Step, _Step]:
-    """The part with nothing at its sites, and with BAM at each."""
+    """Run the part without BAM, and with BAM at each site."""
     prefix = f"{summary.part}." if summary.part else ""
     sites = [replace(site, name=site.name.removeprefix(prefix)) for site in reductions]
     insertions = [
@@ -220,22 +222,22 @@ def _without_and_with(
 
 
 def _check_apart(sites: Sequence[Site], full: _Step) -> None:
-    """Raise ModelError where the map after one BAM is the map before another, or a view of it."""
+    """Raise ModelError if the output map of a BAM is, or shares storage with, another's input."""
     after = {_address(returned): site for site, (_, returned) in zip(sites, full.maps, strict=True)}
-    for site, (given, _) in zip(sites, full.maps, strict=True):
-        other = after.get(_address(given))
+    for site, (before, _) in zip(sites, full.maps, strict=True):
+        other = after.get(_address(before))
         if other is not None:
             raise ModelError(
-                f"BAM at {other.name} and at {site.name} share a map, so that their memory does "
-                "not add up: leave one of them out, or limit something else"
+                f"BAMs at {other.name} and {site.name} share a map, so their memory is not "
+                "additive: leave one of them out, or set another budget"
             )
 
 
-def _own_bytes(bam: BAM, given: Tensor) -> int:
-    """What a BAM keeps, less the map that it is given."""
-    like = torch.empty_strided(given.shape, given.stride(), device="meta", requires_grad=True)
-    step = _step(bam, like)
-    return step.bytes - step.kept_of(like)
+def _internal_bytes(bam: BAM, like: Tensor) -> int:
+    """Bytes that a BAM saves besides its input map."""
+    image = torch.empty_strided(like.shape, like.stride(), device="meta", requires_grad=True)
+    step = _step(bam, image)
+    return step.bytes - step.kept_of(image)
 
 
 def _meta(module: nn.Module) -> nn.Module:

@@ -1,6 +1,6 @@
-"""Everything about a named model that a command shows before any design exists.
+"""Summaries of named models: sites, base cost and published numbers.
 
-No torch at the top: on a second call the answer comes from the cache, and torch is never loaded.
+torch is imported lazily: cached summaries do not need it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DesignCost:
-    """What a design costs, exactly: the base counted once, plus a closed form for each BAM.
+    """The exact cost of a design: the count of the base, plus a closed form for each BAM.
 
     Attributes:
-        base: without BAM.
-        inserted: each BAM's site, r and d, and its own cost.
+        base: cost without BAM.
+        inserted: site, insertion and cost of each BAM.
     """
 
     base: Cost
@@ -37,7 +37,7 @@ class DesignCost:
 
     @property
     def total(self) -> Cost:
-        """Base and BAMs: equal to a count of the rewritten network, to the integer."""
+        """The cost of base and BAMs, exactly equal to a count of the rewritten network."""
         return self.base + self.added
 
 
@@ -47,32 +47,32 @@ def summarise(
     num_classes: int | None = None,
     weights: str | None = None,
 ) -> ModelSummary:
-    """Sites, base cost and published numbers of a MODEL, from the cache where they can be.
+    """Sites, base cost and published numbers of a MODEL, from the cache if possible.
 
     Args:
         model: a MODEL, see :mod:`bamsearch.graph.models`.
-        size: (H, W) of the input; None is the model's own.
-        num_classes: classes of the head; None is the model's own.
+        size: (H, W) of the input; None is the model's default.
+        num_classes: classes of the head; None is the model's default.
         weights: published weights that the model is built for, see :class:`bamsearch.Design`.
 
     Raises:
-        ModelError: no such model, not traceable, or it does not take this input.
+        ModelError: the model is unknown, not traceable, or does not accept this input.
     """
     key = cache.summary_key(model, size, num_classes, weights)
-    found = cache.read_summary(key)
-    if found is None:
-        found = _survey(model, size, num_classes, weights)
-        cache.write_summary(key, found)
-    return found
+    summary = cache.read_summary(key)
+    if summary is None:
+        summary = _survey(model, size, num_classes, weights)
+        cache.write_summary(key, summary)
+    return summary
 
 
 def check_has_sites(summary: ModelSummary) -> None:
-    """Raise NoSiteError, with the model's name, where there is no place for BAM."""
+    """Raise NoSiteError if the model has no sites."""
     if not summary.sites:
         size = "x".join(map(str, summary.input_shape))
         raise NoSiteError(
-            f"{summary.model} has no spatial bottleneck at {size}: its feature map keeps one "
-            "resolution, so BAM has no place in it"
+            f"{summary.model} has no spatial bottleneck at {size}: the resolution of its feature "
+            "map never changes, so it has no site for BAM"
         )
 
 
@@ -80,9 +80,9 @@ def cost_of(summary: ModelSummary, design: Design) -> DesignCost:
     """The exact cost of a design of the summary's model.
 
     Raises:
-        InvalidValueError: a site that the model does not have.
+        InvalidValueError: the model lacks a site of the design.
     """
-    # Here and not at the top: placement belongs to graph, whose other modules load torch.
+    # Imported here: other modules of the package graph load torch.
     from bamsearch.graph.placement import place
 
     sites = place(summary.sites, [insertion.site for insertion in design.insertions])
@@ -104,10 +104,10 @@ def cost_of(summary: ModelSummary, design: Design) -> DesignCost:
 
 
 def summarise_module(model: str, module: nn.Module, input_shape: tuple[int, ...]) -> ModelSummary:
-    """The same for a module at hand, without published numbers and without the cache.
+    """Summarise a module, without published numbers and without the cache.
 
     Raises:
-        ModelError: not traceable, or it does not take this input.
+        ModelError: the module is not traceable, or does not accept this input.
     """
     from bamsearch.graph.network import find_network
     from bamsearch.graph.sites import sites_of

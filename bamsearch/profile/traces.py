@@ -1,4 +1,4 @@
-"""Traces of a network for chrome://tracing or Perfetto, by torch.profiler."""
+"""Record traces with torch.profiler, for chrome://tracing or Perfetto."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CALLS = 5
 
 
 def write_trace(work: Workload, path: Path) -> None:
-    """Trace a few calls of a workload, after one that warms up, and write them to path.
+    """Trace a few calls of a workload, after a warm-up call, and write the trace to path.
 
     Raises:
         OutputError: the file cannot be written.
@@ -23,7 +23,7 @@ def write_trace(work: Workload, path: Path) -> None:
     if work.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     work.run()
-    # There is one cycle only; without acc_events torch 2.11 warns that it forgets others.
+    # Without acc_events torch 2.11 warns that it discards earlier cycles; there is only one.
     with profile(
         activities=activities, record_shapes=True, profile_memory=True, acc_events=True
     ) as traced:
@@ -31,7 +31,7 @@ def write_trace(work: Workload, path: Path) -> None:
             with torch.profiler.record_function(f"call {call}"):
                 work.run()
     try:
-        # torch.profiler says nothing when it cannot write: ask first.
+        # torch.profiler ignores write errors: check first.
         path.touch()
         traced.export_chrome_trace(str(path))
     except (OSError, RuntimeError) as error:

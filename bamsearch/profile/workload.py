@@ -1,7 +1,4 @@
-"""What is timed: a model and its input on a device, ready to be called without arguments.
-
-The model that is given stays as it is: a copy of it goes to the device.
-"""
+"""Workloads: a copy of a model and its input on a device, ready to be called and timed."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from torch.utils import _pytree as pytree
 from bamsearch.errors import DeviceError, InvalidValueError
 from bamsearch.graph.copying import copy_model
 
-# Redundant names: whoever uses a workload finds here what belongs to it.
+# Re-exported for users of workloads.
 from bamsearch.profile.conditions import DEFAULTS as DEFAULTS
 from bamsearch.profile.conditions import Conditions as Conditions
 from bamsearch.profile.conditions import OutOfMemory, complete, memory_fenced
@@ -35,22 +32,22 @@ from bamsearch.records import (
 )
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-# torch gives up on compiling a function, silently, after eight variants of it: eight ResNets.
+# By default torch silently stops compiling a function after eight variants: eight ResNets.
 _COMPILED_VARIANTS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A call to be timed, and what it depends on.
+    """A call to time, and its conditions.
 
     Attributes:
-        run: the call; on a GPU it returns before the device is done.
-        device: where it runs; it must be the current one where there are several.
-        facts: what that is.
-        input_shape: one input without the batch.
-        batch_size: inputs in the call.
-        dtype: of weights and input.
-        memory_format: of weights and input.
+        run: the call; on a GPU it returns before the device has finished.
+        device: device of the call, which must be the current one.
+        facts: facts about the device.
+        input_shape: shape of one input without the batch.
+        batch_size: number of inputs per call.
+        dtype: data type of weights and input.
+        memory_format: memory format of weights and input.
         mode: eager, compiled or a replayed CUDA graph.
         train: forward and backward, else forward.
         module: the copy that is called, in train or eval mode.
@@ -68,10 +65,10 @@ class Workload:
     module: nn.Module
 
     def move(self) -> None:
-        """Put every parameter and buffer elsewhere in the device's memory.
+        """Move all parameters and buffers to other addresses in the device's memory.
 
-        Two copies of a network differ by up to 4 % in time on a CPU, by nothing but where they
-        are: see ``benchmarks/aa_test.py``. Not for a CUDA graph, which has the addresses in it.
+        On a CPU, the latencies of two copies of a network differ by up to 4% because of their
+        addresses alone: see ``benchmarks/aa_test.py``. Not for CUDA graphs, which fix addresses.
         """
         for tensor in (*self.module.parameters(), *self.module.buffers()):
             tensor.data = tensor.data.clone()
@@ -83,15 +80,15 @@ def workload(
     """Put a copy of the model and an input on a device, and call it once.
 
     Args:
-        model: any module that takes one tensor. With ``train``, every floating tensor that it
-            returns, in whatever tuple or dictionary, takes part in the loss (their sum).
-        input_shape: one input without the batch: (C, H, W) or (C, T, H, W).
+        model: any module that takes one tensor. With ``train``, the loss is the sum of all
+            floating-point tensors in its output, also in tuples or dictionaries.
+        input_shape: shape of one input without the batch: (C, H, W) or (C, T, H, W).
         conditions: see :class:`~bamsearch.profile.conditions.Conditions`.
 
     Raises:
-        InvalidValueError: an impossible shape or condition.
-        DeviceError: no such device, too little memory there (it says which batch fits), a dtype
-            that it lacks, or a model that cannot be compiled, captured or trained.
+        InvalidValueError: an invalid shape or condition.
+        DeviceError: unknown device, too little memory (the message names a batch that fits),
+            unsupported dtype, or a model that cannot be compiled, captured or trained.
     """
     return workloads([model], input_shape, **conditions)[0]
 
@@ -99,34 +96,29 @@ def workload(
 def workloads(
     models: Sequence[nn.Module], input_shape: Sequence[int], **conditions: Unpack[Conditions]
 ) -> list[Workload]:
-    """The workloads of several models under the same conditions, all of them held at once.
+    """Workloads of several models under the same conditions, all in memory at once.
 
-    Args:
-        models: as in :func:`workload`.
-        input_shape: as there.
-        conditions: as there.
-
-    Raises:
-        InvalidValueError, DeviceError: as :func:`workload`.
+    Arguments and errors are as in :func:`workload`.
     """
-    given = complete(conditions)
+    completed = complete(conditions)
     shape = check_input_shape(input_shape)
     try:
-        return _prepare(models, shape, given)
+        return _prepare(models, shape, completed)
     except OutOfMemory as error:
         trouble = str(error)
-    # Here the failed attempt's tensors are gone: they hung on the exception.
-    if resolve_device(given["device"]).type == "cpu":
-        # Looking for it there takes minutes: what fits is not what is quick.
-        raise DeviceError(f"{trouble}: give a smaller --batch-size, or --fit-batch")
-    _give_memory_back(resolve_device(given["device"]))
+    # The exception is gone, and with it the failed attempt's tensors.
+    if resolve_device(completed["device"]).type == "cpu":
+        # A search on a CPU would take minutes: large batches are slow there.
+        raise DeviceError(f"{trouble}: use a smaller --batch-size, or --fit-batch")
+    _free_memory(resolve_device(completed["device"]))
+    half = max(1, completed["batch_size"] // 2)
     try:
-        fits = _largest(models, shape, {**given, "batch_size": max(1, given["batch_size"] // 2)})
+        fits = _largest(models, shape, {**completed, "batch_size": half})
     except DeviceError:
-        raise DeviceError(f"{trouble}: no smaller batch does, give another --device") from None
+        raise DeviceError(f"{trouble}, nor does a smaller batch: use another --device") from None
     raise DeviceError(
-        f"{trouble}; a batch of {fits} does: give --batch-size {fits}, or --fit-batch to take "
-        "what fits"
+        f"{trouble}, but a batch of {fits} does: use --batch-size {fits}, or --fit-batch to "
+        "choose it automatically"
     )
 
 
@@ -135,76 +127,75 @@ def largest_batch(
     input_shape: Sequence[int],
     **conditions: Unpack[Conditions],
 ) -> int:
-    """The first of batch_size, batch_size/2, batch_size/4, … with which the model runs.
+    """The first of batch_size, batch_size/2, batch_size/4, … that fits into memory.
 
     Args:
-        model: a model; or several, to be held at the same time, as when they are timed in pairs.
-        input_shape: one input without the batch.
-        conditions: see :class:`~bamsearch.profile.conditions.Conditions`; with ``train``, it is
-            a step of training that must fit.
+        model: a model, or several that must fit at the same time, as for timing in pairs.
+        input_shape: shape of one input without the batch.
+        conditions: see :class:`~bamsearch.profile.conditions.Conditions`; with ``train``, a
+            training step must fit.
 
     Raises:
-        InvalidValueError: an impossible shape or condition.
-        DeviceError: a batch of one does not fit either, or the model does not run for another
-            reason.
+        InvalidValueError: an invalid shape or condition.
+        DeviceError: not even a batch of one fits, or the model fails for another reason.
     """
     models = [model] if isinstance(model, nn.Module) else model
     return _largest(models, check_input_shape(input_shape), complete(conditions))
 
 
 def _prepare(
-    models: Sequence[nn.Module], shape: tuple[int, ...], given: Conditions
+    models: Sequence[nn.Module], shape: tuple[int, ...], conditions: Conditions
 ) -> list[Workload]:
-    place = resolve_device(given["device"])
-    mode, train, dtype = given["mode"], given["train"], given["dtype"]
-    if mode == "cudagraph" and (place.type != "cuda" or train):
+    target = resolve_device(conditions["device"])
+    mode, train, dtype = conditions["mode"], conditions["train"], conditions["dtype"]
+    if mode == "cudagraph" and (target.type != "cuda" or train):
         raise DeviceError(
-            "mode cudagraph is for inference on a CUDA device: use --mode eager or compile"
+            "mode cudagraph supports only inference on a CUDA device: use --mode eager or compile"
         )
-    batch_size, memory_format = given["batch_size"], given["memory_format"]
-    facts = device_facts(place, given["threads"])
+    batch_size, memory_format = conditions["batch_size"], conditions["memory_format"]
+    facts = device_facts(target, conditions["threads"])
     works = []
-    with caller_kept(place, given["threads"]):
+    with caller_kept(target, conditions["threads"]):
         for model in models:
             with (
-                explained(type(model).__name__, batch_size, dtype, mode, place),
-                memory_fenced() if place.type == "cpu" else nullcontext(),
+                explained(type(model).__name__, batch_size, dtype, mode, target),
+                memory_fenced() if target.type == "cpu" else nullcontext(),
             ):
-                module = _placed(model, place, dtype, memory_format).train(train)
-                image = _input((batch_size, *shape), place, dtype, memory_format)
+                module = _prepared_copy(model, target, dtype, memory_format).train(train)
+                image = _input((batch_size, *shape), target, dtype, memory_format)
                 run = _call(module, image, mode, train)
                 run()
-                _synchronise(place)
+                _synchronise(target)
             works.append(
                 Workload(
-                    run, place, facts, shape, batch_size, dtype, memory_format, mode, train, module
+                    run, target, facts, shape, batch_size, dtype, memory_format, mode, train, module
                 )
             )
     return works
 
 
-def _largest(models: Sequence[nn.Module], shape: tuple[int, ...], given: Conditions) -> int:
-    batch_size = given["batch_size"]
+def _largest(models: Sequence[nn.Module], shape: tuple[int, ...], conditions: Conditions) -> int:
+    batch_size = conditions["batch_size"]
     while True:
         try:
-            _prepare(models, shape, {**given, "batch_size": batch_size})
+            _prepare(models, shape, {**conditions, "batch_size": batch_size})
             return batch_size
         except OutOfMemory as error:
             trouble = str(error)
-        _give_memory_back(resolve_device(given["device"]))
+        _free_memory(resolve_device(conditions["device"]))
         if batch_size == 1:
-            raise DeviceError(f"{trouble}: give a smaller input, a shorter dtype or another device")
+            raise DeviceError(f"{trouble}: use a smaller input, a smaller dtype or another device")
         batch_size //= 2
 
 
-def _placed(
+def _prepared_copy(
     model: nn.Module, device: torch.device, dtype: DType, memory_format: MemoryFormat
 ) -> nn.Module:
-    """A copy of the model as it is timed, without gradients from before."""
+    """A copy of the model with device, dtype and memory format set, without gradients."""
     copied = copy_model(model).to(device=device, dtype=getattr(torch, dtype))
     copied.zero_grad(set_to_none=True)
     for tensor in (*copied.parameters(), *copied.buffers()):
-        # Not module.to(memory_format=…): it takes one format and fails on the other rank.
+        # Not module.to(memory_format=…), which takes one format and fails on the other rank.
         tensor.data = _in_format(tensor.data, memory_format)
     return copied
 
@@ -212,7 +203,7 @@ def _placed(
 def _input(
     shape: tuple[int, ...], device: torch.device, dtype: DType, memory_format: MemoryFormat
 ) -> torch.Tensor:
-    # The same numbers on every device, and the caller's random state stays as it is.
+    # A CPU generator: the same numbers on every device, and the caller's random state is preserved.
     numbers = torch.Generator().manual_seed(0)
     image = torch.randn(shape, generator=numbers).to(device=device, dtype=getattr(torch, dtype))
     return _in_format(image, memory_format)
@@ -247,7 +238,7 @@ def _call(module: nn.Module, image: torch.Tensor, mode: Mode, train: bool) -> Ca
 
 
 def _compiled(module: nn.Module, image: torch.Tensor, train: bool) -> Callable[[torch.Tensor], Any]:
-    """The module compiled for this very shape, or an error: never back to eager unsaid."""
+    """Compile the module for this shape; raise an error instead of falling back to eager."""
     from torch._dynamo import config
 
     compiled = torch.compile(module, dynamic=False)
@@ -260,9 +251,9 @@ def _compiled(module: nn.Module, image: torch.Tensor, train: bool) -> Callable[[
 
 
 class _Captured:
-    """Forward as a CUDA graph, warmed up on a side stream as capture wants it.
+    """Forward as a CUDA graph, warmed up on a side stream as capture requires.
 
-    The graph only has addresses: forward, and with it model and input, must live as long.
+    The graph stores only addresses, so forward, with model and input, must outlive it.
     """
 
     def __init__(self, forward: Callable[[], object]) -> None:
@@ -282,12 +273,12 @@ class _Captured:
 
 
 def _loss(output: object) -> torch.Tensor:
-    """One number that depends on every tensor of an output."""
+    """A scalar that depends on every tensor of an output."""
     tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
     sums = [tensor.sum().float() for tensor in tensors if tensor.requires_grad]
     if not sums:
         raise InvalidValueError(
-            "no output depends on a parameter that learns: time it without --train"
+            "no output depends on a trainable parameter: time it without --train"
         )
     return torch.stack(sums).sum()
 
@@ -299,8 +290,8 @@ def _synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _give_memory_back(device: torch.device) -> None:
-    """Free what a failed attempt held."""
+def _free_memory(device: torch.device) -> None:
+    """Free the memory of a failed attempt."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -1,1 +1,1 @@
-"""Training a network on a data set: recipes, the loop, checkpoints. Needs the extra train."""
+"""Train networks: recipes, training loop, checkpoints. Requires the extra ``train``."""

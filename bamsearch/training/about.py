@@ -1,4 +1,4 @@
-"""What decides a training's result, as ``train.json`` and checkpoints keep it."""
+"""Metadata that determines the result of a training, stored in ``train.json`` and checkpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FACTS_FILE = "train.json"
 
 
 class Pixels(TypedDict):
-    """How pixels in 0..1 are normalised, a number for each channel."""
+    """Normalisation of pixels in 0..1, one number per channel."""
 
     mean: list[float]
     std: list[Annotated[float, Range(1e-12)]]
@@ -30,7 +30,7 @@ class Facts(TypedDict):
 
 
 class About(Pixels):
-    """What :func:`bamsearch.training.resume.about_training` makes; other keys are circumstances."""
+    """Result of :func:`bamsearch.training.resume.about_training`; other keys do not matter."""
 
     design: dict[str, Any] | None
     data: Facts
@@ -43,7 +43,7 @@ class About(Pixels):
 
 
 class Checkpoint(TypedDict):
-    """The content of ``checkpoint.pt``; what torch keeps is checked where it is loaded."""
+    """Content of ``checkpoint.pt``; the torch states are checked when they are loaded."""
 
     about: About
     progress: Progress
@@ -53,6 +53,6 @@ class Checkpoint(TypedDict):
     scaler: Annotated[dict[str, Any], Mark.OPAQUE]
 
 
-ABOUT: Format[About] = Format(About, "train.json", TrainingError, "train anew in another folder")
-PIXELS: Format[Pixels] = Format(Pixels, "train.json", TrainingError, "give other weights")
-CHECKPOINT: Format[Checkpoint] = Format(Checkpoint, "checkpoint", TrainingError, "start anew")
+ABOUT: Format[About] = Format(About, "train.json", TrainingError, "train again in another folder")
+PIXELS: Format[Pixels] = Format(Pixels, "train.json", TrainingError, "use other weights")
+CHECKPOINT: Format[Checkpoint] = Format(Checkpoint, "checkpoint", TrainingError, "start again")

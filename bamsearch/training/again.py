@@ -1,4 +1,4 @@
-"""A training that is begun, or gone on with, or done already: whatever its folder says."""
+"""Start, resume or skip a training depending on its folder."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ State = Literal["new", "begun", "done"]
 
 
 def state_of(place: Path, wanted: Mapping[str, Any]) -> State:
-    """How far a training is.
+    """State of a training.
 
     Args:
-        place: its folder.
-        wanted: from :func:`about_training`.
+        place: folder of the training.
+        wanted: metadata from :func:`about_training`.
 
     Raises:
-        TrainingError: another training is there, by recipe, design or data.
+        TrainingError: the folder has a training with another recipe, design or data.
     """
     try:
         saved = ABOUT.read(place / FACTS_FILE)
@@ -39,9 +39,9 @@ def state_of(place: Path, wanted: Mapping[str, Any]) -> State:
     try:
         check_same_training(saved, wanted, place)
     except TrainingError as error:
-        said = str(error).rpartition(": ")[0]
+        difference = str(error).rpartition(": ")[0]
         raise TrainingError(
-            f"{said}: give what that was made with, or add --force to train anew"
+            f"{difference}: use the same settings, or add --force to train again"
         ) from error
     return "done" if (place / WEIGHTS_FILE).is_file() else "begun"
 
@@ -56,21 +56,21 @@ def train_to_end(
     folder: TrainingFolder,
     watch: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Train a network to its end, from where it is; nothing where it is at its end already.
+    """Train a network to the end: start, resume, or do nothing if the training is finished.
 
     Args:
-        start: the network.
-        data: what it learns from.
-        recipe: how.
-        seed: of everything random.
-        device: where.
-        folder: of the training; with its ``force`` another training there gives way.
+        start: the initial network.
+        data: the data set.
+        recipe: the recipe.
+        seed: random seed.
+        device: name of the device.
+        folder: folder of the training; its ``force`` replaces another training there.
         watch: called after every few steps and every epoch.
 
     Raises:
-        DivergedError: its loss is no number.
-        TrainingError: another training is in its folder, without ``force``.
-        KeyboardInterrupt: it was interrupted, and has saved.
+        DivergedError: the loss became NaN or infinite.
+        TrainingError: the folder has another training, and ``force`` is False.
+        KeyboardInterrupt: the training was interrupted, and a checkpoint was saved.
     """
     try:
         state = state_of(folder.path, about_training(start, data.facts, recipe, seed))

@@ -1,4 +1,4 @@
-"""What a network says of images: the loss of it, and how many it gets right."""
+"""Loss and accuracy of a classifier's output."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from bamsearch.errors import DesignError, ModelError, NothingToDoError
 from bamsearch.records import DataFacts
 
 AUXILIARY_WEIGHT = 0.3
-"""Weight of an auxiliary head's loss: GoogLeNet's and Inception's in train mode (arXiv 1409.4842).
-"""
+"""Loss weight of auxiliary heads: GoogLeNet's and Inception's in train mode (arXiv 1409.4842)."""
 
-OWN_LOOP = "the README, 'Your own training loop', shows how it is trained"
+OWN_LOOP = "see 'Your own training loop' in the README"
 
 
 def class_scores(output: object) -> list[Tensor]:
     """The logits (N, K) in a network's output: the main head's, then those of auxiliary heads.
 
     Args:
-        output: a tensor, or a tuple of them; anything else has none.
+        output: a tensor or a tuple of tensors; other outputs have no logits.
     """
     if isinstance(output, dict | list):
         return []
@@ -30,12 +29,12 @@ def class_scores(output: object) -> list[Tensor]:
 
 
 def total_loss(output: object, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy summed over images, with auxiliary heads at their weight.
+    """Cross-entropy summed over images, plus that of auxiliary heads times their weight.
 
     Args:
-        output: what the network returned.
+        output: output of the network.
         labels: (N,) int64.
-        smoothing: share of the target that goes to all classes evenly.
+        smoothing: label smoothing.
     """
     main, *auxiliary = (
         F.cross_entropy(scores.float(), labels, reduction="sum", label_smoothing=smoothing)
@@ -45,27 +44,27 @@ def total_loss(output: object, labels: Tensor, smoothing: float = 0.0) -> Tensor
 
 
 def right(output: object, labels: Tensor) -> Tensor:
-    """How many images have their label's score as the highest, a tensor of no axes."""
+    """Number of correctly classified images, as a scalar tensor."""
     return correct(output, labels).sum()
 
 
 def correct(output: object, labels: Tensor) -> Tensor:
-    """Whether each image has its label's score as the highest, (N,) bool."""
+    """Whether each image is classified correctly, (N,) bool."""
     return class_scores(output)[0].argmax(1) == labels
 
 
 def check_gives_classes(module: nn.Module, name: str, facts: DataFacts) -> None:
-    """Raise an error unless the network gives each image a score for each class of the data.
+    """Raise an error unless the network outputs one score per class of the data.
 
     Args:
-        module: the network; its mode is left as it was, its parameters and buffers too.
-        name: what to call it.
-        facts: of the data.
+        module: the network; its mode, parameters and buffers are preserved.
+        name: name of the network for messages.
+        facts: facts about the data.
 
     Raises:
-        NothingToDoError: it gives something else, such as boxes.
-        ModelError: it does not take such images.
-        DesignError: it has other classes.
+        NothingToDoError: it outputs something else, such as boxes.
+        ModelError: it does not accept these images.
+        DesignError: it has another number of classes.
     """
     like = next(module.parameters())
     images = torch.zeros(2, *facts.input_shape, device=like.device, dtype=like.dtype)
@@ -74,19 +73,19 @@ def check_gives_classes(module: nn.Module, name: str, facts: DataFacts) -> None:
     try:
         with torch.no_grad():
             output = module(images)
-    except Exception as error:  # A user's forward can raise anything at all.
+    except Exception as error:  # A user's forward can raise any exception.
         size = "x".join(map(str, facts.input_shape))
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{name} does not take images of {size}: {reason}") from error
+        raise ModelError(f"{name} does not accept images of {size}: {reason}") from error
     finally:
         module.train(was)
     scores = class_scores(output)
     if not scores or len(scores[0]) != 2:
         raise NothingToDoError(
-            f"{name} gives no score for each class, so it is no classifier: {OWN_LOOP}"
+            f"{name} does not output one score per class, so it is not a classifier: {OWN_LOOP}"
         )
     if scores[0].shape[1] != facts.classes:
         raise DesignError(
-            f"{name} has {scores[0].shape[1]} classes, and {facts.name} has {facts.classes}: "
-            f"'bamsearch insert {name} --data {facts.name} -o DIR' makes a design that fits"
+            f"{name} has {scores[0].shape[1]} classes, but {facts.name} has {facts.classes}: "
+            f"create a matching design with 'bamsearch insert {name} --data {facts.name} -o DIR'"
         )

@@ -1,4 +1,4 @@
-"""``train``: a network, data and a recipe become trained weights and their numbers."""
+"""``train``: train a network on data with a recipe."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bamsearch.training.run import Run, make_live
 from bamsearch.training.start import Start, start_with
 
 GIVEN = "the caller's"
-"""Where the weights of a module are from."""
+"""Origin of the weights of a module."""
 
 CONFIDENCE = 0.95
 
@@ -38,10 +38,10 @@ class Trained:
 
     Attributes:
         module: the network, in eval mode, on its device.
-        design: of it; None for a module of the caller's.
-        rows: of all epochs.
-        right: validation images that it classifies right after the last epoch.
-        images: validation images.
+        design: its design; None for a module of the caller.
+        rows: metrics of all epochs.
+        right: number of validation images classified correctly after the last epoch.
+        images: number of validation images.
     """
 
     module: nn.Module
@@ -52,14 +52,14 @@ class Trained:
 
     @property
     def accuracy(self) -> float:
-        """Share of the validation images that are right, 0..1."""
+        """Validation accuracy, 0..1."""
         return self.right / self.images
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy: what the number of images alone leaves open."""
-        found = binomtest(self.right, self.images).proportion_ci(CONFIDENCE, "wilson")
-        return float(found.low), float(found.high)
+        """95% Wilson interval of the accuracy, for the finite number of images only."""
+        interval = binomtest(self.right, self.images).proportion_ci(CONFIDENCE, "wilson")
+        return float(interval.low), float(interval.high)
 
 
 def train(
@@ -75,46 +75,46 @@ def train(
 ) -> Trained:
     """Train a network.
 
-    With a seed, weights and order of the images are the same for all designs of a model, see
-    :func:`bamsearch.training.start.start_with`. On a CPU with one thread the result is the same bit
-    for bit, also where the process was killed and the training resumed; on a GPU its last digits
-    can differ. The caller's random state is left as it was. The test split is not read.
+    For the same seed, all designs of a model share initial weights and the order of images, see
+    :func:`bamsearch.training.start.start_with`. On a CPU with one thread the result is reproducible
+    bit for bit, also after a kill and resume; on a GPU the last digits may differ. The caller's
+    random state is preserved. The test split is not read.
 
     Args:
-        what: a design, whose weights are then random; what :func:`start_with` has made; or a
-            network of the caller's, of which a copy is trained.
-        data: what it learns from, and is validated on.
-        recipe: how.
-        seed: of everything random.
+        what: a design, to be trained from random weights; the result of :func:`start_with`; or a
+            network of the caller, of which a copy is trained.
+        data: the data set with training and validation splits.
+        recipe: the recipe.
+        seed: random seed.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        output: where to keep checkpoints, metrics and weights; None keeps nothing.
-        resume: go on with the training in output, from its last checkpoint on.
+        output: folder for checkpoints, metrics and weights; None writes nothing.
+        resume: resume the training in output from its last checkpoint.
         watch: called after every few steps and every epoch.
 
     Raises:
-        DivergedError: the loss is no number.
-        TrainingError: output holds another training.
-        KeyboardInterrupt: SIGINT or SIGTERM came; with an output, a checkpoint has been written.
+        DivergedError: the loss became NaN or infinite.
+        TrainingError: output has another training.
+        KeyboardInterrupt: SIGINT or SIGTERM arrived; with an output, a checkpoint was written.
         MissingExtraError: Lightning Fabric is not installed.
-        DesignError, NothingToDoError: the network does not fit the data.
+        DesignError, NothingToDoError: the network does not match the data.
     """
     start = _as_start(what, data, seed)
     if recipe.name == FINE_TUNE and start.weights is None:
         raise InvalidValueError(
-            f"recipe {FINE_TUNE} is for trained weights: give --weights, or another recipe"
+            f"recipe {FINE_TUNE} requires trained weights: add --weights, or use another recipe"
         )
     folder = TrainingFolder(output) if isinstance(output, Path) else output
     if resume and folder is None:
-        raise InvalidValueError("nothing to resume: give the output of the training")
+        raise InvalidValueError("nothing to resume: pass the output folder of the training")
     if folder is not None and folder.tensorboard:
         check_tensorboard()
-    rows = _carry_out(start, data, recipe, seed, device, folder, resume, watch)
+    rows = _run_training(start, data, recipe, seed, device, folder, resume, watch)
     images = len(data.validation)
     right = round(rows[-1].validation_accuracy * images)
     return Trained(start.module, start.design, rows, right, images)
 
 
-def _carry_out(
+def _run_training(
     start: Start,
     data: Data,
     recipe: Recipe,
@@ -129,7 +129,7 @@ def _carry_out(
         if folder is not None and fabric.is_global_zero:
             stack.enter_context(folder.locked())
         stack.enter_context(caller_kept(fabric.device, torch.get_num_threads()))
-        # Processes would not stop at the same step, and those left would wait for the others.
+        # Several processes would stop at different steps, and wait for each other forever.
         graceful = folder is not None and fabric.world_size == 1
         stop = stack.enter_context(asked_to_stop(wait=graceful))
         about = about_training(start, data.facts, recipe, seed)

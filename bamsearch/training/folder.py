@@ -1,10 +1,10 @@
-"""The folder of a training: every file in it is whole at any moment, whatever ends the process.
+"""The folder of a training; files are replaced atomically, so that a kill never corrupts them.
 
 =====================  ====================================================================
 ``train.json``         recipe, data, seed, weights, versions, device, command
 ``design.json``        the design, so that the folder is a DESIGN
-``checkpoint.pt``      all that going on needs; read with ``weights_only=True``
-``metrics.csv``        a row an epoch
+``checkpoint.pt``      everything needed to resume; read with ``weights_only=True``
+``metrics.csv``        one row per epoch
 ``model.safetensors``  the weights after the last epoch
 =====================  ====================================================================
 """
@@ -54,14 +54,15 @@ CHECKPOINT_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class TrainingFolder:
-    """Where a training is kept.
+    """Folder of a training.
 
     Attributes:
-        path: of the folder; made if it is not there.
-        minutes: a checkpoint is written after every epoch, and when the last is that old.
-        tensorboard: also write the epochs as TensorBoard's events.
-        force: a new training may take the place of one that is there.
-        command: what was typed, for ``train.json``.
+        path: path of the folder; created if it does not exist.
+        minutes: maximum age of the last checkpoint before another is written within an epoch, in
+            minutes; one is also written after every epoch.
+        tensorboard: also write metrics as TensorBoard events.
+        force: allow a new training to replace an existing one.
+        command: command line, for ``train.json``.
     """
 
     path: Path
@@ -72,7 +73,7 @@ class TrainingFolder:
 
     @property
     def unbegun(self) -> bool:
-        """Whether nothing is there but what a kill left before the first checkpoint."""
+        """Whether the folder has at most files of a training killed before its first checkpoint."""
         if (self.path / CHECKPOINT_FILE).exists():
             return False
         names = [path.name for path in self.path.glob("*")]
@@ -80,7 +81,7 @@ class TrainingFolder:
         return ours and all(n in TRAINING_FILES or n.startswith(DRAFT) for n in names)
 
     def remove(self) -> None:
-        """Remove what a training wrote, and the folder where nothing else is in it."""
+        """Remove the files of a training, and the folder if it is empty then."""
         with suppress(OSError):
             remove_drafts(self.path)
             remove_files(self.path, TRAINING_FILES)
@@ -88,11 +89,11 @@ class TrainingFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from training in the folder.
+        """Lock the folder against training by other processes.
 
         Raises:
-            TrainingError: another one does.
-            OutputError: the folder cannot be made, or has links.
+            TrainingError: another process trains in the folder.
+            OutputError: the folder cannot be created, or contains links.
         """
         with _written(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,9 @@ class TrainingFolder:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                raise TrainingError(f"another process trains in {self.path}: wait for it") from None
+                raise TrainingError(
+                    f"another process trains in {self.path}: wait until it ends"
+                ) from None
         try:
             remove_drafts(self.path)
             yield
@@ -110,10 +113,10 @@ class TrainingFolder:
             lock.release()
 
     def begin(self, about: Mapping[str, Any], design: Design | None) -> None:
-        """Write what the training is.
+        """Write the metadata of a new training.
 
         Raises:
-            OutputError: there is another one, without force.
+            OutputError: the folder has another training, and force is False.
         """
         if (self.path / CHECKPOINT_FILE).exists() and not self.force:
             raise taken(self.path)
@@ -125,44 +128,44 @@ class TrainingFolder:
         self._replace(FACTS_FILE, lambda file: file.write(text.encode()))
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint by a newer one."""
+        """Replace the checkpoint."""
         content = {"bamsearch_checkpoint": CHECKPOINT_VERSION, **state}
         self._replace(CHECKPOINT_FILE, lambda file: torch.save(content, file))
 
     def read_checkpoint(self) -> Checkpoint:
-        """What :meth:`write_checkpoint` wrote last.
+        """Read the last checkpoint.
 
         Raises:
-            TrainingError: there is none, it is not readable, or what it says does not fit.
+            TrainingError: the checkpoint is missing, unreadable or inconsistent.
         """
         path = self.path / CHECKPOINT_FILE
         if not path.is_file():
             raise TrainingError(
-                f"no checkpoint in {self.path}: 'bamsearch train DESIGN --data NAME -o DIR' "
-                "makes one from the start on"
+                f"no checkpoint in {self.path}: start a training with "
+                "'bamsearch train DESIGN --data NAME -o DIR'"
             )
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
             version = content["bamsearch_checkpoint"]
-        except Exception as error:  # torch.load raises what its parts do.
+        except Exception as error:  # torch.load can raise any exception of its parts
             if disk_error(error) is not None:
                 raise
             raise TrainingError(
-                f"{path} is no checkpoint of a training ({type(error).__name__}): start anew"
+                f"{path} is not a training checkpoint ({type(error).__name__}): start again"
             ) from error
         if type(version) is not int or version != CHECKPOINT_VERSION:
             raise TrainingError(
-                f"{path} has format {shown(version)}, this bamsearch reads {CHECKPOINT_VERSION}: "
-                "go on with the bamsearch that wrote it"
+                f"{path} has format {shown(version)}, but this bamsearch reads "
+                f"{CHECKPOINT_VERSION}: resume with the bamsearch that wrote it"
             )
         checkpoint = CHECKPOINT.value(content, str(path))
         if checkpoint["progress"].contradicts_itself:
-            raise TrainingError(f"{path} has steps, images and rows that contradict: start anew")
+            raise TrainingError(f"{path} has inconsistent steps, images and rows: start again")
         return checkpoint
 
     @property
     def readable(self) -> bool:
-        """Whether a checkpoint is there and whole."""
+        """Whether the folder has a valid checkpoint."""
         try:
             self.read_checkpoint()
         except TrainingError:
@@ -170,7 +173,7 @@ class TrainingFolder:
         return True
 
     def write_metrics(self, rows: Sequence[Row]) -> None:
-        """Write ``metrics.csv``; all of it, so that a row is never there twice."""
+        """Write the whole ``metrics.csv``, so that no row is duplicated."""
         text = io.StringIO()
         table = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
         table.writeheader()
@@ -193,28 +196,28 @@ class TrainingFolder:
 
 
 def taken(path: Path) -> OutputError:
-    """The error for a folder that holds another training, or one that has ended."""
+    """Error for a folder with another training, or a finished one."""
     return OutputError(
-        f"{path} is a training already: go on with --resume {path}, choose another folder, "
-        "or add --force to start it anew"
+        f"{path} already has a training: continue with --resume {path}, choose another folder, "
+        "or add --force to replace it"
     )
 
 
 def check_tensorboard() -> None:
-    """Raise InvalidValueError where TensorBoard's events cannot be written."""
+    """Raise InvalidValueError if TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
         raise InvalidValueError(
-            "tensorboard is not installed: pip install tensorboard, or leave --tensorboard out"
+            "tensorboard is not installed: run pip install tensorboard, or omit --tensorboard"
         )
 
 
 @contextmanager
 def _written(path: Path) -> Iterator[None]:
-    """Raise OutputError where it cannot be written; of a full disk torch.save says RuntimeError."""
+    """Convert write errors to OutputError; for a full disk torch.save raises RuntimeError."""
     try:
         yield
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise OutputError(
-            f"{path} cannot be written ({reason}): what was there before is as it was"
+            f"{path} cannot be written ({reason}): existing files are unchanged"
         ) from error

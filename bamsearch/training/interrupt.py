@@ -1,4 +1,4 @@
-"""Ctrl-C, and the signal that clusters send before they end a job: held back, or not forgotten."""
+"""Handle SIGINT and SIGTERM, which clusters send before they end a job."""
 
 from __future__ import annotations
 
@@ -15,60 +15,62 @@ _Handler = Callable[[int, FrameType | None], None]
 
 @contextmanager
 def asked_to_stop(*, wait: bool) -> Iterator[Callable[[], bool]]:
-    """Hold back SIGINT and SIGTERM while the block runs; the second one interrupts at once.
+    """Defer the first SIGINT or SIGTERM during the block; a second one interrupts immediately.
 
     Args:
-        wait: False changes nothing: signals do what they did. So it is outside the main thread.
+        wait: False keeps the existing handlers, as does running outside the main thread.
 
     Yields:
-        Whether one has come. The block is to raise KeyboardInterrupt when it is ready.
+        A function that tells whether a signal has arrived. The block should then raise
+        KeyboardInterrupt at its next safe point.
     """
-    came = threading.Event()
+    received = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if came.is_set():
+        if received.is_set():
             raise KeyboardInterrupt
-        came.set()
+        received.set()
 
     if not wait or threading.current_thread() is not threading.main_thread():
-        yield came.is_set
+        yield received.is_set
         return
-    # What a shell lets a background job ignore stays ignored.
-    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    with _handled(dict.fromkeys(heard, note)):
-        yield came.is_set
+    # Signals that the shell ignores for a background job stay ignored.
+    numbers = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    with _handled(dict.fromkeys(numbers, note)):
+        yield received.is_set
 
 
 @contextmanager
 def remembered() -> Iterator[Callable[[], bool]]:
-    """Remember that SIGINT or SIGTERM has raised KeyboardInterrupt while the block ran.
+    """Record whether SIGINT or SIGTERM raised KeyboardInterrupt during the block.
 
-    Python drops what is raised while a weak reference is cleared or an object is deleted, and an
-    interrupt may fall there. Outside the main thread nothing is remembered.
+    Python discards exceptions raised in weak reference callbacks and ``__del__``, which may hit an
+    interrupt. Outside the main thread nothing is recorded.
 
     Yields:
-        Whether one has come. The block is to ask between two steps, and to raise it again.
+        A function that tells whether a signal has arrived. The block should check it between steps,
+        and raise KeyboardInterrupt again.
     """
-    came = threading.Event()
+    received = threading.Event()
 
     def noting(handler: Callable[[int, FrameType | None], object]) -> _Handler:
         def note(number: int, frame: FrameType | None) -> None:
-            came.set()
+            received.set()
             handler(number, frame)
 
         return note
 
     if threading.current_thread() is not threading.main_thread():
-        yield came.is_set
+        yield received.is_set
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     with _handled({n: noting(handler) for n, handler in before.items() if callable(handler)}):
-        yield came.is_set
+        yield received.is_set
 
 
 @contextmanager
 def _handled(handlers: Mapping[signal.Signals, _Handler]) -> Iterator[None]:
-    """Handle signals so while the block runs."""
+    """Install signal handlers during the block."""
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

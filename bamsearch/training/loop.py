@@ -1,8 +1,8 @@
-"""One epoch: a step for every batch, then the validation images.
+"""The training loop of an epoch, and validation.
 
-Everything random in a step follows from (seed, epoch, step): the images, what is done to them, and
-dropout. So there is no random state to keep, trainings with one seed are pairs whatever their
-networks draw, and a step that is taken again after a kill is the same step.
+All randomness of a step (the images, augmentation, dropout) follows from (seed, epoch, step). So no
+random state has to be saved, trainings with the same seed are paired whatever their networks draw,
+and a step repeated after a kill is identical.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _LOOK = 20
-"""Steps between two looks at the loss: on a GPU each look waits for it."""
+"""Number of steps between reads of the loss, which synchronise with a GPU."""
 
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A training in memory.
+    """The state of a running training.
 
     Attributes:
         fabric: devices, precision and processes.
-        module: the network itself.
-        network: the same as Fabric calls it.
-        optimizer: as Fabric steps it.
-        plain: torch's own optimizer inside.
-        scheduler: of its rates, stepped after each step.
-        scaler: of 16-mixed; None otherwise.
-        recipe: what is done.
-        data: what with.
-        seed: of everything random.
-        augment: from bytes to bytes.
-        normalise: from bytes to floats.
+        module: the network.
+        network: the network wrapped by Fabric.
+        optimizer: the optimizer wrapped by Fabric.
+        plain: torch's optimizer inside the wrapper.
+        scheduler: learning rate scheduler, stepped after each step.
+        scaler: gradient scaler for 16-mixed; None otherwise.
+        recipe: the recipe.
+        data: the data set.
+        seed: random seed.
+        augment: augmentation, from bytes to bytes.
+        normalise: normalisation, from bytes to floats.
     """
 
     fabric: Fabric
@@ -66,9 +66,9 @@ class Live:
 
 
 def _take_step(live: Live, epoch: int, step: int, batch: Batch) -> Tensor:
-    """One optimizer step: summed loss, correct images, images and learning rate, (4,) float32."""
+    """Run an optimizer step; return summed loss, correct images, images and rate, (4,) float32."""
     images, labels = batch
-    torch.manual_seed(_number(live, epoch, step))
+    torch.manual_seed(_step_seed(live, epoch, step))
     output = live.network(live.normalise(live.augment(images)))
     loss = total_loss(output, labels, live.recipe.label_smoothing)
     live.fabric.backward(loss / len(images))
@@ -76,8 +76,8 @@ def _take_step(live: Live, epoch: int, step: int, batch: Batch) -> Tensor:
     live.optimizer.step()
     live.optimizer.zero_grad()
     live.scheduler.step()
-    facts = [loss.detach(), right(output, labels), torch.tensor(len(images)), torch.tensor(rate)]
-    return torch.stack([fact.to(live.fabric.device, torch.float32) for fact in facts])
+    metrics = [loss.detach(), right(output, labels), torch.tensor(len(images)), torch.tensor(rate)]
+    return torch.stack([metric.to(live.fabric.device, torch.float32) for metric in metrics])
 
 
 def train_epoch(
@@ -86,20 +86,21 @@ def train_epoch(
     pause: Callable[[], bool],
     paused: Callable[[], None],
 ) -> None:
-    """Take the steps that are left of the epoch that progress is in.
+    """Run the remaining steps of the current epoch.
 
     Args:
         live: the training.
-        progress: is moved on.
-        pause: asked after each step whether to call paused.
-        paused: called with all in order between two steps; also after every few steps and the last.
+        progress: progress of the training; updated.
+        pause: called after each step; tells whether to call paused.
+        paused: called between steps with up-to-date progress, if pause is true, after every few
+            steps, and after the last step.
 
     Raises:
-        DivergedError: the loss is no number.
+        DivergedError: the loss became NaN or infinite.
     """
     fabric = live.fabric
     live.module.train()
-    found: list[Tensor] = []
+    pending: list[Tensor] = []
     epoch, first = progress.epoch, progress.step
     if first == 0:
         progress.lr = live.plain.param_groups[0]["lr"]
@@ -114,22 +115,22 @@ def train_epoch(
         device=fabric.device,
     )
     for step, batch in enumerate(images, start=first):
-        found.append(_take_step(live, epoch, step, batch))
-        asked = pause()
-        if asked or len(found) == _LOOK or step + 1 == progress.steps:
-            _take_in(live, progress, found)
-            found = []
+        pending.append(_take_step(live, epoch, step, batch))
+        requested = pause()
+        if requested or len(pending) == _LOOK or step + 1 == progress.steps:
+            _update_progress(live, progress, pending)
+            pending = []
             paused()
 
 
-def _number(live: Live, epoch: int, step: int) -> int:
-    """A seed of its own for every process and step."""
+def _step_seed(live: Live, epoch: int, step: int) -> int:
+    """A separate seed for every process and step."""
     return zlib.crc32(f"{live.seed} {live.fabric.global_rank} {epoch} {step}".encode())
 
 
-def _take_in(live: Live, progress: Progress, found: list[Tensor]) -> None:
-    """Add what steps have given to the progress, if all of it are numbers."""
-    for loss, hits, images, rate in torch.stack(found).tolist():
+def _update_progress(live: Live, progress: Progress, metrics: list[Tensor]) -> None:
+    """Add the metrics of steps to the progress; raise DivergedError if a loss is not finite."""
+    for loss, hits, images, rate in torch.stack(metrics).tolist():
         if loss != loss or abs(loss) == float("inf"):
             raise DivergedError(_diverged(live, progress, loss, rate))
         progress.step += 1
@@ -144,18 +145,18 @@ def _diverged(live: Live, progress: Progress, loss: float, rate: float) -> str:
     return (
         f"the loss is {loss} in epoch {progress.epoch + 1}, step {progress.step + 1} of "
         f"{progress.steps}, at a learning rate of {rate:.4g}: "
-        f"start anew with --lr {live.recipe.lr / 10:.3g}{also}"
+        f"start again with --lr {live.recipe.lr / 10:.3g}{also}"
     )
 
 
 def validate(live: Live) -> tuple[float, int]:
-    """Mean cross-entropy over the validation images, and how many are right, in all processes."""
+    """Mean cross-entropy and number of correct validation images, over all processes."""
     fabric, split = live.fabric, live.data.validation
     live.module.eval()
     _share_buffers(live)
     loss = torch.zeros((), device=fabric.device)
     hits = torch.zeros((), device=fabric.device, dtype=torch.int64)
-    found = validation_batches(
+    batches = validation_batches(
         split,
         live.recipe.batch_size,
         rank=fabric.global_rank,
@@ -163,8 +164,8 @@ def validate(live: Live) -> tuple[float, int]:
         device=fabric.device,
     )
     with torch.no_grad(), fabric.autocast():
-        for images, labels in found:
-            # Not the network as Fabric calls it: processes may have unlike numbers of batches.
+        for images, labels in batches:
+            # Not the wrapped network: processes may have different numbers of batches.
             output = live.module(live.normalise(images))
             loss += total_loss(output, labels)
             hits += right(output, labels)
@@ -174,9 +175,9 @@ def validate(live: Live) -> tuple[float, int]:
 def classify(live: Live, split: Split) -> Tensor:
     """Whether each image of a split is classified correctly, (N,) bool on the CPU; one process."""
     live.module.eval()
-    images = validation_batches(split, live.recipe.batch_size, device=live.fabric.device)
+    batches = validation_batches(split, live.recipe.batch_size, device=live.fabric.device)
     with torch.no_grad(), live.fabric.autocast():
-        parts = [correct(live.module(live.normalise(some)), labels) for some, labels in images]
+        parts = [correct(live.module(live.normalise(images)), labels) for images, labels in batches]
     return torch.cat(parts).cpu()
 
 
@@ -184,13 +185,13 @@ def total(live: Live, number: float) -> float:
     """The sum of a number over all processes."""
     if live.fabric.world_size == 1:
         return number
-    own = torch.tensor(number, device=live.fabric.device, dtype=torch.float64)
-    torch.distributed.all_reduce(own)
-    return float(own)
+    reduced = torch.tensor(number, device=live.fabric.device, dtype=torch.float64)
+    torch.distributed.all_reduce(reduced)
+    return float(reduced)
 
 
 def _share_buffers(live: Live) -> None:
-    """Give all processes the first one's batch norm statistics, which are those that are kept."""
+    """Copy the first process's batch norm statistics, which are saved, to all processes."""
     if live.fabric.world_size > 1:
         for buffer in live.module.buffers():
             torch.distributed.broadcast(buffer, 0)

@@ -1,4 +1,4 @@
-"""The images of an epoch that a process has to look at: all, or its share, or what is left."""
+"""Batches of an epoch for a process: all, its share, or those that remain after a resume."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from bamsearch.data.drawing import permutation
 from bamsearch.data.splits import Split
 
 _READERS = 8
-"""Processes that read files, at most."""
+"""Maximum number of processes that read files."""
 
 Batch = tuple[Tensor, Tensor]
 
 
 class Part(Dataset[tuple[Tensor, int]]):
-    """Some images of a split, in an order of their own; used as a split is.
+    """Selected images of a split, with the split's interface.
 
     Args:
-        split: where they are.
-        rows: (N,) int64, which of them.
+        split: the split.
+        rows: indices of the images in order, (N,) int64.
     """
 
     def __init__(self, split: Split, rows: Tensor) -> None:
@@ -43,14 +43,14 @@ class Part(Dataset[tuple[Tensor, int]]):
         return self._split[int(self._rows[index])]
 
     def on(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
-        """Images and labels on a device, where the whole split is held."""
+        """Images and labels on a device, if the whole split is in memory."""
         images, labels = self._split.on(device)
         rows = self._rows.to(device)
         return images[rows], labels[rows]
 
 
 def steps_of(split: Split, size: int) -> int:
-    """Whole batches in an epoch; one where there are fewer images than a batch has."""
+    """Number of whole batches in an epoch, at least 1 even if there are fewer images."""
     return max(len(split) // size, 1)
 
 
@@ -65,21 +65,21 @@ def training_batches(
     world: int = 1,
     device: torch.device | str = "cpu",
 ) -> Iterator[Batch]:
-    """A process's share of every whole batch of an epoch, in the order of seed and epoch.
+    """A process's share of every whole batch of an epoch, in an order set by seed and epoch.
 
     Args:
         split: the training images.
-        size: images in a batch, in all processes together; a multiple of world.
-        seed: of the order.
-        epoch: from 0 on.
-        first: the step to begin with.
-        rank: this process.
-        world: processes.
-        device: where batches are put.
+        size: batch size over all processes; a multiple of world.
+        seed: random seed of the order.
+        epoch: number of the epoch, from 0.
+        first: number of the first step.
+        rank: rank of this process.
+        world: number of processes.
+        device: device of the batches.
     """
     steps = steps_of(split, size)
     if first == 0 and world == 1:
-        found = batches(
+        all_batches = batches(
             split,
             size,
             seed=seed,
@@ -88,10 +88,10 @@ def training_batches(
             device=device,
             workers=readers(split, world),
         )
-        return islice(found, steps)
+        return islice(all_batches, steps)
     order = permutation(len(split), seed, epoch)[first * size : steps * size]
-    own = torch.cat([batch[rank::world] for batch in torch.split(order, size)])
-    return _in_order(split, own, size // world, device, world)
+    rows = torch.cat([batch[rank::world] for batch in torch.split(order, size)])
+    return _in_order(split, rows, size // world, device, world)
 
 
 def validation_batches(
@@ -103,7 +103,7 @@ def validation_batches(
     device: torch.device | str = "cpu",
 ) -> Iterator[Batch]:
     """A process's share of all images of a split, each once."""
-    own = torch.arange(len(split))[rank::world]
+    rows = torch.arange(len(split))[rank::world]
     if world == 1:
         return batches(
             split,
@@ -114,11 +114,11 @@ def validation_batches(
             device=device,
             workers=readers(split, world),
         )
-    return _in_order(split, own, max(size // world, 1), device, world)
+    return _in_order(split, rows, max(size // world, 1), device, world)
 
 
 def readers(split: Split, world: int) -> int:
-    """Processes that read files for one that trains; none where all images are held."""
+    """Number of reader processes per training process; 0 if all images are in memory."""
     if split.images is not None:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

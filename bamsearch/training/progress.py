@@ -1,4 +1,4 @@
-"""How far a training is: what a checkpoint keeps of it, and a row an epoch."""
+"""Progress of a training, as saved in checkpoints, with one row of metrics per epoch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ AnyFloat = Annotated[float, Mark.ANY_FLOAT]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An epoch, a line of ``metrics.csv``.
+    """Metrics of an epoch, a line of ``metrics.csv``.
 
     Attributes:
-        epoch: from 1 on.
+        epoch: number of the epoch, from 1.
         lr: learning rate of its first step.
-        train_loss: mean over the images, as they were augmented and while the weights changed.
-        train_accuracy: share of them, 0..1, likewise.
+        train_loss: mean over the augmented images while the weights change.
+        train_accuracy: accuracy on the same images, 0..1.
         validation_loss: mean cross-entropy after the epoch, without label smoothing.
-        validation_accuracy: share of the validation images, 0..1.
-        seconds: that it took, with the validation.
+        validation_accuracy: accuracy on the validation images, 0..1.
+        seconds: duration of the epoch, including validation.
     """
 
     epoch: Positive
@@ -35,18 +35,18 @@ class Row:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a training is. It changes while the training goes on.
+    """Mutable progress of a training. Sums are over the current epoch's steps in this process.
 
     Attributes:
-        epoch: epochs done.
-        step: steps done in the epoch after them.
-        steps: in an epoch.
-        lr: learning rate of that epoch's first step.
-        loss: summed over the images of these steps, in this process.
-        right: images that were classified right in them, in this process.
-        images: in them, in this process.
-        seconds: spent on them.
-        rows: of the epochs done.
+        epoch: number of finished epochs.
+        step: number of finished steps in the current epoch.
+        steps: number of steps per epoch.
+        lr: learning rate of the current epoch's first step.
+        loss: sum of the losses of all images.
+        right: number of correctly classified images.
+        images: number of images.
+        seconds: time spent on the steps.
+        rows: metrics of the finished epochs.
     """
 
     epoch: Natural = 0
@@ -60,17 +60,17 @@ class Progress:
     rows: list[Row] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """For a checkpoint: plain values only."""
+        """Plain values for a checkpoint."""
         return asdict(self)
 
     @property
     def contradicts_itself(self) -> bool:
-        """Whether steps, images and rows cannot be those of one training."""
+        """Whether steps, images and rows are inconsistent."""
         too_far = self.step > self.steps or (self.step > 0 and not self.images)
         return too_far or len(self.rows) != self.epoch
 
     def next_epoch(self, row: Row) -> None:
-        """An epoch is done."""
+        """Finish the current epoch."""
         self.rows.append(row)
         self.epoch += 1
         self.step = self.right = self.images = 0

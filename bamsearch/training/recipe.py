@@ -1,6 +1,6 @@
-"""Recipes: how a network is trained. A visible table, and the few options that change an entry.
+"""Training recipes: a table, and the few options that override an entry.
 
-No torch here: ``bamsearch train --help`` lists them.
+No torch here: ``bamsearch train --help`` lists the recipes.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ Precision = Literal["32", "bf16-mixed", "16-mixed"]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """SGD, a schedule of its learning rate, and what is done to the images.
+    """SGD with a learning rate schedule and augmentation.
 
     Attributes:
-        name: of the entry in :data:`RECIPES` that it is, or was made from.
-        epochs: how often each image is seen.
-        batch_size: images a step, in all processes together. What is left of an epoch after the
-            last whole batch is not used in it.
-        lr: learning rate, at its highest.
-        momentum: of SGD.
-        nesterov: Nesterov's form of it.
-        weight_decay: of all parameters, as in the papers: norms and biases are no exception.
-        schedule: ``step`` divides the rate by 10 at the milestones, ``cosine`` lets it fall to 0
+        name: name of the entry in :data:`RECIPES` that the recipe is, or is derived from.
+        epochs: number of epochs.
+        batch_size: images per step over all processes. Images after the last whole batch of an
+            epoch are dropped.
+        lr: maximum learning rate.
+        momentum: momentum of SGD.
+        nesterov: use Nesterov momentum.
+        weight_decay: weight decay of all parameters, including norms and biases as in the papers.
+        schedule: ``step`` divides the rate by 10 at the milestones, ``cosine`` anneals it to 0
             along half a cosine.
-        milestones: epochs after which ``step`` divides.
-        warmup: epochs in which the rate rises to ``lr`` in a straight line, from a hundredth.
-        label_smoothing: share of the target that goes to all classes evenly.
-        augment: ``crop`` moves each image by up to an eighth of its size (4 of 32 pixels) over
-            black, ``flip-crop`` also mirrors half of them, ``resized-crop`` takes 8 to 100 % of
-            the area, resizes and mirrors.
-        new_lr_factor: with trained weights, the rate of parameters that start at random (BAM's,
-            and a head of other classes) is ``lr`` times this.
-        precision: of the arithmetic; the mixed ones are torch's autocast.
+        milestones: epochs after which ``step`` divides the rate.
+        warmup: epochs in which the rate rises linearly to ``lr``, from 1% of it.
+        label_smoothing: label smoothing, 0..1.
+        augment: ``crop`` shifts each image by up to an eighth of its size (4 of 32 pixels) with
+            black padding, ``flip-crop`` also flips half of the images, ``resized-crop`` crops 8 to
+            100% of the area, resizes and flips.
+        new_lr_factor: factor on ``lr`` for randomly initialised parameters of a pretrained network
+            (BAM's, and a head with other classes).
+        precision: numeric precision; the mixed ones use torch's autocast.
 
     Raises:
         InvalidValueError: a value out of range, or an unknown name.
@@ -76,13 +76,15 @@ class Recipe:
             value = getattr(self, name)
             if not (low <= value < high and isfinite(value)):
                 most = f"{high:g}"
-                raise InvalidValueError(f"{name} of {value!r}: give a number from {low} to {most}")
+                raise InvalidValueError(f"{name} of {value!r}: use a number from {low} to {most}")
         if not self.lr:
-            raise InvalidValueError("lr of 0: nothing would be learnt")
+            raise InvalidValueError("lr of 0: nothing would be learned")
         if self.warmup > self.epochs:
-            raise InvalidValueError(f"warmup of {self.warmup} epochs: there are {self.epochs}")
+            raise InvalidValueError(
+                f"warmup of {self.warmup} epochs is longer than the training, {self.epochs} epochs"
+            )
         if self.milestones and self.schedule != "step":
-            raise InvalidValueError(f"milestones are for the schedule step, not {self.schedule}")
+            raise InvalidValueError(f"milestones require the schedule step, not {self.schedule}")
 
     def changed(
         self,
@@ -92,10 +94,10 @@ class Recipe:
         lr: float | None = None,
         precision: Precision | None = None,
     ) -> Recipe:
-        """The recipe with other values; None keeps one.
+        """The recipe with other values; None keeps a value.
 
-        With other epochs, milestones and warm-up stay at the same share of the training. The rate
-        does not follow the batch size: that is the caller's to decide.
+        With other epochs, milestones and warm-up are scaled. The learning rate is not scaled with
+        the batch size: that is up to the caller.
         """
         stretch = 1.0 if epochs is None else epochs / self.epochs
         return replace(
@@ -109,21 +111,21 @@ class Recipe:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON takes it."""
-        found: dict[str, Any] = encode(Recipe, self)
-        return found
+        """The recipe in JSON types."""
+        content: dict[str, Any] = encode(Recipe, self)
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
-        """Read what :meth:`to_dict` made.
+        """Inverse of :meth:`to_dict`.
 
         Raises:
-            InvalidValueError: a key or value that does not fit.
+            InvalidValueError: an invalid key or value.
         """
         return _FORMAT.value(dict(content), "the recorded recipe")
 
 
-_FORMAT: Format[Recipe] = Format(Recipe, "recipe", InvalidValueError, "start anew with --recipe")
+_FORMAT: Format[Recipe] = Format(Recipe, "recipe", InvalidValueError, "start again with --recipe")
 
 
 _RANGES = (
@@ -162,22 +164,22 @@ RECIPES = {
         Recipe("fine-tune", epochs=10, batch_size=64, lr=0.01, augment="flip-crop"),
     )
 }
-"""Name → recipe.
+"""Recipes by name.
 
 ``short``
-    ours: a first look at small images. It leaves out what would suit one data set and not another
-    (a mirrored digit is no digit).
+    bamsearch's recipe for a quick result on small images. It has no augmentation, which depends on
+    the data set (a mirrored digit is not a digit).
 ``paper-cifar``
-    BAM on CIFAR-100 (arXiv 1807.06514): epochs, batch, rates and weight decay. The authors' code is
-    for ImageNet alone: the plain momentum of 0.9 is taken from there, and whether it was Nesterov's
-    form on CIFAR-100 we do not know. Crops by 4 pixels and mirroring, as usual there.
+    BAM on CIFAR-100 (arXiv 1807.06514): epochs, batch size, rates and weight decay. The authors'
+    code covers only ImageNet: the plain momentum of 0.9 is taken from it, and may have been
+    Nesterov momentum on CIFAR-100. Crops by 4 pixels and flips, as usual on CIFAR.
 ``paper-imagenet``
     BAM on ImageNet: the paper, and the authors' ``train_imagenet.py`` (plain momentum, rate divided
-    by 10 every 30 epochs). Their crops are taken from whole photographs, ours from what the data
-    set gives, which is cut to a square already.
+    by 10 every 30 epochs). The authors crop whole photographs; here crops are taken from the square
+    images of the data set.
 ``fine-tune``
-    ours: for ``--weights``. New parameters learn at the rate of the others: BAM that learnt ten
-    times as fast ended below no BAM (benchmarks/fine_tune_rate.md).
+    bamsearch's recipe for ``--weights``. New parameters have the same learning rate as the others:
+    with ten times the rate, BAM ended below no BAM (benchmarks/fine_tune_rate.md).
 """
 
 DEFAULT_RECIPE = "short"
@@ -185,13 +187,13 @@ FINE_TUNE = "fine-tune"
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+    """The recipe with a name.
 
     Raises:
-        InvalidValueError: there is none.
+        InvalidValueError: unknown name.
     """
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(RECIPES)}"
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(RECIPES)}"
         raise InvalidValueError(f"no recipe is called {name!r}: {hint}")
     return RECIPES[name]

@@ -1,4 +1,4 @@
-"""From what was asked for, in names, to what :func:`bamsearch.training.engine.train` takes."""
+"""Turn a request by names into the arguments of :func:`bamsearch.training.engine.train`."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from bamsearch.training.start import Start, check_fits, check_is_classifier, sta
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for; None is the default, or what a training that goes on has.
+    """The options of a training; None is the default, or the value of a resumed training.
 
     Attributes:
         what: a DESIGN, see :func:`bamsearch.graph.designs.find_design`, or a MODEL.
         data: name of the data, see :func:`bamsearch.data.loading.load_data`.
-        download: fetch the data where it is not there.
+        download: download the data if missing.
         recipe: name of the recipe.
-        epochs: other than the recipe's, as are the next three.
-        batch_size: images a step.
-        lr: learning rate.
-        precision: of the arithmetic.
+        epochs: override of the recipe's number of epochs.
+        batch_size: override of the images per step.
+        lr: override of the learning rate.
+        precision: override of the numeric precision.
         weights: see :func:`bamsearch.training.start.start_with`.
-        seed: of everything random.
-        value_range: as for the data.
+        seed: random seed.
+        value_range: value range of the pixels, see :func:`bamsearch.data.loading.load_data`.
     """
 
     what: str | None = None
@@ -55,7 +55,7 @@ class Request:
     value_range: ValueRange | None = None
 
     def changed(self, recipe: Recipe) -> Recipe:
-        """The recipe with what was asked for."""
+        """The recipe with the overrides of the request."""
         return recipe.changed(
             epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, precision=self.precision
         )
@@ -63,14 +63,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Planned:
-    """A training that can begin.
+    """A training that is ready to start.
 
     Attributes:
-        start: the network.
+        start: the initial network.
         design: its design.
-        data: what it learns from.
-        recipe: how.
-        seed: of everything random.
+        data: the data set.
+        recipe: the recipe.
+        seed: random seed.
     """
 
     start: Start
@@ -83,16 +83,16 @@ class Planned:
 def plan_training(
     request: Request, before: Callable[[str], object] = lambda model: None
 ) -> Planned:
-    """A new training.
+    """Prepare a new training.
 
     Args:
-        request: what was asked for.
+        request: the options.
         before: called with the MODEL of a design, before its code is executed.
 
     Raises:
-        InvalidValueError: no design or no data named, or no such recipe.
-        NothingToDoError: a detector or a segmenter.
-        DesignError, DataError, ModelError, WeightsError: what is not found, not read or not fit.
+        InvalidValueError: design or data are missing, or the recipe is unknown.
+        NothingToDoError: the model is a detector or a segmenter.
+        DesignError, DataError, ModelError, WeightsError: missing, unreadable or mismatched input.
         MissingExtraError: Lightning Fabric is not installed.
     """
     if request.what is None or request.data is None:
@@ -102,17 +102,17 @@ def plan_training(
             "digits or imagefolder:DIR"
         )
     check_fabric()
-    found, beside = find_design(request.what) if is_design(request.what) else (None, None)
-    check_is_classifier(request.what if found is None else found.model)
-    data = load_for(request.data, found, request.download, value_range=request.value_range)
-    design = found or _base(request.what, data)
+    saved, beside = find_design(request.what) if is_design(request.what) else (None, None)
+    check_is_classifier(request.what if saved is None else saved.model)
+    data = load_for(request.data, saved, request.download, value_range=request.value_range)
+    design = saved or _base(request.what, data)
     seed = request.seed or 0
     check_fits(design, data.facts)
-    if found is not None:
-        before(found.model)
+    if saved is not None:
+        before(saved.model)
     start = start_with(design, data, weights=request.weights, beside=beside, seed=seed)
-    usual = DEFAULT_RECIPE if start.weights is None else FINE_TUNE
-    recipe = request.changed(find_recipe(request.recipe or usual))
+    default = DEFAULT_RECIPE if start.weights is None else FINE_TUNE
+    recipe = request.changed(find_recipe(request.recipe or default))
     return Planned(start, start.design or design, data, recipe, seed)
 
 
@@ -120,7 +120,7 @@ def is_unfinished(planned: Planned, folder: TrainingFolder) -> bool:
     """Whether a folder has this training, killed or interrupted before its end.
 
     Raises:
-        OutputError: it has come to its end, or another training is there.
+        OutputError: the training is finished, or the folder has another training.
     """
     about = about_training(planned.start, planned.data.facts, planned.recipe, planned.seed)
     try:
@@ -128,7 +128,7 @@ def is_unfinished(planned: Planned, folder: TrainingFolder) -> bool:
             return True
     except TrainingError:
         pass
-    with folder.locked():  # Removes what a kill left beside the weights.
+    with folder.locked():  # removes leftover files of a killed process
         raise taken(folder.path)
 
 
@@ -137,30 +137,30 @@ def plan_resumed(
     folder: TrainingFolder,
     before: Callable[[str], object] = lambda model: None,
 ) -> Planned:
-    """A training that goes on; what the request says otherwise, ``train`` will refuse.
+    """Prepare to resume a training; ``train`` refuses a request with other settings.
 
     Args:
-        request: what was asked for.
-        folder: of the training.
+        request: the options.
+        folder: folder of the training.
         before: called with the MODEL, before its code is executed.
 
     Raises:
-        TrainingError: no readable checkpoint, or one of a module from Python.
-        InvalidValueError: weights to start from are named.
-        DesignError, DataError, ModelError: what cannot be found, read or put together.
+        TrainingError: the checkpoint is unreadable, or is of a module trained from Python.
+        InvalidValueError: the request has initial weights.
+        DesignError, DataError, ModelError: missing, unreadable or mismatched input.
         MissingExtraError: Lightning Fabric is not installed.
     """
     check_fabric()
     about = folder.read_checkpoint()["about"]
     design = design_of(about)
     if design is None:
-        raise TrainingError(f"{folder.path} was trained from Python: go on with it there")
+        raise TrainingError(f"{folder.path} was trained from Python: resume it from Python")
     if request.weights is not None:
-        raise InvalidValueError("--weights is for a new training: leave it out with --resume")
+        raise InvalidValueError("--weights is for new trainings: omit it with --resume")
     before(design.model)
     facts = about["data"]
     name, seed = request.data or facts["name"], facts["split_seed"]
-    # Checkpoints from before value ranges have none.
+    # Older checkpoints have no value range.
     saved = facts.get("value_range")
     value_range = request.value_range or (None if saved is None else check_value_range(saved))
     data = load_for(name, design, request.download, seed, facts["hash"], value_range)
@@ -180,11 +180,11 @@ def plan_resumed(
 
 
 def _named(what: str | None, design: Design, data: Data) -> Design:
-    """The design that was named, to be compared with that of the checkpoint."""
+    """The requested design, to be compared with that of the checkpoint."""
     if what is None:
         return design
     named = find_design(what)[0] if is_design(what) else _base(what, data)
-    # Trained weights may have made these out, which the file does not know.
+    # Trained weights may have determined these, which the file does not contain.
     classes = named.num_classes or design.num_classes
     return replace(named, weights=design.weights, num_classes=classes)
 
@@ -201,15 +201,15 @@ def load_for(
     recorded: str | None = None,
     value_range: ValueRange | None = None,
 ) -> Data:
-    """The data as a design takes it, as far as they can be brought to that.
+    """Load data in the input shape of a design, as far as possible.
 
     Args:
         name: see :func:`bamsearch.data.loading.load_data`.
-        design: what takes it; None leaves its size as it is.
-        download: fetch what is not there.
-        split_seed: decides which images a split takes.
-        recorded: hash of the data in a record, see :func:`bamsearch.data.loading.load_data`.
-        value_range: see there too.
+        design: the design; None uses the default size.
+        download: download missing data.
+        split_seed: random seed of the splits.
+        recorded: recorded hash of the data, see :func:`bamsearch.data.loading.load_data`.
+        value_range: see :func:`bamsearch.data.loading.load_data`.
     """
     shape = None if design is None else design.input_shape
     channels = 1 if shape is not None and shape[0] == 1 else 3

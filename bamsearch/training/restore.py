@@ -1,4 +1,4 @@
-"""The state of a training from a checkpoint: into network, optimizer and schedule."""
+"""Restore network, optimizer and schedule from a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from bamsearch.errors import TrainingError
 from bamsearch.training.about import Checkpoint
 
-# The rest of their states follows from the recipe.
+# All other entries of the schedulers' states follow from the recipe.
 _COUNTERS = {"last_epoch", "_step_count"}
 _SWITCHES = {"_get_lr_called_within_step", "_is_initial"}
-# torch fills these in where a state does not have them.
+# torch fills in these entries if they are missing.
 _FILLED_IN = {"maximize", "foreach", "differentiable", "fused"}
 
 
@@ -30,14 +30,14 @@ def restore(
     """Load the states of a checkpoint.
 
     Args:
-        module: network, as it was when the checkpoint was written.
-        optimizer: of its parameters.
-        scheduler: of the optimizer's rates.
-        scaler: of 16-mixed.
+        module: the network, with the structure of the checkpoint.
+        optimizer: optimizer of its parameters.
+        scheduler: learning rate scheduler of the optimizer.
+        scaler: gradient scaler for 16-mixed.
         saved: the checkpoint.
 
     Raises:
-        TrainingError: a state that does not fit.
+        TrainingError: a state does not match.
     """
     try:
         _check_optimizer(saved["optimizer"], optimizer)
@@ -59,19 +59,19 @@ def restore(
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise TrainingError(
-            f"the checkpoint does not fit the training ({reason}): start anew"
+            f"the checkpoint does not match the training ({reason}): start again"
         ) from error
 
 
 def _check_optimizer(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
     groups = optimizer.state_dict()["param_groups"]
-    for one, fresh in zip(saved["param_groups"], groups, strict=True):
-        if not isinstance(one, Mapping):
+    for group, fresh in zip(saved["param_groups"], groups, strict=True):
+        if not isinstance(group, Mapping):
             raise TypeError("a group of parameters is not an object")
         for key in fresh.keys() - _FILLED_IN - {"lr"}:
-            _check_equal(one[key], fresh[key], f"optimizer {key}")
-        # Schedules raise it to the initial rate at most.
-        if not 0 <= one["lr"] <= fresh.get("initial_lr", fresh["lr"]) * 1.001:
+            _check_equal(group[key], fresh[key], f"optimizer {key}")
+        # Schedules never exceed the initial rate.
+        if not 0 <= group["lr"] <= fresh.get("initial_lr", fresh["lr"]) * 1.001:
             raise ValueError("the learning rate is out of range")
     parameters = [value for group in optimizer.param_groups for value in group["params"]]
     for number, state in saved["state"].items():
@@ -82,7 +82,7 @@ def _check_optimizer(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
 
 
 def _check_schedule(saved: Any, fresh: Any, name: str = "scheduler") -> None:
-    """Raise ValueError where a schedule is not one of the recipe."""
+    """Raise ValueError if a schedule does not follow from the recipe."""
     if isinstance(fresh, Mapping) and isinstance(saved, Mapping):
         for key in saved.keys() & fresh.keys():
             if key in _COUNTERS:
@@ -93,8 +93,8 @@ def _check_schedule(saved: Any, fresh: Any, name: str = "scheduler") -> None:
             else:
                 _check_schedule(saved[key], fresh[key], f"{name} {key}")
     elif isinstance(fresh, list) and any(isinstance(item, Mapping) for item in fresh):
-        for one, other in zip(saved, fresh, strict=True):
-            _check_schedule(one, other, name)
+        for saved_item, fresh_item in zip(saved, fresh, strict=True):
+            _check_schedule(saved_item, fresh_item, name)
     elif name.rpartition(" ")[2] not in _SWITCHES:
         _check_equal(saved, fresh, name)
 
@@ -107,4 +107,4 @@ def _check_rates(saved: Any, fresh: Any) -> None:
 
 def _check_equal(saved: Any, fresh: Any, name: str) -> None:
     if type(saved) is not type(fresh) or saved != fresh:
-        raise ValueError(f"{name} is not that of the recipe")
+        raise ValueError(f"{name} differs from the recipe's")

@@ -1,4 +1,4 @@
-"""A training that goes on must be the training that it was."""
+"""Metadata of a training, and the check that a resumed training has the same."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def about_training(
     recipe: Recipe,
     seed: int,
 ) -> dict[str, Any]:
-    """What decides a training's result, as plain values: for ``train.json`` and checkpoints.
+    """Metadata that determines the result of a training, for ``train.json`` and checkpoints.
 
     Args:
-        start: what is trained.
-        facts: of the data.
-        recipe: how.
-        seed: of everything random.
+        start: the initial network.
+        facts: facts about the data.
+        recipe: the recipe.
+        seed: random seed.
     """
     design = None if start.design is None else json.loads(start.design.to_json())
     source = None if start.design is None else source_of(start.design.model)
@@ -59,46 +59,46 @@ def design_of(about: Mapping[str, Any]) -> Design | None:
 
 
 def check_same_training(saved: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Raise TrainingError where a checkpoint is of another training, naming the first difference.
+    """Raise TrainingError if a checkpoint is of another training, naming the first difference.
 
-    A data set may be found in another folder: its hash counts, not its name.
+    Data sets are compared by hash, because their folders may have moved.
 
     Args:
-        saved: what :func:`about_training` was for the checkpoint.
-        now: what it is now.
-        folder: of the checkpoint.
+        saved: :func:`about_training` of the checkpoint.
+        now: :func:`about_training` of the requested training.
+        folder: folder of the checkpoint.
     """
-    for name, was, given in _compared(saved, now):
-        if was != given:
-            way = "bring that back" if name in _CONTENTS else "leave that out"
+    for name, before, after in _compared(saved, now):
+        if before != after:
+            fix = "restore the original" if name in _CONTENTS else "omit this option"
             raise TrainingError(
-                f"the training in {folder} has {name} {_text(was)}, not {_text(given)}: {way}, "
-                "or train anew in another folder"
+                f"the training in {folder} has {name} {_text(before)}, not {_text(after)}: {fix}, "
+                "or train again in another folder"
             )
 
 
 def _compared(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, object, object]]:
-    """(name, what it was, what it is), of all that must not differ."""
-    # Checkpoints from before value ranges have none.
+    """(name, value before, value now) of everything that must not differ."""
+    # Older checkpoints have no value range.
     ranges = (each["data"].get("value_range") for each in (saved, now))
-    found: list[tuple[str, object, object]] = [
+    pairs: list[tuple[str, object, object]] = [
         ("value range", *ranges),
         ("data hash", saved["data"]["hash"], now["data"]["hash"]),
         ("input", saved["data"]["input_shape"], now["data"]["input_shape"]),
     ]
-    was, given = saved["design"] or {}, now["design"] or {}
-    found += [(f"design {key}", was.get(key), given.get(key)) for key in {**was, **given}]
+    before, after = saved["design"] or {}, now["design"] or {}
+    pairs += [(f"design {key}", before.get(key), after.get(key)) for key in {**before, **after}]
     keys = saved["recipe"]
-    found += [(f"recipe {key}", keys[key], now["recipe"].get(key)) for key in keys]
-    found += [(key, saved[key], now[key]) for key in ("seed", "weights")]
-    # Older versions, and a training that is resumed without its first weights, do not know them.
+    pairs += [(f"recipe {key}", keys[key], now["recipe"].get(key)) for key in keys]
+    pairs += [(key, saved[key], now[key]) for key in ("seed", "weights")]
+    # Missing in older versions, and in trainings resumed without their initial weights.
     contents = {"source": "model's source", "weights_hash": "weights' content"}
-    found += [
+    pairs += [
         (text, saved[key], now[key])
         for key, text in contents.items()
         if saved.get(key) is not None and now[key] is not None
     ]
-    return found
+    return pairs
 
 
 def _text(value: object) -> str:

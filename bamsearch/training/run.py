@@ -1,4 +1,4 @@
-"""A training from its first epoch, or its last checkpoint, to its end."""
+"""Run a training from its first epoch, or its last checkpoint, to its end."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def make_live(
     scaler: torch.amp.GradScaler | None,
     saved: Checkpoint | None,
 ) -> Live:
-    """Put a training together, on its device.
+    """Set up a training on its device.
 
     Args:
-        start: its module is moved there and is the one that is trained.
-        data: what it learns from.
-        recipe: how.
-        seed: of everything random.
+        start: the initial network, whose module is moved to the device and trained.
+        data: the data set.
+        recipe: the recipe.
+        seed: random seed.
         fabric: devices, precision and processes.
-        scaler: of 16-mixed.
-        saved: the checkpoint to go on from.
+        scaler: gradient scaler for 16-mixed.
+        saved: the checkpoint to resume from, if any.
     """
     module = start.module.to(fabric.device)
     optimizer = SGD(
@@ -60,7 +60,7 @@ def make_live(
     )
     scheduler = make_schedule(optimizer, recipe, steps_of(data.train, recipe.batch_size))
     if saved is not None:
-        # Before Fabric wraps them: a loaded optimizer has new groups.
+        # Before Fabric wraps them: loading replaces the optimizer's groups.
         restore(module, optimizer, scheduler, scaler, saved)
     network, wrapped = fabric.setup(module, optimizer)
     return Live(
@@ -80,7 +80,7 @@ def make_live(
 
 
 def _groups(start: Start, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters that were trained before, and those that are new, which may have another rate."""
+    """Groups of pretrained and of new parameters, which may have another learning rate."""
     named = dict(start.module.named_parameters())
     fresh = [value for name, value in named.items() if name in start.fresh]
     rest = [value for name, value in named.items() if name not in start.fresh]
@@ -96,9 +96,9 @@ class Run:
 
     Args:
         live: the training in memory.
-        about: what it is, for its checkpoints.
-        folder: where it is kept; None keeps nothing, as in all processes but the first.
-        stop: whether to end with a checkpoint, asked between steps.
+        about: metadata for its checkpoints.
+        folder: folder of the training; None writes nothing, as in all processes but the first.
+        stop: called between steps; tells whether to stop with a checkpoint.
         watch: called after every few steps and every epoch.
     """
 
@@ -120,7 +120,7 @@ class Run:
         self._looked = time.monotonic()
 
     def begin(self, design: Design | None) -> None:
-        """Write what the training is, and a checkpoint before its first step."""
+        """Write the metadata, and a checkpoint before the first step."""
         if self._folder is not None:
             self._folder.begin({**self._about, **self._circumstances(self._folder)}, design)
             self._save()
@@ -129,21 +129,21 @@ class Run:
         """Continue from a checkpoint's progress.
 
         Raises:
-            TrainingError: its epochs have other steps.
+            TrainingError: the checkpoint has another number of steps per epoch.
         """
         if progress.steps != self.progress.steps:
             raise TrainingError(
-                f"the checkpoint has {progress.steps} steps in an epoch, and the data give "
-                f"{self.progress.steps}: start anew"
+                f"the checkpoint has {progress.steps} steps per epoch, but the data give "
+                f"{self.progress.steps}: start again"
             )
         self.progress = progress
 
     def go(self) -> None:
-        """Train the epochs that are left.
+        """Train the remaining epochs.
 
         Raises:
-            DivergedError: the loss is no number.
-            KeyboardInterrupt: it was asked to stop, and has saved.
+            DivergedError: the loss became NaN or infinite.
+            KeyboardInterrupt: the training was asked to stop, and saved a checkpoint.
         """
         progress, live = self.progress, self._live
         events = self._events()
@@ -230,12 +230,12 @@ class Run:
         }
 
     def _events(self) -> Any:
-        """A writer for TensorBoard, where that is asked for."""
+        """A writer for TensorBoard, if requested."""
         if self._folder is None or not self._folder.tensorboard:
             return None
         from torch.utils.tensorboard import SummaryWriter
 
-        # Of epochs that a killed process has written and no checkpoint knows.
+        # Purges events of epochs after the checkpoint, written by a killed process.
         return SummaryWriter(self._folder.path / EVENTS, purge_step=self.progress.epoch + 1)
 
 

@@ -1,4 +1,4 @@
-"""The learning rate of every step."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from torch.optim.lr_scheduler import (
 from bamsearch.training.recipe import Recipe
 
 _WARMUP_START = 0.01
-"""Share of the rate with which a warm-up begins."""
+"""Initial share of the learning rate in warm-up."""
 
 
 def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LRScheduler:
-    """A scheduler of torch, to be stepped after every step of the optimizer.
+    """A torch scheduler, to be stepped after every optimizer step.
 
     Args:
-        optimizer: its groups have the highest rates, from which the others follow.
+        optimizer: the optimizer, whose groups have their maximum learning rates.
         recipe: schedule, milestones, warm-up and epochs.
-        steps: of one epoch.
+        steps: number of steps per epoch.
     """
     total = recipe.epochs * steps
-    # At least one step is left for the schedule itself.
+    # At least one step remains for the schedule itself.
     warmup = min(round(recipe.warmup * steps), total - 1)
     main: LRScheduler
     if recipe.schedule == "step":
-        # Counted from the end of the warm-up, where this scheduler starts.
+        # Counted from the end of the warm-up, when this scheduler starts.
         drops = [max(milestone * steps - warmup, 0) for milestone in recipe.milestones]
         main = MultiStepLR(optimizer, drops, gamma=0.1)
     else:

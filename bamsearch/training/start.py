@@ -1,4 +1,4 @@
-"""What a training starts from: a network, where its weights are from, and how it sees pixels."""
+"""The initial network of a training: weights, their origin, and pixel normalisation."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from bamsearch.training.about import FACTS_FILE, PIXELS
 from bamsearch.training.classes import OWN_LOOP, check_gives_classes
 
 RANDOM = "random"
-"""What to give for weights where those beside the design are not wanted."""
+"""Value of weights that ignores the weights next to the design."""
 
 Pixels = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and deviation of pixels in 0..1, a number for each channel."""
+"""Mean and standard deviation of pixels in 0..1, one number per channel."""
 
-# torchvision's rooms of models that give boxes, masks or flow.
+# torchvision's packages of models that output boxes, masks or flow.
 _NO_CLASSIFIERS = {
     "detection": "a detector",
     "segmentation": "a segmenter",
@@ -43,12 +43,12 @@ class Start:
     """A network before training.
 
     Attributes:
-        design: what it was built from; None for a module of the caller's.
-        module: the network, on the CPU; training changes it.
-        mean: taken from the pixels in 0..1, one number a channel.
-        std: what they are then divided by.
-        weights: where trained weights are from; None where all are random.
-        fresh: with trained weights, the names of the parameters that are random nonetheless.
+        design: its design; None for a module of the caller.
+        module: the network, on the CPU; modified by training.
+        mean: mean of pixels in 0..1 for normalisation, one number per channel.
+        std: standard deviation for normalisation, one number per channel.
+        weights: origin of trained weights; None if all are random.
+        fresh: names of randomly initialised parameters in a network with trained weights.
     """
 
     design: Design | None
@@ -67,51 +67,52 @@ def start_with(
     beside: Path | None = None,
     seed: int = 0,
 ) -> Start:
-    """The network of a design, to be trained.
+    """Build the initial network of a design for training.
 
-    Its random weights follow from the seed: those of the base are the same for all designs of a
-    model, and those of a BAM for all designs with that site and hidden width.
+    Random weights follow from the seed: those of the base are the same for all designs of a model,
+    and those of a BAM for all designs with the same site and hidden width.
 
-    Pixels are normalised by the training split; with trained weights as these were trained, as far
-    as that is known: what their ``train.json`` says, else what torchvision and timm publish.
+    Pixels are normalised by the statistics of the training split. With trained weights, they are
+    normalised as in the original training, if known: by its ``train.json``, else by the values
+    that torchvision and timm publish.
 
     Args:
-        design: what to build.
-        data: what it is trained on.
-        weights: ``DEFAULT`` or a published name, or a file of the base; a file of the network with
-            BAM; ``random``.
-        beside: the ``model.safetensors`` beside the design, which is taken where weights is None.
-        seed: of the random weights.
+        design: the design.
+        data: the data set.
+        weights: ``DEFAULT`` or a published name; a file for the base or for the network with BAM;
+            or ``random``.
+        beside: the ``model.safetensors`` next to the design, used if weights is None.
+        seed: random seed of the weights.
 
     Raises:
         DesignError: the design is for another input or other classes.
-        NothingToDoError: a detector, or another network without scores of classes.
+        NothingToDoError: a detector, or another network without class scores.
         ModelError, WeightsError: as :func:`bamsearch.build` and
             :func:`bamsearch.graph.weights.build_with_weights`.
     """
     check_fits(design, data.facts)
-    usual = (data.mean, data.std)
+    default = (data.mean, data.std)
     with undisturbed():
         torch.default_generator.manual_seed(seed)
         if weights is None and beside is not None:
-            start = _with_all(design, load(beside.parent), beside, usual)
+            start = _with_all(design, load(beside.parent), beside, default)
         elif weights is None or weights == RANDOM:
-            start = Start(design, build(design), *usual)
+            start = Start(design, build(design), *default)
             initialise_bams(start.module, design, seed)
         elif _has_bam(weights):
-            start = _with_all(design, _load_all(design, Path(weights)), Path(weights), usual)
+            start = _with_all(design, _load_all(design, Path(weights)), Path(weights), default)
         else:
-            start = _with_base(design, weights, usual)
+            start = _with_base(design, weights, default)
             initialise_bams(start.module, design, seed)
     check_gives_classes(start.module, design.model, data.facts)
     return start
 
 
 def check_fits(design: Design, facts: DataFacts) -> None:
-    """Raise an error where a design cannot be trained on the data.
+    """Raise an error if a design cannot be trained on the data.
 
     Raises:
-        NothingToDoError: a design of a detector or a segmenter.
+        NothingToDoError: the design is for a detector or a segmenter.
         DesignError: the design is for another input or other classes.
     """
     check_is_classifier(design.model)
@@ -119,25 +120,25 @@ def check_fits(design: Design, facts: DataFacts) -> None:
     if (design.input_shape, classes) != (facts.input_shape, facts.classes):
         head = "" if design.num_classes is None else f" and {classes} classes"
         raise DesignError(
-            f"the design is for {_sizes(design.input_shape)}{head}, and {facts.name} has "
-            f"{_sizes(facts.input_shape)} and {facts.classes}: make one with "
-            f"'bamsearch insert {design.model} --data {facts.name} -o DIR'"
+            f"the design is for {_sizes(design.input_shape)}{head}, but {facts.name} has "
+            f"{_sizes(facts.input_shape)} and {facts.classes} classes: create a matching design "
+            f"with 'bamsearch insert {design.model} --data {facts.name} -o DIR'"
         )
 
 
 def check_is_classifier(model: str) -> None:
-    """Raise NothingToDoError for a MODEL that torchvision has for boxes, masks or flow."""
+    """Raise NothingToDoError for torchvision's detectors, segmenters and optical flow models."""
     source, name = split_model(model)
     if source == "torchvision" and name in torchvision.models.list_models():
-        room = torchvision.models.get_model_builder(name).__module__.split(".")
-        kind = next((text for word, text in _NO_CLASSIFIERS.items() if word in room), None)
+        packages = torchvision.models.get_model_builder(name).__module__.split(".")
+        kind = next((text for word, text in _NO_CLASSIFIERS.items() if word in packages), None)
         if kind is not None:
-            raise NothingToDoError(f"{name} is {kind}, no classifier: {OWN_LOOP}")
+            raise NothingToDoError(f"{name} is {kind}, not a classifier: {OWN_LOOP}")
 
 
-def _with_all(design: Design, module: nn.Module, path: Path, usual: Pixels) -> Start:
-    """A network that has weights of all of it."""
-    return Start(design, module, *_pixels(design, path, usual), str(path), _closed(module))
+def _with_all(design: Design, module: nn.Module, path: Path, default: Pixels) -> Start:
+    """A network with trained weights for base and BAM."""
+    return Start(design, module, *_pixels(design, path, default), str(path), _closed(module))
 
 
 def _load_all(design: Design, path: Path) -> nn.Module:
@@ -146,8 +147,8 @@ def _load_all(design: Design, path: Path) -> nn.Module:
     return module
 
 
-def _with_base(design: Design, weights: str, usual: Pixels) -> Start:
-    """The network with weights of its base; BAM, and a head of other classes, are random."""
+def _with_base(design: Design, weights: str, default: Pixels) -> Start:
+    """A network with trained weights for its base; BAM and a head with other classes are random."""
     loaded = build_with_weights(
         design.model, weights, design.input_shape, num_classes=design.num_classes
     )
@@ -157,18 +158,18 @@ def _with_base(design: Design, weights: str, usual: Pixels) -> Start:
         module = insert_bam(loaded.module, design=design, check=design.how == "auto")
     base = set(dict(loaded.module.named_parameters()))
     fresh = {name for name, _ in module.named_parameters() if name not in base}
-    pixels = _pixels(design, Path(weights), usual)
+    pixels = _pixels(design, Path(weights), default)
     return Start(design, module, *pixels, loaded.source, frozenset(fresh | set(loaded.left_random)))
 
 
 def _has_bam(weights: str) -> bool:
-    """Whether weights are a file of a network with BAM in it."""
+    """Whether weights is a file of a network with BAM."""
     path = Path(weights)
     return path.is_file() and read_checkpoint(path).has_bam
 
 
 def _closed(module: nn.Module) -> frozenset[str]:
-    """Parameters of the BAMs whose gate is 0: nothing has been learnt there yet."""
+    """Parameters of the BAMs whose gate is 0, which have not been trained yet."""
     closed = {
         f"{path}."
         for path, layer in module.named_modules()
@@ -178,17 +179,17 @@ def _closed(module: nn.Module) -> frozenset[str]:
     return frozenset(name for name in names if name.startswith(tuple(closed)))
 
 
-def _pixels(design: Design, weights: Path, usual: Pixels) -> Pixels:
-    """How the pixels were normalised that the weights were trained with."""
+def _pixels(design: Design, weights: Path, default: Pixels) -> Pixels:
+    """The normalisation that the weights were trained with, or the default."""
     channels = design.input_shape[0]
     try:
         pixels = PIXELS.read(weights.parent / FACTS_FILE)
         if len(pixels["mean"]) == len(pixels["std"]) == channels:
             return tuple(pixels["mean"]), tuple(pixels["std"])
     except (OSError, TrainingError):
-        pass  # no training of ours
+        pass  # not trained by bamsearch
     published = is_versioned(design.model) and channels == 3
-    return normalisation(design.model, design.weights) if published else usual
+    return normalisation(design.model, design.weights) if published else default
 
 
 def _sizes(shape: Sequence[int]) -> str:

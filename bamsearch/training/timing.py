@@ -1,4 +1,4 @@
-"""What a training will take: a few of its steps, timed."""
+"""Estimate the duration of a training by timing a few steps."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from bamsearch.training.run import make_live
 from bamsearch.training.start import Start
 
 TIMED_STEPS = 3
-"""After one that warms up."""
+"""Number of timed steps after a warm-up step."""
 
 FORWARD = 1 / 3
-"""Of a training step: what a forward pass alone takes, as of a validation batch, about."""
+"""Approximate time of a forward pass, as for validation, as a share of a training step."""
 
 
 class _EnoughError(Exception):
@@ -39,18 +39,18 @@ def step_seconds(
     threads: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Seconds of one step.
+    """Seconds per training step.
 
     Args:
-        start: its module is trained a little.
-        data: what it learns from.
-        recipe: how.
-        seed: of everything random.
-        device: where.
-        threads: torch's, on a CPU; None leaves them.
-        clock: seconds; read after each step. An epoch of one step is timed from its begin.
+        start: the initial network; its module is modified.
+        data: the data set.
+        recipe: the recipe.
+        seed: random seed.
+        device: name of the device.
+        threads: number of torch threads on a CPU; None keeps the current number.
+        clock: time in seconds, read after each step. An epoch of one step is timed from its start.
     """
-    # What a step takes does not depend on the rate, and with a low one nothing diverges.
+    # The duration does not depend on the learning rate, and a low rate prevents divergence.
     recipe = recipe.changed(lr=recipe.lr * 1e-6)
     fabric, scaler = make_fabric(device, recipe)
     times: list[float] = []
@@ -73,13 +73,13 @@ def step_seconds(
 
 
 def training_seconds(step: float, data: Data, recipe: Recipe, tested: int = 0) -> float:
-    """Seconds of one training with its validations, and a test.
+    """Seconds of a training with its validations, and a test.
 
     Args:
-        step: seconds of a training step.
-        data: what is trained and validated on.
-        recipe: how.
-        tested: images that are classified at the end.
+        step: seconds per training step.
+        data: the data set.
+        recipe: the recipe.
+        tested: number of images classified at the end.
     """
     steps = recipe.epochs * steps_of(data.train, recipe.batch_size)
     images = recipe.epochs * len(data.validation) + tested

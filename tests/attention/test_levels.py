@@ -111,12 +111,12 @@ def test_colour_of_sixteen_bits_loses_its_lower_byte(tmp_path):
     path.write_bytes(colour_png(np.dstack([RAMP * 4095] * 3).astype(np.uint16)))
     assert is_wide(path)
     with pytest.raises(
-        DataError, match=r"16-bit colour values, 0 to 3855, .* upper 8 bits are read"
+        DataError, match=r"16-bit colour values, 0 to 3855, .* upper 8 bits can be read"
     ):
         read_photograph(path)
     levels = Levels((0.0, 4095.0))
     read_photograph(path, (0.0, 4095.0), levels)
-    with pytest.raises(DataError, match="too few for --value-range 0:4095: convert such images"):
+    with pytest.raises(DataError, match="too few for --value-range 0:4095: convert these images"):
         levels.check()
 
 
@@ -131,5 +131,5 @@ def test_a_set_decides_together(write):
     levels.check()
     beyond = Levels((70000.0, 80000.0))
     read_photograph(bright, (70000.0, 80000.0), beyond)
-    with pytest.raises(DataError, match=r"bright\.png has .* beyond --value-range 70000:80000:"):
+    with pytest.raises(DataError, match=r"bright\.png has .* outside --value-range 70000:80000:"):
         beyond.check()

@@ -171,7 +171,9 @@ def test_the_network_is_left_as_it_was(network):
 def test_it_is_left_as_it_was_after_a_failure_too(network):
     model = network()
     before = facts(model)
-    with pytest.raises(ModelError, match=r"^ResNet does not take images of shape \(1, 2, 32, 48\)"):
+    with pytest.raises(
+        ModelError, match=r"^ResNet does not accept images of shape \(1, 2, 32, 48\)"
+    ):
         attention_maps(model, torch.ones(1, 2, 32, 48))
     assert same(before, facts(model))
 
@@ -222,7 +224,7 @@ def test_a_bam_that_is_never_called(make_bam):
         def forward(self, x):
             return x
 
-    with pytest.raises(ModelError, match="Idle has BAM at attend and calls none"):
+    with pytest.raises(ModelError, match="Idle has BAM at attend but does not call it"):
         attention_maps(Idle(), torch.ones(1, 3, 4, 4))
 
 

@@ -141,9 +141,9 @@ def test_the_first_frame(corners, tmp_path):
 
 
 def test_a_folder_and_nothing(tmp_path):
-    with pytest.raises(InvalidValueError, match=r"is a folder: give the pictures in it, as .*\*"):
+    with pytest.raises(InvalidValueError, match=r"is a folder: pass the images in it, as .*\*"):
         read_photograph(tmp_path)
-    with pytest.raises(InvalidValueError, match=r"^no picture at .*none\.jpg: check the path"):
+    with pytest.raises(InvalidValueError, match=r"^no image at .*none\.jpg: check the path"):
         read_photograph(tmp_path / "none.jpg")
 
 
@@ -164,7 +164,7 @@ def test_a_file_that_is_cut_short(tmp_path, format, cut):
 def test_what_is_no_picture(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    with pytest.raises(InvalidValueError, match=r"a\.jpg is not a readable picture"):
+    with pytest.raises(InvalidValueError, match=r"a\.jpg is not a readable image"):
         read_photograph(path)
 
 
@@ -225,12 +225,12 @@ def test_a_whole_photograph_keeps_its_aspect(size, seen):
 
 
 def test_a_whole_photograph_that_is_too_long():
-    with pytest.raises(InvalidValueError, match=r"601×60 is too long .*leave out --full"):
+    with pytest.raises(InvalidValueError, match=r"601×60 is too elongated .*omit --full"):
         frame(Image.new("RGB", (601, 60)), (3, 32, 32), whole=True)
 
 
 def test_a_network_of_other_channels():
-    with pytest.raises(InvalidValueError, match="takes 4 channels, and a photograph has 3 or 1"):
+    with pytest.raises(InvalidValueError, match="expects 4 channels, but photographs have 3 or 1"):
         frame(Image.new("RGB", (6, 6)), (4, 32, 32))
 
 

@@ -354,10 +354,10 @@ def test_a_picture_is_never_overwritten_by_its_sheet(bamsearch_cli):
     [
         (["nowhere", "photo.png"], "error: no design at nowhere: "),
         (["resnet18", "photo.png"], "error: no design at resnet18: "),
-        (["design", "none.png"], r"error: no picture at none\.png"),
-        (["design", "."], "error: . is a folder: give the pictures in it"),
-        (["design", "nets.py"], r"error: nets\.py is not a readable picture"),
-        (["design", "photo.png", "nets.py"], r"error: nets\.py is not a readable picture"),
+        (["design", "none.png"], r"error: no image at none\.png"),
+        (["design", "."], "error: . is a folder: pass the images in it"),
+        (["design", "nets.py"], r"error: nets\.py is not a readable image"),
+        (["design", "photo.png", "nets.py"], r"error: nets\.py is not a readable image"),
         (["design"], "Missing argument 'IMAGE…'"),
         (["design", "photo.png", "-o", "nets.py"], r"error: nets\.py is a file, not a folder"),
         (["design", "photo.png", "-o", "nets.py/a"], r"nets\.py/a/photo\.png cannot be created"),
@@ -370,7 +370,7 @@ def test_a_picture_is_never_overwritten_by_its_sheet(bamsearch_cli):
             ["design", "photo.png", "--std", "1,0,1"],
             "--std must be at least 1e-06",
         ),
-        (["design", "photo.png", "--device", "cuda:99"], "error: there is no device cuda:99"),
+        (["design", "photo.png", "--device", "cuda:99"], "error: device cuda:99 does not exist"),
     ],
 )
 def test_bad_input_is_one_line(bamsearch_cli, line, text, folder):
@@ -397,7 +397,7 @@ def test_a_network_of_one_size_shows_no_whole_photograph(bamsearch_cli):
     design = Design("nets.py:fixed", (3, 32, 32), (Insertion("3", 2, 1),))
     save(design, "fixed", build(design))
     assert bamsearch_cli("attention", "fixed", "photo.png").exit_code == 0
-    text = r"does not take images of shape \(1, 3, 32, 48\): .*; leave out --full"
+    text = r"does not accept images of shape \(1, 3, 32, 48\): .*; leave out --full"
     fail(bamsearch_cli("attention", "fixed", "photo.png", "--full"), 2, text)
 
 

@@ -95,7 +95,7 @@ def test_a_factory_that_does_not_do(refused, factories, factory, words):
 
 def test_a_factory_that_does_not_trace(refused, factories):
     said = refused("sites", f"{factories}:untraceable")
-    assert "Untraceable does not take an input of 3x224x224: " in said
+    assert "Untraceable does not accept an input of 3x224x224: " in said
     assert "at nets.py:" in said
     assert "return self.conv(x) if x.sum() < 0 else self.missing" in said
 
@@ -171,7 +171,7 @@ def test_r_and_d_of_one_site(refused, value):
 
 def test_one_site_twice(refused):
     said = refused("insert", "resnet18", "--at", "layer3:r=8", "--at", "layer3:d=2")
-    assert "site layer3 is given its own r and d twice" in said
+    assert "site layer3 has two overrides of r and d" in said
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_an_impossible_input_size(refused, command, size):
 def test_an_input_too_small_for_the_network(refused, command, model, size):
     said = refused(command, model, "--input-size", size)
     height, _, width = size.partition("x")
-    assert f"does not take an input of 3x{height}x{width or height}" in said
+    assert f"does not accept an input of 3x{height}x{width or height}" in said
 
 
 def test_an_input_without_room_to_shrink(refused):
@@ -275,7 +275,7 @@ class _Evil:
 
 def test_an_unknown_name_of_weights(refused):
     said = refused("insert", SMALL, "--weights", "IMAGENET9")
-    assert "there are DEFAULT, IMAGENET1K_V1" in said
+    assert "choose from DEFAULT, IMAGENET1K_V1" in said
 
 
 def test_published_weights_without_a_network(bamsearch_cli, monkeypatch):
@@ -287,7 +287,7 @@ def test_published_weights_without_a_network(bamsearch_cli, monkeypatch):
     assert (result.exit_code, result.stdout) == (2, "")
     download, said = result.stderr.splitlines()
     assert download.startswith("Downloading: ")
-    assert f"weights DEFAULT of {SMALL} cannot be fetched" in said
+    assert f"weights DEFAULT of {SMALL} cannot be downloaded" in said
     assert "Name or service not known" in said
     assert "--weights FILE" in said
 

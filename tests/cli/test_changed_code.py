@@ -134,16 +134,16 @@ def test_a_training_of_an_edited_model_is_not_resumed(bamsearch_cli, ran, refuse
     edit()
     said = refused("train", "--resume", "out", "--device", "cpu")
     assert "the training in out has model's source sha256" in said
-    assert said.endswith("bring that back, or train anew in another folder")
+    assert said.endswith("restore the original, or train again in another folder")
 
 
 def test_the_same_training_again_resumes_what_was_interrupted(ran, refused):
     ran("train", "net.py:make", *DIGITS, "-o", "out")
-    assert "out is a training already" in refused("train", "net.py:make", *DIGITS, "-o", "out")
+    assert "out already has a training" in refused("train", "net.py:make", *DIGITS, "-o", "out")
     # killed before its last files
     for name in ("model.safetensors", "design.json"):
         Path("out", name).unlink()
-    assert "is a training already" in refused(
+    assert "already has a training" in refused(
         "train", "net.py:make", "--data", "digits", "-o", "out"
     )
     rows = Path("out/metrics.csv").read_text()

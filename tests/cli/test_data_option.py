@@ -82,10 +82,10 @@ def test_profile_counts_the_network_that_is_for_the_data(bamsearch_cli, own):
 @pytest.mark.parametrize("command", ["sites", "insert", "profile", "search"])
 def test_another_size_or_number_of_classes_is_refused(refused, own, command):
     said = refused(command, NET, "--data", "digits", "--input-size", "32")
-    assert "--data digits has images of 8x8, --input-size is 32x32" in said
+    assert "--data digits has images of 8x8, but --input-size is 32x32" in said
     said = refused(command, NET, "--data", "digits", "--num-classes", "100")
-    assert "--data digits has 10 classes, --num-classes is 100" in said
-    assert "has 3 classes, --num-classes is 10" in refused(
+    assert "--data digits has 10 classes, but --num-classes is 100" in said
+    assert "has 3 classes, but --num-classes is 10" in refused(
         command, NET, "--data", own, "--num-classes", "10"
     )
 
@@ -108,7 +108,7 @@ def test_data_that_are_not_there_and_cannot_be_fetched(
     refused, bamsearch_cli, tmp_path, monkeypatch
 ):
     name = f"fashion-mnist:{tmp_path}"
-    assert "--download fetches it" in refused("sites", NET, "--data", name)
+    assert "add --download" in refused("sites", NET, "--data", name)
 
     def offline(*args, **kwargs):
         raise URLError("Name or service not known")

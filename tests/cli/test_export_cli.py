@@ -205,7 +205,7 @@ def test_bad_input_is_one_line(bamsearch_cli, names, line, text):
 def test_weights_of_another_network_are_one_line(bamsearch_cli):
     torch.save({"weight": torch.zeros(1)}, "other.pt")
     result = bamsearch_cli("export", "design", "--weights", "other.pt", "--format", "pt2")
-    fail(result, 2, "error: other.pt is not the weights of design: ")
+    fail(result, 2, "error: other.pt does not hold the weights of design: ")
     assert len(result.stderr) < 350
 
 
@@ -215,9 +215,7 @@ def test_a_wrong_file_is_not_kept(bamsearch_cli, names, monkeypatch):
 
     monkeypatch.setitem(formats.REOPEN, "pt2", zeros)
     result = bamsearch_cli("export", "design", "--format", "pt2")
-    fail(
-        result, 2, "error: the pt2 file computes something else than PyTorch: .*nothing is written"
-    )
+    fail(result, 2, "error: the results of the pt2 file differ from PyTorch: .*no file was written")
     assert names() == []
 
 

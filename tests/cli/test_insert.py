@@ -192,8 +192,8 @@ def test_vit_has_nothing_to_do(bamsearch_cli):
         result = bamsearch_cli(command, "vit_b_16", "--json")
         assert (result.exit_code, result.stdout) == (3, "")
         assert result.stderr == (
-            "bamsearch: nothing to do: vit_b_16 has no spatial bottleneck at 3x224x224: its "
-            "feature map keeps one resolution, so BAM has no place in it\n"
+            "bamsearch: nothing to do: vit_b_16 has no spatial bottleneck at 3x224x224: the "
+            "resolution of its feature map never changes, so it has no site for BAM\n"
         )
 
 

@@ -115,7 +115,7 @@ def test_a_trace_is_written(bamsearch_cli: Run) -> None:
         (["resnet18", "--device", "tpu"], "not one of auto, cpu"),
         (["resnet18", "--json", "--csv"], "choose one"),
         (["r18b", "--no-time", "--latency-table", "x.csv"], "needs the MODEL without BAM"),
-        (["inception_v3", "--input-size", "32"], "does not take an input of 3x32x32"),
+        (["inception_v3", "--input-size", "32"], "does not accept an input of 3x32x32"),
         ([], "Missing argument"),
     ],
 )

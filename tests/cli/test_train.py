@@ -141,7 +141,7 @@ def test_what_is_typed_to_go_on_must_not_differ(bamsearch_cli):
         (["--recipe", "paper-cifar"], "has recipe name short, not paper-cifar"),
         (["--lr", "0.5"], "has recipe lr 0.1, not 0.5"),
         (["other"], "has design insertions"),
-        (["--weights", "DEFAULT"], "--weights is for a new training"),
+        (["--weights", "DEFAULT"], "--weights is for new trainings"),
         (["-o", "elsewhere"], "--resume and --output: choose one"),
     ):
         result = bamsearch_cli("train", "--resume", "out", "--device", "cpu", *line)
@@ -153,7 +153,7 @@ def test_a_training_is_overwritten_by_force_alone(bamsearch_cli):
     assert bamsearch_cli(*line).exit_code == 0
     result = bamsearch_cli(*line)
     assert result.exit_code == 2
-    assert "go on with --resume out" in result.stderr
+    assert "continue with --resume out" in result.stderr
     assert bamsearch_cli(*line, "--force").exit_code == 0
 
 
@@ -179,7 +179,7 @@ def test_what_is_no_classifier_is_sent_to_the_readme(bamsearch_cli, model):
         (["hundred", "--data", "digits"], "the design is for 3x8x8 and 100 classes"),
         (["resnet19", "--data", "digits"], "did you mean resnet"),
         (["des", *QUICK, "--precision", "16-mixed"], "16-mixed needs a GPU"),
-        (["des", *QUICK, "--recipe", "fine-tune"], "recipe fine-tune is for trained weights"),
+        (["des", *QUICK, "--recipe", "fine-tune"], "recipe fine-tune requires trained weights"),
         (["des", *QUICK, "--weights", "none.pt"], "no weights at none.pt"),
         (["--resume", "nowhere"], "no checkpoint in nowhere"),
         (["des", *QUICK, "--lr", "0"], "0.0 is not in the range"),

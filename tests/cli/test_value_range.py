@@ -56,7 +56,7 @@ def test_what_is_no_range(bamsearch_cli, command, text):
 
 
 def test_a_range_needs_data(bamsearch_cli):
-    refused(bamsearch_cli("search", NET, *RANGE), "--value-range is for data", "--data NAME")
+    refused(bamsearch_cli("search", NET, *RANGE), "--value-range requires data", "--data NAME")
 
 
 def test_a_training_resumes_with_its_range(bamsearch_cli, own):
@@ -65,7 +65,7 @@ def test_a_training_resumes_with_its_range(bamsearch_cli, own):
         ok(bamsearch_cli("train", "--resume", "out", *words))
     result = bamsearch_cli("train", "--resume", "out", "--value-range", "0:4000")
     assert result.exit_code == 2
-    assert "value range [0.0, 4095.0], not [0.0, 4000.0]: leave that out" in result.stderr
+    assert "value range [0.0, 4095.0], not [0.0, 4000.0]: omit this option" in result.stderr
 
 
 def test_a_search_resumes_with_its_range(bamsearch_cli, own, tmp_path):

@@ -85,7 +85,7 @@ def test_a_spoilt_file_is_one_line(folder, monkeypatch, workers):
     data = load_data(f"imagefolder:{own}", input_size=(8, 8))
     for path in own.glob("cat/*.png"):
         path.write_bytes(b"spoilt")
-    with pytest.raises(DataError, match=r"^/.*\.png is no image that can be read") as raised:
+    with pytest.raises(DataError, match=r"^/.*\.png is not a readable image") as raised:
         for _ in batches(data.train, 4, seed=0, epoch=0, shuffle=True, workers=workers):
             pass
     assert "\n" not in str(raised.value)

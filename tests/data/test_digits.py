@@ -78,5 +78,5 @@ def test_options_out_of_range(options):
 
 
 def test_they_need_no_folder():
-    with pytest.raises(DataError, match="write digits, not digits:here"):
+    with pytest.raises(DataError, match="use digits, not digits:here"):
         load_data("digits:here")

@@ -64,11 +64,17 @@ def test_an_image_is_not_read_for_what_is_known_of_a_folder(folder, monkeypatch)
 @pytest.mark.parametrize(
     ("classes", "words"),
     [
-        ({"cat": 20, "dog": 0}, "no image of class dog: add some, or remove the class"),
+        ({"cat": 20, "dog": 0}, "no image of class dog: add images, or remove the class"),
         ({"cat": 0, "cow": 0, "dog": 9}, "no image of classes cat, cow"),
         ({"cat": 20}, "only one class, cat"),
-        ({"cat": 20, "dog": 2}, "fewer than 3 images, and validation and test .* them: dog"),
-        ({"cat": 0, "dog": 0}, "has no image in its folders: jpg, jpeg, png"),
+        (
+            {"cat": 20, "dog": 2},
+            "fewer than 3 images, too few to draw validation and test splits: dog",
+        ),
+        (
+            {"cat": 0, "dog": 0},
+            "has no images in its folders: supported formats are jpg, jpeg, png",
+        ),
         ({f"c{n}": 0 for n in range(8)} | {"d": 3}, "c0, c1, c2, c3, c4 and 3 more"),
     ],
 )
@@ -102,7 +108,7 @@ def test_two_validation_splits(folder):
 def test_no_folders(tmp_path):
     with pytest.raises(DataError, match=f"no folder {tmp_path}/none"):
         load_data(f"imagefolder:{tmp_path}/none")
-    with pytest.raises(DataError, match="has no folder in it"):
+    with pytest.raises(DataError, match="contains no folders"):
         load_data(f"imagefolder:{tmp_path}")
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match="no folder"):
@@ -110,7 +116,7 @@ def test_no_folders(tmp_path):
 
 
 def test_there_is_nothing_to_download(folder):
-    with pytest.raises(DataError, match="leave --download out"):
+    with pytest.raises(DataError, match="omit --download"):
         load_data(f"imagefolder:{folder(cat=3, dog=3)}", download=True)
 
 
@@ -121,13 +127,13 @@ def test_files_that_are_no_images_are_counted_and_named(folder):
         for number in range(10):
             (own / name / f"{number:02d}.png").write_bytes(b"spoilt")
     with pytest.raises(
-        DataError, match=r"16 of 16 images cannot be read, and none is skipped"
+        DataError, match=r"16 of 16 images cannot be read \(unreadable images are never skipped\)"
     ) as raised:
         _ = data.train.images
     assert "00.png" in str(raised.value) or "01.png" in str(raised.value)
     assert "and 11 more" in str(raised.value)
     assert "\n" not in str(raised.value)
-    with pytest.raises(DataError, match=r"20 of 20 .* and 15 more; repair them or remove them$"):
+    with pytest.raises(DataError, match=r"20 of 20 .* and 15 more; repair or remove them$"):
         load_data(f"imagefolder:{own}")
 
 

@@ -74,7 +74,7 @@ def test_files_of_any_mode(tmp_path, mode):
 def test_a_file_that_is_no_image_is_named(tmp_path, content):
     path = tmp_path / "bad.png"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"bad\.png is no image that can be read") as raised:
+    with pytest.raises(DataError, match=r"bad\.png is not a readable image") as raised:
         Fit((3, 4, 4)).file(path)
     assert "\n" not in str(raised.value)
 

@@ -48,7 +48,7 @@ def test_what_is_no_folder_of_images_is_noticed_early(tmp_path, monkeypatch):
     with pytest.raises(DataError) as caught:
         open_folder(tmp_path)
     told = (
-        rf"{tmp_path} is not a folder of images, with [01] among the first 2[12] names below it: "
+        rf"{tmp_path} is not a folder of images: only [01] of the first 2[12] entries are images; "
     )
     assert re.match(told, str(caught.value))
     assert f"{tmp_path / 'usr'}" not in read

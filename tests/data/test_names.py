@@ -18,16 +18,16 @@ def test_a_kind_is_found_by_either_name(name):
         ("CIFAR11:d", "did you mean cifar10"),
         ("digit", "did you mean digits"),
         ("image-folders:d", "did you mean imagefolder"),
-        ("xyzzy", "there are digits, imagefolder, mnist"),
+        ("xyzzy", "choose from digits, imagefolder, mnist"),
         ("", "no data is called ''"),
         (":d", "no data is called ''"),
-        ("voc-detection:d", "torchvision's VOCDetection is not read here.*imagefolder:DIR"),
-        ("CocoCaptions:d", "torchvision's CocoCaptions is not read here"),
-        ("ucf101:d", "torchvision's UCF101 is not read here"),
-        ("pcam:d", "torchvision's PCAM is not read here"),
-        ("fashion-mnist", "fashion-mnist is in a folder: write fashion-mnist:DIR"),
-        ("CIFAR10:", "CIFAR10 is in a folder: write cifar10:DIR"),
-        ("imagefolder", "write imagefolder:DIR"),
+        ("voc-detection:d", "torchvision's VOCDetection is not supported.*imagefolder:DIR"),
+        ("CocoCaptions:d", "torchvision's CocoCaptions is not supported"),
+        ("ucf101:d", "torchvision's UCF101 is not supported"),
+        ("pcam:d", "torchvision's PCAM is not supported"),
+        ("fashion-mnist", "fashion-mnist needs a folder: use fashion-mnist:DIR"),
+        ("CIFAR10:", "CIFAR10 needs a folder: use cifar10:DIR"),
+        ("imagefolder", "use imagefolder:DIR"),
     ],
 )
 def test_a_name_that_does_not_do(name, words):
@@ -37,5 +37,5 @@ def test_a_name_that_does_not_do(name, words):
 
 
 def test_a_bare_folder(tmp_path):
-    with pytest.raises(DataError, match=f"write imagefolder:{tmp_path}"):
+    with pytest.raises(DataError, match=f"use imagefolder:{tmp_path}"):
         load_data(str(tmp_path))

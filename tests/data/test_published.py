@@ -81,7 +81,7 @@ def test_a_test_split_that_is_not_the_published_one(fashion, set_published):
     set_published("fashion-mnist", 10_000)
     data = load_data(f"fashion-mnist:{fashion}")
     assert data.facts.test == 10_000
-    with pytest.raises(DataError, match="has 20 images, and 10,000 are published"):
+    with pytest.raises(DataError, match="has 20 images, but 10,000 are published"):
         data.test()
 
 
@@ -95,7 +95,7 @@ def test_a_class_that_the_training_images_lack(fashion, write_idx):
 def test_a_label_without_a_class(fashion, write_idx):
     labels = fashion / "FashionMNIST" / "raw" / "train-labels-idx1-ubyte"
     write_idx(labels, np.arange(100) % 11)
-    with pytest.raises(DataError, match="labels 0 to 10, and there are 10 classes"):
+    with pytest.raises(DataError, match="labels 0 to 10, but there are 10 classes"):
         load_data(f"fashion-mnist:{fashion}")
 
 
@@ -112,7 +112,7 @@ def test_a_label_without_a_class(fashion, write_idx):
 )
 def test_files_that_are_spoilt(fashion, spoil):
     spoil(fashion / "FashionMNIST" / "raw")
-    with pytest.raises(DataError, match=r"is incomplete or spoilt .*--download fetches") as raised:
+    with pytest.raises(DataError, match=r"is incomplete or damaged .*add --download") as raised:
         load_data(f"fashion-mnist:{fashion}")
     assert "\n" not in str(raised.value)
 
@@ -121,9 +121,9 @@ def test_files_that_are_spoilt(fashion, spoil):
 def test_files_that_are_not_there(tmp_path, name):
     if name == "imagenet":
         tmp_path = tmp_path / "nowhere"
-    with pytest.raises(DataError, match=f"no {name} in {tmp_path}: .* is not there") as raised:
+    with pytest.raises(DataError, match=f"no {name} in {tmp_path}: .* is missing") as raised:
         load_data(f"{name}:{tmp_path}")
-    assert ("--download fetches it" in str(raised.value)) == KINDS[name].fetched
+    assert ("add --download" in str(raised.value)) == KINDS[name].fetched
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_svhn_calls_zero_ten(tmp_path, any_sum, set_published):
     assert len(data.test()) == 10
     (tmp_path / "test_32x32.mat").unlink()
     # before hours of training, not after them
-    with pytest.raises(DataError, match=r"test_32x32\.mat is not there"):
+    with pytest.raises(DataError, match=r"test_32x32\.mat is missing"):
         load_data(f"svhn:{tmp_path}")
 
 
@@ -349,5 +349,5 @@ def test_a_published_validation_split_is_the_validation_split(tmp_path, set_publ
     data = load_data(f"dtd:{tmp_path}")
     assert (data.facts.train, data.facts.validation, data.facts.test) == (10, 8, 6)
     (base / "images" / "dotted" / "dotted_val3.jpg").unlink()
-    with pytest.raises(DataError, match=r"dotted_val3\.jpg is not there"):
+    with pytest.raises(DataError, match=r"dotted_val3\.jpg is missing"):
         load_data(f"dtd:{tmp_path}")

@@ -34,7 +34,7 @@ def test_a_split_is_held_up_to_its_limit(monkeypatch):
     split = data_of(images).train
     assert split.images is None
     assert split[3][0].tolist() == [[[0, 1]]]
-    with pytest.raises(DataError, match="too many to be held"):
+    with pytest.raises(DataError, match="do not fit into memory"):
         split.on("cpu")
 
 

@@ -23,10 +23,10 @@ def test_a_batch_can_be_fixed(tmp_path, format, apart, run, expected):
 @pytest.mark.parametrize(
     ("function", "note"),
     [
-        (lambda x: x.reshape(1, 4, 6, 7), "Apart does not take an input of 2×3×8×9: "),
+        (lambda x: x.reshape(1, 4, 6, 7), "Apart does not accept an input of 2×3×8×9: "),
         (lambda x: x * 2 if x.shape[0] == 2 else x, "pt2 export failed: "),
         # torch.export takes this one, and what comes out is wrong for a batch of one
-        (lambda x: x * 2 if x.shape[0] > 1 else x, "the pt2 file computes something else than"),
+        (lambda x: x * 2 if x.shape[0] > 1 else x, "the results of the pt2 file differ from"),
     ],
 )
 def test_where_the_batch_cannot_be_free_it_is_one(

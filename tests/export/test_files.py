@@ -42,7 +42,7 @@ def test_a_trial_keeps_nothing(tmp_path, monkeypatch, apart):
 def test_places_that_cannot_be_written(tmp_path, monkeypatch, apart):
     (tmp_path / "file").write_text("mine")
     net = apart(torch.relu)
-    with pytest.raises(OutputError, match="is a folder, and a file is needed"):
+    with pytest.raises(OutputError, match="is a folder, not a file"):
         export_network(net, tmp_path, "pt2", input_shape=(3, 8, 9), force=True)
     with pytest.raises(OutputError, match="cannot be written"):
         export_network(net, tmp_path / "file" / "net.pt2", "pt2", input_shape=(3, 8, 9))

@@ -96,7 +96,9 @@ def test_weights_of_another_network_are_refused(saved, network):
     state = network.state_dict()
     del state["conv1.weight"]
     torch.save(state, "short.pt")
-    with pytest.raises(WeightsError, match=r"short\.pt is not the weights of .*conv1\.weight"):
+    with pytest.raises(
+        WeightsError, match=r"short\.pt does not hold the weights of .*conv1\.weight"
+    ):
         load_network("design", "short.pt")
     with pytest.raises(WeightsError, match="no weights at"):
         load_network("design", "nowhere.pt")

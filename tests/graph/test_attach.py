@@ -183,7 +183,7 @@ def test_an_operation_needs_rewriting() -> None:
     with pytest.raises(ModelError, match=r"sum is an operation, not the output of a module"):
         insert_bam(Lists(), SHAPE, how="attach")
     # neither way is right here, and the message says why
-    with pytest.raises(ModelError, match=r"rewritten, .*values.*; attached, sum is an operation"):
+    with pytest.raises(ModelError, match=r"rewrite: .*values.*; attach: sum is an operation"):
         insert_bam(Lists(), SHAPE)
     assert insert_bam(Lists(), SHAPE, sites=["s2"], how="attach").get_submodule("bam.s2")
 

@@ -71,7 +71,7 @@ def test_a_bam_that_never_runs_is_found(base: nn.Module) -> None:
 
 def test_a_bam_on_another_map_is_found(base: nn.Module, result: nn.Module) -> None:
     result.get_submodule("bam").add_module("s2", BAM(12))
-    with pytest.raises(ModelError, match=r"made for 12 channels, NCHW, is given a map of"):
+    with pytest.raises(ModelError, match=r"for 12 channels, NCHW, gets a map of"):
         check_of(base).compare(result)
 
 
@@ -93,7 +93,7 @@ def test_a_bam_that_cannot_learn_is_found() -> None:
 
 def test_a_network_that_fails_is_found(base: nn.Module, result: nn.Module) -> None:
     result.s3 = block(9, 8)
-    with pytest.raises(ModelError, match=r"fails in eval mode, RuntimeError"):
+    with pytest.raises(ModelError, match=r"fails in eval mode with RuntimeError"):
         check_of(base).compare(result)
 
 

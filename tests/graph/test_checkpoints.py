@@ -178,13 +178,14 @@ def test_two_networks_that_fit(refused, state):
     both = {
         f"{name}.{key}": value for name in ("student", "teacher") for key, value in state.items()
     }
-    assert "several such networks, below student. and teacher.: save" in refused(both)
+    assert "several such networks, under student. and teacher.: save" in refused(both)
 
 
 def test_a_larger_network_of_the_same_names(refused):
     said = refused(small(blocks=2).state_dict())
-    assert "is not the weights of small: 6 unknown (such as layer1.1.bn1.bias" in said.replace(
-        "12 unknown", "6 unknown"
+    assert (
+        "does not hold the weights of small: 6 unknown (such as layer1.1.bn1.bias"
+        in said.replace("12 unknown", "6 unknown")
     )
 
 

@@ -122,7 +122,7 @@ def test_weights_are_strict(module: nn.Module, tmp_path: Path) -> None:
     ):
         save_file(changed, weights)
         with pytest.raises(
-            WeightsError, match=r"model\.safetensors is not the weights of"
+            WeightsError, match=r"model\.safetensors does not hold the weights of"
         ) as caught:
             load(tmp_path)
         assert "\n" not in str(caught.value)
@@ -243,7 +243,7 @@ def test_unknown_sites_and_models(tmp_path: Path) -> None:
         build(Design("squeezenet1_1", SHAPE, (Insertion("layer1"),)))
     with pytest.raises(ModelError, match="no model is called 'squeezenet'"):
         build(Design("squeezenet", SHAPE))
-    with pytest.raises(ModelError, match="does not take an input of 3x4x4"):
+    with pytest.raises(ModelError, match="does not accept an input of 3x4x4"):
         build(Design("squeezenet1_1", (3, 4, 4), (Insertion("features.4"),)))
 
 
@@ -292,5 +292,5 @@ def test_a_head_of_ones_own_is_no_other_model() -> None:
 @pytest.mark.parametrize("name", ["resnet34", "wide_resnet50_2", "mobilenet_v2"])
 def test_another_backbone_is_another_model(name: str) -> None:
     design = Design("resnet18", (3, 64, 64), (Insertion("layer2"),))
-    with pytest.raises(DesignError, match=r"for resnet18, and this \w+ is not one"):
+    with pytest.raises(DesignError, match=r"for resnet18, but this \w+ is another model"):
         insert_bam(build_model(name, initialise=False), design=design)

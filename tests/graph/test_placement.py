@@ -48,12 +48,14 @@ def test_no_site() -> None:
         with pytest.raises(NoSiteError, match="no spatial bottleneck") as caught:
             place([], placement)
         assert caught.value.exit_code == 3
-    with pytest.raises(NoSiteError, match=r"no site in placement 'paper'; name one: s \(stem\)"):
+    with pytest.raises(
+        NoSiteError, match=r"no site in placement 'paper': name a site, such as s \(stem\)"
+    ):
         place(SITES[:1], "paper")
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(InvalidValueError, match="no placement is called 'Paper'"):
+    with pytest.raises(InvalidValueError, match="unknown placement 'Paper'"):
         place(SITES, "Paper")
     with pytest.raises(InvalidValueError, match="no site is called 'b1': did you mean b"):
         place(SITES, ["b1"])
@@ -79,7 +81,7 @@ def test_plan() -> None:
 
 
 def test_plan_refuses() -> None:
-    with pytest.raises(InvalidValueError, match="site b is given its own r and d twice"):
+    with pytest.raises(InvalidValueError, match="site b has two overrides of r and d"):
         plan(SITES, overrides=[("b", 4, None), ("b", None, 2)])
     with pytest.raises(InvalidValueError, match="no site is called"):
         plan(SITES, overrides=[("zzz", 4, None)])

@@ -402,9 +402,11 @@ def test_example_inputs(net: Callable[[], nn.Module], inputs: Any) -> None:
 def test_example_inputs_that_do_not_do() -> None:
     with pytest.raises(InvalidValueError, match="no image"):
         find_sites(Body(), (3, 64, 64), example_inputs=(VECTOR,))
-    with pytest.raises(InvalidValueError, match="an image of 3x64x64 and input_shape is 3x32x32"):
+    with pytest.raises(InvalidValueError, match="an image of 3x64x64, but input_shape is 3x32x32"):
         find_sites(Body(), (3, 32, 32), example_inputs=IMAGE)
-    with pytest.raises(ModelError, match=r"does not take an input of 3x64x64.*give example_inputs"):
+    with pytest.raises(
+        ModelError, match=r"does not accept an input of 3x64x64.*give example_inputs"
+    ):
         find_sites(ImageAndVector(), (3, 64, 64))
 
 
@@ -427,7 +429,7 @@ def test_a_recording_that_breaks_off_before_the_last_convolution() -> None:
     with pytest.raises(ModelError) as caught:
         find_sites(Breaks(early=True), (3, 64, 64))
     said = str(caught.value)
-    assert said.startswith("Breaks does not take an input of 3x64x64: ")
+    assert said.startswith("Breaks does not accept an input of 3x64x64: ")
     assert "has no attribute 'missing'" in said
     assert "at test_recording.py:" in said
     assert said.endswith("x = self.s2(x + self.missing)")

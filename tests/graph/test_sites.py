@@ -516,7 +516,7 @@ class Untraceable(nn.Module):
 def test_nothing_that_runs() -> None:
     with pytest.raises(
         ModelError,
-        match=r"does not take an input of 3x224x224: .*return self.fc\(x\)",
+        match=r"does not accept an input of 3x224x224: .*return self.fc\(x\)",
     ):
         find_sites(Untraceable())
 
@@ -594,5 +594,5 @@ def test_impossible_inputs(shape: Any) -> None:
 
 
 def test_inputs_that_the_model_does_not_take() -> None:
-    with pytest.raises(ModelError, match="does not take an input of 4x32x32"):
+    with pytest.raises(ModelError, match="does not accept an input of 4x32x32"):
         find_sites(CifarResNet(), (4, 32, 32))

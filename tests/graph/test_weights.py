@@ -151,7 +151,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(WeightsError, match=r"there are DEFAULT, IMAGENET1K_V1, IMAGENET1K_V2"):
+    with pytest.raises(WeightsError, match=r"choose from DEFAULT, IMAGENET1K_V1, IMAGENET1K_V2"):
         build_with_weights("resnet50", "IMAGENET1K_V3")
     with pytest.raises(WeightsError, match="has no published weights"):
         build_with_weights("package:factory", "DEFAULT")
@@ -166,7 +166,7 @@ def test_offline_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, error: Exce
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
     monkeypatch.setattr("torch.hub.urlopen", fail)
-    with pytest.raises(WeightsError, match=r"cannot be fetched .*--weights FILE") as caught:
+    with pytest.raises(WeightsError, match=r"cannot be downloaded .*--weights FILE") as caught:
         build_with_weights("resnet18", "DEFAULT")
     assert "\n" not in str(caught.value)
 

@@ -417,8 +417,8 @@ def test_bad_input(net, summary) -> None:
     for wrong, message in (
         ({"reductions": [0]}, "reduction must be an integer of at least 1"),
         ({"dilations": [1.5]}, "dilation must be an integer of at least 1"),
-        ({"reductions": []}, "needs a site, a reduction and a dilation"),
-        ({"sites": []}, "needs a site, a reduction and a dilation"),
+        ({"reductions": []}, "needs at least one site, one reduction and one dilation"),
+        ({"sites": []}, "needs at least one site, one reduction and one dilation"),
         ({"sites": ["four"]}, "no site is called 'four'"),
         ({"held_out": -1}, "held_out must be 0 or more"),
     ):
@@ -427,9 +427,11 @@ def test_bad_input(net, summary) -> None:
     with pytest.raises(NoSiteError):
         measure(net, dataclasses.replace(summary, sites=()))
     other = dataclasses.replace(summary, sites=summary.sites[:2])
-    with pytest.raises(InvalidValueError, match="summary of resnet18 is not of this Sequential"):
+    with pytest.raises(
+        InvalidValueError, match="summary of resnet18 does not match this Sequential"
+    ):
         measure(net, other)
-    with pytest.raises(DeviceError, match="no device cuda:77"):
+    with pytest.raises(DeviceError, match="device cuda:77 does not exist"):
         measure(net, summary, device="cuda:77")
 
 

@@ -76,7 +76,7 @@ HEAD = "site,r,d,ms\nbase,,,10\n"
         ("", "line 1: the header must be site,r,d,ms"),
         ("base,,,10\n", "line 1: the header must be site,r,d,ms"),
         ("site,d,r,ms\n", "line 1: the header must be"),
-        ("site,r,d,ms\n", "has no row for the base: add one like 'base,,,12.5'"),
+        ("site,r,d,ms\n", "lacks the row of the base: add one like 'base,,,12.5'"),
         (
             HEAD + "layer1,4,1,2\n\nlayer1,4,1,3\n",
             "line 5, column site: layer1 with r=4, d=1 twice",

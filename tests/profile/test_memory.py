@@ -153,7 +153,7 @@ def test_inference_on_a_cpu_has_no_number_and_says_why() -> None:
     found = peak_memory(convolution(), (3, 4, 5), train=False)
     assert found.bytes is None
     assert found.method == memory.NONE
-    assert found.reason == "torch keeps no peak of the memory of cpu in inference"
+    assert found.reason == "torch does not record peak memory of cpu in inference"
 
 
 class Greedy(nn.Module):
@@ -179,7 +179,7 @@ class Greedy(nn.Module):
 
 def test_too_little_memory_is_said() -> None:
     model = Greedy(5)
-    message = "^Greedy with a batch of 24 does not fit into the memory of cpu: give a smaller"
+    message = "^Greedy with a batch of 24 does not fit into the memory of cpu: use a smaller"
     with pytest.raises(DeviceError, match=message):
         peak_memory(model, (3, 4, 5), batch_size=24, train=True)
     assert peak_memory(model, (3, 4, 5), batch_size=5, train=True).bytes == 5 * IMAGE
@@ -188,7 +188,7 @@ def test_too_little_memory_is_said() -> None:
 def test_other_failures_are_said_as_they_are() -> None:
     with pytest.raises(DeviceError, match="does not run in float32"):
         peak_memory(Greedy(0, RuntimeError("no kernel")), (3, 4, 5), train=True)
-    with pytest.raises(DeviceError, match="no device cuda:77"):
+    with pytest.raises(DeviceError, match="device cuda:77 does not exist"):
         peak_memory(convolution(), (3, 4, 5), device="cuda:77", train=False)
     good = {"input_shape": (3, 4, 5), "train": False}
     for wrong in (

@@ -175,15 +175,15 @@ def test_no_site_is_the_base_alone() -> None:
 
 def test_what_does_not_add_up_is_refused(monkeypatch) -> None:
     both = {"relu": [4], "same": [4]}
-    with pytest.raises(ModelError, match="BAM at relu and at same share a map"):
+    with pytest.raises(ModelError, match="BAMs at relu and same share a map"):
         bam_memory(Chain(), chain_summary("relu", "same"), both)
     frozen = Chain()
     frozen.first.requires_grad_(False)
     with pytest.raises(ModelError, match="chain has frozen parameters"):
         bam_memory(frozen, chain_summary("relu"), {"relu": [4]})
-    real = saved._own_bytes
-    monkeypatch.setattr(saved, "_own_bytes", lambda bam, given: real(bam, given) + 4)
-    with pytest.raises(ModelError, match=r"memory of chain with BAM everywhere is (\d+) bytes"):
+    real = saved._internal_bytes
+    monkeypatch.setattr(saved, "_internal_bytes", lambda bam, given: real(bam, given) + 4)
+    with pytest.raises(ModelError, match=r"memory of chain with BAM at all sites is (\d+) bytes"):
         bam_memory(Chain(), chain_summary("relu"), {"relu": [4]})
 
 

@@ -67,7 +67,7 @@ def gpu(monkeypatch):
     )
     monkeypatch.setattr(module, "device_facts", lambda place, threads: None)
     monkeypatch.setattr(module, "caller_kept", lambda place, threads: contextlib.nullcontext())
-    monkeypatch.setattr(module, "_placed", lambda model, *_: model)
+    monkeypatch.setattr(module, "_prepared_copy", lambda model, *_: model)
     monkeypatch.setattr(module, "_input", lambda shape, *_: torch.zeros(shape))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda place: None)
     emptied = []
@@ -132,7 +132,7 @@ def test_any_output_can_be_trained(wrap):
 
 @pytest.mark.parametrize("wrap", [lambda tensor: tensor.detach(), lambda tensor: 3.0])
 def test_an_output_that_nothing_learns_from(wrap):
-    with pytest.raises(InvalidValueError, match="no output depends on a parameter that learns"):
+    with pytest.raises(InvalidValueError, match="no output depends on a trainable parameter"):
         workload(Net(wrap), SHAPE, batch_size=2, train=True)
 
 
@@ -219,7 +219,7 @@ def test_impossible_conditions(wrong, said):
 
 
 def test_a_condition_that_there_is_not():
-    with pytest.raises(TypeError, match="unknown conditions: batchsize; there are device, batch"):
+    with pytest.raises(TypeError, match="unknown conditions: batchsize; choose from device, batch"):
         workload(Net(), SHAPE, batchsize=3)
 
 
@@ -232,7 +232,7 @@ def test_an_impossible_shape():
 
 
 def test_no_such_device():
-    with pytest.raises(DeviceError, match="there is no device cuda:9 here: give --device"):
+    with pytest.raises(DeviceError, match="device cuda:9 does not exist: use --device"):
         workload(Net(), SHAPE, device="cuda:9")
 
 
@@ -240,7 +240,9 @@ def test_no_such_device():
 def test_a_cuda_graph_is_for_inference_on_cuda(device, train, request):
     if device == "gpu":
         request.getfixturevalue("gpu")
-    with pytest.raises(DeviceError, match="mode cudagraph is for inference on a CUDA device"):
+    with pytest.raises(
+        DeviceError, match="mode cudagraph supports only inference on a CUDA device"
+    ):
         workload(Net(), SHAPE, mode="cudagraph", train=train)
 
 
@@ -272,7 +274,7 @@ def test_a_model_that_cannot_be_compiled(monkeypatch):
     monkeypatch.setattr(torch, "compile", compiled)
     said = (
         "^Net does not run in float32, mode compile, on cpu: InvalidCxxCompiler: none found. "
-        "Give --mode eager$"
+        "Use --mode eager$"
     )
     with pytest.raises(DeviceError, match=said):
         workload(Net(), SHAPE, mode="compile")
@@ -346,7 +348,7 @@ def test_a_model_that_cannot_be_captured(monkeypatch):
         yield
 
     monkeypatch.setattr(torch.cuda, "graph", refuse)
-    with pytest.raises(DeviceError, match=r"mode cudagraph.*is capturing\. Give --mode eager"):
+    with pytest.raises(DeviceError, match=r"mode cudagraph.*is capturing\. Use --mode eager"):
         workload(Net(), SHAPE, mode="cudagraph")
 
 
@@ -360,12 +362,12 @@ def test_a_dtype_that_the_device_lacks():
         return tensor
 
     workload(Net(lacks), SHAPE)
-    with pytest.raises(DeviceError, match=r"in float16.*for 'Half'\. Give --dtype float32$"):
+    with pytest.raises(DeviceError, match=r"in float16.*for 'Half'\. Use --dtype float32$"):
         workload(Net(lacks), SHAPE, dtype="float16")
 
 
 def test_a_model_that_is_fed_wrongly():
-    with pytest.raises(DeviceError, match=r"Given groups=1.*Does the model take one tensor"):
+    with pytest.raises(DeviceError, match=r"Given groups=1.*Does the model accept a single tensor"):
         workload(Net(), (5, 8, 8))
 
 
@@ -397,7 +399,7 @@ def test_batch_norm_and_a_batch_of_one():
     pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     workload(pooled, SHAPE)
     workload(pooled, SHAPE, batch_size=2, train=True)
-    with pytest.raises(DeviceError, match=r"more than 1 value per.*give --batch-size 2 or more"):
+    with pytest.raises(DeviceError, match=r"more than 1 value per.*use --batch-size 2 or more"):
         workload(pooled, SHAPE, train=True)
 
 
@@ -407,8 +409,8 @@ def test_batch_norm_and_a_batch_of_one():
 def test_out_of_memory_says_which_batch_fits(gpu):
     with pytest.raises(
         DeviceError,
-        match=r"^Greedy with a batch of 64 does not fit into the memory of .*; a batch of 16 does: "
-        r"give --batch-size 16, or --fit-batch to take what fits$",
+        match=r"^Greedy with a batch of 64 does not fit into the memory of .*, but a batch of "
+        r"16 does: use --batch-size 16, or --fit-batch to choose it automatically$",
     ) as caught:
         workload(Greedy(17), SHAPE, batch_size=64)
     assert "\n" not in str(caught.value)
@@ -417,14 +419,14 @@ def test_out_of_memory_says_which_batch_fits(gpu):
 
 @pytest.mark.usefixtures("gpu")
 def test_out_of_memory_with_a_batch_of_one():
-    with pytest.raises(DeviceError, match=r"does not fit.*: no smaller batch does, give another"):
+    with pytest.raises(DeviceError, match=r"does not fit.*, nor does a smaller batch: use another"):
         workload(Greedy(0), SHAPE, batch_size=4)
     with pytest.raises(DeviceError, match=r"^Greedy with a batch of 1 does not fit.*another"):
         largest_batch(Greedy(0), SHAPE, batch_size=4)
 
 
 def test_on_a_cpu_no_batch_is_looked_for():
-    with pytest.raises(DeviceError, match=r"of 64 does not fit into the memory of cpu: give a sm"):
+    with pytest.raises(DeviceError, match=r"of 64 does not fit into the memory of cpu: use a sm"):
         workload(Greedy(16), SHAPE, batch_size=64)
     assert len(KEPT) == 1
 

@@ -314,7 +314,9 @@ def test_a_full_disk_ends_the_search_and_fails_no_design(searched, tmp_path, mon
 DISK = {
     "in the training": lambda: OSError(errno.ENOSPC, "No space left on device", "checkpoint.pt"),
     "behind another error": lambda: caused(ValueError("spoilt"), OSError(errno.EIO, "I/O error")),
-    "another process": lambda: TrainingError("another process trains in train/0: wait for it"),
+    "another process": lambda: TrainingError(
+        "another process trains in train/0: wait until it ends"
+    ),
 }
 
 

@@ -59,12 +59,12 @@ def test_what_gives_no_scores_of_classes_is_no_classifier(digits, function):
 
 
 def test_other_classes_are_named(digits):
-    with pytest.raises(DesignError, match=r"net has 7 classes, and digits has 10"):
+    with pytest.raises(DesignError, match=r"net has 7 classes, but digits has 10"):
         check_gives_classes(Returns(lambda x: x.new_zeros(len(x), 7)), "net", digits.facts)
 
 
 def test_an_input_that_is_not_taken_is_named(digits):
-    with pytest.raises(ModelError, match=r"net does not take images of 3x8x8: "):
+    with pytest.raises(ModelError, match=r"net does not accept images of 3x8x8: "):
         check_gives_classes(nn.Conv2d(1, 10, 3), "net", digits.facts)
 
 

@@ -89,8 +89,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(kept, monkeypat
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "is no checkpoint of a training"),
-        (b"PK\x03\x04 cut short", "is no checkpoint of a training"),
+        (b"", "is not a training checkpoint"),
+        (b"PK\x03\x04 cut short", "is not a training checkpoint"),
     ],
     ids=["empty", "cut"],
 )
@@ -104,7 +104,7 @@ def test_a_spoilt_checkpoint_is_one_line(kept, content, says):
 def test_a_newer_checkpoint_is_refused(kept):
     kept.path.mkdir()
     torch.save({"bamsearch_checkpoint": 99}, kept.path / CHECKPOINT_FILE)
-    with pytest.raises(TrainingError, match=r"has format 99, this bamsearch reads 1"):
+    with pytest.raises(TrainingError, match=r"has format 99, but this bamsearch reads 1"):
         kept.read_checkpoint()
 
 

@@ -50,10 +50,10 @@ def test_it_is_the_same_after_json():
         ({"lr": float("nan")}, "lr of nan"),
         ({"momentum": 1.0}, "momentum of 1.0"),
         ({"label_smoothing": -0.1}, "label_smoothing of -0.1"),
-        ({"warmup": 3.0}, "warmup of 3.0 epochs: there are 2"),
+        ({"warmup": 3.0}, "warmup of 3.0 epochs is longer than the training, 2 epochs"),
         ({"schedule": "linear"}, "schedule must be one of step, cosine"),
         ({"augment": "mixup"}, "augment must be one of"),
-        ({"milestones": (1,)}, "milestones are for the schedule step"),
+        ({"milestones": (1,)}, "milestones require the schedule step"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong, says):

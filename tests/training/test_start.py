@@ -98,7 +98,9 @@ def test_weights_of_all_of_it_are_loaded_whole(digits, design, tmp_path):
     start = start_with(placed, digits, weights=str(tmp_path / "all.safetensors"))
     assert equal(state(start), network.state_dict())
     assert start.fresh == frozenset()
-    with pytest.raises(WeightsError, match=r"all.safetensors is not the weights of this design"):
+    with pytest.raises(
+        WeightsError, match=r"all.safetensors does not hold the weights of this design"
+    ):
         start_with(design(("1", 2, 2)), digits, weights=str(tmp_path / "all.safetensors"))
 
 
@@ -157,5 +159,5 @@ def test_a_published_model_sees_pixels_as_its_publisher_says(digits, tmp_path):
     ],
 )
 def test_what_is_no_classifier_is_not_even_built(digits, model, kind):
-    with pytest.raises(NothingToDoError, match=f"{model} is {kind}, no classifier"):
+    with pytest.raises(NothingToDoError, match=f"{model} is {kind}, not a classifier"):
         start_with(Design(model, (3, 8, 8), [Insertion("anything")]), digits)

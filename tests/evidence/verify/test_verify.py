@@ -185,7 +185,7 @@ def test_trainings_of_another_kind_are_refused_and_forced(verified, run, plan):
         ({"recipe": "paper-cifar"}, "recipe name short, not paper-cifar"),
     ):
         for call in (estimate, run_verify):
-            with pytest.raises(TrainingError, match=f"{says}.*add --force to train anew"):
+            with pytest.raises(TrainingError, match=f"{says}.*add --force to train again"):
                 call(plan(**others))
     planned = plan(epochs=2, force=True)
     assert estimate(planned).done == 0
@@ -289,7 +289,7 @@ def test_what_cannot_be_asked(plan, run):
         ({"seeds": 1}, "--seeds 1: at least 2 seeds are needed for a confidence interval"),
         ({"margin": 0.0}, "--margin 0: give points above 0"),
         ({"first": 2**32 - 1}, "the last seed would be over"),
-        ({"recipe": "fine-tune"}, "recipe fine-tune is for trained weights"),
+        ({"recipe": "fine-tune"}, "recipe fine-tune requires trained weights"),
     ):
         with pytest.raises(InvalidValueError, match=says):
             plan(**others)
