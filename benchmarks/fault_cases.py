@@ -96,7 +96,7 @@ WORKERS = Command(
 
 _UNREAD = ("lock", ".lock", "log.txt", "net.py", "mark")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z| UTC)?")
-_COUNTED = ("one scoring, median", "begun again after an interruption")
+_COUNTED = ("median time per score", "retried after an interruption")
 _ROWS = re.compile(rf'((?:{"|".join(_COUNTED)})(?:\W+|</th><td class="r">))[\d.e-]+')
 _VARIABLE = ("number", "seconds", "scoring (s)", "retries")
 _SECONDS = re.compile(r'("(?:seconds|retries|retried|number)": )[\d.e+-]+')

@@ -120,7 +120,7 @@ def test_at_first_the_design_that_was_found(opened, record):
     assert on(page) == {"layer2": ("r4", "d2")}
     assert rows(page) == [["layer2", "4", "2"]]
     assert (
-        page.locator("#shown").inner_text().startswith("Shown: found, layer2 r4 d2 · score 9.0000")
+        page.locator("#shown").inner_text().startswith("Shown: best design, layer2 r4 d2 · score 9.0000")
     )
 
 
@@ -180,7 +180,7 @@ def test_differences_against_another_row(opened, trained):
     assert found.all_text_contents() == ["+10.00%", "+1.00%", "+8.0000", "+0.41 [+0.12, +0.70]"]
     page.locator("#against").select_option("paper")
     # 1,200 parameters, 102,000 multiply-adds and a score of 4 there
-    assert found.all_text_contents() == ["-8.33 %", "-0.98 %", "+5.0000", "+0.07 [-0.21, +0.35]"]
+    assert found.all_text_contents() == ["-8.33%", "-0.98%", "+5.0000", "+0.07 [-0.21, +0.35]"]
 
 
 def test_the_script_writes_numbers_as_python_does(opened, record):
