@@ -134,7 +134,7 @@ def _search_cites(bamsearch_cli, here, audit) -> None:
         (["--designs", "7"], 2, "7 is not in the range x>=8"),
         (["--seeds", "1"], 2, "1 is not in the range x>=2"),
         (["--scores", "snap"], 2, "did you mean snip"),
-        (["--budget-params", "10"], 3, "no design of net.py:small in space stages keeps"),
+        (["--budget-params", "10"], 3, "no design of net.py:small in space stages is within"),
         (["--name", "a/b"], 2, "an audit cannot be called 'a/b'"),
         (["--name", "a", "-o", "b"], 2, "--name and --output: choose one"),
         (["-o", "net.py"], 2, "net.py is a file"),

@@ -77,7 +77,7 @@ def test_another_version_of_a_package_is_another_model(ran, refused):
     now = content["sources"]["model"]
     content["sources"]["model"] = "bamsearch 0.0.1"
     path.write_text(json.dumps(content))
-    assert f"it was bamsearch 0.0.1, and is {now}; " in refused("search", "--resume", "a")
+    assert f"it was bamsearch 0.0.1 and is now {now}; " in refused("search", "--resume", "a")
     ran(*line, "--force")
     assert json.loads(path.read_text())["sources"]["model"] == now
 

@@ -111,7 +111,7 @@ def test_a_trace_is_written(bamsearch_cli: Run) -> None:
     [
         (["resnet81"], "did you mean resnet18"),
         (["resnet18", "nowhere/design.json"], "no design at nowhere"),
-        (["resnet18", "--no-time", "--device", "cuda"], "no device cuda"),
+        (["resnet18", "--no-time", "--device", "cuda"], "device cuda does not exist"),
         (["resnet18", "--device", "tpu"], "not one of auto, cpu"),
         (["resnet18", "--json", "--csv"], "choose one"),
         (["r18b", "--no-time", "--latency-table", "x.csv"], "needs the MODEL without BAM"),

@@ -174,7 +174,7 @@ def test_what_is_no_classifier_is_sent_to_the_readme(bamsearch_cli, model):
         (["--data", "digits"], "DESIGN or MODEL is missing"),
         (["des"], "--data is missing"),
         (["des", "--data", "digit"], "did you mean digits?"),
-        (["large", "--data", "digits"], "the design is for 3x32x32 and 10 classes, and digits has"),
+        (["large", "--data", "digits"], "the design is for 3x32x32 and 10 classes, but digits has"),
         (["large", "--data", "digits"], "'bamsearch insert net.py:small --data digits -o DIR'"),
         (["hundred", "--data", "digits"], "the design is for 3x8x8 and 100 classes"),
         (["resnet19", "--data", "digits"], "did you mean resnet"),
