@@ -144,7 +144,6 @@ def search(place: Path, url: str, trials: int) -> dict[str, Any]:
     )
     planned = plan_search(request)
     folder = RunFolder(place / "run")
-    folder.create()
     run_search(planned, folder, Work(url=url, stop=lambda: True))
     start = time.perf_counter()
     workers = Workers(url, said, place / "workers.txt")

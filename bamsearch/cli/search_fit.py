@@ -82,15 +82,13 @@ def _feasibility_row(planned: Planned, name: str, insertions: Sequence[Insertion
         taken[quantity] = base if not insertions else None
         if insertions and picks is not None:
             taken[quantity] = base + space.added(picks, quantity)
-    over = [
-        b for b in run.budgets if (amount := taken[b.quantity]) is not None and amount > b.limit
-    ]
+    fits = all(b.admits(taken[b.quantity] or 0) for b in run.budgets)
     extra = [
         "–" if (amount := taken[b.quantity]) is None else bare_amount(b.quantity, amount)
         for b in run.budgets
         if b.quantity in ("memory", "ms")
     ]
-    return [name, giga(cost.macs), mega(cost.params), *extra, "over" if over else "fits"]
+    return [name, giga(cost.macs), mega(cost.params), *extra, "fits" if fits else "over"]
 
 
 def _options_text(space: SearchSpace) -> str:

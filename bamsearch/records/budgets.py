@@ -31,3 +31,7 @@ class Budget:
     def slack(self) -> int:
         """Cost that all BAMs together may add; negative if the base is over the budget."""
         return self.limit - self.base
+
+    def admits(self, cost: float) -> bool:
+        """Whether a total cost, in the unit of the limit, is within the budget."""
+        return cost <= self.limit

@@ -109,7 +109,7 @@ def _reference(record: RunRecord, kind: ReferenceKind) -> tuple[Trial | None, st
         return None, "the model has none of the paper's sites"
     cost = DesignCosts(run.summary, variant=run.variant, init=run.init).cost(insertions)
     taken = {"gflops": cost.macs, "params": cost.params}
-    over = any(taken.get(b.quantity, 0) > b.limit for b in run.budgets)
+    over = not all(b.admits(taken.get(b.quantity, 0)) for b in run.budgets)
     note = "over the budget: not scored" if over else "not scored"
     return Trial(-1, run.design(insertions), None, cost.params, cost.macs, "failed"), note
 

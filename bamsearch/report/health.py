@@ -82,6 +82,6 @@ def over_budget(record: RunRecord) -> int:
     def over(trial: Trial) -> bool:
         ns = None if trial.ms is None else round(trial.ms * 1e6)
         taken = {"gflops": trial.macs, "params": trial.params, "memory": trial.memory, "ms": ns}
-        return any((taken[b.quantity] or 0) > b.limit for b in record.run.budgets)
+        return not all(b.admits(taken[b.quantity] or 0) for b in record.run.budgets)
 
     return sum(over(trial) for trial in record.trials)

@@ -46,7 +46,7 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
 
     run = record.run
     conditions = run.latency or {}
-    limit = next(budget.limit for budget in run.budgets if budget.quantity == "ms") / 1e6
+    budget = next(budget for budget in run.budgets if budget.quantity == "ms")
     if module is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
@@ -70,7 +70,7 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
             threads=conditions["threads"],
         )
         low, ms, high = (pair.a.median * ratio for ratio in (pair.low, pair.ratio, pair.high))
-        return Finalist(design, ms, low, high, high <= limit, pair.a.median)
+        return Finalist(design, ms, low, high, budget.admits(high * 1e6), pair.a.median)
 
     finalists: list[Finalist] = []
     for trial in islice(record.ranking(), _MOST):

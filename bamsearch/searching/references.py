@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 
 from bamsearch.errors import NoSiteError
@@ -31,7 +32,7 @@ def paper_default(feasible: Feasible) -> tuple[Insertion, ...] | None:
         return space.insertions(picks) if feasible.fits(picks) else None
     costs = DesignCosts(space.summary, variant=space.variant, init=space.init).cost(insertions)
     totals = {"gflops": costs.macs, "params": costs.params}
-    fits = all(totals.get(b.quantity, b.limit + 1) <= b.limit for b in feasible.budgets)
+    fits = all(b.admits(totals.get(b.quantity, math.inf)) for b in feasible.budgets)
     return insertions if fits else None
 
 
