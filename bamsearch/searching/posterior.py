@@ -21,7 +21,7 @@ kernel samples are averaged by evidence (Hoeting et al., Bayesian Model Averagin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations_with_replacement
+from itertools import chain, combinations_with_replacement
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -43,6 +43,8 @@ _LEAST = 0.03
 """Evidence relative to the best kernel sample below which a sample is dropped."""
 
 _TAIL, _LOWEST = 3.0, 0.1  # where standardise begins to compress, and its limit below -3
+_SAMPLES = 64  # kernel samples at once: 12 MB of covariances of 150 designs
+_BLOCK = 2_048  # designs predicted at once: 8 MB per array with 500 scores
 _EQUAL = 1e-14  # relative differences below this are rounding
 
 
@@ -122,7 +124,12 @@ def log_evidence(
         scores: y, (n,).
     """
     logs = np.empty(len(hypotheses))
-    for index, covariance in enumerate(covariances(kernel, hypotheses, codes)):
+    for index, covariance in enumerate(
+        chain.from_iterable(
+            covariances(kernel, hypotheses[start : start + _SAMPLES], codes)
+            for start in range(0, len(hypotheses), _SAMPLES)
+        )
+    ):
         root = cholesky(covariance, lower=True, check_finite=False)
         half = solve_triangular(root, scores, lower=True, check_finite=False)
         log_rate = np.log(_SHAPE + 0.5 * (half @ half))
@@ -257,6 +264,10 @@ class Mixture:
 
     def _predictions(self, codes: Codes) -> tuple[Floats, Floats]:
         """Means and deviations under each kernel sample: (hypotheses, n) and (hypotheses, n)."""
-        diagonals = self._kernel.diagonals(codes)
-        predictions = np.array([posterior.predict(codes, diagonals) for posterior in self._each])
+        predictions = np.empty((len(self._each), 2, len(codes)))
+        for start in range(0, len(codes), _BLOCK):
+            block = codes[start : start + _BLOCK]
+            diagonals = self._kernel.diagonals(block)
+            for index, posterior in enumerate(self._each):
+                predictions[index, :, start : start + _BLOCK] = posterior.predict(block, diagonals)
         return predictions[:, 0], predictions[:, 1]
