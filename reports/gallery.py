@@ -90,7 +90,7 @@ def main() -> None:
     # Accuracies and zero-cost scores have no column in common.
     compared = [one for one in reports.values() if not one.trained]
     audit = read_audit(HERE / AUDIT)
-    write_audit_report(audit, HERE / AUDIT, place=f"reports/{AUDIT}")
+    write_audit_report(audit, HERE / AUDIT, name=f"reports/{AUDIT}")
     content = {
         "audit": make_audit_report(audit, f"reports/{AUDIT}"),
         "audit_folder": AUDIT,

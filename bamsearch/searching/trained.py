@@ -109,7 +109,7 @@ def trainer(
                 recipe,
                 seed=seed,
                 device=run.device,
-                place=path,
+                checkpoints=path,
                 watch=watch,
             )
         except _StoppedError as stopped:

@@ -379,7 +379,9 @@ def test_kills_count_only_while_a_training_gets_no_further(tmp_path, when, state
 def test_a_spoilt_checkpoint_of_a_search_is_trained_anew(searched, tmp_path):
     _, done = searched
     trial = done.trials[0]
-    train_once(trial.design, load_data("digits"), RECIPE, seed=trial.seed, place=tmp_path / "whole")
+    train_once(
+        trial.design, load_data("digits"), RECIPE, seed=trial.seed, checkpoints=tmp_path / "whole"
+    )
     assert not (tmp_path / "whole").exists()
 
     def interrupt(progress):
@@ -389,9 +391,9 @@ def test_a_spoilt_checkpoint_of_a_search_is_trained_anew(searched, tmp_path):
     place = tmp_path / "place"
     one = (trial.design, load_data("digits"), RECIPE)
     with pytest.raises(KeyboardInterrupt):
-        train_once(*one, seed=trial.seed, place=place, watch=interrupt)
+        train_once(*one, seed=trial.seed, checkpoints=place, watch=interrupt)
     (place / "checkpoint.pt").write_bytes(b"spoilt")
-    assert train_once(*one, seed=trial.seed, place=place).curve == trial.curve
+    assert train_once(*one, seed=trial.seed, checkpoints=place).curve == trial.curve
 
 
 def test_what_trainings_say_is_written_by_the_resume(searched, tmp_path):
