@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -292,6 +293,14 @@ def test_whatever_a_network_raises_in_training_is_a_failed_trial(tmp_path, monke
     folder.create()
     record = run_search(planned(trials=2), folder, Work())
     assert [trial.reason for trial in record.trials] == ["IndexError: my own"] * 2
+
+
+def test_the_reason_of_a_diverged_training_has_no_option_that_search_lacks(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    record = run_search(planned(trials=1, recipe=RECIPE.changed(lr=1e30)), folder, Work())
+    (trial,) = record.trials
+    assert re.search(r"the loss is \w+ in epoch 1, .* at a learning rate of [\d.e+]+$", trial.reason)
 
 
 def test_a_full_disk_ends_the_search_and_fails_no_design(searched, tmp_path, monkeypatch):
