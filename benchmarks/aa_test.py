@@ -130,7 +130,7 @@ The 95% interval of `time_pair`, {pairs} pairs, one thread, on cores shared with
 Time, ratio, half width of the interval and seconds per repetition are medians over the
 repetitions. Noise is the interquartile range divided by the median, within a repetition.
 
-| pair | repetitions | ms per call | least to most | noise | worst | ratio | half width | widest | s |
+| pair | repetitions | ms per call | range | noise | worst | ratio | half width | widest | s |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 """

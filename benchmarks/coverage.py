@@ -40,7 +40,9 @@ NOT_MEANT = (
 
 
 @click.command(help=__doc__)
-@click.option("--quick", is_flag=True, help="Run a twentieth of the repetitions, and write no files.")
+@click.option(
+    "--quick", is_flag=True, help="Run a twentieth of the repetitions, and write no files."
+)
 def main(quick: bool) -> None:
     divide = QUICK if quick else 1
     parts = {name: list(rows(divide)) for name, rows in PARTS.items()}

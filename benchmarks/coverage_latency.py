@@ -1,7 +1,7 @@
 """Coverage of the interval of ``time_pair`` under simulated disturbances.
 
-The clock is simulated: it returns 20 ms times the true ratio times a disturbance. Order, medians and
-bootstrap are those of bamsearch. ``python benchmarks/coverage_latency.py`` prints all rows.
+The clock is simulated: it returns 20 ms times the true ratio times a disturbance. Order, medians
+and bootstrap are those of bamsearch. ``python benchmarks/coverage_latency.py`` prints all rows.
 """
 
 from __future__ import annotations

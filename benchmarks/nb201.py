@@ -56,7 +56,9 @@ class _NumpyOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module.partition(".")[0] == "numpy":
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"the table names {module}.{name}, but may contain numbers only")
+        raise pickle.UnpicklingError(
+            f"the table names {module}.{name}, but may contain numbers only"
+        )
 
 
 def read_table(name: str) -> Table:

@@ -78,7 +78,7 @@ class Search:
         return self.rows[int(np.argmax(self.values))]
 
     def best_mean(self, least: int) -> int:
-        """The best mean of at least ``least`` trainings, or of all in the table; else the best mean."""
+        """The best mean of at least ``least`` trainings, or of all in the table; else any mean."""
         means = self.means()
         table = self.table.accuracies
         enough = {row for row, (_, n) in means.items() if n >= min(least, len(table[row]))}

@@ -49,8 +49,8 @@ def main() -> None:
     text = f"""\
 # Time of `find_sites`
 
-All {len(measured)} torchvision classifiers at their default input size, {options.repeats} calls each in
-one process, slowest first. The limit is {LIMIT:.0f} s, for resnet101 {LIMITS["resnet101"]} s.
+All {len(measured)} torchvision classifiers at their default input size, {options.repeats} calls
+each in one process, slowest first. The limit is {LIMIT:.0f} s, for resnet101 {LIMITS["resnet101"]} s.
 
 | model | sites | median s | slowest s |
 | --- | --- | --- | --- |

@@ -75,7 +75,10 @@ def jobs(searches: int) -> Iterator[tuple[str, str, int]]:
 
 @click.command(help=__doc__)
 @click.option(
-    "--searches", type=click.IntRange(min=2), default=20, help="Number of searches per method and table."
+    "--searches",
+    type=click.IntRange(min=2),
+    default=20,
+    help="Number of searches per method and table.",
 )
 def main(searches: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
