@@ -26,9 +26,9 @@ from machine import write
 from scipy.stats import bootstrap
 from torch import nn
 
+from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model
 from bamsearch.graph.placement import place
-from bamsearch.graph.rewrite import insert_bam
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.profile.summary import summarise_module
 from bamsearch.records import Design, Insertion, ModelSummary
@@ -157,7 +157,8 @@ def as_text(result: dict[str, Any]) -> str:
     return f"""# Costing a design
 
 Written by `OMP_NUM_THREADS=1 python benchmarks/costing.py`: {result["model"]},
-{result["designs"]:,} designs (BAM at any of three bottlenecks, 4 reductions, 4 dilations), fvcore {version("fvcore")}.
+{result["designs"]:,} designs (BAM at any of three bottlenecks, 4 reductions, 4 dilations),
+fvcore {version("fvcore")}.
 
 | | |
 |---|---:|

@@ -50,7 +50,8 @@ def main() -> None:
 # Time of `find_sites`
 
 All {len(measured)} torchvision classifiers at their default input size, {options.repeats} calls
-each in one process, slowest first. The limit is {LIMIT:.0f} s, for resnet101 {LIMITS["resnet101"]} s.
+each in one process, slowest first. The limit is {LIMIT:.0f} s, for resnet101
+{LIMITS["resnet101"]} s.
 
 | model | sites | median s | slowest s |
 | --- | --- | --- | --- |
