@@ -6,78 +6,79 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PYTHON = sorted((ROOT / "bamsearch").rglob("*.py"))
-PROSE = sorted(
-    path
-    for pattern in (
-        "*.md",
-        "Makefile",
-        "pyproject.toml",
-        "docs/*.md",
-        "docs/*.py",
-        "search_spaces/*.toml",
-        "bamsearch/report/templates/*.j2",
-        "bamsearch/report/report.schema.json",
-        "benchmarks/*.py",
-        "benchmarks/*.md",
-        "reports/**/*.py",
-        "reports/*.j2",
-        "reports/**/README.md",
-        "reports/audit/pilot.md",
-        "reports/counting/*.md",
-    )
-    for path in ROOT.glob(pattern)
+PATTERNS = (
+    "*.md",
+    "Makefile",
+    "pyproject.toml",
+    "docs/*.md",
+    "docs/*.py",
+    "search_spaces/*.toml",
+    "bamsearch/report/templates/*.j2",
+    "bamsearch/report/report.schema.json",
+    "benchmarks/*.py",
+    "benchmarks/*.md",
+    "benchmarks/*.c",
+    "reports/**/*.py",
+    "reports/*.j2",
+    "reports/**/README.md",
+    "reports/audit/pilot.md",
+    "reports/counting/*.md",
 )
+PROSE = sorted({path for pattern in PATTERNS for path in ROOT.glob(pattern)})
 
-COMPARATIVE = (
-    r"(?:longer|more|less|fewer|better|worse|larger|smaller|higher|lower|faster|slower|"
-    r"shorter|greater|wider|narrower|different|use)\b"
+COMPARED = (
+    r"(?:better|bigger|cheaper|closer|different|earlier|faster|fewer|further|greater|higher|larger|"
+    r"later|less|longer|lower|more|narrower|older|shorter|slower|smaller|stronger|weaker|wider|worse)\b"
 )
-ARCHAIC = r"(?:hitherto|henceforth|lest|thence|whence|thereof|whereof|therein|wherein|whilst)"
+ONCE = r"(?:call|choice|design|epoch|family|image|network|process|run|seed|site|stage|trial)"
 # Pattern and better wording.
 RULES = [
-    (rf"(?<!there )\b(?:is|are|was|were) no (?!{COMPARATIVE})[a-z1]", "is not a …"),
-    (r"(?<!there )\b(?:is|are|was|were) none\b", "is not one; say what is missing"),
-    (r"\b(?:has|have|had|gives?|takes?|shows?) none\b", "say what is missing"),
+    (rf"(?<!there )\b(?:is|are|was|were) no (?!{COMPARED})[a-z1]\w*", "is not a …"),
+    (r"(?<!there )\b(?:is|are|was|were) none\b(?! of)", "is not a …"),
+    (r"\b(?:has|have|had|gives?|takes?|shows?) none\b(?! of)", "say what is missing"),
     (r"\btold from\b|\bnot told\b|\btells? no\b", "(not) distinguishable from, (not) significant"),
-    (r"\b(?:go|goes|gone|went|going) on with\b", "resume, continue"),
-    (r"\b(?:go|goes|gone|went) on(?= to\b|[.,;:)]|$| from| after| when| as )", "resume, continue"),
+    (r"\b(?:go|goes|gone|went) on(?: with\b| to \w+ \w*ing\b|[.,;:)]|$)", "resume, continue"),
+    (r"\b(?:go|goes|gone|went) on (?:from|after|when|as)\b", "resume, continue"),
     (r"\banew\b", "again"),
     (r"\d %(?! ?[\d(])(?!\w)", "95%, without a space"),
     (r"\bper cent\b", "percent"),
     (r"\bmend(?:s|ed|ing)?\b", "fix, repair"),
     (r"\bbegun\b", "started"),
-    (r"\bfor ever\b", "permanently, forever"),
+    (r"\bfor ever\b", "permanently"),
     (r"\bspoilt\b", "corrupt"),
-    (r"\ball (?:of )?what\b|\bwhat(?: really)? fits\b(?! in)|\bthat really fit\b", "feasible designs"),
+    (r"\bwhat fits\b(?! in)|\bthat really fit\b", "feasible designs"),
     (r"\bwhat (?:was|is|were) found\b", "the best design, the result"),
     (r"\basked for\b", "requested"),
     (r"\beverything random\b", "random seed"),
     (r"\bsigns? of life\b", "heartbeat"),
-    (r"\b(?:taken|take|takes) for dead\b", "considered dead"),
-    (r"\b(?:by|below|under|over|above|after|within|every|of) so (?:many|few)\b", "name the number"),
-    (r"\b(?:a|one|seconds|milliseconds|ms|bytes|numbers) an? (?:call|choice|design|trial)\b", "per …"),
-    (r"\b(?:a|an|one) [a-z]+ an? (?:epoch|family|process|seed|site|stage|trial|design|run|class)\b", "one per …"),
+    (r"\b(?:take|takes|taken) for dead\b", "considered dead"),
+    (r"\b(?:above|after|below|by|every|of|over|under|within) so (?:few|many)\b", "the number"),
+    (rf"\b(?:a|an|one|seconds|milliseconds|ms|bytes|numbers) (?:[a-z]+ )?an? {ONCE}\b", "per"),
     (r"\b(?:go|goes|come|comes|know|knows|say|says|tell|tells) not\b", "does not …"),
-    (r"\bsa(?:y|ys|id) nothing of\b|\bknows? nothing of\b", "does not show, does not know"),
-    (r"\bis to say\b", "state it"),
-    (r"\bholds? the truth\b|\bintervals? holds?(?! at| for| simul| over| tog)\b", "contains the truth"),
+    (r"\b(?:knows?|said|says?) nothing of\b", "does not show"),
+    (r"\bholds? the truth\b|\bwhat .{,20}\bintervals? holds?\b", "contains the truth, coverage"),
     (r"\bat work\b", "running"),
-    (r"\bneed(?:s|ed)? (?:neither )?a hand\b|\bneither a hand\b", "needs manual work"),
+    (r"\b(?:needs?|needed|neither|without) a hand\b", "manual repairs"),
     (r"\bstands? beside\b", "is reported next to"),
     (r"\bturned round\b", "reversed"),
-    (r"\ball (?:that )?there (?:is|are)\b", "all …"),
-    (r"\bas (?:its|their) words say\b|\bwhat (?:its|their) words say\b", "see the message"),
+    (r"\ball (?:that )?there (?:are|is)\b", "all …"),
+    (r"\b(?:as|what) (?:its|their) words say\b", "see the message"),
     (r"\bmade-up\b", "synthetic"),
     (r"\bwhat noise leaves\b", "noise ceiling"),
-    (rf"\b{ARCHAIC}\b", "today's word"),
+    (r"\b(?:hence|thence|where|there)(?:forth|fore|of|in|upon)\b(?<!therefore)", "plain words"),
     (r"(?:^|\. )Of (?:the|a|an|all|everything)\b[^,.]*\.(?= |$)", "name the subject"),
-    (r"(?:^|\. )Other than\b[^,.]*\.(?= |$)", "overrides …"),
-]  # fmt: skip
+    (r"(?:^|\. )Other than\b[^,.]*\.(?= |$)", "name the subject"),
+]
 # An entry of Args, Attributes or Raises in a docstring.
 ENTRY = re.compile(r"^ +[a-z_]\w*(?:, \w+)*: (?:of|what|how|whose|where)\b", re.MULTILINE)
-NAMES = {*"one found there own given asked told known kept left place what".split()}
+NAMES = {
+    *("asked", "found", "given", "kept", "known", "left"),
+    *("one", "own", "place", "there", "told", "what"),
+}
 
 
 def phrasings(text: str) -> Iterator[tuple[int, str]]:
@@ -124,7 +125,8 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
         yield from literals(ast.parse(path.read_text(encoding="utf-8")))
         yield from comments(path)
     else:
-        yield 1, path.read_text(encoding="utf-8")
+        # Without the tests of templates.
+        yield 1, re.sub(r"\bis (?:not )?none(?= [^<]*[}%]\})", "", path.read_text(encoding="utf-8"))
 
 
 def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -145,7 +147,71 @@ def at(path: Path, line: int, message: str) -> str:
     return f"{path.relative_to(ROOT)}:{line}: {message}"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "digits are no evidence",
+        "the input is a photograph and the network\n    takes none",
+        "a score is told from chance",
+        "the training goes on after a kill",
+        "it goes on with a run",
+        "drawn anew for each seed",
+        "a 95 % interval",
+        "ten per cent",
+        "mend the file",
+        "a run begun elsewhere",
+        "drawn from what fits",
+        "40 designs were asked for",
+        "seed of everything random",
+        "stops below so many points",
+        "a row an epoch",
+        "milliseconds a trial",
+        "Name of a file. Of the run.",
+        "Other than the recipe's.",
+    ],
+)
+def test_a_phrase_is_noticed(text):
+    assert list(phrasings(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "there is no site, and there\n    is none to add",
+        "it is no longer needed, and no better than params",
+        "the base had no BAM, for every seed",
+        "that goes on the first page",
+        "what fits in memory",
+        "once per epoch, 5 % 3 in Python, 95%",
+        "recommend, amend",
+        "the resumed run, forever",
+        "Of ten designs, two failed. Other than the base, all have BAM.",
+        "a network gives a site a name",
+    ],
+)
+def test_correct_english_passes(text):
+    assert not list(phrasings(text))
+
+
+def test_the_line_of_a_phrase_and_of_a_name(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        '"""A module.\n\nIt is no\nscript.\n"""\n\n# Drawn\n# anew.\nx = f"{1} % of it"\n'
+    )
+    found = [(line + n, message) for line, text in texts(path) for n, message in phrasings(text)]
+    assert [(line, message.partition(":")[0]) for line, message in found] == [
+        (3, "'is no script'"),
+        (9, "'1 %'"),
+        (8, "'anew'"),
+    ]
+    tree = ast.parse(
+        "class A:\n    place: str\n\ndef f(x, *, what):\n    for one in x:\n        pass\n"
+    )
+    assert set(names(tree)) == {(4, "x"), (4, "what"), (5, "one")}
+
+
 def test_phrasings():
+    assert all(any(ROOT.glob(pattern)) for pattern in PATTERNS)
     wrong = [
         at(path, line + newlines, message)
         for path in [*PYTHON, *PROSE]
