@@ -4,9 +4,9 @@
 
 Each network is built with random weights, its sites are found, and the paper's placement is
 inserted and compared with the original network by running both. A family is a timm name up to the
-first digit or underscore; the smallest architecture represents it, at timm's default input size. If timm
-publishes ``feature_info``, it is compared with the last map at each stride that bamsearch considers
-a stage (stem, bottleneck, head): the same stride must have the same channels.
+first digit or underscore; the smallest architecture represents it, at timm's default input size. If
+timm publishes ``feature_info``, it is compared with the last map at each stride that bamsearch
+considers a stage (stem, bottleneck, head): the same stride must have the same channels.
 
 Writes ``README.md`` and ``zoo.csv`` next to this file. ``--only NAME`` prints a network without
 writing files.
