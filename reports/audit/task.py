@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 
 def light(canvas: Floats, rng: np.random.RandomState) -> Floats:
-    """Change contrast and level, invert every second image, and add light from one side."""
+    """Change contrast and level, invert half of the images, and add light from one side."""
     contrast, negative = rng.uniform(*CONTRAST), rng.rand() < 0.5
     level = rng.uniform(0, 1 - contrast)
     lit = level + contrast * (1 - canvas if negative else canvas)
