@@ -1,4 +1,4 @@
-# Everything runs in .venv, which the first target that needs it makes. `make` alone lists the targets.
+# Everything runs in .venv, which is built when a target first needs it. `make` lists the targets.
 
 PYTHON ?= python3
 JOBS ?= 2
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[dev]'
 
-# Is every file there that the installed packages list?
+# Do all files of the installed packages exist?
 define WHOLE_SCRIPT
 import sys
 from importlib.metadata import distributions
@@ -19,7 +19,7 @@ endef
 export WHOLE_SCRIPT
 WHOLE := $(BIN)/python -c "$$WHOLE_SCRIPT"
 
-# One thread a process: several OpenMP threads on shared cores make the tests slower, not faster.
+# One thread per process: several OpenMP threads on shared cores make the tests slower.
 export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -30,53 +30,53 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## Place BAM in resnet101, then search for the largest designs under 8 GFLOPs
+demo: $(INSTALLED) ## Insert BAM into resnet101, then search for the largest designs under 8 GFLOPs
 	@$(BIN)/bamsearch insert resnet101
 	@$(BIN)/bamsearch search --budget-gflops 8 --trials 6 --no-random
 
-test: $(INSTALLED) ## Run the tests, without the whole zoo
+test: $(INSTALLED) ## Run the tests, except those over all models
 	$(BIN)/pytest -q -n $(JOBS)
 
-test-zoo: $(INSTALLED) ## Run the tests over the whole zoo of models
+test-zoo: $(INSTALLED) ## Run the tests over all torchvision models
 	$(BIN)/pytest -q -n $(JOBS) -m zoo
 
 test-lowest: ## Run the tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 	@$(PYTHON) tests/packaging/lowest.py > .venv-lowest.txt
 	@$(MAKE) test VENV=.venv-lowest CONSTRAINTS=.venv-lowest.txt
 
-check: $(INSTALLED) ## Lint, check format, types and the layers of the house
+check: $(INSTALLED) ## Check style, format, types and layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-format: $(INSTALLED) ## Format the code and fix what can be fixed
+format: $(INSTALLED) ## Format the code, and apply automatic fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-golden: $(INSTALLED) ## Write the golden files of the tests again
+golden: $(INSTALLED) ## Regenerate the golden files of the tests
 	$(BIN)/pytest -q --regenerate
 
-docs: $(INSTALLED) ## Write docs/cli.md again, from the help of the commands
+docs: $(INSTALLED) ## Regenerate docs/cli.md from the help of the commands
 	@$(BIN)/python docs/make_cli.py
 
-gallery: $(INSTALLED) ## Write the reports in reports/ again, from their records
+gallery: $(INSTALLED) ## Regenerate the reports in reports/ from their records
 	@$(BIN)/python reports/gallery.py
 
 zoo-report: $(INSTALLED) ## Insert BAM into every torchvision model and every timm family; writes reports/zoo/
 	@$(BIN)/python reports/zoo/zoo.py
 
-clean: ## Remove the environment and everything generated
+clean: ## Remove the environment and all generated files
 	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp comes last: what was interrupted is taken up by the next run. Where pip was cut off while
-# copying a package it may believe it complete: then all is made again.
+# The stamp comes last, so the next run completes an interrupted installation. If pip was killed while
+# copying a package, it may consider it complete: then the environment is rebuilt.
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("bamsearch needs Python 3.11: make PYTHON=python3.11")'
 	@echo 'Installing into $(VENV): about 6 GB and a few minutes the first time'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP_INSTALL)
-	@$(WHOLE) || { echo 'Something is missing in $(VENV): making it again'; \
+	@$(WHOLE) || { echo '$(VENV) is incomplete: rebuilding it'; \
 		$(PYTHON) -m venv --clear $(VENV) && $(PIP_INSTALL); }
 	@touch $@

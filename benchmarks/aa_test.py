@@ -1,9 +1,9 @@
-"""What the interval of ``time_pair`` is worth: a model timed against itself, again and again.
+"""Coverage and power of the interval of ``time_pair``, on real networks.
 
-A/A: resnet18 against itself, whose ratio is 1. The 95 % intervals of at least 90 of 100 repetitions
-must contain that. Still: the same, but with both copies left where they are in memory, which is
-why ``time_pair`` moves them before each pair. Power: 20 equal convolutions against 21, whose ratio
-is 1.05; how many intervals leave out 1, and how many contain 1.05. About 10 minutes.
+A/A: resnet18 against itself, a ratio of 1. At least 90 of 100 95% intervals must contain 1. Still:
+the same, but both copies stay at their addresses in memory; the result is the reason why
+``time_pair`` moves them before each pair. Power: 20 equal convolutions against 21, a ratio of 1.05;
+how many intervals exclude 1, and how many contain 1.05. Takes about 10 minutes.
 
     OMP_NUM_THREADS=1 python benchmarks/aa_test.py [--repetitions N] [--pairs N]
 """
@@ -30,7 +30,7 @@ WIDTH = 24
 
 @dataclass(frozen=True)
 class Repetition:
-    """One comparison; times in milliseconds a call."""
+    """One comparison; times in milliseconds per call."""
 
     ratio: float
     low: float
@@ -46,7 +46,7 @@ class Repetition:
 
 
 def convolutions(number: int) -> nn.Module:
-    """As many equal convolutions as that, and nothing else that takes time."""
+    """A sequence of equal convolutions."""
     body = [nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in range(number)]
     return nn.Sequential(*body)
 
@@ -81,28 +81,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=100)
     parser.add_argument("--pairs", type=int, default=40)
-    given = parser.parse_args()
+    options = parser.parse_args()
     model = resnet18(weights=None)
-    same = repeat(model, model, SHAPE, given.repetitions, given.pairs)
-    fewer = max(1, given.repetitions // 5)
+    same = repeat(model, model, SHAPE, options.repetitions, options.pairs)
+    fewer = max(1, options.repetitions // 5)
     with mock.patch.object(Workload, "move"):
-        still = repeat(model, model, SHAPE, fewer, given.pairs)
+        still = repeat(model, model, SHAPE, fewer, options.pairs)
     other = repeat(
         convolutions(20),
         convolutions(21),
         (WIDTH, *SHAPE[1:]),
         fewer,
-        given.pairs,
+        options.pairs,
     )
-    held = sum(one.contains(1.0) for one in same)
+    held = sum(item.contains(1.0) for item in same)
     content = {
-        "pairs": given.pairs,
+        "pairs": options.pairs,
         "needed": NEEDED,
-        "same": [asdict(one) for one in same],
-        "still": [asdict(one) for one in still],
-        "known": [asdict(one) for one in other],
+        "same": [asdict(item) for item in same],
+        "still": [asdict(item) for item in still],
+        "known": [asdict(item) for item in other],
     }
-    write("aa_test", content, _text(same, still, other, given.pairs))
+    write("aa_test", content, _text(same, still, other, options.pairs))
     if held < NEEDED * len(same):
         sys.exit(f"only {held} of {len(same)} intervals contain 1")
 
@@ -110,50 +110,50 @@ def main() -> None:
 def _text(
     same: list[Repetition], still: list[Repetition], other: list[Repetition], pairs: int
 ) -> str:
-    held = sum(one.contains(1.0) for one in same)
-    held_still = sum(one.contains(1.0) for one in still)
-    found = sum(one.low > 1.0 for one in other)
-    true = sum(one.contains(1.05) for one in other)
+    held = sum(item.contains(1.0) for item in same)
+    held_still = sum(item.contains(1.0) for item in still)
+    detected = sum(item.low > 1.0 for item in other)
+    true = sum(item.contains(1.05) for item in other)
     rows = "\n".join(_row(*case) for case in (("same", same), ("still", still), ("known", other)))
     return f"""\
-# What the interval of a paired timing is worth
+# Coverage of the interval of a paired timing
 
-The 95 % interval of `time_pair`, {pairs} pairs, one thread, on cores that other work shares.
+The 95% interval of `time_pair`, {pairs} pairs, one thread, on cores shared with other work.
 
 - **same**: resnet18 at {SHAPE[-1]}x{SHAPE[-1]} against itself, ratio 1.
   **{held} of {len(same)}** intervals contain 1; at least {NEEDED:.0%} must.
-- **still**: the same, each copy where it happens to be in memory: {held_still} of {len(still)}.
+- **still**: the same, without moving the copies in memory: {held_still} of {len(still)}.
   This is why `time_pair` moves both before each pair.
 - **known**: 20 equal convolutions against 21, ratio 1.05.
-  **{found} of {len(other)}** intervals lie above 1; {true} contain 1.05.
+  **{detected} of {len(other)}** intervals lie above 1; {true} contain 1.05.
 
-Time, ratio, half width of the interval and seconds that a repetition takes: medians over the
-repetitions. Noise: the interquartile range over the median, within a repetition.
+Time, ratio, half width of the interval and seconds per repetition are medians over the
+repetitions. Noise is the interquartile range divided by the median, within a repetition.
 
-| pair | repetitions | ms a call | least to most | noise | worst | ratio | half width | widest | s |
+| pair | repetitions | ms per call | range | noise | worst | ratio | half width | widest | s |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 """
 
 
-def _row(name: str, all_of_them: list[Repetition]) -> str:
+def _row(name: str, repetitions: list[Repetition]) -> str:
     def middle(values: list[float]) -> float:
         return statistics.median(values)
 
-    times = [one.a_ms for one in all_of_them]
-    noise = [one.noise for one in all_of_them]
-    halves = [(one.high - one.low) / 2 for one in all_of_them]
+    times = [item.a_ms for item in repetitions]
+    noise = [item.noise for item in repetitions]
+    halves = [(item.high - item.low) / 2 for item in repetitions]
     cells = [
         name,
-        str(len(all_of_them)),
+        str(len(repetitions)),
         f"{middle(times):.2f}",
         f"{min(times):.2f} to {max(times):.2f}",
         f"{middle(noise):.1%}",
         f"{max(noise):.1%}",
-        f"{middle([one.ratio for one in all_of_them]):.4f}",
+        f"{middle([item.ratio for item in repetitions]):.4f}",
         f"{middle(halves):.2%}",
         f"{max(halves):.2%}",
-        f"{middle([one.seconds for one in all_of_them]):.1f}",
+        f"{middle([item.seconds for item in repetitions]):.1f}",
     ]
     return f"| {' | '.join(cells)} |"
 

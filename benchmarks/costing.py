@@ -1,13 +1,13 @@
-"""How many designs a second are costed, beside fvcore called for each design.
+"""Designs costed per second, compared with fvcore called for each design.
 
     OMP_NUM_THREADS=1 python benchmarks/costing.py
 
-Every design that has BAM at some of resnet50's three bottlenecks, r in 4, 8, 16, 32 and d in 1, 2,
-4, 6: 17^3 = 4,913. A pass is ``DesignCosts.cost`` of each of them, of tuples of insertions made
-before. For some designs, the network with BAM in it is given to fvcore, just after a pass; building
-that network is not in fvcore's time and is said beside it. Both must give the same integers.
+All designs with BAM at any of resnet50's three bottlenecks, r in 4, 8, 16, 32 and d in 1, 2, 4, 6:
+17^3 = 4,913. A pass calls ``DesignCosts.cost`` for each of them, on tuples of insertions made
+before. For some designs, fvcore counts the network with BAM just after a pass; the time to build
+that network is reported separately. Both counts must be equal.
 
-Writes costing.json and costing.md beside this file.
+Writes costing.json and costing.md next to this file.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from machine import write
 from scipy.stats import bootstrap
 from torch import nn
 
+from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model
 from bamsearch.graph.placement import place
-from bamsearch.graph.rewrite import insert_bam
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.profile.summary import summarise_module
 from bamsearch.records import Design, Insertion, ModelSummary
@@ -47,11 +47,11 @@ def every_design(summary: ModelSummary) -> list[tuple[Insertion, ...]]:
         [None, *(Insertion(site.name, r, d) for r in REDUCTIONS for d in DILATIONS)]
         for site in place(summary.sites, "paper")
     ]
-    return [tuple(one for one in chosen if one) for chosen in product(*at_each_site)]
+    return [tuple(bam for bam in chosen if bam) for chosen in product(*at_each_site)]
 
 
 def a_pass(costs: DesignCosts, designs: list[tuple[Insertion, ...]]) -> float:
-    """Seconds a design."""
+    """Seconds per design."""
     start = perf_counter()
     for design in designs:
         costs.cost(design)
@@ -59,7 +59,7 @@ def a_pass(costs: DesignCosts, designs: list[tuple[Insertion, ...]]) -> float:
 
 
 def fvcore_counts(network: nn.Module) -> tuple[float, tuple[int, int, int]]:
-    """Seconds that fvcore takes, and parameters, multiply-adds and those without norm and pool."""
+    """Seconds of fvcore; parameters, multiply-adds, and multiply-adds without norm and pool."""
     from fvcore.nn import FlopCountAnalysis
 
     image = torch.zeros(1, *SHAPE)
@@ -78,27 +78,27 @@ def fvcore_counts(network: nn.Module) -> tuple[float, tuple[int, int, int]]:
 def beside_fvcore(
     costs: DesignCosts, designs: list[tuple[Insertion, ...]], model: nn.Module
 ) -> tuple[list[float], list[float], list[float]]:
-    """Seconds a design: of a pass, of fvcore, and of building the network for fvcore."""
+    """Seconds per design of a pass, of fvcore, and of building the network for fvcore."""
     ours, theirs, building = [], [], []
     for insertions in random.Random(0).sample(designs, COUNTED):
         start = perf_counter()
         design = Design(MODEL, SHAPE, insertions)
-        network = insert_bam(model, design=design).eval()
+        network = insert_bam(model, design=design, check=False).eval()
         building.append(perf_counter() - start)
         ours.append(a_pass(costs, designs))
         seconds, counted = fvcore_counts(network)
         theirs.append(seconds)
         cost = costs.cost(insertions)
         if counted != (cost.params, cost.macs, cost.conv_linear_macs):
-            raise SystemExit(f"{insertions}: {cost} is not fvcore's {counted}")
+            raise SystemExit(f"{insertions}: {cost} differs from fvcore's {counted}")
     return ours, theirs, building
 
 
 def interval(ratios: list[float]) -> tuple[float, float, float]:
-    """The median between the ends of its 95 % bootstrap interval over pairs."""
+    """Low, median and high, with a 95% bootstrap interval over pairs."""
     generator = np.random.default_rng(0)
-    found = bootstrap((ratios,), np.median, method="percentile", rng=generator)
-    low, high = found.confidence_interval
+    result = bootstrap((ratios,), np.median, method="percentile", rng=generator)
+    low, high = result.confidence_interval
     return float(low), median(ratios), float(high)
 
 
@@ -112,9 +112,9 @@ def measure() -> dict[str, Any]:
         costs.cost(design)
     first = len(designs) / (perf_counter() - start)
     rates = sorted(1 / a_pass(costs, designs) for _ in range(PASSES))
-    fvcore_counts(model.eval())  # its imports and its own first call are not what is compared
+    fvcore_counts(model.eval())  # excludes its imports and first call
     ours, theirs, building = beside_fvcore(costs, designs, model)
-    low, ratio, high = interval([fvcore / one for one, fvcore in zip(ours, theirs, strict=True)])
+    low, ratio, high = interval([fvcore / mine for mine, fvcore in zip(ours, theirs, strict=True)])
     return {
         "model": MODEL,
         "designs": len(designs),
@@ -141,41 +141,42 @@ def measure() -> dict[str, Any]:
     }
 
 
-def as_text(found: dict[str, Any]) -> str:
-    rate, fvcore, ratio = found["designs_per_second"], found["fvcore"], found["ratio"]
+def as_text(result: dict[str, Any]) -> str:
+    rate, fvcore, ratio = result["designs_per_second"], result["fvcore"], result["ratio"]
     interval = f"{ratio['median']:,} [{ratio['low']:,}, {ratio['high']:,}]"
     rows = {
-        f"bamsearch, designs a second, median of {rate['passes']} passes": f"{rate['median']:,}",
-        "its slowest pass": f"{rate['lowest']:,}",
-        "its fastest pass": f"{rate['highest']:,}",
-        "its first pass, which works out each (site, h)": f"{rate['first_pass']:,}",
-        f"fvcore, seconds a design, median of {fvcore['designs']}": fvcore["seconds_a_design"],
-        "building what fvcore is given, seconds": fvcore["seconds_to_build_a_design"],
-        f"fvcore's time over bamsearch's, {ratio['confidence']:.0%} interval": interval,
+        f"bamsearch, designs per second, median of {rate['passes']} passes": f"{rate['median']:,}",
+        "slowest pass": f"{rate['lowest']:,}",
+        "fastest pass": f"{rate['highest']:,}",
+        "first pass, which computes each (site, h)": f"{rate['first_pass']:,}",
+        f"fvcore, seconds per design, median of {fvcore['designs']}": fvcore["seconds_a_design"],
+        "building the network for fvcore, seconds": fvcore["seconds_to_build_a_design"],
+        f"time of fvcore / time of bamsearch, {ratio['confidence']:.0%} interval": interval,
     }
-    table = "".join(f"| {what} | {value} |\n" for what, value in rows.items())
+    table = "".join(f"| {label} | {value} |\n" for label, value in rows.items())
     return f"""# Costing a design
 
-`OMP_NUM_THREADS=1 python benchmarks/costing.py` wrote this: {found["model"]}, {found["designs"]:,}
-designs (BAM at some of three bottlenecks, 4 reductions, 4 dilations), fvcore {version("fvcore")}.
+Written by `OMP_NUM_THREADS=1 python benchmarks/costing.py`: {result["model"]},
+{result["designs"]:,} designs (BAM at any of three bottlenecks, 4 reductions, 4 dilations),
+fvcore {version("fvcore")}.
 
 | | |
 |---|---:|
 {table}
-The ratio is of fvcore's time for a design to bamsearch's in the pass just before it; building the
-network is not in it. Parameters, multiply-adds, and multiply-adds of convolution and linear are the
-same integers in all {fvcore["designs"]} designs that fvcore counted. The target is {TARGET:,}
-designs a second.
+The ratio compares fvcore's time for a design with the pass of bamsearch just before it, without the
+time to build the network. Parameters, multiply-adds, and multiply-adds of convolution and linear
+layers are equal in all {fvcore["designs"]} designs that fvcore counted. The target is {TARGET:,}
+designs per second.
 """
 
 
 def main() -> None:
     # fvcore scripts two losses when imported; TorchScript is deprecated.
     warnings.filterwarnings("ignore", r"`torch\.jit\.")
-    found = measure()
-    write("costing", found, as_text(found))
-    if found["designs_per_second"]["median"] < TARGET:
-        raise SystemExit(f"below {TARGET:,} designs a second")
+    result = measure()
+    write("costing", result, as_text(result))
+    if result["designs_per_second"]["median"] < TARGET:
+        raise SystemExit(f"below {TARGET:,} designs per second")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Counts of multiply-adds, ours beside others', written to ``reports/counting/``.
+"""Counts of multiply-adds by bamsearch and other tools, written to ``reports/counting/``.
 
-``classifiers``: every torchvision classifier and every input it has published weights for, counted
-by fvcore with our handles, by ``FlopCounterMode`` on the meta device divided by 2, and as
-torchvision publishes it (``_ops``). About 5 minutes and 8 GB. ``tools``: six networks counted by
+``classifiers``: every torchvision classifier at each input size of its published weights, counted
+by fvcore with our handles, by ``FlopCounterMode`` on the meta device divided by 2, and as published
+by torchvision (``_ops``). About 5 minutes and 8 GB. ``tools``: six networks counted by
 ptflops, torchinfo, thop and torchprofile; ``pip install -c constraints.txt -e '.[bench]'``.
 
     OMP_NUM_THREADS=1 python benchmarks/counting_compare.py [classifiers] [tools]
@@ -40,7 +40,7 @@ SIX = (
     "mobilenet_v3_small",
 )
 VIDEO = frozenset(models.list_models(module=models.video))
-# What is left of a network without these are products, pools and elementwise multiplication.
+# Without these, a network consists of products, pools and elementwise multiplication.
 NO_PRODUCTS = (
     nn.modules.batchnorm._BatchNorm,
     nn.LayerNorm,
@@ -53,7 +53,7 @@ NO_PRODUCTS = (
     nn.Hardsigmoid,
     nn.Dropout,
 )
-# Pools and elementwise products come to at most 1.2 %; what is wrong is off by 4 % or more.
+# Pools and elementwise products are at most 1.2%; wrong counts are off by 4% or more.
 TOLERANCE = 0.02
 
 Count = Callable[[nn.Module, torch.Tensor], float]
@@ -142,10 +142,10 @@ def write_classifiers() -> bool:
 {_versions(["torch", "torchvision", "fvcore"])}
 
 One multiply-add is 1. GMACs is bamsearch's total, fvcore's convention: products, normalisation and
-pooling. *Products* is its part without the latter two, what torchvision publishes as `_ops`, to
-three decimals. *meta* is torch's own `FlopCounterMode` on the meta device, halved; it knows nothing
-of fvcore. All differences are in multiply-adds, those from `_ops` in 10^9 of them; the totals of
-the two counters and the parameters are compared in `classifiers.csv`.
+pooling. *Products* excludes the latter two, as the `_ops` that torchvision publishes to three
+decimals. *meta* is torch's `FlopCounterMode` on the meta device, halved; it is independent of
+fvcore. Differences are in multiply-adds, those from `_ops` in 10^9; `classifiers.csv` also compares
+the totals of the two counters and the parameters.
 
 **{agreed} of {len(rows)}** published rows agree in all three, and in the number of parameters.
 
@@ -194,75 +194,75 @@ def _ours(model: nn.Module, image: torch.Tensor) -> float:
 
 
 TOOLS: dict[str, tuple[Count, str]] = {
-    "bamsearch": (_ours, "products; BatchNorm 2, LayerNorm 5 an element; adaptive pooling 1"),
+    "bamsearch": (_ours, "products; BatchNorm 2, LayerNorm 5 per element; adaptive pooling 1"),
     "ptflops": (
         _ptflops("pytorch"),
-        "products; biases; BatchNorm and LayerNorm 2, rectifiers and softmax 1 an element; pools, "
-        "where a module calls the function, twice; elementwise + and ×",
+        "products; biases; BatchNorm and LayerNorm 2, rectifiers and softmax 1 per element; pools "
+        "twice if a module calls the function; elementwise + and ×",
     ),
     "ptflops aten": (_ptflops("aten"), "products, with the bias of a linear layer"),
-    "torchinfo": (_torchinfo, "parameters of a layer × positions of a convolution's output"),
-    "thop": (_thop, "products of layers; normalisation 4 an element; pooling"),
-    "torchprofile": (_torchprofile, "products; normalisation, pooling and × 1 an element"),
+    "torchinfo": (_torchinfo, "parameters of a layer × output positions of a convolution"),
+    "thop": (_thop, "products of layers; normalisation 4 per element; pooling"),
+    "torchprofile": (_torchprofile, "products; normalisation, pooling and × 1 per element"),
 }
 
 WHY = {
     ("ptflops", "swin_t"): "`F.linear` is not counted (commented out in `patch_functional`): "
     "the projections of attention, 1.387 G",
     ("ptflops aten", "vit_b_16"): "no rule for fused attention: its products, 0.715 G",
-    ("torchinfo", "vit_b_16"): "a linear layer counts once, not once a token; no attention",
-    ("torchinfo", "swin_t"): "a linear layer counts once, not once a position; no attention",
-    ("torchinfo", "convnext_tiny"): "a linear layer counts once, not once a position",
+    ("torchinfo", "vit_b_16"): "a linear layer counts once, not once per token; no attention",
+    ("torchinfo", "swin_t"): "a linear layer counts once, not once per position; no attention",
+    ("torchinfo", "convnext_tiny"): "a linear layer counts once, not once per position",
     ("thop", "vit_b_16"): "layers only: neither attention's projections nor its products",
     ("thop", "swin_t"): "layers only: neither attention's projections nor its products",
 }
-"""Why a tool is wrong, read in its source."""
+"""Reasons for wrong counts, from the source of each tool."""
 
 TOOL_COLUMNS = [
     "model",
     "_ops (G)",
     "tool",
-    "as it says (G)",
-    "as it says - _ops (%)",
+    "total (G)",
+    "total - _ops (%)",
     "products (G)",
     "products - _ops (%)",
-    "right",
-    "why not",
+    "correct",
+    "reason",
 ]
 
 
 def tools() -> list[list[str]]:
     rows = []
     for name in SIX:
-        known = published(name)
-        assert known is not None
+        reference = published(name)
+        assert reference is not None
         for tool, (counted, _) in TOOLS.items():
             print(name, tool, file=sys.stderr)
-            said = _counted(counted, name, stripped=False)
+            total = _counted(counted, name, stripped=False)
             products = _counted(counted, name, stripped=True)
             if tool == "bamsearch":
                 products = count(build_model(name), (3, 224, 224)).conv_linear_macs / 1e9
-                right = round(products, 3) == known.gmacs
+                right = round(products, 3) == reference.gmacs
             else:
-                right = abs(products / known.gmacs - 1) <= TOLERANCE
+                right = abs(products / reference.gmacs - 1) <= TOLERANCE
             rows.append(
                 [
                     name,
-                    f"{known.gmacs:.3f}",
+                    f"{reference.gmacs:.3f}",
                     tool,
-                    f"{said:.4f}",
-                    f"{100 * (said / known.gmacs - 1):+.2f}",
+                    f"{total:.4f}",
+                    f"{100 * (total / reference.gmacs - 1):+.2f}",
                     f"{products:.4f}",
-                    f"{100 * (products / known.gmacs - 1):+.2f}",
+                    f"{100 * (products / reference.gmacs - 1):+.2f}",
                     "yes" if right else "no",
-                    "" if right else WHY.get((tool, name), "not known"),
+                    "" if right else WHY.get((tool, name), "unknown"),
                 ]
             )
     return rows
 
 
 def _counted(counted: Count, name: str, stripped: bool) -> float:
-    """What a tool says of a network, in 10^9."""
+    """Count of a network by a tool, in 10^9."""
     model = build_model(name).eval()
     if stripped:
         _strip(model)
@@ -272,7 +272,7 @@ def _counted(counted: Count, name: str, stripped: bool) -> float:
 
 
 def _strip(model: nn.Module) -> None:
-    """Take norms, activations and biases out of a network, so that every tool counts products."""
+    """Remove norms, activations and biases from a network, so that all tools count products."""
     for path, module in list(model.named_modules()):
         for name in ("bias", "in_proj_bias"):
             if isinstance(getattr(module, name, None), nn.Parameter):
@@ -288,26 +288,26 @@ def write_tools() -> bool:
     rights = {tool: sum(row[2] == tool and row[7] == "yes" for row in rows) for tool in TOOLS}
     summary = [[tool, f"{rights[tool]} of {len(SIX)}", TOOLS[tool][1]] for tool in TOOLS]
     text = f"""\
-# Counting tools beside each other
+# Counting tools compared
 
     pip install -c constraints.txt -e '.[bench]'
     {COMMAND} tools
 
 {_versions(["torch", "torchvision", "ptflops", "torchinfo", "thop", "torchprofile"])}
 
-One input of 3x224x224, one multiply-add is 1, as all of these tools have it; no halving is needed.
-`_ops` is what torchvision publishes: convolution, linear layers and the products of attention.
+One input of 3x224x224; one multiply-add is 1 in all of these tools, so no halving is needed. `_ops`
+is the number that torchvision publishes: convolution, linear layers and the products of attention.
 
-*As it says* is a tool's total, in its own convention. *Products* is the fair comparison: the same
-tool on the same network with normalisation and activations taken out and biases off, so that the
-products are left, and with some tools pools and elementwise multiplication (at most 1.2 % here).
-For bamsearch it is `conv_linear_macs` of the whole network, and right means equal to `_ops` in all
-its three decimals; for the others, within {TOLERANCE:.0%} of it.
+*Total* is a tool's total in its own convention. *Products* is the fair comparison: the same tool on
+the same network without normalisation, activations and biases, so that only products remain, and in
+some tools pools and elementwise multiplication (at most 1.2% here). For bamsearch it is
+`conv_linear_macs` of the whole network. *Correct* means equal to all three decimals of `_ops` for
+bamsearch, and within {TOLERANCE:.0%} of it for the other tools.
 
-{_table(["tool", "right", "counts"], summary)}
-{_table(["model", "_ops", "tool", "as it says", "%", "products", "%", "right", "why not"], rows)}"""
+{_table(["tool", "correct", "counts"], summary)}
+{_table(["model", "_ops", "tool", "total", "%", "products", "%", "correct", "reason"], rows)}"""
     _write("tools", TOOL_COLUMNS, rows, text)
-    missing = [row[2] for row in rows if row[-1] == "not known" and row[2] in names]
+    missing = [row[2] for row in rows if row[-1] == "unknown" and row[2] in names]
     return rights["bamsearch"] == len(SIX) and not missing
 
 
@@ -343,7 +343,7 @@ def main() -> None:
     if unknown := set(wanted) - set(tables):
         parser.error(f"no table {', '.join(sorted(unknown))}: there are {', '.join(tables)}")
     if not all([tables[name]() for name in wanted]):
-        sys.exit("not everything agrees: see the tables")
+        sys.exit("some counts disagree: see the tables")
 
 
 if __name__ == "__main__":

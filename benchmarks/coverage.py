@@ -1,16 +1,16 @@
-"""What every 95% interval of bamsearch holds, on truths that are known.
+"""Coverage of every 95% interval of bamsearch, on simulations with a known truth.
 
     OMP_NUM_THREADS=1 python benchmarks/coverage.py          # an hour on one core
     OMP_NUM_THREADS=1 python benchmarks/coverage.py --quick  # minutes; writes nothing
 
-``coverage_verify.py`` has the verifications: fixed and in looks, over seeds and over images.
-``coverage_audit.py`` has the audits, whose scores are drawn anew. ``coverage_search.py`` has the
-searches that train: base, recommended design, gain, all designs, effects. ``coverage_latency.py``
-has the paired latency. All go through the product's own functions.
+``coverage_verify.py`` simulates verifications: with one look and several, over seeds and over
+images. ``coverage_audit.py`` simulates audits whose scores vary between draws,
+``coverage_search.py`` searches that train (base, recommended design, gain, all designs, effects),
+``coverage_latency.py`` paired timings. All of them call the functions of bamsearch.
 
-A row is too low where it lies below 0.93 by more than two of its Monte Carlo errors. Rows that show
-what an interval is *not* (shared seeds, over seeds where images vary, one draw of a score, designs
-resampled alone) are named as such.
+Coverage is too low if it is below 0.93 by more than two Monte Carlo standard errors. Some rows show
+the limits of an interval (shared seeds, intervals over seeds when images vary, one draw of a score,
+resampling designs only); their names say so.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ NOT_MEANT = (
     "1 draw:",
     "resampled alone",
 )
-"""Parts of the names of rows that show what an interval does not hold."""
+"""Parts of the names of rows that show the limits of an interval."""
 
 
 @click.command(help=__doc__)
-@click.option("--quick", is_flag=True, help="A twentieth of the repetitions; write nothing.")
+@click.option(
+    "--quick", is_flag=True, help="Run a twentieth of the repetitions, and write no files."
+)
 def main(quick: bool) -> None:
     divide = QUICK if quick else 1
     parts = {name: list(rows(divide)) for name, rows in PARTS.items()}
@@ -53,7 +55,7 @@ def main(quick: bool) -> None:
 
 
 def too_low(row: Row) -> bool:
-    """Whether an interval that is meant to hold 95% holds too little."""
+    """Whether the coverage of an interval that should have 95% is too low."""
     meant = "coverage" in row.name and not any(part in row.name for part in NOT_MEANT)
     return meant and row.value + 2 * row.error < NEEDED
 
@@ -61,12 +63,12 @@ def too_low(row: Row) -> bool:
 def describe(parts: dict[str, list[Row]]) -> str:
     """The page."""
     low = [row.name for rows in parts.values() for row in rows if too_low(row)]
-    verdict = f"Too low: {'; '.join(low)}." if low else "None is too low."
+    verdict = f"Too low: {'; '.join(low)}." if low else "No coverage is too low."
     lines = [
-        "# What the intervals hold",
+        "# Coverage of the intervals",
         "",
-        "Share of simulations whose 95% interval holds the truth, ± its Monte Carlo standard "
-        f"error; other rows say what they are. {verdict}",
+        "Share of simulations whose 95% interval contains the truth, ± its Monte Carlo standard "
+        f"error; other rows are named. {verdict}",
         "",
     ]
     for name, rows in parts.items():

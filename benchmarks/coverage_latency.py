@@ -1,7 +1,7 @@
-"""What the interval of ``time_pair`` is worth under disturbances, simulated with its own functions.
+"""Coverage of the interval of ``time_pair`` under simulated disturbances.
 
-The clock is injected: it returns 20 ms times the true ratio times a disturbance, so the product's
-order, medians and bootstrap decide the rest. ``python benchmarks/coverage_latency.py`` prints all.
+The clock is simulated: it returns 20 ms times the true ratio times a disturbance. Order, medians
+and bootstrap are those of bamsearch. ``python benchmarks/coverage_latency.py`` prints all rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bamsearch.profile.timing import time_pair
 REPETITIONS = 400
 PAIRS = 40
 RATIOS = (1.0, 1.05)
-# One sample's own noise: aa_test.md measured an interquartile range of 4.3% of the median.
+# Noise of a single sample: aa_test.md measured an interquartile range of 4.3% of the median.
 _NOISE = 0.03
 
 Disturbance = Callable[[np.random.Generator, int], float]
@@ -32,11 +32,11 @@ DISTURBANCES: dict[str, Disturbance] = {
     "period of 2 samples, 10%": lambda rng, number: 1.1 if number % 2 else 1.0,
     "period of 4 samples, 10%": lambda rng, number: 1.1 if number % 4 in (1, 2) else 1.0,
 }
-"""Factor of a sample by its number; all have lognormal noise too."""
+"""Factors on a sample, by its number; lognormal noise is added to all."""
 
 
 class Named(nn.Module):
-    """A module that notes its call."""
+    """A module that records its calls."""
 
     def __init__(self, name: str, calls: list[str]) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class SimulatedClock:
 
 
 def rows(divide: int = 1) -> Iterator[Row]:
-    """Coverage and bias, by disturbance and true ratio; where that is 1.05 also the power.
+    """Coverage and bias by disturbance and true ratio; also the power, for a ratio of 1.05.
 
     Args:
         divide: divides the number of repetitions.

@@ -1,15 +1,15 @@
-"""What the intervals of a search that trains hold, on truths that are known.
+"""Coverage of the intervals of a search that trains, on simulations with a known truth.
 
-Adaptive searches: the base, the largest design, and what the product's own sampler proposes among
-the 1,361 designs of the committed audit's space, 20 or 40 trainings, then the base with two further
-seeds. Intervals are those of ``TrainingModel`` and ``effects``, as in ``learned.json``.
+A search trains the base, the largest design, and the suggestions of bamsearch's sampler among the
+1,361 designs of the committed audit's space: 20 or 40 trainings, then the base with two more seeds.
+Intervals are those of ``TrainingModel`` and ``effects``, as in ``learned.json``.
 
 Truths, in points: ``additive`` has an effect N(0.3, 0.8) of BAM at each site and effects of mean
-log2 r and log2 d; ``interacting`` also one N(0, 0.5) of each pair of sites and N(0, 0.3) of each
-design alone; in ``null`` all designs are equal, the base among them. One training has a standard
-deviation of 0.5, 1 or 1.5 points, a third of its variance common to all trainings with one seed;
-``t3`` draws the rest from Student's t with 3 degrees of freedom, ``failed`` lets one training end
-at 10% in every third search.
+log2 r and log2 d; ``interacting`` adds N(0, 0.5) for each pair of sites and N(0, 0.3) for each
+design; in ``null`` all designs equal the base. A training has a standard deviation of 0.5, 1 or 1.5
+points, a third of its variance shared by all trainings with the same seed; ``t3`` draws the rest
+from Student's t with 3 degrees of freedom; with ``failed``, a training ends at 10% in every third
+search.
 
 Every search trains the base with seeds 0 to 2 and the largest design with seed 0. The noise of
 these trainings has mean 0 over searches and is known here, so biases of base and recommended design
@@ -47,7 +47,7 @@ R, D = -0.2, 0.1
 
 @dataclass(frozen=True)
 class Cell:
-    """One kind of truth and of noise."""
+    """A kind of truth and a level of noise."""
 
     kind: str
     noise: float
@@ -66,15 +66,15 @@ CELLS = (
 
 @dataclass
 class Held:
-    """Of each interval whether it holds the truth, and errors of the expectations in points."""
+    """Whether each interval contains the truth, and errors of the expectations in points."""
 
     held: dict[str, list[float]] = field(default_factory=dict)
     errors: dict[str, list[float]] = field(default_factory=dict)
     noises: list[Floats] = field(default_factory=list)
 
-    def add(self, what: str, truth: float, ends: tuple[float, float], expected: float) -> None:
-        self.held.setdefault(what, []).append(float(ends[0] <= truth <= ends[1]))
-        self.errors.setdefault(what, []).append(expected - truth)
+    def add(self, name: str, truth: float, ends: tuple[float, float], expected: float) -> None:
+        self.held.setdefault(name, []).append(float(ends[0] <= truth <= ends[1]))
+        self.errors.setdefault(name, []).append(expected - truth)
 
 
 class Simulator:
@@ -86,27 +86,27 @@ class Simulator:
         assert isinstance(designs, Listed)
         self.feasible, self.sites = designs, audit.summary.sites
         self.rows = {picks: index for index, picks in enumerate(map(tuple, designs.table.tolist()))}
-        self.there = designs.table > 0
+        self.has_bam = designs.table > 0
         insertions = [space.insertions(picks) for picks in self.rows]
-        logs = [[mean_log(i, what) if i else np.nan for i in insertions] for what in "rd"]
+        logs = [[mean_log(i, aspect) if i else np.nan for i in insertions] for aspect in "rd"]
         self.logs = np.array(logs) - np.nanmean(logs, axis=1, keepdims=True)
 
     def truth(self, kind: str, rng: np.random.Generator) -> tuple[Floats, dict[str, float]]:
-        """Worth of all designs in points, and the effects of an additive truth."""
+        """True accuracies of all designs in points, and the effects of an additive truth."""
         if kind == "null":
-            known = {choice.name: 0.0 for choice in self.feasible.space.choices}
-            return np.zeros(len(self.rows)), known | {"r": 0.0, "d": 0.0}
-        at, slopes = rng.normal(0.3, 0.8, self.there.shape[1]), rng.normal([R, D], [0.4, 0.25])
-        worth = self.there @ at + np.nan_to_num(slopes @ self.logs)
+            zeros = {choice.name: 0.0 for choice in self.feasible.space.choices}
+            return np.zeros(len(self.rows)), zeros | {"r": 0.0, "d": 0.0}
+        at, slopes = rng.normal(0.3, 0.8, self.has_bam.shape[1]), rng.normal([R, D], [0.4, 0.25])
+        worth = self.has_bam @ at + np.nan_to_num(slopes @ self.logs)
         if kind == "additive":
             names = [choice.name for choice in self.feasible.space.choices]
             return worth, dict(zip([*names, "r", "d"], [*at, *slopes], strict=True))
         for a, b in combinations(range(len(at)), 2):
-            worth += self.there[:, a] * self.there[:, b] * rng.normal(0, 0.5)
-        return worth + self.there.any(axis=1) * rng.normal(0, 0.3, len(worth)), {}
+            worth += self.has_bam[:, a] * self.has_bam[:, b] * rng.normal(0, 0.5)
+        return worth + self.has_bam.any(axis=1) * rng.normal(0, 0.3, len(worth)), {}
 
     def noise(self, cell: Cell, worth: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """What a seed adds to all designs, (seeds,), and to each, (designs, seeds), in points."""
+        """Effects of a seed on all designs, (seeds,), and on each, (designs, seeds), in points."""
         shape = (len(worth), _SEEDS)
         rest = (
             rng.standard_t(3, shape) / np.sqrt(3) if cell.tails == "t3" else rng.normal(size=shape)
@@ -117,12 +117,12 @@ class Simulator:
     def search(
         self, cell: Cell, seed: int
     ) -> tuple[list[Training], Floats, dict[str, float], Floats]:
-        """Trainings, the worth of all designs in percent, true effects, control variates."""
+        """Trainings, true accuracies of all designs in percent, true effects, control variates."""
         rng = np.random.default_rng([seed, 17])
-        worth, known = self.truth(cell.kind, rng)
+        worth, true_effects = self.truth(cell.kind, rng)
         common, rest = self.noise(cell, worth, rng)
         accuracy = 70 + worth[:, None] + common + rest
-        nothing, trials = (0,) * self.there.shape[1], TRIALS[seed % len(TRIALS)]
+        nothing, trials = (0,) * self.has_bam.shape[1], TRIALS[seed % len(TRIALS)]
         fails = int(rng.integers(2, trials)) if cell.tails == "failed" and seed % 3 == 0 else None
         proposer = NoisyProposer(self.feasible, seed=seed)
         trainings: list[Training] = []
@@ -137,17 +137,17 @@ class Simulator:
         base, largest = self.rows[nothing], self.rows[self.feasible.largest()]
         trainings += [(nothing, float(accuracy[base, s]), s) for s in (1, 2)]
         controls = np.array([*common[:3], *rest[base, :3], rest[largest, 0]])
-        return trainings, 70 + worth, known, controls
+        return trainings, 70 + worth, true_effects, controls
 
     def look(self, cell: Cell, seed: int, held: Held) -> None:
-        """One search, and what its intervals hold."""
-        trainings, worth, known, controls = self.search(cell, seed)
+        """Run a search, and record which of its intervals contain the truth."""
+        trainings, worth, true_effects, controls = self.search(cell, seed)
         held.noises.append(controls)
         model = TrainingModel(self.feasible, trainings)
         draws = model.draw(_DRAWS, 0)
         ends = np.quantile(draws, [0.025, 0.975], axis=0)
         truth = np.array([worth[self.rows[picks]] for picks in model.picks])
-        base = model.picks.index((0,) * self.there.shape[1])
+        base = model.picks.index((0,) * self.has_bam.shape[1])
         failed = {trainings[index][0] for index in model.outliers}
         inside = [
             float(low <= t <= high)
@@ -155,8 +155,8 @@ class Simulator:
             if picks not in failed
         ]
         held.held.setdefault("all designs", []).append(mean(inside))
-        for what, column in (("base", base), ("recommended", model.best)):
-            held.add(what, truth[column], tuple(ends[:, column]), model.mean[column])
+        for name, column in (("base", base), ("recommended", model.best)):
+            held.add(name, truth[column], tuple(ends[:, column]), model.mean[column])
         if base != model.best:
             gain = np.quantile(draws[:, model.best] - draws[:, base], [0.025, 0.975])
             expected = model.mean[model.best] - model.mean[base]
@@ -166,37 +166,37 @@ class Simulator:
             for index, (picks, value, _) in enumerate(trainings)
             if index not in model.outliers
         ]
-        for effect in effects(self.sites, runs) if known else ():
+        for effect in effects(self.sites, runs) if true_effects else ():
             name = effect.aspect if effect.aspect != "site" else effect.sites[0]
             if len(effect.sites) == 1 or effect.aspect != "site":
-                held.add("effects", known[name], (effect.low, effect.high), effect.points)
+                held.add("effects", true_effects[name], (effect.low, effect.high), effect.points)
 
 
 def rows(divide: int = 1) -> Iterator[Row]:
     """Coverage by cell and over all, then biases over all cells in points."""
     simulator, together, searches = Simulator(), Held(), max(SEARCHES // divide, 2)
-    for place, cell in enumerate(CELLS):
+    for number, cell in enumerate(CELLS):
         held = Held()
         for seed in range(searches):
-            simulator.look(cell, 1000 * place + seed, held)
-        for what, values in held.held.items():
-            together.held.setdefault(what, []).extend(values)
-            yield row(f"search, {cell.name}: {what}: coverage", values)
-        for what, values in held.errors.items():
-            together.errors.setdefault(what, []).extend(values)
+            simulator.look(cell, 1000 * number + seed, held)
+        for name, values in held.held.items():
+            together.held.setdefault(name, []).extend(values)
+            yield row(f"search, {cell.name}: {name}: coverage", values)
+        for name, values in held.errors.items():
+            together.errors.setdefault(name, []).extend(values)
         together.noises.extend(held.noises)
-    for what, values in together.held.items():
-        yield row(f"search, all: {what}: coverage", values)
+    for name, values in together.held.items():
+        yield row(f"search, all: {name}: coverage", values)
     controls = np.array(together.noises)
-    for what, values in together.errors.items():
-        # The others are not measured once in each search.
-        controlled = what in ("base", "recommended") and len(values) > 2 * controls.shape[1]
+    for name, values in together.errors.items():
+        # The other rows do not have exactly one value per search.
+        controlled = name in ("base", "recommended") and len(values) > 2 * controls.shape[1]
         less = _controlled(values, controls) if controlled else values
-        yield row(f"search, bias in points: {what}", less)
+        yield row(f"search, bias in points: {name}", less)
 
 
 def _controlled(values: list[float], controls: Floats) -> list[float]:
-    """The values less what the controls explain; the controls' expectations are 0."""
+    """The values minus the part explained by the controls, whose expectations are 0."""
     slopes = np.linalg.lstsq(np.column_stack([np.ones(len(controls)), controls]), values)[0][1:]
     return list(values - controls @ slopes)
 

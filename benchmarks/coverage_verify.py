@@ -1,7 +1,7 @@
-"""What the intervals and answers of ``verify`` are worth, simulated through its own functions.
+"""Coverage and error rates of ``verify``, on simulated results with a known truth.
 
-Known truths, pseudo-random results, and the product's looks, levels, decisions and intervals. Each
-function returns rows; ``python benchmarks/coverage_verify.py`` prints them all.
+Looks, levels, decisions and intervals are computed by the functions of bamsearch. Each function
+returns rows; ``python benchmarks/coverage_verify.py`` prints them all.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Row(NamedTuple):
     """A simulated number.
 
     Attributes:
-        name: what was simulated.
+        name: the simulated quantity.
         value: mean over the repetitions.
-        error: Monte Carlo standard error of it.
-        repetitions: independent simulations.
+        error: Monte Carlo standard error of the mean.
+        repetitions: number of independent simulations.
     """
 
     name: str
@@ -44,7 +44,7 @@ NOISES: dict[str, Noise] = {
     "t3": lambda rng, shape: rng.standard_t(3, shape) / np.sqrt(3.0),
 }
 
-# A margin that no interval lies inside, so that a true "equivalent" does not end the looks.
+# No interval lies within this margin, so looks do not end with a correct "equivalent".
 _NO_MARGIN = 1e-12
 
 
@@ -56,10 +56,10 @@ def row(name: str, values: list[float] | list[bool]) -> Row:
 
 
 def fresh_seeds(repetitions: int = 4_000, seeds: int = 5) -> list[Row]:
-    """A search takes the best of 40 designs by three trainings each; verify trains it again.
+    """A search selects the best of 40 designs by three trainings each, and verify trains it.
 
-    Designs spread by 0.3 points, trainings by 0.5; one look. Shared seeds repeat the trainings that
-    the search chose by; the base's trainings are independent.
+    Designs have a standard deviation of 0.3 points, trainings of 0.5. There is one look. Shared
+    seeds repeat the trainings of the search; those of the base are independent.
     """
     rng = np.random.default_rng(1)
     rule = Rule(nominal_level((seeds,), 1), _NO_MARGIN)
@@ -94,7 +94,7 @@ def ends(
     comparisons: int,
     lost: float = 0.0,
 ) -> list[Conclusion]:
-    """The comparisons of one verification; all have the effect, in deviations of a difference."""
+    """Comparisons of a verification, all with the same effect in deviations of a difference."""
     rule = Rule(nominal_level(sizes, comparisons), _NO_MARGIN)
     # The best design and the rivals share the spread of a difference, so that comparisons are
     # correlated as in a verification.
@@ -110,7 +110,7 @@ def ends(
 
 
 def sequential(repetitions: int = 10_000) -> list[Row]:
-    """False answers, coverage, power and seeds of verifications in looks."""
+    """False answers, coverage, power and seeds of verifications with several looks."""
     rows = []
     cases = [
         (seeds, comparisons, noise)
@@ -123,7 +123,7 @@ def sequential(repetitions: int = 10_000) -> list[Row]:
         head = f"5 looks, up to {seeds} seeds, {comparisons} to compare, {noise}"
         for effect in (0.0, 1.0):
             rng = np.random.default_rng([2, number, int(effect)])
-            # False answers are held to a limit: a smaller Monte Carlo error.
+            # False answers have a limit, so their Monte Carlo error must be smaller.
             number_of_runs = repetitions if effect else 4 * repetitions
             runs = [
                 ends(rng, NOISES[noise], effect, sizes, comparisons) for _ in range(number_of_runs)
@@ -136,12 +136,12 @@ def sequential(repetitions: int = 10_000) -> list[Row]:
 
 
 def _summary(head: str, runs: list[list[Conclusion]], effect: float) -> Iterator[Row]:
-    """Of all comparisons together: one wrong answer makes a verification wrong."""
+    """Rows for whole verifications: one wrong comparison makes a verification wrong."""
     covered = [all(e.interval.low <= effect <= e.interval.high for e in run) for run in runs]
     yield row(f"{head}: coverage of all intervals", covered)
     better = [[e.interval.low > 0 for e in run] for run in runs]
     if effect:
-        yield row(f"{head}: power", [float(np.mean(one)) for one in better])
+        yield row(f"{head}: power", [float(np.mean(run)) for run in better])
         yield row(f"{head}: seeds", [float(np.mean([e.pairs for e in run])) for run in runs])
     else:
         wrong = [any(e.interval.low > 0 or e.interval.high < 0 for e in run) for run in runs]
@@ -149,14 +149,14 @@ def _summary(head: str, runs: list[list[Conclusion]], effect: float) -> Iterator
 
 
 def equivalence(repetitions: int = 4_000) -> list[Row]:
-    """Answers "equivalent" where the true difference is the margin itself, 1 sd."""
+    """Rate of "equivalent" if the true difference equals the margin, 1 sd."""
     rng, sizes = np.random.default_rng(4), look_sizes(25, 5)
     rule = Rule(nominal_level(sizes, 1), 1.0)
-    said = [
+    equivalent = [
         conclude(rng.normal(1.0, 1.0, 25), sizes, rule).interval.inside(1.0)
         for _ in range(repetitions)
     ]
-    return [row("5 looks, up to 25 seeds, difference at the margin: says equivalent", said)]
+    return [row("5 looks, up to 25 seeds, difference at the margin: says equivalent", equivalent)]
 
 
 def correctness(
@@ -165,11 +165,11 @@ def correctness(
     """Paired correctness (seeds, images), -1, 0 or 1, by probit models with random images.
 
     Args:
-        rng: draws.
-        seeds: pairs.
-        images: test images.
-        effect: of the best design, on the latent scale.
-        tastes: standard deviation of how much an image suits a network, beyond its difficulty.
+        rng: source of the draws.
+        seeds: number of pairs.
+        images: number of test images.
+        effect: effect of the best design, on the latent scale.
+        tastes: standard deviation of the interaction between image and network.
         spread: standard deviation of trainings, on the latent scale.
     """
     difficulty = rng.normal(MEAN, DIFFICULTY, images).astype(np.float32)
@@ -202,7 +202,7 @@ IMAGES = (
 
 
 def over_images(divide: int = 1) -> list[Row]:
-    """Coverage of the difference over all images, by what intervals are over, and by looks."""
+    """Coverage of the difference over all images, by population of the intervals and by looks."""
     rows = []
     for number, (name, images, seeds, tastes, spread, repetitions) in enumerate(IMAGES):
         true = true_points(0.05, tastes, spread)
@@ -211,24 +211,24 @@ def over_images(divide: int = 1) -> list[Row]:
             ("over images", "images", 1),
             ("over images, 5 looks", "images", 5),
         ]
-        covered: dict[str, list[bool]] = {what: [] for what, *_ in kinds}
+        covered: dict[str, list[bool]] = {label: [] for label, *_ in kinds}
         rng = np.random.default_rng([5, number])
         for _ in range(max(repetitions // divide, 2)):
             values = np.int8(100) * correctness(rng, seeds, images, 0.05, tastes, spread)
-            for what, over, looks in kinds:
+            for label, over, looks in kinds:
                 sizes = look_sizes(seeds, looks)
                 rule = Rule(nominal_level(sizes, 1), _NO_MARGIN, over)
-                made = conclude(values, sizes, rule, resolution=100 / images).interval
-                covered[what].append(made.low <= true <= made.high)
-        rows += [row(f"{name}: {what}: coverage", covered[what]) for what in covered]
+                interval = conclude(values, sizes, rule, resolution=100 / images).interval
+                covered[label].append(interval.low <= true <= interval.high)
+        rows += [row(f"{name}: {label}: coverage", covered[label]) for label in covered]
     return rows
 
 
-def seeds_that_are_printed(repetitions: int = 4_000) -> list[Row]:
+def printed_seeds(repetitions: int = 4_000) -> list[Row]:
     """How often the printed (upper) number of seeds has a true power of at least 0.8.
 
-    A printed number is large enough exactly where its spread does not have that power with one seed
-    fewer than the true spread needs.
+    A printed number is large enough exactly if its spread does not reach that power with one seed
+    fewer than the true spread requires.
     """
     rows = []
     for pairs in (2, 3, 5, 10):
@@ -253,11 +253,11 @@ def rows(divide: int = 1) -> Iterator[Row]:
     yield from sequential(10_000 // divide)
     yield from equivalence(4_000 // divide)
     yield from over_images(divide)
-    yield from seeds_that_are_printed(4_000 // divide)
+    yield from printed_seeds(4_000 // divide)
 
 
 if __name__ == "__main__":
     began = time.perf_counter()
-    for one in rows():
-        print(f"{one.value:8.4f} ± {one.error:.4f}  {one.repetitions:6,}  {one.name}", flush=True)
+    for new in rows():
+        print(f"{new.value:8.4f} ± {new.error:.4f}  {new.repetitions:6,}  {new.name}", flush=True)
     print(f"{time.perf_counter() - began:.0f} s")

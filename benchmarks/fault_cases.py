@@ -1,4 +1,4 @@
-"""The commands of faults.py, and what they leave: without dates, durations and numbers of tries."""
+"""The commands of faults.py, and their files without dates, durations and numbers of retries."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def net(num_classes=10):
 
 
 def score(module, design):
-    """Leaves a mark, by which a campaign knows that a trial is at work."""
+    """Create a mark, which shows the campaign that a trial is running."""
     open("mark", "w").close()
-    return sum(1 / one.reduction + one.dilation for one in design.insertions)
+    return sum(1 / bam.reduction + bam.dilation for bam in design.insertions)
 '''
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command that is disturbed.
+    """A command to disturb.
 
     Attributes:
-        name: in the table.
-        text: its arguments.
-        before: commands that make what it works on.
-        share: how many of 100 kills it gets.
+        name: name in the table.
+        text: arguments.
+        before: commands that create its inputs.
+        share: number of kills out of 100.
     """
 
     name: str
@@ -92,7 +92,7 @@ WORKERS = Command(
     f"{_SEARCH} --score net.py:score --sampler random --trials 4 --heartbeat 1 "
     "--storage sqlite:///shared.db",
 )
-"""A search beside which workers score."""
+"""A search with workers."""
 
 _UNREAD = ("lock", ".lock", "log.txt", "net.py", "mark")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z| UTC)?")
@@ -103,31 +103,31 @@ _SECONDS = re.compile(r'("(?:seconds|retries|retried|number)": )[\d.e+-]+')
 
 
 def content(folder: Path) -> dict[str, object]:
-    """What a command has left: file → its content, as far as it is the same each time."""
-    kept = {}
+    """Content by file, without the parts that differ between equal runs."""
+    contents = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.name in _UNREAD or path.suffix in (".db", ".db-wal", ".db-shm"):
             continue
         if path.is_dir():
-            # An empty folder is something left over.
+            # An empty folder is a leftover.
             if not any(path.iterdir()):
-                kept[name] = "empty folder"
+                contents[name] = "empty folder"
         elif path.name == "checkpoint.pt":
-            kept[name] = _checkpoint(path)
+            contents[name] = _checkpoint(path)
         elif path.suffix == ".pt2":
-            kept[name] = _archive(path)
+            contents[name] = _archive(path)
         elif path.suffix == ".safetensors":
-            kept[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            contents[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         else:
-            kept[name] = plain(path.read_text(encoding="utf-8", errors="replace"), path.name)
-    return kept
+            contents[name] = plain(path.read_text(encoding="utf-8", errors="replace"), path.name)
+    return contents
 
 
 def _archive(path: Path) -> dict[str, int]:
-    """Name → checksum of its members, but for those with names that are made anew each time."""
+    """Checksum by member; 0 for members with random names."""
     with zipfile.ZipFile(path) as archive:
-        members = {one.filename.partition("/")[2]: one.CRC for one in archive.infolist()}
+        members = {member.filename.partition("/")[2]: member.CRC for member in archive.infolist()}
     drawn = (".data/serialization_id", "models/model.json")
     return {name: 0 if name in drawn else checksum for name, checksum in members.items()}
 
@@ -136,8 +136,8 @@ def plain(text: str, name: str = "") -> str:
     """A text without dates and durations."""
     if name.endswith(".csv"):
         header, *rows = csv.reader(text.splitlines())
-        kept = [i for i, title in enumerate(header) if title not in _VARIABLE]
-        return "\n".join(",".join(row[i] for i in kept) for row in (header, *rows) if row)
+        columns = [i for i, title in enumerate(header) if title not in _VARIABLE]
+        return "\n".join(",".join(row[i] for i in columns) for row in (header, *rows) if row)
     text = _ROWS.sub(r"\1…", text)
     return _SECONDS.sub(r"\1…", _DATE.sub("DATE", text))
 
@@ -152,31 +152,31 @@ def _without_seconds(value: Any) -> object:
     import torch
 
     if isinstance(value, dict):
-        return {key: _without_seconds(one) for key, one in value.items() if key != "seconds"}
+        return {key: _without_seconds(item) for key, item in value.items() if key != "seconds"}
     if isinstance(value, list | tuple):
-        return [_without_seconds(one) for one in value]
+        return [_without_seconds(item) for item in value]
     if isinstance(value, torch.Tensor):
         return hashlib.sha256(value.numpy().tobytes()).hexdigest()
     return value
 
 
 def finished(folder: Path) -> Counter[str]:
-    """What is written down as finished, and how often: trials, trainings, test results, looks."""
-    found: Counter[str] = Counter()
+    """Counts of finished trials, trainings, test results and looks on disk."""
+    counts: Counter[str] = Counter()
     for path in sorted(folder.rglob("*.jsonl")):
         for line in path.read_bytes().splitlines(keepends=True):
             if line.endswith(b"\n"):
-                found[plain(line.decode(errors="replace"))] += 1
+                counts[plain(line.decode(errors="replace"))] += 1
     for path in sorted(folder.rglob("test.json")):
-        found[f"{path.relative_to(folder)} {path.read_text()}"] += 1
+        counts[f"{path.relative_to(folder)} {path.read_text()}"] += 1
     for path in sorted(folder.rglob("evidence.json")):
         openings = json.loads(path.read_text())["openings"]
-        found.update(f"look at plan {one['plan']}, {one['seeds']} seeds" for one in openings)
-    return found
+        counts.update(f"look at plan {o['plan']}, {o['seeds']} seeds" for o in openings)
+    return counts
 
 
 def unfinished(folder: Path) -> Iterator[str]:
-    """Trials in a database that are at work, or wait, for nobody."""
+    """Trials of databases that are still running or waiting."""
     for path in sorted(folder.rglob("*.db")):
         connection = sqlite3.connect(path)
         rows = connection.execute("SELECT state, COUNT(*) FROM trials GROUP BY state").fetchall()

@@ -1,7 +1,7 @@
 """Runs bamsearch commands in forked processes, with a fault at a chosen file operation.
 
-The server has imported everything, so that a command costs what it computes. ``faults.c`` is loaded
-before the C library: it counts the operations below one folder, whoever makes them.
+The server has imported everything, so commands start without delay. ``faults.c`` is loaded before
+the C library and counts file operations below one folder, by any code of the process.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ ACTIONS = {"count": 0, "kill": 1, "half": 2, "error": 3, "signal": 4}
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at one file operation.
+    """A fault at one file operation.
 
     Attributes:
-        action: one of :data:`ACTIONS`; half kills in the middle of a write.
+        action: one of :data:`ACTIONS`; ``half`` kills in the middle of a write.
         at: number of the operation, from 1.
-        value: errno or signal.
+        value: errno or signal number.
     """
 
     action: str = "count"
@@ -49,7 +49,7 @@ class Ended:
     """How a process ended.
 
     Attributes:
-        code: exit code; negative for a signal; None where it had to be stopped.
+        code: exit code; negative for a signal; None if it was killed after a timeout.
         out: standard output.
         err: standard error.
         operations: (call, path below the folder) of each file operation.
@@ -62,13 +62,13 @@ class Ended:
 
 
 class Process:
-    """A command at work in a forked process.
+    """A running command in a forked process.
 
     Args:
-        arguments: after ``bamsearch``.
-        folder: where it works; its operations below are counted.
-        logs: folder for what it prints, outside ``folder``.
-        fault: what happens to it.
+        arguments: command line after ``bamsearch``.
+        folder: working directory; file operations below it are counted.
+        logs: folder for its output, outside ``folder``.
+        fault: the fault to inject.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Process:
             _command(arguments, folder, self._files, fault or Fault())
 
     def wait(self, patience: float = PATIENCE) -> Ended:
-        """Wait for its end, and stop it after ``patience`` seconds."""
+        """Wait for its end, and kill it after ``patience`` seconds."""
         end = time.monotonic() + patience
         done = status = 0
         while not done and time.monotonic() < end:
@@ -125,7 +125,7 @@ def _command(arguments: Sequence[str], folder: Path, files: Sequence[Path], faul
 
 
 def in_server(logs: Path) -> bool:
-    """Start this program again with ``faults.c`` loaded; False in the process that was started.
+    """Restart this program with ``faults.c`` loaded; returns False in the new process.
 
     Args:
         logs: folder for the compiled library.
@@ -149,7 +149,7 @@ def in_server(logs: Path) -> bool:
 
 
 def import_all() -> None:
-    """Import what commands import; a forked process has it then."""
+    """Import all modules of the commands before forking."""
     import bamsearch
     from bamsearch.report import markdown, page
 

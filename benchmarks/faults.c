@@ -1,8 +1,7 @@
-/* Counts the file operations of a process below one folder, and strikes at a chosen one.
+/* Counts the file operations of a process below one folder, and injects a fault at a chosen one.
  *
- * Loaded by LD_PRELOAD into the server of faults.py, so that what Python, SQLite and safetensors
- * write is seen alike. Only opening to write, writing, syncing, truncating, renaming, removing and
- * making folders counts; all else passes.
+ * Loaded by LD_PRELOAD into the server of faults.py, so that it sees the writes of Python, SQLite and
+ * safetensors alike. Counted are opening for writing, write, sync, truncate, rename, remove and mkdir.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -25,12 +24,12 @@ static pid_t armed;
 static long chosen, done;
 static int action, value, log_file = -1;
 
-/* From now on operation `at` of this process below `folder` is struck; each is a line of `log`. */
-void faults_arm(const char *folder, long at, int what, int number, int log)
+/* Inject the fault at operation `at` of this process below `folder`; log each operation in a line. */
+void faults_arm(const char *folder, long at, int kind, int number, int log)
 {
     strncpy(root, folder, PATH_MAX - 1);
     root_length = strlen(root);
-    chosen = at, action = what, value = number, log_file = log;
+    chosen = at, action = kind, value = number, log_file = log;
     done = 0;
     armed = getpid();
 }
@@ -42,13 +41,13 @@ static int below(int folder, const char *path)
     if (path && path[0] == '/')
         return strncmp(path, root, root_length) == 0;
     if (folder == AT_FDCWD)
-        return 1; /* the process works in the folder */
+        return 1; /* the working directory of the process */
     snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
     length = readlink(link, name, sizeof name - 1);
     return length > 0 && strncmp(name, root, root_length) == 0;
 }
 
-/* 0: go on; 1: fail with errno; 2: write half, then die. */
+/* 0: continue; 1: fail with errno; 2: write half, then die. */
 static int struck(const char *call, int folder, const char *path)
 {
     char line[PATH_MAX + 64], link[64], name[PATH_MAX];

@@ -1,13 +1,13 @@
-"""Kills, full disks, signals and second processes: does a command end as if nothing had happened?
+"""Kills, full disks, signals and second processes: does a repeated command end as undisturbed?
 
-A command is disturbed at one of its file operations, and then run again as it was typed, without
-``--force`` and without a hand. It must end as the undisturbed command does: the same files, but for
-dates and durations, nothing lost that was written down as finished, nothing doubled, nothing left
-over. Charts are replaced by their text: rendering them takes seconds and touches no file.
+A command is disturbed at one of its file operations and then run again unchanged, without
+``--force`` and without manual repairs. It must end like the undisturbed command: with the same
+files except for dates and durations, without lost or doubled results, and without leftovers. Charts
+are replaced by their text, because rendering takes seconds and touches no files.
 
     OMP_NUM_THREADS=1 python benchmarks/faults.py [--kills N] [--seed S] [--only COMMAND] [--add]
 
-It needs Linux and a C compiler, and ends with 1 where anything is wrong. ``--only``, ``--fault``
+It needs Linux and a C compiler, and exits with 1 after any failure. ``--only``, ``--fault``
 and ``--at`` repeat one case; ``--add`` continues the table of an earlier campaign.
 """
 
@@ -46,7 +46,7 @@ ERRORS = {
     "rmdir": ("EACCES",),
     "mkdir": ("ENOSPC", "EACCES", "EIO"),
 }
-"""Errors that an operation of the disk can have."""
+"""Possible errors of each file operation."""
 
 KINDS = ("kill", "error", "SIGINT", "SIGTERM", "two at once", "database locked", "worker paused")
 VERDICTS = ("lost", "doubled", "stuck", "different", "refused", "first end")
@@ -56,14 +56,14 @@ _BEATS = 6.0
 
 @dataclass(frozen=True)
 class Case:
-    """A command and what happens to it."""
+    """A command and the fault to inject."""
 
     command: Command
     kind: str
     fault: Fault
 
     def again(self) -> str:
-        """What repeats it."""
+        """The command that repeats the case."""
         words = f"--only '{self.command.name}' --fault '{self.kind}' --at {self.fault.at}"
         value = f" --value {self.fault.value}" if self.fault.value else ""
         half = " --half" if self.fault.action == "half" else ""
@@ -72,7 +72,7 @@ class Case:
 
 @dataclass
 class Undisturbed:
-    """What a command does when nothing happens to it."""
+    """The behaviour of a command without faults."""
 
     template: Path
     operations: tuple[tuple[str, str], ...]
@@ -83,29 +83,29 @@ class Undisturbed:
 
 @dataclass
 class Campaign:
-    """Runs cases in a folder of its own, and counts what came of them.
+    """Runs cases in a separate folder, and counts their outcomes.
 
     Args:
-        place: for templates, logs and the command at work.
+        folder: folder for templates, logs and the running command.
     """
 
-    place: Path
+    folder: Path
     tried: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrong: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     complete: int = 0
     seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
-    _known: dict[str, Undisturbed] = field(default_factory=dict)
+    _undisturbed: dict[str, Undisturbed] = field(default_factory=dict)
 
     @property
     def work(self) -> Path:
-        """The folder in which commands work."""
-        return self.place / "work"
+        """Working directory of the commands."""
+        return self.folder / "work"
 
     def undisturbed(self, command: Command) -> Undisturbed:
-        """The same, run once; the operations are those of every run."""
-        if command.name not in self._known:
-            template = self.place / f"template {len(self._known)}"
+        """The behaviour of a command without faults; it is run once."""
+        if command.name not in self._undisturbed:
+            template = self.folder / f"template {len(self._undisturbed)}"
             template.mkdir()
             (template / "net.py").write_text(NET)
             for text in command.before:
@@ -115,17 +115,17 @@ class Campaign:
                 shutil.copytree(self.work, template)
             self._reset(template)
             ended = self._must(self._start(command.text).wait())
-            self._known[command.name] = Undisturbed(
+            self._undisturbed[command.name] = Undisturbed(
                 template,
                 ended.operations,
                 content(self.work),
                 finished(self.work),
                 plain(ended.out),
             )
-        return self._known[command.name]
+        return self._undisturbed[command.name]
 
     def counts(self) -> dict[str, object]:
-        """What was tried and what came of it, as JSON takes it."""
+        """The cases and their outcomes, for JSON."""
         return {
             "tried": [[*key, number] for key, number in self.tried.items()],
             "wrong": [[*key, number] for key, number in self.wrong.items()],
@@ -145,9 +145,9 @@ class Campaign:
         self.failures += counts["failures"]
 
     def run(self, case: Case) -> list[str]:
-        """Run a case; what is wrong with it, each as VERDICT: why."""
-        known = self.undisturbed(case.command)
-        self._reset(known.template)
+        """Run a case; return its failures, each as VERDICT: reason."""
+        expected = self.undisturbed(case.command)
+        self._reset(expected.template)
         text = case.command.text
         if case.kind == "two at once":
             faulty = self._two(text, case.fault.at / 1000)
@@ -160,39 +160,39 @@ class Campaign:
         before = finished(self.work)
         wrong = list(_first_end(case.kind, faulty))
         again = self._start(text).wait()
-        wrong += self._outcome(known, before, again, [*faulty, again])
+        wrong += self._outcome(expected, before, again, [*faulty, again])
         self.tried[case.command.name, case.kind] += 1
-        for word in {one.partition(":")[0] for one in wrong}:
-            self.wrong[case.command.name, case.kind, word] += 1
+        for verdict in {failure.partition(":")[0] for failure in wrong}:
+            self.wrong[case.command.name, case.kind, verdict] += 1
         if wrong:
-            at = known.operations[case.fault.at - 1 : case.fault.at]
+            at = expected.operations[case.fault.at - 1 : case.fault.at]
             where = f"at {' '.join(at[0])}" if at and case.kind != "two at once" else ""
             self.failures.append(f"{case.again()}  # {where}: {'; '.join(wrong)}")
             print(self.failures[-1], flush=True)
         return wrong
 
     def _outcome(
-        self, known: Undisturbed, before: Counter[str], again: Ended, all_ended: Sequence[Ended]
+        self, expected: Undisturbed, before: Counter[str], again: Ended, all_ended: Sequence[Ended]
     ) -> Iterator[str]:
-        there, now = content(self.work), finished(self.work)
-        same = there == known.content
+        files, now = content(self.work), finished(self.work)
+        same = files == expected.content
         if lost := before - now:
             yield f"lost: {next(iter(lost))[:200]}"
-        if doubled := now - known.finished:
+        if doubled := now - expected.finished:
             yield f"doubled: {next(iter(doubled))[:200]}"
-        if any(one.code is None for one in all_ended):
+        if any(ended.code is None for ended in all_ended):
             yield "stuck: no end"
         if waiting := list(unfinished(self.work)):
             yield f"stuck: {', '.join(waiting)}"
         if again.code == 2 and same and "already" in again.err:
-            # All was done; the command says so, as it does where nothing was disturbed.
+            # The result was complete; the command refuses, as it would without a fault.
             self.complete += 1
         elif again.code not in (0, None):
             yield f"refused: {again.code}, {again.err.strip().splitlines()[-1:]}"
-        elif again.code == 0 and plain(again.out) != known.out:
-            yield f"different: it prints {_difference(known.out, plain(again.out))}"
+        elif again.code == 0 and plain(again.out) != expected.out:
+            yield f"different: it prints {_difference(expected.out, plain(again.out))}"
         if not same:
-            yield f"different: {_changed(known.content, there)}"
+            yield f"different: {_changed(expected.content, files)}"
 
     def _two(self, text: str, after: float) -> list[Ended]:
         first = self._start(text)
@@ -201,7 +201,7 @@ class Campaign:
         return [first.wait(), second.wait()]
 
     def _locked(self, text: str) -> list[Ended]:
-        """Another program holds the database for a while, as soon as it is there."""
+        """Another program locks the database for a while, as soon as it exists."""
         process = self._start(text)
         path = self.work / "runs" / "run" / "study.db"
         while not path.exists():
@@ -214,7 +214,7 @@ class Campaign:
         return [process.wait()]
 
     def _paused(self, text: str, fault: Fault) -> list[Ended]:
-        """A process stops while it scores; a worker takes its trial over; then it goes on."""
+        """A process is paused while it scores, a worker takes over its trial, then it continues."""
         first = self._start(text, fault)
         os.waitpid(first.pid, os.WUNTRACED)
         time.sleep(_BEATS)
@@ -223,7 +223,7 @@ class Campaign:
         return [first.wait(), worker]
 
     def _start(self, text: str, fault: Fault | None = None) -> Process:
-        return Process(text.split(), self.work, self.place, fault)
+        return Process(text.split(), self.work, self.folder, fault)
 
     def _reset(self, template: Path) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
@@ -231,12 +231,12 @@ class Campaign:
 
     def _must(self, ended: Ended) -> Ended:
         if ended.code != 0:
-            raise SystemExit(f"an undisturbed command ends with {ended.code}: {ended.err}")
+            raise SystemExit(f"an undisturbed command failed with {ended.code}: {ended.err}")
         return ended
 
 
 def _first_end(kind: str, ended: Sequence[Ended]) -> Iterator[str]:
-    """Whether disturbed processes ended as they should."""
+    """Failures of the disturbed processes themselves."""
     expected = {
         "kill": (-signal.SIGKILL, 0),
         "error": (0, 2),
@@ -246,17 +246,17 @@ def _first_end(kind: str, ended: Sequence[Ended]) -> Iterator[str]:
         "database locked": (0,),
         "worker paused": (0,),
     }[kind]
-    for one in ended:
-        lines = one.err.strip().splitlines()
-        said = [line for line in lines if line.startswith("bamsearch: error")]
-        if one.code not in expected or (one.code == 2 and len(said) != 1):
-            yield f"first end: {one.code}, {lines[-1:]}"
-        elif "Traceback" in one.err:
+    for process in ended:
+        lines = process.err.strip().splitlines()
+        errors = [line for line in lines if line.startswith("bamsearch: error")]
+        if process.code not in expected or (process.code == 2 and len(errors) != 1):
+            yield f"first end: {process.code}, {lines[-1:]}"
+        elif "Traceback" in process.err:
             yield f"first end: a traceback, {lines[-1:]}"
 
 
-def _difference(one: str, other: str) -> str:
-    pairs = zip_longest(one.splitlines(), other.splitlines(), fillvalue="")
+def _difference(old: str, new: str) -> str:
+    pairs = zip_longest(old.splitlines(), new.splitlines(), fillvalue="")
     was, now = next(pair for pair in pairs if pair[0] != pair[1])
     return f"{now[:150]!r}, not {was[:150]!r}"
 
@@ -270,7 +270,7 @@ def _changed(was: dict[str, object], now: dict[str, object]) -> str:
 
 
 def spread(operations: Sequence[tuple[str, str]], rng: random.Random) -> list[int]:
-    """Numbers of all operations; first one of each kind, then a second of each, and so on."""
+    """Numbers of all operations: first one of each kind, then a second of each, and so on."""
     kinds: dict[tuple[str, str], list[int]] = {}
     for number, (call, path) in enumerate(operations, start=1):
         kind = call, re.sub(r"-\w{8}$|[\d]+|\.tmp\w+", "", path)
@@ -286,13 +286,13 @@ def spread(operations: Sequence[tuple[str, str]], rng: random.Random) -> list[in
 def cases(
     campaign: Campaign, commands: Sequence[Command], numbers: dict[str, int], seed: int
 ) -> list[Case]:
-    """What is tried, in a random order.
+    """The cases, in random order.
 
     Args:
-        campaign: knows the operations of the commands.
-        commands: which.
-        numbers: kind of fault → cases, over all commands.
-        seed: of what is drawn.
+        campaign: the campaign, which has the operations of the commands.
+        commands: commands to disturb.
+        numbers: kind of fault → number of cases, over all commands.
+        seed: random seed.
     """
     rng = random.Random(seed)
     made = []
@@ -327,36 +327,36 @@ def _fault(kind: str, at: int, call: str, rng: random.Random) -> Fault:
 
 
 def in_processes(campaign: Campaign, made: Sequence[Case], jobs: int, end: float) -> None:
-    """Run cases in several processes, each with a folder of its own.
+    """Run cases in several processes, each with a separate folder.
 
     Args:
-        campaign: counts what came of all.
+        campaign: counts the outcomes of all.
         made: the cases.
-        jobs: processes.
-        end: no case starts after it, by the monotonic clock.
+        jobs: number of processes.
+        end: time of the monotonic clock after which no case starts.
     """
     start = time.monotonic()
-    places = [campaign.place / f"process {number}" for number in range(jobs)]
-    for number, place in enumerate(places):
-        place.mkdir()
+    folders = [campaign.folder / f"process {number}" for number in range(jobs)]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
         if os.fork() == 0:
             try:
-                alone = Campaign(place)
+                alone = Campaign(folder)
                 for case in made[number::jobs]:
                     if time.monotonic() < end:
                         alone.run(case)
                 alone.seconds = time.monotonic() - start
-                (place / "counts.json").write_text(json.dumps(alone.counts()))
+                (folder / "counts.json").write_text(json.dumps(alone.counts()))
             finally:
                 os._exit(0)
-    for _ in places:
+    for _ in folders:
         os.wait()
-    for place in places:
-        campaign.add(json.loads((place / "counts.json").read_text()))
+    for folder in folders:
+        campaign.add(json.loads((folder / "counts.json").read_text()))
 
 
 def table(campaign: Campaign) -> str:
-    """What was tried, and what went wrong, as a Markdown table."""
+    """Cases and failures as a Markdown table."""
     lines = [f"| command | fault | tried | {' | '.join(VERDICTS)} |", "|---|---|" + "--:|" * 7]
     for name, kind in sorted(campaign.tried, key=lambda key: (KINDS.index(key[1]), key[0])):
         counts = [campaign.wrong[name, kind, verdict] for verdict in VERDICTS]
@@ -366,7 +366,7 @@ def table(campaign: Campaign) -> str:
 
 
 def report(campaign: Campaign) -> str:
-    """The table, and what its columns mean."""
+    """The table, and the meaning of its columns."""
     kills = sum(n for (_, kind), n in campaign.tried.items() if kind == "kill")
     wrong = Counter[str]()
     for (_, kind, verdict), number in campaign.wrong.items():
@@ -379,55 +379,56 @@ def report(campaign: Campaign) -> str:
 {kills:,} kills: {", ".join(totals)}. All cases took {minutes:.0f} minutes of one process.
 
 {table(campaign)}
-A command is disturbed at one of its file operations and then run again as it was typed. *Lost* was
-written down as finished and is gone; *doubled* is there twice; *stuck* does not end, or leaves a
-trial at work; *different* ends with other files or other words than the undisturbed command;
-*refused* needs a hand or `--force`; *first end* is a disturbed process that ended with another exit
-code than it should, or with more than a line. In {campaign.complete} cases the command was
-disturbed after all was written, and is refused as after any command that has ended.
+A command is disturbed at one of its file operations and then run again unchanged. *Lost*: a
+finished result is missing. *Doubled*: a result exists twice. *Stuck*: the command does not end, or
+a trial stays running. *Different*: files or output differ from those of the undisturbed command.
+*Refused*: the command requires manual repairs or `--force`. *First end*: the disturbed process
+ended with an unexpected exit code, or with more than one line. In {campaign.complete} cases the
+fault came after all files were written; the second command is then refused, as after any finished
+command.
 {failed and f"{chr(10)}## Failures{chr(10)}{chr(10)}{failed}"}"""
 
 
 def options() -> argparse.Namespace:
-    """What was typed."""
+    """Options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     names = [command.name for command in (*COMMANDS, WORKERS)]
     parser.add_argument("--kills", type=int, default=1000, metavar="N")
     parser.add_argument("--errors", type=int, default=300, metavar="N")
-    parser.add_argument("--signals", type=int, default=100, metavar="N", help="of each kind")
+    parser.add_argument("--signals", type=int, default=100, metavar="N", help="number of each kind")
     parser.add_argument("--pairs", type=int, default=60, metavar="N", help="two at once")
     parser.add_argument("--locks", type=int, default=5, metavar="N", help="database locked")
     parser.add_argument("--pauses", type=int, default=5, metavar="N", help="worker paused")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
-    only = {"choices": names, "metavar": "COMMAND", "help": f"of {names}; repeatable"}
+    only = {"choices": names, "metavar": "COMMAND", "help": f"one of {names}; repeatable"}
     parser.add_argument("--only", action="append", **only)
-    parser.add_argument("--add", action="store_true", help="to what faults.json has")
+    parser.add_argument("--add", action="store_true", help="add to faults.json")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
-    parser.add_argument("--minutes", type=float, metavar="M", help="end after so long")
+    parser.add_argument("--minutes", type=float, metavar="M", help="maximum duration")
     parser.add_argument("--fault", choices=KINDS, default="kill", help="with --at")
-    parser.add_argument("--at", type=int, metavar="K", help="one case: at this operation")
+    parser.add_argument("--at", type=int, metavar="K", help="run one case, at this operation")
     parser.add_argument("--value", type=int, default=0, metavar="V", help="its errno or signal")
     parser.add_argument("--half", action="store_true", help="kill in the middle of the write")
     return parser.parse_args()
 
 
 def one_case(chosen: argparse.Namespace, command: Command) -> Case:
-    """The case that was typed."""
+    """The case on the command line."""
     actions = {"kill": "half" if chosen.half else "kill", "error": "error"}
     action = actions.get(chosen.fault, "signal" if chosen.value else "count")
     return Case(command, chosen.fault, Fault(action, chosen.at, chosen.value))
 
 
 def main() -> None:
-    """Run the campaign, and write what came of it; one case alone is only printed."""
+    """Run the campaign and write its report; a single case is only printed."""
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as place:
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
         chosen = options()
-        in_server(Path(place))
-        campaign = Campaign(Path(place))
+        in_server(Path(name))
+        campaign = Campaign(Path(name))
         commands = [c for c in (*COMMANDS, WORKERS) if c.name in (chosen.only or [c.name])]
         if chosen.at is not None:
-            print(campaign.run(one_case(chosen, commands[0])) or "nothing is wrong")
+            print(campaign.run(one_case(chosen, commands[0])) or "no failures")
             return
         numbers = {"kill": chosen.kills, "error": chosen.errors, "two at once": chosen.pairs}
         numbers |= {"SIGINT": chosen.signals, "SIGTERM": chosen.signals}

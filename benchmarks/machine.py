@@ -1,4 +1,4 @@
-"""What a figure must say of the machine it is from; no host name, no path."""
+"""The machine of a measurement, without host name or path."""
 
 import json
 import os
@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 
 
 def facts() -> dict[str, str]:
-    """Processor, system and versions, by what they are called in the report."""
+    """Processor, system and versions, by their labels in the report."""
     versions = [f"{name} {version(name)}" for name in ("bamsearch", "torch", "torchvision")]
     return {
         "processor": _processor(),
@@ -31,9 +31,9 @@ def _processor() -> str:
 
 
 def write(name: str, content: dict[str, object], text: str) -> None:
-    """Write NAME.json and NAME.md beside this file, the machine's facts in both."""
+    """Write NAME.json and NAME.md next to this file, both with the facts of the machine."""
     machine = facts()
-    listed = "".join(f"- {what}: {fact}\n" for what, fact in machine.items())
+    listed = "".join(f"- {label}: {fact}\n" for label, fact in machine.items())
     (HERE / f"{name}.md").write_text(f"{text}\n## Machine\n\n{listed}", encoding="utf-8")
     record = json.dumps({"machine": machine} | content, indent=2)
     (HERE / f"{name}.json").write_text(record + "\n", encoding="utf-8")

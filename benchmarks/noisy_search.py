@@ -1,4 +1,4 @@
-"""Tables of noisy trainings, and what a search over one of them has seen (train_rivals.py)."""
+"""Tables of noisy trainings, and the observations of a search over one of them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CANDIDATES = 1_500
 
 @dataclass(frozen=True)
 class Table:
-    """Designs, their trainings by seed, and what they are worth.
+    """Designs, their trainings by seed, and their true worth.
 
     Attributes:
         feasible: the designs, in the order of the other fields.
-        accuracies: of each design, by seed.
-        worth: (designs,).
+        accuracies: accuracies of each design by seed.
+        worth: true accuracy of each design, (designs,).
         effects: encoding for linear models, (designs, effects).
         oracle: covariance between designs and the variance of the noise, if known.
     """
@@ -55,21 +55,21 @@ class Search:
         self._row = {picks: row for row, picks in enumerate(self._picks)}
 
     def train(self, row: int) -> None:
-        """The next training of a design."""
-        known = self.table.accuracies[row]
-        order = [seed for seed in self._order if seed < len(known)]
-        self.values.append(float(known[order[self.rows.count(row)]]))
+        """Observe the next training of a design."""
+        accuracies = self.table.accuracies[row]
+        order = [seed for seed in self._order if seed < len(accuracies)]
+        self.values.append(float(accuracies[order[self.rows.count(row)]]))
         self.rows.append(row)
 
     def full(self) -> set[int]:
-        """Designs without a training that is left."""
+        """Designs whose trainings are used up."""
         return {r for r in set(self.rows) if self.rows.count(r) == len(self.table.accuracies[r])}
 
     def means(self) -> dict[int, tuple[float, int]]:
         """Mean and number of the trainings of each design."""
         scores = np.array(self.values)
-        places = {row: [n for n, r in enumerate(self.rows) if r == row] for row in set(self.rows)}
-        return {row: (float(scores[at].mean()), len(at)) for row, at in places.items()}
+        indices = {row: [n for n, r in enumerate(self.rows) if r == row] for row in set(self.rows)}
+        return {row: (float(scores[at].mean()), len(at)) for row, at in indices.items()}
 
     def observed(self) -> list[tuple[Picks, float]]:
         return [(self._picks[row], y) for row, y in zip(self.rows, self.values, strict=True)]
@@ -78,26 +78,26 @@ class Search:
         return self.rows[int(np.argmax(self.values))]
 
     def best_mean(self, least: int) -> int:
-        """The best mean of so many trainings, or of all that a design has; of any, if none has."""
+        """The best mean of at least ``least`` trainings, or of all in the table; else any mean."""
         means = self.means()
-        known = self.table.accuracies
-        enough = {row for row, (_, n) in means.items() if n >= min(least, len(known[row]))}
+        table = self.table.accuracies
+        enough = {row for row, (_, n) in means.items() if n >= min(least, len(table[row]))}
         return max(enough or means, key=lambda row: means[row][0])
 
     def best_by_model(self) -> int:
         model = self.model()
         return self._row[model.picks[model.best]]
 
-    def model(self, others: Sequence[int] = ()) -> TrainingModel:
-        """bamsearch's, of the trainings so far and other designs."""
+    def model(self, more: Sequence[int] = ()) -> TrainingModel:
+        """The model of bamsearch, fitted to the trainings so far, with more designs to predict."""
         nth = [self.rows[:n].count(row) for n, row in enumerate(self.rows)]
         trainings = [(picks, y, n) for (picks, y), n in zip(self.observed(), nth, strict=True)]
-        return TrainingModel(self.table.feasible, trainings, [self._picks[row] for row in others])
+        return TrainingModel(self.table.feasible, trainings, [self._picks[row] for row in more])
 
     def best_by_ridge(self) -> int:
         model = RidgeCV(np.logspace(-2, 3, 11)).fit(self.table.effects[self.rows], self.values)
-        some = sorted(set(self.rows))
-        return some[int(np.argmax(model.predict(self.table.effects[some])))]
+        rows = sorted(set(self.rows))
+        return rows[int(np.argmax(model.predict(self.table.effects[rows])))]
 
     def row(self, picks: Picks) -> int:
         return self._row[picks]
@@ -106,7 +106,7 @@ class Search:
         return self._row.get(picks)
 
     def candidates(self) -> np.ndarray:
-        """All designs where they are few; else drawn ones, those trained and their neighbours."""
+        """All designs if they are few; else random, trained and neighbouring ones."""
         table = self.table.feasible.table
         if len(table) <= 2 * CANDIDATES:
             return np.arange(len(table))
@@ -119,7 +119,7 @@ class Search:
     def posterior(
         self, covariance: Floats, noise: float, rows: np.ndarray
     ) -> tuple[Floats, Floats]:
-        """Mean and variance of designs, of normal scores by a covariance that is known."""
+        """Posterior mean and variance of designs in normal scores, for a known covariance."""
         y = ndtri((rankdata(self.values) - 0.5) / len(self.values))
         seen = covariance[np.ix_(self.rows, self.rows)] + noise * np.eye(len(y))
         new = covariance[np.ix_(rows, self.rows)]
@@ -153,6 +153,6 @@ def planted_table(simulator: Simulator, cell: Cell, seed: int) -> Table:
     worth, _ = simulator.truth(cell.kind, rng)
     common, rest = simulator.noise(cell, worth, rng)
     accuracy = 70 + worth[:, None] + common + rest
-    there = simulator.there.astype(float)
-    effects = np.column_stack([there, *np.nan_to_num(simulator.logs)])
+    has_bam = simulator.has_bam.astype(float)
+    effects = np.column_stack([has_bam, *np.nan_to_num(simulator.logs)])
     return Table(simulator.feasible, list(accuracy), worth, effects)

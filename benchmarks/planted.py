@@ -1,21 +1,21 @@
-"""Objectives whose optimum over a feasible set is known, drawn anew for each seed.
+"""Random objectives with a known optimum over a feasible set.
 
 A family maps (feasible set, seed) to an objective. In a listed space the optimum is found by
-looking at every design. Spaces of dozens of choices have families whose optimum is a 0-1 linear
-program: ``best`` is then found by scipy's branch and bound and checked in integers.
+enumeration. Spaces with dozens of sites have families whose optimum is a 0-1 linear program:
+``best`` is then found by scipy's branch and bound and checked in integers.
 
-What each family says of a design; e is a random effect of an option at a choice:
+The families, as sums of random effects of options at sites:
 
 ===============  ==============================================================================
 additive         sum of effects that are smooth in log2 r and log2 d
-interacting      the same, and effects of all pairs of choices that both have BAM
-rough            sum of effects; every option of every choice its own, without any pattern
-pair tables      rough, and a table of random effects for each pair of choices
-largest          the largest effect of a choice, and a fifth of the sum of all
-cliff            additive, less 2 standard deviations beyond a share of the multiply-adds
-network          a random network of 32 tanh units of (on, log2 r, log2 d) of all choices
-sharing          additive; the effects of choices close in depth and of one stage are alike
-chain            additive, and effects of neighbouring choices that both have BAM
+interacting      additive, plus effects of all pairs of sites with BAM
+rough            sum of independent effects of all options, without structure
+pair tables      rough, plus a table of random effects for each pair of sites
+largest          the largest effect, plus a fifth of the sum of all effects
+cliff            additive, minus 2 standard deviations beyond a number of multiply-adds
+network          a random network of 32 tanh units on (on, log2 r, log2 d) of all sites
+sharing          additive, with correlated effects of sites close in depth or in one stage
+chain            additive, plus effects of neighbouring sites that both have BAM
 ===============  ==============================================================================
 """
 
@@ -41,9 +41,9 @@ class Planted:
     """An objective over a feasible set.
 
     Attributes:
-        value: rows of picks to values, (n,).
-        best: the largest value of a feasible design.
-        mean: over the feasible designs.
+        value: maps encoded designs to values, (n,).
+        best: largest value of a feasible design.
+        mean: mean over the feasible designs.
         deviation: standard deviation over the feasible designs.
     """
 
@@ -72,13 +72,13 @@ class Linear:
 
 
 def sum_of(effects: list[Floats], rows: Rows) -> Floats:
-    found: Floats = np.sum([one[rows[:, i]] for i, one in enumerate(effects)], axis=0)
-    return found
+    total: Floats = np.sum([effect[rows[:, i]] for i, effect in enumerate(effects)], axis=0)
+    return total
 
 
 def places(feasible: Feasible) -> list[tuple[Floats, Floats, Floats]]:
-    """(on, r, d) of every option of every choice; log2 r and d about the middle, 0 for off."""
-    found = []
+    """(on, r, d) of every option of every site; centred log2 r and log2 d, 0 for off."""
+    tables = []
     for choice in feasible.space.choices:
         on = np.array([float(not option.off) for option in choice.options])
         r = np.array(
@@ -93,19 +93,19 @@ def places(feasible: Feasible) -> list[tuple[Floats, Floats, Floats]]:
                 for o, option in zip(on, choice.options, strict=True)
             ]
         )
-        found.append((on, r, d))
-    return found
+        tables.append((on, r, d))
+    return tables
 
 
 def smooth_effects(feasible: Feasible, drawn: Floats) -> list[Floats]:
-    """Effects from nine random numbers a choice: on, slopes and curvatures, and where they peak."""
-    found = []
+    """Effects from six random numbers per site: on, slopes, curvatures, interaction of r and d."""
+    effects = []
     for (on, r, d), (a, b, c, e, f, g) in zip(places(feasible), drawn, strict=True):
-        found.append(
+        effects.append(
             on
             * (a + 0.5 * b * r + 0.5 * c * d - 0.25 * e * r**2 - 0.25 * f * d**2 + 0.25 * g * r * d)
         )
-    return found
+    return effects
 
 
 def additive(feasible: Feasible, rng: np.random.Generator) -> Callable[[Rows], Floats]:
@@ -116,16 +116,16 @@ def additive(feasible: Feasible, rng: np.random.Generator) -> Callable[[Rows], F
 def interacting(feasible: Feasible, rng: np.random.Generator) -> Callable[[Rows], Floats]:
     alone = additive(feasible, rng)
     number = len(feasible.space.choices)
-    on, r, d = ([one[i] for one in places(feasible)] for i in range(3))
+    on, r, d = ([column[i] for column in places(feasible)] for i in range(3))
     joint = rng.normal(size=(number, number, 3)) * np.array([0.8, 0.4, 0.4])
 
     def value(rows: Rows) -> Floats:
         total = alone(rows)
-        at = [[one[rows[:, i]] for i, one in enumerate(column)] for column in (on, r, d)]
+        at = [[values[rows[:, i]] for i, values in enumerate(column)] for column in (on, r, d)]
         for i in range(number):
             for j in range(i):
-                for a, what in zip(joint[i, j], at, strict=True):
-                    total = total + a * what[i] * what[j]
+                for a, column in zip(joint[i, j], at, strict=True):
+                    total = total + a * column[i] * column[j]
         return total
 
     return value
@@ -156,9 +156,9 @@ def largest(feasible: Feasible, rng: np.random.Generator) -> Callable[[Rows], Fl
     effects = smooth_effects(feasible, rng.normal(size=(len(feasible.space.choices), 6)))
 
     def value(rows: Rows) -> Floats:
-        each = np.array([one[rows[:, i]] for i, one in enumerate(effects)])
-        found: Floats = each.max(axis=0) + 0.2 * each.sum(axis=0)
-        return found
+        each = np.array([effect[rows[:, i]] for i, effect in enumerate(effects)])
+        total: Floats = each.max(axis=0) + 0.2 * each.sum(axis=0)
+        return total
 
     return value
 
@@ -183,9 +183,9 @@ def network(feasible: Feasible, rng: np.random.Generator) -> Callable[[Rows], Fl
     last = rng.normal(size=32)
 
     def value(rows: Rows) -> Floats:
-        columns = [one[rows[:, i]] for i, each in enumerate(at) for one in each]
-        found: Floats = np.tanh(np.column_stack(columns) @ first + offset) @ last
-        return found
+        columns = [column[rows[:, i]] for i, each in enumerate(at) for column in each]
+        total: Floats = np.tanh(np.column_stack(columns) @ first + offset) @ last
+        return total
 
     return value
 
@@ -218,18 +218,18 @@ BLOCKS = {"additive": additive, "rough": rough, "sharing": sharing, "chain": cha
 
 
 def planted(feasible: Feasible, family: str, seed: int) -> Planted:
-    """An objective of a family.
+    """Draw an objective of a family.
 
     Args:
         feasible: the feasible set.
-        family: of LISTED where the set is listed, else of BLOCKS.
-        seed: of the objective; the family's name is drawn in.
+        family: name in LISTED if the set is listed, else in BLOCKS.
+        seed: random seed, combined with the name of the family.
     """
     key = [seed, *family.encode()]
     rng = np.random.default_rng(key)
     if isinstance(feasible, Listed):
         value = LISTED[family](feasible, rng)
-        # Whether the base is better is not what a search proposes designs for.
+        # The base is excluded: a search proposes designs with BAM.
         values = value(feasible.table[feasible.table.any(axis=1)])
         return Planted(value, float(values.max()), float(values.mean()), float(values.std()))
     linear = BLOCKS[family](feasible, rng)
@@ -239,12 +239,12 @@ def planted(feasible: Feasible, family: str, seed: int) -> Planted:
 
 
 def best_linear(feasible: Feasible, objective: Linear) -> Picks:
-    """The best feasible design: a multiple-choice knapsack with terms of neighbours.
+    """The best feasible design: a multiple-choice knapsack with effects of neighbours.
 
     Raises:
-        RuntimeError: it was not solved to optimality, or its integers do not add up.
+        RuntimeError: no proven optimum, or its integers are inconsistent.
     """
-    options = [len(one) for one in objective.effects]
+    options = [len(effect) for effect in objective.effects]
     starts = np.cumsum([0, *options])
     picked, pairs = int(starts[-1]), len(objective.joint)
     gain = np.concatenate([*objective.effects, objective.joint])
@@ -261,7 +261,7 @@ def best_linear(feasible: Feasible, objective: Linear) -> Picks:
             rows[row, [starts[i] for i in offs]] = 1
         high[at] = high[at + 1] = 1
         low[at + 2], high[at + 2] = 1, np.inf
-    # One choice at least has BAM.
+    # At least one site has BAM.
     rows[-1, starts[:-1]], high[-1] = 1, len(options) - 1
     budgets = np.concatenate([*feasible.costs, np.zeros((pairs, len(feasible.budgets)))]).T
     # In units of the slack: the solver's tolerances are absolute.
@@ -269,17 +269,21 @@ def best_linear(feasible: Feasible, objective: Linear) -> Picks:
         LinearConstraint(b / max(s, 1), -np.inf, 1.0)
         for b, s in zip(budgets, feasible.slacks.astype(float), strict=True)
     ]
-    found = milp(
+    solution = milp(
         -gain,
         constraints=[LinearConstraint(rows, low, high), *limits],
         integrality=np.ones(len(gain)),
         bounds=Bounds(0, 1),
         options={"mip_rel_gap": 0.0},
     )
-    if found.status != 0:
-        raise RuntimeError(f"no proven optimum: {found.message}")
-    picks = tuple(int(np.argmax(found.x[starts[i] : starts[i + 1]])) for i in range(len(options)))
+    if solution.status != 0:
+        raise RuntimeError(f"no proven optimum: {solution.message}")
+    picks = tuple(
+        int(np.argmax(solution.x[starts[i] : starts[i + 1]])) for i in range(len(options))
+    )
     value = objective(np.array([picks], dtype=np.int8))[0]
-    if not feasible.fits(picks) or abs(value + found.fun) > 1e-6 * max(1.0, abs(value)):
-        raise RuntimeError(f"the optimum {found.fun} is not that of the design found, {value}")
+    if not feasible.fits(picks) or abs(value + solution.fun) > 1e-6 * max(1.0, abs(value)):
+        raise RuntimeError(
+            f"the optimum {solution.fun} differs from the value of its design, {value}"
+        )
     return picks

@@ -1,4 +1,4 @@
-"""sampler_regret.json, .md and .svg from the runs of sampler_regret.py."""
+"""Writes sampler_regret.json, .md and .svg from the runs of sampler_regret.py."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ AT_MOST = {("stages", 0.0): 0.2, ("stages", 0.3): 0.5, ("blocks", 0.0): 1.0, ("b
 
 
 def table_of(runs: Sequence[dict[str, Any]], every: int) -> pd.DataFrame:
-    """A row for each run and number of trials."""
+    """One row per run and number of trials."""
     rows = [
-        {**{what: run[what] for what in run if what != "regret"}, "trials": every * at, "regret": r}
+        {**{name: run[name] for name in run if name != "regret"}, "trials": every * at, "regret": r}
         for run in runs
         for at, r in enumerate(run["regret"], start=1)
     ]
@@ -32,12 +32,12 @@ def table_of(runs: Sequence[dict[str, Any]], every: int) -> pd.DataFrame:
 
 
 def mean_of(values: np.ndarray) -> dict[str, float]:
-    """The mean between the ends of its 95 % bootstrap interval over seeds."""
+    """Mean with a 95% bootstrap interval over seeds."""
     return _interval((values,), np.mean)
 
 
 def ratio_of(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
-    """The ratio of means between the ends of its 95 % interval, seeds in pairs."""
+    """Ratio of means with a 95% bootstrap interval over paired seeds."""
 
     def ratio(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
         return a.mean(axis=axis) / np.maximum(b.mean(axis=axis), 1e-12)
@@ -49,7 +49,7 @@ def _interval(values: tuple[np.ndarray, ...], statistic: Any) -> dict[str, float
     low = high = float(statistic(*values))
     mean = low
     if len(values[0]) > 1:
-        found = bootstrap(
+        interval = bootstrap(
             values,
             statistic,
             paired=True,
@@ -58,7 +58,7 @@ def _interval(values: tuple[np.ndarray, ...], statistic: Any) -> dict[str, float
             n_resamples=RESAMPLES,
             rng=np.random.default_rng(0),
         ).confidence_interval
-        low, high = float(found.low), float(found.high)
+        low, high = float(interval.low), float(interval.high)
     return {"mean": round(mean, 4), "low": round(low, 4), "high": round(high, 4)}
 
 
@@ -68,7 +68,7 @@ def by_seed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def compared(table: pd.DataFrame) -> dict[str, Any]:
-    """Mean regrets of each sampler, and ours over random's and over the better TPE's."""
+    """Mean regrets of each sampler, and ratios of ours to random and to the better TPE."""
     seeds = by_seed(table).dropna(axis="columns", how="all")
     means = {name: mean_of(seeds[name].dropna().to_numpy()) for name in seeds.columns}
     both = seeds[[OURS, RANDOM, *TPES]].dropna()
@@ -84,17 +84,17 @@ def compared(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def groups_of(table: pd.DataFrame, columns: list[str]) -> list[dict[str, Any]]:
-    """One comparison after 30 trials for each combination of the columns' values."""
+    """A comparison after 30 trials for each combination of values of the columns."""
     late = table[table["trials"] == AFTER]
-    found = []
+    groups = []
     for values, part in late.groupby(columns, sort=False):
         named = dict(zip(columns, values, strict=True))
-        found.append({**named, **compared(part)})
-    return found
+        groups.append({**named, **compared(part)})
+    return groups
 
 
-def _cell(one: dict[str, float] | None) -> str:
-    return "" if one is None else f"{one['mean']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+def _cell(mean: dict[str, float] | None) -> str:
+    return "" if mean is None else f"{mean['mean']:.3f} [{mean['low']:.3f}, {mean['high']:.3f}]"
 
 
 def _rows(groups: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
@@ -104,15 +104,15 @@ def _rows(groups: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
         regret = [_cell(group["regret"].get(name)) for name in (OURS, RANDOM, *TPES)]
         target = AT_MOST[group["kind"], group["noise"]]
         ratios = [group["over_random"], group["over_tpe"]]
-        kept = "yes" if max(ratio["mean"] for ratio in ratios) <= target else "**no**"
-        lines.append(f"| {' | '.join([*first, *regret, *map(_cell, ratios), kept])} |\n")
-    head = [*names, "bamsearch", RANDOM, *TPES, "over random", "over the better TPE", "target"]
+        met = "yes" if max(ratio["mean"] for ratio in ratios) <= target else "**no**"
+        lines.append(f"| {' | '.join([*first, *regret, *map(_cell, ratios), met])} |\n")
+    head = [*names, "bamsearch", RANDOM, *TPES, "ratio to random", "ratio to better TPE", "target"]
     rule = ["---"] * len(names) + ["---:"] * 6 + ["---"]
     return f"| {' | '.join(head)} |\n| {' | '.join(rule)} |\n{''.join(lines)}"
 
 
 def charts(table: pd.DataFrame) -> alt.VConcatChart:
-    """Mean regret against trials, with 95 % intervals over seeds: a panel a family."""
+    """Mean regret against trials, with 95% intervals over seeds; one panel per family."""
     parts = {f"space {kind}": part for kind, part in table.groupby("kind", sort=False)}
     parts = {title: part[part["sampler"] != STOCK] for title, part in parts.items()}
     return alt.vconcat(*(_panels(title, part) for title, part in parts.items()))
@@ -124,9 +124,10 @@ def _panels(title: str, table: pd.DataFrame) -> alt.FacetChart:
         ["family", "noise", "sampler", "trials"], sort=False
     ):
         seeds = part.groupby("seed")["regret"].mean().to_numpy()
-        said = f"noise {noise:g} sd" if noise else "clean"
+        label = f"noise {noise:g} sd" if noise else "clean"
         rows.append(
-            {"family": family, "noise": said, "sampler": sampler, "trials": trials} | mean_of(seeds)
+            {"family": family, "noise": label, "sampler": sampler, "trials": trials}
+            | mean_of(seeds)
         )
     base = alt.Chart(pd.DataFrame(rows)).encode(
         x=alt.X("trials:Q", title="trials"),
@@ -143,7 +144,7 @@ def _panels(title: str, table: pd.DataFrame) -> alt.FacetChart:
 
 
 def write_report(runs: Sequence[dict[str, Any]], every: int) -> None:
-    """Write the report of all runs beside this file."""
+    """Write the report of all runs next to this file."""
     table = table_of(runs, every)
     table["kind"] = table["space"].str.split().str[1]
     overall = groups_of(table, ["kind", "noise"])
@@ -153,23 +154,24 @@ def write_report(runs: Sequence[dict[str, Any]], every: int) -> None:
     charts(table).save(HERE / "sampler_regret.svg")
     text = f"""# Regret of the samplers
 
-`OMP_NUM_THREADS=1 python benchmarks/sampler_regret.py` wrote this: {len(runs):,} runs,
-{table["seed"].nunique()} seeds, what is planted drawn anew for each.
+Written by `OMP_NUM_THREADS=1 python benchmarks/sampler_regret.py`: {len(runs):,} runs,
+{table["seed"].nunique()} seeds, each with new random objectives.
 
-Regret after {AFTER} trials is (best - found) / (best - mean) over the designs that fit: 0 is the
-best of them, 1 an average one. Found is the design with the best score; with noise (0.3 standard
-deviations of the objective over what fits) its value without noise. Brackets are 95 % bootstrap
-intervals over seeds; a ratio is bamsearch's mean regret over the rival's, seeds in pairs.
+Regret after {AFTER} trials is (best - value) / (best - mean) over the feasible designs: 0 for the
+best design, 1 for an average one. The value is that of the design with the best score, without
+noise; noise has 0.3 standard deviations of the objective over the feasible designs. Brackets are
+95% bootstrap intervals over seeds. A ratio is the mean regret of bamsearch divided by that of the
+rival, with paired seeds.
 
-The target is met where neither ratio is above a fifth in space `stages` where the objective is
-clean, a half where it is noisy, and 1 in space `blocks`.
+The target is that neither ratio is above 0.2 in space `stages` without noise, 0.5 with noise, and 1
+in space `blocks`.
 
-A trial of "TPE, constrained" may be spent on a design that does not fit; all others propose only
-what fits. "TPE, feasible only" is asked up to 6 times, then a design is drawn uniformly. All
-samplers start with nothing known: a search of bamsearch scores its references first. Runs are of
-60 trials in space `stages` where it is clean, of 30 elsewhere. Optuna {version("optuna")}.
+"TPE, constrained" may spend a trial on an infeasible design; all others propose feasible designs
+only. "TPE, feasible only" makes up to 6 suggestions, then a design is drawn uniformly. No sampler
+starts with scored designs, whereas a search of bamsearch scores its baselines first. Runs have 60
+trials in space `stages` without noise, else 30. Optuna {version("optuna")}.
 
-## All together
+## Overall
 
 {_rows(overall, ["kind", "noise"])}
 ## By space
@@ -181,7 +183,7 @@ The families are described at the top of planted.py.
 
 {_rows(families, ["kind", "family", "noise"])}
 {_told_text(table)}
-## Each
+## Each space and family
 
 {_rows(cells, ["space", "family", "noise"])}
 {_stock_text(table)}
@@ -199,7 +201,7 @@ The families are described at the top of planted.py.
 
 
 def _told_text(table: pd.DataFrame) -> str:
-    """What a sampler reaches that knows the family."""
+    """The section on the sampler that knows the family."""
     late = table[(table["trials"] == AFTER) & (table["kind"] == "stages")]
     rows = []
     for (family, noise), part in late.groupby(["family", "noise"], sort=False):
@@ -207,23 +209,23 @@ def _told_text(table: pd.DataFrame) -> str:
         if TOLD not in seeds or seeds[TOLD].isna().all():
             continue
         better = min(TPES, key=lambda name: seeds[name].mean())
-        told, ours = (seeds[name].to_numpy() for name in (TOLD, OURS))
-        over = [_cell(ratio_of(one, seeds[better].to_numpy())) for one in (told, ours)]
-        regret = [_cell(mean_of(one)) for one in (told, ours)]
+        bound, ours = (seeds[name].to_numpy() for name in (TOLD, OURS))
+        over = [_cell(ratio_of(regrets, seeds[better].to_numpy())) for regrets in (bound, ours)]
+        regret = [_cell(mean_of(regrets)) for regrets in (bound, ours)]
         rows.append(f"| {' | '.join([family, f'{noise:g}', *regret, *over])} |\n")
-    return f"""## What can be reached
+    return f"""## A bound
 
-Four of the families are Gaussian processes. Here is one that is told the family's own covariance
-and the noise (told.py), which no sampler can know, beside the default sampler; space `stages`.
-Where it misses the target too, {AFTER} scores do not tell enough to meet it one step at a time.
+Four of the families are Gaussian processes. The table compares the default sampler with a sampler
+that knows the true covariance and noise (told.py), in space `stages`. Where that sampler misses the
+target too, {AFTER} scores do not contain enough information to meet it one step at a time.
 
-| family | noise | told | bamsearch | told over the better TPE | bamsearch over it |
+| family | noise | bound | bamsearch | bound / better TPE | bamsearch / better TPE |
 | --- | --- | ---: | ---: | ---: | ---: |
 {"".join(rows)}"""
 
 
 def _stock_text(table: pd.DataFrame) -> str:
-    """A stock Gaussian process beside the default sampler, where both were run."""
+    """The section on the stock Gaussian process, where both were run."""
     late = table[table["trials"] == AFTER]
     rows = []
     for (kind, noise), part in late.groupby(["kind", "noise"], sort=False):
@@ -238,9 +240,9 @@ def _stock_text(table: pd.DataFrame) -> str:
         rows.append(f"| {kind} | {noise:g} | {len(seeds)} | {' | '.join(cells)} |\n")
     return f"""## A stock Gaussian process
 
-scikit-learn's, over the same designs that fit and maximised in the same way: linear, Matern and
-white-noise terms on BAM or not, log2 r and log2 d of each choice; expected improvement.
+scikit-learn's Gaussian process over the same feasible designs, maximised in the same way: linear,
+Matern and white-noise terms on BAM or not, log2 r and log2 d of each site; expected improvement.
 
-| kind | noise | seeds | bamsearch | {STOCK} | bamsearch over it |
+| kind | noise | seeds | bamsearch | {STOCK} | ratio |
 | --- | --- | --: | ---: | ---: | ---: |
 {"".join(rows)}"""

@@ -1,12 +1,13 @@
-"""What a report of 10,000 trials takes, and how large its files are.
+"""Time of a report of 10,000 trials, and the sizes of its files.
 
     OMP_NUM_THREADS=1 python benchmarks/report_time.py
 
-Made-up runs of resnet101 under 8 GFLOPs: 10,000 trials and 10,000 of random search, drawn
-uniformly from what fits, with scores that are noise on the number of BAMs. Each report is written
-by a process of its own, from the record on disk, as `bamsearch report` does; all of it counts.
+Synthetic runs of resnet101 under 8 GFLOPs: 10,000 trials and 10,000 of random search, drawn
+uniformly from the feasible designs; the score is the number of BAMs plus noise. Each report is
+written by a new process from the record on disk, as by `bamsearch report`, and the whole process is
+timed.
 
-Writes report_time.json and report_time.md beside this file.
+Writes report_time.json and report_time.md next to this file.
 """
 
 from __future__ import annotations
@@ -32,30 +33,30 @@ REPEATS = 3
 TARGET_S, TARGET_MB = 10.0, 4.0
 
 
-def made_up(space: str, trials: int = TRIALS) -> RunRecord:
-    """A run whose scores are drawn."""
+def synthetic(space: str, trials: int = TRIALS) -> RunRecord:
+    """A run with random scores."""
     request = Request("resnet101", {"gflops": "8"}, space=space, score="params", trials=trials)
-    planned = plan_search(request, command="made up by benchmarks/report_time.py")
-    run = replace(planned.run, name="made-up")
+    planned = plan_search(request, command="synthetic, by benchmarks/report_time.py")
+    run = replace(planned.run, name="synthetic")
     rng = np.random.default_rng(0)
-    own, random = drawn(planned, rng, trials), drawn(planned, rng, trials)
+    searched, random = drawn(planned, rng, trials), drawn(planned, rng, trials)
     base = run.summary.base
     first = Trial(0, run.design(()), 0.0, base.params, base.macs)
-    later = [("random", replace(one, number=one.number + 1)) for one in random]
-    return RunRecord(run, tuple(own), (("base", first), *later))
+    later = [("random", replace(trial, number=trial.number + 1)) for trial in random]
+    return RunRecord(run, tuple(searched), (("base", first), *later))
 
 
 def drawn(planned: Planned, rng: np.random.Generator, number: int) -> list[Trial]:
     costs = DesignCosts(planned.run.summary)
-    found = []
+    trials = []
     for at, row in enumerate(planned.feasible.sample(rng, number)):
         insertions = planned.space.insertions(tuple(row.tolist()))
         cost = costs.cost(insertions)
         score = float(len(insertions) + rng.normal())
-        found.append(
+        trials.append(
             Trial(at, planned.run.design(insertions), score, cost.params, cost.macs, seconds=1.0)
         )
-    return found
+    return trials
 
 
 def save(record: RunRecord, folder: Path) -> None:
@@ -67,13 +68,13 @@ def save(record: RunRecord, folder: Path) -> None:
 
 
 def main() -> None:
-    """Write reports and what they took."""
+    """Write reports, and the times they take."""
     content: dict[str, object] = {}
     rows = []
     for space in ("stages", "blocks"):
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "run"
-            save(made_up(space), folder)
+        with tempfile.TemporaryDirectory() as directory:
+            folder = Path(directory) / "run"
+            save(synthetic(space), folder)
             command = [sys.executable, "-m", "bamsearch", "report", str(folder), "-q"]
             times = []
             for _ in range(REPEATS):
@@ -85,16 +86,16 @@ def main() -> None:
                 for path in sorted((folder / "report").iterdir())
             }
         content[space] = {"seconds": times, "megabytes": sizes}
-        kept = median(times) < TARGET_S and sizes["report.html"] < TARGET_MB
+        met = median(times) < TARGET_S and sizes["report.html"] < TARGET_MB
         rows.append(
             f"| `{space}` | {median(times):.1f} | {max(times):.1f} | {sizes['report.html']:.2f} | "
-            f"{sizes['trials.csv']:.2f} | {'yes' if kept else '**no**'} |"
+            f"{sizes['trials.csv']:.2f} | {'yes' if met else '**no**'} |"
         )
     text = (
         "# A report of 10,000 trials\n\n"
-        "`OMP_NUM_THREADS=1 python benchmarks/report_time.py` wrote this: `bamsearch report` of a\n"
-        "made-up run of resnet101 with 10,000 trials beside 10,000 of random search, all formats,\n"
-        f"{REPEATS} times, from starting Python on.\n\n"
+        "Written by `OMP_NUM_THREADS=1 python benchmarks/report_time.py`: `bamsearch report` of a\n"
+        "synthetic run of resnet101 with 10,000 trials and 10,000 of random search, all formats,\n"
+        f"{REPEATS} times, including the start of Python.\n\n"
         f"The target is under {TARGET_S:.0f} s and under {TARGET_MB:.0f} MB of HTML.\n\n"
         "| space | seconds, median | longest | report.html, MB | trials.csv, MB | target |\n"
         "| --- | ---: | ---: | ---: | ---: | --- |\n" + "\n".join(rows) + "\n"

@@ -1,11 +1,10 @@
-"""What the default sampler is compared with: random, Optuna's TPE, and scikit-learn's GP.
+"""Rivals of the default sampler: random, Optuna's TPE, and scikit-learn's GP.
 
-Each is a generator over the objective's trials: it yields a design to score and is sent the score;
-None instead of a design is a trial that was spent on one that does not fit.
+Each sampler is a generator: it yields a design to score and is sent the score; it yields None for
+a trial that was spent on an infeasible design.
 
-Optuna's samplers get what suits them: static parameters, for each choice a flag for BAM or not, and
-the places of r and of d in their lists as integers, so that the order is known and the steps are
-even.
+Optuna's samplers get a suitable encoding: static parameters, for each site a flag for BAM, and the
+indices of r and d in their lists as integers, so that the order is known and the steps are even.
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ Trials = Generator[Picks | None, float, None]
 
 STOCK = "scikit-learn GP, feasible only"
 STARTUP, STOCK_STARTUP = 10, 4
-ASKED_AGAIN = 6
+MAX_SUGGESTIONS = 6
 
 
 def ours(feasible: Feasible, seed: int) -> Trials:
-    """The default sampler, without the references that a search scores first."""
+    """The default sampler, without the baselines that a search scores first."""
     proposer = GPProposer(feasible, seed=seed)
     observed: list[tuple[Picks, float]] = []
-    while (picks := proposer.propose(observed, {one for one, _ in observed})) is not None:
+    while (picks := proposer.propose(observed, {design for design, _ in observed})) is not None:
         observed.append((picks, (yield picks)))
 
 
 def random(feasible: Feasible, seed: int) -> Trials:
-    """Uniformly from what fits, without replacement."""
+    """Draw feasible designs uniformly without replacement."""
     rng = np.random.default_rng([seed, 1])
     seen: set[Picks] = set()
     while True:
@@ -58,15 +57,16 @@ def random(feasible: Feasible, seed: int) -> Trials:
 
 
 def tpe_constrained(feasible: Feasible, seed: int) -> Trials:
-    """TPE that is told by how much a design is over the budget."""
+    """TPE with the excess over the budget as a constraint."""
     return _constrained(feasible, TPESampler(multivariate=True, seed=seed))
 
 
 def stock_gp(feasible: Feasible, seed: int) -> Trials:
-    """A stock Gaussian process over the same designs, maximised as ours is.
+    """A stock Gaussian process over the same designs, maximised like ours.
 
-    Linear, Matern 5/2 and white noise on BAM or not, log2 r and log2 d of each choice; fitted each
-    fifth score; log expected improvement over the best score, never repeating a design.
+    The kernel has linear, Matern 5/2 and white-noise terms on BAM or not, log2 r and log2 d of each
+    site; it is fitted after every fifth score. The acquisition is log expected improvement over
+    the best score; no design is repeated.
     """
     rng = np.random.default_rng([seed, 4])
     observed: list[tuple[Picks, float]] = []
@@ -74,9 +74,9 @@ def stock_gp(feasible: Feasible, seed: int) -> Trials:
     model = None
     while True:
         if len(observed) < STOCK_STARTUP:
-            picks = _uniform(feasible, rng, {one for one, _ in observed})
+            picks = _uniform(feasible, rng, {design for design, _ in observed})
         else:
-            x = encode(np.array([one for one, _ in observed], dtype=np.int8))
+            x = encode(np.array([design for design, _ in observed], dtype=np.int8))
             y = np.array([score for _, score in observed])
             refit = model is None or len(observed) % 5 == 0
             model = fitted(None if refit else model.kernel_, x, y)
@@ -85,7 +85,7 @@ def stock_gp(feasible: Feasible, seed: int) -> Trials:
 
 
 def fitted(kernel: Kernel | None, x: Floats, y: Floats) -> GaussianProcessRegressor:
-    """The regression with a kernel, or with one that is fitted by its evidence."""
+    """The regression with ``kernel``, or with a kernel fitted by maximum likelihood."""
     shape = (
         ConstantKernel() * DotProduct()
         + ConstantKernel() * Matern(np.sqrt(x.shape[1]), (0.1, 100), nu=2.5)
@@ -102,13 +102,13 @@ def fitted(kernel: Kernel | None, x: Floats, y: Floats) -> GaussianProcessRegres
 
 
 def spread_of(model: GaussianProcessRegressor, deviation: Floats, y: Floats) -> Floats:
-    """Deviation of the function itself, without the noise of a score."""
+    """Standard deviation of the objective, without the noise of a score."""
     white = model.kernel_.k2.noise_level * y.var()
     return np.sqrt(np.maximum(deviation**2 - white, 1e-9))
 
 
 def encoder(feasible: Feasible) -> Callable[[Rows], Floats]:
-    """BAM or not, log2 r and log2 d, or one-hot kinds, of each choice: (n, columns)."""
+    """Encode designs: BAM or not, log2 r and log2 d, or one-hot kinds per site: (n, columns)."""
     tables = []
     for choice in feasible.space.choices:
         options = choice.options
@@ -133,7 +133,7 @@ def _stock_proposal(
         mean, deviation = model.predict(encode(rows), return_std=True)
         return log_expected_improvement(mean, spread_of(model, deviation, y), float(y.max()))
 
-    best = sorted(observed, key=lambda one: -one[1])[:4]
+    best = sorted(observed, key=lambda pair: -pair[1])[:4]
     starts = np.array([picks for picks, _ in best], dtype=np.int8)
     rows, values = candidates(feasible, rng, starts, value)
     seen = {picks for picks, _ in observed}
@@ -143,10 +143,10 @@ def _stock_proposal(
 
 
 def tpe_feasible(feasible: Feasible, seed: int) -> Trials:
-    """TPE, asked again until a design fits and is new; after some tries, drawn uniformly.
+    """TPE with rejection of infeasible and repeated designs; after some tries, a uniform draw.
 
-    Its first designs are drawn uniformly from what fits, which is what asking a random sampler
-    again amounts to.
+    Its first designs are uniform draws of feasible designs, which equals rejection with a random
+    sampler.
     """
     rng = np.random.default_rng([seed, 2])
     space = _Encoded(feasible)
@@ -154,11 +154,11 @@ def tpe_feasible(feasible: Feasible, seed: int) -> Trials:
     seen: set[Picks] = set()
     while True:
         picks, trial = None, None
-        for _ in range(ASKED_AGAIN if len(seen) >= STARTUP else 0):
+        for _ in range(MAX_SUGGESTIONS if len(seen) >= STARTUP else 0):
             trial = study.ask(space.distributions)
-            asked = space.picks(trial.params)
-            if any(asked) and asked not in seen and feasible.fits(asked):
-                picks = asked
+            suggested = space.picks(trial.params)
+            if any(suggested) and suggested not in seen and feasible.fits(suggested):
+                picks = suggested
                 break
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         if picks is None or trial is None:
@@ -189,7 +189,7 @@ def _constrained(feasible: Feasible, sampler: BaseSampler) -> Trials:
         trial.set_constraint("gflops", over)
         if over > 0:
             yield None
-            # Optuna wants a value; of what is infeasible it uses the constraint alone.
+            # Optuna requires a value; for infeasible trials it only uses the constraint.
             study.tell(trial, 0.0)
         else:
             study.tell(trial, (yield picks))
@@ -200,7 +200,7 @@ def _study(sampler: BaseSampler) -> optuna.Study:
 
 
 def _uniform(feasible: Feasible, rng: np.random.Generator, seen: set[Picks]) -> Picks:
-    """A design with BAM that was not seen, which is then."""
+    """Draw a new design with BAM, and add it to ``seen``."""
     while True:
         picks = tuple(feasible.sample(rng, 1)[0].tolist())
         if any(picks) and picks not in seen:
@@ -238,11 +238,11 @@ class _Encoded:
         )
 
     def params(self, picks: Picks) -> dict[str, Any]:
-        """Of what is off, r and d are in the middle of their lists."""
-        found: dict[str, Any] = {}
+        """Optuna's parameters of a design; r and d are mid-list at sites without BAM."""
+        params: dict[str, Any] = {}
         for i, ((r, d), number) in enumerate(zip(self._levels, picks, strict=True)):
             reduction, dilation = self._pairs[i][number]
-            found[f"on{i}"] = number > 0
-            found[f"r{i}"] = r.index(reduction) if number else len(r) // 2
-            found[f"d{i}"] = d.index(dilation) if number else len(d) // 2
-        return found
+            params[f"on{i}"] = number > 0
+            params[f"r{i}"] = r.index(reduction) if number else len(r) // 2
+            params[f"d{i}"] = d.index(dilation) if number else len(d) // 2
+        return params

@@ -1,17 +1,17 @@
-"""Regret of the default sampler, and of its rivals, on objectives whose optimum is known.
+"""Regret of the default sampler and its rivals, on objectives with a known optimum.
 
-    OMP_NUM_THREADS=1 python benchmarks/sampler_regret.py          # an hour or two; goes on
+    OMP_NUM_THREADS=1 python benchmarks/sampler_regret.py          # an hour or two; resumable
     OMP_NUM_THREADS=1 python benchmarks/sampler_regret.py --quick  # minutes; writes nothing
 
-The objectives are those of planted.py, over the designs that really fit: of resnet50, resnet101,
-mobilenet_v2 and densenet121 in space ``stages``, of resnet101 and mobilenet_v2 in ``blocks``. The
-samplers are in rivals.py; told.py has one that knows the family. Regret is (best - found) / (best -
-mean): of what fits, 0 is the best design and 1 an average one; where nothing that fits was found
-yet, it is 1. Found is the design with the best score so far, and with noise its value without
-noise.
+The objectives are those of planted.py, over the feasible designs of real networks: resnet50,
+resnet101, mobilenet_v2 and densenet121 in space ``stages``, resnet101 and mobilenet_v2 in
+``blocks``. The samplers are in rivals.py; told.py has a sampler that knows the family. Regret is
+(best - value) / (best - mean) over the feasible designs, where value is the objective, without
+noise, of the design with the best score so far: 0 for the best design, 1 for an average one. It is
+1 before the first feasible design.
 
-Every run is a line of sampler_regret.jsonl, kept when interrupted; delete the file to start anew.
-From it come sampler_regret.json, .md and .svg.
+Each run is a line of sampler_regret.jsonl, which survives an interruption; delete the file to start
+again. sampler_regret.json, .md and .svg are made from it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ STOCK_SEEDS = 5
 
 
 def trials_of(noise: float, *, listed: bool) -> int:
-    """How long a run is: curves to 60 where it is clean and small, 30 elsewhere."""
+    """Number of trials: 60 without noise in listed spaces, else 30."""
     return 60 if listed and not noise else 30
 
 
@@ -82,13 +82,13 @@ def jobs(seeds: int) -> Iterator[dict[str, Any]]:
                 }
 
 
-def regrets(there: Feasible, objective: Planted, job: dict[str, Any]) -> list[float]:
-    """After 5, 10, … trials: the regret of the design whose score was best."""
-    number = trials_of(job["noise"], listed=isinstance(there, Listed))
+def regrets(designs: Feasible, objective: Planted, job: dict[str, Any]) -> list[float]:
+    """Regret after 5, 10, … trials of the design with the best score."""
+    number = trials_of(job["noise"], listed=isinstance(designs, Listed))
     rng = np.random.default_rng([job["seed"], 3])
     noises = job["noise"] * objective.deviation * rng.normal(size=number)
-    trials = trials_by(there, objective, job)
-    found, best_score, regret = [], -np.inf, 1.0
+    trials = trials_by(designs, objective, job)
+    curve, best_score, regret = [], -np.inf, 1.0
     picks = next(trials)
     for number, noise in enumerate(noises, start=1):
         score = 0.0
@@ -99,18 +99,18 @@ def regrets(there: Feasible, objective: Planted, job: dict[str, Any]) -> list[fl
                 best_score, regret = score, objective.regret(value)
         picks = trials.send(score)
         if number % EVERY == 0:
-            found.append(round(regret, 5))
-    return found
+            curve.append(round(regret, 5))
+    return curve
 
 
-def trials_by(there: Feasible, objective: Planted, job: dict[str, Any]) -> Trials:
+def trials_by(designs: Feasible, objective: Planted, job: dict[str, Any]) -> Trials:
     if job["sampler"] == TOLD:
-        return told_trials(there, job["seed"], job["family"], objective, job["noise"])
-    return SAMPLERS[job["sampler"]](there, job["seed"])
+        return told_trials(designs, job["seed"], job["family"], objective, job["noise"])
+    return SAMPLERS[job["sampler"]](designs, job["seed"])
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The runs in a file, without a last line that was cut off."""
+    """The runs in a file, without a truncated last line."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -118,24 +118,24 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def key(job: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(job[what] for what in ("space", "family", "noise", "seed", "sampler"))
+    return tuple(job[name] for name in ("space", "family", "noise", "seed", "sampler"))
 
 
 def run(seeds: int, path: Path | None) -> list[dict[str, Any]]:
-    """Make all runs that are not in the file yet."""
+    """Make all runs that are missing from the file."""
     done = read(path) if path else []
     if path:
-        path.write_text("".join(json.dumps(one) + "\n" for one in done), encoding="utf-8")
-    known = {key(one) for one in done}
+        path.write_text("".join(json.dumps(job) + "\n" for job in done), encoding="utf-8")
+    finished = {key(job) for job in done}
     spaces = {name: space_of(name) for name in SPACES}
     objectives: dict[tuple[Any, ...], Planted] = {}
     for job in jobs(seeds):
-        if key(job) in known:
+        if key(job) in finished:
             continue
         drawn = (job["space"], job["family"], job["seed"])
         if drawn not in objectives:
-            # One seed's are kept: a linear program each.
-            objectives = {at: one for at, one in objectives.items() if at[-1] == job["seed"]}
+            # Objectives of one seed are kept, because each takes a linear program.
+            objectives = {k: v for k, v in objectives.items() if k[-1] == job["seed"]}
             objectives[drawn] = planted(spaces[job["space"]], job["family"], job["seed"])
         job["regret"] = regrets(spaces[job["space"]], objectives[drawn], job)
         done.append(job)
@@ -148,8 +148,10 @@ def run(seeds: int, path: Path | None) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one seed, nothing is written")
-    parser.add_argument("--report", action="store_true", help="write the report of the runs so far")
+    parser.add_argument("--quick", action="store_true", help="one seed, without writing files")
+    parser.add_argument(
+        "--report", action="store_true", help="write the report of the finished runs"
+    )
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

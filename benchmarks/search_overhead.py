@@ -1,13 +1,13 @@
-"""What a search takes for a trial besides its score: the proposal, and writing it down.
+"""Overhead of a trial besides its score: the proposal, and writing the result.
 
     OMP_NUM_THREADS=1 python benchmarks/search_overhead.py
 
-resnet101 under 8 GFLOPs, a score that takes no time (params, looked up), one process, the study in
-a file: from one finished trial to the next, on disk. The default sampler in space `stages` up to
-5,000 trials and in `blocks` up to 500; uniform sampling beside it, which is all but the proposal.
-Memory is the growth of the resident set from the 100th trial to the end, on Linux.
+Time between finished trials for resnet101 under 8 GFLOPs, with a score that takes no time (params,
+a lookup), one process, and the study in a file. The default sampler runs in space `stages` up to
+5,000 trials and in `blocks` up to 500. Uniform sampling shows the overhead without the proposal.
+Memory is the growth of the resident set from the 100th trial to the last, on Linux.
 
-Writes search_overhead.json and search_overhead.md beside this file.
+Writes search_overhead.json and search_overhead.md next to this file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TARGET_MS = 20.0
 
 
 def milliseconds(space: str, sampler: str, trials: int) -> tuple[list[float], float]:
-    """Times from one finished trial to the next, and the growth of the memory in MB."""
+    """Times from one finished trial to the next, and the growth of memory in MB."""
     request = Request(
         "resnet101",
         {"gflops": "8"},
@@ -51,30 +51,29 @@ def milliseconds(space: str, sampler: str, trials: int) -> tuple[list[float], fl
         if len(times) >= 100:
             pages.append(int(Path("/proc/self/statm").read_text().split()[1]))
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = RunFolder(Path(place) / "run")
+    with tempfile.TemporaryDirectory() as directory:
+        folder = RunFolder(Path(directory) / "run")
         run_search(plan_search(request), folder, Work(watch=watch))
-    return [1e3 * (b - a) for a, b in pairwise(times)], (
-        pages[-1] - pages[0]
-    ) * getpagesize() / 2**20
+    grown = (pages[-1] - pages[0]) * getpagesize() / 2**20
+    return [1e3 * (b - a) for a, b in pairwise(times)], grown
 
 
 def main() -> None:
-    """Run the searches and write what they took."""
+    """Run the searches and write their overhead."""
     content: dict[str, object] = {}
     rows, memory = [], []
     for space, sampler, trials in SEARCHES:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             times, grown = pool.submit(milliseconds, space, sampler, trials).result()
         memory.append(f"`{space}` with {sampler} {grown:.0f} MB")
-        content[f"{space} {sampler}"] = [round(one, 3) for one in times]
+        content[f"{space} {sampler}"] = [round(time, 3) for time in times]
         for start, end in WINDOWS:
             if end <= trials:
-                some = times[start:end]
-                low, _, high = quantiles(some, n=4)
+                window = times[start:end]
+                low, _, high = quantiles(window, n=4)
                 rows.append(
-                    f"| `{space}` | {sampler} | {start + 1:,} to {end:,} | {median(some):.1f} | "
-                    f"{low:.1f} to {high:.1f} | {mean(some):.1f} | {max(some):.0f} |"
+                    f"| `{space}` | {sampler} | {start + 1:,} to {end:,} | {median(window):.1f} | "
+                    f"{low:.1f} to {high:.1f} | {mean(window):.1f} | {max(window):.0f} |"
                 )
         first = times[: min(1_000, trials)]
         rows.append(
@@ -83,10 +82,10 @@ def main() -> None:
             f"{mean(first):.1f} | {max(first):.0f} |"
         )
     text = (
-        "# What a trial takes besides its score\n\n"
-        "`OMP_NUM_THREADS=1 python benchmarks/search_overhead.py` wrote this: resnet101 under\n"
-        "8 GFLOPs, score params, one process, every trial on disk before the next.\n"
-        "Milliseconds a trial.\n\n"
+        "# Overhead of a trial\n\n"
+        "Written by `OMP_NUM_THREADS=1 python benchmarks/search_overhead.py`: milliseconds per\n"
+        "trial besides its score, for resnet101 under 8 GFLOPs, score params, one process. Each\n"
+        "trial is on disk before the next starts.\n\n"
         "| space | sampler | trials | median | quartiles | mean | longest |\n"
         "|---|---|---|---:|---:|---:|---:|\n" + "\n".join(rows) + "\n\n"
         f"Memory from the 100th trial to the last: {', '.join(memory)}.\n\n"

@@ -1,4 +1,4 @@
-"""How long ``find_sites`` takes, for every classifier of torchvision.
+"""Time of ``find_sites`` for every torchvision classifier.
 
 OMP_NUM_THREADS=1 python benchmarks/sites_time.py [--repeats N] [MODEL ...]
 """
@@ -36,28 +36,29 @@ def main() -> None:
     parser.add_argument("models", nargs="*")
     options = parser.parse_args()
     names = options.models or torchvision.models.list_models(module=torchvision.models)
-    seconds("resnet18", 1)  # what torch loads on first use
-    found = {}
+    seconds("resnet18", 1)  # torch loads some modules on first use
+    measured = {}
     for name in names:
-        found[name] = seconds(name, options.repeats)
-        print(f"{name} {statistics.median(found[name][0]):.2f} s", file=sys.stderr)
-    medians = {name: statistics.median(times) for name, (times, _) in found.items()}
+        measured[name] = seconds(name, options.repeats)
+        print(f"{name} {statistics.median(measured[name][0]):.2f} s", file=sys.stderr)
+    medians = {name: statistics.median(times) for name, (times, _) in measured.items()}
     rows = "\n".join(
-        f"| {name} | {found[name][1]} | {medians[name]:.2f} | {max(found[name][0]):.2f} |"
+        f"| {name} | {measured[name][1]} | {medians[name]:.2f} | {max(measured[name][0]):.2f} |"
         for name in sorted(medians, key=lambda name: -medians[name])
     )
     text = f"""\
-# What `find_sites` takes
+# Time of `find_sites`
 
-All {len(found)} classifiers of torchvision at their own input, {options.repeats} calls each in
-one process, slowest first. At most {LIMIT:.0f} s; resnet101 at most {LIMITS["resnet101"]} s.
+All {len(measured)} torchvision classifiers at their default input size, {options.repeats} calls
+each in one process, slowest first. The limit is {LIMIT:.0f} s, for resnet101
+{LIMITS["resnet101"]} s.
 
 | model | sites | median s | slowest s |
 | --- | --- | --- | --- |
 {rows}
 """
-    record = {name: [round(second, 4) for second in times] for name, (times, _) in found.items()}
-    if not options.models:  # a part is no record of all
+    record = {name: [round(second, 4) for second in times] for name, (times, _) in measured.items()}
+    if not options.models:  # a subset is not recorded
         write("sites_time", {"seconds": record}, text)
     late = [name for name in medians if medians[name] > LIMITS.get(name, LIMIT)]
     if late:

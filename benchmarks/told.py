@@ -1,10 +1,10 @@
-"""What can be reached: a Gaussian process that is told the family of the objective.
+"""A bound on what samplers can reach: a Gaussian process that knows the family of the objective.
 
-Four families of planted.py are Gaussian processes themselves, sums of normal numbers times known
-features, so that their own covariance can be given to the same rule that the default sampler has:
-four designs drawn uniformly, then the greatest expected improvement among all that fit. It also
-knows the noise. No sampler has that knowledge; what is left of its regret after 30 scores is there
-because 30 scores say no more, at least to a sampler that looks one step ahead.
+Four families of planted.py are Gaussian processes: sums of known features with normal coefficients.
+This sampler uses their exact covariance and the variance of the noise, with the rule of the default
+sampler: four designs drawn uniformly, then the feasible design with the greatest expected
+improvement. No real sampler has that knowledge. The regret that remains after 30 scores is due to
+the information in 30 scores, at least for a sampler that looks one step ahead.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ def trials(
 
     Args:
         feasible: the feasible set.
-        seed: of the designs drawn first.
-        family: of FAMILIES.
-        objective: only its deviation is used, for the noise.
-        noise: in standard deviations of the objective.
+        seed: seed of the first designs.
+        family: one of FAMILIES.
+        objective: the objective, whose deviation scales the noise.
+        noise: noise of a score, in standard deviations of the objective.
     """
     table = feasible.table[feasible.table.any(axis=1)]
-    covariance, own = _covariance(feasible, family, table)
-    of_noise = (noise * objective.deviation) ** 2 + _JITTER
+    covariance, prior = _covariance(feasible, family, table)
+    noise_variance = (noise * objective.deviation) ** 2 + _JITTER
     rng = np.random.default_rng([seed, 9])
-    mean, variance = np.zeros(len(table)), own + _CONSTANT
+    mean, variance = np.zeros(len(table)), prior + _CONSTANT
     roots: list[Floats] = []
     seen: list[int] = []
     best = -np.inf
@@ -57,11 +57,11 @@ def trials(
             gain[seen] = -np.inf
             at = int(np.argmax(gain))
         score = yield tuple(table[at].tolist())
-        # One column of the Cholesky factor more: the posterior over all designs, score by score.
+        # Extends the Cholesky factor by a column: the posterior over all designs, score by score.
         column = covariance(at) + _CONSTANT
         for root in roots:
             column = column - root[at] * root
-        deviation = np.sqrt(variance[at] + of_noise)
+        deviation = np.sqrt(variance[at] + noise_variance)
         roots.append(column / deviation)
         mean = mean + roots[-1] * (score - mean[at]) / deviation
         variance = variance - roots[-1] ** 2
@@ -72,15 +72,15 @@ def trials(
 def _covariance(
     feasible: Listed, family: str, table: Rows
 ) -> tuple[Callable[[int], Floats], Floats]:
-    """Covariances of one design with all, and the variance of each: planted.py's, by family."""
+    """Covariances of a design with all designs, and the variance of each, as in planted.py."""
     if family in ("rough", "pair tables"):
         pairs = _PAIR_TABLES if family == "pair tables" else 0.0
         choices = table.shape[1]
 
         def of_equal(at: int) -> Floats:
             same: NDArray[np.int64] = (table == table[at]).sum(axis=1)
-            found: Floats = same + pairs * same * (same - 1) / 2
-            return found
+            total: Floats = same + pairs * same * (same - 1) / 2
+            return total
 
         return of_equal, np.full(len(table), choices + pairs * choices * (choices - 1) / 2)
     features = _features(feasible, family, table)
@@ -88,8 +88,8 @@ def _covariance(
 
 
 def _features(feasible: Listed, family: str, table: Rows) -> Floats:
-    """What planted.py multiplies by independent standard normal numbers, (n, features)."""
-    at = [[one[table[:, i]] for one in each] for i, each in enumerate(places(feasible))]
+    """Features that planted.py multiplies by standard normal coefficients, (n, features)."""
+    at = [[column[table[:, i]] for column in each] for i, each in enumerate(places(feasible))]
     columns = []
     for on, r, d in at:
         columns += [on, 0.5 * on * r, 0.5 * on * d]

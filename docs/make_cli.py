@@ -1,4 +1,4 @@
-"""Write docs/cli.md, the reference of all commands, from their own ``--help``: ``make docs``."""
+"""Writes docs/cli.md, the reference of all commands, from their ``--help``: ``make docs``."""
 
 from pathlib import Path
 
@@ -19,12 +19,12 @@ to stderr. Exit codes: 0 done, 1 a bug, 2 input that cannot be used, 3 nothing t
 
 
 def help_of(*command: str) -> str:
-    """What ``bamsearch COMMAND --help`` prints into a pipe, whatever the terminal's width."""
+    """Output of ``bamsearch COMMAND --help`` into a pipe, for any terminal width."""
     return CliRunner().invoke(cli, [*command, "--help"], prog_name="bamsearch").stdout
 
 
 def reference() -> str:
-    """The whole file."""
+    """Text of docs/cli.md."""
     sections = [HEAD]
     for command in ([], *([name] for name in COMMANDS)):
         title = " ".join(["bamsearch", *command])

@@ -1,4 +1,4 @@
-"""Regenerate the gallery: each report from its record, the published figures, the index.
+"""Regenerate the gallery: the reports from their records, the published figures, the index.
 
     make gallery
 
@@ -33,11 +33,11 @@ HERE = Path(__file__).parent
 AUDIT = "audit/fashion-mnist-light"
 
 RUNS = {
-    "fashion-mnist-light": "A search that trains, on the task of the audit, and what verify says",
+    "fashion-mnist-light": "A search with training on the task of the audit, verified",
     "resnet101-8g": "resnet101 under 8 GFLOPs, ranked by snip",
-    "resnet50-paper": "resnet50, one r and one d at the paper's sites: all there are",
-    "densenet121-stages": "densenet121, every stage its own r and d",
-    "mobilenet_v2-blocks": "mobilenet_v2, any block may have BAM",
+    "resnet50-paper": "resnet50, one r and one d at the paper's sites: all designs",
+    "densenet121-stages": "densenet121, r and d per stage",
+    "mobilenet_v2-blocks": "mobilenet_v2, BAM in any block",
 }
 
 PUBLISHED = {
@@ -60,7 +60,7 @@ CIFAR = (
 
 
 def published_table() -> Table:
-    """What the paper says of parameters, beside what is counted here."""
+    """Published numbers of parameters next to those counted here."""
     rows = []
     for model, (base, bam) in PUBLISHED.items():
         summary = summarise(model)
@@ -82,21 +82,21 @@ def published_table() -> Table:
 
 
 def main() -> None:
-    """Write all of it."""
+    """Write all reports and the index."""
     reports: dict[str, Report] = {}
     for name in RUNS:
         reports[name] = make_report(read_record(HERE / name), f"reports/{name}")
         write_report(reports[name], HERE / name / REPORT_FOLDER)
-    # Accuracies and zero-cost scores have no column in common.
-    compared = [one for one in reports.values() if not one.trained]
+    # Accuracies and zero-cost scores share no column.
+    compared = [report for report in reports.values() if not report.trained]
     audit = read_audit(HERE / AUDIT)
-    write_audit_report(audit, HERE / AUDIT, place=f"reports/{AUDIT}")
+    write_audit_report(audit, HERE / AUDIT, name=f"reports/{AUDIT}")
     content = {
         "audit": make_audit_report(audit, f"reports/{AUDIT}"),
         "audit_folder": AUDIT,
         "runs": RUNS,
         "reports": reports,
-        "networks": {name: network_svg(found_picture(one.record)) for name, one in reports.items()},
+        "networks": {name: network_svg(found_picture(r.record)) for name, r in reports.items()},
         "table": several_table(compared),
         "notes": several_notes(compared),
         "published": published_table(),

@@ -183,17 +183,17 @@ class _Sheet:
         for number, (column, heat, values) in enumerate(
             zip(self.columns, heats, maps, strict=True)
         ):
-            left = x + number * (self.panel + _GAP)
+            panel_x = x + number * (self.panel + _GAP)
             if heat is None or values is None:
-                self._empty(left, y)
+                self._empty(panel_x, y)
                 continue
-            axes = self._picture(pale(column.picture), left, y)
+            axes = self._picture(pale(column.picture), panel_x, y)
             over = spread(values, column.picture.size)
             axes.imshow(over, cmap=COLOURS, norm=norm, alpha=OPACITY, interpolation="nearest")
             lines = [column.label] if len(self.columns) > 1 else []
             if facts:
                 lines += self._facts(heat)
-            self._over([*lines, _three(values)], left, y, self.panel)
+            self._over([*lines, _three(values)], panel_x, y, self.panel)
         bar_axes = self._axes(x + self.group + _GAP, y, _BAR, self.panel_height)
         bar = self.figure.colorbar(ScalarMappable(norm, COLOURS), cax=bar_axes, alpha=OPACITY)
         bar.set_ticks(

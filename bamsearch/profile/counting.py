@@ -215,9 +215,9 @@ def _shape(value: Any) -> list[int]:
     return sizes
 
 
-def _matrix_product(left: int) -> Handle:
-    """Output elements times the contracted length: the last axis of input number left."""
-    return lambda inputs, outputs: prod(_shape(outputs[0])) * _shape(inputs[left])[-1]
+def _matrix_product(operand: int) -> Handle:
+    """Output elements times the contracted length: the last axis of the operand."""
+    return lambda inputs, outputs: prod(_shape(outputs[0])) * _shape(inputs[operand])[-1]
 
 
 def _attention(inputs: list[Any], outputs: list[Any]) -> int:

@@ -318,7 +318,7 @@ class Cited:
 
 
 def cited(audit: Audit, score: str, budgets: tuple[Budget, ...]) -> Cited | None:
-    """An audit's result for a score; None if the audit has none.
+    """An audit's result for a score; None if it was not audited.
 
     Args:
         audit: a finished audit.

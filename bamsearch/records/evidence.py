@@ -94,7 +94,7 @@ class Evidence:
         designs: trained designs. A resumed search may have a different best design later.
         remarks: remarks on the trainings, one sentence each.
         seeds: training seeds; empty if an older bamsearch did not record them.
-        over: what the intervals cover; None if an older bamsearch did not record it: seeds.
+        over: variation covered by the intervals; None means seeds (older versions of bamsearch).
         exploratory: reason why error rates do not hold, a sentence; empty if they do.
         plans: all plans under which a test split was opened; the first of each data set counts.
         openings: all looks at a test split, oldest first; later ones are appended.

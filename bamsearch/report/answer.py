@@ -46,20 +46,20 @@ class Answer:
     warnings: tuple[str, ...] = ()
 
 
-def answer(record: RunRecord, sizes: SizeCorrelation, place: str) -> Answer:
+def answer(record: RunRecord, sizes: SizeCorrelation, name: str) -> Answer:
     """The answer for a run.
 
     Args:
         record: the run.
         sizes: correlations of its score with size.
-        place: the run's name or folder, as commands take it.
+        name: name or folder of the run.
     """
     remarks = tuple(score_remarks(record, sizes))
-    next_step = verify_line(record, place)
+    next_step = verify_line(record, name)
     evidence = record.shown_evidence
     if record.best is None:
         return Answer(
-            "unknown", "Not known: nothing has a score yet.", (), _resume_line(record, place)
+            "unknown", "Not known: nothing has a score yet.", (), _resume_line(record, name)
         )
     if evidence is None and record.evidence is not None:
         headline = "Not known: the best design is no longer the one that was trained."
@@ -81,15 +81,15 @@ def answer(record: RunRecord, sizes: SizeCorrelation, place: str) -> Answer:
     return Answer(first.verdict, headline, lines, evidence.command, warnings)
 
 
-def verify_line(record: RunRecord, place: str) -> str:
+def verify_line(record: RunRecord, name: str) -> str:
     """The command that estimates the cost of training the best design.
 
     Args:
         record: the run; the command names its data, if it has any.
-        place: its name or folder, as commands take it.
+        name: name or folder of the run.
     """
     data = "NAME" if record.run.data is None else record.run.data.name
-    return shlex.join(["bamsearch", "verify", place, "--data", data, "--dry-run"])
+    return shlex.join(["bamsearch", "verify", name, "--data", data, "--dry-run"])
 
 
 def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:

@@ -68,17 +68,17 @@ class AuditReport:
     reproduce: tuple[str, ...]
 
 
-def make_audit_report(audit: Audit, place: str) -> AuditReport:
+def make_audit_report(audit: Audit, name: str) -> AuditReport:
     """The report of an audit; the same record always gives the same report.
 
     Args:
         audit: the record, finished or not.
-        place: its name or folder, as commands take it.
+        name: its name or folder, as commands take it.
     """
     finished = audit.finished
     return AuditReport(
         audit,
-        place,
+        name,
         audit.verdict if finished else "Not finished: the audit was interrupted or is running.",
         audit.remarks,
         _title(audit),
@@ -90,7 +90,7 @@ def make_audit_report(audit: Audit, place: str) -> AuditReport:
         effects_table(audit),
         designs_table(audit),
         _provenance(audit),
-        _reproduce(audit, place),
+        _reproduce(audit, name),
     )
 
 
@@ -239,9 +239,9 @@ def _provenance(audit: Audit) -> Table:
     return Table(("", ""), "ll", rows)
 
 
-def _reproduce(audit: Audit, place: str) -> tuple[str, ...]:
+def _reproduce(audit: Audit, name: str) -> tuple[str, ...]:
     lines = (audit.command,) if audit.command.startswith("bamsearch audit") else ()
-    return (*lines, f"bamsearch report {shlex.quote(place)}")
+    return (*lines, f"bamsearch report {shlex.quote(name)}")
 
 
 def _value(agreement: Agreement | None) -> str:

@@ -85,7 +85,7 @@ def audit_csv(audit: Audit) -> str:
 
 
 def write_audit_report(
-    audit: Audit, folder: Path, formats: Sequence[Format] = FORMATS, place: str | None = None
+    audit: Audit, folder: Path, formats: Sequence[Format] = FORMATS, name: str | None = None
 ) -> list[Path]:
     """Write the report of an audit.
 
@@ -93,7 +93,7 @@ def write_audit_report(
         audit: the record.
         folder: target folder; created if missing.
         formats: formats to write; Markdown comes with SVG files of its charts.
-        place: the audit as commands take it; None: from the folder.
+        name: name or folder of the audit, as commands take it; None: from the folder.
 
     Returns:
         The written files.
@@ -101,7 +101,7 @@ def write_audit_report(
     Raises:
         OutputError: a file cannot be written.
     """
-    report = make_audit_report(audit, place or audit_place(folder))
+    report = make_audit_report(audit, name or audit_place(folder))
     texts = {
         AUDIT_FILES[format]: audit_text(report, format) for format in formats if format != "md"
     }

@@ -106,7 +106,7 @@ def _reference(record: RunRecord, kind: ReferenceKind) -> tuple[Trial | None, st
     try:
         insertions = plan(run.summary.sites) if kind == "paper" else ()
     except NoSiteError:
-        return None, "the model has none of the paper's sites"
+        return None, "the model lacks the paper's sites"
     cost = DesignCosts(run.summary, variant=run.variant, init=run.init).cost(insertions)
     taken = {"gflops": cost.macs, "params": cost.params}
     over = not all(b.admits(taken.get(b.quantity, 0)) for b in run.budgets)

@@ -69,20 +69,20 @@ class Report:
         return "" if evidence is None else over_text(evidence.over)
 
 
-def make_report(record: RunRecord, place: str) -> Report:
+def make_report(record: RunRecord, name: str) -> Report:
     """The report of a run; the same record always gives the same report.
 
     Args:
         record: the run, finished or not.
-        place: its name or folder, as commands take it.
+        name: name or folder of the run.
     """
     run, best = record.run, record.best
     sizes = size_correlation(record)
     return Report(
         record,
-        place,
+        name,
         _state(record),
-        answer(record, sizes, place),
+        answer(record, sizes, name),
         comparison(record),
         site_rows(run, best.design) if best is not None else (),
         tuple(record.pareto()),
@@ -93,7 +93,7 @@ def make_report(record: RunRecord, place: str) -> Report:
         sizes,
         health(record),
         provenance(record),
-        reproduce(record, place),
+        reproduce(record, name),
     )
 
 

@@ -43,12 +43,12 @@ def provenance(record: RunRecord) -> dict[str, str]:
     return facts
 
 
-def reproduce(record: RunRecord, place: str) -> tuple[str, ...]:
+def reproduce(record: RunRecord, name: str) -> tuple[str, ...]:
     """Commands that reproduce the run and this report.
 
     Args:
         record: the run.
-        place: its name or folder, as commands take it.
+        name: name or folder of the run.
     """
     run = record.run
     command = run.command
@@ -56,4 +56,4 @@ def reproduce(record: RunRecord, place: str) -> tuple[str, ...]:
         # The default score was different when the command was typed.
         command += f" --score {run.score}"
     lines = (command,) if command.startswith("bamsearch search") else ()
-    return (*lines, f"bamsearch report {shlex.quote(place)}")
+    return (*lines, f"bamsearch report {shlex.quote(name)}")

@@ -45,7 +45,7 @@ def train_once(
     *,
     seed: int,
     device: str = "cpu",
-    place: Path | None = None,
+    checkpoints: Path | None = None,
     watch: Callable[[Progress], None] | None = None,
 ) -> Outcome:
     """Train a design from random weights, see :func:`bamsearch.training.start.start_with`.
@@ -60,8 +60,8 @@ def train_once(
         recipe: training recipe.
         seed: random seed.
         device: device to train on.
-        place: folder for checkpoints, from which a killed training resumes; it is removed at the
-            end. None writes none.
+        checkpoints: folder from which a killed training resumes; removed at the end. None writes no
+            checkpoints.
         watch: called every few steps and after every epoch; an exception ends the training.
 
     Raises:
@@ -70,10 +70,10 @@ def train_once(
         DesignError, NothingToDoError: the design does not match the data.
     """
     start = start_with(design, data, seed=seed)
-    if place is None:
+    if checkpoints is None:
         rows = train(start, data, recipe, seed=seed, device=device, watch=watch).rows
     else:
-        folder = TrainingFolder(place, force=True)
+        folder = TrainingFolder(checkpoints, force=True)
         train_to_end(start, data, recipe, seed=seed, device=device, folder=folder, watch=watch)
         rows = tuple(folder.read_checkpoint()["progress"].rows)
         folder.remove()

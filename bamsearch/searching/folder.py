@@ -312,16 +312,16 @@ def named_folder(name: str, parent: Path = RUNS) -> RunFolder:
     return RunFolder(parent / name)
 
 
-def check_name(what: str, name: str) -> None:
+def check_name(kind: str, name: str) -> None:
     """Raise InvalidValueError if a name has other characters than letters, digits and . _ + -.
 
     Args:
-        what: kind of thing that is named, such as ``a run``.
+        kind: kind of thing that is named, such as ``a run``.
         name: name as typed.
     """
     if not re.fullmatch(r"[\w][\w.+-]*", name):
         raise InvalidValueError(
-            f"{what} cannot be called {name!r}: use only letters, digits and . _ + -; "
+            f"{kind} cannot be called {name!r}: use only letters, digits and . _ + -; "
             "choose another folder with -o DIR"
         )
 

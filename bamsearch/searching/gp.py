@@ -10,7 +10,7 @@ steps::
     3. argmax over x in X of   log sum_h p(h | D) E[max(f(x) - y*, 0) | D, h]
 
 With several objectives, step 3 maximises the augmented Chebyshev scalarisation of the score's upper
-confidence bound and the exact costs, for weights drawn anew for each proposal.
+confidence bound and the exact costs, for weights drawn for each proposal.
 
 A proposal is a function of the feasible set, the seed, and the observed and excluded designs alone,
 so an interrupted search continues as if it had not been interrupted. State kept between proposals

@@ -80,8 +80,8 @@ class Ledger:
 
     def _read(self) -> list[Finished]:
         record = self._folder.read_record()
-        own: list[Finished] = [(None, trial) for trial in record.trials]
-        return own + list(record.references)
+        trials: list[Finished] = [(None, trial) for trial in record.trials]
+        return trials + list(record.references)
 
     def _new(self, written: frozenset[Key] | None = None) -> list[tuple[Key, Trial]]:
         read = partial(self._study.finished, self._written if written is None else written)

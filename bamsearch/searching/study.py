@@ -251,20 +251,20 @@ class SearchStudy:
             if held is not None:
                 self._store.give_back(*held)
 
-    def finished(self, known: AbstractSet[Key] = frozenset()) -> list[tuple[Key, Trial]]:
-        """Finished trials with their keys, except those in ``known``.
+    def finished(self, seen: AbstractSet[Key] = frozenset()) -> list[tuple[Key, Trial]]:
+        """Finished trials with their keys, except those in ``seen``.
 
         The search's own trials come first, each group in the order of first proposal, which is that
         in which a single worker finishes them.
         """
         records = []
         for study, trials in enumerate((self._store.own(), self._store.references())):
-            # Leading known trials are skipped.
-            start = self._reported[study] if known else 0
-            unknown = [t for t in counting(trials[start:]) if (kind_of(t), t.number) not in known]
-            if known:
-                self._reported[study] = unknown[0].number if unknown else len(trials)
-            new = [trial for trial in unknown if trial.state.is_finished()]
+            # Trials already seen are skipped.
+            start = self._reported[study] if seen else 0
+            unseen = [t for t in counting(trials[start:]) if (kind_of(t), t.number) not in seen]
+            if seen:
+                self._reported[study] = unseen[0].number if unseen else len(trials)
+            new = [trial for trial in unseen if trial.state.is_finished()]
             for trial in sorted(new, key=first_number):
                 first = first_number(trial)
                 retried = first != trial.number

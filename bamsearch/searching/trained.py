@@ -109,7 +109,7 @@ def trainer(
                 recipe,
                 seed=seed,
                 device=run.device,
-                place=path,
+                checkpoints=path,
                 watch=watch,
             )
         except _StoppedError as stopped:
@@ -118,7 +118,7 @@ def trainer(
             return stopped.outcome
         except DivergedError as error:
             # Its advice is for the command train, which has an option for the learning rate.
-            return Scored(reason=failure(error).partition(": start anew")[0])
+            return Scored(reason=failure(error).partition(": start again")[0])
         except (DataError, MissingExtraError, OutputError, StorageError, TrainingError):
             # A full disk or a missing image is not the design's fault.
             raise

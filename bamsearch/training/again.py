@@ -20,30 +20,30 @@ from bamsearch.training.start import Start
 State = Literal["new", "begun", "done"]
 
 
-def state_of(place: Path, wanted: Mapping[str, Any]) -> State:
+def state_of(folder: Path, wanted: Mapping[str, Any]) -> State:
     """State of a training.
 
     Args:
-        place: folder of the training.
+        folder: folder of the training.
         wanted: metadata from :func:`about_training`.
 
     Raises:
         TrainingError: the folder has a training with another recipe, design or data.
     """
     try:
-        saved = ABOUT.read(place / FACTS_FILE)
+        saved = ABOUT.read(folder / FACTS_FILE)
     except (OSError, TrainingError):
         return "new"
-    if not (place / CHECKPOINT_FILE).is_file():
+    if not (folder / CHECKPOINT_FILE).is_file():
         return "new"
     try:
-        check_same_training(saved, wanted, place)
+        check_same_training(saved, wanted, folder)
     except TrainingError as error:
         difference = str(error).rpartition(": ")[0]
         raise TrainingError(
             f"{difference}: use the same settings, or add --force to train again"
         ) from error
-    return "done" if (place / WEIGHTS_FILE).is_file() else "begun"
+    return "done" if (folder / WEIGHTS_FILE).is_file() else "begun"
 
 
 def train_to_end(

@@ -63,7 +63,7 @@ class Trained:
 
 
 def train(
-    what: Start | Design | nn.Module,
+    network: Start | Design | nn.Module,
     data: Data,
     recipe: Recipe,
     *,
@@ -81,7 +81,7 @@ def train(
     random state is preserved. The test split is not read.
 
     Args:
-        what: a design, to be trained from random weights; the result of :func:`start_with`; or a
+        network: a design, to be trained from random weights; the result of :func:`start_with`; or a
             network of the caller, of which a copy is trained.
         data: the data set with training and validation splits.
         recipe: the recipe.
@@ -98,7 +98,7 @@ def train(
         MissingExtraError: Lightning Fabric is not installed.
         DesignError, NothingToDoError: the network does not match the data.
     """
-    start = _as_start(what, data, seed)
+    start = _as_start(network, data, seed)
     if recipe.name == FINE_TUNE and start.weights is None:
         raise InvalidValueError(
             f"recipe {FINE_TUNE} requires trained weights: add --weights, or use another recipe"
@@ -151,11 +151,11 @@ def _run_training(
     return tuple(run.progress.rows)
 
 
-def _as_start(what: Start | Design | nn.Module, data: Data, seed: int) -> Start:
-    if isinstance(what, Start):
-        return what
-    if isinstance(what, Design):
-        return start_with(what, data, seed=seed)
-    module = copy_model(what)
-    check_gives_classes(module, type(what).__name__, data.facts)
+def _as_start(network: Start | Design | nn.Module, data: Data, seed: int) -> Start:
+    if isinstance(network, Start):
+        return network
+    if isinstance(network, Design):
+        return start_with(network, data, seed=seed)
+    module = copy_model(network)
+    check_gives_classes(module, type(network).__name__, data.facts)
     return Start(None, module, data.mean, data.std, GIVEN)

@@ -179,11 +179,11 @@ def plan_resumed(
     return Planned(start, design, data, request.changed(recipe), seed)
 
 
-def _named(what: str | None, design: Design, data: Data) -> Design:
+def _named(name: str | None, design: Design, data: Data) -> Design:
     """The requested design, to be compared with that of the checkpoint."""
-    if what is None:
+    if name is None:
         return design
-    named = find_design(what)[0] if is_design(what) else _base(what, data)
+    named = find_design(name)[0] if is_design(name) else _base(name, data)
     # Trained weights may have determined these, which the file does not contain.
     classes = named.num_classes or design.num_classes
     return replace(named, weights=design.weights, num_classes=classes)

@@ -1,7 +1,7 @@
-"""How the task of the committed audit was picked: how far designs spread, and how far seeds do.
+"""Choice of the task of the committed audit: variation between designs and between seeds.
 
-For each kind of images of task.py, made in ``FOLDER/KIND``, a few designs of the network are
-trained with two seeds. A task is good for an audit where designs differ by more than seeds do.
+For each kind of images of task.py, in ``FOLDER/KIND``, a few designs of the network are trained
+with two seeds. A task is suitable for an audit if designs differ by more than seeds do.
 
 ``OMP_NUM_THREADS=1 python reports/audit/pilot.py FOLDER`` writes ``reports/audit/pilot.md``.
 """
@@ -33,15 +33,15 @@ DESIGNS = {
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 def main(folder: Path) -> None:
-    """Train, and write the page."""
+    """Train the designs, and write the page."""
     recipe = find_recipe("short").changed(epochs=EPOCHS)
     names = " | ".join(DESIGNS)
     lines = [
-        "# How the task was picked",
+        "# Choice of the task",
         "",
         f"Accuracy on the validation images, mean of {len(SEEDS)} seeds, {EPOCHS} epochs of recipe "
-        "short. Noise: standard deviation of one training about its design's mean. Spread: of the "
-        "designs' means.",
+        "short. Noise: standard deviation of a training around the mean of its design. Spread: "
+        "standard deviation of the means of designs.",
         "",
         f"| images | {names} | noise | spread |",
         f"| --- | {' | '.join('---:' for _ in DESIGNS)} | ---: | ---: |",

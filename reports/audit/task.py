@@ -1,13 +1,13 @@
 """The images of the committed audit: Fashion-MNIST seen in changing light.
 
-Plain Fashion-MNIST is nearly solved by a small network, and seed noise hides what BAM does. Here an
-object of 20x20 pixels lies anywhere in 32x32; each image has its own contrast, half of them are
-negatives, and light falls from one side. What a pixel means depends on the whole image, which an
-attention module sees and a small convolution does not.
+A small network nearly solves plain Fashion-MNIST, so the noise of seeds hides the effect of BAM.
+Here an object of 20x20 pixels lies anywhere in 32x32, each image has a random contrast, half of
+them are negatives, and light falls from one side. The meaning of a pixel depends on the whole
+image, which an attention module sees and a small convolution does not.
 
-``python reports/audit/task.py FASHION_MNIST DIR`` writes ``DIR/train``, ``val`` and ``test``, a
-folder a class, as ``imagefolder:DIR`` takes them. FASHION_MNIST is the folder that torchvision
-takes, with ``FashionMNIST/raw`` in it. The test images are made of its test set alone.
+``python reports/audit/task.py FASHION_MNIST DIR`` writes ``DIR/train``, ``val`` and ``test``, with
+one folder per class, as ``imagefolder:DIR`` takes them. FASHION_MNIST is a folder as torchvision
+takes it, with ``FashionMNIST/raw``. The test images are made from its test set only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 
 def light(canvas: Floats, rng: np.random.RandomState) -> Floats:
-    """Its own contrast and level, a negative or not, and light from a side."""
+    """Change contrast and level, invert half of the images, and add light from one side."""
     contrast, negative = rng.uniform(*CONTRAST), rng.rand() < 0.5
     level = rng.uniform(0, 1 - contrast)
     lit = level + contrast * (1 - canvas if negative else canvas)
@@ -47,12 +47,15 @@ def light(canvas: Floats, rng: np.random.RandomState) -> Floats:
 def main(source: str, folder: Path, kind: str) -> None:
     """Write the images of three splits."""
     rng = np.random.RandomState(0)
-    known, unseen = FashionMNIST(source, train=True), FashionMNIST(source, train=False)
-    order = rng.permutation(len(known))[: TRAIN + VALIDATION]
+    published_train, published_test = (
+        FashionMNIST(source, train=True),
+        FashionMNIST(source, train=False),
+    )
+    order = rng.permutation(len(published_train))[: TRAIN + VALIDATION]
     splits = [
-        ("train", known, order[:TRAIN]),
-        ("val", known, order[TRAIN:]),
-        ("test", unseen, np.arange(len(unseen))),
+        ("train", published_train, order[:TRAIN]),
+        ("val", published_train, order[TRAIN:]),
+        ("test", published_test, np.arange(len(published_test))),
     ]
     for split, source_set, rows in splits:
         small = F.interpolate(source_set.data[rows, None].float(), size=OBJECT, mode="area")
@@ -64,10 +67,10 @@ def main(source: str, folder: Path, kind: str) -> None:
             canvas[y : y + OBJECT, x : x + OBJECT] = image
             if kind == "light":
                 canvas = light(canvas, rng)
-            place = folder / split / known.classes[label].replace("/", "-")
-            place.mkdir(parents=True, exist_ok=True)
+            target = folder / split / published_train.classes[label].replace("/", "-")
+            target.mkdir(parents=True, exist_ok=True)
             pixels = (255 * canvas.clip(0, 1)).round().astype(np.uint8)
-            Image.fromarray(pixels).save(place / f"{number:05d}.png")
+            Image.fromarray(pixels).save(target / f"{number:05d}.png")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
     make zoo-report
 
-Each network is built with random weights, its sites are found, the paper's placement is inserted
-and checked by running it beside the network it came from. Families are those of timm's names up to
-the first digit or underscore; the architecture is the smallest of the family, timm's own default
-input. Where timm publishes ``feature_info``, the last map at each stride that bamsearch takes for a
-stage (stem, bottleneck, head) is compared with it: the same stride must have the same channels.
+Each network is built with random weights, its sites are found, and the paper's placement is
+inserted and compared with the original network by running both. A family is a timm name up to the
+first digit or underscore; the smallest architecture represents it, at timm's default input size. If
+timm publishes ``feature_info``, it is compared with the last map at each stride that bamsearch
+considers a stage (stem, bottleneck, head): the same stride must have the same channels.
 
-Writes ``README.md`` and ``zoo.csv`` beside this file. With ``--only NAME`` a network is looked at
-and nothing is written.
+Writes ``README.md`` and ``zoo.csv`` next to this file. ``--only NAME`` prints a network without
+writing files.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ EXPLAINED = {
     "timm:ghostnetv3_050": GHOST,
     "timm:repghostnet_050": GHOST,
     "timm:hrnet_w18_small": "branches of all resolutions run side by side; only their ends are on "
-    "the way of everything",
+    "every path",
     "timm:levit_128s": "timm's levels are tokens; the convolutions of its stem are maps",
     "timm:tresnet_m": "the stem moves 4x4 pixels into channels at once; timm calls that stride 2",
     "timm:vgg11": "its first fully connected layer is a 7x7 convolution over the whole map",
     "timm:xception41p": "timm's levels are the wide maps inside the strided blocks, before their "
     "stride",
 }
-"""Why a network's stages are not those of timm's ``feature_info``, by MODEL."""
+"""Reasons for stages that differ from timm's ``feature_info``, by MODEL."""
 HEAD = "a head convolution follows timm's last level"
 
 
@@ -61,15 +61,15 @@ class Row:
     """A network of the zoo.
 
     Attributes:
-        model: its MODEL.
-        input: its input, CxHxW.
+        model: MODEL of the network.
+        input: input size, CxHxW.
         outcome: ``inserted``, ``no bottleneck`` or ``refused``.
         sites: the paper's placement.
         how: ``rewrite`` or ``attach``.
         stages: stride:channels of the stages.
-        timm: the same by ``feature_info``, where timm has it.
-        agrees: whether they agree; None where there is nothing to compare.
-        reason: why it was not inserted.
+        timm: the same from ``feature_info``, if timm has it.
+        agrees: whether both agree; None without ``feature_info``.
+        reason: reason why BAM was not inserted.
     """
 
     model: str
@@ -86,12 +86,12 @@ class Row:
 @click.command(help=__doc__)
 @click.option("--only", multiple=True, help="A MODEL; repeatable.")
 def main(only: tuple[str, ...]) -> None:
-    """Look at every network, or at those named."""
+    """Check every network, or those in ``only``."""
     warnings.simplefilter("ignore")
     models = only or (*model_names(), *families())
     rows = []
     for model in track(models, description="networks", transient=True, disable=bool(only)):
-        rows.append(look(model))
+        rows.append(check(model))
         gc.collect()
     if only:
         print(pd.DataFrame(map(asdict, rows)).T.to_string(header=False))
@@ -117,7 +117,7 @@ def families() -> list[str]:
     return sorted(f"timm:{name}" for _, name in smallest.values())
 
 
-def look(model: str) -> Row:
+def check(model: str) -> Row:
     """Find sites, insert the paper's placement, check it, compare with timm."""
     shape = default_input_shape(model)
     size = "x".join(map(str, shape))
@@ -146,14 +146,14 @@ def look(model: str) -> Row:
 
 
 def feature_info(network: Any) -> dict[int, int]:
-    """Channels by stride as timm publishes them; empty where it does not."""
+    """Channels by stride from timm; empty if timm does not publish them."""
     levels = getattr(network, "feature_info", None) or []
     levels = levels if isinstance(levels, list) else list(levels)
     return {int(level["reduction"]): int(level["num_chs"]) for level in levels}
 
 
 def agrees(stages: dict[int, int], published: dict[int, int]) -> bool | None:
-    """The same channels at the same strides, from timm's first level on; None without timm's."""
+    """Whether channels agree at all strides from timm's first level on; None without levels."""
     if not published:
         return None
     lowest = min(published)
@@ -161,7 +161,7 @@ def agrees(stages: dict[int, int], published: dict[int, int]) -> bool | None:
 
 
 def explained(row: Row) -> str:
-    """Why the stages differ; empty where nobody has looked."""
+    """Reason why the stages differ; empty if unexplained."""
     ours, theirs = row.stages.split(), row.timm.split()
     # A stem that timm does not list does not count as a difference.
     after_first = [

@@ -42,7 +42,7 @@ def test_verify_holds_with_fresh_seeds_and_over_looks(benchmark_module):
 
 def test_audits_hold_where_scores_are_drawn_anew(benchmark_module):
     audit = benchmark_module("coverage_audit")
-    held = {one.what: one for one in audit.audit_cell(repetitions=60)}
+    held = {one.measure: one for one in audit.audit_cell(repetitions=60)}
     assert all(one.held > 0.93 - 3 * 0.03 for one in held.values())
 
 

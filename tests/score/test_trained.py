@@ -39,11 +39,11 @@ def test_an_interrupted_training_goes_on_and_its_folder_goes(digits, tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train_once(DESIGN, digits, RECIPE, seed=4, place=place, watch=interrupt)
+        train_once(DESIGN, digits, RECIPE, seed=4, checkpoints=place, watch=interrupt)
     assert (place / "checkpoint.pt").is_file()
     epochs = []
     found = train_once(
-        DESIGN, digits, RECIPE, seed=4, place=place, watch=lambda p: epochs.append(p.epoch)
+        DESIGN, digits, RECIPE, seed=4, checkpoints=place, watch=lambda p: epochs.append(p.epoch)
     )
     assert epochs[0] == 1
     whole = train_once(DESIGN, digits, RECIPE, seed=4)
@@ -54,7 +54,7 @@ def test_an_interrupted_training_goes_on_and_its_folder_goes(digits, tmp_path):
 def test_another_training_in_its_folder_gives_way(digits, tmp_path):
     place = tmp_path / "training"
     train(DESIGN, digits, RECIPE, seed=1, device="cpu", output=place)
-    found = train_once(DESIGN, digits, RECIPE, seed=4, place=place)
+    found = train_once(DESIGN, digits, RECIPE, seed=4, checkpoints=place)
     assert found.curve == train_once(DESIGN, digits, RECIPE, seed=4).curve
 
 
@@ -62,7 +62,12 @@ def test_one_that_was_killed_at_its_very_end_is_not_trained_again(digits, tmp_pa
     place = tmp_path / "training"
     trained = train(DESIGN, digits, RECIPE, seed=4, device="cpu", output=place)
     found = train_once(
-        DESIGN, digits, RECIPE, seed=4, place=place, watch=lambda p: pytest.fail("trained again")
+        DESIGN,
+        digits,
+        RECIPE,
+        seed=4,
+        checkpoints=place,
+        watch=lambda p: pytest.fail("trained again"),
     )
     assert found.right == trained.right
     assert not place.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -285,6 +286,14 @@ def test_whatever_a_network_raises_in_training_is_a_failed_trial(tmp_path, monke
     assert [trial.reason for trial in record.trials] == ["IndexError: my own"] * 2
 
 
+def test_the_reason_of_a_diverged_training_has_no_option_that_search_lacks(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    record = run_search(planned(trials=1, recipe=RECIPE.changed(lr=1e30)), folder, Work())
+    (trial,) = record.trials
+    assert re.search(r"loss is \w+ in epoch 1, .* at a learning rate of [\d.e+]+$", trial.reason)
+
+
 def test_a_full_disk_ends_the_search_and_fails_no_design(searched, tmp_path, monkeypatch):
     _, done = searched
 
@@ -367,7 +376,9 @@ def test_kills_count_only_while_a_training_gets_no_further(tmp_path, when, state
 def test_a_spoilt_checkpoint_of_a_search_is_trained_anew(searched, tmp_path):
     _, done = searched
     trial = done.trials[0]
-    train_once(trial.design, load_data("digits"), RECIPE, seed=trial.seed, place=tmp_path / "whole")
+    train_once(
+        trial.design, load_data("digits"), RECIPE, seed=trial.seed, checkpoints=tmp_path / "whole"
+    )
     assert not (tmp_path / "whole").exists()
 
     def interrupt(progress):
@@ -377,9 +388,9 @@ def test_a_spoilt_checkpoint_of_a_search_is_trained_anew(searched, tmp_path):
     place = tmp_path / "place"
     one = (trial.design, load_data("digits"), RECIPE)
     with pytest.raises(KeyboardInterrupt):
-        train_once(*one, seed=trial.seed, place=place, watch=interrupt)
+        train_once(*one, seed=trial.seed, checkpoints=place, watch=interrupt)
     (place / "checkpoint.pt").write_bytes(b"spoilt")
-    assert train_once(*one, seed=trial.seed, place=place).curve == trial.curve
+    assert train_once(*one, seed=trial.seed, checkpoints=place).curve == trial.curve
 
 
 def test_what_trainings_say_is_written_by_the_resume(searched, tmp_path):

@@ -180,5 +180,5 @@ def _remarks(audit: Audit, complete: int, band: int) -> list[str]:
     if complete < with_bam:
         remarks.append(f"{with_bam - complete} left out: a training of theirs diverged.")
     if len(audit.designs) < audit.number:
-        remarks.append(f"{audit.number} designs were asked for; no more than these fit.")
+        remarks.append(f"{audit.number} designs were requested; fewer are feasible.")
     return remarks

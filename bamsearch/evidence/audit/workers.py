@@ -51,7 +51,7 @@ def trained(
     """
     try:
         reached = train_once(
-            design, data, recipe, seed=seed, device=device, place=folder, watch=watch
+            design, data, recipe, seed=seed, device=device, checkpoints=folder, watch=watch
         )
     except DivergedError:
         TrainingFolder(folder).remove()

@@ -86,7 +86,7 @@ class Rule:
     Attributes:
         level: nominal level of each interval, from :func:`nominal_level`.
         margin: differences inside it are equivalent, in points.
-        over: what the interval covers.
+        over: variation covered by the interval.
         expect: expectation that can also decide the comparison; for the base only.
     """
 

@@ -55,7 +55,7 @@ class Request:
         weights: weights of the base, from which all networks are fine-tuned; None: random weights.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         margin: differences smaller than this many points count as equivalent.
-        over: what the intervals cover.
+        over: variation covered by the intervals.
         expect: expectation that can also decide the comparison with the base.
         force: repeat existing trainings that were made with other settings.
         command: command line.
