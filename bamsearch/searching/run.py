@@ -72,7 +72,7 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
 
     Args:
         planned: plan of the search; to resume, that of the recorded run.
-        folder: folder of the run; created by :func:`start_run` if it has none.
+        folder: folder of the run; created by :func:`start_run` if it is not a run yet.
         how: execution options.
 
     Returns:
