@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from bamsearch.errors import DesignError, OutputError, WeightsError
+from bamsearch.errors import DesignError, InvalidValueError, OutputError, WeightsError
 from bamsearch.graph.attach import is_attached
 from bamsearch.graph.checking import Check, is_too_large
 from bamsearch.graph.checkpoints import check_finite
@@ -23,8 +23,10 @@ from bamsearch.graph.initial import undisturbed
 from bamsearch.graph.insertion import Inserted, insert_by
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
+from bamsearch.graph.rebuilding import design_of
 from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
+from bamsearch.records.arguments import checked
 from bamsearch.records.designs import DESIGN
 from bamsearch.records.disk import draft_folder, sync_files, sync_folder, whole_folder
 from bamsearch.records.hints import shown
@@ -34,6 +36,7 @@ DESIGN_FILE = "design.json"
 WEIGHTS_FILE = "model.safetensors"
 
 
+@checked
 def build(design: Design) -> nn.Module:
     """Build the network of a design with random weights, in train mode, on the CPU.
 
@@ -46,6 +49,7 @@ def build(design: Design) -> nn.Module:
     return _build(design, initialise=True)
 
 
+@checked
 def load(design: str | os.PathLike[str]) -> nn.Module:
     """Build the network of a design on disk, in train mode, on the CPU.
 
@@ -73,30 +77,42 @@ def load(design: str | os.PathLike[str]) -> nn.Module:
     return module
 
 
+@checked
 def save(
-    design: Design,
+    design: Design | nn.Module,
     folder: str | os.PathLike[str],
     module: nn.Module | None = None,
     *,
     force: bool = False,
 ) -> list[Path]:
-    """Write a design, and its weights if a module is given, for :func:`load`.
+    """Write a design, with the weights of its network, for :func:`load`.
+
+    ``save(model, folder)`` writes a network with BAM: its design and its weights. ``save(design,
+    folder)`` writes a design without weights.
 
     If the module has attached BAMs, ``how`` is written as ``attach`` instead of ``auto``.
 
     Args:
-        design: the design to write to ``design.json``.
+        design: the design to write to ``design.json``, or a network with BAM that :func:`load`,
+            :func:`build` or :func:`bamsearch.insert_bam` made: from a MODEL, a design, or a module
+            that torchvision or a class without arguments builds.
         folder: created if it does not exist.
-        module: the network of the design, whose weights go to ``model.safetensors``.
+        module: the network of a design, whose weights go to ``model.safetensors``.
         force: replace existing files.
 
     Returns:
         The files written.
 
     Raises:
+        DesignError: the network has no BAM, or no MODEL is known that builds it.
+        InvalidValueError: a network and module.
         OutputError: the files exist and force is False, or the folder is not writable.
     """
     folder = Path(folder)
+    if isinstance(design, nn.Module):
+        if module is not None:
+            raise InvalidValueError("save takes a network alone, or a Design and module")
+        design, module = design_of(design), design
     if module is not None and design.how == "auto" and is_attached(module):
         design = replace(design, how="attach")
     target, weights = folder / DESIGN_FILE, folder / WEIGHTS_FILE

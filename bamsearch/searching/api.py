@@ -23,6 +23,7 @@ from bamsearch.records import (
     ValueRange,
     Variant,
 )
+from bamsearch.records.sources import name_of
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.request import (
     Planned,
@@ -150,11 +151,11 @@ def search(  # noqa: PLR0913
         "params": budget_params,
         "memory": budget_memory,
     }
-    name = score if score is None or isinstance(score, str) else _name_of(score)
+    name = score if score is None or isinstance(score, str) else name_of(score)
     input_size, num_classes, facts = resolve(data, input_size, num_classes, value_range=value_range)
     trains = recipe is not None or epochs is not None
     request = Request(
-        model=model if isinstance(model, str) else _name_of(type(model)),
+        model=model if isinstance(model, str) else name_of(type(model)),
         budgets={key: _typed(value) for key, value in budgets.items() if value is not None},
         space=space,
         with_stem=with_stem,
@@ -208,9 +209,3 @@ def _typed(value: float | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.6f}".rstrip("0").rstrip(".")
-
-
-def _name_of(thing: Callable[..., object]) -> str:
-    """``module:name`` of a function or a class, which stands for a MODEL in the design."""
-    name = getattr(thing, "__qualname__", type(thing).__name__)
-    return f"{getattr(thing, '__module__', '?')}:{name}"
