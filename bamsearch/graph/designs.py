@@ -112,7 +112,8 @@ def save(
     if isinstance(design, nn.Module):
         if module is not None:
             raise InvalidValueError("save takes a network alone, or a Design and module")
-        design, module = design_of(design), design
+        module = design
+        design = design_of(module)
     if module is not None and design.how == "auto" and is_attached(module):
         design = replace(design, how="attach")
     target, weights = folder / DESIGN_FILE, folder / WEIGHTS_FILE

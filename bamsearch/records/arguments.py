@@ -10,7 +10,7 @@ from functools import wraps
 from numbers import Integral, Real
 from reprlib import repr as short
 from types import NoneType, SimpleNamespace, UnionType
-from typing import Any, Literal, ParamSpec, TypeVar, Union, Unpack, get_args, get_origin
+from typing import Any, Literal, ParamSpec, TypeVar, Union, Unpack, cast, get_args, get_origin
 from typing import get_type_hints as hints_of
 
 from bamsearch.errors import InvalidValueError
@@ -64,9 +64,9 @@ def _fits(value: object, hint: Any) -> bool:
         return isinstance(value, str) and value in args
     if origin in (Any, Callable):
         return origin is Any or callable(value)
-    if args and issubclass(origin, Collection):  # Sequence[int], tuple[int, int]
-        items = isinstance(value, Collection) and not isinstance(value, str)
-        return items and all(_fits(item, args[0]) for item in value)
-    if isinstance(value, bool) and origin is not bool:
-        return False
-    return isinstance(value, _NUMBERS.get(origin, origin))
+    if args and issubclass(origin, Collection):  # Sequence[str], tuple[int, int]
+        many = isinstance(value, Collection) and not isinstance(value, str)
+        # Functions check integers themselves, with the range in the message.
+        return many and (args[0] is int or all(_fits(item, args[0]) for item in cast(Any, value)))
+    known = _NUMBERS.get(origin, origin)
+    return isinstance(value, known) and (origin is bool or not isinstance(value, bool))

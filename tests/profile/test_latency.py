@@ -104,7 +104,7 @@ class FormulaClock:
 
 def measure(net, summary, clock=None, **options) -> LatencyTable:
     options = {"reductions": [4], "dilations": [1], "samples": 3} | options
-    return measure_latency(net, summary, clock=clock or FormulaClock(), **options)
+    return measure_latency(net, summary=summary, clock=clock or FormulaClock(), **options)
 
 
 def test_an_additive_network_is_predicted_exactly(net, summary) -> None:
