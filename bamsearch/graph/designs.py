@@ -6,6 +6,7 @@ pickled: a design is rebuilt from its model's name, and its weights are loaded s
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -30,7 +31,9 @@ from bamsearch.records.arguments import checked
 from bamsearch.records.designs import DESIGN
 from bamsearch.records.disk import draft_folder, sync_files, sync_folder, whole_folder
 from bamsearch.records.hints import shown
-from bamsearch.records.run_files import find_run, read_record
+from bamsearch.records.run_files import RUN_FILE, find_run, read_record, read_run
+
+_log = logging.getLogger(__name__)
 
 DESIGN_FILE = "design.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -54,7 +57,9 @@ def load(design: str | os.PathLike[str]) -> nn.Module:
     """Build the network of a design on disk, in train mode, on the CPU.
 
     Weights come from ``model.safetensors`` next to the design, loaded strictly; without this file
-    they are random.
+    they are random. A search stores no weights, even if it trained: ``bamsearch train RUN -o DIR``
+    and :func:`save` write them, and ``bamsearch verify`` writes those of each training below
+    ``RUN/verify``.
 
     Args:
         design: see :func:`find_design`.
@@ -66,6 +71,9 @@ def load(design: str | os.PathLike[str]) -> nn.Module:
     """
     record, weights = find_design(design)
     if weights is None:
+        run, _ = _run_and_rank(os.fspath(design))
+        if run is not None and read_run(run).trained:
+            _log.warning("run %s stores no weights: those of its design are random", run.name)
         return build(record)
     module = _build(record, initialise=False)
     try:
@@ -191,7 +199,11 @@ def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
     except OSError as error:
         raise DesignError(f"{shown(text)} cannot be read: {error.strerror}") from error
     weights = path.parent / WEIGHTS_FILE
-    return read_design(path), weights if weights.exists() else None
+    record = read_design(path)
+    for parent in path.absolute().parents[1:3]:  # RUN/best and RUN/verify/TRAINING
+        if (parent / RUN_FILE).is_file():
+            record = replace(record, model=read_run(parent).model)
+    return record, weights if weights.exists() else None
 
 
 def is_design(text: str) -> bool:

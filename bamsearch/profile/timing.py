@@ -29,6 +29,7 @@ import numpy as np
 from scipy import stats
 from torch import nn
 
+from bamsearch.errors import InvalidValueError
 from bamsearch.graph.models import named_module
 from bamsearch.profile.clock import Clock, clock_for
 from bamsearch.profile.conditions import Conditions, caller_kept, explained
@@ -116,6 +117,8 @@ def time_pair(
         InvalidValueError, DeviceError: as :func:`time_model`; both models must fit at once.
     """
     pairs = max(_LEAST_PAIRS, check_positive("samples", samples))
+    if seed < 0:
+        raise InvalidValueError(f"seed must be 0 or more, not {seed}")
     # The child's stream is independent of the parent's, which the bootstrap uses.
     [random] = np.random.default_rng(seed).spawn(1)
     order = random.permuted([[0, 1]] * pairs, axis=1)

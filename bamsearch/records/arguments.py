@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from functools import wraps
-from numbers import Integral, Real
+from numbers import Real
 from reprlib import repr as short
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, Unpack, cast, get_args, get_origin
@@ -18,7 +18,6 @@ from bamsearch.errors import InvalidValueError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_NUMBERS: Mapping[Any, Any] = {int: Integral, float: Real}
 # Stands for torch.nn before torch is loaded, when no value can be a module.
 _NO_TORCH = SimpleNamespace(Module=type("Module", (), {}))
 
@@ -66,7 +65,6 @@ def _fits(value: object, hint: Any) -> bool:
         return origin is Any or callable(value)
     if args and issubclass(origin, Collection):  # Sequence[str], tuple[int, int]
         many = isinstance(value, Collection) and not isinstance(value, str)
-        # Functions check integers themselves, with the range in the message.
-        return many and (args[0] is int or all(_fits(item, args[0]) for item in cast(Any, value)))
-    known = _NUMBERS.get(origin, origin)
-    return isinstance(value, known) and (origin is bool or not isinstance(value, bool))
+        return many and all(_fits(item, args[0]) for item in cast(Any, value))
+    # Functions check the kind and the range of numbers themselves.
+    return isinstance(value, Real if origin in (int, float) else origin)

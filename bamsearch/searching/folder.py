@@ -26,6 +26,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,9 +64,10 @@ from bamsearch.records.run_files import (
     read_record,
     read_run,
     readable_lines,
+    run_text,
     trial_line,
 )
-from bamsearch.records.runs import Finalist
+from bamsearch.records.runs import RUN, Finalist
 from bamsearch.text import printable
 
 STUDY_FILE = "study.db"
@@ -221,7 +223,7 @@ class RunFolder:
 
     def write_run(self, run: Run) -> None:
         """Write ``run.json``."""
-        self._write(RUN_FILE, run.to_json())
+        self._write(RUN_FILE, run_text(run, self.path))
 
     def read_run(self) -> Run:
         """Read ``run.json``, see :func:`bamsearch.records.run_files.read_run`."""
@@ -273,7 +275,8 @@ class RunFolder:
     def write_best(self, design: Design) -> None:
         """Write ``best/design.json``, unless it is up to date."""
         path = self.path / "best" / "design.json"
-        text = design.to_json()
+        # Files are relative to the same folder as in run.json.
+        text = replace(design, model=RUN.read(self.path / RUN_FILE).model).to_json()
         if not path.exists() or path.read_bytes() != text.encode():
             path.parent.mkdir(exist_ok=True)
             self._write("best/design.json", text)
