@@ -23,6 +23,7 @@ from bamsearch.records.scalars import expected_object
 from bamsearch.records.sources import split_model
 
 T = TypeVar("T")
+Item = TypeVar("Item", Trial, Finalist)
 
 RUN_FILE = "run.json"
 TRIALS_FILE = "trials.jsonl"
@@ -77,6 +78,24 @@ def run_text(run: Run, folder: Path) -> str:
     relative = _moved(run, here, os.path.join(here, "any")) != run
     start = os.path.relpath(home, os.path.realpath(folder)) if relative else None
     return replace(_moved(run, here, home), started_in=start).to_json()
+
+
+def as_recorded(record: RunRecord) -> RunRecord:
+    """The record with the names in ``run.json``, the same in every current folder."""
+    run = _moved(record.run, os.getcwd(), record.run.started_in or os.getcwd())
+    if run == record.run:
+        return record
+
+    def renamed(item: Item) -> Item:
+        return replace(item, design=replace(item.design, model=run.model))
+
+    return replace(
+        record,
+        run=run,
+        trials=tuple(map(renamed, record.trials)),
+        references=tuple((kind, renamed(trial)) for kind, trial in record.references),
+        finalists=tuple(map(renamed, record.finalists)),
+    )
 
 
 def _moved(run: Run, start: str, end: str) -> Run:
