@@ -157,8 +157,7 @@ def _refuse_contradictions(design: Design, **options: object) -> None:
     for name, value in options.items():
         if value is not None and value != getattr(design, name, None):
             raise InvalidValueError(
-                f"{name}={value!r} and a design with its own {name}: change the design, or omit "
-                "one of the two"
+                f"{name}={value!r}, but the design determines {name}: omit it, or change the design"
             )
 
 
