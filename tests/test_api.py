@@ -1,6 +1,7 @@
 """``bamsearch.search``: with a module, with a function of a design, kept on disk or not."""
 
 import copy
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ import torchvision
 
 import bamsearch
 from bamsearch.attention.bam import BAM
-from bamsearch.errors import InvalidValueError
+from bamsearch.examples import resnet20
+from bamsearch.errors import InvalidValueError, NothingToDoError, RunError, ScoreError
 from bamsearch.records import Design
 
 SIZE = (64, 64)
@@ -114,8 +116,105 @@ def test_without_a_score_the_largest_designs_are_listed():
         {"objectives": ("params",)},
         {"objectives": ("score", "params")},
         {"objectives": ("score", "gflops"), "sampler": "sorted"},
+        {"input_size": (64, 64, 64)},
+        {"model": torchvision.models.resnet18(), "num_classes": 10},
     ],
 )
 def test_what_cannot_be_asked(given):
     with pytest.raises(InvalidValueError):
-        bamsearch.search("resnet18", input_size=SIZE, score="params", trials=3, **given)
+        bamsearch.search(
+            **{"model": "resnet18", "input_size": SIZE, "score": "params", "trials": 3} | given
+        )
+
+
+def test_a_result_is_five_lines(tmp_path):
+    result = bamsearch.search(
+        "resnet18", input_size=64, score="params", trials=5, output=tmp_path / "run"
+    )
+    assert repr(result).splitlines() == [
+        "SearchResult of resnet18 · 3×64×64 · no budget",
+        "  5 of 5 trials, score params, sampler sorted, seed 0",
+        "  best 12,346,404: layer1 r4 d4, layer2 r4 d4, layer3 r4 d4, layer4 r4 d1, "
+        "12.346 M parameters, 0.155 GFLOPs",
+        "  base 11,689,512: no BAM, 11.690 M parameters, 0.149 GFLOPs",
+        f"  folder {tmp_path / 'run'}",
+    ]
+    assert "resnet18 · 3×64×64" in result._repr_html_()
+    for chart in ("pareto", "curve"):
+        assert result.plot(chart)._repr_svg_() == result.plot(chart)
+        ElementTree.fromstring(result.plot(chart))
+    assert result.plot("curve") != result.plot() in result._repr_html_()
+    with pytest.raises(InvalidValueError, match="chart must be one of pareto, curve"):
+        result.plot("pie")
+
+
+def test_a_result_is_a_table():
+    result = bamsearch.search("resnet18", input_size=64, score="params", trials=5)
+    table = result.to_dataframe()
+    own = table[table["role"] == "trial"]
+    assert list(own["parameters"]) == [trial.params for trial in result.trials]
+    assert set(table["role"]) == {"trial", "base", "paper", "largest"}
+
+
+def test_the_best_model_is_the_searched_module_or_is_built(monkeypatch):
+    options = {"input_size": 32, "score": few_and_late, "trials": 40, "compare_random": False}
+    module = resnet20(num_classes=7)
+    inserted = bamsearch.search(module, **options).best_model()
+    assert torch.equal(inserted.layer1[0].conv1.weight, module.layer1[0].conv1.weight)
+    result = bamsearch.search("bamsearch.examples:resnet20", **options, num_classes=3)
+    for network, classes in ((inserted, 7), (result.best_model(), 3)):
+        paths = [path for path, part in network.named_modules() if isinstance(part, BAM)]
+        assert paths == ["bam.layer3"]
+        assert network(torch.rand(2, 3, 32, 32)).shape == (2, classes)
+    monkeypatch.setattr(type(result), "best", None)
+    with pytest.raises(NothingToDoError, match="no trial has a score"):
+        result.best_model()
+    assert "best" not in repr(result)
+
+
+def with_network(module: torch.nn.Module, design: Design) -> float:
+    """A function of both: the number of BAMs in the network."""
+    bams = [part for part in module.modules() if isinstance(part, BAM)]
+    assert len(bams) == len(design.insertions)
+    return len(bams)
+
+
+def test_a_function_may_take_the_network():
+    result = bamsearch.search(
+        "bamsearch.examples:resnet20", input_size=32, score=with_network, trials=20
+    )
+    assert result.best.score == 3
+    with pytest.raises(ScoreError, match=r"takes \(design\) or \(module, design\)"):
+        bamsearch.search("resnet18", score=lambda: 1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "resnet34"}, "MODEL resnet18, not resnet34"),
+        ({"budget_gflops": 8}, "--budget-gflops none, not 8"),
+        ({"input_size": 96}, "--input-size 64, 64, not 96, 96"),
+        ({"seed": 1}, "--seed 0, not 1"),
+        ({"space": "paper"}, "--space stages, not paper"),
+        ({"score": "macs"}, r"--score \S+:few_and_late, not macs"),
+        ({"variant": "official"}, "--variant paper, not official"),
+        ({"num_classes": 5}, "--num-classes None, not 5"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_options(options, message, kept):
+    with pytest.raises(RunError, match=f"has {message}: leave it out"):
+        bamsearch.search(**{"model": "resnet18", "output": kept, "resume": True} | options)
+
+
+def test_a_run_is_resumed_with_its_own_options(kept):
+    result = bamsearch.search(
+        "resnet18", input_size=64, score=few_and_late, trials=7, output=kept, resume=True, seed=0
+    )
+    assert len(result.trials) == 7
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept") / "run"
+    bamsearch.search("resnet18", input_size=64, score=few_and_late, trials=6, output=folder)
+    return folder

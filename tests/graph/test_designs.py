@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 import torchvision
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import bamsearch.graph.designs as designs
