@@ -67,7 +67,7 @@ def read_run(folder: Path) -> Run:
         raise RunError(f"no run at {folder}: 'bamsearch runs' lists all runs") from error
     if run.started_in is None:
         return run
-    home = os.path.realpath(folder / run.started_in)
+    home = os.path.normpath(os.path.join(os.path.realpath(folder), run.started_in))
     return replace(_moved(run, home, os.getcwd()), started_in=home)
 
 
