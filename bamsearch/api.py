@@ -267,7 +267,6 @@ def search(  # noqa: PLR0913
     parent = nullcontext(output) if output is not None else tempfile.TemporaryDirectory()
     with parent as path:
         folder = RunFolder(Path(path) if output is not None else Path(path) / "search")
-        folder.create()
         record = run_search(planned, folder, how)
     return SearchResult(record, None if output is None else folder.path, module)
 

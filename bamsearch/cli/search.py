@@ -40,7 +40,6 @@ from bamsearch.cli.options import (
 from bamsearch.cli.search_folder import (
     check_folder,
     check_scored,
-    create_run_folder,
     is_unfinished,
     same_search,
 )
@@ -280,7 +279,9 @@ def search(
         _dry_run(console, planned, folder, name, output, as_json)
         return
     if folder is None:
-        folder = create_run_folder(planned.run, name, output, force=force)
+        from bamsearch.searching.run import start_run
+
+        folder = start_run(planned.run, _folder(name, output), storage, force=force)
     _search(console, planned, folder, storage, jobs, timeout, as_json)
 
 
@@ -294,7 +295,6 @@ def _new(
 ) -> tuple[Planned, RunFolder | None]:
     """Plan a new search, or resume an interrupted one in the same folder."""
     from bamsearch.score.scorer import check_score
-    from bamsearch.searching.folder import RunFolder, named_folder
     from bamsearch.searching.request import plan_search, planned_again
     from bamsearch.searching.storage import check_driver
 
@@ -302,11 +302,10 @@ def _new(
         check_score(request.score)
     if storage is not None:
         check_driver(storage)
-    path = output or (named_folder(name).path if name is not None else None)
-    folder = None if path is None else RunFolder(path)
+    folder = _folder(name, output)
     unfinished = folder is not None and not force and is_unfinished(folder)
-    if path is not None and not unfinished:
-        check_folder(path, force=force)
+    if folder is not None and not unfinished:
+        check_folder(folder.path, force=force)
     planned = plan_search(request, command=shlex.join(["bamsearch", *sys.argv[1:]]))
     if folder is None or not unfinished:
         return replace(planned, run=replace(planned.run, audit=_audit_of(planned.run))), None
@@ -315,6 +314,15 @@ def _new(
         check_folder(folder.path, force=force)
     console.note(f"resuming the unfinished search in {folder.path}\n")
     return planned_again(recorded), folder
+
+
+def _folder(name: str | None, output: Path | None) -> RunFolder | None:
+    """The folder that is named on the command line."""
+    from bamsearch.searching.folder import RunFolder, named_folder
+
+    if output is not None:
+        return RunFolder(output)
+    return None if name is None else named_folder(name)
 
 
 def _audit_of(run: Run) -> Cited | None:
@@ -411,10 +419,9 @@ def _search(
     from bamsearch.cli.search_json import result_json
     from bamsearch.cli.search_live import search_view
     from bamsearch.cli.search_text import next_steps, print_result, run_argument
-    from bamsearch.records.run_files import RUN_FILE
     from bamsearch.report.content import make_report
     from bamsearch.report.text import duration_text
-    from bamsearch.searching.run import Work, remove_if_empty, run_search
+    from bamsearch.searching.run import Work, run_search
 
     console.note(f"{feasibility_text(planned)}\n")
     run = replace(planned.run, name=folder.name)
@@ -432,13 +439,7 @@ def _search(
         try:
             record = run_search(planned, folder, options)
         except KeyboardInterrupt:
-            if not (folder.path / RUN_FILE).is_file():
-                remove_if_empty(folder.path)
-                raise
             record, interrupted = folder.read_record(), True
-        except BaseException:
-            remove_if_empty(folder.path)
-            raise
     report = make_report(record, run_argument(folder.path))
     if as_json:
         console.print_json(result_json(record))

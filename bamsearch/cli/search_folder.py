@@ -32,19 +32,14 @@ def check_folder(folder: Path, *, force: bool) -> None:
             f"{folder} is a run already: continue with --resume {folder.name}, choose another "
             "name, or add --force to start it again"
         )
-    # Imported here, as it loads Optuna.
-    from bamsearch.searching.folder import RunFolder
-
     check_output_folder(
-        folder,
-        force=(force and is_run) or RunFolder(folder).unbegun,
-        advice="it is not a run, so choose another path",
+        folder, force=force and is_run, advice="it is not a run, so choose another path"
     )
 
 
 def is_unfinished(folder: RunFolder) -> bool:
     """Whether the folder has a run whose search was interrupted."""
-    return (folder.path / RUN_FILE).is_file() and not folder.ended
+    return folder.is_run and not folder.ended
 
 
 def same_search(planned: Run, recorded: Run) -> bool:
@@ -74,29 +69,3 @@ def check_scored(record: RunRecord) -> None:
     trials = record.trials
     if trials and all(trial.state == "failed" for trial in trials):
         raise ScoreError(f"all {len(trials)} designs failed: {trials[-1].reason}")
-
-
-def create_run_folder(run: Run, name: str | None, output: Path | None, *, force: bool) -> RunFolder:
-    """Create the folder of a new run, by default below ``runs/``.
-
-    Args:
-        run: run whose model and budgets give the default name.
-        name: name of the folder below ``runs/``.
-        output: path of the folder, instead of a name.
-        force: remove the files of an earlier run in the folder.
-
-    Raises:
-        OutputError: the folder cannot be created.
-        RunError: another process uses the folder.
-    """
-    from bamsearch.searching.folder import RunFolder, named_folder, new_folder
-
-    if name is None and output is None:
-        return new_folder(run.model, run.budgets)
-    folder = RunFolder(output) if output is not None else named_folder(name or "")
-    check_folder(folder.path, force=force)
-    if force and (folder.path / RUN_FILE).is_file():
-        folder.clear()
-    if not folder.path.is_dir():
-        folder.create()
-    return folder

@@ -37,7 +37,6 @@ from bamsearch.cli.train_text import (
     train_view,
     trained_json,
 )
-from bamsearch.errors import OutputError
 from bamsearch.records import Design, ValueRange
 from bamsearch.report.text import duration_text
 from bamsearch.training.recipe import (
@@ -143,7 +142,7 @@ def train(
     console.quiet |= not first
     started = resume is None and output is not None and not force and _is_training(output)
     if first and not started:
-        check_output_folder(output, force=force or _is_unstarted(output))
+        check_output_folder(output, force=force)
     with console.progress(f"loading {resume or design} and its data"), silence_third_party(console):
         from bamsearch.training.folder import FILES, TrainingFolder
         from bamsearch.training.request import (
@@ -203,25 +202,11 @@ def _is_training(folder: Path) -> bool:
     return (folder / "checkpoint.pt").exists()
 
 
-def _is_unstarted(folder: Path | None) -> bool:
-    """Whether a training in the folder was killed before its first checkpoint."""
-    from bamsearch.training.folder import TrainingFolder
-
-    return folder is not None and folder.is_dir() and TrainingFolder(folder).unbegun
-
-
 def _new_folder(design: Design) -> Path:
-    """Create a new folder ``trained/NAME-NNN``."""
+    """The first free ``trained/NAME-NNN``."""
     name = design.model.rpartition(":")[2] + ("-bam" if design.insertions else "")
-    try:
-        for number in count(1):
-            folder = TRAINED / f"{name}-{number:03d}"
-            if not folder.exists():
-                folder.mkdir(parents=True)
-                return folder
-    except OSError as error:
-        raise OutputError(f"{TRAINED} cannot be written ({error.strerror}): give -o DIR") from error
-    raise AssertionError("count() has no end")
+    folders = (TRAINED / f"{name}-{number:03d}" for number in count(1))
+    return next(folder for folder in folders if not folder.exists())
 
 
 def _train(

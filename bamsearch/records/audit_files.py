@@ -141,7 +141,7 @@ def audits_of(record: Run | Audit, parent: Path = AUDITS) -> list[Audit]:
         parent: folder of the audits.
     """
     audits = []
-    for path in sorted(parent.glob(f"*/{AUDIT_FILE}")):
+    for path in sorted(parent.glob(f"[!.]*/{AUDIT_FILE}")):
         try:
             audit = read_audit(path.parent)
             if audit.finished and _key(audit) == _key(record):

@@ -75,15 +75,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Create a folder from the draft that the block writes beside it.
 
     Args:
-        path: new folder; missing parents are created.
+        path: new or empty folder; missing parents are created.
 
     Raises:
-        OSError: the folder cannot be written, or was created meanwhile.
+        OSError: the folder cannot be written, or has files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with draft_folder(path) as draft:
         yield draft
         sync_files(draft)
+        with suppress(FileNotFoundError):
+            path.rmdir()  # Windows renames nothing onto an empty folder
         os.rename(draft, path)
         sync_folder(path.parent)
 

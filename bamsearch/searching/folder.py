@@ -22,8 +22,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -44,12 +42,12 @@ from bamsearch.records import (
     Trial,
 )
 from bamsearch.records.disk import (
-    DRAFT,
     refuse_links,
     remove_drafts,
     remove_files,
     sync_folder,
     whole_file,
+    whole_folder,
 )
 from bamsearch.records.run_files import (
     EVIDENCE_FILE,
@@ -80,8 +78,6 @@ REPORTED = "the report is written"
 _MOST_RUNS = 10_000
 # Seconds to wait for a lock: a process that only checks it holds it for a moment.
 _LOCK_TIMEOUT = 0.5
-# Age in seconds from which a folder without a run is abandoned, not a search about to start.
-_ABANDONED = 60.0
 _RESUME_HINT = "; fix this, then continue with --resume"
 _STUDY_FILES = tuple(f"{STUDY_FILE}{end}" for end in ("", "-wal", "-shm", "-journal"))
 _REPORT_FILES = (
@@ -90,14 +86,14 @@ _REPORT_FILES = (
 )
 _TRAIN_FILES = tuple(f"train/*/{name}" for name in TRAINING_FILES)
 _FILES = (
-    *(RUN_FILE, *_STUDY_FILES, TRIALS_FILE, FINALISTS_FILE, LEARNED_FILE, EVIDENCE_FILE, LOG_FILE),
+    *(*_STUDY_FILES, TRIALS_FILE, FINALISTS_FILE, LEARNED_FILE, EVIDENCE_FILE, LOG_FILE),
     "best/design.json",
     *(f"report/{name}" for name in _REPORT_FILES),
     *_TRAIN_FILES,
     *(f"verify/*/{name}" for name in TRAINING_FILES),
     *(f"supernet/{name}" for name in TRAINING_FILES),
 )
-_NAMES = (LOCK_FILE, *dict.fromkeys(name.partition("/")[0] for name in _FILES))
+_NAMES = (LOCK_FILE, RUN_FILE, *dict.fromkeys(name.partition("/")[0] for name in _FILES))
 
 
 class RunFolder:
@@ -120,51 +116,28 @@ class RunFolder:
         """The SQLite file of the study."""
         return self.path / STUDY_FILE
 
-    def create(self) -> None:
-        """Create the folder.
+    @property
+    def is_run(self) -> bool:
+        """Whether the folder exists and holds a run."""
+        return (self.path / RUN_FILE).is_file()
+
+    def create(self, run: Run) -> None:
+        """Create the folder with its ``run.json``, both at once.
 
         Raises:
-            OutputError: it exists already, or cannot be created.
+            OutputError: it has files already, or cannot be created.
         """
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.mkdir()
-            sync_folder(self.path.parent)
-        except FileExistsError as error:
-            if not self.path.exists():
-                raise OutputError(
-                    f"{self.path} cannot be created: a parent folder is a file"
-                ) from error
-            raise OutputError(
-                f"{self.path} already exists: continue with --resume {self.name}, "
-                "or choose another --name"
-            ) from error
+            with whole_folder(self.path) as draft:
+                text = run_text(run, self.path)
+                (draft / RUN_FILE).write_text(text, encoding="utf-8", newline="\n")
         except OSError as error:
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise OutputError(
+                    f"{self.path} already exists: continue with --resume {self.name}, "
+                    "or choose another --name"
+                ) from error
             raise OutputError(f"{self.path} cannot be created: {error.strerror}") from error
-
-    @property
-    def unbegun(self) -> bool:
-        """Whether the folder exists, but holds no run: its search was killed while it started."""
-        if not self.path.is_dir():
-            return False
-        names = (path.name for path in self.path.iterdir())
-        return all(name in (LOCK_FILE, *_STUDY_FILES) or name.startswith(DRAFT) for name in names)
-
-    def remove_abandoned(self) -> None:
-        """Remove the folder if it holds no run and is over a minute old."""
-        with suppress(OSError, RunError):
-            if self.unbegun and time.time() - self.path.stat().st_mtime > _ABANDONED:
-                self.remove_unbegun()
-
-    def remove_unbegun(self) -> None:
-        """Remove the folder if it holds no run.
-
-        Raises:
-            RunError: another process is using it.
-        """
-        if self.unbegun:
-            with self.locked():
-                shutil.rmtree(self.path)
 
     @property
     def ended(self) -> bool:
@@ -175,8 +148,8 @@ class RunFolder:
         trainings = any(True for name in _TRAIN_FILES for _ in self.path.glob(name))
         return ENDED in last and REPORTED in last and not trainings
 
-    def clear(self) -> None:
-        """Remove the files of the search, its trainings and its report; other files stay.
+    def restart(self, run: Run) -> None:
+        """Start another run here: files of the earlier one are removed, other files stay.
 
         Raises:
             RunError: another process holds the lock.
@@ -185,6 +158,7 @@ class RunFolder:
         with self.locked():
             try:
                 remove_files(self.path, _FILES)
+                self.write_run(run)
             except OSError as error:
                 reason = f"{error.filename} cannot be removed: {error.strerror}"
                 raise OutputError(f"{reason}; choose another --name") from error
@@ -310,20 +284,19 @@ class RunFolder:
             ) from error
 
 
-def new_folder(model: str, budgets: Sequence[Budget], parent: Path = RUNS) -> RunFolder:
-    """Create a folder for an unnamed run: the first free ``runs/MODEL-BUDGET-NNN``.
+def new_folder(run: Run, parent: Path = RUNS) -> RunFolder:
+    """Create the folder of an unnamed run: the first free ``runs/MODEL-BUDGET-NNN``.
 
     Raises:
         OutputError: it cannot be created.
     """
-    words = [_word(model.rpartition(":")[2]), *(_budget_word(budget) for budget in budgets)]
-    stem = "-".join(words if budgets else [*words, "free"])
+    words = [_word(run.model.rpartition(":")[2]), *(_budget_word(budget) for budget in run.budgets)]
+    stem = "-".join(words if run.budgets else [*words, "free"])
     for number in range(1, _MOST_RUNS):
         folder = RunFolder(parent / f"{stem}-{number:03d}")
-        folder.remove_abandoned()
         if not folder.path.exists():
             try:
-                folder.create()
+                folder.create(replace(run, name=folder.name))
                 return folder
             except OutputError:
                 # Another search may have just taken the name.
@@ -371,7 +344,7 @@ def find_folder(run: str) -> RunFolder:
 def all_folders(parent: Path = RUNS) -> list[RunFolder]:
     """The folders of all runs, oldest first."""
     runs = []
-    for path in parent.glob("*/"):
+    for path in parent.glob("[!.]*/"):
         # The folders of other users may be unreadable.
         with suppress(PermissionError):
             file = path / RUN_FILE

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
@@ -14,11 +13,11 @@ from optuna.storages import BaseStorage
 
 from bamsearch.errors import RunError
 from bamsearch.records import BASE_SEEDS, Design, Run, RunRecord
-from bamsearch.records.run_files import RUN_FILE, TRIALS_FILE
+from bamsearch.records.run_files import TRIALS_FILE
 from bamsearch.score.scorer import make_scorer
 from bamsearch.score.table import SCORES
 from bamsearch.searching.finalists import time_finalists
-from bamsearch.searching.folder import ENDED, LOG_FILE, STARTED, RunFolder
+from bamsearch.searching.folder import ENDED, LOG_FILE, STARTED, RunFolder, new_folder
 from bamsearch.searching.jobs import run_workers
 from bamsearch.searching.ledger import Finished as Finished
 from bamsearch.searching.ledger import Ledger
@@ -73,7 +72,7 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
 
     Args:
         planned: plan of the search; to resume, that of the recorded run.
-        folder: folder of the run, which exists.
+        folder: folder of the run; created by :func:`start_run` if it has none.
         how: execution options.
 
     Returns:
@@ -84,9 +83,11 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
         StorageError: the database does not answer.
         ScoreError: no such score, or the first ten designs all failed.
     """
+    if not folder.is_run:
+        start_run(planned.run, folder, how.url)
     shown = None if how.url is None else shown_url(how.url)
     # The study keeps its name if the folder is renamed.
-    name = planned.run.name or folder.name
+    name = planned.run.name or folder.read_run().name
     planned = replace(planned, run=replace(planned.run, name=name, storage=shown))
     with folder.locked(), _quiet(), _storage(folder, planned.run, how) as storage:
         folder.mend()
@@ -111,6 +112,43 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
             folder.write_finalists(time_finalists(folder.read_record(), how.module))
             ledger.follow()
         return folder.read_record()
+
+
+def start_run(
+    run: Run, folder: RunFolder | None, url: str | None = None, *, force: bool = False
+) -> RunFolder:
+    """Create the folder of a new run, which can be resumed from then on.
+
+    Args:
+        run: the run, as planned.
+        folder: new or empty folder; None is the first free ``runs/MODEL-BUDGET-NNN``.
+        url: database of the study instead of a file in the folder.
+        force: replace an earlier run in the folder.
+
+    Raises:
+        OutputError: the folder cannot be created.
+        RunError: another process uses the folder, or the name is taken in the database.
+        StorageError: the database does not answer.
+    """
+    if url is None:
+        return _created(run, folder, force)
+    retry = partial(patiently, shown=shown_url(url))
+    run = replace(run, storage=shown_url(url))
+    with _quiet(), opened_storage(url) as storage:
+        if folder is not None:
+            retry(partial(check_free, storage, run.name or folder.name))
+        # Folder first: without it, nobody could resume.
+        folder = _created(run, folder, force)
+        retry(partial(create_studies, storage, folder.read_run()))
+    return folder
+
+
+def _created(run: Run, folder: RunFolder | None, force: bool) -> RunFolder:
+    if folder is None:
+        return new_folder(run)
+    start = folder.restart if force and folder.is_run else folder.create
+    start(replace(run, name=run.name or folder.name))
+    return folder
 
 
 def open_study(planned: Planned, storage: BaseStorage, *, alone: bool) -> SearchStudy:
@@ -167,8 +205,7 @@ def folder_from_database(name: str, url: str, folder: RunFolder) -> Run:
     """
     with _quiet(), opened_storage(url) as storage:
         run = patiently(partial(stored_run, storage, name), shown_url(url))
-    folder.create()
-    folder.write_run(run)
+    folder.create(run)
     return run
 
 
@@ -182,17 +219,11 @@ def _storage(folder: RunFolder, run: Run, how: Work) -> AbstractContextManager[B
 
 
 def _record_run(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
-    """Write the run into the folder and the database, wherever it is missing.
+    """Bring the run in the folder and in the database up to date.
 
     Returns:
         The run, with more trials if another search on it has requested more.
     """
-    if not (folder.path / RUN_FILE).exists():
-        # An existing study belongs to another run. Folder first: without it, nobody could resume.
-        check_free(storage, run.name)
-        folder.write_run(run)
-        create_studies(storage, run)
-        return run
     record = folder.read_record()
     stored = find_stored_run(storage, run.name)
     if stored is None:
@@ -318,9 +349,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-def remove_if_empty(path: Path) -> None:
-    """Remove the folder of a search that could not start: it holds no run."""
-    with suppress(OSError, RunError):
-        RunFolder(path).remove_unbegun()

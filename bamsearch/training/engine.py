@@ -126,8 +126,10 @@ def _run_training(
 ) -> tuple[Row, ...]:
     fabric, scaler = make_fabric(device, recipe)
     with ExitStack() as stack:
-        if folder is not None and fabric.is_global_zero:
+        locks = folder is not None and fabric.is_global_zero
+        if folder is not None and locks and not folder.is_new:
             stack.enter_context(folder.locked())
+            locks = False
         stack.enter_context(caller_kept(fabric.device, torch.get_num_threads()))
         # Several processes would stop at different steps, and wait for each other forever.
         graceful = folder is not None and fabric.world_size == 1
@@ -142,6 +144,8 @@ def _run_training(
             run.resume(saved["progress"])
         else:
             run.begin(start.design)
+        if folder is not None and locks:
+            stack.enter_context(folder.locked())
         run.go()
         run.finish(start.design)
     return tuple(run.progress.rows)

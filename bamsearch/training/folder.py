@@ -16,7 +16,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
@@ -30,12 +30,12 @@ from bamsearch.errors import InvalidValueError, OutputError, TrainingError
 from bamsearch.graph.designs import DESIGN_FILE, WEIGHTS_FILE, save
 from bamsearch.records import Design
 from bamsearch.records.disk import (
-    DRAFT,
     disk_error,
     refuse_links,
     remove_drafts,
     remove_files,
     whole_file,
+    whole_folder,
 )
 from bamsearch.records.hints import shown
 from bamsearch.records.run_files import TRAINING_FILES
@@ -72,13 +72,9 @@ class TrainingFolder:
     command: str = ""
 
     @property
-    def unbegun(self) -> bool:
-        """Whether the folder has at most files of a training killed before its first checkpoint."""
-        if (self.path / CHECKPOINT_FILE).exists():
-            return False
-        names = [path.name for path in self.path.glob("*")]
-        ours = FACTS_FILE in names or _LOCK_FILE in names or not names
-        return ours and all(n in TRAINING_FILES or n.startswith(DRAFT) for n in names)
+    def is_new(self) -> bool:
+        """Whether the folder is missing or empty."""
+        return not any(self.path.glob("*"))
 
     def remove(self) -> None:
         """Remove the files of a training, and the folder if it is empty then."""
@@ -93,10 +89,8 @@ class TrainingFolder:
 
         Raises:
             TrainingError: another process trains in the folder.
-            OutputError: the folder cannot be created, or contains links.
+            OutputError: the lock cannot be written, or the folder contains links.
         """
-        with _written(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
         refuse_links(self.path, (*FILES, EVENTS, _LOCK_FILE))
         lock = FileLock(self.path / _LOCK_FILE)
         with _written(self.path / _LOCK_FILE):
@@ -112,20 +106,40 @@ class TrainingFolder:
         finally:
             lock.release()
 
-    def begin(self, about: Mapping[str, Any], design: Design | None) -> None:
-        """Write the metadata of a new training.
+    def begin(
+        self, about: Mapping[str, Any], design: Design | None, state: Mapping[str, Any]
+    ) -> None:
+        """Write the metadata and the first checkpoint of a new training.
+
+        A new folder appears with all of them at once; an existing one is locked by the caller.
 
         Raises:
             OutputError: the folder has another training, and force is False.
         """
-        if (self.path / CHECKPOINT_FILE).exists() and not self.force:
-            raise taken(self.path)
-        with _written(self.path):
-            remove_files(self.path, FILES)
+        if not self.is_new:
+            if (self.path / CHECKPOINT_FILE).exists() and not self.force:
+                raise taken(self.path)
+            with _written(self.path):
+                remove_files(self.path, FILES)
+            self._write_first(about, design, state)
+            return
+        try:
+            with _written(self.path), whole_folder(self.path) as draft:
+                replace(self, path=draft)._write_first(about, design, state)
+        except OutputError as error:
+            if not self.is_new:  # another training was faster
+                raise taken(self.path) from error
+            raise
+
+    def _write_first(
+        self, about: Mapping[str, Any], design: Design | None, state: Mapping[str, Any]
+    ) -> None:
         if design is not None:
             save(design, self.path)
         text = json.dumps(about, indent=2) + "\n"
         self._replace(FACTS_FILE, lambda file: file.write(text.encode()))
+        self.write_metrics(())
+        self.write_checkpoint(state)
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint."""

@@ -122,8 +122,9 @@ class Run:
     def begin(self, design: Design | None) -> None:
         """Write the metadata, and a checkpoint before the first step."""
         if self._folder is not None:
-            self._folder.begin({**self._about, **self._circumstances(self._folder)}, design)
-            self._save()
+            about = {**self._about, **self._circumstances(self._folder)}
+            self._folder.begin(about, design, self._state())
+            self._saved = time.monotonic()
 
     def resume(self, progress: Progress) -> None:
         """Continue from a checkpoint's progress.
@@ -202,8 +203,13 @@ class Run:
     def _save(self) -> None:
         if self._folder is None:
             return
+        self._folder.write_checkpoint(self._state())
+        self._folder.write_metrics(self.progress.rows)
+        self._saved = time.monotonic()
+
+    def _state(self) -> dict[str, Any]:
         live = self._live
-        state = {
+        return {
             "about": dict(self._about),
             "model": live.module.state_dict(),
             "optimizer": live.plain.state_dict(),
@@ -211,9 +217,6 @@ class Run:
             "scaler": {} if live.scaler is None else live.scaler.state_dict(),
             "progress": self.progress.to_dict(),
         }
-        self._folder.write_checkpoint(state)
-        self._folder.write_metrics(self.progress.rows)
-        self._saved = time.monotonic()
 
     def _circumstances(self, folder: TrainingFolder) -> dict[str, Any]:
         fabric = self._live.fabric

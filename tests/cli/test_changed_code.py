@@ -149,11 +149,6 @@ def test_the_same_training_again_resumes_what_was_interrupted(ran, refused):
     rows = Path("out/metrics.csv").read_text()
     ran("train", "net.py:make", *DIGITS, "-o", "out")
     assert Path("out/metrics.csv").read_text() == rows
-    # killed before its first checkpoint
-    for path in Path("out").iterdir():
-        if path.name not in (".lock", "train.json"):
-            path.unlink()
-    ran("train", "net.py:make", *DIGITS, "-o", "out")
 
 
 @pytest.mark.parametrize(

@@ -215,14 +215,15 @@ def test_force_keeps_files_that_no_search_wrote(done, bamsearch_cli, monkeypatch
     assert (place / "run.json").read_bytes() != before
 
 
-def test_what_a_kill_left_at_the_very_start_is_no_run(bamsearch_cli):
-    place = Path("runs/early")
-    place.mkdir(parents=True)
-    for name in ("lock", "study.db", ".writing-run.json-17"):
-        (place / name).touch()
+def test_what_a_kill_leaves_at_the_very_start_is_removed(bamsearch_cli):
+    process = subprocess.Popen(["true"])
+    process.wait()
+    draft = Path(f"runs/.writing-early-{process.pid}")
+    draft.mkdir(parents=True)
+    (draft / "run.json").touch()
     result = bamsearch_cli(*LINE, "--name", "early")
     assert result.exit_code == 0, result.stderr
-    assert not (place / ".writing-run.json-17").exists()
+    assert [path.name for path in Path("runs").iterdir()] == ["early"]
 
 
 def test_the_same_command_resumes_what_a_kill_interrupted(done, refused, bamsearch_cli):

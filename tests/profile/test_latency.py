@@ -513,7 +513,7 @@ def test_a_summary_and_another_input_are_refused(net, summary) -> None:
 
 def test_impossible_tables() -> None:
     for ms in (-0.1, math.nan, math.inf):
-        with pytest.raises(InvalidValueError, match="0 ms or more"):
+        with pytest.raises(InvalidValueError, match="between 0 ms and one year"):
             LatencyEntry("one", 4, 1, ms)
         with pytest.raises(InvalidValueError, match="more than 0 ms"):
             dataclasses.replace(TABLE, base_ms=ms)

@@ -120,7 +120,9 @@ def test_at_first_the_design_that_was_found(opened, record):
     assert on(page) == {"layer2": ("r4", "d2")}
     assert rows(page) == [["layer2", "4", "2"]]
     assert (
-        page.locator("#shown").inner_text().startswith("Shown: best design, layer2 r4 d2 · score 9.0000")
+        page.locator("#shown")
+        .inner_text()
+        .startswith("Shown: best design, layer2 r4 d2 · score 9.0000")
     )
 
 

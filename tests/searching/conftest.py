@@ -171,8 +171,6 @@ class Engine:
         folder = RunFolder(path)
         if planned is None:
             planned = planned_again(folder.read_run())
-        elif not path.exists():
-            folder.create()
         return run_search(planned, folder, Work(score=score or self.score, **how))
 
     @staticmethod

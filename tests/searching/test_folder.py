@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bamsearch.errors import InvalidValueError, OutputError, RunError
-from bamsearch.records import Budget, Design, Insertion, Trial
+from bamsearch.records import Budget, Design, Insertion, Run, Trial
 from bamsearch.records.disk import whole_file
 from bamsearch.report.content import make_report
 from bamsearch.report.writing import write_report
@@ -29,10 +30,14 @@ from bamsearch.searching.folder import (
 
 
 @pytest.fixture
-def folder(engine, place) -> RunFolder:
+def run(engine) -> Run:
+    return replace(engine.planned().run, name="run")
+
+
+@pytest.fixture
+def folder(run, place) -> RunFolder:
     made = RunFolder(place / "run")
-    made.create()
-    made.write_run(replace(engine.planned().run, name="run"))
+    made.create(run)
     return made
 
 
@@ -170,21 +175,57 @@ def test_the_lock_goes_with_a_killed_process(folder):
         pass
 
 
-def test_a_folder_is_made_once(place):
+def test_a_folder_is_created_once(place, run):
     folder = RunFolder(place / "a" / "b")
-    folder.create()
+    folder.create(run)
     with pytest.raises(OutputError, match=r"already exists: continue with --resume b"):
-        folder.create()
+        folder.create(run)
     (place / "file").touch()
     with pytest.raises(OutputError, match="cannot be created"):
-        RunFolder(place / "file" / "run").create()
+        RunFolder(place / "file" / "run").create(run)
 
 
-def test_runs_without_a_name_get_the_next_number(place):
-    budgets = [Budget("gflops", "8", 8 * 10**9, 7 * 10**9)]
-    names = [new_folder("resnet101", budgets, place).name for _ in range(2)]
+def test_a_folder_appears_with_its_run(place, run, monkeypatch):
+    (place / "empty").mkdir()
+
+    def rename(draft, target):
+        assert (draft / "run.json").read_text() == run.to_json()
+        full_disk(0)
+
+    for name in ("new", "empty"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rename", rename)
+            with pytest.raises(OutputError, match="cannot be created: No space left"):
+                RunFolder(place / name).create(run)
+        assert not (place / name).exists()
+        RunFolder(place / name).create(run)
+        assert RunFolder(place / name).read_run().to_json() == run.to_json()
+
+
+def test_a_draft_is_not_a_run(place, run):
+    RunFolder(place / ".writing-run-1").create(run)
+    assert all_folders(place) == []
+
+
+def test_another_run_in_the_folder(folder, run):
+    """There is a run at every moment: a kill while files are removed leaves the earlier run."""
+    folder.append([(None, a_trial(0))])
+    (folder.path / "mine.txt").touch()
+    folder.restart(replace(run, trials=3))
+    assert folder.read_record().trials == ()
+    assert folder.read_run().trials == 3
+    assert (folder.path / "mine.txt").exists()
+
+
+def test_runs_without_a_name_get_the_next_number(place, run):
+    budgets = (Budget("gflops", "8", 8 * 10**9, 7 * 10**9),)
+    summary = replace(run.summary, model="resnet101")
+    eight = replace(run, summary=summary, budgets=budgets)
+    names = [new_folder(eight, place).name for _ in range(2)]
     assert names == ["resnet101-8g-001", "resnet101-8g-002"]
-    assert new_folder("timm:resnet50", [], place).name == "resnet50-free-001"
+    assert RunFolder(place / names[1]).read_run().name == names[1]
+    free = replace(run, summary=replace(summary, model="timm:resnet50"), budgets=())
+    assert new_folder(free, place).name == "resnet50-free-001"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-x", "a b", "/x"])
@@ -263,7 +304,7 @@ def test_a_line_that_is_there_twice_counts_once(folder):
     assert record.references == (("base", a_trial(0, 2.5)),)
 
 
-def test_clearing_removes_files_of_the_run_alone(folder):
+def test_a_restart_removes_files_of_the_run_alone(folder, run):
     folder.append([(None, a_trial(0))])
     folder.write_best(a_trial(0).design)
     folder.log("one")
@@ -273,20 +314,20 @@ def test_clearing_removes_files_of_the_run_alone(folder):
     mine = [folder.path / "thesis.tex", folder.path / "best" / "notes.md"]
     for path in mine:
         path.write_text("mine")
-    folder.clear()
-    there = [path for path in folder.path.rglob("*") if path.is_file()]
-    assert sorted(there) == sorted([*mine, *(p for p in there if p.name == "lock")])
+    folder.restart(run)
+    files = {path for path in folder.path.rglob("*") if path.is_file()}
+    assert files - {folder.path / "lock"} == {*mine, folder.path / "run.json"}
     assert not (folder.path / "verify").exists()
 
 
 @pytest.mark.parametrize("name", ["log.txt", "train", "best/design.json", "report/report.md"])
-def test_nothing_is_written_or_removed_through_a_link(folder, place, name):
+def test_nothing_is_written_or_removed_through_a_link(folder, place, run, name):
     (place / "outside").mkdir()
     (place / "outside" / "checkpoint.pt").write_text("mine")
     link = folder.path / name
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(place / "outside")
-    for act in (folder.clear, folder.locked().__enter__):
+    for act in (partial(folder.restart, run), folder.locked().__enter__):
         with pytest.raises(OutputError, match=f"{link} is a symbolic link"):
             act()
     assert (place / "outside" / "checkpoint.pt").read_text() == "mine"
@@ -305,19 +346,5 @@ def test_the_report_s_files_are_known(folder):
     """What --force removes is what a report has."""
     folder.append([(None, a_trial(0))])
     write_report(make_report(folder.read_record(), "run"), folder.path / "report")
-    folder.clear()
+    folder.restart(folder.read_run())
     assert not (folder.path / "report").exists()
-
-
-def test_what_a_kill_left_long_ago_gives_its_number_back(place):
-    for number in (1, 2, 3):
-        folder = RunFolder(place / f"resnet18-free-00{number}")
-        folder.create()
-        (folder.path / "study.db").touch()
-    os.utime(place / "resnet18-free-001", (0, 0))
-    os.utime(place / "resnet18-free-002", (0, 0))
-    with RunFolder(place / "resnet18-free-001").locked():
-        os.utime(place / "resnet18-free-001", (0, 0))
-        # the first is at work, the third may be about to start
-        assert new_folder("resnet18", [], place).name == "resnet18-free-002"
-    assert (place / "resnet18-free-003").exists()

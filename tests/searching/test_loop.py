@@ -242,8 +242,7 @@ def test_kill_9_at_any_moment(engine, place, sampler):
     planned = engine.planned(sampler=sampler, trials=16)
     whole = engine.search(place / "whole", planned)
     folder = RunFolder(place / "parts")
-    folder.create()
-    folder.write_run(replace(planned.run, name=folder.name))
+    folder.create(replace(planned.run, name=folder.name))
     generator = random.Random(sampler)
     kills = 0
     while True:
@@ -332,7 +331,6 @@ def test_stop_is_asked_between_trials(engine, place):
     planned = engine.planned(sampler="random", trials=6)
     stops = iter([False, False, False, True])
     folder = RunFolder(place / "run")
-    folder.create()
     how = Work(score=engine.score, stop=lambda: next(stops))
     # the base is the first
     assert len(run_search(planned, folder, how).trials) == 2
@@ -369,7 +367,6 @@ def test_watch_sees_each_trial_once(engine, place):
         seen.extend((kind, trial.number) for kind, trial in trials)
 
     folder = RunFolder(Path(place / "run"))
-    folder.create()
     part = replace(planned, run=replace(planned.run, trials=2))
     run_search(part, folder, Work(score=engine.score, watch=watch))
     first = len(seen)

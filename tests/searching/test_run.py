@@ -12,7 +12,7 @@ import sqlalchemy
 from bamsearch.errors import OutputError, RunError, StorageError
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.request import planned_again
-from bamsearch.searching.run import Work, folder_from_database, remove_if_empty, run_search
+from bamsearch.searching.run import Work, folder_from_database, run_search
 
 TRIALS = 6
 
@@ -75,8 +75,7 @@ def test_the_plain_record_may_be_gone(engine, run):
 
 def test_no_study_yet(engine, planned, place):
     folder = RunFolder(place / "run")
-    folder.create()
-    folder.write_run(replace(planned.run, name="run"))
+    folder.create(replace(planned.run, name="run"))
     assert len(engine.search(folder.path).trials) == TRIALS
 
 
@@ -123,11 +122,7 @@ def test_a_name_that_is_taken_in_the_database(engine, planned, place, url):
         RunError, match=r"study run already exists in this database: .*--resume run"
     ):
         engine.search(place / "two" / "run", planned, url=url)
-    # nothing of it stays
-    assert not (place / "two" / "run" / "run.json").exists()
-    remove_if_empty(place / "two" / "run")
-    assert not (place / "two" / "run").exists()
-    remove_if_empty(place / "one" / "run")
+    assert not (place / "two").exists()
     assert RunFolder(place / "one" / "run").read_record() == record
 
 
@@ -137,7 +132,7 @@ def test_a_study_that_is_no_run(engine, planned, place, url):
     )
     with pytest.raises(RunError, match="study run already exists in this database"):
         engine.search(place / "run", planned, url=url)
-    RunFolder(place / "run").write_run(replace(planned.run, name="run"))
+    RunFolder(place / "run").create(replace(planned.run, name="run"))
     with pytest.raises(RunError, match="study run in this database is not a bamsearch run"):
         engine.search(place / "run", None, url=url)
 
@@ -145,8 +140,7 @@ def test_a_study_that_is_no_run(engine, planned, place, url):
 def test_another_run_of_the_name(engine, planned, place, url):
     engine.search(place / "one" / "run", planned, url=url)
     other = RunFolder(place / "two" / "run")
-    other.create()
-    other.write_run(replace(planned.run, name="run", created="2001-01-01T00:00:00+00:00"))
+    other.create(replace(planned.run, name="run", created="2001-01-01T00:00:00+00:00"))
     with pytest.raises(RunError, match="is not the run in"):
         engine.search(other.path, None, url=url)
 
@@ -220,7 +214,6 @@ def test_a_full_disk_of_the_database(engine, planned, place):
 def test_a_full_disk_of_the_folder(engine, planned, place, monkeypatch):
     whole = engine.search(place / "whole", planned)
     folder = RunFolder(place / "run")
-    folder.create()
     appended = 0
     append = RunFolder.append
 
@@ -359,13 +352,3 @@ def test_checkpoints_that_could_not_be_removed_go_at_the_end(engine, run):
     (training / "checkpoint.pt").touch()
     engine.search(run.path, None, never)
     assert not (run.path / "train").exists()
-
-
-def test_a_failed_start_removes_nothing_of_a_search_at_work(place):
-    folder = RunFolder(place / "run")
-    folder.create()
-    with folder.locked():
-        remove_if_empty(folder.path)
-        assert folder.path.exists()
-    remove_if_empty(folder.path)
-    assert not folder.path.exists()

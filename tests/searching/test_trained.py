@@ -70,7 +70,6 @@ planned = plan_search(
     Request(sys.argv[1], data=data, input_size=(8, 8), num_classes=10, recipe=recipe, trials=4)
 )
 folder = RunFolder(Path(sys.argv[2]))
-folder.create()
 run_search(planned, folder, Work(follow=kill))
 """
 
@@ -83,7 +82,6 @@ def lines(record):
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = RunFolder(tmp_path_factory.mktemp("trained") / "run")
-    folder.create()
     return folder, run_search(planned(), folder, Work())
 
 
@@ -136,7 +134,6 @@ def test_what_was_learnt_is_there_and_ranks(searched):
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(searched, tmp_path):
     folder, done = searched
     again = RunFolder(tmp_path / "run")
-    again.create()
     asked = []
     run_search(planned(), again, Work(stop=lambda: len(asked) > 5 or asked.append(1) is not None))
     part = again.read_record()
@@ -162,7 +159,6 @@ def test_killed_and_resumed(searched, tmp_path):
 def test_a_training_that_was_interrupted_goes_on(searched, tmp_path, monkeypatch):
     _, done = searched
     folder = RunFolder(tmp_path / "run")
-    folder.create()
     seen = []
 
     def interrupt(design, progress):
@@ -191,7 +187,6 @@ def test_a_training_that_was_interrupted_goes_on(searched, tmp_path, monkeypatch
 def test_a_training_that_cannot_win_is_stopped(searched, tmp_path, monkeypatch):
     monkeypatch.setattr(trained, "cannot_win", lambda curve, *others: bool(curve))
     folder = RunFolder(tmp_path / "run")
-    folder.create()
     two = RECIPE.changed(epochs=2)
     record = run_search(planned(recipe=two, trials=10), folder, Work())
     stopped = [trial for trial in record.trials if trial.state == "stopped"]
@@ -214,7 +209,6 @@ def test_more_trials_than_designs_are_more_seeds(tmp_path):
     space = tmp_path / "one.toml"
     space.write_text('name = "one"\nsites = "stages"\nreductions = [4]\ndilations = [1]\n')
     folder = RunFolder(tmp_path / "run")
-    folder.create()
     record = run_search(planned(space=str(space), trials=7), folder, Work())
     designs = {trial.design for trial in record.trials}
     assert record.run.feasible_designs - 1 < 7
@@ -236,7 +230,6 @@ def test_a_search_stops_when_it_has_seen_enough_and_stays_stopped(searched, tmp_
     monkeypatch.setattr(study, "expected_regret", regret)
     monkeypatch.setattr(learning, "expected_regret", regret)
     folder = RunFolder(tmp_path / "run")
-    folder.create()
     record = run_search(planned(until=0.2), folder, Work())
     assert lines(record)[:5] == lines(done)[:5]
     assert len(record.trials) == 5
@@ -276,7 +269,6 @@ def test_other_data_under_the_same_name_are_noticed(searched, tmp_path):
     assert run.data is not None
     changed = replace(run, data=replace(run.data, hash="0" * 16), name="")
     other = RunFolder(tmp_path / "run")
-    other.create()
     with pytest.raises(DataError, match="has changed since run run started"):
         run_search(planned_again(changed), other, Work())
 
@@ -289,7 +281,6 @@ def test_whatever_a_network_raises_in_training_is_a_failed_trial(tmp_path, monke
 
     monkeypatch.setattr(trained, "train_once", raises)
     folder = RunFolder(tmp_path / "run")
-    folder.create()
     record = run_search(planned(trials=2), folder, Work())
     assert [trial.reason for trial in record.trials] == ["IndexError: my own"] * 2
 
@@ -301,7 +292,6 @@ def test_a_full_disk_ends_the_search_and_fails_no_design(searched, tmp_path, mon
         raise OutputError("no space left")
 
     folder = RunFolder(tmp_path / "run")
-    folder.create()
     with monkeypatch.context() as patch:
         patch.setattr(trained, "train_once", full)
         with pytest.raises(OutputError, match="no space left"):
@@ -331,7 +321,6 @@ def test_an_error_of_the_disk_is_not_the_design_s(tmp_path, monkeypatch, kind):
         raise DISK[kind]()
 
     folder = RunFolder(tmp_path / "run")
-    folder.create()
     monkeypatch.setattr(trained, "train_once", broken)
     with pytest.raises((OSError, TrainingError)):
         run_search(planned(trials=2), folder, Work())
@@ -364,7 +353,6 @@ def test_kills_count_only_while_a_training_gets_no_further(tmp_path, when, state
     """With MOST_RETRIES kills each one epoch further, and then with as many at the same place."""
     monkeypatch.setattr(trials, "MOST_RETRIES", 1)
     folder = RunFolder(tmp_path / "run")
-    folder.create()
     run_search(planned(trials=1, recipe=RECIPE.changed(epochs=4)), folder, Work(stop=lambda: True))
     code = KILLED_TWICE.replace("first = []", "first = []\nfrom bamsearch.searching import trials")
     code = code.replace("folder = Run", "trials.MOST_RETRIES = 1\nfolder = Run")

@@ -156,7 +156,6 @@ class Scores:
 
 def begin(engine, planned, folder: RunFolder, url: str) -> None:
     """Make the run, and score nothing."""
-    folder.create()
     run_search(planned, folder, Work(url=url, stop=lambda: True))
 
 
@@ -387,7 +386,6 @@ def test_jobs_replace_a_worker_that_dies(engine, place):
     scores = Scores(place, 0.05)
     planned = engine.planned(sampler="random", trials=3, score=scores.name, heartbeat=1)
     folder = RunFolder(place / "run")
-    folder.create()
     run_search(planned, folder, Work(stop=lambda: True))
     first = next(t for t in trials_of(f"sqlite:///{folder.study}", references_name("run")))
     with opened_storage(f"sqlite:///{folder.study}") as storage:
@@ -458,6 +456,5 @@ def test_workers_that_only_die_are_not_replaced_for_ever(place, monkeypatch):
 def test_jobs_that_cannot_work(engine, place):
     planned = engine.planned(sampler="random", trials=5, score="nosuch")
     folder = RunFolder(place / "run")
-    folder.create()
     with pytest.raises(RunError, match="all 2 workers ended early: no score is called 'nosuch'"):
         run_search(planned, folder, Work(jobs=2))

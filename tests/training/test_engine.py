@@ -198,7 +198,7 @@ def test_a_loss_that_is_no_number_says_where_and_what_to_try(digits, tmp_path):
 
 
 def test_what_is_not_fit_is_refused(digits, design, quick):
-    with pytest.raises(DesignError, match=r"3x16x16 and 10 classes, and digits has 3x8x8 and 10"):
+    with pytest.raises(DesignError, match=r"3x16x16 and 10 classes, but digits has 3x8x8 and 10"):
         train(Design(design().model, (3, 16, 16), num_classes=10), digits, quick)
     with pytest.raises(DesignError, match=r"insert resnet18 --data digits -o DIR"):
         train(Design("resnet18", (3, 224, 224)), digits, quick)

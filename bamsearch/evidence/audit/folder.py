@@ -26,7 +26,13 @@ from bamsearch.records.audit_files import (
     read_trainings,
 )
 from bamsearch.records.codec import Format
-from bamsearch.records.disk import DRAFT, refuse_links, remove_drafts, remove_files, whole_file
+from bamsearch.records.disk import (
+    refuse_links,
+    remove_drafts,
+    remove_files,
+    whole_file,
+    whole_folder,
+)
 from bamsearch.records.run_files import TRAINING_FILES
 from bamsearch.searching.folder import check_name
 
@@ -62,16 +68,9 @@ class AuditFolder:
         return (self.path / AUDIT_FILE).exists()
 
     @property
-    def unbegun(self) -> bool:
-        """Whether the folder exists but has only files that a kill left at the very start."""
-        names = [path.name for path in self.path.glob("*")]
-        begins = (_LOCK_FILE, DRAFT)
-        return self.path.is_dir() and all(name.startswith(begins) for name in names)
-
-    @property
     def is_audit(self) -> bool:
         """Whether files of an audit exist; finished trainings are enough to resume."""
-        names = (AUDIT_FILE, TRAININGS_FILE, _LOCK_FILE)
+        names = (AUDIT_FILE, TRAININGS_FILE)
         return any((self.path / name).exists() for name in names)
 
     @property
@@ -79,16 +78,24 @@ class AuditFolder:
         """Folder of the checkpoints of running trainings."""
         return self.path / TRAIN_FOLDER
 
+    def create(self, audit: Audit) -> None:
+        """Create the folder with its ``audit.json``, both at once.
+
+        Raises:
+            OutputError: it has files already, or cannot be created.
+        """
+        with _as_output_error(self.path), whole_folder(self.path) as draft:
+            text = replace(audit, name=self.name).to_json()
+            (draft / AUDIT_FILE).write_text(text, encoding="utf-8", newline="\n")
+
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the audit while the block runs; the folder is created if missing.
+        """Lock the audit while the block runs.
 
         Raises:
             RunError: another process holds the lock.
-            OutputError: the folder cannot be created, or has symbolic links.
+            OutputError: the lock cannot be written, or the folder has symbolic links.
         """
-        with _as_output_error(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
         names = (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE, TRAIN_FOLDER, _LOCK_FILE)
         refuse_links(self.path, names)
         lock = FileLock(self.path / _LOCK_FILE)
@@ -155,9 +162,9 @@ class AuditFolder:
         return trainings
 
     def clear(self) -> None:
-        """Remove the files of an earlier audit; other files stay."""
+        """Remove the results of an earlier audit; ``audit.json`` and other files stay."""
         with _as_output_error(self.path):
-            remove_files(self.path, (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE, *_TRAIN_FILES))
+            remove_files(self.path, (TRAININGS_FILE, SCORES_FILE, *_TRAIN_FILES))
 
     def remove_trainings(self) -> None:
         """Remove the checkpoints of all trainings."""
@@ -271,7 +278,7 @@ def usual_folder(requested: Audit) -> AuditFolder:
     stem = "-".join(re.sub(r"[^\w.+-]+", "-", word).strip("-.+").lower() for word in words)
     for number in count(1):
         folder = AuditFolder(AUDITS / f"{stem}-{number:03d}")
-        if not folder.path.exists() or folder.unbegun:
+        if not folder.path.exists():
             break
         try:
             if first_difference(requested, read_audit(folder.path)) is None:

@@ -55,9 +55,12 @@ def run_audit(
         RunError: the folder has another audit, or one is running in it.
         KeyboardInterrupt: interrupted; the same call resumes.
     """
+    if not folder.is_audit:
+        folder.create(planned.audit)
     with folder.locked():
         if force:
             folder.clear()
+            folder.write_audit(replace(planned.audit, name=folder.name))
         audit = folder.opened(planned.audit)
         folder.mend()
         if not folder.begun:

@@ -14,7 +14,14 @@ import pytest
 from scipy import stats
 
 from bamsearch.api import search
-from bamsearch.errors import DataError, DivergedError, InvalidValueError, RunError, ScoreError
+from bamsearch.errors import (
+    DataError,
+    DivergedError,
+    InvalidValueError,
+    OutputError,
+    RunError,
+    ScoreError,
+)
 from bamsearch.evidence.audit import trainings as audit_trainings
 from bamsearch.evidence.audit import workers as audit_workers
 from bamsearch.evidence.audit.estimate import estimate_audit
@@ -447,23 +454,19 @@ def test_the_same_command_finds_its_folder(planned, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = usual_folder(planned.audit)
     assert str(first.path) == "audits/small-digits-001"
-    with first.locked():
-        first.write_audit(replace(planned.audit, name=first.name))
+    first.create(planned.audit)
     assert usual_folder(planned.audit).name == "small-digits-001"
     other = replace(planned.audit, threads=2)
     assert first_difference(other, planned.audit) == ("--threads", "2", "1")
     assert usual_folder(other).name == "small-digits-002"
     with first.locked(), pytest.raises(RunError, match="another audit is running in"):
         run_audit(planned, AuditFolder(first.path))
-    # Killed before the first file was whole.
-    second = AuditFolder(Path("audits/small-digits-002"))
-    second.path.mkdir()
-    (second.path / ".writing-audit.json-17").touch()
-    assert usual_folder(other).path == second.path
-    with second.locked():
-        assert usual_folder(other).path == second.path
-    (second.path / "notes.txt").touch()
-    assert usual_folder(other).name == "small-digits-003"
+    with pytest.raises(OutputError, match="cannot be written"):
+        first.create(other)
+    assert first.opened(planned.audit).threads == 1
+    # Killed before the folder was renamed.
+    AuditFolder(Path("audits/.writing-small-digits-002-17")).create(other)
+    assert usual_folder(other).name == "small-digits-002"
 
 
 def test_a_run_sets_model_space_budgets_and_data(tmp_path):

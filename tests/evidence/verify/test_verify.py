@@ -198,7 +198,7 @@ def test_trainings_of_another_kind_are_refused_and_forced(verified, run, plan):
 
 def test_a_run_that_is_worked_on_is_left_alone(plan):
     planned = plan()
-    with planned.folder.locked(), pytest.raises(RunError, match="works on run small"):
+    with planned.folder.locked(), pytest.raises(RunError, match="is running on run small"):
         run_verify(planned)
 
 
@@ -289,7 +289,7 @@ def test_what_cannot_be_asked(plan, run):
         ({"seeds": 1}, "--seeds 1: at least 2 seeds are needed for a confidence interval"),
         ({"margin": 0.0}, "--margin 0: give points above 0"),
         ({"first": 2**32 - 1}, "the last seed would be over"),
-        ({"recipe": "fine-tune"}, "recipe fine-tune requires trained weights"),
+        ({"recipe": "fine-tune"}, "recipe fine-tune is for trained weights"),
     ):
         with pytest.raises(InvalidValueError, match=says):
             plan(**others)
