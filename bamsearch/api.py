@@ -228,6 +228,8 @@ def search(  # noqa: PLR0913
     module = None if isinstance(model, str) else model
     if module is not None and num_classes is not None:
         raise InvalidValueError("num_classes is for a MODEL: a module has its head, omit it")
+    if compare_random and sampler in ("random", "exhaustive"):
+        raise InvalidValueError(f"compare_random is not for sampler {sampler}: omit it")
     if not isinstance(score, str | None):
         takes_network(score)
     if input_size is not None:

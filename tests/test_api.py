@@ -9,8 +9,8 @@ import torchvision
 
 import bamsearch
 from bamsearch.attention.bam import BAM
-from bamsearch.examples import resnet20
 from bamsearch.errors import InvalidValueError, NothingToDoError, RunError, ScoreError
+from bamsearch.examples import resnet20
 from bamsearch.records import Design
 
 SIZE = (64, 64)
@@ -116,6 +116,7 @@ def test_without_a_score_the_largest_designs_are_listed():
         {"objectives": ("params",)},
         {"objectives": ("score", "params")},
         {"objectives": ("score", "gflops"), "sampler": "sorted"},
+        {"compare_random": True, "sampler": "random"},
         {"input_size": (64, 64, 64)},
         {"model": torchvision.models.resnet18(), "num_classes": 10},
     ],
