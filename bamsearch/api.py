@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from html import escape
 from inspect import signature
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bamsearch.data.resolving import resolve
 from bamsearch.errors import InvalidValueError, NothingToDoError
@@ -223,15 +223,8 @@ def search(  # noqa: PLR0913
     """
     options = locals()
     typed = {name for name, p in signature(search).parameters.items() if options[name] != p.default}
-    if storage is not None and output is None:
-        raise InvalidValueError("storage needs output: the folder's name is the name of the run")
     module = None if isinstance(model, str) else model
-    if module is not None and num_classes is not None:
-        raise InvalidValueError("num_classes is for a MODEL: a module has its head, omit it")
-    if compare_random and sampler in ("random", "exhaustive"):
-        raise InvalidValueError(f"compare_random is not for sampler {sampler}: omit it")
-    if not isinstance(score, str | None):
-        takes_network(score)
+    _check_together(options)
     if input_size is not None:
         input_size = check_input_size(input_size)
     budgets: dict[Quantity, float | str | None] = {
@@ -271,6 +264,19 @@ def search(  # noqa: PLR0913
         folder = RunFolder(Path(path) if output is not None else Path(path) / "search")
         record = run_search(planned, folder, how)
     return SearchResult(record, None if output is None else folder.path, module)
+
+
+def _check_together(options: Mapping[str, Any]) -> None:
+    """Raise InvalidValueError for options of :func:`search` of which one would be ignored."""
+    sampler, score = options["sampler"], options["score"]
+    if options["storage"] is not None and options["output"] is None:
+        raise InvalidValueError("storage needs output: the folder's name is the name of the run")
+    if not isinstance(options["model"], str) and options["num_classes"] is not None:
+        raise InvalidValueError("num_classes is for a MODEL: a module has its head, omit it")
+    if options["compare_random"] and sampler in ("random", "exhaustive"):
+        raise InvalidValueError(f"compare_random is not for sampler {sampler}: omit it")
+    if not isinstance(score, str | None):
+        takes_network(score)
 
 
 def _resumed(
