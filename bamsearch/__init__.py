@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bamsearch.api import SearchResult, search
     from bamsearch.attention.bam import BAM
     from bamsearch.attention.maps import attention_maps
     from bamsearch.errors import BamsearchError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from bamsearch.profile.memory import peak_memory
     from bamsearch.profile.timing import time_model, time_pair
     from bamsearch.records import Cost, Design, Insertion, Site, Trial
-    from bamsearch.searching.api import SearchResult, search
 
     __version__: str
 
@@ -32,7 +32,7 @@ HOMES = {
     "Cost": "bamsearch.records",
     "Design": "bamsearch.records",
     "Insertion": "bamsearch.records",
-    "SearchResult": "bamsearch.searching.api",
+    "SearchResult": "bamsearch.api",
     "Site": "bamsearch.records",
     "Trial": "bamsearch.records",
     "attention_maps": "bamsearch.attention.maps",
@@ -47,7 +47,7 @@ HOMES = {
     "measure_latency": "bamsearch.profile.latency",
     "peak_memory": "bamsearch.profile.memory",
     "save": "bamsearch.graph.designs",
-    "search": "bamsearch.searching.api",
+    "search": "bamsearch.api",
     "time_model": "bamsearch.profile.timing",
     "time_pair": "bamsearch.profile.timing",
 }

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import BamsearchError, InvalidValueError, ModelError, NothingToDoError
+from bamsearch.records.arguments import checked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +41,7 @@ class AttentionMap:
     dilation: int
 
 
+@checked
 def attention_maps(model: nn.Module, images: Tensor) -> list[AttentionMap]:
     """Run a network and return the attention maps of every BAM in it.
 

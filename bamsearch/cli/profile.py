@@ -238,7 +238,7 @@ def _latency(
         with console.progress(f"timing every BAM of {base.name}"):
             table = measure_latency(
                 base.model,
-                summary,
+                summary=summary,
                 reductions=REDUCTIONS,
                 dilations=DILATIONS,
                 sites="stages",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import (
@@ -42,7 +43,6 @@ from bamsearch.cli.search_folder import (
     is_unfinished,
     same_search,
 )
-from bamsearch.cli.search_resume import check_same, recorded_range
 from bamsearch.cli.space_options import init_option, space_options
 from bamsearch.cli.storage_option import storage_option
 from bamsearch.errors import InvalidValueError, OutputError
@@ -82,8 +82,8 @@ DEFAULT_MODEL = "resnet101"
 @click.option(
     "--score",
     metavar="NAME|FILE.py:FUNCTION",
-    help=f"Score that ranks designs: {', '.join(('train', *SCORES))}, or a function of (module, "
-    "design).  "
+    help=f"Score that ranks designs: {', '.join(('train', *SCORES))}, or a function of (design) "
+    "or (module, design).  "
     f"[default: train with --data, else {DEFAULT_SCORE}, the number of parameters]",
 )
 @click.option(
@@ -236,6 +236,7 @@ def search(
     with model_work(console, f"determining the feasible designs of {target}", target):
         from bamsearch.searching.measured import Timing
         from bamsearch.searching.request import Request
+        from bamsearch.searching.resume import recorded_range
 
         if resume is not None and data is not None and value_range is None:
             value_range = recorded_range(resume)
@@ -343,9 +344,9 @@ def _resumed(
 ) -> tuple[Planned, RunFolder]:
     """Read a run and extend its trials if requested; other options must not differ."""
     from bamsearch.errors import RunError
-    from bamsearch.searching.api import with_trials
     from bamsearch.searching.folder import find_folder, named_folder
-    from bamsearch.searching.request import check_base, planned_again
+    from bamsearch.searching.request import check_base, planned_again, with_trials
+    from bamsearch.searching.resume import check_same
     from bamsearch.searching.run import folder_from_database
 
     try:
@@ -356,7 +357,8 @@ def _resumed(
             raise
         folder = named_folder(resume)
         run = folder_from_database(resume, storage, folder)
-    check_same(ctx, run, request, model)
+    source = ctx.get_parameter_source
+    check_same(run, request, model, lambda name: source(name) is ParameterSource.COMMANDLINE)
     announce_code(console, run.model, run.score)
     planned = planned_again(run)
     check_base(run)

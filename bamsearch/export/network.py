@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from torch import nn
 
+from bamsearch.errors import InvalidValueError
 from bamsearch.export.attempts import Job, attempt
 from bamsearch.export.exported import Exported, Format
 from bamsearch.export.files import drafted, keep, refuse_taken
@@ -17,16 +17,19 @@ from bamsearch.export.one_input import with_one_input
 from bamsearch.graph.checkpoints import load_all
 from bamsearch.graph.copying import copy_model
 from bamsearch.graph.designs import build, find_design, load
-from bamsearch.records import Design, check_input_shape, check_positive
+from bamsearch.graph.models import DEFAULT_INPUT
+from bamsearch.records import Design, InputShape, check_input_shape, check_positive
+from bamsearch.records.arguments import checked
 
 
+@checked
 def export_network(
     source: nn.Module | Design | str | os.PathLike[str],
     path: str | os.PathLike[str] | None,
     format: Format = "onnx",
     *,
     design: Design | None = None,
-    input_shape: Sequence[int] | None = None,
+    input_shape: InputShape | None = None,
     batch: int | None = None,
     force: bool = False,
 ) -> Exported:
@@ -42,9 +45,9 @@ def export_network(
             with random weights; or a design on disk as for :func:`bamsearch.load`.
         path: the file to write; missing folders are created. None writes nothing (dry run).
         format: ``onnx`` or ``pt2``.
-        design: the design of a network, to be stored in the file.
-        input_shape: shape of one input without the batch: (C, H, W), or (C, T, H, W) for video. The
-            default is the design's, else (3, 224, 224).
+        design: the design of a network, to be stored in the file, if source is a network.
+        input_shape: shape of one input, see :func:`bamsearch.find_sites`. None is the design's,
+            else (3, 224, 224).
         batch: fixed batch size of the file; None is dynamic. If a network cannot be exported with a
             dynamic batch, it is fixed to 1 and ``note`` gives the reason.
         force: replace existing files.
@@ -53,7 +56,7 @@ def export_network(
         ExportError: the exporter refuses the network, or the results differ.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
         OutputError: a file exists and force is False, or cannot be written.
-        InvalidValueError: an unknown format, or an invalid batch or input_shape.
+        InvalidValueError: an unknown format, an invalid batch or input_shape, or two designs.
         DesignError, WeightsError, ModelError: as :func:`bamsearch.load`.
     """
     check_format(format)
@@ -63,7 +66,8 @@ def export_network(
     if target is not None:
         refuse_taken([target], force)
     network, design = _network(source, design)
-    shape = check_input_shape(input_shape or (design.input_shape if design else (3, 224, 224)))
+    default = design.input_shape if design else DEFAULT_INPUT
+    shape = check_input_shape(default if input_shape is None else input_shape)
     network = with_one_input(network, shape)
     metadata = {"bamsearch_version": version("bamsearch")}
     if design is not None:
@@ -104,6 +108,8 @@ def _network(
     """A network that may be modified, and its design."""
     if isinstance(source, nn.Module):
         return copy_model(source).cpu(), design
+    if design is not None:
+        raise InvalidValueError("design is for a network, but source is a design: omit one of them")
     if isinstance(source, Design):
         return build(source), source
     network, design, _ = load_network(source)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bamsearch.errors import ModelError
 from bamsearch.graph.tracing import Trace
-from bamsearch.records import Site
+from bamsearch.records import Design, Site
 
 
 class Bams(nn.Module):
@@ -28,6 +28,9 @@ class Bams(nn.Module):
 
     caller_learns = False
     """Whether gradients were enabled when the network was called; set by :class:`NoteGradients`."""
+
+    design: Design | None = None
+    """The design that was inserted."""
 
     def forward(self, x: Any) -> Any:
         """Return x."""

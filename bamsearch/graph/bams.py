@@ -11,14 +11,17 @@ from bamsearch.attention.bam import BAM
 from bamsearch.errors import InvalidValueError, ModelError
 from bamsearch.graph.attach import Bams
 from bamsearch.records import Design, Site
+from bamsearch.records.arguments import checked
 
 
+@checked
 def bam_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     """The parameters of every BAM in a model, for an optimizer's parameter group."""
     bams = [module for module in model.modules() if isinstance(module, BAM)]
     return chain.from_iterable(bam.parameters() for bam in bams)
 
 
+@checked
 def freeze_bam_bn(model: nn.Module) -> nn.Module:
     """Keep the batch norms of every BAM in eval mode, for batches too small to normalise by.
 
@@ -59,6 +62,7 @@ def make_bams(part: nn.Module, chosen: Sequence[Site], design: Design) -> Bams:
         raise ModelError(f"{type(part).__name__} already has an attribute 'bam': rename it")
     like = next((p for p in part.parameters() if p.is_floating_point()), None)
     bams = Bams()  # not a ModuleDict: a site may be called `keys` or `values`
+    bams.design = design
     for site, insertion in zip(chosen, design.insertions, strict=True):
         key = key_of(site)
         if hasattr(bams, key):

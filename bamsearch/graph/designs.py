@@ -6,6 +6,7 @@ pickled: a design is rebuilt from its model's name, and its weights are loaded s
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from bamsearch.errors import DesignError, OutputError, WeightsError
+from bamsearch.errors import DesignError, InvalidValueError, OutputError, WeightsError
 from bamsearch.graph.attach import is_attached
 from bamsearch.graph.checking import Check, is_too_large
 from bamsearch.graph.checkpoints import check_finite
@@ -23,17 +24,22 @@ from bamsearch.graph.initial import undisturbed
 from bamsearch.graph.insertion import Inserted, insert_by
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
+from bamsearch.graph.rebuilding import design_of
 from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
+from bamsearch.records.arguments import checked
 from bamsearch.records.designs import DESIGN
 from bamsearch.records.disk import draft_folder, sync_files, sync_folder, whole_folder
 from bamsearch.records.hints import shown
-from bamsearch.records.run_files import find_run, read_record
+from bamsearch.records.run_files import RUN_FILE, find_run, read_record, read_run
+
+_log = logging.getLogger(__name__)
 
 DESIGN_FILE = "design.json"
 WEIGHTS_FILE = "model.safetensors"
 
 
+@checked
 def build(design: Design) -> nn.Module:
     """Build the network of a design with random weights, in train mode, on the CPU.
 
@@ -46,11 +52,14 @@ def build(design: Design) -> nn.Module:
     return _build(design, initialise=True)
 
 
+@checked
 def load(design: str | os.PathLike[str]) -> nn.Module:
     """Build the network of a design on disk, in train mode, on the CPU.
 
     Weights come from ``model.safetensors`` next to the design, loaded strictly; without this file
-    they are random.
+    they are random. A search stores no weights, even if it trained: ``bamsearch train RUN -o DIR``
+    and :func:`save` write them, and ``bamsearch verify`` writes those of each training below
+    ``RUN/verify``.
 
     Args:
         design: see :func:`find_design`.
@@ -62,6 +71,9 @@ def load(design: str | os.PathLike[str]) -> nn.Module:
     """
     record, weights = find_design(design)
     if weights is None:
+        run, _ = _run_and_rank(os.fspath(design))
+        if run is not None and read_run(run).trained:
+            _log.warning("run %s stores no weights: those of its design are random", run.name)
         return build(record)
     module = _build(record, initialise=False)
     try:
@@ -73,30 +85,43 @@ def load(design: str | os.PathLike[str]) -> nn.Module:
     return module
 
 
+@checked
 def save(
-    design: Design,
+    design: Design | nn.Module,
     folder: str | os.PathLike[str],
     module: nn.Module | None = None,
     *,
     force: bool = False,
 ) -> list[Path]:
-    """Write a design, and its weights if a module is given, for :func:`load`.
+    """Write a design, with the weights of its network, for :func:`load`.
+
+    ``save(model, folder)`` writes a network with BAM: its design and its weights. ``save(design,
+    folder)`` writes a design without weights.
 
     If the module has attached BAMs, ``how`` is written as ``attach`` instead of ``auto``.
 
     Args:
-        design: the design to write to ``design.json``.
+        design: the design to write to ``design.json``, or a network with BAM that :func:`load`,
+            :func:`build` or :func:`bamsearch.insert_bam` made: from a MODEL, a design, or a module
+            that torchvision or a class without arguments builds.
         folder: created if it does not exist.
-        module: the network of the design, whose weights go to ``model.safetensors``.
+        module: the network of a design, whose weights go to ``model.safetensors``.
         force: replace existing files.
 
     Returns:
         The files written.
 
     Raises:
+        DesignError: the network has no BAM, or no MODEL is known that builds it.
+        InvalidValueError: a network and module.
         OutputError: the files exist and force is False, or the folder is not writable.
     """
     folder = Path(folder)
+    if isinstance(design, nn.Module):
+        if module is not None:
+            raise InvalidValueError("save takes a network alone, or a Design and module")
+        module = design
+        design = design_of(module)
     if module is not None and design.how == "auto" and is_attached(module):
         design = replace(design, how="attach")
     target, weights = folder / DESIGN_FILE, folder / WEIGHTS_FILE
@@ -174,7 +199,11 @@ def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
     except OSError as error:
         raise DesignError(f"{shown(text)} cannot be read: {error.strerror}") from error
     weights = path.parent / WEIGHTS_FILE
-    return read_design(path), weights if weights.exists() else None
+    record = read_design(path)
+    for parent in path.absolute().parents[1:3]:  # RUN/best and RUN/verify/TRAINING
+        if (parent / RUN_FILE).is_file():
+            record = replace(record, model=read_run(parent).model)
+    return record, weights if weights.exists() else None
 
 
 def is_design(text: str) -> bool:

@@ -74,7 +74,7 @@ class InsertedModel(fx.GraphModule):
     def __reduce__(self) -> NoReturn:
         """Refuse pickling: a GraphModule is traced again on load, possibly with another result."""
         raise TypeError(
-            "a rewritten network cannot be pickled: use bamsearch.save(design, folder, model), "
+            "a rewritten network cannot be pickled: use bamsearch.save(model, folder), "
             "or torch.save(model.state_dict(), file)"
         )
 

@@ -10,17 +10,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from bamsearch.errors import BamsearchError, DesignError, ModelError
+from bamsearch.errors import BamsearchError, DesignError, InvalidValueError, ModelError
 from bamsearch.graph.attach import Bams, attach
 from bamsearch.graph.bams import make_bams, refuse_bam
 from bamsearch.graph.checking import Check, Compared
 from bamsearch.graph.copying import copy_model, unwrapped
-from bamsearch.graph.models import build_model, is_versioned
+from bamsearch.graph.models import build_model, is_versioned, named_module
 from bamsearch.graph.network import Network, find_network
 from bamsearch.graph.placement import place
 from bamsearch.graph.rewrite import rewrite
 from bamsearch.graph.sites import sites_of
-from bamsearch.records import Design, How, Init, Insertion, Site, Variant, check_input_shape
+from bamsearch.records import (
+    Design,
+    How,
+    Init,
+    InputShape,
+    Insertion,
+    Site,
+    Variant,
+    check_input_shape,
+)
+from bamsearch.records.arguments import checked
 
 _log = logging.getLogger(__name__)
 
@@ -42,15 +52,16 @@ class Inserted:
     compared: Compared | None = None
 
 
+@checked
 def insert_bam(  # noqa: PLR0913
-    model: nn.Module,
-    input_shape: Sequence[int] = (3, 224, 224),
+    model: nn.Module | str,
+    input_shape: InputShape | None = None,
     *,
-    sites: str | Sequence[str] = "paper",
-    reduction: int = 16,
-    dilation: int = 4,
-    variant: Variant = "paper",
-    init: Init = "paper",
+    sites: str | Sequence[str] | None = None,
+    reduction: int | None = None,
+    dilation: int | None = None,
+    variant: Variant | None = None,
+    init: Init | None = None,
     design: Design | None = None,
     how: How = "auto",
     check: bool = True,
@@ -81,35 +92,55 @@ def insert_bam(  # noqa: PLR0913
     and gradient checkpoints. Above 300 M parameters only shapes are compared.
 
     Args:
-        model: any module; its feature network must be traceable, see :func:`bamsearch.find_sites`.
-        input_shape: shape of one input without the batch: (C, H, W), or (C, T, H, W) for video.
-        sites: a placement (``paper``, ``bottlenecks``, ``stages``, ``blocks``) or names of sites.
-        reduction: r of every BAM.
-        dilation: d of every BAM.
-        variant: ``paper`` or ``official``, see :class:`bamsearch.BAM`.
-        init: ``paper``, or ``identity`` for pretrained networks.
-        design: replaces all of the above, with separate r and d for each site.
-        how: ``rewrite``, ``attach``, or ``auto``: rewrite, or attach if rewriting fails or the
-            result does not pass the check. A design's ``how`` takes precedence unless ``auto``.
+        model: any module, or a MODEL such as ``"resnet18"``, which is built with random weights;
+            its feature network must be traceable, see :func:`bamsearch.find_sites`.
+        input_shape: shape of one input, see :func:`bamsearch.find_sites`.
+        sites: a placement (``paper``, the default, ``bottlenecks``, ``stages``, ``blocks``) or
+            names of sites.
+        reduction: r of every BAM; None is 16.
+        dilation: d of every BAM; None is 4.
+        variant: ``paper``, the default, or ``official``, see :class:`bamsearch.BAM`.
+        init: ``paper``, the default, or ``identity`` for pretrained networks.
+        design: all of the above in one, with separate r and d for each site.
+        how: ``rewrite``, ``attach``, or ``auto``: the design's, else rewrite, or attach if
+            rewriting fails or the result does not pass the check.
         check: False skips the check.
         example_inputs: inputs for models that take more than images, see
             :func:`bamsearch.find_sites`.
 
     Raises:
         NoSiteError: the placement has no site in this model.
-        InvalidValueError: unknown site or placement, or r or d out of range.
+        InvalidValueError: unknown site or placement, r or d out of range, or an option that a
+            design contradicts.
         ModelError: the model already has BAM, cannot be copied or traced, does not accept this
             input, or neither method gives a network that passes the check.
         DesignError: the design is for another model.
     """
+    if design is not None:
+        _refuse_contradictions(
+            design,
+            model=model if isinstance(model, str) else None,
+            input_shape=None if input_shape is None else check_input_shape(input_shape),
+            sites=sites,
+            reduction=reduction,
+            dilation=dilation,
+            variant=variant,
+            init=init,
+            how=None if "auto" in (how, design.how) else how,
+        )
+        input_shape = design.input_shape
+        if isinstance(model, str):
+            classes, weights = design.num_classes, design.weights
+            model = build_model(model, input_shape, num_classes=classes, weights=weights)
+    name, model, shape = named_module(model, input_shape)
     refuse_bam(model)
-    shape = check_input_shape(input_shape if design is None else design.input_shape)
     network = find_network(model, shape, example_inputs)
     available = sites_of(network)
     if design is None:
-        insertions = [Insertion(site.name, reduction, dilation) for site in place(available, sites)]
-        name = type(model).__name__
-        design = Design(name, shape, tuple(insertions), variant, init, how=how)
+        r, d = 16 if reduction is None else reduction, 4 if dilation is None else dilation
+        chosen = place(available, "paper" if sites is None else sites)
+        insertions = tuple(Insertion(site.name, r, d) for site in chosen)
+        design = Design(name, shape, insertions, variant or "paper", init or "paper", how=how)
     else:
         check_design_fits(design, model, available)
         if design.how == "auto":
@@ -119,6 +150,15 @@ def insert_bam(  # noqa: PLR0913
     if inserted.compared in ("shapes", "nothing"):
         _log.warning("%s: %s", type(model).__name__, NOT_COMPARED[inserted.compared])
     return inserted.module
+
+
+def _refuse_contradictions(design: Design, **options: object) -> None:
+    """Raise InvalidValueError for an option of :func:`insert_bam` that differs from the design."""
+    for name, value in options.items():
+        if value is not None and value != getattr(design, name, None):
+            raise InvalidValueError(
+                f"{name}={value!r}, but the design determines {name}: omit it, or change the design"
+            )
 
 
 NOT_COMPARED: dict[Compared, str] = {

@@ -27,6 +27,8 @@ from torch.overrides import TorchFunctionMode
 from torchvision.models import WeightsEnum
 
 from bamsearch.errors import MissingExtraError, ModelError, WeightsError
+from bamsearch.records import InputShape, check_input_shape
+from bamsearch.records.sources import name_of
 from bamsearch.records.sources import split_model as split_model
 
 DEFAULT_INPUT = (3, 224, 224)
@@ -56,6 +58,27 @@ def model_names() -> list[str]:
 def is_versioned(model: str) -> bool:
     """Whether package versions determine the MODEL completely, so that facts can be cached."""
     return split_model(model)[0] in ("torchvision", "timm")
+
+
+def named_module(
+    model: nn.Module | str, input_shape: InputShape | None = None
+) -> tuple[str, nn.Module, tuple[int, ...]]:
+    """The name, the module and the input shape of a module or a MODEL.
+
+    Args:
+        model: a module, named ``module:class``, or a MODEL, which is built with random weights.
+        input_shape: shape of one input without the batch, or one number for H and W; None is the
+            MODEL's default, and (3, 224, 224) for a module.
+
+    Raises:
+        InvalidValueError: an invalid input_shape.
+        ModelError: as :func:`build_model`.
+    """
+    if isinstance(model, nn.Module):
+        shape = check_input_shape(DEFAULT_INPUT if input_shape is None else input_shape)
+        return name_of(type(model)), model, shape
+    shape = default_input_shape(model) if input_shape is None else check_input_shape(input_shape)
+    return model, build_model(model, shape), shape
 
 
 def build_model(

@@ -68,7 +68,8 @@ class Network:
         Raises:
             ModelError: the network does not accept this input.
         """
-        outputs = self.outputs or run(self.deep, self.input_shape)
+        with undisturbed():
+            outputs = self.outputs or run(self.deep, self.input_shape)
         probed = probe(self.deep, self.input_shape, outputs, self.recording)
         if not self.within:
             return probed

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from torch import fx, nn
 
 from bamsearch.errors import ModelError
 from bamsearch.graph.dataflow import count_weighted, followed_by, weighted_nodes
+from bamsearch.graph.models import named_module
 from bamsearch.graph.necks import neck_stride, necks, outputs
 from bamsearch.graph.network import Network, find_network
 from bamsearch.graph.roles import FeatureMap
 from bamsearch.graph.spine import Spine, find_spine
 from bamsearch.graph.tracing import ModuleCall, Trace
-from bamsearch.records import Kind, Site, check_input_shape
+from bamsearch.records import InputShape, Kind, Site
+from bamsearch.records.arguments import checked
 
 
+@checked
 def find_sites(
-    model: nn.Module,
-    input_shape: Sequence[int] = (3, 224, 224),
+    model: nn.Module | str,
+    input_shape: InputShape | None = None,
     *,
     example_inputs: Any = None,
 ) -> list[Site]:
@@ -32,8 +34,9 @@ def find_sites(
     detector that cannot be traced, its backbone is used.
 
     Args:
-        model: any module with convolutions.
-        input_shape: shape of one input without the batch: (C, H, W), or (C, T, H, W) for video.
+        model: any module with convolutions, or a MODEL such as ``"resnet18"``.
+        input_shape: shape of one input without the batch: (C, H, W), or (C, T, H, W) for video; 64
+            is (3, 64, 64). None is the MODEL's default, and (3, 224, 224) for a module.
         example_inputs: inputs for models that take more than images: a tuple of arguments, or a
             dict (keyword arguments if all its keys are arguments of forward, else the only
             argument). The first floating-point tensor of 4 or 5 axes is the image, a batch of
@@ -47,7 +50,8 @@ def find_sites(
             message names the line of the model's source that failed.
         InvalidValueError: an invalid input_shape, or example_inputs without such an image.
     """
-    return sites_of(find_network(model, check_input_shape(input_shape), example_inputs))
+    _, module, shape = named_module(model, input_shape)
+    return sites_of(find_network(module, shape, example_inputs))
 
 
 def sites_of(network: Network) -> list[Site]:

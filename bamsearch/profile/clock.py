@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch.utils.benchmark import Timer
 
 
+@runtime_checkable
 class Clock(Protocol):
     """Anything that times a call."""
 

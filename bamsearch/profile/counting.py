@@ -32,15 +32,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bamsearch.errors import ModelError
 from bamsearch.graph.copying import copy_model
+from bamsearch.graph.models import named_module
 from bamsearch.profile.meta_counting import count_on_meta
-from bamsearch.records import Cost, check_choice, check_input_shape
+from bamsearch.records import Cost, InputShape, check_input_shape
+from bamsearch.records.arguments import checked
 
 Counter = Literal["auto", "fvcore", "FlopCounterMode"]
 Handle = Callable[[list[Any], list[Any]], int]
 
 
+@checked
 def count(
-    model: nn.Module, input_shape: Sequence[int] = (3, 224, 224), counter: Counter = "auto"
+    model: nn.Module | str, input_shape: InputShape | None = None, counter: Counter = "auto"
 ) -> Cost:
     """Count parameters and multiply-adds of model for one input, in eval mode.
 
@@ -49,9 +52,9 @@ def count(
     zeros that take no memory, so the values in model do not matter.
 
     Args:
-        model: any module that takes one tensor; it runs with the device and dtype of its first
-            parameter.
-        input_shape: shape of one input without the batch: (C, H, W) or (C, T, H, W).
+        model: any module that takes one tensor, or a MODEL such as ``"resnet18"``; it runs with the
+            device and dtype of its first parameter.
+        input_shape: shape of one input, see :func:`bamsearch.find_sites`.
         counter: ``fvcore``, ``FlopCounterMode`` (see :mod:`bamsearch.profile.meta_counting`), or
             ``auto``: fvcore, or the other if fvcore is missing or cannot trace the model. The
             result's ``counter`` is the one used.
@@ -63,8 +66,7 @@ def count(
         InvalidValueError: an invalid input_shape or an unknown counter.
         ModelError: the model does not run with this input, or has lazy parameters.
     """
-    shape = check_input_shape(input_shape)
-    check_choice("counter", counter, ("auto", *COUNTERS))
+    _, model, shape = named_module(model, input_shape)
     name = type(model).__name__
     if any(nn.parameter.is_lazy(tensor) for tensor in model.parameters()):
         raise ModelError(f"{name} has lazy parameters: run it once on an input before counting")

@@ -23,7 +23,7 @@ from torch import nn
 
 from bamsearch.errors import InvalidValueError
 from bamsearch.graph.insertion import insert
-from bamsearch.graph.models import model_names
+from bamsearch.graph.models import model_names, named_module
 from bamsearch.graph.network import Network, find_network
 from bamsearch.graph.placement import place
 from bamsearch.graph.sites import sites_of
@@ -32,12 +32,13 @@ from bamsearch.profile.bam_alone import bams_alone, same_network
 from bamsearch.profile.clock import Clock
 from bamsearch.profile.conditions import Conditions, complete
 from bamsearch.profile.devices import device_facts, resolve_device
-from bamsearch.profile.summary import check_has_sites
+from bamsearch.profile.summary import check_has_sites, summarise_module
 from bamsearch.profile.timing import time_model, time_pair
 from bamsearch.records import (
     Design,
     HeldOut,
     Init,
+    InputShape,
     Insertion,
     LatencyConditions,
     LatencyEntry,
@@ -49,6 +50,7 @@ from bamsearch.records import (
     Variant,
     check_positive,
 )
+from bamsearch.records.arguments import checked
 
 Progress = Callable[[int, int], None]
 
@@ -102,12 +104,13 @@ class _Plan:
     under: LatencyConditions
 
 
+@checked
 def measure_latency(  # noqa: PLR0913
-    module: nn.Module,
-    summary: ModelSummary,
+    model: nn.Module | str,
+    input_shape: InputShape | None = None,
     *,
-    reductions: Sequence[int],
-    dilations: Sequence[int],
+    reductions: Sequence[int] | int = 16,
+    dilations: Sequence[int] | int = 4,
     sites: str | Sequence[str] | None = None,
     held_out: int = 5,
     variant: Variant = "paper",
@@ -117,6 +120,7 @@ def measure_latency(  # noqa: PLR0913
     again: bool = False,
     clock: Clock | None = None,
     progress: Progress = lambda done, total: None,
+    summary: ModelSummary | None = None,
     **conditions: Unpack[Conditions],
 ) -> LatencyTable:
     """Time the base, each BAM alone, and a few whole designs, or read the table from the cache.
@@ -126,10 +130,10 @@ def measure_latency(  # noqa: PLR0913
     versions, threads, source. The load of the machine is not part of the key.
 
     Args:
-        module: the whole model; a copy is timed.
-        summary: summary of the model.
-        reductions: values of r.
-        dilations: values of d.
+        model: the whole model, of which a copy is timed, or a MODEL such as ``"resnet18"``.
+        input_shape: shape of one input, see :func:`bamsearch.find_sites`.
+        reductions: values of r, or one.
+        dilations: values of d, or one.
         sites: a placement or names of sites; None is all sites.
         held_out: number of random designs to measure as whole models; 0 gives no error estimate.
         variant: ``paper`` or ``official``.
@@ -139,6 +143,7 @@ def measure_latency(  # noqa: PLR0913
         again: measure even if the table is cached, for instance from a busy machine.
         clock: clock for the timings; None is the device's default.
         progress: called with (done, total) before the first and after each measurement.
+        summary: summary of the model and its input, if known: it names a module for the cache.
         conditions: ``device``, ``batch_size``, ``dtype``, ``memory_format``, ``mode``, ``train``
             and ``threads``, see :class:`bamsearch.profile.conditions.Conditions`.
 
@@ -146,10 +151,18 @@ def measure_latency(  # noqa: PLR0913
         The table, with its error on the held-out designs.
 
     Raises:
-        InvalidValueError: the summary is of another model, or an invalid site, r, d or condition.
+        InvalidValueError: the summary is of another model or input, or an invalid site, r,
+            d or condition.
         NoSiteError: the placement has no site in this model.
         DeviceError: as :func:`bamsearch.profile.timing.time_model`.
     """
+    shape = summary.input_shape if summary is not None and input_shape is None else input_shape
+    name, module, shape = named_module(model, shape)
+    summary = summary or summarise_module(name, module, shape)
+    if summary.input_shape != shape:
+        raise InvalidValueError(
+            f"the summary is for an input of {summary.input_shape}, not {shape}"
+        )
     check_has_sites(summary)
     completed = complete(conditions)
     bench = _Bench(completed, samples, seed, clock)
@@ -193,10 +206,13 @@ def _recorded(conditions: Conditions, variant: Variant, init: Init) -> LatencyCo
     )
 
 
-def _options(reductions: Sequence[int], dilations: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def _options(
+    reductions: Sequence[int] | int, dilations: Sequence[int] | int
+) -> tuple[tuple[int, int], ...]:
     """All distinct pairs (r, d)."""
-    rs = [check_positive("reduction", reduction) for reduction in reductions]
-    ds = [check_positive("dilation", dilation) for dilation in dilations]
+    rs, ds = ([x] if isinstance(x, int) else x for x in (reductions, dilations))
+    rs = [check_positive("reduction", reduction) for reduction in rs]
+    ds = [check_positive("dilation", dilation) for dilation in ds]
     return tuple(dict.fromkeys((r, d) for r in rs for d in ds))
 
 

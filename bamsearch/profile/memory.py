@@ -15,7 +15,6 @@ not track the peak of the CPU allocator, so the record has a reason instead of a
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -23,20 +22,23 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from bamsearch.graph.models import named_module
 from bamsearch.profile.conditions import Conditions, caller_kept, complete
 from bamsearch.profile.devices import device_facts, resolve_device
 from bamsearch.profile.saved import Packed
 from bamsearch.profile.workload import workload
-from bamsearch.records import DType, Memory, MemoryFormat, check_input_shape
+from bamsearch.records import DType, InputShape, Memory, MemoryFormat
+from bamsearch.records.arguments import checked
 
 ALLOCATOR = "peak of PyTorch's CUDA allocator"
 SAVED = "bytes saved for backward"
 NONE = "not measured"
 
 
+@checked
 def peak_memory(
-    model: nn.Module,
-    input_shape: Sequence[int],
+    model: nn.Module | str,
+    input_shape: InputShape | None = None,
     *,
     device: str = "cpu",
     batch_size: int = 1,
@@ -47,8 +49,8 @@ def peak_memory(
     """Peak memory of one call of a model, as defined in the module docstring.
 
     Args:
-        model: any module that takes one tensor; a copy is measured.
-        input_shape: shape of one input without the batch.
+        model: any module that takes one tensor, of which a copy is measured, or a MODEL.
+        input_shape: shape of one input, see :func:`bamsearch.find_sites`.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         batch_size: number of inputs.
         dtype: data type of weights and input.
@@ -63,7 +65,7 @@ def peak_memory(
             names the largest batch by :func:`bamsearch.profile.workload.largest_batch`.
         InvalidValueError: an invalid shape or condition.
     """
-    shape = check_input_shape(input_shape)
+    _, model, shape = named_module(model, input_shape)
     conditions = complete(
         {
             "device": device,

@@ -29,10 +29,13 @@ import numpy as np
 from scipy import stats
 from torch import nn
 
+from bamsearch.errors import InvalidValueError
+from bamsearch.graph.models import named_module
 from bamsearch.profile.clock import Clock, clock_for
 from bamsearch.profile.conditions import Conditions, caller_kept, explained
 from bamsearch.profile.workload import Workload, workload, workloads
-from bamsearch.records import PairedTiming, Timing, check_positive
+from bamsearch.records import InputShape, PairedTiming, Timing, check_positive
+from bamsearch.records.arguments import checked
 
 CONFIDENCE = 0.95
 _RESAMPLES = 9_999
@@ -48,9 +51,10 @@ _WARM_UP_MS = 5_000.0
 _WARM_UP_SAMPLES = 500
 
 
+@checked
 def time_model(
-    model: nn.Module,
-    input_shape: Sequence[int],
+    model: nn.Module | str,
+    input_shape: InputShape | None = None,
     *,
     samples: int = 30,
     clock: Clock | None = None,
@@ -62,8 +66,8 @@ def time_model(
     is not changed: a copy runs on the device.
 
     Args:
-        model: any module that takes one tensor.
-        input_shape: shape of one input without the batch: (C, H, W) or (C, T, H, W).
+        model: any module that takes one tensor, or a MODEL such as ``"resnet18"``.
+        input_shape: shape of one input, see :func:`bamsearch.find_sites`.
         samples: number of samples, each the mean over enough calls to take at least 10 ms.
         clock: clock for the timing; None is the device's default.
         conditions: ``device``, ``batch_size``, ``dtype``, ``memory_format``, ``mode``, ``train``
@@ -78,15 +82,17 @@ def time_model(
             compiled, captured or trained.
     """
     check_positive("samples", samples)
-    work = workload(model, input_shape, **conditions)
+    _, model, shape = named_module(model, input_shape)
+    work = workload(model, shape, **conditions)
     [timing] = _sample([model], [work], [[0]] * samples, clock)
     return timing
 
 
+@checked
 def time_pair(
-    a: nn.Module,
-    b: nn.Module,
-    input_shape: Sequence[int],
+    a: nn.Module | str,
+    b: nn.Module | str,
+    input_shape: InputShape | None = None,
     *,
     samples: int = 40,
     seed: int = 0,
@@ -96,9 +102,9 @@ def time_pair(
     """Time two models in pairs of random order, and compare them pair by pair.
 
     Args:
-        a: the reference model.
+        a: the reference model, a module or a MODEL.
         b: the model to compare with it.
-        input_shape: shape of one input without the batch.
+        input_shape: shape of one input, see :func:`bamsearch.find_sites`; None is the default of a.
         samples: number of pairs, at least 6; smaller numbers are raised to 6.
         seed: random seed of the order within pairs and of the bootstrap.
         clock: as :func:`time_model`.
@@ -111,10 +117,14 @@ def time_pair(
         InvalidValueError, DeviceError: as :func:`time_model`; both models must fit at once.
     """
     pairs = max(_LEAST_PAIRS, check_positive("samples", samples))
+    if seed < 0:
+        raise InvalidValueError(f"seed must be 0 or more, not {seed}")
     # The child's stream is independent of the parent's, which the bootstrap uses.
     [random] = np.random.default_rng(seed).spawn(1)
     order = random.permuted([[0, 1]] * pairs, axis=1)
-    works = workloads([a, b], input_shape, **conditions)
+    _, a, shape = named_module(a, input_shape)
+    _, b, shape = named_module(b, shape)
+    works = workloads([a, b], shape, **conditions)
     first, second = _sample([a, b], works, order.tolist(), clock)
     low, ratio, high = paired_ratio(first.samples, second.samples, seed=seed)
     return PairedTiming(first, second, ratio, low, high, CONFIDENCE)

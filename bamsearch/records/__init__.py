@@ -21,6 +21,7 @@ from bamsearch.records.choices import (
     DType,
     How,
     Init,
+    InputShape,
     Kind,
     Layout,
     MemoryFormat,
@@ -31,6 +32,7 @@ from bamsearch.records.choices import (
     Variant,
     check_choice,
     check_input_shape,
+    check_input_size,
     check_positive,
 )
 from bamsearch.records.costs import (
@@ -105,6 +107,7 @@ __all__ = [
     "HeldOut",
     "How",
     "Init",
+    "InputShape",
     "Insertion",
     "Kind",
     "LatencyConditions",
@@ -137,6 +140,7 @@ __all__ = [
     "VerifyPlan",
     "check_choice",
     "check_input_shape",
+    "check_input_size",
     "check_positive",
     "check_value_range",
     "cited",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from bamsearch.errors import InvalidValueError
@@ -19,6 +20,9 @@ Mode = Literal["eager", "compile", "cudagraph"]
 Objective = Literal["score", "gflops", "params", "ms"]
 ReferenceKind = Literal["base", "paper", "largest", "random"]
 """Baselines of a search."""
+
+InputShape = Sequence[int] | int
+"""(C, H, W), or (C, T, H, W) for video, without the batch; 64 is (3, 64, 64)."""
 
 Role = Literal["base", "paper", "largest", "random", "found"]
 """A baseline, or ``found``: the best design."""
@@ -38,7 +42,9 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def check_input_shape(shape: Any) -> tuple[int, ...]:
-    """Return shape as a tuple of 3 or 4 positive integers, else raise InvalidValueError."""
+    """Return an :data:`InputShape` as a tuple, or raise InvalidValueError."""
+    if isinstance(shape, int):
+        shape = (3, shape, shape)
     try:
         checked = tuple(check_positive("each size in input_shape", size) for size in shape)
     except TypeError:
@@ -48,3 +54,12 @@ def check_input_shape(shape: Any) -> tuple[int, ...]:
             f"input_shape must be (C, H, W) or (C, T, H, W) without the batch, not {checked}"
         )
     return checked
+
+
+def check_input_size(size: Any) -> tuple[int, int]:
+    """Return (H, W), or one number for both, as a tuple, or raise InvalidValueError."""
+    sizes = [size, size] if isinstance(size, int) else [*size]
+    if len(sizes) != 2:
+        raise InvalidValueError(f"input_size must be (H, W), or one number for both, not {size!r}")
+    height, width = (check_positive("each size in input_size", each) for each in sizes)
+    return height, width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, get_args
 
@@ -122,6 +123,8 @@ class Design:
     def __post_init__(self) -> None:
         # Callers and JSON give lists; a frozen value has tuples.
         object.__setattr__(self, "input_shape", check_input_shape(self.input_shape))
+        if not isinstance(self.insertions, Collection):
+            raise InvalidValueError(f"a design has Insertions, not {self.insertions!r}")
         object.__setattr__(self, "insertions", tuple(self.insertions))
         if not isinstance(self.model, str) or not self.model:
             raise InvalidValueError(f"the model of a design must be a name, not {self.model!r}")

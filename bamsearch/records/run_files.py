@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +20,10 @@ from bamsearch.records.hints import Misfit
 from bamsearch.records.learned import LEARNED
 from bamsearch.records.runs import RUN, Finalist, Run, RunRecord, Trial
 from bamsearch.records.scalars import expected_object
+from bamsearch.records.sources import split_model
 
 T = TypeVar("T")
+Item = TypeVar("Item", Trial, Finalist)
 
 RUN_FILE = "run.json"
 TRIALS_FILE = "trials.jsonl"
@@ -58,9 +62,60 @@ def read_run(folder: Path) -> Run:
         RunError: there is no run, or it cannot be read or is from a newer bamsearch.
     """
     try:
-        return RUN.read(folder / RUN_FILE)
+        run = RUN.read(folder / RUN_FILE)
     except OSError as error:
         raise RunError(f"no run at {folder}: 'bamsearch runs' lists all runs") from error
+    if run.started_in is None:
+        return run
+    home = os.path.normpath(os.path.join(os.path.realpath(folder), run.started_in))
+    return replace(_moved(run, home, os.getcwd()), started_in=home)
+
+
+def run_text(run: Run, folder: Path) -> str:
+    """The content of ``run.json`` for a run in a folder, the inverse of :func:`read_run`."""
+    here = os.getcwd()
+    home = run.started_in or here
+    relative = _moved(run, here, os.path.join(here, "any")) != run
+    start = os.path.relpath(home, os.path.realpath(folder)) if relative else None
+    return replace(_moved(run, here, home), started_in=start).to_json()
+
+
+def as_recorded(record: RunRecord) -> RunRecord:
+    """The record with the names in ``run.json``, the same in every current folder."""
+    run = _moved(record.run, os.getcwd(), record.run.started_in or os.getcwd())
+    if run == record.run:
+        return record
+
+    def renamed(item: Item) -> Item:
+        return replace(item, design=replace(item.design, model=run.model))
+
+    return replace(
+        record,
+        run=run,
+        trials=tuple(map(renamed, record.trials)),
+        references=tuple((kind, renamed(trial)) for kind, trial in record.references),
+        finalists=tuple(map(renamed, record.finalists)),
+    )
+
+
+def _moved(run: Run, start: str, end: str) -> Run:
+    """The run with the existing files of model, score and data relative to another folder."""
+
+    def moved(path: str) -> str:
+        file = os.path.join(start, path)
+        move = start != end and not os.path.isabs(path) and os.path.exists(file)
+        return os.path.relpath(file, end) if move else path
+
+    def code(name: str) -> str:
+        source, function = split_model(name)
+        return f"{moved(source)}:{function}" if source.endswith(".py") else name
+
+    data = run.data
+    if data is not None and ":" in data.name:
+        kind, _, folder = data.name.partition(":")
+        data = replace(data, name=f"{kind}:{moved(folder)}")
+    summary = replace(run.summary, model=code(run.model))
+    return replace(run, summary=summary, score=code(run.score), data=data)
 
 
 def read_lines(path: Path) -> bytes:

@@ -22,6 +22,7 @@ from bamsearch.records.evidence import Evidence
 from bamsearch.records.hints import (
     Amount,
     AnyNatural,
+    Mark,
     Milliseconds,
     Natural,
     Percent,
@@ -149,6 +150,9 @@ class Run:
             None: run all trials.
         sources: ``model``, and ``score`` if it is a function, to their source, see
             :func:`bamsearch.records.sources.source_of`; empty in runs of older versions.
+        started_in: folder to which the files of model, score and data are relative in ``run.json``;
+            there it is relative to the run's folder. None is the current folder. When a run is
+            read, the files become relative to the current folder.
     """
 
     name: str
@@ -184,6 +188,7 @@ class Run:
     audit: Cited | None = None
     until: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    started_in: Annotated[str | None, Mark.SPARSE] = None
 
     @property
     def trained(self) -> bool:

@@ -25,6 +25,12 @@ def split_model(model: str) -> tuple[str, str]:
     return source, name
 
 
+def name_of(thing: object) -> str:
+    """``module:name`` of a function, a class, or else of a value's class."""
+    name = getattr(thing, "__qualname__", type(thing).__qualname__)
+    return f"{getattr(thing, '__module__', '?')}:{name}"
+
+
 def user_code(name: str) -> str | None:
     """The file, otherwise the module, that a MODEL or a score executes.
 

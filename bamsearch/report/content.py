@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bamsearch.records import Objective, RunRecord, Trial
+from bamsearch.records.run_files import as_recorded
 from bamsearch.report.answer import Answer, answer
 from bamsearch.report.comparison import Compared, comparison
 from bamsearch.report.curves import Curves, curves
@@ -76,6 +77,7 @@ def make_report(record: RunRecord, name: str) -> Report:
         record: the run, finished or not.
         name: name or folder of the run.
     """
+    record = as_recorded(record)
     run, best = record.run, record.best
     sizes = size_correlation(record)
     return Report(

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
+from inspect import signature
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,7 @@ _SITES_SHOWN = 3
 
 
 def make_scorer(
-    score: str | Callable[[Design], float],
+    score: str | Callable[..., float],
     summary: ModelSummary,
     *,
     module: nn.Module | None = None,
@@ -41,9 +43,8 @@ def make_scorer(
     count are preserved.
 
     Args:
-        score: name in :data:`~bamsearch.score.table.SCORES`; ``package.module:function`` or
-            ``path/file.py:function``, called with the network in train mode and the design; or a
-            callable of the design.
+        score: name in :data:`~bamsearch.score.table.SCORES`; or a function, or its name
+            ``package.module:function`` or ``path/file.py:function``, see :func:`takes_network`.
         summary: summary of the model. For a detector, its ``part`` is scored, but a user's function
             gets the whole network.
         module: base network, which is copied; None builds the summary's model.
@@ -60,25 +61,62 @@ def make_scorer(
         ModelError: the model cannot be built or traced.
         DeviceError: no such device.
     """
-    if callable(score):
-        name = getattr(score, "__name__", type(score).__name__)
-        return _checked(name, lambda design: partial(score, design))
-    zero = SCORES.get(score)
+    zero = None if callable(score) else SCORES.get(score)
     if zero is not None and not zero.needs_module:
-        return _checked(score, _of_costs(score, summary))
-    source, name = split_model(zero.home if zero else _home_of_user(score))
-    # Imported here because these load torch.
-    from bamsearch.graph.models import load_function
+        return _checked(str(score), _of_costs(str(score), summary))
+    if callable(score):
+        name, function = _called(score), score
+    else:
+        name, function = score, _loaded(zero.home if zero else _home_of_user(score))
+    if zero is None and not takes_network(function):
+        return _checked(name, lambda design: partial(function, design))
+    # Imported here because it loads torch.
     from bamsearch.score.networks import Networks, of_user, zero_cost
 
-    try:
-        function = load_function(source, name, "score")
-    except ModelError as error:
-        raise ScoreError(str(error)) from error
     networks = Networks(summary, module=module, seed=seed, num_classes=num_classes, device=device)
     if zero is not None:
-        return _checked(score, zero_cost(function, zero.batch, summary, networks))
-    return _checked(score, of_user(function, networks))
+        return _checked(name, zero_cost(function, zero.batch, summary, networks))
+    return _checked(name, of_user(function, networks))
+
+
+def takes_network(score: Callable[..., float]) -> bool:
+    """Whether a score is a function of the network in train mode and the design.
+
+    With one required positional parameter, it is a function of the design alone.
+
+    Raises:
+        ScoreError: it is neither.
+    """
+    try:
+        parameters = signature(score)
+    except ValueError:  # some builtin functions
+        raise ScoreError(f"{_called(score)} has no signature: wrap it in a function") from None
+    required = [
+        p
+        for p in parameters.parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    for number in (1,) if len(required) == 1 else (2, 1):
+        with suppress(TypeError):
+            parameters.bind(*[None] * number)
+            return number == 2
+    raise ScoreError(
+        f"{_called(score)}{parameters} is not a score: a score takes (design) or (module, design)"
+    )
+
+
+def _called(score: Callable[..., float]) -> str:
+    return getattr(score, "__name__", type(score).__name__)
+
+
+def _loaded(score: str) -> Callable[..., float]:
+    # Imported here because it loads torch.
+    from bamsearch.graph.models import load_function
+
+    try:
+        return load_function(*split_model(score), "score")
+    except ModelError as error:
+        raise ScoreError(str(error)) from error
 
 
 def check_score(score: str) -> None:

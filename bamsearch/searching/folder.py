@@ -62,9 +62,10 @@ from bamsearch.records.run_files import (
     read_record,
     read_run,
     readable_lines,
+    run_text,
     trial_line,
 )
-from bamsearch.records.runs import Finalist
+from bamsearch.records.runs import RUN, Finalist
 from bamsearch.text import printable
 
 STUDY_FILE = "study.db"
@@ -128,7 +129,8 @@ class RunFolder:
         """
         try:
             with whole_folder(self.path) as draft:
-                (draft / RUN_FILE).write_text(run.to_json(), encoding="utf-8", newline="\n")
+                text = run_text(run, self.path)
+                (draft / RUN_FILE).write_text(text, encoding="utf-8", newline="\n")
         except OSError as error:
             if self.path.is_dir() and any(self.path.iterdir()):
                 raise OutputError(
@@ -195,7 +197,7 @@ class RunFolder:
 
     def write_run(self, run: Run) -> None:
         """Write ``run.json``."""
-        self._write(RUN_FILE, run.to_json())
+        self._write(RUN_FILE, run_text(run, self.path))
 
     def read_run(self) -> Run:
         """Read ``run.json``, see :func:`bamsearch.records.run_files.read_run`."""
@@ -247,7 +249,8 @@ class RunFolder:
     def write_best(self, design: Design) -> None:
         """Write ``best/design.json``, unless it is up to date."""
         path = self.path / "best" / "design.json"
-        text = design.to_json()
+        # Files are relative to the same folder as in run.json.
+        text = replace(design, model=RUN.read(self.path / RUN_FILE).model).to_json()
         if not path.exists() or path.read_bytes() != text.encode():
             path.parent.mkdir(exist_ok=True)
             self._write("best/design.json", text)

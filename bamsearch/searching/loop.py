@@ -7,15 +7,15 @@ from collections.abc import Callable
 from functools import partial
 
 from bamsearch.errors import BamsearchError, ScoreError
-from bamsearch.records import Design, Run
+from bamsearch.records import Run
 from bamsearch.records.disk import disk_error
 from bamsearch.records.hints import MOST_FLOAT
 from bamsearch.searching.storage import patiently
 from bamsearch.searching.study import Busy, Claim, Scored, SearchStudy
 from bamsearch.training.interrupt import remembered
 
-Score = Callable[[Design], float]
-"""A deterministic score of a design; higher is better."""
+Score = Callable[..., float]
+"""A deterministic score of a design, or of (module, design); higher is better."""
 
 Measure = Callable[[Claim], Scored]
 """Evaluates a trial. It raises only errors that end the search."""

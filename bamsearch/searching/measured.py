@@ -111,7 +111,7 @@ def _latency(
 
     table = measure_latency(
         module or _build(space, initialise=True),
-        space.summary,
+        summary=space.summary,
         reductions=sorted({option.reduction for option in options}),
         dilations=sorted({option.dilation for option in options}),
         sites=[site.name for choice in space.choices for site in choice.sites],

@@ -261,6 +261,13 @@ def _sources(model: str, score: str) -> dict[str, str]:
     return {kind: source for kind, source in sources.items() if source is not None}
 
 
+def with_trials(planned: Planned, trials: int | None, until: float | None = None) -> Planned:
+    """A recorded run with a new total number of trials; see :func:`more_trials`."""
+    base = planned.space.picks(())
+    count = planned.feasible.count - (base is not None)
+    return replace(planned, run=more_trials(planned.run, trials, count, until))
+
+
 def more_trials(run: Run, trials: int | None, count: int, until: float | None = None) -> Run:
     """The run with another total number of trials, or another ``until``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -86,7 +87,13 @@ def _compared(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[st
         ("data hash", saved["data"]["hash"], now["data"]["hash"]),
         ("input", saved["data"]["input_shape"], now["data"]["input_shape"]),
     ]
-    before, after = saved["design"] or {}, now["design"] or {}
+    # The folder of a model's file may be written differently: its content is compared.
+    before, after = (
+        {**each["design"], "model": os.path.basename(each["design"]["model"])}
+        if each["design"]
+        else {}
+        for each in (saved, now)
+    )
     pairs += [(f"design {key}", before.get(key), after.get(key)) for key in {**before, **after}]
     keys = saved["recipe"]
     pairs += [(f"recipe {key}", keys[key], now["recipe"].get(key)) for key in keys]

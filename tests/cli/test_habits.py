@@ -8,11 +8,11 @@ import click
 import pytest
 from PIL import Image
 
+from bamsearch.api import search
 from bamsearch.cli import options
 from bamsearch.cli.main import COMMANDS, cli
 from bamsearch.graph.designs import build, save
 from bamsearch.records import Design, Insertion
-from bamsearch.searching.api import search
 
 RUNS = {
     "insert": ["insert", "squeezenet1_1"],

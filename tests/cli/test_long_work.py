@@ -20,7 +20,7 @@ def own(tmp_path):
 
 
 def test_times_that_a_budget_needs_are_announced(bamsearch_cli, monkeypatch):
-    def measure(module, summary, *, reductions, dilations, sites, progress, **how):
+    def measure(module, *, summary, reductions, dilations, sites, progress, **how):
         progress(0, 5)
         progress(5, 5)
         entries = tuple(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bamsearch.api import search
 from bamsearch.records.run_files import read_record
-from bamsearch.searching.api import search
 
 FILES = ["report.md", "report.html", "trials.csv", "report.json"]
 CHARTS = ["network.svg", "pareto.svg", "curve.svg"]

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from bamsearch.api import search
 from bamsearch.data.splits import Data
 from bamsearch.evidence.verify.looks import meets
 from bamsearch.records.run_files import read_record
-from bamsearch.searching.api import search
 from bamsearch.training.loop import Live
 
 NET = """

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from bamsearch.api import search
 from bamsearch.evidence.verify.request import Planned, Request, plan_verify
-from bamsearch.searching.api import search
 
 NETS = Path(__file__).parents[1] / "training" / "nets.py"
 

@@ -10,6 +10,7 @@ from bamsearch.errors import InvalidValueError, WeightsError
 from bamsearch.export.comparison import TOLERANCE
 from bamsearch.export.network import export_network, load_network
 from bamsearch.graph.designs import save
+from bamsearch.records import Design
 
 FORMATS = pytest.mark.parametrize("format", ["onnx", "pt2"])
 
@@ -71,6 +72,10 @@ def test_formats_and_batches_are_checked_first():
         export_network(nn.Identity(), None, "tflite")
     with pytest.raises(InvalidValueError, match="batch must be an integer of at least 1"):
         export_network(nn.Identity(), None, "pt2", batch=0)
+    design = Design("resnet18", (3, 32, 32))
+    for source in (design, "design"):
+        with pytest.raises(InvalidValueError, match="source is a design: omit one of them"):
+            export_network(source, None, "pt2", design=design)
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -245,6 +247,54 @@ def test_unknown_sites_and_models(tmp_path: Path) -> None:
         build(Design("squeezenet", SHAPE))
     with pytest.raises(ModelError, match="does not accept an input of 3x4x4"):
         build(Design("squeezenet1_1", (3, 4, 4), (Insertion("features.4"),)))
+
+
+@pytest.mark.parametrize(
+    ("model", "named", "classes"),
+    [
+        ("squeezenet1_1", "squeezenet1_1", None),
+        (lambda: torchvision.models.squeezenet1_1(), "squeezenet1_1", None),
+        (lambda: torchvision.models.resnet18(num_classes=5), "resnet18", 5),
+        (lambda: torchvision.models.resnet34(), "resnet34", None),
+    ],
+)
+@pytest.mark.parametrize("how", ["rewrite", "attach"])
+def test_an_inserted_model_is_saved_with_its_design(
+    model: Any, named: str, classes: int | None, how: Any, tmp_path: Path
+) -> None:
+    inserted = insert_bam(model if isinstance(model, str) else model(), 64, how=how, check=False)
+    if how == "rewrite":
+        with pytest.raises(TypeError, match=r"use bamsearch\.save\(model, folder\)"):
+            pickle.dumps(inserted)
+    written = save(inserted, tmp_path / "out")
+    assert [path.name for path in written] == ["design.json", "model.safetensors"]
+    design = read_design(written[0])
+    assert (design.model, design.num_classes) == (named, classes)
+    loaded, x = load(tmp_path / "out"), torch.rand(2, *SHAPE)
+    assert torch.equal(loaded.eval()(x), inserted.eval()(x))
+    save(loaded, tmp_path / "again")
+    assert read_design(tmp_path / "again" / "design.json") == design
+
+
+def test_a_design_of_a_network_keeps_the_numbers_of_its_insertions(
+    module: nn.Module, tmp_path: Path
+) -> None:
+    save(module, tmp_path)
+    assert read_design(tmp_path / "design.json") == DESIGN
+
+
+def test_a_network_that_no_name_builds_is_not_saved(module: nn.Module, tmp_path: Path) -> None:
+    other_strides = torchvision.models.resnet50(replace_stride_with_dilation=[False, True, True])
+    other_head = torchvision.models.resnet18()
+    other_head.fc = nn.Sequential(nn.Dropout(0.5), nn.Linear(512, 3))
+    for network in (other_strides, other_head):
+        with pytest.raises(DesignError, match="no MODEL is known that builds this ResNet"):
+            save(insert_bam(network, 64, check=False), tmp_path)
+    with pytest.raises(DesignError, match="Linear has no BAM from insert_bam"):
+        save(nn.Linear(3, 3), tmp_path)
+    with pytest.raises(InvalidValueError, match="a network alone"):
+        save(module, tmp_path, module)
+    assert files(tmp_path) == {}
 
 
 FACTORY = """

@@ -586,7 +586,7 @@ def test_the_model_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [(224, 224), (3, 0, 224), (3, 224.0, 224), (3, True, 224), 224, (1, 2, 3, 4, 5)]
+    "shape", [(224, 224), (3, 0, 224), (3, 224.0, 224), (3, True, 224), True, 0, (1, 2, 3, 4, 5)]
 )
 def test_impossible_inputs(shape: Any) -> None:
     with pytest.raises(InvalidValueError, match="input_shape"):

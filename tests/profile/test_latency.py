@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import DeviceError, InvalidValueError, NoSiteError
+from bamsearch.graph.sites import find_sites
 from bamsearch.profile import bam_alone, cache, latency
 from bamsearch.profile.bam_alone import bams_alone, same_network
 from bamsearch.profile.latency import additive_fit, measure_latency
@@ -104,7 +105,7 @@ class FormulaClock:
 
 def measure(net, summary, clock=None, **options) -> LatencyTable:
     options = {"reductions": [4], "dilations": [1], "samples": 3} | options
-    return measure_latency(net, summary, clock=clock or FormulaClock(), **options)
+    return measure_latency(net, summary=summary, clock=clock or FormulaClock(), **options)
 
 
 def test_an_additive_network_is_predicted_exactly(net, summary) -> None:
@@ -480,6 +481,34 @@ def test_a_missing_time_is_an_error() -> None:
         message = f"no time for {one.site} with r={one.reduction}, d={one.dilation}: measure it"
         with pytest.raises(InvalidValueError, match=message):
             TABLE.predict([Insertion("one", 4, 1), one])
+
+
+def test_a_module_alone_is_measured(net) -> None:
+    options = {"reductions": 4, "dilations": (1, 2), "samples": 3, "clock": FormulaClock()}
+    table = measure_latency(net, SHAPE, **options, held_out=0)
+    assert table.model == "torch.nn.modules.container:Sequential"
+    assert (table.input_shape, table.base_ms) == (SHAPE, BASE)
+    assert [(e.site, e.reduction, e.dilation) for e in table.entries] == [
+        (site, 4, d) for site in ("one", "two", "three") for d in (1, 2)
+    ]
+
+
+def test_a_name_is_measured_with_the_papers_options() -> None:
+    name = "bamsearch.examples:resnet20"
+
+    class Constant:
+        def milliseconds(self, run: Callable[[], object], repeats: int) -> float:
+            return 1.0
+
+    table = measure_latency(name, 32, samples=3, held_out=0, clock=Constant())
+    assert (table.model, table.input_shape) == (name, (3, 32, 32))
+    assert {(e.reduction, e.dilation) for e in table.entries} == {(16, 4)}
+    assert {e.site for e in table.entries} == {site.name for site in find_sites(name, 32)}
+
+
+def test_a_summary_and_another_input_are_refused(net, summary) -> None:
+    with pytest.raises(InvalidValueError, match=r"for an input of \(3, 16, 24\), not \(3, 8, 8\)"):
+        measure_latency(net, 8, summary=summary)
 
 
 def test_impossible_tables() -> None:

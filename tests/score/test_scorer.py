@@ -170,6 +170,49 @@ def test_a_callable_is_given_the_design(summary, design) -> None:
         make_scorer(lambda _: 1 / 0, summary)(design())
 
 
+@pytest.mark.parametrize(
+    "kind", ["function", "optional", "object", "class", "method", "name", "name of the design"]
+)
+def test_functions_and_names_have_one_contract(kind, summary, toy, design, tmp_path) -> None:
+    class Score:
+        def __call__(self, module: nn.Module, design: Design) -> float:
+            return self.method(module, design)
+
+        def method(self, module: nn.Module, design: Design) -> float:
+            assert module.training
+            return sum(isinstance(part, BAM) for part in module.modules()) + 10.0
+
+        @staticmethod
+        def alone(design: Design, scale: float = 1.0) -> float:
+            return scale * len(design.insertions) + 10.0
+
+    file = tmp_path / "scores.py"
+    file.write_text(
+        "def both(module, design):\n"
+        "    return sum(type(m).__name__ == 'BAM' for m in module.modules()) + 10\n"
+        "def alone(design):\n    return len(design.insertions) + 10\n"
+    )
+    score = {
+        "function": lambda module, design: Score().method(module, design),
+        "optional": Score.alone,
+        "object": Score(),
+        "class": lambda *both: Score().method(*both),
+        "method": Score().method,
+        "name": f"{file}:both",
+        "name of the design": f"{file}:alone",
+    }[kind]
+    scorer = make_scorer(score, summary, module=toy)
+    assert scorer(design(("layer1", 16, 4), ("layer2", 16, 1))) == 12.0
+
+
+@pytest.mark.parametrize(
+    "score", [lambda: 1, lambda a, b, c: 1, lambda a, *, b: 1, lambda a, b, *, c: 1]
+)
+def test_a_function_of_anything_else_is_refused(score, summary) -> None:
+    with pytest.raises(ScoreError, match=r"a score takes \(design\) or \(module, design\)"):
+        make_scorer(score, summary)
+
+
 SCORE_FILE = """
 import torch
 from helper_of_score import factor

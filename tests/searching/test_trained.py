@@ -17,6 +17,7 @@ import pytest
 import torch
 from scipy import stats
 
+from bamsearch.api import search
 from bamsearch.data.loading import load_data
 from bamsearch.errors import (
     DataError,
@@ -28,10 +29,9 @@ from bamsearch.errors import (
 from bamsearch.records.run_files import LEARNED_FILE
 from bamsearch.score.trained import train_once
 from bamsearch.searching import learning, study, trained, trials
-from bamsearch.searching.api import search, with_trials
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.learning import trainings_of
-from bamsearch.searching.request import Request, plan_search, planned_again
+from bamsearch.searching.request import Request, plan_search, planned_again, with_trials
 from bamsearch.searching.run import Work, run_search
 from bamsearch.searching.trained import TRAININGS
 from bamsearch.training.recipe import find_recipe

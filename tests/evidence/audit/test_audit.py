@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bamsearch.api import search
 from bamsearch.errors import (
     DataError,
     DivergedError,
@@ -39,7 +40,6 @@ from bamsearch.records.audit_files import read_audit, read_trainings
 from bamsearch.score.scorer import make_scorer
 from bamsearch.score.table import DEFAULT_SCORE
 from bamsearch.score.trained import train_once
-from bamsearch.searching.api import search
 
 NETS = Path(__file__).parents[2] / "training" / "nets.py"
 SCORES = ("naswot", "macs")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
-
-import click
-from click.core import ParameterSource
 
 from bamsearch.errors import RunError
 from bamsearch.records import DataFacts, Run, ValueRange, value_range_text
@@ -15,14 +13,14 @@ from bamsearch.searching.request import Request
 _COMPARED = ("score", "objectives", "seed", "with_stem", "num_classes", "variant", "init")
 
 
-def check_same(ctx: click.Context, run: Run, request: Request, model: str | None) -> None:
-    """Raise RunError if an option on the command line differs from the run.
+def check_same(run: Run, request: Request, model: str | None, typed: Callable[[str], bool]) -> None:
+    """Raise RunError if an option that the user gave differs from the run.
 
     Args:
-        ctx: context of the command, which distinguishes typed options from defaults.
         run: recorded run.
         request: options, including defaults.
-        model: MODEL from the command line, if any.
+        model: MODEL that the user gave, if any.
+        typed: whether the user gave an option, by its name.
     """
     if model is not None and model != run.model:
         raise _differs(run, "MODEL", model, run.model)
@@ -48,8 +46,7 @@ def check_same(ctx: click.Context, run: Run, request: Request, model: str | None
                 recorded_recipe.get({"recipe": "name"}.get(name, name), "none"),
             )
     for name, (typed_value, recorded) in compared.items():
-        is_typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if is_typed and typed_value != recorded:
+        if typed(name) and typed_value != recorded:
             raise _differs(run, f"--{name.replace('_', '-')}", typed_value, recorded)
 
 

@@ -1,0 +1,308 @@
+"""Search from Python: :func:`bamsearch.search`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from html import escape
+from inspect import signature
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bamsearch.data.resolving import resolve
+from bamsearch.errors import InvalidValueError, NothingToDoError
+from bamsearch.records import (
+    Init,
+    Objective,
+    Quantity,
+    ReferenceKind,
+    RunRecord,
+    Trial,
+    ValueRange,
+    Variant,
+    check_choice,
+    check_input_size,
+)
+from bamsearch.records.arguments import checked
+from bamsearch.records.sources import name_of
+from bamsearch.report.content import make_report
+from bamsearch.report.csv_table import csv_text
+from bamsearch.report.text import design_text, giga, mega, score_text, title
+from bamsearch.score.scorer import takes_network
+from bamsearch.searching.folder import RunFolder
+from bamsearch.searching.request import (
+    Request,
+    check_base,
+    plan_search,
+    planned_again,
+    with_trials,
+)
+from bamsearch.searching.resume import check_same, recorded_range
+from bamsearch.searching.run import Work, run_search
+from bamsearch.training.recipe import DEFAULT_RECIPE, find_recipe
+
+if TYPE_CHECKING:
+    import pandas
+    from torch import nn
+
+
+class Picture(str):
+    """An SVG as text, which notebooks display."""
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True, repr=False)
+class SearchResult:
+    """The result of a search; notebooks display it with its chart.
+
+    Attributes:
+        record: the run and all its trials.
+        folder: folder of the run; None if it was not kept.
+        module: the searched module, if no MODEL names it.
+    """
+
+    record: RunRecord
+    folder: Path | None
+    module: nn.Module | None = None
+
+    def __repr__(self) -> str:
+        run, best, base = self.record.run, self.best, self.reference("base")
+        ranked = [(name, trial) for name, trial in (("best", best), ("base", base)) if trial]
+        return "\n".join(
+            [
+                f"SearchResult of {title(run)}",
+                f"  {len(self.trials)} of {run.trials} trials, score {run.score}, "
+                f"sampler {run.sampler}, seed {run.seed}",
+                *(
+                    f"  {name} {score_text(trial.score)}: {design_text(trial.design)[:80]}, "
+                    f"{mega(trial.params)} parameters, {giga(trial.macs)} GFLOPs"
+                    for name, trial in ranked
+                ),
+                f"  folder {self.folder}" if self.folder else "  not kept on disk",
+            ]
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>{self.plot()}"
+
+    def plot(self, chart: Literal["pareto", "curve"] = "pareto") -> Picture:
+        """A chart of the report as SVG.
+
+        Args:
+            chart: ``pareto``, all designs by score and cost, or ``curve``, the best score so far.
+        """
+        check_choice("chart", chart, ("pareto", "curve"))
+        from bamsearch.report.charts import curve_svg, pareto_svg
+
+        report = make_report(self.record, self.record.run.name)
+        return Picture(pareto_svg(report) if chart == "pareto" else curve_svg(report))
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """All trials and baselines, one per row, with the columns of the report's trials.csv."""
+        import pandas
+
+        return pandas.read_csv(StringIO(csv_text([self.record])))
+
+    def best_model(self) -> nn.Module:
+        """The network of the best design: the searched module with BAM, or a MODEL built anew.
+
+        A search stores no weights: those of a MODEL are random, as :func:`bamsearch.build` makes
+        them; ``bamsearch train`` trains them.
+
+        Raises:
+            NothingToDoError: no trial has a score.
+        """
+        if self.best is None:
+            raise NothingToDoError("no trial has a score yet, so there is no best design")
+        from bamsearch.graph.designs import build
+        from bamsearch.graph.insertion import insert_bam
+
+        design = self.best.design
+        return build(design) if self.module is None else insert_bam(self.module, design=design)
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the best score; None if every trial failed."""
+        return self.record.best
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The search's own trials, in the order in which they finished."""
+        return self.record.trials
+
+    @property
+    def pareto(self) -> list[Trial]:
+        """The Pareto-optimal trials: in the objectives, or in score and multiply-adds."""
+        return self.record.pareto()
+
+    def reference(self, kind: ReferenceKind) -> Trial | None:
+        """A baseline: base, paper, largest, or the best of random."""
+        return self.record.reference(kind)
+
+
+@checked
+def search(  # noqa: PLR0913
+    model: str | nn.Module,
+    *,
+    budget_gflops: float | str | None = None,
+    budget_params: float | str | None = None,
+    budget_memory: float | str | None = None,
+    space: str = "stages",
+    with_stem: bool = False,
+    score: str | Callable[..., float] | None = None,
+    objectives: Sequence[Objective] = ("score",),
+    sampler: str | None = None,
+    trials: int | None = None,
+    until: float | None = None,
+    seed: int = 0,
+    input_size: tuple[int, int] | int | None = None,
+    num_classes: int | None = None,
+    data: str | None = None,
+    value_range: ValueRange | None = None,
+    recipe: str | None = None,
+    epochs: int | None = None,
+    variant: Variant = "paper",
+    init: Init = "paper",
+    compare_random: bool | None = None,
+    output: str | os.PathLike[str] | None = None,
+    storage: str | None = None,
+    resume: bool = False,
+) -> SearchResult:
+    """Search for the r, d and placement with the best score within the budgets.
+
+    Args:
+        model: MODEL or a module, which is not modified.
+        budget_gflops: 10^9 multiply-adds per input (fvcore's total), or ``"+2%"``.
+        budget_params: parameters, such as ``45e6``, ``"45M"`` or ``"+2%"``.
+        budget_memory: bytes kept for backward in one training step per input, such as
+            ``"200MiB"``.
+        space: name of a search space, or a TOML file.
+        with_stem: add the stem to the space.
+        score: name of a score, or a function or its name, ``package.module:function`` or
+            ``FILE.py:function``. A function with one required positional parameter gets the design,
+            another gets the network in train mode and the design. Higher is better; an exception
+            fails the trial. None is train if there are data, else params.
+        objectives: objectives; several of score, gflops and params give a Pareto front.
+        sampler: gp, tpe, nsga2, sorted, random or exhaustive; None chooses.
+        trials: total number of trials; None is 100, 40 with score train, or the run's on resume.
+        until: with score train, stop when the expected regret of stopping is below this many
+            points of accuracy.
+        seed: random seed.
+        input_size: (H, W), or one number for both; None is the model's default.
+        num_classes: classes of the head of a MODEL; None is the model's default.
+        data: name of a data set, which sets input_size and num_classes and is trained on by score
+            train; see :func:`bamsearch.data.loading.load_data`.
+        value_range: (lo, hi), values mapped to black and white in images of more than 8 bits; None
+            is the range of their type, if the data set fills it.
+        recipe: training recipe of score train; None is the short one.
+        epochs: overrides the recipe's number of epochs.
+        variant: variant of BAM.
+        init: initialisation of BAM.
+        compare_random: run a random search of the same length too; None runs it unless it needs
+            trainings or the score is params or macs.
+        output: folder of the run; None keeps nothing on disk.
+        storage: database URL; None is a file in the folder.
+        resume: resume the run in output with its recorded options; trials is the new total, and
+            other options may be left out.
+
+    Returns:
+        The trials, the best one, and the baselines.
+
+    Raises:
+        NoSiteError: the model or the space has no site for BAM.
+        NothingFitsError: no design is within the budgets.
+        InvalidValueError: storage or resume without output; an option out of range.
+        RunError: another option or model than in the run to resume.
+        BamsearchError: errors of building, scoring and training; the message names the cause.
+    """
+    options = locals()
+    typed = {name for name, p in signature(search).parameters.items() if options[name] != p.default}
+    module = None if isinstance(model, str) else model
+    _check_together(options)
+    if input_size is not None:
+        input_size = check_input_size(input_size)
+    budgets: dict[Quantity, float | str | None] = {
+        "gflops": budget_gflops,
+        "params": budget_params,
+        "memory": budget_memory,
+    }
+    if resume and data is not None and value_range is None:
+        value_range = recorded_range(os.fspath(output or ""))
+    input_size, num_classes, facts = resolve(data, input_size, num_classes, value_range=value_range)
+    trains = recipe is not None or epochs is not None
+    request = Request(
+        model=model if isinstance(model, str) else name_of(type(model)),
+        budgets={key: _typed(value) for key, value in budgets.items() if value is not None},
+        space=space,
+        with_stem=with_stem,
+        score=score if isinstance(score, str | None) else name_of(score),
+        objectives=tuple(objectives),
+        sampler=sampler,
+        trials=trials,
+        until=until,
+        seed=seed,
+        input_size=input_size,
+        num_classes=num_classes,
+        variant=variant,
+        init=init,
+        compare_random=compare_random,
+        data=facts,
+        recipe=find_recipe(recipe or DEFAULT_RECIPE).changed(epochs=epochs) if trains else None,
+    )
+    how = Work(url=storage, module=module, score=score if callable(score) else None)
+    if resume:
+        return _resumed(output, request, how, typed)
+    planned = plan_search(request, module, command="bamsearch.search")
+    parent = nullcontext(output) if output is not None else tempfile.TemporaryDirectory()
+    with parent as path:
+        folder = RunFolder(Path(path) if output is not None else Path(path) / "search")
+        record = run_search(planned, folder, how)
+    return SearchResult(record, None if output is None else folder.path, module)
+
+
+def _check_together(options: Mapping[str, Any]) -> None:
+    """Raise InvalidValueError for options of :func:`search` of which one would be ignored."""
+    sampler, score = options["sampler"], options["score"]
+    if options["storage"] is not None and options["output"] is None:
+        raise InvalidValueError("storage needs output: the folder's name is the name of the run")
+    if not isinstance(options["model"], str) and options["num_classes"] is not None:
+        raise InvalidValueError("num_classes is for a MODEL: a module has its head, omit it")
+    if options["compare_random"] and sampler in ("random", "exhaustive"):
+        raise InvalidValueError(f"compare_random is not for sampler {sampler}: omit it")
+    if not isinstance(score, str | None):
+        takes_network(score)
+
+
+def _resumed(
+    output: str | os.PathLike[str] | None, request: Request, how: Work, typed: Set[str]
+) -> SearchResult:
+    if output is None:
+        raise InvalidValueError("resume=True needs output: the folder of the run")
+    folder = RunFolder(Path(output))
+    run = folder.read_run()
+    model = _recorded(request.model, run.model) if how.module is not None else request.model
+    if how.score is not None:
+        request = replace(request, score=_recorded(request.score, run.score))
+    check_same(run, request, model, typed.__contains__)
+    planned = with_trials(planned_again(run), request.trials, request.until)
+    check_base(run)
+    return SearchResult(run_search(planned, folder, how), folder.path, how.module)
+
+
+def _recorded(name: str | None, recorded: str) -> str | None:
+    """The recorded name if both end alike: a function or class may be imported from elsewhere."""
+    alike = name is not None and name.rpartition(":")[2] == recorded.rpartition(":")[2]
+    return recorded if alike else name
+
+
+def _typed(value: float | str) -> str:
+    """A budget as it would be typed: 45e6 as 45000000."""
+    if isinstance(value, str):
+        return value
+    return f"{value:.6f}".rstrip("0").rstrip(".")

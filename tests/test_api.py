@@ -1,0 +1,221 @@
+"""``bamsearch.search``: with a module, with a function of a design, kept on disk or not."""
+
+import copy
+from xml.etree import ElementTree
+
+import pytest
+import torch
+import torchvision
+
+import bamsearch
+from bamsearch.attention.bam import BAM
+from bamsearch.errors import InvalidValueError, NothingToDoError, RunError, ScoreError
+from bamsearch.examples import resnet20
+from bamsearch.records import Design
+
+SIZE = (64, 64)
+
+
+def few_and_late(design: Design) -> float:
+    """Highest with one BAM, after layer3."""
+    sites = [insertion.site for insertion in design.insertions]
+    return -abs(len(sites) - 1) + ("layer3" in sites)
+
+
+def test_a_module_and_a_function_find_what_can_be_inserted(tmp_path):
+    module = torchvision.models.resnet18(num_classes=7)
+    before = copy.deepcopy(module.state_dict())
+    result = bamsearch.search(
+        module,
+        input_size=SIZE,
+        score=few_and_late,
+        trials=40,
+        compare_random=False,
+        output=tmp_path / "run",
+    )
+    assert [i.site for i in result.best.design.insertions] == ["layer3"]
+    assert result.best.score == 1.0
+    found = bamsearch.insert_bam(module, design=result.best.design)
+    assert sum(isinstance(part, BAM) for part in found.modules()) == 1
+    after = module.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    assert result.folder == tmp_path / "run"
+
+
+def test_going_on_takes_what_the_run_was_asked_for(tmp_path):
+    given = {"input_size": SIZE, "score": few_and_late, "compare_random": False}
+    first = bamsearch.search("resnet18", trials=6, output=tmp_path / "a", **given)
+    same = bamsearch.search("resnet18", output=tmp_path / "a", score=few_and_late, resume=True)
+    assert same.trials == first.trials
+    longer = bamsearch.search(
+        "resnet18", output=tmp_path / "a", score=few_and_late, trials=9, resume=True
+    )
+    whole = bamsearch.search("resnet18", trials=9, output=tmp_path / "b", **given)
+    assert [(t.design, t.score) for t in longer.trials] == [
+        (t.design, t.score) for t in whole.trials
+    ]
+
+
+def test_nothing_is_left_on_disk_without_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = bamsearch.search("resnet18", input_size=SIZE, score="params", trials=3)
+    assert result.folder is None
+    assert len(result.trials) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_objectives_give_a_front():
+    result = bamsearch.search(
+        "resnet18",
+        input_size=SIZE,
+        score="params",
+        objectives=("score", "gflops"),
+        trials=12,
+        compare_random=False,
+    )
+    # Of two objectives there is no order to list designs in.
+    assert result.record.run.sampler == "gp"
+    costs = {(t.params, t.macs) for t in result.trials}
+    front = {
+        (params, macs)
+        for params, macs in costs
+        if not any(p >= params and m <= macs for p, m in costs - {(params, macs)})
+    }
+    assert 1 < len(front) < len(costs)
+    assert {(t.params, t.macs) for t in result.pareto} == front
+
+
+def test_without_a_score_the_largest_designs_are_listed():
+    given = {"input_size": SIZE, "budget_gflops": "+2%", "trials": 6}
+    result = bamsearch.search("resnet18", **given)
+    run = result.record.run
+    assert (run.score, run.sampler, run.compare_random) == ("params", "sorted", False)
+    assert result.best.design == result.reference("largest").design
+    # The paper default is tried too, as in every search.
+    first, paper, *others = [trial.score for trial in result.trials]
+    assert [first, *others] == sorted([first, *others], reverse=True)
+    # No two differ in d alone.
+    places = {tuple((i.site, i.reduction) for i in t.design.insertions) for t in result.trials}
+    assert len(places) == 6
+    assert paper == result.reference("paper").score
+    # Nothing larger fits: 300 designs drawn from all that fit say so.
+    drawn = bamsearch.search("resnet18", **given | {"trials": 300}, sampler="random")
+    scores = {trial.score for trial in drawn.trials}
+    assert len(scores) > 50
+    assert max(scores) <= first
+    assert not [score for score in scores if first > score > min(others) and score not in others]
+    assert bamsearch.search("resnet18", **given, compare_random=True).reference("random")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"storage": "postgresql+psycopg://me@nowhere/db"},
+        {"resume": True},
+        {"budget_gflops": "much"},
+        {"objectives": ("params",)},
+        {"objectives": ("score", "params")},
+        {"objectives": ("score", "gflops"), "sampler": "sorted"},
+        {"compare_random": True, "sampler": "random"},
+        {"input_size": (64, 64, 64)},
+        {"model": torchvision.models.resnet18(), "num_classes": 10},
+    ],
+)
+def test_what_cannot_be_asked(given):
+    with pytest.raises(InvalidValueError):
+        bamsearch.search(
+            **{"model": "resnet18", "input_size": SIZE, "score": "params", "trials": 3} | given
+        )
+
+
+def test_a_result_is_five_lines(tmp_path):
+    result = bamsearch.search(
+        "resnet18", input_size=64, score="params", trials=5, output=tmp_path / "run"
+    )
+    assert repr(result).splitlines() == [
+        "SearchResult of resnet18 · 3×64×64 · no budget",
+        "  5 of 5 trials, score params, sampler sorted, seed 0",
+        "  best 12,346,404: layer1 r4 d4, layer2 r4 d4, layer3 r4 d4, layer4 r4 d1, "
+        "12.346 M parameters, 0.155 GFLOPs",
+        "  base 11,689,512: no BAM, 11.690 M parameters, 0.149 GFLOPs",
+        f"  folder {tmp_path / 'run'}",
+    ]
+    assert "resnet18 · 3×64×64" in result._repr_html_()
+    for chart in ("pareto", "curve"):
+        assert result.plot(chart)._repr_svg_() == result.plot(chart)
+        ElementTree.fromstring(result.plot(chart))
+    assert result.plot("curve") != result.plot() in result._repr_html_()
+    with pytest.raises(InvalidValueError, match="chart must be one of pareto, curve"):
+        result.plot("pie")
+
+
+def test_a_result_is_a_table():
+    result = bamsearch.search("resnet18", input_size=64, score="params", trials=5)
+    table = result.to_dataframe()
+    own = table[table["role"] == "trial"]
+    assert list(own["parameters"]) == [trial.params for trial in result.trials]
+    assert set(table["role"]) == {"trial", "base", "paper", "largest"}
+
+
+def test_the_best_model_is_the_searched_module_or_is_built(monkeypatch):
+    options = {"input_size": 32, "score": few_and_late, "trials": 40, "compare_random": False}
+    module = resnet20(num_classes=7)
+    inserted = bamsearch.search(module, **options).best_model()
+    assert torch.equal(inserted.layer1[0].conv1.weight, module.layer1[0].conv1.weight)
+    result = bamsearch.search("bamsearch.examples:resnet20", **options, num_classes=3)
+    for network, classes in ((inserted, 7), (result.best_model(), 3)):
+        paths = [path for path, part in network.named_modules() if isinstance(part, BAM)]
+        assert paths == ["bam.layer3"]
+        assert network(torch.rand(2, 3, 32, 32)).shape == (2, classes)
+    monkeypatch.setattr(type(result), "best", None)
+    with pytest.raises(NothingToDoError, match="no trial has a score"):
+        result.best_model()
+    assert "best" not in repr(result)
+
+
+def with_network(module: torch.nn.Module, design: Design) -> float:
+    """A function of both: the number of BAMs in the network."""
+    bams = [part for part in module.modules() if isinstance(part, BAM)]
+    assert len(bams) == len(design.insertions)
+    return len(bams)
+
+
+def test_a_function_may_take_the_network():
+    result = bamsearch.search(
+        "bamsearch.examples:resnet20", input_size=32, score=with_network, trials=20
+    )
+    assert result.best.score == 3
+    with pytest.raises(ScoreError, match=r"takes \(design\) or \(module, design\)"):
+        bamsearch.search("resnet18", score=lambda: 1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "resnet34"}, "MODEL resnet18, not resnet34"),
+        ({"budget_gflops": 8}, "--budget-gflops none, not 8"),
+        ({"input_size": 96}, "--input-size 64, 64, not 96, 96"),
+        ({"seed": 1}, "--seed 0, not 1"),
+        ({"space": "paper"}, "--space stages, not paper"),
+        ({"score": "macs"}, r"--score \S+:few_and_late, not macs"),
+        ({"variant": "official"}, "--variant paper, not official"),
+        ({"num_classes": 5}, "--num-classes None, not 5"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_options(options, message, kept):
+    with pytest.raises(RunError, match=f"has {message}: leave it out"):
+        bamsearch.search(**{"model": "resnet18", "output": kept, "resume": True} | options)
+
+
+def test_a_run_is_resumed_with_its_own_options(kept):
+    result = bamsearch.search(
+        "resnet18", input_size=64, score=few_and_late, trials=7, output=kept, resume=True, seed=0
+    )
+    assert len(result.trials) == 7
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept") / "run"
+    bamsearch.search("resnet18", input_size=64, score=few_and_late, trials=6, output=folder)
+    return folder
