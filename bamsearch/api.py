@@ -110,7 +110,7 @@ class SearchResult:
         return pandas.read_csv(StringIO(csv_text([self.record])))
 
     def best_model(self) -> nn.Module:
-        """The network of the best design: the searched module with BAM, or a MODEL built.
+        """The network of the best design: the searched module with BAM, or a newly built MODEL.
 
         A search stores no weights: those of a MODEL are random, as :func:`bamsearch.build` makes
         them; ``bamsearch train`` trains them.
