@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from bamsearch.data.resolving import resolve
 from bamsearch.errors import InvalidValueError, NothingToDoError
 from bamsearch.records import (
+    BaselineKind,
     Init,
     Objective,
     Quantity,
-    ReferenceKind,
     RunRecord,
     Trial,
     ValueRange,
@@ -35,14 +35,14 @@ from bamsearch.report.text import design_text, giga, mega, score_text, title
 from bamsearch.score.scorer import takes_network
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.request import (
-    Request,
+    SearchRequest,
     check_base,
+    plan_of_run,
     plan_search,
-    planned_again,
     with_trials,
 )
 from bamsearch.searching.resume import check_same, recorded_range
-from bamsearch.searching.run import Work, run_search
+from bamsearch.searching.run import SearchOptions, run_search
 from bamsearch.training.recipe import DEFAULT_RECIPE, find_recipe
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class SearchResult:
     module: nn.Module | None = None
 
     def __repr__(self) -> str:
-        run, best, base = self.record.run, self.best, self.reference("base")
+        run, best, base = self.record.run, self.best, self.baseline("base")
         ranked = [(name, trial) for name, trial in (("best", best), ("base", base)) if trial]
         return "\n".join(
             [
@@ -141,9 +141,9 @@ class SearchResult:
         """The Pareto-optimal trials: in the objectives, or in score and multiply-adds."""
         return self.record.pareto()
 
-    def reference(self, kind: ReferenceKind) -> Trial | None:
+    def baseline(self, kind: BaselineKind) -> Trial | None:
         """A baseline: base, paper, largest, or the best of random."""
-        return self.record.reference(kind)
+        return self.record.baseline(kind)
 
 
 @checked
@@ -236,7 +236,7 @@ def search(  # noqa: PLR0913
         value_range = recorded_range(os.fspath(output or ""))
     input_size, num_classes, facts = resolve(data, input_size, num_classes, value_range=value_range)
     trains = recipe is not None or epochs is not None
-    request = Request(
+    request = SearchRequest(
         model=model if isinstance(model, str) else name_of(type(model)),
         budgets={key: _typed(value) for key, value in budgets.items() if value is not None},
         space=space,
@@ -255,14 +255,14 @@ def search(  # noqa: PLR0913
         data=facts,
         recipe=find_recipe(recipe or DEFAULT_RECIPE).changed(epochs=epochs) if trains else None,
     )
-    how = Work(url=storage, module=module, score=score if callable(score) else None)
+    options = SearchOptions(url=storage, module=module, score=score if callable(score) else None)
     if resume:
-        return _resumed(output, request, how, typed)
+        return _resumed(output, request, options, typed)
     planned = plan_search(request, module, command="bamsearch.search")
     parent = nullcontext(output) if output is not None else tempfile.TemporaryDirectory()
     with parent as path:
         folder = RunFolder(Path(path) if output is not None else Path(path) / "search")
-        record = run_search(planned, folder, how)
+        record = run_search(planned, folder, options)
     return SearchResult(record, None if output is None else folder.path, module)
 
 
@@ -280,19 +280,22 @@ def _check_together(options: Mapping[str, Any]) -> None:
 
 
 def _resumed(
-    output: str | os.PathLike[str] | None, request: Request, how: Work, typed: Set[str]
+    output: str | os.PathLike[str] | None,
+    request: SearchRequest,
+    options: SearchOptions,
+    typed: Set[str],
 ) -> SearchResult:
     if output is None:
         raise InvalidValueError("resume=True needs output: the folder of the run")
     folder = RunFolder(Path(output))
     run = folder.read_run()
-    model = _recorded(request.model, run.model) if how.module is not None else request.model
-    if how.score is not None:
+    model = _recorded(request.model, run.model) if options.module is not None else request.model
+    if options.score is not None:
         request = replace(request, score=_recorded(request.score, run.score))
     check_same(run, request, model, typed.__contains__)
-    planned = with_trials(planned_again(run), request.trials, request.until)
+    planned = with_trials(plan_of_run(run), request.trials, request.until)
     check_base(run)
-    return SearchResult(run_search(planned, folder, how), folder.path, how.module)
+    return SearchResult(run_search(planned, folder, options), folder.path, options.module)
 
 
 def _recorded(name: str | None, recorded: str) -> str | None:

@@ -30,12 +30,12 @@ import numpy as np
 from coverage_verify import Row, row
 from train_replay import AUDIT, Floats, mean_log, read_space
 
-from bamsearch.searching.choices import Picks
+from bamsearch.searching.choices import Encoding
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Listed
 from bamsearch.searching.fitting import feasible as feasible_designs
-from bamsearch.searching.noisy import NoisyProposer
-from bamsearch.searching.training_model import Training, TrainingModel
+from bamsearch.searching.noisy import NoisySampler
+from bamsearch.searching.training_model import Observation, TrainingModel
 
 KINDS, NOISES, TRIALS = ("additive", "interacting", "null"), (0.5, 1.0, 1.5), (20, 40)
 SEARCHES = 60
@@ -85,9 +85,11 @@ class Simulator:
         designs = feasible_designs(space, audit.budgets)
         assert isinstance(designs, Listed)
         self.feasible, self.sites = designs, audit.summary.sites
-        self.rows = {picks: index for index, picks in enumerate(map(tuple, designs.table.tolist()))}
+        self.rows = {
+            encoding: index for index, encoding in enumerate(map(tuple, designs.table.tolist()))
+        }
         self.has_bam = designs.table > 0
-        insertions = [space.insertions(picks) for picks in self.rows]
+        insertions = [space.insertions(encoding) for encoding in self.rows]
         logs = [[mean_log(i, aspect) if i else np.nan for i in insertions] for aspect in "rd"]
         self.logs = np.array(logs) - np.nanmean(logs, axis=1, keepdims=True)
 
@@ -116,7 +118,7 @@ class Simulator:
 
     def search(
         self, cell: Cell, seed: int
-    ) -> tuple[list[Training], Floats, dict[str, float], Floats]:
+    ) -> tuple[list[Observation], Floats, dict[str, float], Floats]:
         """Trainings, true accuracies of all designs in percent, true effects, control variates."""
         rng = np.random.default_rng([seed, 17])
         worth, true_effects = self.truth(cell.kind, rng)
@@ -124,16 +126,16 @@ class Simulator:
         accuracy = 70 + worth[:, None] + common + rest
         nothing, trials = (0,) * self.has_bam.shape[1], TRIALS[seed % len(TRIALS)]
         fails = int(rng.integers(2, trials)) if cell.tails == "failed" and seed % 3 == 0 else None
-        proposer = NoisyProposer(self.feasible, seed=seed)
-        trainings: list[Training] = []
-        queue: list[Picks] = [nothing, self.feasible.largest()]
+        sampler = NoisySampler(self.feasible, seed=seed)
+        trainings: list[Observation] = []
+        queue: list[Encoding] = [nothing, self.feasible.largest()]
         while len(trainings) <= trials:
-            seen = [(picks, value) for picks, value, _ in trainings]
-            picks = queue.pop(0) if queue else proposer.propose(seen, frozenset())
-            assert picks is not None
-            nth = sum(design == picks for design, _ in seen)
-            value = FAILED if len(trainings) == fails else float(accuracy[self.rows[picks], nth])
-            trainings.append((picks, value, nth))
+            seen = [(encoding, value) for encoding, value, _ in trainings]
+            encoding = queue.pop(0) if queue else sampler.suggest(seen, frozenset())
+            assert encoding is not None
+            nth = sum(design == encoding for design, _ in seen)
+            value = FAILED if len(trainings) == fails else float(accuracy[self.rows[encoding], nth])
+            trainings.append((encoding, value, nth))
         base, largest = self.rows[nothing], self.rows[self.feasible.largest()]
         trainings += [(nothing, float(accuracy[base, s]), s) for s in (1, 2)]
         controls = np.array([*common[:3], *rest[base, :3], rest[largest, 0]])
@@ -146,13 +148,13 @@ class Simulator:
         model = TrainingModel(self.feasible, trainings)
         draws = model.draw(_DRAWS, 0)
         ends = np.quantile(draws, [0.025, 0.975], axis=0)
-        truth = np.array([worth[self.rows[picks]] for picks in model.picks])
-        base = model.picks.index((0,) * self.has_bam.shape[1])
+        truth = np.array([worth[self.rows[encoding]] for encoding in model.encodings])
+        base = model.encodings.index((0,) * self.has_bam.shape[1])
         failed = {trainings[index][0] for index in model.outliers}
         inside = [
             float(low <= t <= high)
-            for picks, low, high, t in zip(model.picks, *ends, truth, strict=True)
-            if picks not in failed
+            for encoding, low, high, t in zip(model.encodings, *ends, truth, strict=True)
+            if encoding not in failed
         ]
         held.held.setdefault("all designs", []).append(mean(inside))
         for name, column in (("base", base), ("recommended", model.best)):
@@ -162,8 +164,8 @@ class Simulator:
             expected = model.mean[model.best] - model.mean[base]
             held.add("gain", truth[model.best] - truth[base], tuple(gain), expected)
         runs = [
-            (self.feasible.space.insertions(picks), value)
-            for index, (picks, value, _) in enumerate(trainings)
+            (self.feasible.space.insertions(encoding), value)
+            for index, (encoding, value, _) in enumerate(trainings)
             if index not in model.outliers
         ]
         for effect in effects(self.sites, runs) if true_effects else ():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from bamsearch.evidence.verify.looks import Conclusion, Rule, conclude, look_sizes, nominal_level
-from bamsearch.evidence.verify.statistics import WANTED, power, sd_limits, seeds_needed
+from bamsearch.evidence.verify.statistics import TARGET_DIFFERENCE, power, sd_limits, seeds_needed
 from bamsearch.records import Over
 
 Floats = NDArray[np.float64]
@@ -235,13 +235,13 @@ def printed_seeds(repetitions: int = 4_000) -> list[Row]:
         for comparisons in (1, 4):
             sizes = look_sizes(pairs, 5)
             confidence = 1 - nominal_level(sizes, comparisons)
-            needed = seeds_needed(1.0, confidence, WANTED) or 0
+            needed = seeds_needed(1.0, confidence, TARGET_DIFFERENCE) or 0
             rng = np.random.default_rng([6, pairs, comparisons])
             enough = []
             for _ in range(repetitions):
                 sd = float(rng.standard_normal(pairs).std(ddof=1))
                 upper = sd_limits(sd, pairs - 1)[1]
-                enough.append(power(WANTED, upper, needed - 1, confidence) < 0.8)
+                enough.append(power(TARGET_DIFFERENCE, upper, needed - 1, confidence) < 0.8)
             head = f"seeds needed, from {pairs} pairs, {comparisons} comparisons"
             rows.append(row(f"{head}: power at least 0.8", enough))
     return rows

@@ -159,7 +159,10 @@ def import_all() -> None:
     for name in ("lightning_fabric", "sklearn.datasets", "torch.export", "alembic.command"):
         importlib.import_module(name)
     _leave_out_charts()
-    for environment, suffix in ((page.environment(), "html.j2"), (markdown.environment(), "md.j2")):
+    for environment, suffix in (
+        (page.html_environment(), "html.j2"),
+        (markdown.markdown_environment(), "md.j2"),
+    ):
         for name in environment.list_templates(extensions=["j2"]):
             if name.endswith(suffix):
                 environment.get_template(name)

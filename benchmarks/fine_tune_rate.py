@@ -39,8 +39,8 @@ from bamsearch.data.loading import load_data
 from bamsearch.graph.placement import place
 from bamsearch.records import Design, Insertion
 from bamsearch.training.engine import train
+from bamsearch.training.initial_model import build_initial_model
 from bamsearch.training.recipe import FINE_TUNE, RECIPES
-from bamsearch.training.start import start_with
 
 LINES = Path(__file__).with_suffix(".jsonl")
 TASK = Path(__file__).parent.parent / "reports" / "audit" / "task.py"
@@ -195,7 +195,7 @@ def run_case(case: Case, rows: list[dict[str, Any]], keep: bool) -> list[dict[st
         if (case.model, seed, bam, factor) in done:
             continue
         recipe = replace(RECIPES[FINE_TUNE].changed(epochs=case.epochs), new_lr_factor=factor)
-        start = start_with(designs[bam], data, weights=str(case.weights(seed)), seed=seed)
+        start = build_initial_model(designs[bam], data, weights=str(case.weights(seed)), seed=seed)
         trained = train(start, data, recipe, seed=seed, device="cpu")
         gates = [layer.gate.item() for layer in trained.module.modules() if isinstance(layer, BAM)]
         row = {

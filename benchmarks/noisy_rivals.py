@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from noisy_search import Search, Table, encoding
+from noisy_search import Search, Table, design_features
 from rivals import fitted, spread_of
 from sklearn.linear_model import BayesianRidge
 
 from bamsearch.searching.acquire import log_expected_improvement
 from bamsearch.searching.codes import Floats
-from bamsearch.searching.noisy import FIRST, NoisyProposer
-from bamsearch.searching.strata import evenly
+from bamsearch.searching.noisy import FIRST, NoisySampler
+from bamsearch.searching.stratified import stratified_by_site_set
 
 AFTER, STARTS, TOP_TWO = (10, 20, 40), 10, 50
-Proposer = Callable[[Search], Callable[[], int]]
+Sampler = Callable[[Search], Callable[[], int]]
 """Maps a search to a function that returns the row of the next design."""
 
 
@@ -34,21 +34,21 @@ def uniform(search: Search) -> Callable[[], int]:
 
 def stratified(search: Search) -> Callable[[], int]:
     rows = search.table.feasible.table
-    order = evenly(search.table.feasible, rows, search.rng)
+    order = stratified_by_site_set(search.table.feasible, rows, search.rng)
     return lambda: search.row(next(order))
 
 
 def ours(search: Search) -> Callable[[], int]:
-    proposer = NoisyProposer(search.table.feasible, search.seed)
+    sampler = NoisySampler(search.table.feasible, search.seed)
     rows = search.table.feasible.table
 
-    def propose() -> int:
+    def suggest() -> int:
         full = {tuple(rows[row].tolist()) for row in search.full()}
-        picks = proposer.propose(search.observed(), full)
-        assert picks is not None
-        return search.row(picks)
+        encoding = sampler.suggest(search.observed(), full)
+        assert encoding is not None
+        return search.row(encoding)
 
-    return propose
+    return suggest
 
 
 def tpe(search: Search, *, replicate: bool = False) -> Callable[[], int]:
@@ -74,7 +74,7 @@ def tpe(search: Search, *, replicate: bool = False) -> Callable[[], int]:
             )
             reported.append(row)
 
-    def propose() -> int:
+    def suggest() -> int:
         tell()
         repeatable = set(search.rows) - search.full()
         if replicate and repeatable and len(reported) >= STARTS and len(reported) % 3 == 0:
@@ -82,21 +82,24 @@ def tpe(search: Search, *, replicate: bool = False) -> Callable[[], int]:
             return max(repeatable, key=lambda row: means[row][0])
         for _ in range(20 if len(reported) >= STARTS else 0):
             trial = study.ask(spaces)
-            picks = tuple(trial.params[name] for name in spaces)
+            encoding = tuple(trial.params[name] for name in spaces)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            if search.table.feasible.fits(picks) and search.known(picks) not in {None, *reported}:
-                return search.row(picks)
+            if search.table.feasible.fits(encoding) and search.known(encoding) not in {
+                None,
+                *reported,
+            }:
+                return search.row(encoding)
         return int(search.rng.choice(sorted(set(range(len(rows))) - set(reported))))
 
-    return propose
+    return suggest
 
 
 def stock_gp(search: Search, *, noisy: bool = False) -> Callable[[], int]:
     """scikit-learn's regression, as in rivals.py."""
-    x = encoding(search.table.feasible)
+    x = design_features(search.table.feasible)
     kernel = None
 
-    def propose() -> int:
+    def suggest() -> int:
         nonlocal kernel
         if len(search.rows) < FIRST:
             return int(search.rng.integers(len(x)))
@@ -111,12 +114,12 @@ def stock_gp(search: Search, *, noisy: bool = False) -> Callable[[], int]:
         worth[np.isin(rows, list(excluded))] = -np.inf
         return int(rows[np.argmax(worth)])
 
-    return propose
+    return suggest
 
 
 def by_expectation(search: Search) -> int:
     """Recommend by the Gaussian process, fitted to all trainings."""
-    x, rows = encoding(search.table.feasible), sorted(set(search.rows))
+    x, rows = design_features(search.table.feasible), sorted(set(search.rows))
     model = fitted(None, x[search.rows], np.array(search.values))
     return rows[int(np.argmax(model.predict(x[rows])))]
 
@@ -126,11 +129,11 @@ def botorch_gp(search: Search) -> Callable[[], int]:
     from botorch.acquisition.logei import qLogNoisyExpectedImprovement
     from botorch.sampling import SobolQMCNormalSampler
 
-    x = torch.from_numpy(encoding(search.table.feasible))
+    x = torch.from_numpy(design_features(search.table.feasible))
     sampler = SobolQMCNormalSampler(torch.Size([128]), seed=search.seed)
     state = None
 
-    def propose() -> int:
+    def suggest() -> int:
         nonlocal state
         if len(search.rows) < FIRST:
             return int(search.rng.integers(len(x)))
@@ -142,7 +145,7 @@ def botorch_gp(search: Search) -> Callable[[], int]:
         with torch.no_grad():
             return int(rows[improvement(x[rows][:, None]).argmax()])
 
-    return propose
+    return suggest
 
 
 def botorch_model(search: Search, state: dict[str, Any] | None) -> Any:
@@ -153,7 +156,7 @@ def botorch_model(search: Search, state: dict[str, Any] | None) -> Any:
     from gpytorch.mlls import ExactMarginalLogLikelihood
 
     y = torch.tensor(search.values, dtype=torch.float64)[:, None]
-    x = torch.from_numpy(encoding(search.table.feasible))[search.rows]
+    x = torch.from_numpy(design_features(search.table.feasible))[search.rows]
     model = SingleTaskGP(x, (y - y.mean()) / y.std(), outcome_transform=None)
     if state is None:
         # After 50 steps the evidence of 20 trainings is within 0.1 of its maximum.
@@ -169,7 +172,7 @@ def botorch_model(search: Search, state: dict[str, Any] | None) -> Any:
 
 def by_botorch(search: Search) -> int:
     rows = sorted(set(search.rows))
-    x = torch.from_numpy(encoding(search.table.feasible))[rows]
+    x = torch.from_numpy(design_features(search.table.feasible))[rows]
     model = botorch_model(search, None)
     with torch.no_grad():
         return rows[int(model.posterior(x).mean.argmax())]
@@ -195,7 +198,7 @@ def top_two_of_model(search: Search) -> Callable[[], int]:
         near = search.candidates()
         more = search.rng.choice(near, min(64, len(near)), replace=False).tolist()
         model = search.model(more)
-        rows = np.array([search.row(picks) for picks in model.picks])
+        rows = np.array([search.row(encoding) for encoding in model.encodings])
         return rows, model.draw(TOP_TWO, int(search.rng.integers(2**31)))
 
     return lambda: _leader_or_challenger(search, draws)
@@ -218,7 +221,7 @@ def oracle(search: Search) -> Callable[[], int]:
     covariance, noise = search.table.oracle
     first = ours(search)
 
-    def propose() -> int:
+    def suggest() -> int:
         if len(search.rows) < FIRST:
             return first()
         rows = search.candidates()
@@ -229,7 +232,7 @@ def oracle(search: Search) -> Callable[[], int]:
         worth[np.isin(rows, list(search.full()))] = -np.inf
         return int(rows[np.argmax(worth)])
 
-    return propose
+    return suggest
 
 
 def by_oracle(search: Search) -> int:
@@ -260,7 +263,7 @@ def halving(search: Search) -> list[int]:
     return recommended
 
 
-METHODS: dict[str, tuple[Proposer, Callable[[Search], int]]] = {
+METHODS: dict[str, tuple[Sampler, Callable[[Search], int]]] = {
     "bamsearch": (ours, Search.best_by_model),
     "random": (uniform, Search.best_score),
     "random, model": (uniform, Search.best_by_model),
@@ -285,10 +288,10 @@ def regrets(table: Table, name: str, seed: int) -> list[float]:
     if name == "halving":
         rows = halving(search)
     else:
-        propose, recommend = METHODS[name][0](search), METHODS[name][1]
+        suggest, recommend = METHODS[name][0](search), METHODS[name][1]
         rows = []
         for number in range(1, AFTER[-1] + 1):
-            search.train(propose())
+            search.train(suggest())
             if number in AFTER:
                 rows.append(recommend(search))
     return [round(float(table.worth.max() - table.worth[row]), 4) for row in rows]

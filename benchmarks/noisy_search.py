@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 
-from bamsearch.searching.choices import Picks
+from bamsearch.searching.choices import Encoding
 from bamsearch.searching.codes import Floats
 from bamsearch.searching.feasible import Listed
 from bamsearch.searching.training_model import TrainingModel
@@ -51,8 +51,8 @@ class Search:
         self._order = np.random.default_rng([seed, 3]).permutation(most)
         self.rows: list[int] = []
         self.values: list[float] = []
-        self._picks = [tuple(row) for row in table.feasible.table.tolist()]
-        self._row = {picks: row for row, picks in enumerate(self._picks)}
+        self._encodings = [tuple(row) for row in table.feasible.table.tolist()]
+        self._row = {encoding: row for row, encoding in enumerate(self._encodings)}
 
     def train(self, row: int) -> None:
         """Observe the next training of a design."""
@@ -71,8 +71,8 @@ class Search:
         indices = {row: [n for n, r in enumerate(self.rows) if r == row] for row in set(self.rows)}
         return {row: (float(scores[at].mean()), len(at)) for row, at in indices.items()}
 
-    def observed(self) -> list[tuple[Picks, float]]:
-        return [(self._picks[row], y) for row, y in zip(self.rows, self.values, strict=True)]
+    def observed(self) -> list[tuple[Encoding, float]]:
+        return [(self._encodings[row], y) for row, y in zip(self.rows, self.values, strict=True)]
 
     def best_score(self) -> int:
         return self.rows[int(np.argmax(self.values))]
@@ -86,24 +86,26 @@ class Search:
 
     def best_by_model(self) -> int:
         model = self.model()
-        return self._row[model.picks[model.best]]
+        return self._row[model.encodings[model.best]]
 
     def model(self, more: Sequence[int] = ()) -> TrainingModel:
         """The model of bamsearch, fitted to the trainings so far, with more designs to predict."""
         nth = [self.rows[:n].count(row) for n, row in enumerate(self.rows)]
-        trainings = [(picks, y, n) for (picks, y), n in zip(self.observed(), nth, strict=True)]
-        return TrainingModel(self.table.feasible, trainings, [self._picks[row] for row in more])
+        trainings = [
+            (encoding, y, n) for (encoding, y), n in zip(self.observed(), nth, strict=True)
+        ]
+        return TrainingModel(self.table.feasible, trainings, [self._encodings[row] for row in more])
 
     def best_by_ridge(self) -> int:
         model = RidgeCV(np.logspace(-2, 3, 11)).fit(self.table.effects[self.rows], self.values)
         rows = sorted(set(self.rows))
         return rows[int(np.argmax(model.predict(self.table.effects[rows])))]
 
-    def row(self, picks: Picks) -> int:
-        return self._row[picks]
+    def row(self, encoding: Encoding) -> int:
+        return self._row[encoding]
 
-    def known(self, picks: Picks) -> int | None:
-        return self._row.get(picks)
+    def known(self, encoding: Encoding) -> int | None:
+        return self._row.get(encoding)
 
     def candidates(self) -> np.ndarray:
         """All designs if they are few; else random, trained and neighbouring ones."""
@@ -128,13 +130,13 @@ class Search:
         return new @ solved[:, 0], np.maximum(variance, 1e-9)
 
 
-def encoding(designs: Listed) -> Floats:
+def design_features(designs: Listed) -> Floats:
     return encoder(designs)(designs.table)
 
 
 def nb201_table(name: str) -> Table:
     table = nb201.read_table(name)
-    x = encoding(table.feasible)
+    x = design_features(table.feasible)
     pairs = [
         x[:, 5 * i : 5 * i + 5, None] * x[:, None, 5 * j : 5 * j + 5]
         for i, j in combinations(range(nb201.PLACES), 2)

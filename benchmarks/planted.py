@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from bamsearch.searching.choices import Picks
+from bamsearch.searching.choices import Encoding
 from bamsearch.searching.feasible import Feasible, Listed
 
 Floats = NDArray[np.float64]
@@ -238,7 +238,7 @@ def planted(feasible: Feasible, family: str, seed: int) -> Planted:
     return Planted(linear, float(best), float(values.mean()), float(values.std()))
 
 
-def best_linear(feasible: Feasible, objective: Linear) -> Picks:
+def best_linear(feasible: Feasible, objective: Linear) -> Encoding:
     """The best feasible design: a multiple-choice knapsack with effects of neighbours.
 
     Raises:
@@ -278,12 +278,12 @@ def best_linear(feasible: Feasible, objective: Linear) -> Picks:
     )
     if solution.status != 0:
         raise RuntimeError(f"no proven optimum: {solution.message}")
-    picks = tuple(
+    encoding = tuple(
         int(np.argmax(solution.x[starts[i] : starts[i + 1]])) for i in range(len(options))
     )
-    value = objective(np.array([picks], dtype=np.int8))[0]
-    if not feasible.fits(picks) or abs(value + solution.fun) > 1e-6 * max(1.0, abs(value)):
+    value = objective(np.array([encoding], dtype=np.int8))[0]
+    if not feasible.fits(encoding) or abs(value + solution.fun) > 1e-6 * max(1.0, abs(value)):
         raise RuntimeError(
             f"the optimum {solution.fun} differs from the value of its design, {value}"
         )
-    return picks
+    return encoding

@@ -26,7 +26,7 @@ from machine import write
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import RunRecord, Trial
 from bamsearch.records.run_files import RUN_FILE, TRIALS_FILE, trial_line
-from bamsearch.searching.request import Planned, Request, plan_search
+from bamsearch.searching.request import SearchPlan, SearchRequest, plan_search
 
 TRIALS = 10_000
 REPEATS = 3
@@ -35,7 +35,9 @@ TARGET_S, TARGET_MB = 10.0, 4.0
 
 def synthetic(space: str, trials: int = TRIALS) -> RunRecord:
     """A run with random scores."""
-    request = Request("resnet101", {"gflops": "8"}, space=space, score="params", trials=trials)
+    request = SearchRequest(
+        "resnet101", {"gflops": "8"}, space=space, score="params", trials=trials
+    )
     planned = plan_search(request, command="synthetic, by benchmarks/report_time.py")
     run = replace(planned.run, name="synthetic")
     rng = np.random.default_rng(0)
@@ -46,7 +48,7 @@ def synthetic(space: str, trials: int = TRIALS) -> RunRecord:
     return RunRecord(run, tuple(searched), (("base", first), *later))
 
 
-def drawn(planned: Planned, rng: np.random.Generator, number: int) -> list[Trial]:
+def drawn(planned: SearchPlan, rng: np.random.Generator, number: int) -> list[Trial]:
     costs = DesignCosts(planned.run.summary)
     trials = []
     for at, row in enumerate(planned.feasible.sample(rng, number)):
@@ -63,7 +65,7 @@ def save(record: RunRecord, folder: Path) -> None:
     folder.mkdir()
     (folder / RUN_FILE).write_text(record.run.to_json(), encoding="utf-8")
     lines = [trial_line(trial, None) for trial in record.trials]
-    lines += [trial_line(trial, kind) for kind, trial in record.references]
+    lines += [trial_line(trial, kind) for kind, trial in record.baselines]
     (folder / TRIALS_FILE).write_text("".join(lines), encoding="utf-8")
 
 

@@ -28,12 +28,12 @@ from sklearn.gaussian_process.kernels import (
 )
 
 from bamsearch.searching.acquire import candidates, log_expected_improvement
-from bamsearch.searching.choices import Picks
+from bamsearch.searching.choices import Encoding
 from bamsearch.searching.codes import Floats, Rows
 from bamsearch.searching.feasible import Feasible
-from bamsearch.searching.gp import GPProposer
+from bamsearch.searching.gp import GPSampler
 
-Trials = Generator[Picks | None, float, None]
+Trials = Generator[Encoding | None, float, None]
 
 STOCK = "scikit-learn GP, feasible only"
 STARTUP, STOCK_STARTUP = 10, 4
@@ -42,16 +42,16 @@ MAX_SUGGESTIONS = 6
 
 def ours(feasible: Feasible, seed: int) -> Trials:
     """The default sampler, without the baselines that a search scores first."""
-    proposer = GPProposer(feasible, seed=seed)
-    observed: list[tuple[Picks, float]] = []
-    while (picks := proposer.propose(observed, {design for design, _ in observed})) is not None:
-        observed.append((picks, (yield picks)))
+    sampler = GPSampler(feasible, seed=seed)
+    observed: list[tuple[Encoding, float]] = []
+    while (encoding := sampler.suggest(observed, {design for design, _ in observed})) is not None:
+        observed.append((encoding, (yield encoding)))
 
 
 def random(feasible: Feasible, seed: int) -> Trials:
     """Draw feasible designs uniformly without replacement."""
     rng = np.random.default_rng([seed, 1])
-    seen: set[Picks] = set()
+    seen: set[Encoding] = set()
     while True:
         yield _uniform(feasible, rng, seen)
 
@@ -69,19 +69,19 @@ def stock_gp(feasible: Feasible, seed: int) -> Trials:
     the best score; no design is repeated.
     """
     rng = np.random.default_rng([seed, 4])
-    observed: list[tuple[Picks, float]] = []
+    observed: list[tuple[Encoding, float]] = []
     encode = encoder(feasible)
     model = None
     while True:
         if len(observed) < STOCK_STARTUP:
-            picks = _uniform(feasible, rng, {design for design, _ in observed})
+            encoding = _uniform(feasible, rng, {design for design, _ in observed})
         else:
             x = encode(np.array([design for design, _ in observed], dtype=np.int8))
             y = np.array([score for _, score in observed])
             refit = model is None or len(observed) % 5 == 0
             model = fitted(None if refit else model.kernel_, x, y)
-            picks = _stock_proposal(feasible, rng, model, encode, observed)
-        observed.append((picks, (yield picks)))
+            encoding = _stock_proposal(feasible, rng, model, encode, observed)
+        observed.append((encoding, (yield encoding)))
 
 
 def fitted(kernel: Kernel | None, x: Floats, y: Floats) -> GaussianProcessRegressor:
@@ -125,8 +125,8 @@ def _stock_proposal(
     rng: np.random.Generator,
     model: GaussianProcessRegressor,
     encode: Callable[[Rows], Floats],
-    observed: list[tuple[Picks, float]],
-) -> Picks:
+    observed: list[tuple[Encoding, float]],
+) -> Encoding:
     y = np.array([score for _, score in observed])
 
     def value(rows: Rows) -> Floats:
@@ -134,11 +134,11 @@ def _stock_proposal(
         return log_expected_improvement(mean, spread_of(model, deviation, y), float(y.max()))
 
     best = sorted(observed, key=lambda pair: -pair[1])[:4]
-    starts = np.array([picks for picks, _ in best], dtype=np.int8)
+    starts = np.array([encoding for encoding, _ in best], dtype=np.int8)
     rows, values = candidates(feasible, rng, starts, value)
-    seen = {picks for picks, _ in observed}
+    seen = {encoding for encoding, _ in observed}
     order = (tuple(rows[at].tolist()) for at in np.argsort(-values, kind="stable"))
-    new = (picks for picks in order if picks not in seen and any(picks))
+    new = (encoding for encoding in order if encoding not in seen and any(encoding))
     return next(new, None) or _uniform(feasible, rng, seen)
 
 
@@ -151,22 +151,22 @@ def tpe_feasible(feasible: Feasible, seed: int) -> Trials:
     rng = np.random.default_rng([seed, 2])
     space = _Encoded(feasible)
     study = _study(TPESampler(multivariate=True, seed=seed, n_startup_trials=STARTUP))
-    seen: set[Picks] = set()
+    seen: set[Encoding] = set()
     while True:
-        picks, trial = None, None
+        encoding, trial = None, None
         for _ in range(MAX_SUGGESTIONS if len(seen) >= STARTUP else 0):
             trial = study.ask(space.distributions)
-            suggested = space.picks(trial.params)
+            suggested = space.encoding(trial.params)
             if any(suggested) and suggested not in seen and feasible.fits(suggested):
-                picks = suggested
+                encoding = suggested
                 break
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        if picks is None or trial is None:
-            picks = _uniform(feasible, rng, seen)
-            study.enqueue_trial(space.params(picks))
+        if encoding is None or trial is None:
+            encoding = _uniform(feasible, rng, seen)
+            study.enqueue_trial(space.params(encoding))
             trial = study.ask(space.distributions)
-        seen.add(picks)
-        study.tell(trial, (yield picks))
+        seen.add(encoding)
+        study.tell(trial, (yield encoding))
 
 
 SAMPLERS = {
@@ -184,28 +184,28 @@ def _constrained(feasible: Feasible, sampler: BaseSampler) -> Trials:
     slack = float(feasible.slacks[0])
     while True:
         trial = study.ask(space.distributions)
-        picks = space.picks(trial.params)
-        over = feasible.space.added(picks, feasible.budgets[0].quantity) / slack - 1
+        encoding = space.encoding(trial.params)
+        over = feasible.space.added(encoding, feasible.budgets[0].quantity) / slack - 1
         trial.set_constraint("gflops", over)
         if over > 0:
             yield None
             # Optuna requires a value; for infeasible trials it only uses the constraint.
             study.tell(trial, 0.0)
         else:
-            study.tell(trial, (yield picks))
+            study.tell(trial, (yield encoding))
 
 
 def _study(sampler: BaseSampler) -> optuna.Study:
     return optuna.create_study(direction="maximize", sampler=sampler)
 
 
-def _uniform(feasible: Feasible, rng: np.random.Generator, seen: set[Picks]) -> Picks:
+def _uniform(feasible: Feasible, rng: np.random.Generator, seen: set[Encoding]) -> Encoding:
     """Draw a new design with BAM, and add it to ``seen``."""
     while True:
-        picks = tuple(feasible.sample(rng, 1)[0].tolist())
-        if any(picks) and picks not in seen:
-            seen.add(picks)
-            return picks
+        encoding = tuple(feasible.sample(rng, 1)[0].tolist())
+        if any(encoding) and encoding not in seen:
+            seen.add(encoding)
+            return encoding
 
 
 class _Encoded:
@@ -231,16 +231,16 @@ class _Encoded:
             self.distributions[f"r{i}"] = IntDistribution(0, len(r) - 1)
             self.distributions[f"d{i}"] = IntDistribution(0, len(d) - 1)
 
-    def picks(self, params: dict[str, Any]) -> Picks:
+    def encoding(self, params: dict[str, Any]) -> Encoding:
         return tuple(
             options[r[params[f"r{i}"]], d[params[f"d{i}"]]] if params[f"on{i}"] else 0
             for i, (options, (r, d)) in enumerate(zip(self._options, self._levels, strict=True))
         )
 
-    def params(self, picks: Picks) -> dict[str, Any]:
+    def params(self, encoding: Encoding) -> dict[str, Any]:
         """Optuna's parameters of a design; r and d are mid-list at sites without BAM."""
         params: dict[str, Any] = {}
-        for i, ((r, d), number) in enumerate(zip(self._levels, picks, strict=True)):
+        for i, ((r, d), number) in enumerate(zip(self._levels, encoding, strict=True)):
             reduction, dilation = self._pairs[i][number]
             params[f"on{i}"] = number > 0
             params[f"r{i}"] = r.index(reduction) if number else len(r) // 2

@@ -89,15 +89,15 @@ def regrets(designs: Feasible, objective: Planted, job: dict[str, Any]) -> list[
     noises = job["noise"] * objective.deviation * rng.normal(size=number)
     trials = trials_by(designs, objective, job)
     curve, best_score, regret = [], -np.inf, 1.0
-    picks = next(trials)
+    encoding = next(trials)
     for number, noise in enumerate(noises, start=1):
         score = 0.0
-        if picks is not None:
-            value = float(objective.value(np.array([picks], dtype=np.int8))[0])
+        if encoding is not None:
+            value = float(objective.value(np.array([encoding], dtype=np.int8))[0])
             score = value + noise
             if score > best_score:
                 best_score, regret = score, objective.regret(value)
-        picks = trials.send(score)
+        encoding = trials.send(score)
         if number % EVERY == 0:
             curve.append(round(regret, 5))
     return curve

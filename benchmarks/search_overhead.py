@@ -24,8 +24,8 @@ from time import perf_counter
 from machine import write
 
 from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.request import Request, plan_search
-from bamsearch.searching.run import Finished, Work, run_search
+from bamsearch.searching.request import SearchRequest, plan_search
+from bamsearch.searching.run import Finished, SearchOptions, run_search
 
 SEARCHES = (("stages", "random", 3_000), ("stages", "gp", 5_000), ("blocks", "gp", 500))
 WINDOWS = ((0, 100), (400, 500), (900, 1_000), (2_900, 3_000), (4_900, 5_000))
@@ -34,7 +34,7 @@ TARGET_MS = 20.0
 
 def milliseconds(space: str, sampler: str, trials: int) -> tuple[list[float], float]:
     """Times from one finished trial to the next, and the growth of memory in MB."""
-    request = Request(
+    request = SearchRequest(
         "resnet101",
         {"gflops": "8"},
         space=space,
@@ -53,7 +53,7 @@ def milliseconds(space: str, sampler: str, trials: int) -> tuple[list[float], fl
 
     with tempfile.TemporaryDirectory() as directory:
         folder = RunFolder(Path(directory) / "run")
-        run_search(plan_search(request), folder, Work(watch=watch))
+        run_search(plan_search(request), folder, SearchOptions(watch=watch))
     grown = (pages[-1] - pages[0]) * getpagesize() / 2**20
     return [1e3 * (b - a) for a, b in pairwise(times)], grown
 

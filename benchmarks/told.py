@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from planted import Floats, Planted, Rows, places
 
 from bamsearch.searching.acquire import log_expected_improvement
-from bamsearch.searching.choices import Picks
+from bamsearch.searching.choices import Encoding
 from bamsearch.searching.feasible import Listed
 
 TOLD = "told the family"
@@ -31,7 +31,7 @@ _PAIR_TABLES = 0.7**2
 
 def trials(
     feasible: Listed, seed: int, family: str, objective: Planted, noise: float
-) -> Generator[Picks, float, None]:
+) -> Generator[Encoding, float, None]:
     """Designs to score, each sent its score.
 
     Args:

@@ -40,14 +40,14 @@ from scipy import stats
 from bamsearch.records import Effect, Insertion
 from bamsearch.records.audit_files import read_audit
 from bamsearch.records.audits import Audit
-from bamsearch.searching.choices import Picks, SearchSpace
+from bamsearch.searching.choices import Encoding, SearchSpace
 from bamsearch.searching.early import cannot_win, expected_last
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Listed
-from bamsearch.searching.learning import FEWEST
-from bamsearch.searching.noisy import NoisyProposer
+from bamsearch.searching.noisy import NoisySampler
 from bamsearch.searching.space import parse_space, search_space
-from bamsearch.searching.training_model import Training, TrainingModel
+from bamsearch.searching.training_analysis import FEWEST
+from bamsearch.searching.training_model import Observation, TrainingModel
 
 Curve = tuple[float, ...]
 Floats = NDArray[np.float64]
@@ -74,10 +74,10 @@ class Table:
     """
 
     feasible: Listed
-    curves: dict[Picks, list[Curve]]
-    worth: dict[Picks, float]
-    good: frozenset[Picks]
-    near: frozenset[Picks]
+    curves: dict[Encoding, list[Curve]]
+    worth: dict[Encoding, float]
+    good: frozenset[Encoding]
+    near: frozenset[Encoding]
     epochs: int
     words: str
     longest: int
@@ -92,7 +92,7 @@ class Spent:
         epochs: total epochs after each training.
     """
 
-    recommended: list[Picks | None]
+    recommended: list[Encoding | None]
     epochs: list[int]
 
 
@@ -108,49 +108,49 @@ class Trainings:
         order = np.random.default_rng([seed, 3]).permutation(seeds)
         # As in a search, the first training of every design has the same seed.
         self._remaining = {
-            picks: [curves[seed] for seed in order if seed < len(curves)]
-            for picks, curves in table.curves.items()
+            encoding: [curves[seed] for seed in order if seed < len(curves)]
+            for encoding, curves in table.curves.items()
         }
 
-    def take(self, picks: Picks) -> Curve:
-        return self._remaining[picks].pop()
+    def take(self, encoding: Encoding) -> Curve:
+        return self._remaining[encoding].pop()
 
-    def used_up(self) -> set[Picks]:
-        return {picks for picks, curves in self._remaining.items() if not curves}
+    def used_up(self) -> set[Encoding]:
+        return {encoding for encoding, curves in self._remaining.items() if not curves}
 
 
 def train(table: Table, seed: int, stops: Stops) -> Spent:
     """Simulate ``--score train``."""
     trainings, spent = Trainings(table, seed), Spent([], [])
-    proposer = NoisyProposer(table.feasible, seed=seed)
+    sampler = NoisySampler(table.feasible, seed=seed)
     nothing = (0,) * len(table.feasible.space.choices)
-    observed: list[Training] = []
+    observed: list[Observation] = []
     finished: list[Curve] = []
     model, done = None, 0
     queue = [nothing, table.feasible.largest()]
     while len(spent.epochs) < LONGEST:
-        picks = queue.pop(0) if queue else _proposal(proposer, observed, trainings)
-        if picks is None:
+        encoding = queue.pop(0) if queue else _proposal(sampler, observed, trainings)
+        if encoding is None:
             break
-        nth = sum(design == picks for design, _, _ in observed)
-        curve = trainings.take(picks)
+        nth = sum(design == encoding for design, _, _ in observed)
+        curve = trainings.take(encoding)
         ended = table.epochs if model is None else stops(curve, finished, model)
         done += ended
         if ended < table.epochs:
-            observed.append((picks, expected_last(curve[:ended], finished)[0], nth))
+            observed.append((encoding, expected_last(curve[:ended], finished)[0], nth))
         else:
-            observed.append((picks, curve[-1], nth))
+            observed.append((encoding, curve[-1], nth))
             finished.append(curve)
         model = TrainingModel(table.feasible, observed) if len(observed) >= FEWEST else None
-        spent.recommended.append(None if model is None else model.picks[model.best])
+        spent.recommended.append(None if model is None else model.encodings[model.best])
         spent.epochs.append(done)
     return spent
 
 
 def _proposal(
-    proposer: NoisyProposer, observed: list[Training], trainings: Trainings
-) -> Picks | None:
-    return proposer.propose([(picks, y) for picks, y, _ in observed], trainings.used_up())
+    sampler: NoisySampler, observed: list[Observation], trainings: Trainings
+) -> Encoding | None:
+    return sampler.suggest([(encoding, y) for encoding, y, _ in observed], trainings.used_up())
 
 
 def never(curve: Curve, finished: list[Curve], model: TrainingModel) -> int:
@@ -177,9 +177,9 @@ def halving(curve: Curve, finished: list[Curve], model: TrainingModel) -> int:
     return len(curve)
 
 
-def epochs_to(wanted: Container[Picks], spent: Spent) -> int | None:
+def epochs_to(wanted: Container[Encoding], spent: Spent) -> int | None:
     """Epochs after which all recommendations are wanted designs; None: never."""
-    good = [picks in wanted for picks in spent.recommended]
+    good = [encoding in wanted for encoding in spent.recommended]
     if not good[-1]:
         return None
     first = len(good) - next((n for n, hit in enumerate(reversed(good)) if not hit), len(good))
@@ -211,31 +211,31 @@ def read_space(folder: Path) -> tuple[Audit, SearchSpace]:
 def read_table(folder: Path) -> Table:
     """Read the folder of an audit as a table."""
     audit, space = read_space(folder)
-    curves: dict[Picks, list[Curve]] = {}
+    curves: dict[Encoding, list[Curve]] = {}
     runs = []
     lines = (folder / "trainings.jsonl").read_text(encoding="utf-8").splitlines()
     for training in sorted(map(json.loads, lines), key=lambda training: training["seed"]):
         insertions = tuple(Insertion(*each) for each in training["design"])
-        picks = space.picks(insertions)
-        if picks is not None and "curve" in training:
-            curves.setdefault(picks, []).append(tuple(training["curve"]))
+        encoding = space.encoding(insertions)
+        if encoding is not None and "curve" in training:
+            curves.setdefault(encoding, []).append(tuple(training["curve"]))
             runs.append((insertions, training["curve"][-1]))
     feasible = Listed(space, audit.budgets, np.array(sorted(curves), dtype=np.int8))
     trainings = [
-        (picks, curve[-1], seed)
-        for picks, each in curves.items()
+        (encoding, curve[-1], seed)
+        for encoding, each in curves.items()
         for seed, curve in enumerate(each)
     ]
     model = TrainingModel(feasible, trainings)
     significant = [e for e in effects(audit.summary.sites, runs) if e.distinguished]
     good, words = _right(significant, [insertions for insertions, _ in runs])
-    worth = dict(zip(model.picks, model.mean.tolist(), strict=True))
+    worth = dict(zip(model.encodings, model.mean.tolist(), strict=True))
     return Table(
         feasible,
         curves,
         worth,
-        frozenset(picks for picks in curves if good(space.insertions(picks))),
-        frozenset(picks for picks in curves if worth[picks] >= max(worth.values()) - NEAR),
+        frozenset(encoding for encoding in curves if good(space.insertions(encoding))),
+        frozenset(encoding for encoding in curves if worth[encoding] >= max(worth.values()) - NEAR),
         len(next(iter(curves.values()))[0]),
         words or "no effect is significant: every design counts",
         len(curves),
@@ -288,7 +288,7 @@ SEARCHERS = {
 def main(folder: Path, searches: int) -> None:
     table = read_table(folder)
     # All are compared at the same compute: that of training each design once.
-    longest = table.epochs * sum(any(picks) for picks in table.curves)
+    longest = table.epochs * sum(any(encoding) for encoding in table.curves)
     results = {}
     for name, search in SEARCHERS.items():
         spent = [search(table, seed) for seed in range(searches)]

@@ -31,10 +31,10 @@ from machine import write
 from optuna.trial import FrozenTrial, TrialState
 
 from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.request import Request, plan_search
-from bamsearch.searching.run import Work, run_search
-from bamsearch.searching.storage import opened_storage
-from bamsearch.searching.studies import references_name
+from bamsearch.searching.request import SearchRequest, plan_search
+from bamsearch.searching.run import SearchOptions, run_search
+from bamsearch.searching.storage import open_storage
+from bamsearch.searching.studies import baselines_name
 from bamsearch.searching.trials import first_number
 
 WORKERS = 4
@@ -131,7 +131,7 @@ class Workers:
 def search(directory: Path, url: str, trials: int) -> dict[str, Any]:
     (directory / "score.py").write_text(SCORE)
     score_log = ScoreLog(directory / "log.txt")
-    request = Request(
+    request = SearchRequest(
         "resnet18",
         {"gflops": "+1%"},
         space="bottlenecks",
@@ -144,7 +144,7 @@ def search(directory: Path, url: str, trials: int) -> dict[str, Any]:
     )
     planned = plan_search(request)
     folder = RunFolder(directory / "run")
-    run_search(planned, folder, Work(url=url, stop=lambda: True))
+    run_search(planned, folder, SearchOptions(url=url, stop=lambda: True))
     start = time.perf_counter()
     workers = Workers(url, score_log, directory / "workers.txt")
     kills = 0
@@ -155,7 +155,7 @@ def search(directory: Path, url: str, trials: int) -> dict[str, Any]:
         time.sleep(0.01)
     seconds = time.perf_counter() - start
     workers.end()
-    searched, compared = of_study(url, "run"), of_study(url, references_name("run"))
+    searched, compared = of_study(url, "run"), of_study(url, baselines_name("run"))
     every = [*searched, *compared]
     complete = [t.user_attrs["design"] for t in searched if t.state == TrialState.COMPLETE]
     ended = Counter(design for _, design in score_log.lines("end"))
@@ -180,7 +180,7 @@ def search(directory: Path, url: str, trials: int) -> dict[str, Any]:
 
 
 def of_study(url: str, name: str) -> list[FrozenTrial]:
-    with opened_storage(url) as storage:
+    with open_storage(url) as storage:
         return storage.get_all_trials(storage.get_study_id_from_name(name))
 
 

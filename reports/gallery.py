@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jinja2 import FileSystemLoader
 
-from bamsearch.graph.placement import plan
+from bamsearch.graph.placement import plan_insertions
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.profile.summary import summarise
 from bamsearch.records.audit_files import read_audit
@@ -20,10 +20,10 @@ from bamsearch.records.run_files import read_record
 from bamsearch.report.audit_content import make_audit_report
 from bamsearch.report.audit_writing import write_audit_report
 from bamsearch.report.content import Report, make_report
-from bamsearch.report.markdown import environment as markdown_environment
+from bamsearch.report.markdown import markdown_environment as markdown_environment
 from bamsearch.report.network import found_picture
 from bamsearch.report.network_svg import network_svg
-from bamsearch.report.page import environment as page_environment
+from bamsearch.report.page import html_environment as page_environment
 from bamsearch.report.several import several_notes, several_table
 from bamsearch.report.tables import Table
 from bamsearch.report.writing import REPORT_FOLDER, write_report, write_texts
@@ -64,7 +64,7 @@ def published_table() -> Table:
     rows = []
     for model, (base, bam) in PUBLISHED.items():
         summary = summarise(model)
-        counted = DesignCosts(summary).cost(plan(summary.sites)).params
+        counted = DesignCosts(summary).cost(plan_insertions(summary.sites)).params
         millions = [f"{number / 1e6:.2f}" for number in (summary.base.params, counted)]
         same = millions == [f"{base:.2f}", f"{bam:.2f}"]
         rows.append(

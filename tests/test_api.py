@@ -90,21 +90,21 @@ def test_without_a_score_the_largest_designs_are_listed():
     result = bamsearch.search("resnet18", **given)
     run = result.record.run
     assert (run.score, run.sampler, run.compare_random) == ("params", "sorted", False)
-    assert result.best.design == result.reference("largest").design
+    assert result.best.design == result.baseline("largest").design
     # The paper default is tried too, as in every search.
     first, paper, *others = [trial.score for trial in result.trials]
     assert [first, *others] == sorted([first, *others], reverse=True)
     # No two differ in d alone.
     places = {tuple((i.site, i.reduction) for i in t.design.insertions) for t in result.trials}
     assert len(places) == 6
-    assert paper == result.reference("paper").score
+    assert paper == result.baseline("paper").score
     # Nothing larger fits: 300 designs drawn from all that fit say so.
     drawn = bamsearch.search("resnet18", **given | {"trials": 300}, sampler="random")
     scores = {trial.score for trial in drawn.trials}
     assert len(scores) > 50
     assert max(scores) <= first
     assert not [score for score in scores if first > score > min(others) and score not in others]
-    assert bamsearch.search("resnet18", **given, compare_random=True).reference("random")
+    assert bamsearch.search("resnet18", **given, compare_random=True).baseline("random")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from bamsearch.errors import RunError
 from bamsearch.records import Audit, Budget, Cost, Insertion, Run, cited
 from bamsearch.records.audit_files import (
-    Training,
+    AuditTraining,
     audits_of,
     find_audit,
     read_audit,
@@ -63,19 +63,19 @@ def test_a_training_is_a_line():
         '{"design": [["layer1", 4, 2]], "seed": 0, "right": 7412, "images": 10000, '
         '"curve": [70.5, 74.12], "seconds": 48.2}\n'
     )
-    one = Training.from_line(line)
-    assert one == Training((Insertion("layer1", 4, 2),), 0, 7412, 10000, (70.5, 74.12), 48.2)
-    assert one.per_cent == pytest.approx(74.12)
+    one = AuditTraining.from_line(line)
+    assert one == AuditTraining((Insertion("layer1", 4, 2),), 0, 7412, 10000, (70.5, 74.12), 48.2)
+    assert one.percent == pytest.approx(74.12)
     assert one.to_line() == line
     diverged = '{"design": [], "seed": 3, "diverged": true}\n'
-    assert Training.from_line(diverged) == Training((), 3)
-    assert Training((), 3).to_line() == diverged
-    assert Training((), 3).per_cent is None
+    assert AuditTraining.from_line(diverged) == AuditTraining((), 3)
+    assert AuditTraining((), 3).to_line() == diverged
+    assert AuditTraining((), 3).percent is None
 
 
 def test_a_spoilt_last_line_is_left_out_and_one_in_between_is_refused(tmp_path):
     path = tmp_path / "trainings.jsonl"
-    lines = [Training((), seed, 5, 10).to_line() for seed in range(3)]
+    lines = [AuditTraining((), seed, 5, 10).to_line() for seed in range(3)]
     path.write_text("".join(lines) + lines[0][:20])
     found, whole = read_trainings(tmp_path)
     assert [one.seed for one in found] == [0, 1, 2]

@@ -11,7 +11,16 @@ from bamsearch.errors import InvalidValueError, RunError
 from bamsearch.records.codec import MOST_BYTES, Format, parse_json, read_bytes
 from bamsearch.records.decoding import decode
 from bamsearch.records.encoding import encode
-from bamsearch.records.hints import AnyNatural, Key, Mark, Misfit, Positive, Range, Share, Table
+from bamsearch.records.hints import (
+    AnyNatural,
+    Key,
+    Mark,
+    Misfit,
+    PlainTable,
+    Positive,
+    Range,
+    Share,
+)
 from bamsearch.records.scalars import MOST_DEPTH
 
 
@@ -38,7 +47,7 @@ class Everything:
     rows: tuple[Annotated[Point, Mark.ROW], ...]
     pair: tuple[str, int]
     share: Share
-    table: Annotated[Mapping[str, Any], Table(Facts)]
+    table: Annotated[Mapping[str, Any], PlainTable(Facts)]
     by_pair: Mapping[tuple[str, str], tuple[int, int]]
     draws: Mapping[str, Annotated[tuple[float | None, ...], Mark.BARE]]
     named: Annotated[str, Key("other name")] = "n"

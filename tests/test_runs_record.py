@@ -7,16 +7,16 @@ import pytest
 
 from bamsearch.errors import RunError
 from bamsearch.records import (
+    AccuracyEstimate,
     Budget,
     Cost,
     Design,
-    Estimate,
     Insertion,
-    Learned,
     ModelSummary,
     Run,
     RunRecord,
     Site,
+    TrainingAnalysis,
     Trial,
 )
 from bamsearch.records.run_files import finalists_text, read_record, trial_line
@@ -146,8 +146,8 @@ def test_the_base_is_ranked_under_a_score_of_the_users_own():
     assert record.best == trial(1, 1.0)
     own = replace(record, run=replace(RUN, score="mine.py:score"))
     assert own.best == base
-    assert own.reference("base") == base
-    assert own.reference("largest") is None
+    assert own.baseline("base") == base
+    assert own.baseline("largest") is None
 
 
 def test_the_best_random_design_stands_for_its_search():
@@ -155,7 +155,7 @@ def test_the_best_random_design_stands_for_its_search():
     record = RunRecord(
         RUN, (), tuple(("random", trial(number, score)) for number, score in enumerate(scores))
     )
-    assert record.reference("random") == trial(1, 3.0)
+    assert record.baseline("random") == trial(1, 3.0)
 
 
 def test_with_trainings_a_design_is_there_once_with_its_expected_accuracy():
@@ -166,8 +166,8 @@ def test_with_trainings_a_design_is_there_once_with_its_expected_accuracy():
     record = RunRecord(run, (one, two, again, stopped))
     # the mean, as long as nothing has been learnt
     assert [(t.number, t.score) for t in record.designs(record.trials)] == [(0, 91.0), (1, 95.0)]
-    ranking = (Estimate(one.design.insertions, 94.0, 93.0, 95.0, 2, 0.6),)
-    learned = replace(record, learned=Learned(4, 0.3, 0.95, (), ranking))
+    ranking = (AccuracyEstimate(one.design.insertions, 94.0, 93.0, 95.0, 2, 0.6),)
+    learned = replace(record, analysis=TrainingAnalysis(4, 0.3, 0.95, (), ranking))
     assert [t.score for t in learned.designs([again])] == [94.0]
     assert [t.score for t in learned.ranking()] == [95.0, 94.0]
     other = RunRecord(RUN, record.trials)

@@ -32,7 +32,7 @@ class Heat:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Column:
+class SheetColumn:
     """A network's column in a contact sheet.
 
     Attributes:
@@ -50,7 +50,7 @@ class Column:
     heats: dict[str, Heat]
 
 
-def spread(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize a map to its picture with bilinear interpolation.
 
     Cells tile the picture: cell (i, j) of an H x W map covers row i of H and column j of W.

@@ -18,7 +18,7 @@ from PIL import Image
 from bamsearch.errors import DataError
 from bamsearch.records import ValueRange, value_range_text
 
-Range = ValueRange | Literal["type"] | None
+RangeOption = ValueRange | Literal["type"] | None
 """A range; ``type`` is that of the type, already checked; None is that of the type, if filled."""
 
 FILLED = 1 / 1000

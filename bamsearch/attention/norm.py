@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def normalise(
+def batch_normalise(
     x: Tensor,
     running_mean: Tensor,
     running_var: Tensor,
@@ -66,13 +66,15 @@ def normalise(
 
 
 # A single node in a torch.fx graph: traced through, the in-place updates would be dead code.
-torch.fx.wrap("normalise")
+torch.fx.wrap("batch_normalise")
 
 
 def _forward(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
     mean, var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
     if norm.training and mean is not None and var is not None and batches is not None:
-        return normalise(x, mean, var, batches, norm.weight, norm.bias, norm.momentum, norm.eps)
+        return batch_normalise(
+            x, mean, var, batches, norm.weight, norm.bias, norm.momentum, norm.eps
+        )
     # Without running statistics, torch uses batch statistics in both modes.
     return F.batch_norm(x, mean, var, norm.weight, norm.bias, mean is None, 0.0, norm.eps)
 

@@ -20,7 +20,7 @@ from torchvision.transforms.functional import normalize, to_tensor
 from bamsearch.attention.levels import (
     COLOUR,
     Levels,
-    Range,
+    RangeOption,
     as_bytes,
     wide_type,
     wide_values,
@@ -60,7 +60,7 @@ class Framed:
 
 
 def read_photograph(
-    path: Path, value_range: Range = None, levels: Levels | None = None
+    path: Path, value_range: RangeOption = None, levels: Levels | None = None
 ) -> Image.Image:
     """Read a photograph as upright 8-bit RGB: the first frame, on white if transparent.
 

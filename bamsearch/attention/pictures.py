@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from bamsearch.attention.heat import Column, Heat, pale, scale_of, spread
+from bamsearch.attention.heat import Heat, SheetColumn, pale, resize_map, scale_of
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _LEAST_CURVE, _CURVE_HEIGHT = 260, 150
 _GREY = "0.45"
 
 
-def contact_sheet(title: str, columns: Sequence[Column], sites: Sequence[str]) -> bytes:
+def contact_sheet(title: str, columns: Sequence[SheetColumn], sites: Sequence[str]) -> bytes:
     """Draw a contact sheet.
 
     Args:
@@ -75,7 +75,7 @@ def _default_style() -> Iterator[None]:
 class _Sheet:
     """The layout, in pixels from the top left corner."""
 
-    def __init__(self, title: str, columns: Sequence[Column], sites: Sequence[str]) -> None:
+    def __init__(self, title: str, columns: Sequence[SheetColumn], sites: Sequence[str]) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -122,7 +122,7 @@ class _Sheet:
         w, h = self.width, self.height
         return self.figure.add_axes((x / w, 1 - (y + height) / h, width / w, height / h))
 
-    def _head(self, title: str, notes: Sequence[Column]) -> None:
+    def _head(self, title: str, notes: Sequence[SheetColumn]) -> None:
         room = self.width - 2 * _MARGIN
         self._text(title, _MARGIN, _MARGIN, room, fontsize=14, fontweight="bold")
         for number, column in enumerate(notes):
@@ -188,7 +188,7 @@ class _Sheet:
                 self._empty(panel_x, y)
                 continue
             axes = self._picture(pale(column.picture), panel_x, y)
-            over = spread(values, column.picture.size)
+            over = resize_map(values, column.picture.size)
             axes.imshow(over, cmap=COLOURS, norm=norm, alpha=OPACITY, interpolation="nearest")
             lines = [column.label] if len(self.columns) > 1 else []
             if facts:

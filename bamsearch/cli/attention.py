@@ -28,7 +28,7 @@ from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records import ValueRange, value_range_text
 
 if TYPE_CHECKING:
-    from bamsearch.cli.attention_networks import Network
+    from bamsearch.cli.attention_networks import ShownNetwork
     from bamsearch.cli.attention_show import Photograph, PhotographMaps
 
 LEAST_STD = 1e-6
@@ -138,13 +138,13 @@ def attention(
     for path in sheets:
         check_output_file(path, force=force)
     with console.progress(f"building {design}"), silence_third_party(console):
-        from bamsearch.cli.attention_networks import open_networks, plan
+        from bamsearch.cli.attention_networks import build_networks, plan_networks
         from bamsearch.cli.attention_show import frame_all
 
-        requests = plan(design, weights, compared, mean, std)
+        requests = plan_networks(design, weights, compared, mean, std)
         announce_code(console, *(request.design.model for request in requests))
         photographs = frame_all(images, requests, value_range, whole=full)
-        networks = open_networks(requests, device, seed, whole=full)
+        networks = build_networks(requests, device, seed, whole=full)
     for network in networks:
         if network.warning:
             console.warn(f"{network.label}: {network.warning}")
@@ -195,7 +195,7 @@ def sheet_paths(images: Sequence[Path], output: Path | None) -> list[Path]:
 
 def _show(
     console: Console,
-    networks: Sequence[Network],
+    networks: Sequence[ShownNetwork],
     photographs: Sequence[Photograph],
     sheets: Sequence[Path],
 ) -> list[PhotographMaps]:

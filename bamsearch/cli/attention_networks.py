@@ -22,7 +22,7 @@ from bamsearch.profile.devices import resolve_device
 from bamsearch.records import Design
 from bamsearch.report.text import shape_text
 
-RANDOM = "the weights are random (seed {seed}), so the maps are meaningless: {cure}"
+RANDOM_WEIGHTS = "the weights are random (seed {seed}), so the maps are meaningless: {cure}"
 FIRST_CURE = "--weights FILE loads trained weights"
 OTHER_CURE = "put trained weights beside its design.json, as model.safetensors"
 CLOSED = "all gates are 0, as before training: M has no effect yet"
@@ -50,7 +50,7 @@ class NetworkRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Network:
+class ShownNetwork:
     """A network to show, in memory.
 
     Attributes:
@@ -79,7 +79,7 @@ class Network:
         return f"{design.model} · {shape_text(design.input_shape)} · {weights} · {kind}"
 
 
-def plan(
+def plan_networks(
     design: str,
     weights: Sequence[Path],
     compared: Sequence[str],
@@ -111,9 +111,9 @@ def plan(
     return requests
 
 
-def open_networks(
+def build_networks(
     requests: Sequence[NetworkRequest], device: str, seed: int, *, whole: bool
-) -> list[Network]:
+) -> list[ShownNetwork]:
     """Build the networks and load their weights.
 
     Raises:
@@ -133,16 +133,16 @@ def open_networks(
             )
         warning = ""
         if weights is None:
-            warning = RANDOM.format(
+            warning = RANDOM_WEIGHTS.format(
                 seed=seed, cure=FIRST_CURE if request.word == first else OTHER_CURE
             )
         elif _is_closed(module):
             warning = CLOSED
-        networks.append(Network(request, module.to(resolved_device), weights, warning))
+        networks.append(ShownNetwork(request, module.to(resolved_device), weights, warning))
     return networks
 
 
-def site_order(networks: Sequence[Network]) -> list[str]:
+def site_order(networks: Sequence[ShownNetwork]) -> list[str]:
     """All sites of the networks, in the order of execution."""
     designs = [network.request.design for network in networks]
     sites = {insertion.site for design in designs for insertion in design.insertions}

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bamsearch.attention.heat import Column, Heat
+from bamsearch.attention.heat import Heat, SheetColumn
 from bamsearch.attention.levels import Levels
 from bamsearch.attention.maps import AttentionMap, attention_maps
 from bamsearch.attention.photographs import Framed, as_input, frame, read_photograph
 from bamsearch.attention.pictures import contact_sheet
-from bamsearch.cli.attention_networks import Network, NetworkRequest
+from bamsearch.cli.attention_networks import NetworkRequest, ShownNetwork
 from bamsearch.errors import InvalidValueError, ModelError, OutputError, WeightsError
 from bamsearch.records import ValueRange, value_range_text
 from bamsearch.report.text import shape_text
@@ -128,8 +128,8 @@ def frame_all(
 
 
 def show(
-    networks: Sequence[Network], photograph: Photograph
-) -> tuple[PhotographMaps, list[Column]]:
+    networks: Sequence[ShownNetwork], photograph: Photograph
+) -> tuple[PhotographMaps, list[SheetColumn]]:
     """Compute the attention maps of a photograph, as numbers and as columns of a sheet.
 
     Raises:
@@ -150,13 +150,13 @@ def show(
             numbers.append(_numbers(network.label, site, attention, framed))
         heats = {site: _heat(attention) for site, attention in maps.items()}
         columns.append(
-            Column(network.label, network.description, network.warning, framed.picture, heats)
+            SheetColumn(network.label, network.description, network.warning, framed.picture, heats)
         )
     return PhotographMaps(photograph, tuple(numbers)), columns
 
 
 def write_sheet(
-    path: Path, photograph: Photograph, columns: Sequence[Column], sites: Sequence[str]
+    path: Path, photograph: Photograph, columns: Sequence[SheetColumn], sites: Sequence[str]
 ) -> None:
     """Draw a contact sheet and write it atomically.
 
@@ -184,7 +184,7 @@ def write_sheet(
         raise OutputError(f"{path} cannot be written: {error}") from error
 
 
-def _maps_by_site(network: Network, images: Tensor) -> dict[str, AttentionMap]:
+def _maps_by_site(network: ShownNetwork, images: Tensor) -> dict[str, AttentionMap]:
     sites = {i.site.replace(".", "_"): i.site for i in network.request.design.insertions}
     try:
         # torch.fx prints the code around an error to stderr; the error message is enough

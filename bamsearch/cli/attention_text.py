@@ -12,7 +12,7 @@ from bamsearch.report.text import shape_text
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
-    from bamsearch.cli.attention_networks import Network
+    from bamsearch.cli.attention_networks import ShownNetwork
     from bamsearch.cli.attention_show import Numbers, PhotographMaps, Spread
 
 KEY = """\
@@ -21,7 +21,7 @@ KEY = """\
 
 
 def print_attention(
-    console: Console, networks: Sequence[Network], shown: Sequence[PhotographMaps]
+    console: Console, networks: Sequence[ShownNetwork], shown: Sequence[PhotographMaps]
 ) -> None:
     """Print one table per photograph."""
     several = len(networks) > 1
@@ -43,7 +43,10 @@ def print_attention(
 
 
 def attention_json(
-    networks: Sequence[Network], shown: Sequence[PhotographMaps], sheets: Sequence[Path], seed: int
+    networks: Sequence[ShownNetwork],
+    shown: Sequence[PhotographMaps],
+    sheets: Sequence[Path],
+    seed: int,
 ) -> dict[str, Any]:
     """The output of ``attention --json``."""
     return {
@@ -81,7 +84,7 @@ def _three(spread: Spread) -> str:
     return f"{spread.min:.3f} {spread.mean:.3f} {spread.max:.3f}"
 
 
-def _network_json(network: Network) -> dict[str, Any]:
+def _network_json(network: ShownNetwork) -> dict[str, Any]:
     request = network.request
     return {
         "label": network.label,
@@ -96,7 +99,9 @@ def _network_json(network: Network) -> dict[str, Any]:
     }
 
 
-def _map_json(item: PhotographMaps, row: Numbers, networks: Sequence[Network]) -> dict[str, Any]:
+def _map_json(
+    item: PhotographMaps, row: Numbers, networks: Sequence[ShownNetwork]
+) -> dict[str, Any]:
     number = [network.label for network in networks].index(row.network)
     framed = item.photograph.framed[number]
     width, height = framed.picture.size

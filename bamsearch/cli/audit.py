@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from bamsearch.cli.audit_text import plan_json, print_audit, print_plan, result_json
+from bamsearch.cli.audit_text import (
+    audit_plan_json,
+    audit_result_json,
+    print_audit,
+    print_audit_plan,
+)
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, value_range_option
 from bamsearch.cli.model_work import announce_code, model_work, silence_third_party
@@ -28,7 +33,7 @@ from bamsearch.cli.options import (
     threads_option,
     variant_option,
 )
-from bamsearch.cli.space_options import init_option, space_options
+from bamsearch.cli.space_options import search_init_option, space_options
 from bamsearch.cli.train_text import train_view
 from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records import Init, Quantity, ValueRange, Variant, value_range_text
@@ -37,7 +42,7 @@ from bamsearch.training.recipe import DEFAULT_RECIPE, RECIPES, Precision
 
 if TYPE_CHECKING:
     from bamsearch.evidence.audit.folder import AuditFolder
-    from bamsearch.evidence.audit.request import Planned
+    from bamsearch.evidence.audit.request import AuditPlan
     from bamsearch.evidence.audit.workers import Watch
     from bamsearch.records import Audit
 
@@ -62,7 +67,7 @@ _SET_BY_RUN = (
 @value_range_option
 @space_options
 @variant_option
-@init_option
+@search_init_option
 @input_size_option
 @click.option(
     "--designs",
@@ -176,13 +181,13 @@ def audit(
         "ms": budget_ms,
     }
     with model_work(console, f"determining the feasible designs of {target}", target):
-        from bamsearch.evidence.audit.request import Request, is_run, plan_audit
+        from bamsearch.evidence.audit.request import AuditRequest, is_run, plan_audit
         from bamsearch.searching.folder import find_folder
 
         if is_run(target):
             _check_run(ctx, target)
             announce_code(console, find_folder(target).read_run().model)
-        request = Request(
+        request = AuditRequest(
             what=target,
             data=data,
             download=download,
@@ -212,17 +217,17 @@ def audit(
 
         estimate = estimate_audit(planned, folder, force=force)
     if not as_json:
-        print_plan(console, planned, estimate, jobs)
+        print_audit_plan(console, planned, estimate, jobs)
     if dry_run:
         if as_json:
-            console.print_json(plan_json(planned, estimate))
+            console.print_json(audit_plan_json(planned, estimate))
         console.finish(
             {"train": "the same command without --dry-run"}, _files(folder), dry_run=True
         )
         return
     result = _run_audit(console, planned, folder, jobs, force=force)
     if as_json:
-        console.print_json(result_json(result, _argument(folder)))
+        console.print_json(audit_result_json(result, _argument(folder)))
     else:
         console.print()
         print_audit(console, result, _argument(folder))
@@ -239,18 +244,18 @@ def _check_run(ctx: click.Context, run: str) -> None:
 
 
 def _with_folder(
-    planned: Planned, name: str | None, output: Path | None, *, force: bool
-) -> tuple[Planned, AuditFolder]:
+    planned: AuditPlan, name: str | None, output: Path | None, *, force: bool
+) -> tuple[AuditPlan, AuditFolder]:
     """The folder of the audit, and the request merged with an audit that it already has."""
     from dataclasses import replace
 
     from bamsearch.cli.output import check_output_folder
-    from bamsearch.evidence.audit.folder import AuditFolder, named_folder, usual_folder
+    from bamsearch.evidence.audit.folder import AuditFolder, named_audit_folder, usual_folder
 
     if output is not None:
         folder = AuditFolder(output)
     else:
-        folder = named_folder(name) if name is not None else usual_folder(planned.audit)
+        folder = named_audit_folder(name) if name is not None else usual_folder(planned.audit)
     check_output_folder(
         folder.path, force=folder.is_audit, advice="it is not an audit, so choose another path"
     )
@@ -259,7 +264,7 @@ def _with_folder(
 
 
 def _run_audit(
-    console: Console, planned: Planned, folder: AuditFolder, jobs: int, *, force: bool
+    console: Console, planned: AuditPlan, folder: AuditFolder, jobs: int, *, force: bool
 ) -> Audit:
     """Train, score and write the report."""
     from bamsearch.evidence.audit.run import run_audit

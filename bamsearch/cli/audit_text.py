@@ -15,11 +15,13 @@ from bamsearch.text import printable
 
 if TYPE_CHECKING:
     from bamsearch.evidence.audit.estimate import AuditEstimate
-    from bamsearch.evidence.audit.request import Planned
-    from bamsearch.report.writing import Format
+    from bamsearch.evidence.audit.request import AuditPlan
+    from bamsearch.report.writing import ReportFormat
 
 
-def print_plan(console: Console, planned: Planned, estimate: AuditEstimate, jobs: int) -> None:
+def print_audit_plan(
+    console: Console, planned: AuditPlan, estimate: AuditEstimate, jobs: int
+) -> None:
     """Print the sample and the number of trainings; the estimated time goes to stderr."""
     from bamsearch.report.audit_content import make_audit_report
     from bamsearch.report.audit_draws import seeds_text
@@ -47,7 +49,7 @@ def print_plan(console: Console, planned: Planned, estimate: AuditEstimate, jobs
     )
 
 
-def plan_json(planned: Planned, estimate: AuditEstimate) -> dict[str, Any]:
+def audit_plan_json(planned: AuditPlan, estimate: AuditEstimate) -> dict[str, Any]:
     """The output of ``audit --dry-run --json``."""
     audit = planned.audit
     return {
@@ -66,7 +68,7 @@ def plan_json(planned: Planned, estimate: AuditEstimate) -> dict[str, Any]:
 
 def print_audit(console: Console, audit: Audit, argument: str) -> None:
     """Print the answer, and the tables behind it."""
-    from bamsearch.report.audit_content import MEASURES, make_audit_report
+    from bamsearch.report.audit_content import MEASURE_NAMES, make_audit_report
 
     report = make_audit_report(audit, argument)
     console.print(printable(report.headline))
@@ -74,7 +76,7 @@ def print_audit(console: Console, audit: Audit, argument: str) -> None:
         console.print(f"  {printable(line)}")
     if not audit.finished:
         return
-    console.print(f"\n{MEASURES['tau']} with trained accuracy, and its 95% interval")
+    console.print(f"\n{MEASURE_NAMES['tau']} with trained accuracy, and its 95% interval")
     tau = report.agreements["tau"]
     console.table(tau.header, tau.rows, tau.align)
     for line in wrap(report.intervals, 90):
@@ -88,7 +90,7 @@ def print_audit(console: Console, audit: Audit, argument: str) -> None:
         console.table(report.effects.header, report.effects.rows, report.effects.align)
 
 
-def result_json(audit: Audit, argument: str) -> dict[str, Any]:
+def audit_result_json(audit: Audit, argument: str) -> dict[str, Any]:
     """The output of ``audit --json``: the answer, and ``audit.json``."""
     from bamsearch.report.audit_content import make_audit_report
     from bamsearch.report.audit_writing import audit_json
@@ -99,7 +101,7 @@ def result_json(audit: Audit, argument: str) -> dict[str, Any]:
 def report_audit(
     console: Console,
     folder: Path,
-    formats: Sequence[Format],
+    formats: Sequence[ReportFormat],
     output: Path | None,
     *,
     stdout: bool,
@@ -136,7 +138,7 @@ def report_audit(
         with console.progress("making the report"):
             written = write_audit_report(audit, target, formats, argument)
     if as_json:
-        console.print_json(result_json(audit, argument))
+        console.print_json(audit_result_json(audit, argument))
     else:
         print_audit(console, audit, argument)
     steps = {} if audit.finished or not audit.command else {"continue": audit.command}

@@ -63,7 +63,7 @@ value_range_option = click.option(
 """Adds ``value_range: ValueRange | None``, for use with :data:`data_option`."""
 
 
-def check_fits(facts: DataFacts | None, summary: ModelSummary) -> None:
+def check_model_fits_data(facts: DataFacts | None, summary: ModelSummary) -> None:
     """Raise DataError if the model's input shape differs from the data's, as for video clips."""
     if facts is not None and facts.input_shape != summary.input_shape:
         raise DataError(

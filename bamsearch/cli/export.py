@@ -25,7 +25,7 @@ from bamsearch.text import printable
 if TYPE_CHECKING:
     from torch import nn
 
-    from bamsearch.export.exported import Exported, Format
+    from bamsearch.export.exported import Exported, ExportFormat
 
 FORMATS = ("onnx", "pt2")
 
@@ -71,7 +71,7 @@ USE = {
 def export(
     console: Console,
     design: str,
-    chosen: Format | None,
+    chosen: ExportFormat | None,
     weights: Path | None,
     batch_size: int | None,
     seed: int,
@@ -87,7 +87,7 @@ def export(
 
     The exported file is loaded and compared with PyTorch.
     """
-    format: Format = chosen or ("pt2" if output and output.suffix == ".pt2" else "onnx")
+    format: ExportFormat = chosen or ("pt2" if output and output.suffix == ".pt2" else "onnx")
     check_output_file(output, force=force)
     with console.progress(f"loading {design}"):
         from bamsearch.export.network import export_network
@@ -114,7 +114,7 @@ def export(
     console.finish({"use": USE[format].format(path=path)}, [path], dry_run=dry_run)
 
 
-def _checked_path(design: str, format: Format, output: Path | None, *, force: bool) -> Path:
+def _checked_path(design: str, format: ExportFormat, output: Path | None, *, force: bool) -> Path:
     """The output path, after checking that the format and the path can be used."""
     from bamsearch.export.formats import check_format
     from bamsearch.graph.designs import find_design

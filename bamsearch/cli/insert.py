@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import check_fits, data_option, download_option, resolve
-from bamsearch.cli.insert_steps import next_steps, repeated_arguments
+from bamsearch.cli.data_option import check_model_fits_data, data_option, download_option, resolve
+from bamsearch.cli.insert_steps import insert_next_steps, repeated_arguments
 from bamsearch.cli.insert_text import insert_json, print_insertion
 from bamsearch.cli.model_work import model_work, silence_third_party
 from bamsearch.cli.options import (
@@ -33,7 +33,7 @@ from bamsearch.cli.options import (
 )
 from bamsearch.cli.output import check_output_folder
 from bamsearch.errors import InvalidValueError
-from bamsearch.graph.placement import plan
+from bamsearch.graph.placement import plan_insertions
 from bamsearch.profile.summary import check_has_sites, cost_of, summarise
 from bamsearch.records import Design, How, Init, Variant
 
@@ -126,9 +126,9 @@ def insert(
         num_classes, published = loaded.num_classes, loaded.published
     with model_work(console, f"tracing and counting {model}", model):
         summary = summarise(model, input_size, num_classes, published)
-    check_fits(facts, summary)
+    check_model_fits_data(facts, summary)
     check_has_sites(summary)
-    insertions = plan(
+    insertions = plan_insertions(
         summary.sites, placement, reduction=reduction, dilation=dilation, overrides=overrides
     )
     start = init or ("identity" if weights else "paper")
@@ -158,7 +158,7 @@ def insert(
             written = _planned(output, loaded)
             if not dry_run:
                 written = _write(design, output, module, force)
-    steps = next_steps(summary, repeated_arguments(ctx), None if dry_run else output)
+    steps = insert_next_steps(summary, repeated_arguments(ctx), None if dry_run else output)
     console.finish(steps, written, dry_run=dry_run and output is not None)
 
 

@@ -44,7 +44,9 @@ def _argument_text(name: str, value: Any) -> str:
     return str(value)
 
 
-def next_steps(summary: ModelSummary, arguments: list[str], output: Path | None) -> dict[str, str]:
+def insert_next_steps(
+    summary: ModelSummary, arguments: list[str], output: Path | None
+) -> dict[str, str]:
     """Useful commands after an insertion.
 
     Args:

@@ -51,7 +51,7 @@ All commands: bamsearch --help"""
 
 NOTE_LOGGERS = (
     *("bamsearch.graph.checkpoints", "bamsearch.data"),
-    *("bamsearch.searching.measured", "bamsearch.searching.finalists"),
+    *("bamsearch.searching.measured_costs", "bamsearch.searching.finalists"),
 )
 """Loggers whose messages are shown to the user."""
 

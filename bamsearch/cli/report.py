@@ -12,7 +12,7 @@ import click
 from bamsearch.cli.console import Console
 from bamsearch.cli.options import command, json_option, output_options, pass_console
 from bamsearch.errors import NothingToDoError
-from bamsearch.report.writing import FORMATS, Format
+from bamsearch.report.writing import FORMATS, ReportFormat
 
 STDOUT = Path("-")
 
@@ -44,7 +44,7 @@ STDOUT = Path("-")
 def report(
     console: Console,
     runs: tuple[str, ...],
-    formats: tuple[Format, ...],
+    formats: tuple[ReportFormat, ...],
     schema: bool,
     as_json: bool,
     output: Path | None,
@@ -94,7 +94,7 @@ def report(
 class _Options:
     """Options of the report."""
 
-    formats: Sequence[Format]
+    formats: Sequence[ReportFormat]
     output: Path | None
     as_json: bool
     dry_run: bool
@@ -128,7 +128,7 @@ def _newest(console: Console, *, named: bool) -> Path:
 
 
 def _report_run(console: Console, folder: Path, options: _Options) -> None:
-    from bamsearch.cli.search_text import next_steps, print_result, run_argument
+    from bamsearch.cli.search_text import print_result, run_argument, search_next_steps
     from bamsearch.records.run_files import read_record
     from bamsearch.report.as_json import json_value
     from bamsearch.report.content import make_report
@@ -154,7 +154,7 @@ def _report_run(console: Console, folder: Path, options: _Options) -> None:
     else:
         print_result(console, report)
         console.print("\n" + network_text(found_picture(record)))
-    console.finish(next_steps(record, folder), written, dry_run=options.dry_run)
+    console.finish(search_next_steps(record, folder), written, dry_run=options.dry_run)
 
 
 def _compare_runs(console: Console, folders: Sequence[Path], options: _Options) -> None:

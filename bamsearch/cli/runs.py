@@ -53,9 +53,9 @@ def _state(record: RunRecord, *, busy: bool) -> str:
 
 
 def _json(record: RunRecord, state: str) -> dict[str, Any]:
-    from bamsearch.cli.search_json import result_json
+    from bamsearch.cli.search_json import search_result_json
 
-    return result_json(record) | {
+    return search_result_json(record) | {
         "state": state,
         "total": record.run.trials,
         "created": record.run.created,

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import (
-    check_fits,
+    check_model_fits_data,
     data_option,
     download_option,
     resolve,
@@ -40,10 +40,10 @@ from bamsearch.cli.options import (
 from bamsearch.cli.search_folder import (
     check_folder,
     check_scored,
-    is_unfinished,
+    is_unfinished_search,
     same_search,
 )
-from bamsearch.cli.space_options import init_option, space_options
+from bamsearch.cli.space_options import search_init_option, space_options
 from bamsearch.cli.storage_option import storage_option
 from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records import (
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from bamsearch.records import Cited, Run
     from bamsearch.report.content import Report
     from bamsearch.searching.folder import RunFolder
-    from bamsearch.searching.request import Planned, Request
+    from bamsearch.searching.request import SearchPlan, SearchRequest
 
 DEFAULT_MODEL = "resnet101"
 
@@ -163,7 +163,7 @@ DEFAULT_MODEL = "resnet101"
     help="Execution mode of networks for --budget-ms.",
 )
 @variant_option
-@init_option
+@search_init_option
 @input_size_option
 @num_classes_option
 @data_option
@@ -234,8 +234,8 @@ def search(
         raise click.UsageError("--resume continues a run, --force starts it again: choose one")
     target = resume or model or DEFAULT_MODEL
     with model_work(console, f"determining the feasible designs of {target}", target):
-        from bamsearch.searching.measured import Timing
-        from bamsearch.searching.request import Request
+        from bamsearch.searching.measured_costs import LatencySettings
+        from bamsearch.searching.request import SearchRequest
         from bamsearch.searching.resume import recorded_range
 
         if resume is not None and data is not None and value_range is None:
@@ -244,7 +244,7 @@ def search(
             data, input_size, num_classes, download=download, value_range=value_range
         )
         resolved_device = _device(device, score, budget_ms, data)
-        request = Request(
+        request = SearchRequest(
             model=model or DEFAULT_MODEL,
             budgets={key: text for key, text in budgets.items() if text is not None},
             space=space,
@@ -263,7 +263,7 @@ def search(
             compare_random=compare_random,
             recipe=_recipe(recipe, epochs),
             heartbeat=heartbeat,
-            timing=Timing(resolved_device, batch_size, dtype, mode, threads),
+            timing=LatencySettings(resolved_device, batch_size, dtype, mode, threads),
         )
         folder: RunFolder | None
         if resume is not None:
@@ -274,7 +274,7 @@ def search(
             raise InvalidValueError(
                 f"run {folder.name} is stored in {planned.run.storage}: give its URL with --storage"
             )
-        check_fits(facts, planned.run.summary)
+        check_model_fits_data(facts, planned.run.summary)
     if dry_run:
         _dry_run(console, planned, folder, name, output, as_json)
         return
@@ -287,15 +287,15 @@ def search(
 
 def _new(
     console: Console,
-    request: Request,
+    request: SearchRequest,
     name: str | None,
     output: Path | None,
     storage: str | None,
     force: bool,
-) -> tuple[Planned, RunFolder | None]:
+) -> tuple[SearchPlan, RunFolder | None]:
     """Plan a new search, or resume an interrupted one in the same folder."""
     from bamsearch.score.scorer import check_score
-    from bamsearch.searching.request import plan_search, planned_again
+    from bamsearch.searching.request import plan_of_run, plan_search
     from bamsearch.searching.storage import check_driver
 
     if request.score is not None:
@@ -303,7 +303,7 @@ def _new(
     if storage is not None:
         check_driver(storage)
     folder = _folder(name, output)
-    unfinished = folder is not None and not force and is_unfinished(folder)
+    unfinished = folder is not None and not force and is_unfinished_search(folder)
     if folder is not None and not unfinished:
         check_folder(folder.path, force=force)
     planned = plan_search(request, command=shlex.join(["bamsearch", *sys.argv[1:]]))
@@ -313,16 +313,16 @@ def _new(
     if not same_search(planned.run, recorded):
         check_folder(folder.path, force=force)
     console.note(f"resuming the unfinished search in {folder.path}\n")
-    return planned_again(recorded), folder
+    return plan_of_run(recorded), folder
 
 
 def _folder(name: str | None, output: Path | None) -> RunFolder | None:
     """The folder that is named on the command line."""
-    from bamsearch.searching.folder import RunFolder, named_folder
+    from bamsearch.searching.folder import RunFolder, named_run_folder
 
     if output is not None:
         return RunFolder(output)
-    return None if name is None else named_folder(name)
+    return None if name is None else named_run_folder(name)
 
 
 def _audit_of(run: Run) -> Cited | None:
@@ -337,15 +337,15 @@ def _audit_of(run: Run) -> Cited | None:
 def _resumed(
     ctx: click.Context,
     console: Console,
-    request: Request,
+    request: SearchRequest,
     resume: str,
     storage: str | None,
     model: str | None,
-) -> tuple[Planned, RunFolder]:
+) -> tuple[SearchPlan, RunFolder]:
     """Read a run and extend its trials if requested; other options must not differ."""
     from bamsearch.errors import RunError
-    from bamsearch.searching.folder import find_folder, named_folder
-    from bamsearch.searching.request import check_base, planned_again, with_trials
+    from bamsearch.searching.folder import find_folder, named_run_folder
+    from bamsearch.searching.request import check_base, plan_of_run, with_trials
     from bamsearch.searching.resume import check_same
     from bamsearch.searching.run import folder_from_database
 
@@ -355,12 +355,12 @@ def _resumed(
     except RunError:
         if storage is None:
             raise
-        folder = named_folder(resume)
+        folder = named_run_folder(resume)
         run = folder_from_database(resume, storage, folder)
     source = ctx.get_parameter_source
     check_same(run, request, model, lambda name: source(name) is ParameterSource.COMMANDLINE)
     announce_code(console, run.model, run.score)
-    planned = planned_again(run)
+    planned = plan_of_run(run)
     check_base(run)
     return with_trials(planned, request.trials, request.until), folder
 
@@ -383,7 +383,7 @@ def _device(device: str, score: str | None, budget_ms: str | None, data: str | N
 
 def _dry_run(
     console: Console,
-    planned: Planned,
+    planned: SearchPlan,
     folder: RunFolder | None,
     name: str | None,
     output: Path | None,
@@ -408,7 +408,7 @@ def _dry_run(
 
 def _search(
     console: Console,
-    planned: Planned,
+    planned: SearchPlan,
     folder: RunFolder,
     storage: str | None,
     jobs: int,
@@ -416,12 +416,12 @@ def _search(
     as_json: bool,
 ) -> None:
     from bamsearch.cli.search_fit import feasibility_text
-    from bamsearch.cli.search_json import result_json
+    from bamsearch.cli.search_json import search_result_json
     from bamsearch.cli.search_live import search_view
-    from bamsearch.cli.search_text import next_steps, print_result, run_argument
+    from bamsearch.cli.search_text import print_result, run_argument, search_next_steps
     from bamsearch.report.content import make_report
     from bamsearch.report.text import duration_text
-    from bamsearch.searching.run import Work, run_search
+    from bamsearch.searching.run import SearchOptions, run_search
 
     console.note(f"{feasibility_text(planned)}\n")
     run = replace(planned.run, name=folder.name)
@@ -429,7 +429,7 @@ def _search(
     interrupted = False
     # A user's score may print, but stdout is for data.
     with search_view(console, run) as view, silence_third_party(console):
-        options = Work(
+        options = SearchOptions(
             url=storage,
             jobs=jobs,
             stop=lambda: end is not None and time.monotonic() >= end,
@@ -442,13 +442,13 @@ def _search(
             record, interrupted = folder.read_record(), True
     report = make_report(record, run_argument(folder.path))
     if as_json:
-        console.print_json(result_json(record))
+        console.print_json(search_result_json(record))
     else:
         print_result(console, report)
     # On stderr, as stdout is reproducible.
     console.note(f"\ntotal time {duration_text(view.seconds)}")
     written = [folder.path, *_written(console, report, folder)]
-    console.finish(next_steps(record, folder.path), written)
+    console.finish(search_next_steps(record, folder.path), written)
     if interrupted:
         raise KeyboardInterrupt
     check_scored(record)

@@ -9,20 +9,20 @@ from bamsearch.cli.search_json import result_budgets
 from bamsearch.report.text import count_text, duration_text
 from bamsearch.score.scorer import make_scorer
 from bamsearch.searching.fitting import smallest
-from bamsearch.searching.request import Planned
+from bamsearch.searching.request import SearchPlan
 from bamsearch.text import json_count
 
 # Seconds per trial besides its score: proposing and recording it.
 _OVERHEAD = 0.02
 
 
-def estimated_seconds(planned: Planned) -> float:
+def estimated_seconds(planned: SearchPlan) -> float:
     """Seconds in one process, from scoring the smallest design or timing a few training steps."""
     run = planned.run
     if run.trained:
         # Imported here, as only this branch needs torch.
         from bamsearch.searching.estimate import design_seconds
-        from bamsearch.searching.trained import data_of
+        from bamsearch.searching.train_evaluator import data_of
 
         return (design_seconds(run, planned.feasible, data_of(run)) + _OVERHEAD) * run.scores
     score = make_scorer(
@@ -35,7 +35,7 @@ def estimated_seconds(planned: Planned) -> float:
     return (time.monotonic() - start + _OVERHEAD) * run.scores
 
 
-def estimate_text(planned: Planned, seconds: float) -> str:
+def estimate_text(planned: SearchPlan, seconds: float) -> str:
     """``100 trials and 103 baselines: about 5 min in one process, sampler gp``."""
     run = planned.run
     baselines = run.scores - run.trials
@@ -45,7 +45,7 @@ def estimate_text(planned: Planned, seconds: float) -> str:
     )
 
 
-def estimate_json(planned: Planned, seconds: float) -> dict[str, Any]:
+def estimate_json(planned: SearchPlan, seconds: float) -> dict[str, Any]:
     """What ``search --dry-run --json`` prints."""
     run = planned.run
     return {

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from bamsearch.cli.layout import table_text
 from bamsearch.errors import NoSiteError
-from bamsearch.graph.placement import plan
+from bamsearch.graph.placement import plan_insertions
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import Insertion, Quantity
 from bamsearch.report.comparison import LABELS
@@ -21,11 +21,11 @@ from bamsearch.report.text import (
 )
 from bamsearch.searching.choices import SearchSpace
 from bamsearch.searching.fitting import smallest
-from bamsearch.searching.request import Planned
+from bamsearch.searching.request import SearchPlan
 from bamsearch.text import number_text
 
 
-def feasibility_text(planned: Planned) -> str:
+def feasibility_text(planned: SearchPlan) -> str:
     """The search space, its landmark designs and the number of feasible designs, as text."""
     run, feasible, space = planned.run, planned.feasible, planned.space
     limits = {b.quantity: bare_amount(b.quantity, b.limit) for b in run.budgets}
@@ -59,29 +59,29 @@ def feasibility_text(planned: Planned) -> str:
     return "\n".join(lines)
 
 
-def _landmarks(planned: Planned) -> list[tuple[str, Sequence[Insertion]]]:
+def _landmarks(planned: SearchPlan) -> list[tuple[str, Sequence[Insertion]]]:
     """Base, smallest, paper default and largest design, for comparison with the budgets."""
     space, sites = planned.space, planned.run.summary.sites
     landmarks: list[tuple[str, Sequence[Insertion]]] = [("base", ())]
     landmarks.append(("smallest with BAM", space.insertions(smallest(space, planned.run.budgets))))
     with suppress(NoSiteError):
-        landmarks.append((LABELS["paper"], plan(sites)))
+        landmarks.append((LABELS["paper"], plan_insertions(sites)))
     landmarks.append((LABELS["largest"], space.insertions(planned.feasible.largest())))
     landmarks.append(("largest of all", space.insertions(space.largest())))
     return landmarks
 
 
-def _feasibility_row(planned: Planned, name: str, insertions: Sequence[Insertion]) -> list[str]:
+def _feasibility_row(planned: SearchPlan, name: str, insertions: Sequence[Insertion]) -> list[str]:
     run, space = planned.run, planned.space
     cost = DesignCosts(run.summary, variant=run.variant, init=run.init).cost(insertions)
     taken: dict[str, int | None] = {"gflops": cost.macs, "params": cost.params}
-    picks = space.picks(insertions)
+    encoding = space.encoding(insertions)
     measured: dict[Quantity, int] = {"memory": space.memory, "ms": space.ns}
     for quantity, base in measured.items():
         # Only the base and designs of the space were measured.
         taken[quantity] = base if not insertions else None
-        if insertions and picks is not None:
-            taken[quantity] = base + space.added(picks, quantity)
+        if insertions and encoding is not None:
+            taken[quantity] = base + space.added(encoding, quantity)
     fits = all(b.admits(taken[b.quantity] or 0) for b in run.budgets)
     extra = [
         "–" if (amount := taken[b.quantity]) is None else bare_amount(b.quantity, amount)

@@ -37,7 +37,7 @@ def check_folder(folder: Path, *, force: bool) -> None:
     )
 
 
-def is_unfinished(folder: RunFolder) -> bool:
+def is_unfinished_search(folder: RunFolder) -> bool:
     """Whether the folder has a run whose search was interrupted."""
     return folder.is_run and not folder.ended
 

@@ -12,7 +12,7 @@ from bamsearch.searching.sizes import size_correlation
 from bamsearch.text import json_count
 
 
-def result_json(record: RunRecord) -> dict[str, Any]:
+def search_result_json(record: RunRecord) -> dict[str, Any]:
     """The output of ``search --json``; the README explains its keys."""
     run, best = record.run, record.best
     return {
@@ -31,7 +31,7 @@ def result_json(record: RunRecord) -> dict[str, Any]:
         "references": {
             kind: trial_json(trial_of_kind)
             for kind in LABELS
-            if (trial_of_kind := record.reference(kind)) is not None
+            if (trial_of_kind := record.baseline(kind)) is not None
         },
         "pareto": [trial_json(trial) for trial in record.pareto()],
         "size_correlation": {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bamsearch.cli.console import Console, terminal_width
 from bamsearch.cli.layout import table_text
-from bamsearch.records import Design, ReferenceKind, Run, Trial
+from bamsearch.records import BaselineKind, Design, Run, Trial
 from bamsearch.report.text import (
     design_text,
     duration_text,
@@ -24,7 +24,7 @@ from bamsearch.text import number_text, share_text, shortened_text
 if TYPE_CHECKING:
     from bamsearch.training.progress import Progress
 
-Finished = tuple[ReferenceKind | None, Trial]
+Finished = tuple[BaselineKind | None, Trial]
 
 _LAST = 6
 _LONGEST = 200
@@ -58,7 +58,7 @@ class SearchView:
         self._scoring = clock()
         self._printed = clock()
         self._trials: list[Trial] = []
-        self._references = 0
+        self._baselines = 0
         self._before: int | None = None
         self._best: Trial | None = None
         self._training = ""
@@ -70,13 +70,13 @@ class SearchView:
             if kind is None:
                 self._trials.append(trial)
             else:
-                self._references += 1
+                self._baselines += 1
             if kind is None and _better(trial, self._best):
                 self._best = trial
                 if not first:
                     self._print_line()
         if first:
-            self._before = len(self._trials) + self._references
+            self._before = len(self._trials) + self._baselines
         if finished and not self._run.trained:
             self._training = ""
         if self._clock() - self._printed >= _QUIET_SECONDS:
@@ -99,13 +99,13 @@ class SearchView:
         return self._clock() - self._start
 
     def _speed(self) -> float:
-        done = len(self._trials) + self._references - (self._before or 0)
+        done = len(self._trials) + self._baselines - (self._before or 0)
         seconds = self._clock() - self._scoring
         return done / seconds if seconds > 0 else 0.0
 
     def _remaining(self) -> str:
         speed = self._speed()
-        remaining = self._run.scores - len(self._trials) - self._references
+        remaining = self._run.scores - len(self._trials) - self._baselines
         return duration_text(max(remaining, 0) / speed) if speed > 0 else "…"
 
     def _print_line(self) -> None:
@@ -128,7 +128,7 @@ class SearchView:
     def _frame(self) -> str:
         run = self._run
         share = share_text(run.feasible_designs, run.designs)
-        baselines = f" · {self._references} baselines" if self._references else ""
+        baselines = f" · {self._baselines} baselines" if self._baselines else ""
         lines = [
             title(run),
             f"{len(self._trials)} of {run.trials} trials{baselines} · "

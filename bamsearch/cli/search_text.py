@@ -12,16 +12,10 @@ from bamsearch.cli.console import Console
 from bamsearch.records import Design, RunRecord, Trial
 from bamsearch.records.run_files import RUNS
 from bamsearch.report.answer import Answer, verify_line
-from bamsearch.report.comparison import LABELS, reference_label
+from bamsearch.report.comparison import LABELS, baseline_label
 from bamsearch.report.content import Report
 from bamsearch.report.health import over_budget
 from bamsearch.report.markdown import shortened
-from bamsearch.report.mattered import Mattered
-from bamsearch.report.mattered_tables import (
-    effects_legend,
-    effects_table,
-    estimate_cells,
-)
 from bamsearch.report.tables import axis_names
 from bamsearch.report.text import (
     budget_text,
@@ -33,6 +27,12 @@ from bamsearch.report.text import (
     option_text,
     score_text,
     title,
+)
+from bamsearch.report.training_effects import TrainingEffects
+from bamsearch.report.training_effects_tables import (
+    effects_legend,
+    effects_table,
+    estimate_cells,
 )
 from bamsearch.text import number_text, printable
 
@@ -74,15 +74,15 @@ def print_result(console: Console, report: Report) -> None:
         f"Pareto    {count_text(len(report.front), 'design')}, "
         f"{first} against {', '.join(other_axes)}"
     )
-    if report.mattered is not None:
-        _print_effects(console, report, report.mattered)
+    if report.training_effects is not None:
+        _print_effects(console, report, report.training_effects)
 
 
-def _print_effects(console: Console, report: Report, mattered: Mattered) -> None:
-    console.print(f"\nEFFECTS   {mattered.sentence}")
-    for remark in mattered.learned.remarks:
+def _print_effects(console: Console, report: Report, training_effects: TrainingEffects) -> None:
+    console.print(f"\nEFFECTS   {training_effects.sentence}")
+    for remark in training_effects.analysis.remarks:
         console.print(f"          {printable(remark)}")
-    if mattered.effects:
+    if training_effects.effects:
         table = shortened(effects_table(report), _EFFECTS)
         console.table(table.header, table.rows, table.align)
     for line in wrap(effects_legend(report), 90):
@@ -103,7 +103,7 @@ class _Designs:
     """Designs as cells of one column, with one field per site if there are few sites."""
 
     def __init__(self, record: RunRecord) -> None:
-        trials = [*record.ranking()[:_SHOWN], *(t for _, t in record.references)]
+        trials = [*record.ranking()[:_SHOWN], *(t for _, t in record.baselines)]
         used = {i.site for trial in trials for i in trial.design.insertions}
         sites = [site.name for site in record.run.summary.sites if site.name in used]
         self._titles = {name: printable(name) for name in sites}
@@ -148,9 +148,9 @@ def _ranking_rows(record: RunRecord) -> list[list[str]]:
         for rank, trial in enumerate(ranking[:_SHOWN], start=1)
     ]
     baselines = [
-        ["", reference_label(record, kind), *_numbers(record, trial_of_kind)]
+        ["", baseline_label(record, kind), *_numbers(record, trial_of_kind)]
         for kind in LABELS
-        if (trial_of_kind := record.reference(kind)) is not None
+        if (trial_of_kind := record.baseline(kind)) is not None
     ]
     if baselines:
         rows += [["", "baselines", *[""] * (len(baselines[0]) - 2)], *baselines]
@@ -160,8 +160,8 @@ def _ranking_rows(record: RunRecord) -> list[list[str]]:
 def _numbers(record: RunRecord, trial: Trial) -> list[str]:
     scored = [score_text(trial.score)]
     if record.run.score == "train":
-        learned, insertions = record.learned, trial.design.insertions
-        estimate = None if learned is None else learned.of(insertions)
+        analysis, insertions = record.analysis, trial.design.insertions
+        estimate = None if analysis is None else analysis.of(insertions)
         scored = [f"{trial.score:.2f}", *estimate_cells(estimate)[1:]]
     return [*scored, giga(trial.macs), mega(trial.params)]
 
@@ -187,7 +187,7 @@ def _print_finalists(console: Console, record: RunRecord, design: _Designs) -> N
     console.table([design.header, "measured", "95%", ""], rows, "lrrl")
 
 
-def next_steps(record: RunRecord, folder: Path) -> dict[str, str]:
+def search_next_steps(record: RunRecord, folder: Path) -> dict[str, str]:
     """Useful commands after a search."""
     run = record.run
     name = shlex.quote(run_argument(folder))

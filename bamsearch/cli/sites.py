@@ -9,7 +9,7 @@ import click
 
 from bamsearch.attention.cost import bam_cost, effective_dilation
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import check_fits, data_option, download_option, resolve
+from bamsearch.cli.data_option import check_model_fits_data, data_option, download_option, resolve
 from bamsearch.cli.model_work import model_work
 from bamsearch.cli.options import (
     command,
@@ -62,7 +62,7 @@ def sites(
             data, input_size, num_classes, download=download, contents=False
         )
         summary = summarise(model, input_size, num_classes)
-    check_fits(facts, summary)
+    check_model_fits_data(facts, summary)
     check_has_sites(summary)
     shown = [site for site in summary.sites if blocks or site.kind != "block"]
     costs = [bam_cost(site, reduction, dilation, variant=variant) for site in shown]

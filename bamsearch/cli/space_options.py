@@ -34,7 +34,7 @@ _OPTIONS = (
     click.option("--with-stem", is_flag=True, help="Add the stem to the search space."),
 )
 
-init_option = click.option(
+search_init_option = click.option(
     "--init",
     type=click.Choice(["paper", "identity"]),
     default="paper",

@@ -48,7 +48,7 @@ from bamsearch.training.recipe import (
 
 if TYPE_CHECKING:
     from bamsearch.training.folder import TrainingFolder
-    from bamsearch.training.request import Planned
+    from bamsearch.training.request import TrainingPlan
 
 TRAINED = Path("trained")
 """Parent folder of trainings without -o."""
@@ -146,14 +146,14 @@ def train(
     with console.progress(f"loading {resume or design} and its data"), silence_third_party(console):
         from bamsearch.training.folder import FILES, TrainingFolder
         from bamsearch.training.request import (
-            Request,
-            is_unfinished,
+            TrainingRequest,
+            is_unfinished_training,
             plan_resumed,
             plan_training,
         )
 
         typed = ctx.get_parameter_source("seed") is ParameterSource.COMMANDLINE
-        request = Request(
+        request = TrainingRequest(
             what=design,
             data=data,
             download=download,
@@ -177,10 +177,10 @@ def train(
             planned = plan_training(request, say)
         else:
             planned = plan_resumed(request, folder, say)
-        resumes = resume is not None or (started and is_unfinished(planned, folder))
+        resumes = resume is not None or (started and is_unfinished_training(planned, folder))
     if not as_json and first:
         console.print(f"{title_text(planned.design, planned.data.facts)}\n{recipe_text(planned)}\n")
-    if planned.start.fresh and planned.design.init == "paper" and planned.design.insertions:
+    if planned.initial.fresh and planned.design.init == "paper" and planned.design.insertions:
         console.warn(
             "init paper scales features by about 1.5 at each site: trained weights must adapt "
             "first; 'bamsearch insert --init identity' preserves their output"
@@ -211,7 +211,7 @@ def _new_folder(design: Design) -> Path:
 
 def _train(
     console: Console,
-    planned: Planned,
+    planned: TrainingPlan,
     folder: TrainingFolder,
     device: str,
     *,
@@ -226,7 +226,7 @@ def _train(
         # A network may print, but stdout is for data.
         with train_view(console, recipe, title) as view, silence_third_party(console):
             trained = run(
-                planned.start,
+                planned.initial,
                 planned.data,
                 recipe,
                 seed=planned.seed,

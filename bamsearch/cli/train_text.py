@@ -15,12 +15,12 @@ from bamsearch.cli.layout import table_text
 from bamsearch.records import DataFacts, Design
 from bamsearch.report.text import count_text, design_text, duration_text, shape_text
 from bamsearch.text import printable
-from bamsearch.training.progress import Progress, Row
+from bamsearch.training.progress import EpochMetrics, Progress
 from bamsearch.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from bamsearch.training.engine import Trained
-    from bamsearch.training.request import Planned
+    from bamsearch.training.request import TrainingPlan
 
 # Without a terminal, a line is printed per epoch and at least this often.
 _QUIET_SECONDS = 30.0
@@ -138,9 +138,9 @@ def title_text(design: Design, facts: DataFacts) -> str:
     )
 
 
-def recipe_text(planned: Planned) -> str:
+def recipe_text(planned: TrainingPlan) -> str:
     """Recipe, initial weights and seed, on one line."""
-    recipe, weights = planned.recipe, planned.start.weights
+    recipe, weights = planned.recipe, planned.initial.weights
     schedule: str = recipe.schedule
     if recipe.milestones:
         schedule = f"steps after {', '.join(map(str, recipe.milestones))}"
@@ -162,7 +162,7 @@ def print_trained(console: Console, trained: Trained) -> None:
     console.print(CAUTION)
 
 
-def trained_json(trained: Trained, planned: Planned, folder: Path) -> dict[str, Any]:
+def trained_json(trained: Trained, planned: TrainingPlan, folder: Path) -> dict[str, Any]:
     """The output of ``train --json``."""
     return {
         "folder": str(folder),
@@ -170,7 +170,7 @@ def trained_json(trained: Trained, planned: Planned, folder: Path) -> dict[str, 
         "data": asdict(planned.data.facts),
         "recipe": planned.recipe.to_dict(),
         "seed": planned.seed,
-        "weights": planned.start.weights,
+        "weights": planned.initial.weights,
         "epochs": [asdict(row) for row in trained.rows],
         "validation": {
             "accuracy": trained.accuracy,
@@ -181,7 +181,7 @@ def trained_json(trained: Trained, planned: Planned, folder: Path) -> dict[str, 
     }
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: EpochMetrics) -> list[str]:
     return [
         str(row.epoch),
         f"{row.lr:.3g}",

@@ -17,12 +17,12 @@ from bamsearch.cli.failures import NOT_AS_EXPECTED
 from bamsearch.cli.model_work import announce_code, silence_third_party
 from bamsearch.cli.options import Count, Real, command, device_option, json_option, pass_console
 from bamsearch.cli.train_text import train_view
-from bamsearch.cli.verify_text import answer_json, plan_json, print_answer, print_plan
+from bamsearch.cli.verify_text import answer_json, print_answer, print_verify_plan, verify_plan_json
 from bamsearch.errors import OutputError
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Precision
 
 if TYPE_CHECKING:
-    from bamsearch.evidence.verify.request import Planned
+    from bamsearch.evidence.verify.request import VerifyPlan
     from bamsearch.evidence.verify.run import Watch
     from bamsearch.records import Expected, Over, ValueRange
     from bamsearch.report.content import Report
@@ -141,11 +141,11 @@ def verify(
     looks at the test split decide. After Ctrl-C or a kill, the same command continues.
     """
     with console.progress(f"loading {run} and its data"), silence_third_party(console):
-        from bamsearch.evidence.verify.estimate import estimate
-        from bamsearch.evidence.verify.request import Request, plan_verify
+        from bamsearch.evidence.verify.estimate import estimate_verify
+        from bamsearch.evidence.verify.request import VerifyRequest, plan_verify
         from bamsearch.records.run_files import find_run, read_run
 
-        request = Request(
+        request = VerifyRequest(
             run=run,
             data=data,
             download=download,
@@ -169,13 +169,13 @@ def verify(
             announce_code(console, read_run(path).model)
         planned = plan_verify(request)
     with console.progress("timing a few steps of each network"), silence_third_party(console):
-        estimated = estimate(planned)
+        estimated = estimate_verify(planned)
     _warn_of_init(console, planned)
     if not as_json:
-        print_plan(console, planned, estimated)
+        print_verify_plan(console, planned, estimated)
     if dry_run:
         if as_json:
-            console.print_json(plan_json(planned, estimated))
+            console.print_json(verify_plan_json(planned, estimated))
         _finish(console, planned, dry_run=True)
         return
     report = _run_verify(console, planned)
@@ -188,7 +188,7 @@ def verify(
     _check_expected(console, report, expect, margin)
 
 
-def _warn_of_init(console: Console, planned: Planned) -> None:
+def _warn_of_init(console: Console, planned: VerifyPlan) -> None:
     if planned.request.weights is not None and planned.record.run.init == "paper":
         console.warn(
             "the run has init paper, which scales features by about 1.5 at each site: trained "
@@ -196,7 +196,7 @@ def _warn_of_init(console: Console, planned: Planned) -> None:
         )
 
 
-def _run_verify(console: Console, planned: Planned) -> Report:
+def _run_verify(console: Console, planned: VerifyPlan) -> Report:
     """Train and test; write the evidence and the updated report."""
     from bamsearch.cli.search_text import run_argument
     from bamsearch.evidence.verify.run import run_verify
@@ -226,16 +226,16 @@ def _run_verify(console: Console, planned: Planned) -> Report:
     return report
 
 
-def _output_paths(planned: Planned) -> list[Path]:
-    from bamsearch.evidence.verify.request import TRAININGS
+def _output_paths(planned: VerifyPlan) -> list[Path]:
+    from bamsearch.evidence.verify.request import VERIFY_FOLDER
     from bamsearch.records.run_files import EVIDENCE_FILE
     from bamsearch.report.writing import REPORT_FOLDER
 
     folder = planned.folder.path
-    return [folder / name for name in (TRAININGS, EVIDENCE_FILE, REPORT_FOLDER)]
+    return [folder / name for name in (VERIFY_FOLDER, EVIDENCE_FILE, REPORT_FOLDER)]
 
 
-def _finish(console: Console, planned: Planned, *, dry_run: bool = False) -> None:
+def _finish(console: Console, planned: VerifyPlan, *, dry_run: bool = False) -> None:
     from bamsearch.cli.search_text import run_argument
 
     name = shlex.quote(run_argument(planned.folder.path))

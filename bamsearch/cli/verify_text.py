@@ -10,12 +10,12 @@ from bamsearch.report.text import count_text, design_text, duration_text, shape_
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
-    from bamsearch.evidence.verify.estimate import Estimate
-    from bamsearch.evidence.verify.request import Planned
+    from bamsearch.evidence.verify.estimate import VerifyEstimate
+    from bamsearch.evidence.verify.request import VerifyPlan
     from bamsearch.report.content import Report
 
 
-def print_plan(console: Console, planned: Planned, estimate: Estimate) -> None:
+def print_verify_plan(console: Console, planned: VerifyPlan, estimate: VerifyEstimate) -> None:
     """Print networks, trainings and detectable differences; the time goes to stderr."""
     run, facts, recipe = planned.record.run, planned.data.facts, planned.recipe
     console.print(
@@ -47,7 +47,7 @@ def print_plan(console: Console, planned: Planned, estimate: Estimate) -> None:
         console.warn(planned.exploratory)
 
 
-def _detectable_text(planned: Planned, estimate: Estimate) -> str:
+def _detectable_text(planned: VerifyPlan, estimate: VerifyEstimate) -> str:
     from bamsearch.evidence.verify.statistics import SURE
 
     (least, most), (low, high) = estimate.detectable, estimate.run_sd
@@ -66,14 +66,14 @@ def _detectable_text(planned: Planned, estimate: Estimate) -> str:
     )
 
 
-def _looks_text(planned: Planned) -> str:
+def _looks_text(planned: VerifyPlan) -> str:
     sizes = planned.plan.looks
     if len(sizes) == 1:
         return "one look at the test split"
     return f"looks at the test split after {', '.join(map(str, sizes))} seeds"
 
 
-def plan_json(planned: Planned, estimate: Estimate) -> dict[str, Any]:
+def verify_plan_json(planned: VerifyPlan, estimate: VerifyEstimate) -> dict[str, Any]:
     """The output of ``verify --dry-run --json``."""
     return {
         "run": planned.record.run.name,

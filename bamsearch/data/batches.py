@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bamsearch.data.drawing import permutation
+from bamsearch.data.random_splits import permutation
 from bamsearch.data.splits import Split
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.records import check_positive

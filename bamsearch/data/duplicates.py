@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bamsearch.attention.levels import Levels
 from bamsearch.attention.photographs import is_wide, read_photograph
-from bamsearch.data.sources import Part, Source, spoilt_error
+from bamsearch.data.sources import Source, SourceSubset, spoilt_error
 from bamsearch.data.ticker import Ticker
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.records import ValueRange
@@ -58,7 +58,9 @@ def first_copies(digests: Sequence[bytes]) -> Tensor:
     return torch.tensor([first.setdefault(digest, row) for row, digest in enumerate(digests)])
 
 
-def refuse_leaks(parts: Mapping[str, Part], digests: Mapping[Source, Sequence[bytes]]) -> None:
+def refuse_leaks(
+    parts: Mapping[str, SourceSubset], digests: Mapping[Source, Sequence[bytes]]
+) -> None:
     """Raise DataError if an image of one split is a copy of an image of another.
 
     Args:

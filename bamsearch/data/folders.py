@@ -8,14 +8,14 @@ import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from bamsearch.data.listing import class_files, class_names
-from bamsearch.data.sources import Opened, Source, few_names
+from bamsearch.data.sources import DatasetSource, Source, few_names
 from bamsearch.errors import DataError
 
 KIND = "imagefolder"
 _VALIDATION = ("val", "valid", "validation")
 
 
-def open_folder(folder: Path) -> Opened:
+def open_folder(folder: Path) -> DatasetSource:
     """List the images of a folder without reading them.
 
     If ``DIR/train`` contains folders, the other splits are ``DIR/val`` (or ``valid``,
@@ -29,7 +29,7 @@ def open_folder(folder: Path) -> Opened:
         raise DataError(f"no folder {folder}: {KIND}:DIR needs a folder with a folder per class")
     if not _has_folders(folder / "train"):
         classes, source = _listed(folder, folder)
-        return Opened(KIND, classes, None, source)
+        return DatasetSource(KIND, classes, None, source)
     classes, train = _listed(folder / "train", folder)
     parts: dict[str, Source | None] = {"validation": None, "test": None}
     for part, names in (("validation", _VALIDATION), ("test", ("test",))):
@@ -40,7 +40,7 @@ def open_folder(folder: Path) -> Opened:
             )
         if existing:
             parts[part] = _same_classes(existing[0], folder, classes)
-    return Opened(KIND, classes, None, train, parts["validation"], parts["test"])
+    return DatasetSource(KIND, classes, None, train, parts["validation"], parts["test"])
 
 
 def _has_folders(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from bamsearch.attention.levels import Range
+from bamsearch.attention.levels import RangeOption
 from bamsearch.attention.photographs import frame, read_photograph
 from bamsearch.errors import DataError, InvalidValueError
 
@@ -30,7 +30,7 @@ class Fit:
     """
 
     shape: tuple[int, int, int]
-    value_range: Range = None
+    value_range: RangeOption = None
 
     def arrays(self, images: Tensor) -> Tensor:
         """Convert images (N, C, H, W) uint8 of equal size to this shape."""

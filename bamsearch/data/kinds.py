@@ -30,7 +30,7 @@ def _split(name: str) -> Arguments:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DatasetKind:
     """A class of ``torchvision.datasets``.
 
     Attributes:
@@ -59,10 +59,10 @@ class Kind:
 
 
 KINDS = {
-    "mnist": Kind("MNIST", "MNIST/raw", (28, 28), 10_000),
-    "fashion-mnist": Kind("FashionMNIST", "FashionMNIST/raw", (28, 28), 10_000),
-    "kmnist": Kind("KMNIST", "KMNIST/raw", (28, 28), 10_000),
-    "emnist": Kind(
+    "mnist": DatasetKind("MNIST", "MNIST/raw", (28, 28), 10_000),
+    "fashion-mnist": DatasetKind("FashionMNIST", "FashionMNIST/raw", (28, 28), 10_000),
+    "kmnist": DatasetKind("KMNIST", "KMNIST/raw", (28, 28), 10_000),
+    "emnist": DatasetKind(
         "EMNIST",
         "EMNIST/raw",
         (28, 28),
@@ -70,18 +70,18 @@ KINDS = {
         train={"split": "balanced", "train": True},
         test={"split": "balanced", "train": False},
     ),
-    "qmnist": Kind(
+    "qmnist": DatasetKind(
         "QMNIST",
         "QMNIST/raw/qmnist-train-images-idx3-ubyte",
         (28, 28),
         60_000,
         test_place="QMNIST/raw/qmnist-test-images-idx3-ubyte",
     ),
-    "usps": Kind("USPS", "usps.bz2", (16, 16), 2_007, test_place="usps.t.bz2"),
-    "semeion": Kind("SEMEION", "semeion.data", (16, 16), 0, train={}, test=None),
-    "cifar10": Kind("CIFAR10", "cifar-10-batches-py", (32, 32), 10_000),
-    "cifar100": Kind("CIFAR100", "cifar-100-python", (32, 32), 10_000),
-    "svhn": Kind(
+    "usps": DatasetKind("USPS", "usps.bz2", (16, 16), 2_007, test_place="usps.t.bz2"),
+    "semeion": DatasetKind("SEMEION", "semeion.data", (16, 16), 0, train={}, test=None),
+    "cifar10": DatasetKind("CIFAR10", "cifar-10-batches-py", (32, 32), 10_000),
+    "cifar100": DatasetKind("CIFAR100", "cifar-100-python", (32, 32), 10_000),
+    "svhn": DatasetKind(
         "SVHN",
         "train_32x32.mat",
         (32, 32),
@@ -90,12 +90,14 @@ KINDS = {
         test=_split("test"),
         test_place="test_32x32.mat",
     ),
-    "stl10": Kind(
+    "stl10": DatasetKind(
         "STL10", "stl10_binary", (96, 96), 8_000, train=_split("train"), test=_split("test")
     ),
-    "eurosat": Kind("EuroSAT", "eurosat/2750", (64, 64), 0, train={}, test=None, reads="loader"),
-    "sun397": Kind("SUN397", "SUN397", None, 0, train={}, test=None, reads="loader"),
-    "country211": Kind(
+    "eurosat": DatasetKind(
+        "EuroSAT", "eurosat/2750", (64, 64), 0, train={}, test=None, reads="loader"
+    ),
+    "sun397": DatasetKind("SUN397", "SUN397", None, 0, train={}, test=None, reads="loader"),
+    "country211": DatasetKind(
         "Country211",
         "country211",
         None,
@@ -105,7 +107,7 @@ KINDS = {
         test=_split("test"),
         reads="loader",
     ),
-    "dtd": Kind(
+    "dtd": DatasetKind(
         "DTD",
         "dtd/dtd",
         None,
@@ -115,7 +117,7 @@ KINDS = {
         test=_split("test"),
         reads="loader",
     ),
-    "fgvc-aircraft": Kind(
+    "fgvc-aircraft": DatasetKind(
         "FGVCAircraft",
         "fgvc-aircraft-2013b",
         None,
@@ -125,7 +127,7 @@ KINDS = {
         test=_split("test"),
         reads="loader",
     ),
-    "flowers102": Kind(
+    "flowers102": DatasetKind(
         "Flowers102",
         "flowers-102",
         None,
@@ -135,7 +137,7 @@ KINDS = {
         test=_split("test"),
         reads="loader",
     ),
-    "food101": Kind(
+    "food101": DatasetKind(
         "Food101",
         "food-101",
         None,
@@ -144,7 +146,7 @@ KINDS = {
         test=_split("test"),
         reads="loader",
     ),
-    "gtsrb": Kind(
+    "gtsrb": DatasetKind(
         "GTSRB",
         "gtsrb/GTSRB/Training",
         None,
@@ -154,7 +156,7 @@ KINDS = {
         reads="_samples",
         test_place="gtsrb/GTSRB/Final_Test/Images",
     ),
-    "imagenet": Kind(
+    "imagenet": DatasetKind(
         "ImageNet",
         ".",
         None,
@@ -164,7 +166,7 @@ KINDS = {
         reads="loader",
         fetched=False,
     ),
-    "imagenette": Kind(
+    "imagenette": DatasetKind(
         "Imagenette",
         "imagenette2",
         None,
@@ -173,7 +175,7 @@ KINDS = {
         test=_split("val"),
         reads="loader",
     ),
-    "oxford-iiit-pet": Kind(
+    "oxford-iiit-pet": DatasetKind(
         "OxfordIIITPet",
         "oxford-iiit-pet",
         None,
@@ -182,7 +184,7 @@ KINDS = {
         test=_split("test"),
         reads="_images",
     ),
-    "rendered-sst2": Kind(
+    "rendered-sst2": DatasetKind(
         "RenderedSST2",
         "rendered-sst2",
         None,
@@ -192,7 +194,7 @@ KINDS = {
         test=_split("test"),
         reads="loader",
     ),
-    "stanford-cars": Kind(
+    "stanford-cars": DatasetKind(
         "StanfordCars",
         "stanford_cars",
         None,

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from bamsearch.attention.levels import Levels
-from bamsearch.data.drawing import stratified
 from bamsearch.data.duplicates import (
     count_levels,
     first_copies,
@@ -25,7 +24,15 @@ from bamsearch.data.duplicates import (
 from bamsearch.data.folders import KIND, open_folder
 from bamsearch.data.images import Fit
 from bamsearch.data.kinds import find_kind
-from bamsearch.data.sources import Opened, Part, Source, Unopened, check_classes, check_enough
+from bamsearch.data.random_splits import stratified
+from bamsearch.data.sources import (
+    DatasetSource,
+    LazySplit,
+    Source,
+    SourceSubset,
+    check_classes,
+    check_enough,
+)
 from bamsearch.data.splits import Data, Split
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.records import (
@@ -86,23 +93,23 @@ def load_data(  # noqa: PLR0913
     """
     _check_numbers(input_size, split_seed, channels)
     value_range = None if value_range is None else check_value_range(value_range)
-    opened = _open(name, download)
-    check_classes(opened)
-    unopened = opened.test if isinstance(opened.test, Unopened) else None
-    height, width = input_size or opened.size or default_size
+    dataset = _open(name, download)
+    check_classes(dataset)
+    unopened = dataset.test if isinstance(dataset.test, LazySplit) else None
+    height, width = input_size or dataset.size or default_size
     fit = Fit((channels, height, width))
-    if contents and opened.kind == KIND:
-        parts, digest = _read_parts(opened, split_seed, recorded, value_range)
+    if contents and dataset.kind == KIND:
+        parts, digest = _read_parts(dataset, split_seed, recorded, value_range)
         fit = Fit(fit.shape, value_range or "type")
     else:
         if value_range is not None:
             raise _no_use(name, value_range)
-        parts = _parts(opened, split_seed)
-        digest = _hash(opened, parts, split_seed)
+        parts = _parts(dataset, split_seed)
+        digest = _hash(dataset, parts, split_seed)
     facts = DataFacts(
         name=name,
         input_shape=fit.shape,
-        classes=len(opened.classes),
+        classes=len(dataset.classes),
         train=len(parts["train"][1]),
         validation=len(parts["validation"][1]),
         test=len(parts["test"][1]) if unopened is None else unopened.images,
@@ -112,8 +119,8 @@ def load_data(  # noqa: PLR0913
     )
     return Data(
         facts,
-        opened.classes,
-        opened.size,
+        dataset.classes,
+        dataset.size,
         Split(*parts["train"], fit),
         Split(*parts["validation"], fit),
         partial(_test_split, parts, unopened, fit),
@@ -129,7 +136,7 @@ def _check_numbers(input_size: tuple[int, int] | None, split_seed: int, channels
         check_positive("each size in input_size", size)
 
 
-def _open(name: str, download: bool) -> Opened:
+def _open(name: str, download: bool) -> DatasetSource:
     typed, colon, folder = name.partition(":")
     if name and not colon and Path(name).is_dir():
         raise DataError(f"{name} is a folder: use imagefolder:{name}")
@@ -179,13 +186,15 @@ def _no_use(name: str, value_range: ValueRange) -> InvalidValueError:
 
 
 def _read_parts(
-    opened: Opened, seed: int, recorded: str | None, value_range: ValueRange | None
-) -> tuple[dict[str, Part], str]:
+    dataset: DatasetSource, seed: int, recorded: str | None, value_range: ValueRange | None
+) -> tuple[dict[str, SourceSubset], str]:
     """Splits of a user's images without copies across splits, and the hash."""
-    digest_of = partial(_hash, opened, seed=seed, value_range=value_range)
-    sources = [e for e in (opened.train, opened.validation, opened.test) if isinstance(e, Source)]
+    digest_of = partial(_hash, dataset, seed=seed, value_range=value_range)
+    sources = [
+        e for e in (dataset.train, dataset.validation, dataset.test) if isinstance(e, Source)
+    ]
     levels = Levels(value_range)
-    parts = _parts(opened, seed)
+    parts = _parts(dataset, seed)
     if (recorded or "").startswith(CONTENTS):
         # Copies were checked when the hash was recorded, and an equal hash means equal splits.
         digest = digest_of(parts, contents=True)
@@ -198,24 +207,26 @@ def _read_parts(
     digests = {source: pixel_digests(source, levels, value_range) for source in sources}
     levels.check()
     if value_range is not None and not levels.uses_range:
-        raise _no_use(f"{KIND}:{opened.train.root}", value_range)
+        raise _no_use(f"{KIND}:{dataset.train.root}", value_range)
     old = recorded is not None and digest_of(parts) == recorded
     if not old:
-        parts = _parts(opened, seed, first_copies(digests[opened.train]))
+        parts = _parts(dataset, seed, first_copies(digests[dataset.train]))
     refuse_leaks(parts, digests)
     return parts, digest_of(parts, contents=not old)
 
 
-def _parts(opened: Opened, seed: int, first: Tensor | None = None) -> dict[str, Part]:
+def _parts(
+    dataset: DatasetSource, seed: int, first: Tensor | None = None
+) -> dict[str, SourceSubset]:
     """Source and indices of each split, except for a published test split."""
-    published = {"validation": opened.validation, "test": opened.test}
+    published = {"validation": dataset.validation, "test": dataset.test}
     missing = [split for split, source in published.items() if source is None]
     if first is not None and missing:
         distinct = first == torch.arange(len(first))
-        check_enough(opened, opened.train.labels[distinct], "different images")
-    drawn = stratified(opened.train.labels, len(missing), seed, first)
+        check_enough(dataset, dataset.train.labels[distinct], "different images")
+    drawn = stratified(dataset.train.labels, len(missing), seed, first)
     parts = {
-        split: (opened.train, rows) for split, rows in zip(["train", *missing], drawn, strict=True)
+        split: (dataset.train, rows) for split, rows in zip(["train", *missing], drawn, strict=True)
     }
     for split, source in published.items():
         if isinstance(source, Source):
@@ -223,7 +234,7 @@ def _parts(opened: Opened, seed: int, first: Tensor | None = None) -> dict[str, 
     return parts
 
 
-def _test_split(parts: Mapping[str, Part], unopened: Unopened | None, fit: Fit) -> Split:
+def _test_split(parts: Mapping[str, SourceSubset], unopened: LazySplit | None, fit: Fit) -> Split:
     if unopened is None:
         return Split(*parts["test"], fit)
     source = unopened.open()
@@ -231,8 +242,8 @@ def _test_split(parts: Mapping[str, Part], unopened: Unopened | None, fit: Fit) 
 
 
 def _hash(
-    opened: Opened,
-    parts: Mapping[str, Part],
+    dataset: DatasetSource,
+    parts: Mapping[str, SourceSubset],
     seed: int,
     *,
     contents: bool = False,
@@ -240,8 +251,8 @@ def _hash(
 ) -> str:
     """See :attr:`bamsearch.records.DataFacts.hash`; without contents, hash names and sizes."""
     digest = hashlib.sha256()
-    published = opened.test.images if isinstance(opened.test, Unopened) else None
-    head: list[object] = [opened.kind, opened.classes, seed, published]
+    published = dataset.test.images if isinstance(dataset.test, LazySplit) else None
+    head: list[object] = [dataset.kind, dataset.classes, seed, published]
     head += [] if value_range is None else [value_range]
     digest.update(json.dumps(head).encode())
     for split in ("train", "validation", "test"):
@@ -274,8 +285,8 @@ def _size(file: Path) -> int:
 
 def _content(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        with file.open("rb") as dataset:
+            return hashlib.file_digest(dataset, "sha256").hexdigest()
     except OSError as error:
         raise DataError(
             f"{file} cannot be read ({error.strerror}): repair it or remove it"

@@ -33,7 +33,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Unopened:
+class LazySplit:
     """A published test split that is read lazily.
 
     Attributes:
@@ -46,7 +46,7 @@ class Unopened:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Opened:
+class DatasetSource:
     """A data set before splitting.
 
     Attributes:
@@ -63,10 +63,10 @@ class Opened:
     size: tuple[int, int] | None
     train: Source
     validation: Source | None = None
-    test: Source | Unopened | None = None
+    test: Source | LazySplit | None = None
 
 
-Part = tuple[Source, Tensor]
+SourceSubset = tuple[Source, Tensor]
 """A source, and the indices of a split in it."""
 
 
@@ -84,36 +84,36 @@ def spoilt_error(spoilt: Sequence[Path], count: int) -> DataError:
     )
 
 
-def check_classes(opened: Opened) -> None:
+def check_classes(dataset: DatasetSource) -> None:
     """Raise DataError unless there are at least two classes, each with an image in every split."""
-    kind, classes = opened.kind, opened.classes
+    kind, classes = dataset.kind, dataset.classes
     if len(classes) < 2:
         raise DataError(
             f"{kind} has only one class, {', '.join(classes)}: at least two classes are needed"
         )
-    parts = {"train": opened.train, "validation": opened.validation, "test": opened.test}
+    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     for split, source in parts.items():
         if isinstance(source, Source):
             check_labels(f"the {split} split of {kind}", source, classes)
-    check_enough(opened, opened.train.labels, "images")
+    check_enough(dataset, dataset.train.labels, "images")
 
 
-def check_enough(opened: Opened, labels: Tensor, noun: str) -> None:
+def check_enough(dataset: DatasetSource, labels: Tensor, noun: str) -> None:
     """Raise DataError if a class has too few images for the splits that are drawn from it.
 
     Args:
-        opened: the data set.
+        dataset: the data set.
         labels: labels of the candidate images, (N,) int64.
         noun: term for these images in messages.
     """
-    parts = {"validation": opened.validation, "test": opened.test}
+    parts = {"validation": dataset.validation, "test": dataset.test}
     missing = [name for name, source in parts.items() if source is None]
     needed = 1 + len(missing)
-    counts = torch.bincount(labels, minlength=len(opened.classes)).tolist()
-    scarce = [name for name, count in zip(opened.classes, counts, strict=True) if count < needed]
+    counts = torch.bincount(labels, minlength=len(dataset.classes)).tolist()
+    scarce = [name for name, count in zip(dataset.classes, counts, strict=True) if count < needed]
     if scarce:
         raise DataError(
-            f"{opened.kind} has classes with fewer than {needed} {noun}, too few to draw "
+            f"{dataset.kind} has classes with fewer than {needed} {noun}, too few to draw "
             f"{' and '.join(missing)} splits: {few_names(scarce)}; add images, or remove these "
             "classes"
         )

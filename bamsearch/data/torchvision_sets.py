@@ -13,14 +13,14 @@ import torch
 import torchvision
 from torch import Tensor
 
-from bamsearch.data.kinds import KINDS, Arguments, Kind
-from bamsearch.data.sources import Opened, Source, Unopened, check_labels
+from bamsearch.data.kinds import KINDS, Arguments, DatasetKind
+from bamsearch.data.sources import DatasetSource, LazySplit, Source, check_labels
 from bamsearch.errors import DataError
 
 _REASON_LENGTH = 200
 
 
-def open_published(name: str, folder: Path, *, download: bool) -> Opened:
+def open_published(name: str, folder: Path, *, download: bool) -> DatasetSource:
     """Open a published data set in a folder, without reading its test split.
 
     Args:
@@ -47,14 +47,14 @@ def open_published(name: str, folder: Path, *, download: bool) -> Opened:
     classes = _classes(dataset, train)
     test = None
     if kind.test is not None:
-        test = Unopened(
+        test = LazySplit(
             kind.test_images, partial(_open_test, name, kind, folder, kind.test, classes)
         )
-    return Opened(name, classes, kind.size, train, validation, test)
+    return DatasetSource(name, classes, kind.size, train, validation, test)
 
 
 def _open_test(
-    name: str, kind: Kind, folder: Path, arguments: Arguments, classes: Sequence[str]
+    name: str, kind: DatasetKind, folder: Path, arguments: Arguments, classes: Sequence[str]
 ) -> Source:
     source = _read(name, kind, folder, arguments, download=False)[1]
     if len(source) != kind.test_images:
@@ -66,7 +66,7 @@ def _open_test(
     return source
 
 
-def _check_exists(name: str, kind: Kind, folder: Path) -> None:
+def _check_exists(name: str, kind: DatasetKind, folder: Path) -> None:
     for file in (kind.place, kind.test_place):
         if file is not None and not _exists(folder / file):
             fix = "add --download" if kind.fetched else "download it by hand"
@@ -79,7 +79,7 @@ def _exists(path: Path) -> bool:
 
 
 def _read(
-    name: str, kind: Kind, folder: Path, arguments: Arguments, *, download: bool
+    name: str, kind: DatasetKind, folder: Path, arguments: Arguments, *, download: bool
 ) -> tuple[Any, Source]:
     """A split as torchvision's data set, and as a source."""
     options = dict(arguments) | ({"download": download} if kind.fetched else {})
@@ -107,7 +107,7 @@ def _read(
         ) from error
 
 
-def _source(dataset: Any, kind: Kind, folder: Path) -> Source:
+def _source(dataset: Any, kind: DatasetKind, folder: Path) -> Source:
     if kind.reads == "data":
         return Source(_labels_of(dataset), _channels_first(dataset.data))
     if kind.reads == "loader":

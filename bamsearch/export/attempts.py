@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from bamsearch.errors import ExportError
-from bamsearch.export.comparison import differences, random_inputs, reference
-from bamsearch.export.exported import Exported, Format
+from bamsearch.export.comparison import expected_outputs, output_differences, random_inputs
+from bamsearch.export.exported import Exported, ExportFormat
 from bamsearch.export.exporters import one_line_failures, quiet
 from bamsearch.export.formats import REOPEN, WRITE
 from bamsearch.export.one_input import input_name
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ExportJob:
     """An export, without its batch size, in which attempts differ.
 
     Attributes:
@@ -31,12 +31,12 @@ class Job:
 
     network: nn.Module
     input_shape: tuple[int, ...]
-    format: Format
+    format: ExportFormat
     draft: Path
     metadata: dict[str, str]
 
 
-def attempt(job: Job, batch: int | None) -> Exported:
+def attempt(job: ExportJob, batch: int | None) -> Exported:
     """Export with a fixed batch if one is given, else with a dynamic one, or 1 if that fails.
 
     Wrong results count as failures: a network that behaves differently for a batch of one exports
@@ -47,7 +47,7 @@ def attempt(job: Job, batch: int | None) -> Exported:
         OutputError: the draft cannot be written.
     """
     # failures of the network itself must not be attributed to a format
-    reference(job.network, random_inputs(job.input_shape, batch or 1))
+    expected_outputs(job.network, random_inputs(job.input_shape, batch or 1))
     try:
         return _attempt_at(job, batch)
     except ExportError as error:
@@ -59,19 +59,19 @@ def attempt(job: Job, batch: int | None) -> Exported:
         raise ExportError(f"{error}; no file was written, format {other} may work") from error
 
 
-def _attempt_at(job: Job, batch: int | None) -> Exported:
+def _attempt_at(job: ExportJob, batch: int | None) -> Exported:
     """Write the draft and compare it, with a fixed or (None) a dynamic batch."""
     batches = (1, 2) if batch is None else (batch,)
     # A batch of 2, because 1 would be treated as a constant.
     inputs = random_inputs(job.input_shape, max(batches))
-    expected = {n: reference(job.network, inputs[:n]) for n in batches}
+    expected = {n: expected_outputs(job.network, inputs[:n]) for n in batches}
     outputs = expected[batches[0]]
     with torch.no_grad(), quiet(), one_line_failures(job.format):
         program = _program(job.network, inputs, dynamic=batch is None)
         opset = WRITE[job.format](program, job.draft, [*outputs], job.metadata)
         run = REOPEN[job.format](job.draft)
         got = {n: run(inputs[:n]) for n in batches}
-    absolute, relative = differences(expected, got, job.format)
+    absolute, relative = output_differences(expected, got, job.format)
     # the main file has the shortest name
     files = tuple(sorted(job.draft.parent.iterdir(), key=lambda file: len(file.name)))
     return Exported(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bamsearch.errors import ExportError
-from bamsearch.export.exported import Format
+from bamsearch.export.exported import ExportFormat
 from bamsearch.export.exporters import reason
 
 TOLERANCE = 1e-4
@@ -25,7 +25,7 @@ def random_inputs(shape: tuple[int, ...], batch: int) -> Tensor:
     return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def reference(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+def expected_outputs(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     """PyTorch's outputs by name.
 
     Raises:
@@ -62,8 +62,8 @@ def by_name(outputs: Any, name: str = "") -> dict[str, Tensor]:
     return {key: value for inner, part in items for key, value in by_name(part, inner).items()}
 
 
-def differences(
-    expected: dict[int, dict[str, Tensor]], got: dict[int, dict[str, Tensor]], format: Format
+def output_differences(
+    expected: dict[int, dict[str, Tensor]], got: dict[int, dict[str, Tensor]], format: ExportFormat
 ) -> tuple[float, float]:
     """The largest absolute and relative difference over all batches and outputs.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Format = Literal["onnx", "pt2"]
+ExportFormat = Literal["onnx", "pt2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Exported:
     """
 
     path: Path | None
-    format: Format
+    format: ExportFormat
     files: tuple[Path, ...]
     size: int
     input_name: str

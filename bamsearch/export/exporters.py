@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 
 from bamsearch.errors import ExportError, OutputError
-from bamsearch.export.exported import Format
+from bamsearch.export.exported import ExportFormat
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def one_line_failures(format: Format) -> Iterator[None]:
+def one_line_failures(format: ExportFormat) -> Iterator[None]:
     """Convert any error of an exporter to a one-line error with the reason.
 
     Raises:

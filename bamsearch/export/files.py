@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from bamsearch.errors import OutputError
-from bamsearch.export.exported import Exported, Format
+from bamsearch.export.exported import Exported, ExportFormat
 from bamsearch.records.disk import draft_folder, sync_files, sync_folder
 from bamsearch.text import is_utf8
 
 
 @contextmanager
-def drafted(target: Path | None, format: Format) -> Iterator[Path]:
+def drafted(target: Path | None, format: ExportFormat) -> Iterator[Path]:
     """A draft file in a separate temporary folder on the target's disk."""
     if target is None:
         with tempfile.TemporaryDirectory() as folder:

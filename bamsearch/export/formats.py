@@ -13,10 +13,10 @@ from torch import Tensor
 
 from bamsearch.errors import ExportError, MissingExtraError
 from bamsearch.export.comparison import by_name
-from bamsearch.export.exported import Format
+from bamsearch.export.exported import ExportFormat
 from bamsearch.records import check_choice
 
-Run = Callable[[Tensor], dict[str, Tensor]]
+RunExport = Callable[[Tensor], dict[str, Tensor]]
 """Runs a file on a batch; returns outputs by name."""
 
 Write = Callable[[torch.export.ExportedProgram, Path, Sequence[str], dict[str, str]], int | None]
@@ -30,7 +30,7 @@ def check_format(format: str) -> None:
         InvalidValueError: unknown format.
         MissingExtraError: a required package is not installed.
     """
-    check_choice("format", format, get_args(Format))
+    check_choice("format", format, get_args(ExportFormat))
     for package in PACKAGES[format]:
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "export")
@@ -59,7 +59,7 @@ def _write_onnx(
     return int(made.model.opset_imports[""])
 
 
-def _reopen_onnx(path: Path) -> Run:
+def _reopen_onnx(path: Path) -> RunExport:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -89,11 +89,11 @@ def _write_pt2(
     path.write_bytes(archive.getbuffer())
 
 
-def _reopen_pt2(path: Path) -> Run:
+def _reopen_pt2(path: Path) -> RunExport:
     module = torch.export.load(path).module()
     return lambda images: by_name(module(images))
 
 
 PACKAGES: dict[str, tuple[str, ...]] = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "pt2": ()}
 WRITE: dict[str, Write] = {"onnx": _write_onnx, "pt2": _write_pt2}
-REOPEN: dict[str, Callable[[Path], Run]] = {"onnx": _reopen_onnx, "pt2": _reopen_pt2}
+REOPEN: dict[str, Callable[[Path], RunExport]] = {"onnx": _reopen_onnx, "pt2": _reopen_pt2}

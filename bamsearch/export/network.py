@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from bamsearch.errors import InvalidValueError
-from bamsearch.export.attempts import Job, attempt
-from bamsearch.export.exported import Exported, Format
+from bamsearch.export.attempts import ExportJob, attempt
+from bamsearch.export.exported import Exported, ExportFormat
 from bamsearch.export.files import drafted, keep, refuse_taken
 from bamsearch.export.formats import check_format
 from bamsearch.export.one_input import with_one_input
@@ -26,7 +26,7 @@ from bamsearch.records.arguments import checked
 def export_network(
     source: nn.Module | Design | str | os.PathLike[str],
     path: str | os.PathLike[str] | None,
-    format: Format = "onnx",
+    format: ExportFormat = "onnx",
     *,
     design: Design | None = None,
     input_shape: InputShape | None = None,
@@ -73,7 +73,7 @@ def export_network(
     if design is not None:
         metadata["bamsearch_design"] = design.to_json()
     with drafted(target, format) as draft:
-        exported = attempt(Job(network, shape, format, draft, metadata), batch)
+        exported = attempt(ExportJob(network, shape, format, draft, metadata), batch)
         return exported if target is None else keep(exported, target, force)
 
 

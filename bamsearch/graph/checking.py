@@ -18,11 +18,11 @@ from bamsearch.errors import ModelError
 from bamsearch.graph.closing import calls_failure, close, learning_failure
 from bamsearch.graph.copying import copy_model, meta_copy, remove_hooks, unwrapped
 from bamsearch.graph.example import example_from, example_of
-from bamsearch.graph.network import Network
-from bamsearch.graph.observing import Observed, difference, observe, tensors_in
+from bamsearch.graph.network import FeatureNetwork
+from bamsearch.graph.observing import ObservedRun, difference, observe, output_tensors
 from bamsearch.records import Site
 
-Compared = Literal["values", "shapes", "nothing"]
+ComparedBy = Literal["values", "shapes", "nothing"]
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 _BATCH = 2
@@ -54,7 +54,7 @@ class Check:
     def __init__(
         self,
         model: nn.Module,
-        network: Network,
+        network: FeatureNetwork,
         sites: Sequence[Site],
         input_shape: tuple[int, ...],
         example_inputs: Any = None,
@@ -62,9 +62,9 @@ class Check:
         self._model = unwrapped(model)
         self._on_meta = is_too_large(model)
         self._subjects = _subjects(self._model, network, sites, input_shape, example_inputs)
-        self._base: dict[tuple[str, int, bool], Observed | None] = {}
+        self._base: dict[tuple[str, int, bool], ObservedRun | None] = {}
 
-    def compare(self, result: nn.Module) -> Compared:
+    def compare(self, result: nn.Module) -> ComparedBy:
         """Compare a network with its base.
 
         Returns:
@@ -98,7 +98,7 @@ class Check:
                 raise failure
         return ran
 
-    def _observed(self, subject: _Subject, number: int, training: bool) -> Observed | None:
+    def _observed(self, subject: _Subject, number: int, training: bool) -> ObservedRun | None:
         """The base's behaviour; None if it cannot run."""
         key = (subject.path, number, training)
         if key not in self._base:
@@ -109,7 +109,7 @@ class Check:
                 self._base[key] = None
         return self._base[key]
 
-    def _run(self, network: nn.Module, inputs: Inputs, training: bool) -> Observed:
+    def _run(self, network: nn.Module, inputs: Inputs, training: bool) -> ObservedRun:
         if self._on_meta:
             args, kwargs = inputs
             inputs = tuple(map(_to_meta, args)), {k: _to_meta(v) for k, v in kwargs.items()}
@@ -127,7 +127,7 @@ class Check:
         return copied
 
     def _failure(
-        self, subject: _Subject, number: int, training: bool, base: Observed, result: nn.Module
+        self, subject: _Subject, number: int, training: bool, base: ObservedRun, result: nn.Module
     ) -> ModelError | None:
         """Describe how the result differs from the base, if it does."""
         part = result.get_submodule(subject.path)
@@ -153,7 +153,7 @@ class Check:
         first = self._first_module(subject, inputs, part, training)
         return ModelError(f"{where} in {'train' if training else 'eval'} mode{first}")
 
-    def _repeats(self, subject: _Subject, number: int, training: bool, base: Observed) -> bool:
+    def _repeats(self, subject: _Subject, number: int, training: bool, base: ObservedRun) -> bool:
         """Whether a second run of the base gives the same result."""
         network = self._copy(self._model.get_submodule(subject.path))
         return _parts_at(base, self._run(network, subject.trials[number], training)) is None
@@ -181,7 +181,7 @@ def _as_failure(error: Exception, training: bool) -> ModelError:
     return ModelError(f"the result fails in {mode} mode with {type(error).__name__}: {reason}")
 
 
-def _parts_at(base: Observed, ours: Observed) -> str | None:
+def _parts_at(base: ObservedRun, ours: ObservedRun) -> str | None:
     """Describe where two runs differ."""
     if base.checkpoints != ours.checkpoints:
         return f"gradient checkpoints are {ours.checkpoints}, not {base.checkpoints}"
@@ -211,7 +211,7 @@ def _outputs(network: nn.Module, run: Callable[[], object]) -> dict[tuple[str, i
     def note(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             number = sum(call[0] == path for call in outputs)
-            outputs[path, number] = [tensor.detach().clone() for tensor in tensors_in(output)]
+            outputs[path, number] = [tensor.detach().clone() for tensor in output_tensors(output)]
 
         return hook
 
@@ -226,7 +226,7 @@ def _outputs(network: nn.Module, run: Callable[[], object]) -> dict[tuple[str, i
 
 def _subjects(
     model: nn.Module,
-    network: Network,
+    network: FeatureNetwork,
     sites: Sequence[Site],
     input_shape: tuple[int, ...],
     example_inputs: Any,

@@ -64,7 +64,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class WeightFile:
     """A file with weights.
 
     Attributes:
@@ -132,7 +132,7 @@ class Checkpoint:
             _log.info("%s: %s", self.path, "; ".join(notes))
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> WeightFile:
     """Read a weight file, either ``.safetensors`` or readable by ``torch.load(weights_only=True)``.
 
     Raises:
@@ -144,7 +144,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     stored = tuple(_stored(content))
     if not stored:
         raise WeightsError(f"{path} holds no tensors by name: save model.state_dict()")
-    return Checkpoint(path, stored)
+    return WeightFile(path, stored)
 
 
 def load_all(module: nn.Module, path: Path, of: str) -> None:

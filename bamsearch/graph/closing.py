@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import ModelError
-from bamsearch.graph.observing import Observed
+from bamsearch.graph.observing import ObservedRun
 
 
 class Closed(nn.Module):
@@ -39,11 +39,11 @@ class Closed(nn.Module):
                 f"a BAM for {self.channels} channels, {self.layout}, gets a map of shape "
                 f"{tuple(x.shape)}"
             )
-        marked: Tensor = x if self.mark is None else Mark.apply(x, self.mark)
+        marked: Tensor = x if self.mark is None else GradientMark.apply(x, self.mark)
         return marked
 
 
-class Mark(torch.autograd.Function):
+class GradientMark(torch.autograd.Function):
     """Copies a map and depends on a parameter, as a BAM does."""
 
     @staticmethod
@@ -76,7 +76,7 @@ def close(network: nn.Module, *, mark: bool = False) -> dict[str, Closed]:
 
 
 def calls_failure(
-    closed: dict[str, Closed], ours: Observed, training: bool, *, once: bool
+    closed: dict[str, Closed], ours: ObservedRun, training: bool, *, once: bool
 ) -> ModelError | None:
     """Error for the first BAM that did not run, or ran more than once."""
     for path, bam in closed.items():
@@ -88,7 +88,7 @@ def calls_failure(
     return None
 
 
-def learning_failure(closed: dict[str, Closed], ours: Observed) -> ModelError | None:
+def learning_failure(closed: dict[str, Closed], ours: ObservedRun) -> ModelError | None:
     """Error for the first BAM that no gradient reaches."""
     for path in closed:
         if ours.gradients is not None and f"{path}.mark" not in ours.gradients:

@@ -20,7 +20,7 @@ from bamsearch.errors import DesignError, InvalidValueError, OutputError, Weight
 from bamsearch.graph.attach import is_attached
 from bamsearch.graph.checking import Check, is_too_large
 from bamsearch.graph.checkpoints import check_finite
-from bamsearch.graph.initial import undisturbed
+from bamsearch.graph.initial import fork_rng
 from bamsearch.graph.insertion import Inserted, insert_by
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
@@ -269,7 +269,7 @@ def insert_checked(design: Design, module: nn.Module | None = None) -> Inserted:
     Raises:
         ModelError, InvalidValueError: as :func:`bamsearch.insert_bam`.
     """
-    with undisturbed():
+    with fork_rng():
         if module is None:
             # Without values first: the largest networks are checked by shape only.
             module = _base(design, initialise=False)

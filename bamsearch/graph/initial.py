@@ -26,13 +26,13 @@ def initialise_bams(network: nn.Module, design: Design, seed: int) -> None:
         seed: random seed of the weights.
     """
     bams = [layer for layer in network.modules() if isinstance(layer, BAM)]
-    with undisturbed():
+    with fork_rng():
         for insertion, bam in zip(design.insertions, bams, strict=True):
             initialise_bam(bam, insertion.site, seed)
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def fork_rng() -> Iterator[None]:
     """Preserve the random state, and leave inference mode so that new weights are trainable."""
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
         yield
@@ -41,7 +41,7 @@ def undisturbed() -> Iterator[None]:
 def initialise_bam(bam: BAM, site: str, seed: int) -> None:
     """Initialise a BAM from the seed, the site and its hidden width.
 
-    This changes torch's random state: call it inside :func:`undisturbed`.
+    This changes torch's random state: call it inside :func:`fork_rng`.
     """
     key = f"{seed} {site} {hidden_channels(bam.channels, bam.reduction)}"
     torch.default_generator.manual_seed(zlib.crc32(key.encode(errors="surrogatepass")))

@@ -13,10 +13,10 @@ from torch import nn
 from bamsearch.errors import BamsearchError, DesignError, InvalidValueError, ModelError
 from bamsearch.graph.attach import Bams, attach
 from bamsearch.graph.bams import make_bams, refuse_bam
-from bamsearch.graph.checking import Check, Compared
+from bamsearch.graph.checking import Check, ComparedBy
 from bamsearch.graph.copying import copy_model, unwrapped
 from bamsearch.graph.models import build_model, is_versioned, named_module
-from bamsearch.graph.network import Network, find_network
+from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.placement import place
 from bamsearch.graph.rewrite import rewrite
 from bamsearch.graph.sites import sites_of
@@ -49,7 +49,7 @@ class Inserted:
     module: nn.Module
     how: How
     why: str | None = None
-    compared: Compared | None = None
+    compared: ComparedBy | None = None
 
 
 @checked
@@ -161,21 +161,23 @@ def _refuse_contradictions(design: Design, **options: object) -> None:
             )
 
 
-NOT_COMPARED: dict[Compared, str] = {
+NOT_COMPARED: dict[ComparedBy, str] = {
     "shapes": "too large to run: only shapes were compared with the base, not values",
     "nothing": "not compared with the base, which does not run on random images",
 }
 """Messages for checks that could not compare values."""
 
 
-def insert(model: nn.Module, network: Network, sites: Sequence[Site], design: Design) -> nn.Module:
+def insert_unchecked(
+    model: nn.Module, network: FeatureNetwork, sites: Sequence[Site], design: Design
+) -> nn.Module:
     """Insert without a check: see :func:`insert_by`."""
     return insert_by(model, network, sites, design).module
 
 
 def insert_by(
     model: nn.Module,
-    network: Network,
+    network: FeatureNetwork,
     sites: Sequence[Site],
     design: Design,
     check: Check | None = None,
@@ -244,7 +246,7 @@ def check_design_fits(design: Design, module: nn.Module, sites: Sequence[Site]) 
 
 
 def _insert(
-    model: nn.Module, network: Network, chosen: Sequence[Site], bams: Bams, how: How
+    model: nn.Module, network: FeatureNetwork, chosen: Sequence[Site], bams: Bams, how: How
 ) -> nn.Module:
     """A copy of the model with the BAMs inserted."""
     result = copy_model(model)

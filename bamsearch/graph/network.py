@@ -18,8 +18,8 @@ from torch import fx, nn
 from bamsearch.errors import ModelError
 from bamsearch.graph.copying import meta_copy, refuse_uncopyable
 from bamsearch.graph.example import Example, example_from, example_of
-from bamsearch.graph.recorded import Recording, record, undisturbed
-from bamsearch.graph.roles import Outputs, Probed, probe, run
+from bamsearch.graph.recorded import Recording, isolate_run, record
+from bamsearch.graph.roles import Outputs, Probed, probe, run_trace
 from bamsearch.graph.spine import find_spine
 from bamsearch.graph.tracing import Trace, mode, trace
 
@@ -38,7 +38,7 @@ _ENOUGH = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class FeatureNetwork:
     """The part of a model that is traced and rewritten.
 
     Attributes:
@@ -68,8 +68,8 @@ class Network:
         Raises:
             ModelError: the network does not accept this input.
         """
-        with undisturbed():
-            outputs = self.outputs or run(self.deep, self.input_shape)
+        with isolate_run():
+            outputs = self.outputs or run_trace(self.deep, self.input_shape)
         probed = probe(self.deep, self.input_shape, outputs, self.recording)
         if not self.within:
             return probed
@@ -86,7 +86,7 @@ class Network:
 
 def find_network(
     model: nn.Module, input_shape: tuple[int, ...], example_inputs: Any = None
-) -> Network:
+) -> FeatureNetwork:
     """Find the feature network: the whole model, if that can be traced or recorded.
 
     Args:
@@ -104,19 +104,21 @@ def find_network(
         return _recorded(model, example_from(model, example_inputs, input_shape))
     backbone = None
     try:
-        with undisturbed():
+        with isolate_run():
             traced = trace(meta_copy(model))
     except ModelError:
         for prefix in _detectors(model):
             backbone = backbone or _feature_network(model, input_shape, prefix)
     else:
         if sum(not node.args for node in traced.graph.find_nodes(op="placeholder")) <= 1:
-            with suppress(ModelError), undisturbed():
-                return Network("", model, input_shape, traced, "", run(traced, input_shape))
+            with suppress(ModelError), isolate_run():
+                return FeatureNetwork(
+                    "", model, input_shape, traced, "", run_trace(traced, input_shape)
+                )
     return backbone or _recorded(model, example_of(model, input_shape))
 
 
-def _recorded(model: nn.Module, example: Example) -> Network:
+def _recorded(model: nn.Module, example: Example) -> FeatureNetwork:
     """Record the whole model, or fall back to its backbone if the recording stops early.
 
     Raises:
@@ -125,7 +127,9 @@ def _recorded(model: nn.Module, example: Example) -> Network:
     shape = tuple(example.image.shape[1:])
     recording = record(model, example)
     outputs = Outputs(recording.shapes, set(recording.trace.graph.nodes))
-    whole = Network("", model, shape, recording.trace, "", outputs, recording, recording.stopped)
+    whole = FeatureNetwork(
+        "", model, shape, recording.trace, "", outputs, recording, recording.stopped
+    )
     if recording.stopped is not None or not _has_a_spine(whole):
         with suppress(ModelError):
             backbone = _feature_network(model, shape)
@@ -143,7 +147,7 @@ def _recorded(model: nn.Module, example: Example) -> Network:
     return whole
 
 
-def _has_a_spine(whole: Network) -> bool:
+def _has_a_spine(whole: FeatureNetwork) -> bool:
     """False if the output is not a tensor, or a submodule is called several times in parallel."""
     output = whole.deep.graph.find_nodes(op="output")
     if not any(node.all_input_nodes for node in output):
@@ -169,7 +173,7 @@ def _detectors(model: nn.Module) -> list[str]:
 
 def _feature_network(
     model: nn.Module, input_shape: tuple[int, ...], prefix: str = ""
-) -> Network | None:
+) -> FeatureNetwork | None:
     """The backbone that the model calls, if it has a known one that can be traced."""
     paths = {path for path, _ in model.named_modules()}
     for name, within in _FEATURE_NETWORKS:
@@ -178,13 +182,13 @@ def _feature_network(
             continue
         part = model.get_submodule(path)
         try:
-            with undisturbed():
+            with isolate_run():
                 deep = trace(meta_copy(part))
         except ModelError:
             continue
         part_shape = _input_of(model, path, input_shape)
         if part_shape is not None:
-            return Network(path, part, part_shape, deep, within)
+            return FeatureNetwork(path, part, part_shape, deep, within)
     return None
 
 

@@ -26,7 +26,7 @@ _MACHINERY = frozenset(vars(nn.Module())) | {"training"}
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class ObservedRun:
     """Observations of one run of a network.
 
     Attributes:
@@ -46,7 +46,7 @@ class Observed:
 
 def observe(
     network: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], *, training: bool
-) -> Observed:
+) -> ObservedRun:
     """Run a network once with fixed random seeds.
 
     Args:
@@ -74,16 +74,16 @@ def observe(
         if key not in before or difference(before[key], value) is not None
     }
     buffers = dict(network.named_buffers())
-    return Observed(output, gradients, buffers, stored, len(checkpoints))
+    return ObservedRun(output, gradients, buffers, stored, len(checkpoints))
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
+def output_tensors(value: Any) -> Iterator[Tensor]:
     """The tensors in an output: in containers, dataclasses and plain objects."""
     if isinstance(value, Tensor):
         yield value
         return
     for _, part in _children(value):
-        yield from tensors_in(part)
+        yield from output_tensors(part)
 
 
 def difference(ours: Any, theirs: Any, path: str = "") -> str | None:
@@ -203,7 +203,7 @@ def _copy_containers(value: Any) -> Any:
 def _gradients(network: nn.Module, output: Any) -> frozenset[str]:
     """Names of the parameters that the output's sum has a gradient for."""
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    ends = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
+    ends = [tensor for tensor in output_tensors(output) if tensor.requires_grad]
     reached, exact = _walk(ends)
     if exact:
         return frozenset(names[key] for key in reached if key in names)

@@ -56,7 +56,7 @@ def place(sites: Sequence[Site], placement: str | Sequence[str]) -> list[Site]:
     return chosen
 
 
-def plan(
+def plan_insertions(
     sites: Sequence[Site],
     placement: str | Sequence[str] = "paper",
     *,

@@ -107,7 +107,7 @@ def _run(
         torch.device(device) if default else nullcontext(),
         FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext(),
     ]
-    with undisturbed(), torch.no_grad(), contexts[0], contexts[1]:
+    with isolate_run(), torch.no_grad(), contexts[0], contexts[1]:
         trace, failure = recorder.record(example.at(shape, device))
     stopped = None if failure is None else _failure_text(failure)
     return Recording(trace, recorder.shapes, stopped, network, example, device, fake, default)
@@ -125,7 +125,7 @@ def _real_copy(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def isolate_run() -> Iterator[None]:
     """Preserve the random states, and suppress prints, logs and warnings."""
     numpy = sys.modules.get("numpy")
     quiet = logging.root.manager.disable

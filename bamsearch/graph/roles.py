@@ -116,7 +116,7 @@ def probe(
     Args:
         trace: trace of a module on the meta device, in eval mode.
         network_input: shape of one input without the batch, (C, H, W) or (C, T, H, W).
-        base: outputs of its nodes for this input, see :func:`run`.
+        base: outputs of its nodes for this input, see :func:`run_trace`.
         recording: the recording behind the trace; None for a symbolic trace.
     """
     shapes = base.shapes
@@ -171,7 +171,7 @@ class _ShapeRecorder(fx.Interpreter):
         return tuple(list(a) if isinstance(a, list) else a for a in args), kwargs
 
 
-def run(trace: Trace, network_input: Sequence[int]) -> Outputs:
+def run_trace(trace: Trace, network_input: Sequence[int]) -> Outputs:
     """Run a symbolic trace on the meta device, or with fake tensors if that fails.
 
     Fake tensors are slower; they support graphs with tensors from another device.

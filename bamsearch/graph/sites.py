@@ -11,7 +11,7 @@ from bamsearch.errors import ModelError
 from bamsearch.graph.dataflow import count_weighted, followed_by, weighted_nodes
 from bamsearch.graph.models import named_module
 from bamsearch.graph.necks import neck_stride, necks, outputs
-from bamsearch.graph.network import Network, find_network
+from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.roles import FeatureMap
 from bamsearch.graph.spine import Spine, find_spine
 from bamsearch.graph.tracing import ModuleCall, Trace
@@ -54,7 +54,7 @@ def find_sites(
     return sites_of(find_network(module, shape, example_inputs))
 
 
-def sites_of(network: Network) -> list[Site]:
+def sites_of(network: FeatureNetwork) -> list[Site]:
     """The sites of a feature network, see :func:`find_sites`.
 
     Raises:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from bamsearch.errors import WeightsError
 from bamsearch.graph.checkpoints import (
-    Checkpoint,
     Stored,
+    WeightFile,
     copy_into,
     misfit_text,
     read_checkpoint,
@@ -68,7 +68,7 @@ def build_with_weights(
     else:
         fetched, published = _fetch(model, weights)
         source = published or f"timm {split_model(model)[1]}"
-        checkpoint = Checkpoint(Path(source), (Stored("", fetched),))
+        checkpoint = WeightFile(Path(source), (Stored("", fetched),))
     default = build_model(model, input_shape, weights=published, initialise=False)
     state = checkpoint.state_for(default)
     if num_classes is None:

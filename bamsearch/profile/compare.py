@@ -13,10 +13,10 @@ from bamsearch.graph.designs import find_design, is_design, load
 from bamsearch.graph.models import build_model, default_input_shape, model_names
 from bamsearch.graph.network import find_network
 from bamsearch.graph.placement import place
-from bamsearch.profile.bam_alone import bams_alone
 from bamsearch.profile.clock import Clock
 from bamsearch.profile.counting import count, count_activations
 from bamsearch.profile.memory import peak_memory
+from bamsearch.profile.single_bams import bams_alone
 from bamsearch.profile.summary import summarise
 from bamsearch.profile.timing import time_model, time_pair
 from bamsearch.profile.workload import Conditions

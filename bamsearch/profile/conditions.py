@@ -79,7 +79,7 @@ def complete(conditions: Conditions) -> Conditions:
 
 
 @contextmanager
-def explained(
+def as_device_error(
     name: str, batch_size: int, dtype: str, mode: str, device: torch.device
 ) -> Iterator[None]:
     """Convert torch's errors into a DeviceError that names the next step.
@@ -116,7 +116,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def caller_kept(device: torch.device, threads: int = 1) -> Iterator[None]:
+def preserve_torch_state(device: torch.device, threads: int = 1) -> Iterator[None]:
     """Run with gradients enabled and a number of threads, then restore the caller's state.
 
     Args:
@@ -140,7 +140,7 @@ def caller_kept(device: torch.device, threads: int = 1) -> Iterator[None]:
 
 
 @contextmanager
-def memory_fenced() -> Iterator[None]:
+def limit_address_space() -> Iterator[None]:
     """Limit the address space to available memory: allocations fail instead of being OOM-killed.
 
     Linux overcommits memory, and kills a process that uses more than there is. On other systems

@@ -22,16 +22,16 @@ import torch
 from torch import nn
 
 from bamsearch.errors import InvalidValueError
-from bamsearch.graph.insertion import insert
+from bamsearch.graph.insertion import insert_unchecked
 from bamsearch.graph.models import model_names, named_module
-from bamsearch.graph.network import Network, find_network
+from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.placement import place
 from bamsearch.graph.sites import sites_of
 from bamsearch.profile import cache
-from bamsearch.profile.bam_alone import bams_alone, same_network
 from bamsearch.profile.clock import Clock
 from bamsearch.profile.conditions import Conditions, complete
 from bamsearch.profile.devices import device_facts, resolve_device
+from bamsearch.profile.single_bams import bams_alone, same_network
 from bamsearch.profile.summary import check_has_sites, summarise_module
 from bamsearch.profile.timing import time_model, time_pair
 from bamsearch.records import (
@@ -52,7 +52,7 @@ from bamsearch.records import (
 )
 from bamsearch.records.arguments import checked
 
-Progress = Callable[[int, int], None]
+ReportProgress = Callable[[int, int], None]
 
 _FOLDER = "latencies"
 
@@ -119,7 +119,7 @@ def measure_latency(  # noqa: PLR0913
     seed: int = 0,
     again: bool = False,
     clock: Clock | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: ReportProgress = lambda done, total: None,
     summary: ModelSummary | None = None,
     **conditions: Unpack[Conditions],
 ) -> LatencyTable:
@@ -240,7 +240,9 @@ def _random_designs(
     return tuple(designs)
 
 
-def _measure(module: nn.Module, plan: _Plan, bench: _Bench, progress: Progress) -> LatencyTable:
+def _measure(
+    module: nn.Module, plan: _Plan, bench: _Bench, progress: ReportProgress
+) -> LatencyTable:
     summary, under = plan.summary, plan.under
     network = _network(module, summary)
     alone = bams_alone(
@@ -275,14 +277,16 @@ def _measure(module: nn.Module, plan: _Plan, bench: _Bench, progress: Progress) 
             *(table.model, table.input_shape, insertions, under.variant, under.init),
             how=summary.how,
         )
-        inserted = insert(module, network, summary.sites, design).get_submodule(network.path)
+        inserted = insert_unchecked(module, network, summary.sites, design).get_submodule(
+            network.path
+        )
         pair = bench.pair(network.module, inserted, network.input_shape)
         held.append(_held_out(table, insertions, pair))
         step()
     return replace(table, error=additive_fit(held))
 
 
-def _network(module: nn.Module, summary: ModelSummary) -> Network:
+def _network(module: nn.Module, summary: ModelSummary) -> FeatureNetwork:
     """The part that is timed; raises InvalidValueError if the summary is of another module."""
     network = find_network(module, summary.input_shape)
     if network.path != summary.part or tuple(sites_of(network)) != summary.sites:

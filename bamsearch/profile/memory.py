@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from bamsearch.graph.models import named_module
-from bamsearch.profile.conditions import Conditions, caller_kept, complete
+from bamsearch.profile.activation_memory import Packed
+from bamsearch.profile.conditions import Conditions, complete, preserve_torch_state
 from bamsearch.profile.devices import device_facts, resolve_device
-from bamsearch.profile.saved import Packed
 from bamsearch.profile.workload import workload
 from bamsearch.records import DType, InputShape, Memory, MemoryFormat
 from bamsearch.records.arguments import checked
@@ -96,7 +96,7 @@ def peak_memory(
 def _allocated(model: nn.Module, shape: tuple[int, ...], conditions: Conditions) -> int:
     """The CUDA allocator's peak over the second call: the first may benchmark algorithms."""
     work = workload(model, shape, **conditions)
-    with caller_kept(work.device):
+    with preserve_torch_state(work.device):
         torch.cuda.reset_peak_memory_stats(work.device)
         work.run()
         torch.cuda.synchronize(work.device)

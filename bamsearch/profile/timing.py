@@ -32,7 +32,7 @@ from torch import nn
 from bamsearch.errors import InvalidValueError
 from bamsearch.graph.models import named_module
 from bamsearch.profile.clock import Clock, clock_for
-from bamsearch.profile.conditions import Conditions, caller_kept, explained
+from bamsearch.profile.conditions import Conditions, as_device_error, preserve_torch_state
 from bamsearch.profile.workload import Workload, workload, workloads
 from bamsearch.records import InputShape, PairedTiming, Timing, check_positive
 from bamsearch.records.arguments import checked
@@ -169,8 +169,8 @@ def _sample(
     clock = clock or clock_for(work.device, threads)
     names = " or ".join(dict.fromkeys(type(model).__name__ for model in models))
     with (
-        caller_kept(work.device, threads),
-        explained(names, work.batch_size, work.dtype, work.mode, work.device),
+        preserve_torch_state(work.device, threads),
+        as_device_error(names, work.batch_size, work.dtype, work.mode, work.device),
     ):
         # The same number for all, large enough for the fastest workload.
         repeats = max(_warm_up(clock, work.run) for work in works)

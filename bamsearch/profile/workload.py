@@ -18,9 +18,9 @@ from bamsearch.graph.copying import copy_model
 # Re-exported for users of workloads.
 from bamsearch.profile.conditions import DEFAULTS as DEFAULTS
 from bamsearch.profile.conditions import Conditions as Conditions
-from bamsearch.profile.conditions import OutOfMemory, complete, memory_fenced
-from bamsearch.profile.conditions import caller_kept as caller_kept
-from bamsearch.profile.conditions import explained as explained
+from bamsearch.profile.conditions import OutOfMemory, complete, limit_address_space
+from bamsearch.profile.conditions import as_device_error as as_device_error
+from bamsearch.profile.conditions import preserve_torch_state as preserve_torch_state
 from bamsearch.profile.devices import device_facts as device_facts
 from bamsearch.profile.devices import resolve_device
 from bamsearch.records import (
@@ -155,11 +155,11 @@ def _prepare(
     batch_size, memory_format = conditions["batch_size"], conditions["memory_format"]
     facts = device_facts(target, conditions["threads"])
     works = []
-    with caller_kept(target, conditions["threads"]):
+    with preserve_torch_state(target, conditions["threads"]):
         for model in models:
             with (
-                explained(type(model).__name__, batch_size, dtype, mode, target),
-                memory_fenced() if target.type == "cpu" else nullcontext(),
+                as_device_error(type(model).__name__, batch_size, dtype, mode, target),
+                limit_address_space() if target.type == "cpu" else nullcontext(),
             ):
                 module = _prepared_copy(model, target, dtype, memory_format).train(train)
                 image = _input((batch_size, *shape), target, dtype, memory_format)

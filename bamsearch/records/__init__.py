@@ -18,6 +18,7 @@ from bamsearch.records.audits import (
 )
 from bamsearch.records.budgets import Budget, Quantity
 from bamsearch.records.choices import (
+    BaselineKind,
     DType,
     How,
     Init,
@@ -27,7 +28,6 @@ from bamsearch.records.choices import (
     MemoryFormat,
     Mode,
     Objective,
-    ReferenceKind,
     Role,
     Variant,
     check_choice,
@@ -56,8 +56,7 @@ from bamsearch.records.latencies import (
     LatencyFit,
     LatencyTable,
 )
-from bamsearch.records.learned import Effect, Estimate, Gain, Learned
-from bamsearch.records.openings import Expected, Opening, Over, VerifyPlan
+from bamsearch.records.openings import AnalysisPlan, Expected, Opening, Over
 from bamsearch.records.runs import (
     BASE_SEEDS,
     MEASURED,
@@ -74,6 +73,7 @@ from bamsearch.records.timings import (
     PairedTiming,
     Timing,
 )
+from bamsearch.records.training_analysis import AccuracyEstimate, Effect, Gain, TrainingAnalysis
 
 __all__ = [
     "ANOTHER_SEED",
@@ -86,9 +86,12 @@ __all__ = [
     "RUN_VERSION",
     "TRAIN",
     "Accuracy",
+    "AccuracyEstimate",
     "Agreement",
+    "AnalysisPlan",
     "Audit",
     "Audited",
+    "BaselineKind",
     "Budget",
     "Ceiling",
     "Cited",
@@ -99,7 +102,6 @@ __all__ = [
     "DeviceFacts",
     "Difference",
     "Effect",
-    "Estimate",
     "Evidence",
     "Expected",
     "Finalist",
@@ -115,7 +117,6 @@ __all__ = [
     "LatencyFit",
     "LatencyTable",
     "Layout",
-    "Learned",
     "Measure",
     "Memory",
     "MemoryFormat",
@@ -126,18 +127,17 @@ __all__ = [
     "Over",
     "PairedTiming",
     "Quantity",
-    "ReferenceKind",
     "Role",
     "Run",
     "RunRecord",
     "Setting",
     "Site",
     "Timing",
+    "TrainingAnalysis",
     "Trial",
     "ValueRange",
     "Variant",
     "Verdict",
-    "VerifyPlan",
     "check_choice",
     "check_input_shape",
     "check_input_size",

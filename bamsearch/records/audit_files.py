@@ -39,7 +39,7 @@ AUDITS = Path("audits")
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class AuditTraining:
     """A finished training: a line of ``trainings.jsonl``.
 
     Attributes:
@@ -59,7 +59,7 @@ class Training:
     seconds: float | None = None
 
     @property
-    def per_cent(self) -> float | None:
+    def percent(self) -> float | None:
         """Validation accuracy in percent; None if it diverged."""
         if self.right is None or not self.images:
             return None
@@ -67,13 +67,13 @@ class Training:
 
     def to_line(self) -> str:
         """The training as a line of the file."""
-        content = encode(Training, self)
+        content = encode(AuditTraining, self)
         if self.right is None:
             content = {key: content[key] for key in ("design", "seed")} | {"diverged": True}
         return json.dumps(content, allow_nan=False) + "\n"
 
     @classmethod
-    def from_line(cls, line: str | bytes, source: str = "the line") -> Training:
+    def from_line(cls, line: str | bytes, source: str = "the line") -> AuditTraining:
         """Read a line.
 
         Raises:
@@ -83,18 +83,20 @@ class Training:
             content = parse_json(line)
             if isinstance(content, dict) and content.get("diverged") is True:
                 content = {key: content[key] for key in ("design", "seed") if key in content}
-                training: Training = decode(Training, content)
+                training: AuditTraining = decode(AuditTraining, content)
                 return training
-            training = decode(Training, content)
+            training = decode(AuditTraining, content)
             if training.right is None or not training.images or training.right > training.images:
                 raise Misfit("needs right in 0..images, and images above 0")
             return training
 
 
-_TRAINING: Format[Training] = Format(Training, "training", RunError, "fix or remove that line")
+_TRAINING: Format[AuditTraining] = Format(
+    AuditTraining, "training", RunError, "fix or remove that line"
+)
 
 
-def read_trainings(folder: Path) -> tuple[list[Training], int]:
+def read_trainings(folder: Path) -> tuple[list[AuditTraining], int]:
     """The finished trainings of an audit.
 
     Returns:
@@ -111,7 +113,9 @@ def read_trainings(folder: Path) -> tuple[list[Training], int]:
     if readable_lines(content[whole:].partition(b"\n")[2]):
         raise RunError(f"{path}, line {len(lines) + 1} is not a training: fix or remove that line")
     numbered = enumerate(lines, start=1)
-    return [Training.from_line(line, f"{path}, line {number}") for number, line in numbered], whole
+    return [
+        AuditTraining.from_line(line, f"{path}, line {number}") for number, line in numbered
+    ], whole
 
 
 def find_audit(audit: str) -> Path | None:

@@ -23,12 +23,12 @@ from bamsearch.records.hints import (
     Mark,
     Natural,
     Percent,
+    PlainTable,
     Positive,
     Range,
-    Table,
 )
-from bamsearch.records.learned import Effect
 from bamsearch.records.tables import RecipeTable, SpaceTable
+from bamsearch.records.training_analysis import Effect
 
 AUDIT_VERSION = 1
 """Format of ``audit.json``; raised only when an older bamsearch could misread a newer audit."""
@@ -119,7 +119,7 @@ class Agreement:
     draw_sd: float | None = None
 
     @property
-    def told(self) -> bool:
+    def significant(self) -> bool:
         """Whether the score is significantly better than ``params``: its interval is above 0."""
         return self.more_low is not None and self.more_low > 0
 
@@ -200,11 +200,11 @@ class Audit:
     variant: Variant
     init: Init
     num_classes: Positive | None
-    space: Annotated[Mapping[str, Any], Table(SpaceTable)]
+    space: Annotated[Mapping[str, Any], PlainTable(SpaceTable)]
     with_stem: bool
     budgets: tuple[Budget, ...]
     data: DataFacts
-    recipe: Annotated[Mapping[str, Any], Table(RecipeTable)]
+    recipe: Annotated[Mapping[str, Any], PlainTable(RecipeTable)]
     number: Positive
     seeds: Annotated[tuple[int, ...], Range(1)]
     scores: tuple[str, ...]

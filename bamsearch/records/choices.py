@@ -18,7 +18,7 @@ DType = Literal["float32", "bfloat16", "float16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 Mode = Literal["eager", "compile", "cudagraph"]
 Objective = Literal["score", "gflops", "params", "ms"]
-ReferenceKind = Literal["base", "paper", "largest", "random"]
+BaselineKind = Literal["base", "paper", "largest", "random"]
 """Baselines of a search."""
 
 InputShape = Sequence[int] | int

@@ -22,19 +22,19 @@ from bamsearch.errors import InvalidValueError
 from bamsearch.records.hints import (
     Mark,
     Misfit,
+    PlainTable,
     Range,
-    Table,
     marks_of,
     named_fields,
     shown,
 )
 from bamsearch.records.scalars import (
     any_number,
+    any_value,
     boolean,
     expected_object,
     integer,
     number,
-    plain,
     string,
     unexpected,
 )
@@ -69,7 +69,7 @@ def _decoder(kind: Any) -> _Convert:
 def _annotated_decoder(args: tuple[Any, ...]) -> _Convert:
     kind, *marks = args
     ranges = [mark for mark in marks if isinstance(mark, Range)]
-    tables = [mark for mark in marks if isinstance(mark, Table)]
+    tables = [mark for mark in marks if isinstance(mark, PlainTable)]
     convert = _decoder(tables[0].keys if tables else kind)
     if Mark.ROW in marks:
         convert = _row_decoder(kind)
@@ -209,7 +209,9 @@ def _table_decoder(kind: Any) -> _Convert:
         for name in needed:
             if name not in expected_object(value):
                 raise _under(name, Misfit("is missing"))
-        return {k: at_key(k, converts.get(k, plain), v) for k, v in expected_object(value).items()}
+        return {
+            k: at_key(k, converts.get(k, any_value), v) for k, v in expected_object(value).items()
+        }
 
     return convert
 
@@ -241,7 +243,7 @@ _SIMPLE: dict[Any, _Convert] = {
     float: number,
     bool: boolean,
     str: string,
-    Any: plain,
+    Any: any_value,
 }
 
 _BY_ORIGIN: dict[Any, Callable[[tuple[Any, ...]], _Convert]] = {

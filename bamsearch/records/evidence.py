@@ -11,7 +11,7 @@ from bamsearch.records.choices import Role
 from bamsearch.records.codec import Format
 from bamsearch.records.designs import Insertion
 from bamsearch.records.hints import Natural, Share
-from bamsearch.records.openings import Opening, Over, VerifyPlan
+from bamsearch.records.openings import AnalysisPlan, Opening, Over
 
 EVIDENCE_VERSION = 2
 """Format of ``evidence.json``; format 1, without plans, openings and seeds, is read too."""
@@ -115,7 +115,7 @@ class Evidence:
     seeds: tuple[int, ...] = ()
     over: Over | None = None
     exploratory: str = ""
-    plans: tuple[VerifyPlan, ...] = ()
+    plans: tuple[AnalysisPlan, ...] = ()
     openings: tuple[Opening, ...] = ()
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class Evidence:
                     f"an opening has plan {opening.plan}, but only {len(self.plans)} are listed"
                 )
 
-    def plan_for(self, data_hash: str) -> VerifyPlan | None:
+    def plan_for(self, data_hash: str) -> AnalysisPlan | None:
         """The plan fixed at the first opening of this data set's test split, if any."""
         return next((plan for plan in self.plans if plan.data_hash == data_hash), None)
 

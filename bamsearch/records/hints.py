@@ -47,7 +47,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PlainTable:
     """A mapping of plain values; a TypedDict gives the types of some keys."""
 
     keys: Any

@@ -16,7 +16,7 @@ Expected = Literal["better", "not-worse"]
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyPlan:
+class AnalysisPlan:
     """Everything that determines the error rate of a verification, fixed before the first look.
 
     Attributes:
@@ -44,7 +44,7 @@ class VerifyPlan:
         """Number of comparisons of the best design with the other networks."""
         return len(self.networks) - 1
 
-    def changes(self, now: VerifyPlan) -> list[str]:
+    def changes(self, now: AnalysisPlan) -> list[str]:
         """Differences of a later plan from this one, in words; empty if the plans are the same."""
         pairs = [
             (f"up to {self.seeds} seeds", f"up to {now.seeds}", self.seeds, now.seeds),
@@ -78,6 +78,6 @@ class Opening:
     concluded: str = ""
 
 
-def _looks(plan: VerifyPlan) -> str:
+def _looks(plan: AnalysisPlan) -> str:
     pairs = ", ".join(map(str, plan.looks))
     return f"looks at {pairs} seeds" if len(plan.looks) > 1 else f"one look at {pairs} seeds"

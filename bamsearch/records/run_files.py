@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bamsearch.errors import RunError
-from bamsearch.records.choices import ReferenceKind
+from bamsearch.records.choices import BaselineKind
 from bamsearch.records.codec import MOST_LINES_BYTES, Format, parse_json, read_bytes
 from bamsearch.records.decoding import at_key, decode
 from bamsearch.records.designs import Design, Insertions
 from bamsearch.records.encoding import encode
 from bamsearch.records.evidence import EVIDENCE
 from bamsearch.records.hints import Misfit
-from bamsearch.records.learned import LEARNED
 from bamsearch.records.runs import RUN, Finalist, Run, RunRecord, Trial
 from bamsearch.records.scalars import expected_object
 from bamsearch.records.sources import split_model
+from bamsearch.records.training_analysis import LEARNED
 
 T = TypeVar("T")
 Item = TypeVar("Item", Trial, Finalist)
@@ -43,9 +43,9 @@ RUNS = Path("runs")
 """Folder of all runs, relative to the current folder."""
 
 
-def trial_line(trial: Trial, reference: ReferenceKind | None) -> str:
+def trial_line(trial: Trial, baseline: BaselineKind | None) -> str:
     """A trial as a line of ``trials.jsonl``."""
-    content = {"reference": reference} | _stored(Trial, trial, trial.design)
+    content = {"reference": baseline} | _stored(Trial, trial, trial.design)
     return json.dumps(content, allow_nan=False) + "\n"
 
 
@@ -93,7 +93,7 @@ def as_recorded(record: RunRecord) -> RunRecord:
         record,
         run=run,
         trials=tuple(map(renamed, record.trials)),
-        references=tuple((kind, renamed(trial)) for kind, trial in record.references),
+        baselines=tuple((kind, renamed(trial)) for kind, trial in record.baselines),
         finalists=tuple(map(renamed, record.finalists)),
     )
 
@@ -151,7 +151,7 @@ def read_record(folder: Path) -> RunRecord:
     """
     run = read_run(folder)
     path = folder / TRIALS_FILE
-    trials: dict[tuple[ReferenceKind | None, int], Trial] = {}
+    trials: dict[tuple[BaselineKind | None, int], Trial] = {}
     file = read_lines(path)
     lines = readable_lines(file)
     spoiled = file[len(b"".join(lines)) :]
@@ -165,8 +165,8 @@ def read_record(folder: Path) -> RunRecord:
             content = dict(expected_object(parse_json(line)))
             if "reference" not in content:
                 raise Misfit("has no key 'reference'")
-            reference = content.pop("reference")
-            kind = at_key("reference", lambda x: decode(ReferenceKind | None, x), reference)
+            baseline = content.pop("reference")
+            kind = at_key("reference", lambda x: decode(BaselineKind | None, x), baseline)
             trial: Trial = decode(Trial, _with_design(content, run))
         # Older versions wrote a line again after an interruption.
         trials.setdefault((kind, trial.number), trial)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from bamsearch.errors import RunError
 from bamsearch.records.audits import Cited
 from bamsearch.records.budgets import Budget
-from bamsearch.records.choices import Init, Objective, ReferenceKind, Variant
+from bamsearch.records.choices import BaselineKind, Init, Objective, Variant
 from bamsearch.records.codec import Format
 from bamsearch.records.costs import ModelSummary
 from bamsearch.records.data import DataFacts
@@ -26,12 +26,12 @@ from bamsearch.records.hints import (
     Milliseconds,
     Natural,
     Percent,
+    PlainTable,
     Positive,
     Range,
-    Table,
 )
-from bamsearch.records.learned import Learned
 from bamsearch.records.tables import LatencyFacts, RecipeTable, SpaceTable
+from bamsearch.records.training_analysis import TrainingAnalysis
 
 RUN_VERSION = 1
 """Format of ``run.json``; raised only when an older bamsearch could misread a newer run."""
@@ -160,7 +160,7 @@ class Run:
     variant: Variant
     init: Init
     num_classes: Positive | None
-    space: Annotated[Mapping[str, Any], Table(SpaceTable)]
+    space: Annotated[Mapping[str, Any], PlainTable(SpaceTable)]
     with_stem: bool
     budgets: tuple[Budget, ...]
     score: str
@@ -177,13 +177,13 @@ class Run:
     storage: str | None = None
     heartbeat: Positive = 20
     added: Mapping[tuple[str, str], tuple[Amount, Amount]] = field(default_factory=dict)
-    latency: Annotated[Mapping[str, Any], Table(LatencyFacts)] | None = None
+    latency: Annotated[Mapping[str, Any], PlainTable(LatencyFacts)] | None = None
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     created: str = ""
     data: DataFacts | None = None
-    recipe: Annotated[Mapping[str, Any], Table(RecipeTable)] | None = None
+    recipe: Annotated[Mapping[str, Any], PlainTable(RecipeTable)] | None = None
     supernet: Mapping[str, Any] | None = None
     audit: Cited | None = None
     until: float | None = None
@@ -250,23 +250,23 @@ class RunRecord:
     Attributes:
         run: options of the run.
         trials: trials of the search, in the order in which they finished.
-        references: (kind, trial) of the baselines; ``random`` ones are the trials of random search.
+        baselines: (kind, trial) of the baselines; ``random`` ones are the trials of random search.
         finalists: designs timed under a time budget.
         evidence: evidence of ``verify``, if any.
-        learned: analysis of the trainings with score ``train``, if any.
+        analysis: analysis of the trainings with score ``train``, if any.
     """
 
     run: Run
     trials: tuple[Trial, ...] = ()
-    references: tuple[tuple[ReferenceKind, Trial], ...] = ()
+    baselines: tuple[tuple[BaselineKind, Trial], ...] = ()
     finalists: tuple[Finalist, ...] = ()
     evidence: Evidence | None = None
-    learned: Learned | None = None
+    analysis: TrainingAnalysis | None = None
 
     @property
     def finished(self) -> bool:
         """Whether all trials or all designs are done, or the expected regret is below ``until``."""
-        regret = None if self.learned is None else self.learned.regret
+        regret = None if self.analysis is None else self.analysis.regret
         if self.run.until is not None and regret is not None and regret < self.run.until:
             return True
         most = self.run.trials if self.run.repeats else self.run.feasible_designs - 1
@@ -285,9 +285,9 @@ class RunRecord:
         """
         return ":" in self.run.score or self.run.score in MEASURED
 
-    def reference(self, kind: ReferenceKind) -> Trial | None:
+    def baseline(self, kind: BaselineKind) -> Trial | None:
         """The best scored baseline of a kind; None if there is none yet."""
-        trials = self.designs([trial for role, trial in self.references if role == kind])
+        trials = self.designs([trial for role, trial in self.baselines if role == kind])
         return max(trials, key=lambda trial: trial.score or 0.0, default=None)
 
     def designs(self, trials: Sequence[Trial]) -> list[Trial]:
@@ -305,7 +305,7 @@ class RunRecord:
         return [replace(t[0], score=self._expected(d, t)) for d, t in by_design.items()]
 
     def _expected(self, design: Design, trials: Sequence[Trial]) -> float:
-        estimate = None if self.learned is None else self.learned.of(design.insertions)
+        estimate = None if self.analysis is None else self.analysis.of(design.insertions)
         if estimate is not None:
             return estimate.mean
         return sum(trial.score or 0.0 for trial in trials) / len(trials)
@@ -317,7 +317,7 @@ class RunRecord:
         to be over a time budget are left out.
         """
         ranked = self.designs(self.complete)
-        base = self.reference("base")
+        base = self.baseline("base")
         if base is not None and self.base_may_win:
             ranked.append(base)
         slow = {finalist.design for finalist in self.finalists if not finalist.kept}
@@ -332,7 +332,7 @@ class RunRecord:
     @property
     def search_seeds(self) -> frozenset[int]:
         """Seeds that the search used for training or scoring."""
-        trials = [*self.trials, *(trial for _, trial in self.references)]
+        trials = [*self.trials, *(trial for _, trial in self.baselines)]
         return frozenset({self.run.seed, *(self.run.seed + (t.seed or 0) for t in trials)})
 
     @property

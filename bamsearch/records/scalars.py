@@ -19,17 +19,17 @@ def expected_object(value: Any) -> dict[str, Any]:
     return value
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def any_value(value: Any, depth: int = 0) -> Any:
     """A value of any JSON type, nested at most :data:`MOST_DEPTH` deep."""
     if depth > MOST_DEPTH:
         raise Misfit("is nested too deeply")
     if isinstance(value, list | tuple):
         for item in value:
-            plain(item, depth + 1)
+            any_value(item, depth + 1)
     elif isinstance(value, dict):
         for key, item in value.items():
             string(key)
-            plain(item, depth + 1)
+            any_value(item, depth + 1)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         number(value)
     elif value is not None:

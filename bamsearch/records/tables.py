@@ -31,7 +31,7 @@ class RecipeTable(TypedDict):
 
 
 class LatencyFacts(TypedDict):
-    """Conditions and error of predicted times, see :mod:`bamsearch.searching.measured`."""
+    """Conditions and error of predicted times, see :mod:`bamsearch.searching.measured_costs`."""
 
     device: str
     batch_size: Positive

@@ -9,8 +9,8 @@ from typing import Literal
 from bamsearch.records import MEASURED, Cited, Difference, Evidence, Over, Run, RunRecord
 from bamsearch.records import Verdict as Shown
 from bamsearch.report.comparison import LABELS
-from bamsearch.report.mattered import interval_text
 from bamsearch.report.text import count_text, design_text, over_text
+from bamsearch.report.training_effects import interval_text
 from bamsearch.score.table import COSTS, DEFAULT_REASON, DEFAULT_SCORE, SCORES, is_drawn
 from bamsearch.searching.sizes import SizeCorrelation
 
@@ -24,7 +24,7 @@ OVER: dict[Over, str] = {
     "images": "Intervals cover seeds and images: they hold for other images like these.",
 }
 
-Verdict = Shown | Literal["unknown"]
+AnswerVerdict = Shown | Literal["unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Answer:
         warnings: the remarks that must accompany the headline wherever it is shown.
     """
 
-    verdict: Verdict
+    verdict: AnswerVerdict
     headline: str
     remarks: tuple[str, ...]
     next_step: str
@@ -118,11 +118,11 @@ def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
     else:
         lines = [f"One value of {run.score} per design: no interval, no repeated seeds."]
     lines.append(_cost_line(run) if run.score in COSTS else _tracks(run, sizes))
-    base, best = record.reference("base"), record.best
+    base, best = record.baseline("base"), record.best
     tied = sum(best is not None and trial.score == best.score for trial in record.ranking())
     if tied > 1:
         lines.append(f"{tied} designs tie for the best score; fewer multiply-adds rank first.")
-    random = record.reference("random")
+    random = record.baseline("random")
     if best is not None and random is not None and (random.score or 0.0) > (best.score or 0.0):
         lines.append("Random search with as many trials scored higher here: give more --trials.")
     if best is not None and not best.design.insertions:
@@ -157,10 +157,10 @@ def _trained_remarks(record: RunRecord) -> list[str]:
         "Each accuracy is estimated from short trainings on the validation images; it is not a "
         "test result. Run verify for one."
     ]
-    best, learned = record.best, record.learned
-    if best is None or learned is None:
+    best, analysis = record.best, record.analysis
+    if best is None or analysis is None:
         return lines
-    first, gain = learned.ranking[0].insertions, learned.gain
+    first, gain = analysis.ranking[0].insertions, analysis.gain
     if gain is None:
         return lines
     subject = "the best design"
@@ -171,7 +171,7 @@ def _trained_remarks(record: RunRecord) -> list[str]:
     caveat = "" if gain.low > 0 or gain.high < 0 else ", not distinguishable from 0"
     lines.append(
         f"Expected gain of {subject}: {gain.points:+.2f} points over base, "
-        f"{learned.confidence:.0%} {interval}{caveat}."
+        f"{analysis.confidence:.0%} {interval}{caveat}."
     )
     return lines
 
@@ -230,7 +230,7 @@ def _sentence(record: RunRecord, difference: Difference, evidence: Evidence, wor
     """The difference with its interval: ``+0.41 points over base, 95% [+0.12, +0.70], ...``."""
     other = "the best design" if difference.against == "found" else LABELS[difference.against]
     if difference.against == "random":
-        scored = record.reference("random") is not None
+        scored = record.baseline("random") is not None
         other = "the best of random search" if scored else "a random design"
     other = other.replace(" (r16 d4)", "")
     over = f" over {over_text(evidence.over)}" if evidence.over else ""

@@ -58,7 +58,7 @@ def json_value(report: Report) -> dict[str, Any]:
             asdict(item) | {"sites": list(item.sites), "share": round(item.share, 6)}
             for item in report.importances
         ],
-        "mattered": _mattered(report),
+        "mattered": _training_effects(report),
         "size_correlation": asdict(report.sizes),
         "health": _health(report),
         "provenance": report.provenance | {"seed": run.seed, "versions": dict(run.versions)},
@@ -149,20 +149,22 @@ def _site(row: SiteRow) -> dict[str, Any]:
     }
 
 
-def _mattered(report: Report) -> dict[str, Any] | None:
-    mattered = report.mattered
-    if mattered is None:
+def _training_effects(report: Report) -> dict[str, Any] | None:
+    training_effects = report.training_effects
+    if training_effects is None:
         return None
     return {
-        "trainings": mattered.learned.trainings,
-        "designs": len(mattered.ranking),
-        "noise": mattered.learned.noise,
-        "shared": mattered.learned.shared,
-        "confidence": mattered.learned.confidence,
-        "gain": None if mattered.learned.gain is None else asdict(mattered.learned.gain),
+        "trainings": training_effects.analysis.trainings,
+        "designs": len(training_effects.ranking),
+        "noise": training_effects.analysis.noise,
+        "shared": training_effects.analysis.shared,
+        "confidence": training_effects.analysis.confidence,
+        "gain": None
+        if training_effects.analysis.gain is None
+        else asdict(training_effects.analysis.gain),
         "effects": [
             asdict(effect) | {"sites": list(effect.sites), "distinguished": effect.distinguished}
-            for effect in mattered.effects
+            for effect in training_effects.effects
         ],
         "ranking": [
             {
@@ -175,9 +177,9 @@ def _mattered(report: Report) -> dict[str, Any] | None:
                 "trainings": ranked.estimate.trainings,
                 "chance": ranked.estimate.chance,
             }
-            for ranked in mattered.ranking
+            for ranked in training_effects.ranking
         ],
-        "remarks": list(mattered.learned.remarks),
+        "remarks": list(training_effects.analysis.remarks),
     }
 
 

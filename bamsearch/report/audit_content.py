@@ -25,7 +25,7 @@ SETTINGS: dict[Setting, str] = {
 }
 """Titles, the most relevant to a search under a budget first."""
 
-MEASURES: dict[Measure, str] = {"tau": "Kendall's tau-b", "rho": "Spearman's rho"}
+MEASURE_NAMES: dict[Measure, str] = {"tau": "Kendall's tau-b", "rho": "Spearman's rho"}
 
 LABELS = {TRAIN: "train (one seed)", ANOTHER_SEED: "one seed vs. another"}
 """Labels of the rows that are not zero-cost scores."""
@@ -83,11 +83,11 @@ def make_audit_report(audit: Audit, name: str) -> AuditReport:
         audit.remarks,
         _title(audit),
         _sample(audit),
-        {measure: agreement_table(audit, measure) for measure in MEASURES},
+        {measure: agreement_table(audit, measure) for measure in MEASURE_NAMES},
         intervals_text(audit),
         _reasons(audit),
         noise_table(audit),
-        effects_table(audit),
+        audit_effects_table(audit),
         designs_table(audit),
         _provenance(audit),
         _reproduce(audit, name),
@@ -154,7 +154,7 @@ def noise_table(audit: Audit) -> Table:
     )
 
 
-def effects_table(audit: Audit) -> Table:
+def audit_effects_table(audit: Audit) -> Table:
     """Effects of sites, r and d."""
     rows = tuple(
         (

@@ -11,10 +11,10 @@ from bamsearch.records import Audit
 from bamsearch.records.audit_files import AUDITS
 from bamsearch.report.audit_content import AuditReport, make_audit_report
 from bamsearch.report.audit_draws import mean_ranks, score_title
-from bamsearch.report.writing import FORMATS, Format, write_texts
+from bamsearch.report.writing import FORMATS, ReportFormat, write_texts
 from bamsearch.text import csv_file_text, indented_json
 
-AUDIT_FILES: dict[Format, str] = {
+AUDIT_FILES: dict[ReportFormat, str] = {
     "md": "report.md",
     "html": "report.html",
     "csv": "designs.csv",
@@ -33,9 +33,9 @@ def audit_place(folder: Path) -> str:
     return folder.name if folder.parent == AUDITS else str(folder)
 
 
-def audit_text(report: AuditReport, format: Format) -> str:
+def audit_text(report: AuditReport, format: ReportFormat) -> str:
     """The report in one format; Markdown without its chart files."""
-    makers: dict[Format, Callable[[], str]] = {
+    makers: dict[ReportFormat, Callable[[], str]] = {
         "csv": lambda: audit_csv(report.audit),
         "md": lambda: _markdown(report, charts=False),
         "html": lambda: _page(report),
@@ -85,7 +85,7 @@ def audit_csv(audit: Audit) -> str:
 
 
 def write_audit_report(
-    audit: Audit, folder: Path, formats: Sequence[Format] = FORMATS, name: str | None = None
+    audit: Audit, folder: Path, formats: Sequence[ReportFormat] = FORMATS, name: str | None = None
 ) -> list[Path]:
     """Write the report of an audit.
 
@@ -117,9 +117,9 @@ def write_audit_report(
 
 
 def _markdown(report: AuditReport, *, charts: bool) -> str:
-    from bamsearch.report.markdown import environment, shortened
+    from bamsearch.report.markdown import markdown_environment, shortened
 
-    template = environment().get_template("audit.md.j2")
+    template = markdown_environment().get_template("audit.md.j2")
     designs = shortened(report.designs, _DESIGNS_SHOWN)
     return template.render(report=report, charts=charts, designs=designs)
 
@@ -127,9 +127,9 @@ def _markdown(report: AuditReport, *, charts: bool) -> str:
 def _page(report: AuditReport) -> str:
     from bamsearch.report.audit_charts import agreements_spec, scatter_spec
     from bamsearch.report.charts import svg
-    from bamsearch.report.page import environment
+    from bamsearch.report.page import html_environment
 
-    template = environment().get_template("audit.html.j2")
+    template = html_environment().get_template("audit.html.j2")
     return template.render(
         report=report,
         agreement=svg(agreements_spec(report.audit)),

@@ -11,7 +11,7 @@ from bamsearch.report.content import Report
 from bamsearch.report.curves import Curves
 from bamsearch.report.text import EXPECTED, count_text
 
-Kind = Literal[
+PointKind = Literal[
     "search",
     "random search",
     "base",
@@ -20,7 +20,7 @@ Kind = Literal[
     "best random",
     "best design",
 ]
-KINDS: dict[Role, Kind] = {
+KINDS: dict[Role, PointKind] = {
     "base": "base",
     "paper": "paper default",
     "largest": "largest that fits",
@@ -48,7 +48,7 @@ _FEW = 0.02
 class Point:
     """A design in the chart; ``kind`` sets its colour and mark."""
 
-    kind: Kind
+    kind: PointKind
     x: float
     y: float
 
@@ -114,18 +114,18 @@ def pareto_data(report: Report) -> ParetoData | None:
     """The Pareto chart of a report; None if nothing has a score."""
     record, cost = report.record, cost_axis(report)
 
-    def points(kind: Kind, trials: Iterable[Trial]) -> list[Point]:
+    def points(kind: PointKind, trials: Iterable[Trial]) -> list[Point]:
         shown = drawn(trials, cost)
         return [Point(kind, t.cost(cost) / UNITS[cost], t.cost("score")) for t in shown]
 
-    random = [trial for kind, trial in record.references if kind == "random"]
+    random = [trial for kind, trial in record.baselines if kind == "random"]
     trials = [
         *points("random search", record.designs(random)),
         *points("search", record.designs(record.trials)),
     ]
     marked = []
     for row in report.comparison:
-        trial = record.best if row.role == "found" else record.reference(row.role)
+        trial = record.best if row.role == "found" else record.baseline(row.role)
         marked += points(KINDS[row.role], [trial] if trial is not None else [])
     front = sorted(points("best design", report.front), key=lambda point: (point.x, point.y))
     if not trials and not marked:
@@ -149,7 +149,7 @@ def limit_text(limit: float) -> str:
 
 def curve_points(curves: Curves) -> list[Point]:
     """Points of both curves where they change, and their ends; x is the number of trials."""
-    both: dict[Kind, Sequence[float | None]] = {
+    both: dict[PointKind, Sequence[float | None]] = {
         "search": curves.search,
         "random search": curves.random,
     }
@@ -213,7 +213,7 @@ def _score_axis(trials: Sequence[Point], marked: Sequence[Point]) -> tuple[Axis,
 
 
 def _widened(
-    low: float, high: float, marked: Iterable[tuple[Kind, float]]
+    low: float, high: float, marked: Iterable[tuple[PointKind, float]]
 ) -> tuple[float, float, list[str]]:
     """Ends that include all marked points; not the base if it would take up over half the scale."""
     notes = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bamsearch.report.chart_data import Kind
+from bamsearch.report.chart_data import PointKind
 
 PALETTE: dict[str, tuple[str, str]] = {
     "chart-back": ("#ffffff", "#16191d"),
@@ -21,7 +21,7 @@ PALETTE: dict[str, tuple[str, str]] = {
 }
 """CSS variables and their values in the light and the dark theme; after Okabe and Ito (2008)."""
 
-MARKS: dict[Kind, tuple[str, str]] = {
+MARKS: dict[PointKind, tuple[str, str]] = {
     "search": ("chart-search", "circle"),
     "random search": ("chart-random", "cross"),
     "base": ("chart-ink", "circle"),

@@ -17,9 +17,9 @@ import altair as alt
 from bamsearch.report.chart_data import (
     TITLES,
     Axis,
-    Kind,
     ParetoData,
     Point,
+    PointKind,
     curve_points,
     limit_text,
     pareto_data,
@@ -209,13 +209,13 @@ def _on(name: str) -> alt.Chart:
     return alt.Chart(alt.NamedData(name))
 
 
-def _look(kinds: Sequence[Kind]) -> tuple[alt.Color, alt.Shape]:
+def _look(kinds: Sequence[PointKind]) -> tuple[alt.Color, alt.Shape]:
     shapes = [MARKS[kind][1] for kind in kinds]
     shape = alt.Shape("kind:N", title=None, scale=alt.Scale(domain=list(kinds), range=shapes))
     return _colour(kinds), shape
 
 
-def _colour(kinds: Sequence[Kind]) -> alt.Color:
+def _colour(kinds: Sequence[PointKind]) -> alt.Color:
     colours = [f"var(--{MARKS[kind][0]})" for kind in kinds]
     return alt.Color("kind:N", title=None, scale=alt.Scale(domain=list(kinds), range=colours))
 

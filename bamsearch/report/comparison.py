@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bamsearch.errors import NoSiteError
-from bamsearch.graph.placement import plan
+from bamsearch.graph.placement import plan_insertions
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import (
     Accuracy,
+    AccuracyEstimate,
+    BaselineKind,
     Design,
     Difference,
-    Estimate,
-    ReferenceKind,
     Role,
     RunRecord,
     Trial,
 )
 
-LABELS: dict[ReferenceKind, str] = {
+LABELS: dict[BaselineKind, str] = {
     "base": "base",
     "paper": "paper default (r16 d4)",
     "largest": "largest that fits",
@@ -71,40 +71,40 @@ class Compared:
     latency: Latency | None = None
     accuracy: Accuracy | None = None
     difference: Difference | None = None
-    expected: Estimate | None = None
+    expected: AccuracyEstimate | None = None
 
 
 def comparison(record: RunRecord) -> tuple[Compared, ...]:
     """All rows; the best design is the last."""
     rows: list[tuple[Role, str, Trial | None, str]] = [
-        (kind, reference_label(record, kind), *_reference(record, kind)) for kind in LABELS
+        (kind, baseline_label(record, kind), *_baseline(record, kind)) for kind in LABELS
     ]
     note = "" if record.best else "nothing has a score yet"
     rows.append(("found", "best design", record.best, note))
     return tuple(_compared(record, *row) for row in rows)
 
 
-def reference_label(record: RunRecord, kind: ReferenceKind) -> str:
+def baseline_label(record: RunRecord, kind: BaselineKind) -> str:
     """Label of a baseline: ``best of 100 random``."""
-    number = sum(reference == "random" for reference, _ in record.references)
+    number = sum(baseline == "random" for baseline, _ in record.baselines)
     return LABELS[kind].format(number) if number else LABELS[kind].replace("of {} ", "")
 
 
-def _reference(record: RunRecord, kind: ReferenceKind) -> tuple[Trial | None, str]:
+def _baseline(record: RunRecord, kind: BaselineKind) -> tuple[Trial | None, str]:
     """The baseline, and why it has no score; its cost is known in any case."""
-    trial = record.reference(kind)
+    trial = record.baseline(kind)
     if trial is not None:
         return trial, ""
     run = record.run
     if kind == "random":
         return None, "not scored yet" if run.compare_random else "left out with --no-random"
-    failed = next((t for k, t in record.references if k == kind), None)
+    failed = next((t for k, t in record.baselines if k == kind), None)
     if failed is not None:
         return failed, f"failed: {failed.reason}"
     if kind == "largest":
         return None, "not scored yet"
     try:
-        insertions = plan(run.summary.sites) if kind == "paper" else ()
+        insertions = plan_insertions(run.summary.sites) if kind == "paper" else ()
     except NoSiteError:
         return None, "the model lacks the paper's sites"
     cost = DesignCosts(run.summary, variant=run.variant, init=run.init).cost(insertions)
@@ -131,7 +131,7 @@ def _compared(
         _latency(record, trial.design),
         accuracy,
         difference,
-        None if record.learned is None else record.learned.of(trial.design.insertions),
+        None if record.analysis is None else record.analysis.of(trial.design.insertions),
     )
 
 

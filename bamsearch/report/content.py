@@ -11,10 +11,10 @@ from bamsearch.report.comparison import Compared, comparison
 from bamsearch.report.curves import Curves, curves
 from bamsearch.report.health import Health, health
 from bamsearch.report.importance import Importance, importances
-from bamsearch.report.mattered import Mattered, mattered
 from bamsearch.report.provenance import provenance, reproduce
 from bamsearch.report.sites import SiteRow, site_rows
 from bamsearch.report.text import over_text
+from bamsearch.report.training_effects import TrainingEffects, training_effects
 from bamsearch.searching.sizes import SizeCorrelation, size_correlation
 
 CONVENTION = "1 MAC = 1 FLOP (fvcore), norm and pooling included"
@@ -35,7 +35,7 @@ class Report:
         axes: objectives of the front; the first is the score.
         curves: best score so far.
         importances: factors that the score depends on; empty if that cannot be estimated.
-        mattered: effects and ranking from trainings; None if nothing was trained.
+        training_effects: effects and ranking from trainings; None if nothing was trained.
         sizes: correlations of the score with size.
         health: counts over the search.
         provenance: names to texts.
@@ -52,7 +52,7 @@ class Report:
     axes: tuple[Objective, ...]
     curves: Curves
     importances: tuple[Importance, ...]
-    mattered: Mattered | None
+    training_effects: TrainingEffects | None
     sizes: SizeCorrelation
     health: Health
     provenance: dict[str, str]
@@ -91,7 +91,7 @@ def make_report(record: RunRecord, name: str) -> Report:
         run.objectives if len(run.objectives) > 1 else ("score", "gflops"),
         curves(record),
         importances(record),
-        mattered(record),
+        training_effects(record),
         sizes,
         health(record),
         provenance(record),

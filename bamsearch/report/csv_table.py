@@ -79,7 +79,7 @@ def _numbers(record: RunRecord, trial: Trial) -> Row:
 
 
 def _expected(record: RunRecord, trial: Trial) -> Row:
-    estimate = None if record.learned is None else record.learned.of(trial.design.insertions)
+    estimate = None if record.analysis is None else record.analysis.of(trial.design.insertions)
     values = ("mean", "low", "high", "trainings", "chance")
     mean, low, high, trainings, chance = (getattr(estimate, name, None) for name in values)
     return {
@@ -106,4 +106,4 @@ def effects_csv(effects: Sequence[Effect]) -> str:
 
 def _everything(record: RunRecord) -> list[tuple[str, Trial]]:
     trials = [("trial", trial) for trial in record.trials]
-    return trials + [(str(kind), trial) for kind, trial in record.references]
+    return trials + [(str(kind), trial) for kind, trial in record.baselines]

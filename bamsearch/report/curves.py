@@ -30,7 +30,7 @@ def curves(record: RunRecord) -> Curves:
     If designs are trained, the best score so far would be the luckiest training, so a trial counts
     with the final expected accuracy of its design.
     """
-    random = [trial for kind, trial in record.references if kind == "random"]
+    random = [trial for kind, trial in record.baselines if kind == "random"]
     quantity = "expected accuracy" if record.run.score == "train" else "score"
     return Curves(
         _best_so_far(_scores(record, record.trials)),

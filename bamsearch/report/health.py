@@ -53,7 +53,7 @@ class Health:
 def health(record: RunRecord) -> Health:
     """Counts over a run."""
     run = record.run
-    everything = [*record.trials, *(trial for _, trial in record.references)]
+    everything = [*record.trials, *(trial for _, trial in record.baselines)]
     seconds = [trial.seconds for trial in everything if trial.seconds is not None]
     reasons = Counter(t.reason or "" for t in everything if t.state == "failed")
     # Numbers missing from the record belong to retried and to withdrawn trials.

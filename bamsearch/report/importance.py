@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Aspect = Literal["BAM", "r", "d"]
+FactorAspect = Literal["BAM", "r", "d"]
 
 _FEWEST = 10
 """Fewest designs for which importances are computed."""
@@ -41,7 +41,7 @@ class Importance:
     """
 
     sites: tuple[str, ...]
-    aspect: Aspect
+    aspect: FactorAspect
     share: float
     designs: int
     best: str
@@ -50,13 +50,13 @@ class Importance:
 def importances(record: RunRecord) -> tuple[Importance, ...]:
     """All factors that vary, the most important first; empty with fewer than 10 scored designs.
 
-    Also empty if designs are trained: :mod:`bamsearch.report.mattered` has their effects.
+    Also empty if designs are trained: :mod:`bamsearch.report.training_effects` has their effects.
     """
     import numpy as np
 
     scored = {
         trial.design: trial.score
-        for trial in (*record.trials, *(trial for _, trial in record.references))
+        for trial in (*record.trials, *(trial for _, trial in record.baselines))
         if trial.score is not None and trial.design.insertions
     }
     if len(scored) < _FEWEST or record.run.score == "train":
@@ -66,10 +66,10 @@ def importances(record: RunRecord) -> tuple[Importance, ...]:
     scores /= np.abs(scores).max() or 1.0
     by_site = [{i.site: i for i in design.insertions} for design in scored]
     used = set().union(*by_site)
-    by_values: dict[tuple[Aspect, tuple[int, ...]], list[Site]] = {}
+    by_values: dict[tuple[FactorAspect, tuple[int, ...]], list[Site]] = {}
     for site in (site for site in record.run.summary.sites if site.name in used):
         insertions = [design.get(site.name) for design in by_site]
-        columns: dict[Aspect, list[int]] = {
+        columns: dict[FactorAspect, list[int]] = {
             "BAM": [int(i is not None) for i in insertions],
             "r": [i.reduction if i is not None else 0 for i in insertions],
             "d": [i.dilation if i is not None else 0 for i in insertions],
@@ -85,7 +85,7 @@ def importances(record: RunRecord) -> tuple[Importance, ...]:
 
 
 def _importance(
-    sites: Sequence[Site], aspect: Aspect, values: Sequence[int], scores: NDArray[np.float64]
+    sites: Sequence[Site], aspect: FactorAspect, values: Sequence[int], scores: NDArray[np.float64]
 ) -> Importance | None:
     """The importance of a factor; None if it has one value, or one design per value."""
     import numpy as np

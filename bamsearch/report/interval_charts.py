@@ -9,7 +9,7 @@ import altair as alt
 
 from bamsearch.report.chart_data import plottable
 from bamsearch.report.charts import Spec, empty_spec, layered, standalone, svg
-from bamsearch.report.mattered import Mattered, Ranked, effect_text
+from bamsearch.report.training_effects import Ranked, TrainingEffects, effect_text
 
 TOP = 10
 """Designs of the ranking that are shown, in addition to those with a role."""
@@ -40,34 +40,38 @@ class Dot:
     fill: str
 
 
-def effects_page_svg(mattered: Mattered) -> str:
+def effects_page_svg(training_effects: TrainingEffects) -> str:
     """Effects in points as SVG with CSS variables; hollow dots are not distinguishable from 0."""
     dots = []
-    for effect in mattered.effects[:EFFECTS]:
+    for effect in training_effects.effects[:EFFECTS]:
         colour = "var(--chart-search)" if effect.distinguished else "var(--chart-muted)"
         fill = colour if effect.distinguished else "var(--chart-back)"
         dots.append(Dot(effect_text(effect), effect.points, effect.low, effect.high, colour, fill))
     return svg(_spec(dots, "points of accuracy", 0.0))
 
 
-def ranking_page_svg(mattered: Mattered) -> str:
+def ranking_page_svg(training_effects: TrainingEffects) -> str:
     """Expected accuracies by rank, with a line at the base's, as SVG with CSS variables."""
-    dots = [_ranked(ranked) for ranked in mattered.top(TOP)]
+    dots = [_ranked(ranked) for ranked in training_effects.top(TOP)]
     base = next(
-        (ranked.estimate.mean for ranked in mattered.ranking if not ranked.estimate.insertions),
+        (
+            ranked.estimate.mean
+            for ranked in training_effects.ranking
+            if not ranked.estimate.insertions
+        ),
         None,
     )
     return svg(_spec(dots, "expected accuracy, %", base))
 
 
-def effects_svg(mattered: Mattered) -> str:
+def effects_svg(training_effects: TrainingEffects) -> str:
     """The effects as a standalone SVG in light colours."""
-    return standalone(effects_page_svg(mattered))
+    return standalone(effects_page_svg(training_effects))
 
 
-def ranking_svg(mattered: Mattered) -> str:
+def ranking_svg(training_effects: TrainingEffects) -> str:
     """The ranking as a standalone SVG in light colours."""
-    return standalone(ranking_page_svg(mattered))
+    return standalone(ranking_page_svg(training_effects))
 
 
 def _ranked(ranked: Ranked) -> Dot:

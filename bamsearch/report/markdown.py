@@ -9,12 +9,6 @@ from typing import TYPE_CHECKING
 from bamsearch.report.content import CONVENTION, Report
 from bamsearch.report.curves import curve_sentence
 from bamsearch.report.interval_charts import EFFECTS, TOP
-from bamsearch.report.mattered_tables import (
-    effects_legend,
-    effects_table,
-    ranking_legend,
-    ranking_table,
-)
 from bamsearch.report.network import found_picture
 from bamsearch.report.network_text import network_text
 from bamsearch.report.tables import (
@@ -29,6 +23,12 @@ from bamsearch.report.tables import (
     sizes_table,
 )
 from bamsearch.report.text import title
+from bamsearch.report.training_effects_tables import (
+    effects_legend,
+    effects_table,
+    ranking_legend,
+    ranking_table,
+)
 from bamsearch.text import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def markdown(report: Report, *, charts: bool) -> str:
     """
     picture = found_picture(report.record)
     return (
-        environment()
+        markdown_environment()
         .get_template("report.md.j2")
         .render(
             report=report,
@@ -109,7 +109,7 @@ def code_block(text: str) -> str:
 
 
 @cache
-def environment() -> Environment:
+def markdown_environment() -> Environment:
     """The Markdown templates and their filters."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -37,12 +37,6 @@ from bamsearch.report.interval_charts import (
     ranking_page_svg,
 )
 from bamsearch.report.markdown import shortened
-from bamsearch.report.mattered_tables import (
-    effects_legend,
-    effects_table,
-    ranking_legend,
-    ranking_table,
-)
 from bamsearch.report.network import found_picture
 from bamsearch.report.network_svg import network_svg
 from bamsearch.report.page_data import DesignCodes, option_table, page_data
@@ -60,6 +54,12 @@ from bamsearch.report.tables import (
     sizes_table,
 )
 from bamsearch.report.text import budget_text, design_text, giga, mega, score_text, title
+from bamsearch.report.training_effects_tables import (
+    effects_legend,
+    effects_table,
+    ranking_legend,
+    ranking_table,
+)
 from bamsearch.text import printable, shortened_text
 
 _FRONT_SHOWN = 100
@@ -68,7 +68,7 @@ _IMPORTANCES_SHOWN = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ListedDesign:
     """A design that the page's list offers.
 
     Attributes:
@@ -127,7 +127,7 @@ def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
         axes=axis_names(report),
         score_name=score_name(report),
         notes=data.notes if data is not None else (),
-        choices=choices(report, codes),
+        choices=listed_designs(report, codes),
         more=max(len(report.front) - _FRONT_SHOWN, 0),
         curve=svg(curve_spec(report)),
         curve_text=curve_sentence(report.curves),
@@ -137,24 +137,24 @@ def html_page(report: Report, *, beside: frozenset[str] = frozenset()) -> str:
         health=health_table(report),
         provenance=provenance_table(report),
         scripts=scripts,
-        **_mattered(report),
+        **_training_effects(report),
         hashes=" ".join(map(_hash, scripts)),
         data=page_data(report, codes) | {"curve": curve_spec(report)},
     )
 
 
-def _mattered(report: Report) -> dict[str, Any]:
-    """Values for the template mattered.html.j2."""
-    mattered = report.mattered
-    if mattered is None:
-        return {"trained_style": _file("mattered.css")}
+def _training_effects(report: Report) -> dict[str, Any]:
+    """Values for the template training_effects.html.j2."""
+    training_effects = report.training_effects
+    if training_effects is None:
+        return {"trained_style": _file("training_effects.css")}
     return {
-        "trained_style": _file("mattered.css"),
+        "trained_style": _file("training_effects.css"),
         "effects": shortened(effects_table(report), EFFECTS),
-        "effects_chart": effects_page_svg(mattered) if mattered.effects else "",
+        "effects_chart": effects_page_svg(training_effects) if training_effects.effects else "",
         "effects_legend": effects_legend(report),
         "ranking": ranking_table(report, TOP),
-        "ranking_chart": ranking_page_svg(mattered),
+        "ranking_chart": ranking_page_svg(training_effects),
         "ranking_legend": ranking_legend(report),
     }
 
@@ -176,16 +176,14 @@ def several_page(reports: Sequence[Report], table: Table, notes: Sequence[str]) 
     )
 
 
-def choices(report: Report, codes: DesignCodes) -> list[Choice]:
+def listed_designs(report: Report, codes: DesignCodes) -> list[ListedDesign]:
     """The designs that the page can show: the best design, the baselines and the front."""
-    offered: list[Choice] = []
-    *references, last = report.comparison
-    for row in (last, *references):
+    offered: list[ListedDesign] = []
+    *baselines, last = report.comparison
+    for row in (last, *baselines):
         if row.design is not None and row.params is not None and row.macs is not None:
             trial = Trial(-1, row.design, row.score, row.params, row.macs)
-            scored = (
-                report.record.best if row.role == "found" else report.record.reference(row.role)
-            )
+            scored = report.record.best if row.role == "found" else report.record.baseline(row.role)
             offered.append(_choice(row.label, scored or trial, report, codes, row.note))
     return offered + [
         _choice(f"front {number}", trial, report, codes)
@@ -193,10 +191,12 @@ def choices(report: Report, codes: DesignCodes) -> list[Choice]:
     ]
 
 
-def _choice(label: str, trial: Trial, report: Report, codes: DesignCodes, note: str = "") -> Choice:
+def _choice(
+    label: str, trial: Trial, report: Report, codes: DesignCodes, note: str = ""
+) -> ListedDesign:
     cost = cost_axis(report)
     shown = bool(drawn([trial], cost))
-    return Choice(
+    return ListedDesign(
         label,
         design_text(trial.design),
         codes.code(trial.design),
@@ -209,11 +209,11 @@ def _choice(label: str, trial: Trial, report: Report, codes: DesignCodes, note: 
 
 
 def _render(template: str, **content: Any) -> str:
-    return environment().get_template(template).render(**content)
+    return html_environment().get_template(template).render(**content)
 
 
 @cache
-def environment() -> Environment:
+def html_environment() -> Environment:
     """The HTML templates; all values are made printable and escaped, except our own drawings."""
     templates = Environment(
         loader=PackageLoader("bamsearch.report"),

@@ -107,11 +107,11 @@ def page_data(report: Report, codes: DesignCodes) -> dict[str, Any]:
 def _columns(report: Report, codes: DesignCodes) -> dict[str, list[Any]]:
     """All points of the chart in drawing order: random search, search, baselines."""
     record, cost = report.record, cost_axis(report)
-    random = [trial for kind, trial in record.references if kind == "random"]
+    random = [trial for kind, trial in record.baselines if kind == "random"]
     named = [
         (KINDS[kind], trial)
         for kind in ("base", "paper", "largest")
-        if (trial := record.reference(kind)) is not None
+        if (trial := record.baseline(kind)) is not None
     ]
     points = [
         *(("random search", trial) for trial in drawn(record.designs(random), cost)),
@@ -141,6 +141,6 @@ def _runs(kinds: Sequence[str]) -> list[tuple[str, int]]:
 
 def _designs(report: Report) -> Iterable[Design]:
     record = report.record
-    trials: list[Trial] = [*record.trials, *(trial for _, trial in record.references)]
+    trials: list[Trial] = [*record.trials, *(trial for _, trial in record.baselines)]
     yield from (trial.design for trial in trials)
     yield from (row.design for row in report.comparison if row.design is not None)

@@ -12,7 +12,7 @@ from bamsearch.report.charts import curves_svg
 from bamsearch.report.comparison import Compared
 from bamsearch.report.content import CONVENTION, Report
 from bamsearch.report.csv_table import csv_text
-from bamsearch.report.markdown import environment
+from bamsearch.report.markdown import markdown_environment
 from bamsearch.report.page import several_page
 from bamsearch.report.tables import Table, accuracy_text, latency_text
 from bamsearch.report.text import (
@@ -24,7 +24,7 @@ from bamsearch.report.text import (
     score_text,
     shape_text,
 )
-from bamsearch.report.writing import FILES, Format, write_texts
+from bamsearch.report.writing import FILES, ReportFormat, write_texts
 from bamsearch.text import indented_json
 
 
@@ -38,7 +38,7 @@ def several_table(reports: Sequence[Report]) -> Table:
     rows = []
     for report in reports:
         record, best = report.record, report.comparison[-1]
-        run, random = record.run, record.reference("random")
+        run, random = record.run, record.baseline("random")
         cells = [
             report.place,
             f"{run.model} {shape_text(run.summary.input_shape)}",
@@ -104,7 +104,7 @@ def several_json(reports: Sequence[Report]) -> dict[str, Any]:
     return {"bamsearch_reports": REPORT_VERSION, "runs": [json_value(report) for report in reports]}
 
 
-def several_text(reports: Sequence[Report], format: Format) -> str:
+def several_text(reports: Sequence[Report], format: ReportFormat) -> str:
     """The comparison in one format; Markdown without its chart file."""
     if format == "json":
         return indented_json(several_json(reports)) + "\n"
@@ -116,7 +116,7 @@ def several_text(reports: Sequence[Report], format: Format) -> str:
 
 
 def _markdown(reports: Sequence[Report], *, charts: bool) -> str:
-    template = environment().get_template("several.md.j2")
+    template = markdown_environment().get_template("several.md.j2")
     return template.render(
         reports=reports,
         table=several_table(reports),
@@ -125,7 +125,9 @@ def _markdown(reports: Sequence[Report], *, charts: bool) -> str:
     )
 
 
-def write_several(reports: Sequence[Report], folder: Path, formats: Sequence[Format]) -> list[Path]:
+def write_several(
+    reports: Sequence[Report], folder: Path, formats: Sequence[ReportFormat]
+) -> list[Path]:
     """Write the comparison.
 
     Args:

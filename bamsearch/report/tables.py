@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from bamsearch.records import Accuracy, Objective, Trial
 from bamsearch.report.comparison import Compared, Latency
 from bamsearch.report.content import Report
-from bamsearch.report.mattered import interval_text
 from bamsearch.report.text import (
     EXPECTED,
     change,
@@ -20,6 +19,7 @@ from bamsearch.report.text import (
     mega,
     score_text,
 )
+from bamsearch.report.training_effects import interval_text
 from bamsearch.text import number_text, printable, share_text, table_cell
 
 AXES: dict[Objective, str] = {

@@ -10,13 +10,13 @@ from bamsearch.errors import OutputError
 from bamsearch.records.disk import refuse_links, remove_dead_drafts, whole_file, whole_folder
 from bamsearch.report.content import Report
 
-Format = Literal["csv", "md", "html", "json"]
-FORMATS: tuple[Format, ...] = ("md", "html", "csv", "json")
+ReportFormat = Literal["csv", "md", "html", "json"]
+FORMATS: tuple[ReportFormat, ...] = ("md", "html", "csv", "json")
 
 REPORT_FOLDER = "report"
 """Subfolder of a run's folder."""
 
-FILES: dict[Format, str] = {
+FILES: dict[ReportFormat, str] = {
     "md": "report.md",
     "html": "report.html",
     "csv": "trials.csv",
@@ -35,14 +35,14 @@ def report_folder(run: Path) -> Path:
     return run / REPORT_FOLDER
 
 
-def text_of(report: Report, format: Format) -> str:
+def text_of(report: Report, format: ReportFormat) -> str:
     """The report in one format; Markdown without its chart files."""
     from bamsearch.report.as_json import json_text
     from bamsearch.report.csv_table import csv_text
     from bamsearch.report.markdown import markdown
     from bamsearch.report.page import html_page
 
-    makers: dict[Format, Callable[[], str]] = {
+    makers: dict[ReportFormat, Callable[[], str]] = {
         "csv": lambda: csv_text([report.record]),
         "md": lambda: markdown(report, charts=False),
         "html": lambda: html_page(report),
@@ -51,12 +51,14 @@ def text_of(report: Report, format: Format) -> str:
     return makers[format]()
 
 
-def file_names(formats: Sequence[Format]) -> list[str]:
+def file_names(formats: Sequence[ReportFormat]) -> list[str]:
     """The main files of these formats."""
     return [FILES[format] for format in FORMATS if format in formats]
 
 
-def write_report(report: Report, folder: Path, formats: Sequence[Format] = FORMATS) -> list[Path]:
+def write_report(
+    report: Report, folder: Path, formats: Sequence[ReportFormat] = FORMATS
+) -> list[Path]:
     """Write the report.
 
     Args:
@@ -82,16 +84,18 @@ def write_report(report: Report, folder: Path, formats: Sequence[Format] = FORMA
     texts = {
         FILES[format]: text_of(report, format) for format in formats if format in ("csv", "json")
     }
-    mattered = report.mattered
-    if mattered is not None and "csv" in formats:
-        texts["effects.csv"] = effects_csv(mattered.effects)
+    training_effects = report.training_effects
+    if training_effects is not None and "csv" in formats:
+        texts["effects.csv"] = effects_csv(training_effects.effects)
     if "md" in formats:
         texts[FILES["md"]] = markdown(report, charts=True)
         texts["network.svg"] = network_svg(found_picture(report.record))
         texts |= {"pareto.svg": pareto_svg(report), "curve.svg": curve_svg(report)}
-        if mattered is not None:
-            texts["ranking.svg"] = ranking_svg(mattered)
-            texts |= {"effects.svg": effects_svg(mattered)} if mattered.effects else {}
+        if training_effects is not None:
+            texts["ranking.svg"] = ranking_svg(training_effects)
+            texts |= (
+                {"effects.svg": effects_svg(training_effects)} if training_effects.effects else {}
+            )
     if "html" in formats:
         beside = frozenset(FILES[format] for format in formats)
         texts[FILES["html"]] = html_page(report, beside=beside)

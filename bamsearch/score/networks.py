@@ -12,12 +12,12 @@ from torch import nn
 
 from bamsearch.graph.bams import refuse_bam
 from bamsearch.graph.copying import copy_model
-from bamsearch.graph.initial import initialise_bams, undisturbed
-from bamsearch.graph.insertion import insert
+from bamsearch.graph.initial import fork_rng, initialise_bams
+from bamsearch.graph.insertion import insert_unchecked
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
 from bamsearch.graph.sites import sites_of
-from bamsearch.profile.conditions import caller_kept
+from bamsearch.profile.conditions import preserve_torch_state
 from bamsearch.profile.devices import resolve_device
 from bamsearch.records import Design, ModelSummary
 from bamsearch.score.batch import Batch, make_batch
@@ -56,7 +56,7 @@ class Networks:
         self.device = resolve_device(device)
         self.seed = seed
         self._summary = summary
-        with undisturbed():
+        with fork_rng():
             torch.default_generator.manual_seed(seed)
             base = (
                 build_model(summary.model, summary.input_shape, num_classes=num_classes)
@@ -87,8 +87,8 @@ class Networks:
             InvalidValueError: the model has no such site.
             ModelError: BAM cannot be inserted there.
         """
-        with undisturbed():
-            built = insert(self._base, self._traced, self._sites, design)
+        with fork_rng():
+            built = insert_unchecked(self._base, self._traced, self._sites, design)
             initialise_bams(built, design, self.seed)
         return built
 
@@ -96,14 +96,14 @@ class Networks:
         """Random images for the scored part, see :attr:`ModelSummary.part`."""
         like = next((p for p in self._base.parameters() if p.is_floating_point()), None)
         dtype = torch.float32 if like is None else like.dtype
-        with undisturbed():
+        with fork_rng():
             return make_batch(self._summary.part_input, size, self.seed, self.device, dtype)
 
-    def alone(self, function: Callable[[], T]) -> Callable[[], T]:
+    def seeded(self, function: Callable[[], T]) -> Callable[[], T]:
         """Wrap a function to run with torch's generators seeded, restoring their state after."""
 
         def call() -> T:
-            with caller_kept(self.device, torch.get_num_threads()):
+            with preserve_torch_state(self.device, torch.get_num_threads()):
                 torch.default_generator.manual_seed(self.seed)
                 if self.device.type != "cpu":
                     getattr(torch, self.device.type).manual_seed(self.seed)
@@ -135,7 +135,7 @@ def zero_cost(
 
     def prepare(design: Design) -> Callable[[], float]:
         network = networks.network(replace(design, init="paper"))
-        return networks.alone(partial(function, network.get_submodule(summary.part), batch))
+        return networks.seeded(partial(function, network.get_submodule(summary.part), batch))
 
     return prepare
 
@@ -149,6 +149,6 @@ def of_user(
     """
 
     def prepare(design: Design) -> Callable[[], object]:
-        return networks.alone(partial(function, networks.network(design).train(), design))
+        return networks.seeded(partial(function, networks.network(design).train(), design))
 
     return prepare

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from bamsearch.data.splits import Data
 from bamsearch.records import Design
-from bamsearch.training.again import train_to_end
 from bamsearch.training.engine import train
 from bamsearch.training.folder import TrainingFolder
-from bamsearch.training.progress import Progress, Row
+from bamsearch.training.initial_model import build_initial_model
+from bamsearch.training.progress import EpochMetrics, Progress
 from bamsearch.training.recipe import Recipe
-from bamsearch.training.start import start_with
+from bamsearch.training.start_or_resume import train_to_end
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrainingOutcome:
     """The result of one training of a design.
 
     Attributes:
@@ -33,7 +33,7 @@ class Outcome:
     seconds: float
 
     @property
-    def per_cent(self) -> float:
+    def percent(self) -> float:
         """The validation accuracy after the last epoch, in percent."""
         return 100 * self.right / self.images
 
@@ -47,8 +47,8 @@ def train_once(
     device: str = "cpu",
     checkpoints: Path | None = None,
     watch: Callable[[Progress], None] | None = None,
-) -> Outcome:
-    """Train a design from random weights, see :func:`bamsearch.training.start.start_with`.
+) -> TrainingOutcome:
+    """Train a design from random weights, see :func:`.build_initial_model`.
 
     With equal seeds, all designs of a model have the same base weights and the same order of
     images. On a CPU with one thread, results are reproducible bit for bit, even if the training was
@@ -69,16 +69,16 @@ def train_once(
         KeyboardInterrupt: on an interrupt; a checkpoint has been written if there is a folder.
         DesignError, NothingToDoError: the design does not match the data.
     """
-    start = start_with(design, data, seed=seed)
+    initial = build_initial_model(design, data, seed=seed)
     if checkpoints is None:
-        rows = train(start, data, recipe, seed=seed, device=device, watch=watch).rows
+        rows = train(initial, data, recipe, seed=seed, device=device, watch=watch).rows
     else:
         folder = TrainingFolder(checkpoints, force=True)
-        train_to_end(start, data, recipe, seed=seed, device=device, folder=folder, watch=watch)
+        train_to_end(initial, data, recipe, seed=seed, device=device, folder=folder, watch=watch)
         rows = tuple(folder.read_checkpoint()["progress"].rows)
         folder.remove()
     images = len(data.validation)
-    return Outcome(
+    return TrainingOutcome(
         right=round(rows[-1].validation_accuracy * images),
         images=images,
         curve=accuracies(rows),
@@ -86,6 +86,6 @@ def train_once(
     )
 
 
-def accuracies(rows: Sequence[Row]) -> tuple[float, ...]:
+def accuracies(rows: Sequence[EpochMetrics]) -> tuple[float, ...]:
     """The validation accuracy after each epoch, in percent."""
     return tuple(round(100 * row.validation_accuracy, 6) for row in rows)

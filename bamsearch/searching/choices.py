@@ -1,7 +1,7 @@
 """The search space of one model: a decision per site, its options, and the cost of each option.
 
-A design in the space is encoded as a tuple of option numbers, one per choice, called ``picks``. The
-options of a choice compute different functions, so different picks are different networks: BAMs
+A design in the space is encoded as a tuple of option numbers, one per choice, its *encoding*. The
+options of a choice compute different functions, so different encodings are different networks: BAMs
 with equal h = max(C // r, 1) and equal min(d, max(H, W)) count once, under the smallest such r and
 d.
 """
@@ -24,7 +24,7 @@ _MOST_OPTIONS = 127
 USUAL_DILATION = 4
 """The paper's dilation, preferred among options of equal cost, because d does not affect cost."""
 
-Picks = tuple[int, ...]
+Encoding = tuple[int, ...]
 """Encoding of a design: the number of the chosen option, one per choice."""
 
 
@@ -116,11 +116,11 @@ class SearchSpace:
         """Number of different designs, including the base if it is in the space."""
         return prod(len(choice.options) for choice in self.choices)
 
-    def insertions(self, picks: Sequence[int]) -> tuple[Insertion, ...]:
-        """The insertions of the picks, in network order."""
+    def insertions(self, encoding: Sequence[int]) -> tuple[Insertion, ...]:
+        """The insertions of an encoding, in network order."""
         by_site = {
             site.name: Insertion(site.name, option.reduction, option.dilation)
-            for choice, option in self._chosen(picks)
+            for choice, option in self._chosen(encoding)
             if not option.off
             for site in choice.sites
         }
@@ -138,10 +138,10 @@ class SearchSpace:
             how=self.summary.how,
         )
 
-    def picks(self, insertions: Iterable[Insertion]) -> Picks | None:
-        """The picks that compute the same function as the insertions; None if not in the space."""
+    def encoding(self, insertions: Iterable[Insertion]) -> Encoding | None:
+        """The encoding with the function of the insertions; None if not in the space."""
         by_site = {insertion.site: insertion for insertion in insertions}
-        picks = []
+        encoding = []
         for choice in self.choices:
             chosen = [by_site.pop(site.name, None) for site in choice.sites]
             number = next(
@@ -157,29 +157,29 @@ class SearchSpace:
             )
             if number is None:
                 return None
-            picks.append(number)
-        return None if by_site else tuple(picks)
+            encoding.append(number)
+        return None if by_site else tuple(encoding)
 
-    def added(self, picks: Sequence[int], quantity: Quantity) -> int:
-        """Cost that the picks add to the base, in the unit of :class:`bamsearch.records.Budget`."""
-        return sum(option.cost(quantity) for _, option in self._chosen(picks))
+    def added(self, encoding: Sequence[int], quantity: Quantity) -> int:
+        """Cost added to the base, in the unit of :class:`bamsearch.records.Budget`."""
+        return sum(option.cost(quantity) for _, option in self._chosen(encoding))
 
-    def total(self, picks: Sequence[int], quantity: Quantity) -> int:
+    def total(self, encoding: Sequence[int], quantity: Quantity) -> int:
         """Cost of the whole network, in the unit of :class:`bamsearch.records.Budget`."""
         base = self.summary.base
         of_base = {"gflops": base.macs, "params": base.params, "memory": self.memory, "ms": self.ns}
-        return of_base[quantity] + self.added(picks, quantity)
+        return of_base[quantity] + self.added(encoding, quantity)
 
-    def largest(self) -> Picks:
+    def largest(self) -> Encoding:
         """The design with most parameters; among equals, with d = 4."""
         return tuple(
             max(range(len(c.options)), key=[_size(option) for option in c.options].__getitem__)
             for c in self.choices
         )
 
-    def inserts_nothing(self, picks: Sequence[int]) -> bool:
-        """Whether the picks are the base network."""
-        return all(option.off for _, option in self._chosen(picks))
+    def inserts_nothing(self, encoding: Sequence[int]) -> bool:
+        """Whether an encoding is the base network."""
+        return all(option.off for _, option in self._chosen(encoding))
 
     def number(self, choice: str, label: str) -> int:
         """The number of an option, by its label."""
@@ -193,8 +193,8 @@ class SearchSpace:
             for number, option in enumerate(choice.options)
         }
 
-    def _chosen(self, picks: Sequence[int]) -> list[tuple[Choice, Option]]:
-        pairs = zip(self.choices, picks, strict=True)
+    def _chosen(self, encoding: Sequence[int]) -> list[tuple[Choice, Option]]:
+        pairs = zip(self.choices, encoding, strict=True)
         return [(choice, choice.options[number]) for choice, number in pairs]
 
 

@@ -24,7 +24,7 @@ _DRAWN = 256
 
 
 class Coder:
-    """Encodes picks: the number of (kind, r, d) for each choice, and a level for each size.
+    """Encodes designs: the number of (kind, r, d) for each choice, and a level for each size.
 
     Attributes:
         known: all (kind, r, d) of the space, ("", 0, 0) for off.
@@ -44,10 +44,10 @@ class Coder:
         self._scales = [largest_total(feasible, amounts) for amounts in self._amounts]
 
     def __call__(self, table: Rows) -> Codes:
-        """Codes of rows of picks: (n, choices) to (n, choices + sizes)."""
+        """Codes of rows of encodings: (n, choices) to (n, choices + sizes)."""
         columns = [codes[table[:, i]] for i, codes in enumerate(self._options)]
         for amounts, scale in zip(self._amounts, self._scales, strict=True):
-            level = np.rint(LEVELS * np.minimum(total(amounts, table) / scale, 1.0))
+            level = np.rint(LEVELS * np.minimum(totals_of(amounts, table) / scale, 1.0))
             columns.append(level.astype(np.int64))
         return np.column_stack(columns).astype(np.int64)
 
@@ -61,11 +61,11 @@ def largest_total(feasible: Feasible, amounts: Sequence[Floats]) -> float:
     """
     rows = feasible.sample(np.random.default_rng(0), _DRAWN)
     table = np.concatenate([np.array([feasible.largest()], dtype=np.int8), rows])
-    return max(float(total(amounts, table).max()), 1.0)
+    return max(float(totals_of(amounts, table).max()), 1.0)
 
 
-def total(amounts: Sequence[Floats], table: Rows) -> Floats:
-    """Totals of designs: rows of picks, (n, choices), to (n,)."""
+def totals_of(amounts: Sequence[Floats], table: Rows) -> Floats:
+    """Totals of designs: rows of encodings, (n, choices), to (n,)."""
     totals = np.zeros(len(table))
     for column, amount in enumerate(amounts):
         totals += amount[table[:, column]]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from bamsearch.records import Budget
-from bamsearch.searching.choices import USUAL_DILATION, Picks, SearchSpace
-from bamsearch.searching.draws import Draws
+from bamsearch.searching.choices import USUAL_DILATION, Encoding, SearchSpace
+from bamsearch.searching.draws import UniformDraws
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.groups import Group, groups_of
 from bamsearch.searching.halves import count_designs, list_halves, most_worth
@@ -41,14 +41,14 @@ class Counted(Feasible):
             self.count = count_designs(halves, self._slacks)
 
     @cached_property
-    def _draws(self) -> Draws:
-        return Draws(self._groups, self._slacks, self.which_fit)
+    def _draws(self) -> UniformDraws:
+        return UniformDraws(self._groups, self._slacks, self.which_fit)
 
     def sample(self, rng: np.random.Generator, number: int) -> NDArray[np.int8]:
         """See :meth:`Feasible.sample`."""
         return self._draws.draw(rng, number)
 
-    def largest(self) -> Picks:
+    def largest(self) -> Encoding:
         """See :meth:`Feasible.largest`."""
         params = [
             np.array([option.params for option in choice.options], dtype=np.int64)
@@ -57,14 +57,14 @@ class Counted(Feasible):
         groups = groups_of(
             [np.column_stack(columns) for columns in zip(self._above, params, strict=True)]
         )
-        picks = np.zeros(len(self.space.choices), dtype=np.int64)
+        encoding = np.zeros(len(self.space.choices), dtype=np.int64)
         for group, taken in _most_params(groups, self._slacks):
             levels = np.repeat(np.arange(len(taken)), taken)
             for member, (column, level) in enumerate(zip(group.columns, levels, strict=True)):
                 start = group.starts[level]
                 equal = group.order[member, start : start + group.times[level]]
-                picks[column] = self._preferred(int(column), sorted(equal.tolist()))
-        return tuple(int(number) for number in picks)
+                encoding[column] = self._preferred(int(column), sorted(equal.tolist()))
+        return tuple(int(number) for number in encoding)
 
     def _preferred(self, column: int, numbers: Sequence[int]) -> int:
         """Among options of equal cost, one with the paper's dilation, else the first."""

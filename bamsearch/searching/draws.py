@@ -51,13 +51,13 @@ class _Step:
     after: NDArray[np.float64]
 
 
-class Draws:
+class UniformDraws:
     """Draws feasible designs uniformly.
 
     Args:
         groups: groups with each choice once; the least cost of a choice is 0 for every budget.
         slacks: budgets above the base, not negative, (budgets,); at least one design is feasible.
-        fits: exact test of rows of picks.
+        fits: exact test of rows of encodings.
     """
 
     def __init__(

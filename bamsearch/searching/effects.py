@@ -33,11 +33,11 @@ from scipy import linalg, optimize, stats
 
 from bamsearch.attention.cost import effective_dilation, hidden_channels
 from bamsearch.records import Effect, Insertion, Site
-from bamsearch.records.learned import Aspect
+from bamsearch.records.training_analysis import Aspect
 
 Floats = NDArray[np.float64]
 
-Training = tuple[Sequence[Insertion], float]
+EffectObservation = tuple[Sequence[Insertion], float]
 """A design's insertions, empty for the base, and its accuracy in percent."""
 
 CONFIDENCE = 0.95
@@ -50,7 +50,7 @@ _LEAST = 1e-5
 """Points: smaller deviations are rounding, because accuracies are counts of images."""
 
 
-def noise(runs: Sequence[Training]) -> float | None:
+def noise(runs: Sequence[EffectObservation]) -> float | None:
     """Standard deviation of one training about its design's mean, pooled over designs, in points.
 
     Args:
@@ -64,7 +64,7 @@ def noise(runs: Sequence[Training]) -> float | None:
     return sqrt(pooled.within / freedom) if freedom else None
 
 
-def effects(sites: Sequence[Site], runs: Sequence[Training]) -> tuple[Effect, ...]:
+def effects(sites: Sequence[Site], runs: Sequence[EffectObservation]) -> tuple[Effect, ...]:
     """The effects of each site, of r and of d in points, with 95% intervals.
 
     Intervals are Student's, with designs less coefficients degrees of freedom: exact where all

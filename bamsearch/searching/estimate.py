@@ -8,18 +8,18 @@ from bamsearch.data.splits import Data
 from bamsearch.records import Run
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.fitting import smallest
+from bamsearch.training.initial_model import InitialModel, build_initial_model
 from bamsearch.training.recipe import Recipe
-from bamsearch.training.start import Start, start_with
 from bamsearch.training.timing import step_seconds, training_seconds
 
-Timer = Callable[[Run, Start, Data], float]
+Timer = Callable[[Run, InitialModel, Data], float]
 """Seconds per step, on the device and with the recipe of the run."""
 
 
-def timed(run: Run, start: Start, data: Data) -> float:
+def timed(run: Run, initial: InitialModel, data: Data) -> float:
     """Measured seconds per training step."""
     recipe = Recipe.from_dict(run.recipe or {})
-    return step_seconds(start, data, recipe, device=run.device, threads=run.threads)
+    return step_seconds(initial, data, recipe, device=run.device, threads=run.threads)
 
 
 def design_seconds(run: Run, feasible: Feasible, data: Data, timer: Timer = timed) -> float:
@@ -33,7 +33,7 @@ def design_seconds(run: Run, feasible: Feasible, data: Data, timer: Timer = time
     """
     recipe, space = Recipe.from_dict(run.recipe or {}), feasible.space
     ends = [smallest(space, feasible.budgets), feasible.largest()]
-    designs = [run.design(space.insertions(picks)) for picks in ends]
-    starts = [start_with(design, data, seed=run.seed) for design in designs]
-    step = sum(timer(run, start, data) for start in starts) / len(starts)
+    designs = [run.design(space.insertions(encoding)) for encoding in ends]
+    initials = [build_initial_model(design, data, seed=run.seed) for design in designs]
+    step = sum(timer(run, initial, data) for initial in initials) / len(initials)
     return training_seconds(step, data, recipe)

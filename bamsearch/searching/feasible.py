@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bamsearch.records import Budget
-from bamsearch.searching.choices import USUAL_DILATION, Picks, SearchSpace
+from bamsearch.searching.choices import USUAL_DILATION, Encoding, SearchSpace
 
 
 class Feasible(ABC):
@@ -37,13 +37,13 @@ class Feasible(ABC):
         self.costs = [costs_of(space, index, budgets) for index in range(len(space.choices))]
         self.slacks = np.array([budget.slack for budget in budgets], dtype=np.int64)
 
-    def fits(self, picks: Sequence[int]) -> bool:
+    def fits(self, encoding: Sequence[int]) -> bool:
         """Whether a design is within all budgets."""
-        rows = [costs[number] for costs, number in zip(self.costs, picks, strict=True)]
+        rows = [costs[number] for costs, number in zip(self.costs, encoding, strict=True)]
         return bool((np.sum(rows, axis=0) <= self.slacks).all())
 
     def which_fit(self, table: NDArray[np.int8]) -> NDArray[np.bool_]:
-        """Mask of the rows of picks, (n, choices), that are within all budgets: (n,)."""
+        """Mask of the rows of encodings, (n, choices), that are within all budgets: (n,)."""
         total = np.zeros((len(table), len(self.budgets)), dtype=np.int64)
         for column, costs in enumerate(self.costs):
             total += costs[table[:, column]]
@@ -55,7 +55,7 @@ class Feasible(ABC):
         """Feasible designs drawn uniformly, with replacement: (number, choices)."""
 
     @abstractmethod
-    def largest(self) -> Picks:
+    def largest(self) -> Encoding:
         """The feasible design with most parameters; among equals, with d = 4 where possible."""
 
 
@@ -63,7 +63,7 @@ class Listed(Feasible):
     """A feasible set small enough to be listed.
 
     Attributes:
-        table: every feasible design as a row of picks, (count, choices), in lexical order.
+        table: every feasible design as an encoding, (count, choices), in lexical order.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Listed(Feasible):
         drawn: NDArray[np.int8] = self.table[rng.integers(self.count, size=number)]
         return drawn
 
-    def largest(self) -> Picks:
+    def largest(self) -> Encoding:
         """See :meth:`Feasible.largest`."""
         params = np.zeros(self.count, dtype=np.int64)
         usual = np.zeros(self.count, dtype=np.int64)

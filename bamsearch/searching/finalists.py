@@ -12,7 +12,7 @@ from bamsearch.records.runs import Finalist
 if TYPE_CHECKING:
     from torch import nn
 
-WANTED = 3
+FINALISTS = 3
 """Number of designs within the budget after which timing stops."""
 
 _MOST = 8
@@ -39,7 +39,7 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
     """
     import torch
 
-    from bamsearch.graph.insertion import insert
+    from bamsearch.graph.insertion import insert_unchecked
     from bamsearch.graph.models import build_model
     from bamsearch.graph.network import find_network
     from bamsearch.profile.timing import time_pair
@@ -56,7 +56,7 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
     _log.info("timing the best designs on %s, to check the budget in milliseconds", run.device)
 
     def timed(design: Design) -> Finalist:
-        inserted = insert(module, network, run.summary.sites, design)
+        inserted = insert_unchecked(module, network, run.summary.sites, design)
         pair = time_pair(
             network.module,
             inserted.get_submodule(network.path),
@@ -75,9 +75,9 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
     finalists: list[Finalist] = []
     for trial in islice(record.ranking(), _MOST):
         finalists.append(timed(trial.design))
-        if sum(finalist.kept for finalist in finalists) == WANTED:
+        if sum(finalist.kept for finalist in finalists) == FINALISTS:
             break
-    paper = record.reference("paper")
+    paper = record.baseline("paper")
     if paper is not None and all(finalist.design != paper.design for finalist in finalists):
         finalists.append(timed(paper.design))
     return finalists

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bamsearch.errors import NothingFitsError
 from bamsearch.records import Budget
 from bamsearch.searching.budget import amount_text, option_name, typed_up
-from bamsearch.searching.choices import USUAL_DILATION, Picks, SearchSpace
+from bamsearch.searching.choices import USUAL_DILATION, Encoding, SearchSpace
 from bamsearch.searching.counted import Counted
 from bamsearch.searching.feasible import Feasible, Listed, costs_of
 
@@ -37,7 +37,7 @@ def feasible(space: SearchSpace, budgets: Sequence[Budget], listed: int = LISTED
     return Counted(space, budgets)
 
 
-def smallest(space: SearchSpace, budgets: Sequence[Budget]) -> Picks:
+def smallest(space: SearchSpace, budgets: Sequence[Budget]) -> Encoding:
     """The design with BAM that has fewest parameters, among the feasible ones if any is.
 
     It has one BAM, or BAM at the mandatory sites only.
@@ -54,16 +54,16 @@ def smallest(space: SearchSpace, budgets: Sequence[Budget]) -> Picks:
         for number in range(1, len(choice.options))
     ]
 
-    def size(picks: Picks) -> tuple[bool, int, bool]:
-        over = any(space.added(picks, budget.quantity) > budget.slack for budget in budgets)
-        usual = any(i.dilation == USUAL_DILATION for i in space.insertions(picks))
-        return over, space.added(picks, "params"), not usual
+    def size(encoding: Encoding) -> tuple[bool, int, bool]:
+        over = any(space.added(encoding, budget.quantity) > budget.slack for budget in budgets)
+        usual = any(i.dilation == USUAL_DILATION for i in space.insertions(encoding))
+        return over, space.added(encoding, "params"), not usual
 
     return min(single, key=size)
 
 
 def _list(space: SearchSpace, budgets: Sequence[Budget], listed: int) -> NDArray[np.int8] | None:
-    """All feasible rows of picks; None if there are more than ``listed``."""
+    """All feasible rows of encodings; None if there are more than ``listed``."""
     costs = [costs_of(space, index, budgets) for index in range(len(space.choices))]
     slacks = np.array([budget.slack for budget in budgets], dtype=np.int64)
     # Least added cost of the later choices, a bound that prunes: 0 where they may be off.

@@ -7,7 +7,7 @@
       study.db          Optuna study, unless another database is used
       trials.jsonl      finished trials, one per line
       finalists.json    designs timed under a latency budget
-      learned.json      analysis of the trainings: see bamsearch/records/learned.py
+      learned.json      analysis of the trainings: see bamsearch/records/training_analysis.py
       evidence.json     results of verify: see bamsearch/records/evidence.py
       train/, verify/   checkpoints, one folder per training
       best/design.json  best design so far, as insert, profile and export take it
@@ -32,13 +32,13 @@ from filelock import FileLock, Timeout
 
 from bamsearch.errors import InvalidValueError, OutputError, RunError
 from bamsearch.records import (
+    BaselineKind,
     Budget,
     Design,
     Evidence,
-    Learned,
-    ReferenceKind,
     Run,
     RunRecord,
+    TrainingAnalysis,
     Trial,
 )
 from bamsearch.records.disk import (
@@ -207,7 +207,7 @@ class RunFolder:
         """Read the run and its trials, see :func:`bamsearch.records.run_files.read_record`."""
         return read_record(self.path)
 
-    def append(self, trials: Sequence[tuple[ReferenceKind | None, Trial]]) -> None:
+    def append(self, trials: Sequence[tuple[BaselineKind | None, Trial]]) -> None:
         """Add finished trials to ``trials.jsonl``."""
         if not trials:
             return
@@ -230,7 +230,7 @@ class RunFolder:
         if new:
             sync_folder(self.path)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Remove files and lines that a crash left incomplete; the study has their content."""
         remove_drafts(self.path)
         path = self.path / TRIALS_FILE
@@ -263,9 +263,9 @@ class RunFolder:
         """Write ``evidence.json``."""
         self._write(EVIDENCE_FILE, evidence.to_json())
 
-    def write_learned(self, learned: Learned) -> None:
+    def write_analysis(self, analysis: TrainingAnalysis) -> None:
         """Write ``learned.json``."""
-        self._write(LEARNED_FILE, learned.to_json())
+        self._write(LEARNED_FILE, analysis.to_json())
 
     def log(self, text: str) -> None:
         """Add a line with date and time (UTC) to the log."""
@@ -305,7 +305,7 @@ def new_folder(run: Run, parent: Path = RUNS) -> RunFolder:
     raise OutputError(f"{parent} has {_MOST_RUNS} runs called {stem}: choose another --name")
 
 
-def named_folder(name: str, parent: Path = RUNS) -> RunFolder:
+def named_run_folder(name: str, parent: Path = RUNS) -> RunFolder:
     """The folder of a run by its name.
 
     Raises:

@@ -2,8 +2,8 @@
 
 Notation: D = {(x_n, y_n)} are the observed designs and their standardised scores
 (:func:`~bamsearch.searching.posterior.standardise`), y* is the best of them, X the feasible set,
-and h a kernel drawn from the prior (:mod:`~bamsearch.searching.hypotheses`). A proposal takes three
-steps::
+and h a kernel drawn from the prior (:mod:`~bamsearch.searching.kernel_samples`). A proposal takes
+three steps::
 
     1. p(h | D)           posterior weights of the drawn kernels; the best 2 to 8 are kept
     2. f(x) | D           their mixture of Gaussian processes, pending designs set to their mean
@@ -35,12 +35,12 @@ from numpy.typing import NDArray
 
 from bamsearch.records import Objective, Quantity
 from bamsearch.searching.acquire import candidates, chebyshev
-from bamsearch.searching.choices import Picks
-from bamsearch.searching.codes import Floats, Rows, largest_total, total
+from bamsearch.searching.choices import Encoding
+from bamsearch.searching.codes import Floats, Rows, largest_total, totals_of
 from bamsearch.searching.feasible import Feasible, Listed
-from bamsearch.searching.hypotheses import Hypothesis, hypotheses
 from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.posterior import Mixture, believed, standardise
+from bamsearch.searching.kernel_samples import KernelSample, draw_kernel_samples
+from bamsearch.searching.posterior import ModelAverage, posterior_weights, standardise
 
 ONE_BY_ONE = 100
 """Number of scores up to which the model is refitted for every proposal."""
@@ -64,19 +64,19 @@ _TRADES = 4  # trade-offs between objectives that share one model
 _DECIMALS = 9
 _DRAWS = 256  # designs drawn at once where the feasible set is not listed
 
-Observed = Sequence[tuple[Picks, float]]
+Observed = Sequence[tuple[Encoding, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Ranking:
     """Designs by decreasing acquisition, one table per trade-off between objectives."""
 
-    observed: list[tuple[Picks, float]]
-    pending: list[Picks]
+    observed: list[tuple[Encoding, float]]
+    pending: list[Encoding]
     tables: list[Rows]
 
 
-class GPProposer:
+class GPSampler:
     """Proposes the feasible design with the greatest expected improvement.
 
     With several objectives, it proposes the best design for a trade-off that changes with every
@@ -95,21 +95,24 @@ class GPProposer:
         objectives: Sequence[Objective] = ("score",),
         *,
         seed: int = 0,
-        drawn: Callable[[Kernel], list[Hypothesis]] = hypotheses,
+        drawn: Callable[[Kernel], list[KernelSample]] = draw_kernel_samples,
     ) -> None:
         self._feasible = feasible
         self._seed = seed
         self._kernel = Kernel(feasible)
         self._costs = [_Cost(feasible, quantity) for quantity in objectives if quantity != "score"]
         self._ranking = _Ranking([], [], [])
-        self._hypotheses = drawn(self._kernel)
+        self._kernel_samples = drawn(self._kernel)
         self._most_kernels = min(
             max(_KEPT_CHOICES // self._kernel.choices, _LEAST_KEPT), _MOST_KEPT
         )
         # The scores that the posterior weights come from, and the weights.
-        self._weighed: tuple[list[tuple[Picks, float]], list[tuple[Hypothesis, float]]] = ([], [])
+        self._weighed: tuple[list[tuple[Encoding, float]], list[tuple[KernelSample, float]]] = (
+            [],
+            [],
+        )
 
-    def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
+    def suggest(self, observed: Observed, excluded: AbstractSet[Encoding]) -> Encoding | None:
         """Propose the next design: feasible, not excluded, and never the base.
 
         Args:
@@ -124,21 +127,21 @@ class GPProposer:
             return self._any(len(observed), excluded)
         one_by_one = len(observed) <= ONE_BY_ONE
         used = len(observed) if one_by_one else _last(len(observed), ONE_BY_ONE, _BATCH_GROWTH)
-        fitted, pending = list(observed[:used]), list[Picks]()
+        fitted, pending = list(observed[:used]), list[Encoding]()
         if one_by_one:
-            pending = sorted(excluded - {picks for picks, _ in observed})[:_PENDING]
+            pending = sorted(excluded - {encoding for encoding, _ in observed})[:_PENDING]
         if self._ranking.observed != fitted or self._ranking.pending != pending:
             self._ranking = _Ranking(fitted, pending, self._rank(fitted, pending))
         tables = self._ranking.tables
         for row in tables[(len(observed) - used) % len(tables)]:
-            if self._may(picks := tuple(row.tolist()), excluded):
-                return picks
+            if self._may(encoding := tuple(row.tolist()), excluded):
+                return encoding
         return self._any(len(observed), excluded)
 
-    def _may(self, picks: Picks, excluded: AbstractSet[Picks]) -> bool:
-        return picks not in excluded and not self._feasible.space.inserts_nothing(picks)
+    def _may(self, encoding: Encoding, excluded: AbstractSet[Encoding]) -> bool:
+        return encoding not in excluded and not self._feasible.space.inserts_nothing(encoding)
 
-    def _any(self, number: int, excluded: AbstractSet[Picks]) -> Picks | None:
+    def _any(self, number: int, excluded: AbstractSet[Encoding]) -> Encoding | None:
         """A uniform draw from the remaining designs."""
         rng = np.random.default_rng([self._seed, number, len(excluded)])
         if isinstance(self._feasible, Listed):
@@ -146,17 +149,17 @@ class GPProposer:
         else:
             table, order = self._feasible.sample(rng, _DRAWS), np.arange(_DRAWS)
         drawn = (tuple(table[number].tolist()) for number in order)
-        return next((picks for picks in drawn if self._may(picks, excluded)), None)
+        return next((encoding for encoding in drawn if self._may(encoding, excluded)), None)
 
-    def _rank(self, observed: Observed, pending: Sequence[Picks]) -> list[Rows]:
+    def _rank(self, observed: Observed, pending: Sequence[Encoding]) -> list[Rows]:
         """Candidates by decreasing acquisition, one table per trade-off."""
-        table = np.array([picks for picks, _ in observed], dtype=np.int8)
+        table = np.array([encoding for encoding, _ in observed], dtype=np.int8)
         scores = standardise(np.array([score for _, score in observed]))
         used = _conditioned(scores)
         table, scores = table[used], scores[used]
         codes = self._kernel.codes(table)
         best = float(scores.max()) + (_FAR if _stalls(observed) else 0.0)
-        model = Mixture(self._kernel, self._likely(observed), codes, scores)
+        model = ModelAverage(self._kernel, self._likely(observed), codes, scores)
         expected, _ = model.predict(codes)
         if pending:
             # Pending designs count as scored at their mean: this lowers the variance around them
@@ -164,7 +167,7 @@ class GPProposer:
             coming = self._kernel.codes(np.array(pending, dtype=np.int8))
             scores = np.concatenate([scores, model.predict(coming)[0]])
             codes = np.concatenate([codes, coming])
-            model = Mixture(self._kernel, self._likely(observed), codes, scores)
+            model = ModelAverage(self._kernel, self._likely(observed), codes, scores)
         order = np.argsort(-expected, kind="stable")
         starts = table[order[self._feasible.which_fit(table[order])][:_STARTS]]
         rng = np.random.default_rng([self._seed, len(observed), len(pending)])
@@ -177,7 +180,7 @@ class GPProposer:
         return tables
 
     def _acquisition(
-        self, rng: np.random.Generator, model: Mixture, expected: Floats, best: float
+        self, rng: np.random.Generator, model: ModelAverage, expected: Floats, best: float
     ) -> Callable[[Rows], Floats]:
         """The acquisition function; with several objectives, for a random trade-off."""
         low, high = float(expected.min()), float(expected.max())
@@ -195,16 +198,16 @@ class GPProposer:
 
         return trade if self._costs else improvement
 
-    def _likely(self, observed: Observed) -> list[tuple[Hypothesis, float]]:
+    def _likely(self, observed: Observed) -> list[tuple[KernelSample, float]]:
         """p(h | D) of the best kernels, recomputed whenever the data have grown by an eighth."""
         data = list(observed[: _last(len(observed), _WEIGH_EACH, _WEIGH_GROWTH)])
         if self._weighed[0] != data:
-            table = np.array([picks for picks, _ in data], dtype=np.int8)
+            table = np.array([encoding for encoding, _ in data], dtype=np.int8)
             scores = standardise(np.array([score for _, score in data]))
             subset = np.unique(np.linspace(0, len(data) - 1, _WEIGHED).astype(int))
             codes = self._kernel.codes(table[subset])
-            weights = believed(
-                self._kernel, self._hypotheses, codes, scores[subset], self._most_kernels
+            weights = posterior_weights(
+                self._kernel, self._kernel_samples, codes, scores[subset], self._most_kernels
             )
             self._weighed = data, weights
         return self._weighed[1]
@@ -222,7 +225,7 @@ class _Cost:
 
     def gain(self, rows: Rows) -> Floats:
         """1 - added cost / largest added cost, (n,): 1 for the base, about 0 for the largest."""
-        return 1 - total(self._added, rows) / self._scale
+        return 1 - totals_of(self._added, rows) / self._scale
 
 
 def _stalls(observed: Observed) -> bool:

@@ -91,7 +91,7 @@ class Kernel:
         self._size: Floats = np.exp(-0.5 * apart**2)
 
     def codes(self, table: Rows) -> Codes:
-        """Codes of rows of picks: (n, choices) to (n, columns)."""
+        """Codes of rows of encodings: (n, choices) to (n, columns)."""
         return self._code(table)
 
     def grams(self, codes: Codes) -> Floats:

@@ -7,24 +7,24 @@ from dataclasses import replace
 from functools import partial
 
 from bamsearch.errors import RunError
-from bamsearch.records import ReferenceKind, Trial
+from bamsearch.records import BaselineKind, Trial
 from bamsearch.records.run_files import TRIALS_FILE
 from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.learning import learn
-from bamsearch.searching.storage import patiently
-from bamsearch.searching.study import Key, SearchStudy
+from bamsearch.searching.storage import retry_until
+from bamsearch.searching.study import SearchStudy, TrialKey
+from bamsearch.searching.training_analysis import analyse_trainings
 
-Finished = tuple[ReferenceKind | None, Trial]
+Finished = tuple[BaselineKind | None, Trial]
 """Baseline kind, None for the search's own trials, and the trial."""
 
 
-class Ledger:
+class TrialLedger:
     """Keeps ``trials.jsonl`` and the files derived from it in step with the study.
 
     Args:
         folder: folder of the run.
         study: studies of the run.
-        shown: database URL without its password, for errors.
+        masked_url: database URL without its password, for errors.
         watch: called with newly finished trials; the first call has those of an earlier session.
 
     Raises:
@@ -35,12 +35,12 @@ class Ledger:
         self,
         folder: RunFolder,
         study: SearchStudy,
-        shown: str,
+        masked_url: str,
         watch: Callable[[Sequence[Finished]], None],
     ) -> None:
         self._folder = folder
         self._study = study
-        self._shown = shown
+        self._masked_url = masked_url
         self._watch = watch
         self._best: tuple[float, int] | None = None
         self._appending = False
@@ -54,7 +54,7 @@ class Ledger:
         """Record newly finished trials; returns whether any has a score."""
         if self._appending:
             # The last append was interrupted: the file shows how far it got.
-            self._folder.mend()
+            self._folder.repair()
             self._written = _keys(self._read())
             self._appending = False
         new = self._new()
@@ -81,18 +81,18 @@ class Ledger:
     def _read(self) -> list[Finished]:
         record = self._folder.read_record()
         trials: list[Finished] = [(None, trial) for trial in record.trials]
-        return trials + list(record.references)
+        return trials + list(record.baselines)
 
-    def _new(self, written: frozenset[Key] | None = None) -> list[tuple[Key, Trial]]:
+    def _new(self, written: frozenset[TrialKey] | None = None) -> list[tuple[TrialKey, Trial]]:
         read = partial(self._study.finished, self._written if written is None else written)
-        return patiently(read, self._shown)
+        return retry_until(read, self._masked_url)
 
     def _check(self) -> None:
         """Raise RunError if the plain record has trials that are missing from the study."""
         in_study = {key for key, _ in self._new(frozenset())}
         if self._written - in_study:
             raise RunError(
-                f"{self._folder.path / TRIALS_FILE} has trials that are not in {self._shown}: "
+                f"{self._folder.path / TRIALS_FILE} has trials that are not in {self._masked_url}: "
                 "was one of them replaced? Move the file away to continue from the study"
             )
 
@@ -100,10 +100,10 @@ class Ledger:
         """Write the files derived from the trials: the analysis and the best design."""
         record = self._folder.read_record()
         if self._study.run.trained:
-            learned = learn(record, self._study.feasible)
-            if learned is not None and learned != record.learned:
-                self._folder.write_learned(learned)
-                record = replace(record, learned=learned)
+            analysis = analyse_trainings(record, self._study.feasible)
+            if analysis is not None and analysis != record.analysis:
+                self._folder.write_analysis(analysis)
+                record = replace(record, analysis=analysis)
         best = record.best
         if best is not None:
             self._folder.write_best(best.design)
@@ -119,5 +119,5 @@ class Ledger:
         return True
 
 
-def _keys(finished: Sequence[Finished]) -> set[Key]:
+def _keys(finished: Sequence[Finished]) -> set[TrialKey]:
     return {(kind, trial.number) for kind, trial in finished}

@@ -10,14 +10,14 @@ from bamsearch.errors import BamsearchError, ScoreError
 from bamsearch.records import Run
 from bamsearch.records.disk import disk_error
 from bamsearch.records.hints import MOST_FLOAT
-from bamsearch.searching.storage import patiently
-from bamsearch.searching.study import Busy, Claim, Scored, SearchStudy
-from bamsearch.training.interrupt import remembered
+from bamsearch.searching.storage import retry_until
+from bamsearch.searching.study import SearchStudy, TrialLease, TrialOutcome, Waiting
+from bamsearch.training.interrupt import record_signals
 
 Score = Callable[..., float]
 """A deterministic score of a design, or of (module, design); higher is better."""
 
-Measure = Callable[[Claim], Scored]
+Evaluator = Callable[[TrialLease], TrialOutcome]
 """Evaluates a trial. It raises only errors that end the search."""
 
 _PAUSE = 0.5  # seconds
@@ -25,11 +25,11 @@ _HOPELESS = 10
 """Failures without a success after which a search stops: the score does not work at all."""
 
 
-def work(
+def score_trials(
     study: SearchStudy,
-    measure: Measure,
+    evaluate: Evaluator,
     *,
-    shown: str,
+    masked_url: str,
     stop: Callable[[], bool] = lambda: False,
     finished: Callable[[], object] = lambda: None,
 ) -> bool:
@@ -37,8 +37,8 @@ def work(
 
     Args:
         study: studies of the run.
-        measure: evaluates a trial.
-        shown: database URL without its password, for errors.
+        evaluate: evaluates a trial.
+        masked_url: database URL without its password, for errors.
         stop: polled between trials; True stops the loop.
         finished: called after each trial.
 
@@ -51,28 +51,32 @@ def work(
         StorageError: the database stopped answering.
     """
     failures, scored = 0, False
-    with remembered() as interrupted:
+    with record_signals() as interrupted:
         try:
             while not stop():
                 if interrupted():
                     raise KeyboardInterrupt
-                claim = patiently(study.take, shown)
-                if claim is None:
+                lease = retry_until(study.take, masked_url)
+                if lease is None:
                     return True
-                if isinstance(claim, Busy):
+                if isinstance(lease, Waiting):
                     time.sleep(_PAUSE)
                     continue
-                with study.at_work(claim):
-                    outcome = claim.known or measure(claim)
-                patiently(partial(study.finish, claim, outcome), shown)
+                with study.heartbeats(lease):
+                    outcome = lease.cached or evaluate(lease)
+                retry_until(partial(study.finish, lease, outcome), masked_url)
                 finished()
                 scored = scored or not outcome.reason
                 failures += bool(outcome.reason)
-                if failures == _HOPELESS and not scored and not patiently(study.any_scored, shown):
+                if (
+                    failures == _HOPELESS
+                    and not scored
+                    and not retry_until(study.any_scored, masked_url)
+                ):
                     raise ScoreError(_hopeless(study.run, outcome.reason))
             return False
         finally:
-            study.give_back()
+            study.requeue()
 
 
 def _hopeless(run: Run, reason: str) -> str:
@@ -85,20 +89,20 @@ def _hopeless(run: Run, reason: str) -> str:
     return f"the first {_HOPELESS} designs all failed: {reason}. Fix the score and start again"
 
 
-def plain(score: Score, run: Run) -> Measure:
+def score_evaluator(score: Score, run: Run) -> Evaluator:
     """Evaluates trials by a deterministic score."""
 
-    def measure(claim: Claim) -> Scored:
+    def evaluate(lease: TrialLease) -> TrialOutcome:
         try:
-            value = float(score(run.design(claim.insertions)))
+            value = float(score(run.design(lease.insertions)))
         except Exception as error:  # A user's score can raise anything.
             raise_disk_error(error)
-            return Scored(reason=failure(error))
+            return TrialOutcome(reason=failure(error))
         if not abs(value) <= MOST_FLOAT:
-            return Scored(reason=f"its score is {value}")
-        return Scored(value)
+            return TrialOutcome(reason=f"its score is {value}")
+        return TrialOutcome(value)
 
-    return measure
+    return evaluate
 
 
 def raise_disk_error(error: Exception) -> None:

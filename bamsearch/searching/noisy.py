@@ -23,11 +23,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bamsearch.searching.acquire import candidates
-from bamsearch.searching.choices import Picks
-from bamsearch.searching.codes import Floats, Rows, total
+from bamsearch.searching.basic_samplers import Observed, RandomSampler
+from bamsearch.searching.choices import Encoding
+from bamsearch.searching.codes import Floats, Rows, totals_of
 from bamsearch.searching.feasible import Feasible, Listed
 from bamsearch.searching.noisy_model import Features, NoisyModel
-from bamsearch.searching.proposers import Observed, RandomProposer
 
 FIRST = 5
 """Number of designs before the model proposes, baselines included."""
@@ -42,7 +42,7 @@ _DRAWN, _SPACED, _CANDIDATES, _CONTENDERS, _PENDING = 2_000, 200, 1_500, 6, 32
 _DECIMALS = 9
 
 
-class NoisyProposer:
+class NoisySampler:
     """Proposes new designs, and observed designs for another training; single-objective.
 
     Args:
@@ -60,9 +60,9 @@ class NoisyProposer:
             for choice in feasible.space.choices
         ]
         sampled = feasible.sample(np.random.default_rng(0), _DRAWN)
-        self._edge = float(np.quantile(total(self._costs, sampled), BAND))
+        self._edge = float(np.quantile(totals_of(self._costs, sampled), BAND))
 
-    def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
+    def suggest(self, observed: Observed, excluded: AbstractSet[Encoding]) -> Encoding | None:
         """Propose the next design, which may be an observed one; never the base.
 
         Args:
@@ -74,7 +74,7 @@ class NoisyProposer:
             The design, or None if none remains.
         """
         rng = np.random.default_rng([self._seed, len(observed), len(excluded)])
-        seen = {picks for picks, _ in observed} | excluded
+        seen = {encoding for encoding, _ in observed} | excluded
         # Several BLAS threads make matrices of this size slower, not faster.
         with threadpool_limits(limits=1, user_api="blas"):
             rows = (
@@ -82,15 +82,15 @@ class NoisyProposer:
                 if len(seen) < FIRST
                 else self._worth(rng, observed, excluded)
             )
-            for picks in map(tuple, rows):
-                if picks not in excluded and not self._feasible.space.inserts_nothing(picks):
-                    return picks
-        return RandomProposer(self._feasible, self._seed).propose(observed, excluded)
+            for encoding in map(tuple, rows):
+                if encoding not in excluded and not self._feasible.space.inserts_nothing(encoding):
+                    return encoding
+        return RandomSampler(self._feasible, self._seed).suggest(observed, excluded)
 
-    def _spaced(self, rng: np.random.Generator, seen: AbstractSet[Picks]) -> list[list[int]]:
+    def _spaced(self, rng: np.random.Generator, seen: AbstractSet[Encoding]) -> list[list[int]]:
         """Designs in the cost band, by decreasing Hamming distance to the nearest seen design."""
         rows = self._feasible.sample(rng, _DRAWN)
-        rows = rows[total(self._costs, rows) >= self._edge][:_SPACED]
+        rows = rows[totals_of(self._costs, rows) >= self._edge][:_SPACED]
         # Distances are integers: uniform numbers below 1 break their ties at random.
         apart: Floats = rng.random(len(rows))
         if seen:
@@ -100,11 +100,11 @@ class NoisyProposer:
         return ordered
 
     def _worth(
-        self, rng: np.random.Generator, observed: Observed, excluded: AbstractSet[Picks]
+        self, rng: np.random.Generator, observed: Observed, excluded: AbstractSet[Encoding]
     ) -> Iterator[list[int]]:
         """Designs by decreasing augmented expected improvement."""
-        table = np.array([picks for picks, _ in observed], dtype=np.int8)
-        unscored = sorted(excluded - {picks for picks, _ in observed})[:_PENDING]
+        table = np.array([encoding for encoding, _ in observed], dtype=np.int8)
+        unscored = sorted(excluded - {encoding for encoding, _ in observed})[:_PENDING]
         pending = np.array(unscored, dtype=np.int8).reshape(len(unscored), table.shape[1])
         scores = np.array([score for _, score in observed])
         model = NoisyModel(self._features, self._draws, table, scores, pending)

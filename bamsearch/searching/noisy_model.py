@@ -33,7 +33,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from bamsearch.searching.acquire import log_expected_improvement
-from bamsearch.searching.codes import Floats, Rows, total
+from bamsearch.searching.codes import Floats, Rows, totals_of
 from bamsearch.searching.feasible import Feasible
 
 DRAWN, KEPT = 128, 8
@@ -49,7 +49,7 @@ _SAMPLED = 500  # designs that z and phi are centred over
 
 
 @dataclass(frozen=True)
-class Draw:
+class HyperparameterDraw:
     """A draw of the hyperparameters; see the module's docstring for the symbols.
 
     Attributes:
@@ -100,16 +100,16 @@ class Features:
         self.choices, self.terms = len(choices), len(columns)
 
     def __call__(self, rows: Rows) -> tuple[Rows, Floats, Floats]:
-        """Options (n, choices), z (n,) and phi (n, terms) of rows of picks, (n, choices)."""
+        """Options (n, choices), z (n,) and phi (n, terms) of rows of encodings, (n, choices)."""
         options = np.column_stack([numbers[rows[:, i]] for i, numbers in enumerate(self._option)])
-        z = np.log(np.maximum(total(self._params, rows) + self._base, 1.0))
+        z = np.log(np.maximum(totals_of(self._params, rows) + self._base, 1.0))
         return (
             options,
             (z - self._z[0]) / self._z[1],
             self._phi[options].sum(axis=1) - self._centre,
         )
 
-    def draws(self) -> list[Draw]:
+    def draws(self) -> list[HyperparameterDraw]:
         """Hyperparameters from the prior; equal calls give equal draws."""
         rng, same = np.random.default_rng(0), np.eye(len(self._known))
         kinds = np.array([kind for kind, _, _ in self._known])
@@ -126,14 +126,16 @@ class Features:
             alike = np.where(both, smooth, same)
             # Q has trace terms / 2: w_4 alone sets the variance of the shared effects.
             q *= self.terms / (2 * q.sum())
-            draws.append(Draw(w / w.sum(), p / p.sum(), q, alike, at["l"], at["l_z"], noise))
+            draws.append(
+                HyperparameterDraw(w / w.sum(), p / p.sum(), q, alike, at["l"], at["l_z"], noise)
+            )
         return draws
 
 
 Seen = tuple[Rows, Floats, Floats]
 
 
-def covariance(draw: Draw, a: Seen, b: Seen) -> Floats:
+def covariance(draw: HyperparameterDraw, a: Seen, b: Seen) -> Floats:
     """Covariances k between the n designs of a and the m designs of b: (n, m)."""
     options, z, phi = a
     s = draw.alike[options[:, None, :], b[0][None]] @ draw.p
@@ -158,7 +160,7 @@ class NoisyModel:
     def __init__(
         self,
         features: Features,
-        draws: Sequence[Draw],
+        draws: Sequence[HyperparameterDraw],
         rows: Rows,
         scores: Floats,
         pending: Rows | None = None,
@@ -224,7 +226,7 @@ class NoisyModel:
         return np.array(means), np.array(variances)
 
 
-def _fit(draw: Draw, seen: Seen, y: Floats) -> tuple[Floats, Floats, float]:
+def _fit(draw: HyperparameterDraw, seen: Seen, y: Floats) -> tuple[Floats, Floats, float]:
     """L with L L' = K + t I, L^-1 y, and the rate of v's posterior."""
     noisy = covariance(draw, seen, seen) + (draw.noise + _JITTER) * np.eye(len(y))
     root = cholesky(noisy, lower=True, check_finite=False)

@@ -8,7 +8,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from bamsearch.records import Objective
-from bamsearch.searching.choices import Picks, SearchSpace
+from bamsearch.searching.choices import Encoding, SearchSpace
 from bamsearch.searching.feasible import Feasible
 
 
@@ -20,24 +20,24 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     }
 
 
-def params_of(space: SearchSpace, picks: Picks) -> dict[str, str]:
+def params_of(space: SearchSpace, encoding: Encoding) -> dict[str, str]:
     """A design as Optuna parameters."""
     return {
         choice.name: choice.options[number].label
-        for choice, number in zip(space.choices, picks, strict=True)
+        for choice, number in zip(space.choices, encoding, strict=True)
     }
 
 
-def picks_of(space: SearchSpace, params: dict[str, Any]) -> Picks:
+def encoding_of(space: SearchSpace, params: dict[str, Any]) -> Encoding:
     """A design from Optuna parameters."""
     return tuple(space.number(choice.name, params[choice.name]) for choice in space.choices)
 
 
 def objective_values(
-    feasible: Feasible, objectives: Sequence[Objective], picks: Picks, score: float
+    feasible: Feasible, objectives: Sequence[Objective], encoding: Encoding, score: float
 ) -> list[float]:
     """The values of the objectives: the score, and exact costs of the whole network."""
     return [
-        score if objective == "score" else float(feasible.space.total(picks, objective))
+        score if objective == "score" else float(feasible.space.total(encoding, objective))
         for objective in objectives
     ]

@@ -1,7 +1,7 @@
 """Gaussian processes over designs, one per kernel sample, and their model average.
 
 Notation: h is a kernel sample with covariance k_h and noise t_h
-(:mod:`~bamsearch.searching.hypotheses`), y the n standardised scores, v a common scale::
+(:mod:`~bamsearch.searching.kernel_samples`), y the n standardised scores, v a common scale::
 
     y ~ N(0, v K),   K = k_h(X, X) + _CONSTANT + t_h I,   v ~ inverse gamma(a, a),  a = _SHAPE
 
@@ -28,8 +28,8 @@ from scipy.linalg import cholesky, solve_triangular
 
 from bamsearch.searching.acquire import log_expected_improvement
 from bamsearch.searching.codes import Codes, Floats
-from bamsearch.searching.hypotheses import Hypothesis
 from bamsearch.searching.kernel import Kernel
+from bamsearch.searching.kernel_samples import KernelSample
 
 _CONSTANT = 1.0
 """Prior variance of the mean of all standardised scores, in units of the scale."""
@@ -59,7 +59,7 @@ def standardise(scores: Floats) -> Floats:
     """
     centred = scores / max(np.abs(scores).max(initial=0.0), np.finfo(float).tiny)
     centred = centred - np.median(centred)
-    spread = spread_of(centred)
+    spread = robust_sd(centred)
     if spread == 0:
         return np.zeros(len(scores))
     scaled = centred / spread
@@ -69,7 +69,7 @@ def standardise(scores: Floats) -> Floats:
     return standard
 
 
-def spread_of(centred: Floats) -> float:
+def robust_sd(centred: Floats) -> float:
     """A robust standard deviation of scores less their median."""
     tenth, quarter = np.quantile(centred, [0.1, 0.25], method="higher")
     upper, most = np.quantile(centred, [0.75, 0.9], method="lower")
@@ -82,52 +82,54 @@ def spread_of(centred: Floats) -> float:
     return float(spread)
 
 
-def covariances(kernel: Kernel, hypotheses: Sequence[Hypothesis], codes: Codes) -> Floats:
-    """K of n designs under each kernel sample, with constant and noise: (hypotheses, n, n)."""
-    covariance = process_covariances(kernel, hypotheses, codes) + _CONSTANT
-    noise = np.array([h.noise for h in hypotheses]) + _JITTER
+def covariances(kernel: Kernel, kernel_samples: Sequence[KernelSample], codes: Codes) -> Floats:
+    """K of n designs under each kernel sample, with constant and noise: (samples, n, n)."""
+    covariance = process_covariances(kernel, kernel_samples, codes) + _CONSTANT
+    noise = np.array([h.noise for h in kernel_samples]) + _JITTER
     diagonal = np.arange(len(codes))
     covariance[:, diagonal, diagonal] += noise[:, None]
     return covariance
 
 
-def process_covariances(kernel: Kernel, hypotheses: Sequence[Hypothesis], codes: Codes) -> Floats:
-    """k_h of n designs under each kernel sample, without constant and noise: (hypotheses, n, n)."""
+def process_covariances(
+    kernel: Kernel, kernel_samples: Sequence[KernelSample], codes: Codes
+) -> Floats:
+    """k_h of n designs under each kernel sample, without constant and noise: (samples, n, n)."""
     n, choices = len(codes), kernel.choices
     by_choice = kernel.own_grams(codes).reshape(len(kernel.kinds), choices, -1)
     total = by_choice.sum(axis=1)
-    options = np.array([h.options for h in hypotheses])
-    flat = np.array([h.components for h in hypotheses]) @ kernel.grams(codes).reshape(-1, n * n)
+    options = np.array([h.options for h in kernel_samples])
+    flat = np.array([h.components for h in kernel_samples]) @ kernel.grams(codes).reshape(-1, n * n)
     # 2 sum_{i<j} B_i B_j = (sum_i B_i)^2 - sum_i B_i^2, and B_i is linear in the kinds: the sum
     # over pairs of kinds serves all samples at once.
-    pairs = np.array([h.pairs for h in hypotheses]) / max(choices * (choices - 1), 1)
+    pairs = np.array([h.pairs for h in kernel_samples]) / max(choices * (choices - 1), 1)
     for a, b in combinations_with_replacement(range(len(by_choice)), 2):
         product = total[a] * total[b] - (by_choice[a] * by_choice[b]).sum(axis=0)
         weight = pairs * options[:, a] * options[:, b] * (1 if a == b else 2)
         flat += weight[:, None] * product
-    joint = np.array([[h.joint] for h in hypotheses])
-    reach = np.array([[h.reach] for h in hypotheses])
+    joint = np.array([[h.joint] for h in kernel_samples])
+    reach = np.array([[h.reach] for h in kernel_samples])
     flat += joint * np.exp(reach * (options @ total / choices - 1))
     covariance: Floats = flat.reshape(-1, n, n)
     return covariance
 
 
 def log_evidence(
-    kernel: Kernel, hypotheses: Sequence[Hypothesis], codes: Codes, scores: Floats
+    kernel: Kernel, kernel_samples: Sequence[KernelSample], codes: Codes, scores: Floats
 ) -> Floats:
-    """The log evidence log p(y | h) of each kernel sample, up to a constant: (hypotheses,).
+    """The log evidence log p(y | h) of each kernel sample, up to a constant: (samples,).
 
     Args:
         kernel: kernel over the feasible set.
-        hypotheses: kernel samples.
+        kernel_samples: kernel samples.
         codes: codes of the scored designs.
         scores: y, (n,).
     """
-    logs = np.empty(len(hypotheses))
+    logs = np.empty(len(kernel_samples))
     for index, covariance in enumerate(
         chain.from_iterable(
-            covariances(kernel, hypotheses[start : start + _SAMPLES], codes)
-            for start in range(0, len(hypotheses), _SAMPLES)
+            covariances(kernel, kernel_samples[start : start + _SAMPLES], codes)
+            for start in range(0, len(kernel_samples), _SAMPLES)
         )
     ):
         root = cholesky(covariance, lower=True, check_finite=False)
@@ -137,24 +139,26 @@ def log_evidence(
     return logs
 
 
-def believed(
-    kernel: Kernel, hypotheses: Sequence[Hypothesis], codes: Codes, scores: Floats, most: int
-) -> list[tuple[Hypothesis, float]]:
+def posterior_weights(
+    kernel: Kernel, kernel_samples: Sequence[KernelSample], codes: Codes, scores: Floats, most: int
+) -> list[tuple[KernelSample, float]]:
     """The kernel samples with the greatest evidence, and their normalised posterior weights.
 
     Args:
         kernel: kernel over the feasible set.
-        hypotheses: kernel samples.
+        kernel_samples: kernel samples.
         codes: codes of the scored designs.
         scores: y, (n,).
         most: largest number of samples returned.
     """
-    logs = log_evidence(kernel, hypotheses, codes, scores)
+    logs = log_evidence(kernel, kernel_samples, codes, scores)
     order = np.argsort(-logs, kind="stable")[:most]
     shares = np.exp(logs[order] - logs[order[0]])
     likely = shares >= _LEAST
     shares = shares[likely] / shares[likely].sum()
-    return [(hypotheses[i], float(share)) for i, share in zip(order[likely], shares, strict=True)]
+    return [
+        (kernel_samples[i], float(share)) for i, share in zip(order[likely], shares, strict=True)
+    ]
 
 
 class Posterior:
@@ -162,20 +166,20 @@ class Posterior:
 
     Args:
         kernel: kernel over the feasible set.
-        hypothesis: kernel sample.
+        kernel_sample: kernel sample.
         codes: codes of the scored designs.
         scores: y, (n,).
     """
 
     def __init__(
-        self, kernel: Kernel, hypothesis: Hypothesis, codes: Codes, scores: Floats
+        self, kernel: Kernel, kernel_sample: KernelSample, codes: Codes, scores: Floats
     ) -> None:
-        self._kernel, self._hypothesis, self._codes = kernel, hypothesis, codes
-        self._pairs = hypothesis.pairs / max(kernel.choices * (kernel.choices - 1), 1)
-        self._tables = kernel.tables(codes, hypothesis.components)
-        self._by_choice = kernel.own_tables(codes, hypothesis.options)
+        self._kernel, self._kernel_sample, self._codes = kernel, kernel_sample, codes
+        self._pairs = kernel_sample.pairs / max(kernel.choices * (kernel.choices - 1), 1)
+        self._tables = kernel.tables(codes, kernel_sample.components)
+        self._by_choice = kernel.own_tables(codes, kernel_sample.options)
         covariance = self._with_seen(codes)
-        covariance[np.diag_indices(len(codes))] += hypothesis.noise + _JITTER
+        covariance[np.diag_indices(len(codes))] += kernel_sample.noise + _JITTER
         self._root: Floats = cholesky(covariance, lower=True, check_finite=False)
         half = solve_triangular(self._root, scores, lower=True, check_finite=False)
         self._solved: Floats = solve_triangular(
@@ -193,8 +197,8 @@ class Posterior:
         covariance = self._with_seen(codes)
         mean: Floats = covariance @ self._solved
         explained = solve_triangular(self._root, covariance.T, lower=True, check_finite=False)
-        by_choice = self._kernel.own_diagonals(codes, self._hypothesis.options)
-        variance = self._hypothesis.components @ diagonals + _CONSTANT
+        by_choice = self._kernel.own_diagonals(codes, self._kernel_sample.options)
+        variance = self._kernel_sample.components @ diagonals + _CONSTANT
         variance += self._interactions(by_choice.sum(axis=1), (by_choice**2).sum(axis=1))
         # Rounding can make the difference negative at observed designs.
         remaining = np.maximum(variance - (explained**2).sum(axis=0), 1e-9)
@@ -204,7 +208,7 @@ class Posterior:
         """Prior covariances of m designs with the n scored ones: (m, n)."""
         covariance = _looked_up(self._tables, codes)
         covariance += _CONSTANT
-        if self._hypothesis.pairs or self._hypothesis.joint:
+        if self._kernel_sample.pairs or self._kernel_sample.joint:
             squares = [table**2 for table in self._by_choice]
             covariance += self._interactions(
                 _looked_up(self._by_choice, codes), _looked_up(squares, codes)
@@ -213,7 +217,7 @@ class Posterior:
 
     def _interactions(self, total: Floats, squares: Floats) -> Floats:
         """The interaction terms of k, from sum_i B_i and sum_i B_i^2."""
-        joint, reach = self._hypothesis.joint, self._hypothesis.reach
+        joint, reach = self._kernel_sample.joint, self._kernel_sample.reach
         pairs: Floats = self._pairs * (total**2 - squares)
         return pairs + joint * np.exp(reach * (total / self._kernel.choices - 1))
 
@@ -226,12 +230,12 @@ def _looked_up(tables: Sequence[Floats], codes: Codes) -> Floats:
     return total
 
 
-class Mixture:
+class ModelAverage:
     """The model average: a mixture of posteriors, weighted by p(h | y).
 
     Args:
         kernel: kernel over the feasible set.
-        hypotheses: kernel samples and their posterior weights.
+        kernel_samples: kernel samples and their posterior weights.
         codes: codes of the scored designs.
         scores: y, (n,).
     """
@@ -239,13 +243,13 @@ class Mixture:
     def __init__(
         self,
         kernel: Kernel,
-        hypotheses: Sequence[tuple[Hypothesis, float]],
+        kernel_samples: Sequence[tuple[KernelSample, float]],
         codes: Codes,
         scores: Floats,
     ) -> None:
         self._kernel = kernel
-        self._shares = np.array([share for _, share in hypotheses])
-        self._each = [Posterior(kernel, h, codes, scores) for h, _ in hypotheses]
+        self._shares = np.array([share for _, share in kernel_samples])
+        self._each = [Posterior(kernel, h, codes, scores) for h, _ in kernel_samples]
 
     def predict(self, codes: Codes) -> tuple[Floats, Floats]:
         """Mean and standard deviation of f at n designs, without noise: (n,) and (n,)."""
@@ -263,7 +267,7 @@ class Mixture:
         return improvement
 
     def _predictions(self, codes: Codes) -> tuple[Floats, Floats]:
-        """Means and deviations under each kernel sample: (hypotheses, n) and (hypotheses, n)."""
+        """Means and deviations under each kernel sample: (samples, n) and (samples, n)."""
         predictions = np.empty((len(self._each), 2, len(codes)))
         for start in range(0, len(codes), _BLOCK):
             block = codes[start : start + _BLOCK]

@@ -31,7 +31,7 @@ from bamsearch.searching.budget import parse_budget
 from bamsearch.searching.choices import SearchSpace, with_costs
 from bamsearch.searching.feasible import Feasible, Listed
 from bamsearch.searching.fitting import feasible
-from bamsearch.searching.measured import Timing, measure
+from bamsearch.searching.measured_costs import LatencySettings, measure_costs
 from bamsearch.searching.space import SpaceFile, parse_space, read_space, search_space
 from bamsearch.text import LARGEST_COUNT
 from bamsearch.training.recipe import DEFAULT_RECIPE, Recipe, find_recipe
@@ -50,7 +50,7 @@ _VERSIONS = ("bamsearch", "torch", "torchvision", "optuna", "fvcore")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SearchRequest:
     """The options of a search.
 
     Attributes:
@@ -96,11 +96,11 @@ class Request:
     compare_random: bool | None = None
     recipe: Recipe | None = None
     heartbeat: int = 20
-    timing: Timing = field(default_factory=Timing)
+    timing: LatencySettings = field(default_factory=LatencySettings)
 
 
 @dataclass(frozen=True)
-class Planned:
+class SearchPlan:
     """A search before it starts.
 
     Attributes:
@@ -117,7 +117,9 @@ class Planned:
         return self.feasible.space
 
 
-def plan_search(request: Request, module: nn.Module | None = None, command: str = "") -> Planned:
+def plan_search(
+    request: SearchRequest, module: nn.Module | None = None, command: str = ""
+) -> SearchPlan:
     """Check a request and determine its feasible designs, before anything is scored.
 
     Args:
@@ -156,7 +158,9 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
         init=request.init,
         num_classes=request.num_classes,
     )
-    added, latency = measure(space, request.budgets.keys(), request.timing, request.seed, module)
+    added, latency = measure_costs(
+        space, request.budgets.keys(), request.timing, request.seed, module
+    )
     space = with_costs(space, added)
     budgets = _budgets(request, space, latency)
     designs = feasible(space, budgets)
@@ -195,7 +199,7 @@ def plan_search(request: Request, module: nn.Module | None = None, command: str 
     )
     if run.trained and request.data is not None:
         _check_classes(run, request.data)
-    return Planned(run, designs)
+    return SearchPlan(run, designs)
 
 
 def _check_classes(run: Run, facts: DataFacts) -> None:
@@ -209,7 +213,7 @@ def _check_classes(run: Run, facts: DataFacts) -> None:
     check_gives_classes(module, run.model, facts)
 
 
-def planned_again(run: Run) -> Planned:
+def plan_of_run(run: Run) -> SearchPlan:
     """The space and the feasible designs of a recorded run, from its record alone.
 
     Raises:
@@ -232,7 +236,7 @@ def planned_again(run: Run) -> Planned:
         init=run.init,
         num_classes=run.num_classes,
     )
-    return Planned(run, feasible(with_costs(space, run.added), run.budgets))
+    return SearchPlan(run, feasible(with_costs(space, run.added), run.budgets))
 
 
 def check_base(run: Run) -> None:
@@ -261,9 +265,9 @@ def _sources(model: str, score: str) -> dict[str, str]:
     return {kind: source for kind, source in sources.items() if source is not None}
 
 
-def with_trials(planned: Planned, trials: int | None, until: float | None = None) -> Planned:
+def with_trials(planned: SearchPlan, trials: int | None, until: float | None = None) -> SearchPlan:
     """A recorded run with a new total number of trials; see :func:`more_trials`."""
-    base = planned.space.picks(())
+    base = planned.space.encoding(())
     count = planned.feasible.count - (base is not None)
     return replace(planned, run=more_trials(planned.run, trials, count, until))
 
@@ -275,7 +279,7 @@ def more_trials(run: Run, trials: int | None, count: int, until: float | None = 
         run: the run.
         trials: new total; None keeps it.
         count: number of feasible designs, without the base.
-        until: see :class:`Request`; None keeps it.
+        until: see :class:`SearchRequest`; None keeps it.
 
     Raises:
         InvalidValueError: fewer than before, or ``until`` for a run that does not train.
@@ -295,7 +299,7 @@ def _file_of(run: Run) -> SpaceFile:
     return parse_space(run.space, f"space of run {run.name}")
 
 
-def _with_score(request: Request) -> Request:
+def _with_score(request: SearchRequest) -> SearchRequest:
     """The request with its default score and, if that trains, its default recipe."""
     if request.score is None:
         score = DEFAULT_SCORE if request.data is None else "train"
@@ -311,7 +315,7 @@ def _with_score(request: Request) -> Request:
     return request
 
 
-def _compares(request: Request, sampler: str) -> bool:
+def _compares(request: SearchRequest, sampler: str) -> bool:
     """Whether a random search of the same length is scored too."""
     wanted = request.compare_random
     if wanted is None:
@@ -320,7 +324,7 @@ def _compares(request: Request, sampler: str) -> bool:
     return wanted and sampler not in ("random", "exhaustive")
 
 
-def _check(request: Request, module: nn.Module | None) -> None:
+def _check(request: SearchRequest, module: nn.Module | None) -> None:
     if request.score == "train":
         _check_trains(request, module)
     if "score" not in request.objectives:
@@ -352,7 +356,7 @@ def _check_until(until: float | None, score: str | None) -> None:
         raise InvalidValueError(f"--until {until:g}: give points above 0, such as 0.2")
 
 
-def _check_trains(request: Request, module: nn.Module | None) -> None:
+def _check_trains(request: SearchRequest, module: nn.Module | None) -> None:
     if request.data is None:
         raise InvalidValueError(
             f"score {request.score} needs data: give --data NAME, such as --data digits"
@@ -364,20 +368,20 @@ def _check_trains(request: Request, module: nn.Module | None) -> None:
         )
     # Imported here because they load torch.
     from bamsearch.training.fabric import check_fabric
-    from bamsearch.training.start import check_is_classifier
+    from bamsearch.training.initial_model import check_is_classifier
 
     check_is_classifier(request.model)
     check_fabric()
 
 
-def _summary(request: Request, module: nn.Module | None) -> ModelSummary:
+def _summary(request: SearchRequest, module: nn.Module | None) -> ModelSummary:
     if module is None:
         return summarise(request.model, request.input_size, request.num_classes)
     height, width = request.input_size or (224, 224)
     return summarise_module(request.model, module, (3, height, width))
 
 
-def with_how(run: Run) -> Run:
+def with_insertion_method(run: Run) -> Run:
     """The run with its insertion method (rewriting or hooks), chosen and checked once.
 
     Raises:
@@ -411,7 +415,7 @@ def _decided(
 
 
 def _budgets(
-    request: Request, space: SearchSpace, latency: Mapping[str, Any] | None
+    request: SearchRequest, space: SearchSpace, latency: Mapping[str, Any] | None
 ) -> tuple[Budget, ...]:
     base: dict[Quantity, int] = {
         "gflops": space.summary.base.macs,
@@ -424,12 +428,12 @@ def _budgets(
     return tuple(replace(b, base=space.ns) if b.quantity == "ms" else b for b in budgets)
 
 
-def _sampler_and_trials(request: Request, designs: Feasible) -> tuple[str, int]:
+def _sampler_and_trials(request: SearchRequest, designs: Feasible) -> tuple[str, int]:
     """The sampler and the number of trials: all designs if no more are feasible than trials.
 
     Under a score that is a cost, listed designs are sorted by it instead of searched.
     """
-    base = designs.space.picks(())
+    base = designs.space.encoding(())
     count = designs.count - (base is not None)
     trials = request.trials
     if request.sampler == "exhaustive":
@@ -449,7 +453,7 @@ def _sampler_and_trials(request: Request, designs: Feasible) -> tuple[str, int]:
     return request.sampler or DEFAULT_SAMPLER, trials
 
 
-def _can_sort(request: Request, designs: Feasible) -> bool:
+def _can_sort(request: SearchRequest, designs: Feasible) -> bool:
     """Whether designs can be sorted by the score: it is a cost, and the designs are listed.
 
     Raises:

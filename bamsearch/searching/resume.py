@@ -8,12 +8,14 @@ from typing import Any
 
 from bamsearch.errors import RunError
 from bamsearch.records import DataFacts, Run, ValueRange, value_range_text
-from bamsearch.searching.request import Request
+from bamsearch.searching.request import SearchRequest
 
 _COMPARED = ("score", "objectives", "seed", "with_stem", "num_classes", "variant", "init")
 
 
-def check_same(run: Run, request: Request, model: str | None, typed: Callable[[str], bool]) -> None:
+def check_same(
+    run: Run, request: SearchRequest, model: str | None, typed: Callable[[str], bool]
+) -> None:
     """Raise RunError if an option that the user gave differs from the run.
 
     Args:

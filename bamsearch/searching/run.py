@@ -16,16 +16,16 @@ from bamsearch.records import BASE_SEEDS, Design, Run, RunRecord
 from bamsearch.records.run_files import TRIALS_FILE
 from bamsearch.score.scorer import make_scorer
 from bamsearch.score.table import SCORES
+from bamsearch.searching.baselines import first_designs, list_baselines
 from bamsearch.searching.finalists import time_finalists
 from bamsearch.searching.folder import ENDED, LOG_FILE, STARTED, RunFolder, new_folder
 from bamsearch.searching.jobs import run_workers
 from bamsearch.searching.ledger import Finished as Finished
-from bamsearch.searching.ledger import Ledger
-from bamsearch.searching.loop import Measure, Score, plain, work
-from bamsearch.searching.references import first_designs, references
-from bamsearch.searching.request import Planned, planned_again
-from bamsearch.searching.samplers import make_proposer
-from bamsearch.searching.storage import opened_storage, patiently, shown_url, sqlite_url
+from bamsearch.searching.ledger import TrialLedger
+from bamsearch.searching.loop import Evaluator, Score, score_evaluator, score_trials
+from bamsearch.searching.request import SearchPlan, plan_of_run
+from bamsearch.searching.samplers import make_sampler
+from bamsearch.searching.storage import mask_url, open_storage, retry_until, sqlite_url
 from bamsearch.searching.studies import (
     check_free,
     complete_studies,
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
     from bamsearch.training.progress import Progress
 
-Follow = Callable[[Design, "Progress"], None]
+FollowTraining = Callable[[Design, "Progress"], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class SearchOptions:
     """Execution options of a search; with one process, none of them changes the result.
 
     Attributes:
@@ -64,16 +64,16 @@ class Work:
     score: Score | None = None
     stop: Callable[[], bool] = lambda: False
     watch: Callable[[Sequence[Finished]], None] = lambda trials: None
-    follow: Follow | None = None
+    follow: FollowTraining | None = None
 
 
-def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
+def run_search(planned: SearchPlan, folder: RunFolder, options: SearchOptions) -> RunRecord:
     """Run or resume a search until all trials are finished or it is stopped.
 
     Args:
         planned: plan of the search; to resume, that of the recorded run.
         folder: folder of the run; created by :func:`start_run` if it is not a run yet.
-        how: execution options.
+        options: execution options.
 
     Returns:
         The run with its finished trials.
@@ -84,32 +84,32 @@ def run_search(planned: Planned, folder: RunFolder, how: Work) -> RunRecord:
         ScoreError: no such score, or the first ten designs all failed.
     """
     if not folder.is_run:
-        start_run(planned.run, folder, how.url)
-    shown = None if how.url is None else shown_url(how.url)
+        start_run(planned.run, folder, options.url)
+    masked_url = None if options.url is None else mask_url(options.url)
     # The study keeps its name if the folder is renamed.
     name = planned.run.name or folder.read_run().name
-    planned = replace(planned, run=replace(planned.run, name=name, storage=shown))
-    with folder.locked(), _quiet(), _storage(folder, planned.run, how) as storage:
-        folder.mend()
-        retry = partial(patiently, shown=shown_url(_url(folder, how)))
+    planned = replace(planned, run=replace(planned.run, name=name, storage=masked_url))
+    with folder.locked(), _quiet(), _storage(folder, planned.run, options) as storage:
+        folder.repair()
+        retry = partial(retry_until, masked_url=mask_url(_url(folder, options)))
         planned = replace(planned, run=retry(partial(_record_run, folder, storage, planned.run)))
-        alone = how.jobs == 1 and how.url is None
-        study = retry(partial(open_study, planned, storage, alone=alone))
+        single_process = options.jobs == 1 and options.url is None
+        study = retry(partial(open_study, planned, storage, single_process=single_process))
         retry(partial(_prepare, study, planned))
-        ledger = Ledger(folder, study, shown_url(_url(folder, how)), how.watch)
+        ledger = TrialLedger(folder, study, mask_url(_url(folder, options)), options.watch)
         # Files derived from trials may be missing after a kill or a full disk.
         ledger.write()
-        folder.log(f"{STARTED} {how.jobs} process{'es' if how.jobs > 1 else ''}")
+        folder.log(f"{STARTED} {options.jobs} process{'es' if options.jobs > 1 else ''}")
         ended = False
         try:
-            ended = _score_all(study, folder, how, ledger)
+            ended = _score_all(study, folder, options, ledger)
         finally:
             ledger.write()
             folder.log(ENDED if ended else "interrupted")
         if ended:
             folder.remove_trainings()
         if ended and any(budget.quantity == "ms" for budget in planned.run.budgets):
-            folder.write_finalists(time_finalists(folder.read_record(), how.module))
+            folder.write_finalists(time_finalists(folder.read_record(), options.module))
             ledger.follow()
         return folder.read_record()
 
@@ -132,9 +132,9 @@ def start_run(
     """
     if url is None:
         return _created(run, folder, force)
-    retry = partial(patiently, shown=shown_url(url))
-    run = replace(run, storage=shown_url(url))
-    with _quiet(), opened_storage(url) as storage:
+    retry = partial(retry_until, masked_url=mask_url(url))
+    run = replace(run, storage=mask_url(url))
+    with _quiet(), open_storage(url) as storage:
         if folder is not None:
             retry(partial(check_free, storage, run.name or folder.name))
         # Folder first: without it, nobody could resume.
@@ -151,10 +151,10 @@ def _created(run: Run, folder: RunFolder | None, force: bool) -> RunFolder:
     return folder
 
 
-def open_study(planned: Planned, storage: BaseStorage, *, alone: bool) -> SearchStudy:
+def open_study(planned: SearchPlan, storage: BaseStorage, *, single_process: bool) -> SearchStudy:
     """Open the studies of a run with its sampler."""
     run = planned.run
-    proposer = make_proposer(
+    sampler = make_sampler(
         run.sampler,
         planned.feasible,
         run.objectives,
@@ -162,7 +162,7 @@ def open_study(planned: Planned, storage: BaseStorage, *, alone: bool) -> Search
         score=run.score,
         repeats=run.repeats,
     )
-    return SearchStudy(storage, run, planned.feasible, proposer, alone=alone)
+    return SearchStudy(storage, run, planned.feasible, sampler, single_process=single_process)
 
 
 def work_on(
@@ -185,16 +185,18 @@ def work_on(
         StorageError: the database does not answer.
         ScoreError: the score of the run is not available here.
     """
-    shown = shown_url(url)
+    masked_url = mask_url(url)
     with _quiet():
-        with opened_storage(url) as storage:
-            run = patiently(partial(stored_run, storage, name), shown)
-        planned = planned_again(replace(run, device=_device(run, device)))
+        with open_storage(url) as storage:
+            run = retry_until(partial(stored_run, storage, name), masked_url)
+        planned = plan_of_run(replace(run, device=_device(run, device)))
         # Connect again: the heartbeat interval is in the run.
-        with opened_storage(url, heartbeat=run.heartbeat) as storage, _computing(run):
-            study = patiently(partial(open_study, planned, storage, alone=False), shown)
-            measure = _worker_measure(study, shown)
-            return run, work(study, measure, shown=shown, stop=stop)
+        with open_storage(url, heartbeat=run.heartbeat) as storage, _computing(run):
+            study = retry_until(
+                partial(open_study, planned, storage, single_process=False), masked_url
+            )
+            evaluate = _worker_evaluator(study, masked_url)
+            return run, score_trials(study, evaluate, masked_url=masked_url, stop=stop)
 
 
 def folder_from_database(name: str, url: str, folder: RunFolder) -> Run:
@@ -203,19 +205,21 @@ def folder_from_database(name: str, url: str, folder: RunFolder) -> Run:
     Raises:
         RunError: no such run in the database.
     """
-    with _quiet(), opened_storage(url) as storage:
-        run = patiently(partial(stored_run, storage, name), shown_url(url))
+    with _quiet(), open_storage(url) as storage:
+        run = retry_until(partial(stored_run, storage, name), mask_url(url))
     folder.create(run)
     return run
 
 
-def _url(folder: RunFolder, how: Work) -> str:
-    return how.url or sqlite_url(folder.study)
+def _url(folder: RunFolder, options: SearchOptions) -> str:
+    return options.url or sqlite_url(folder.study)
 
 
-def _storage(folder: RunFolder, run: Run, how: Work) -> AbstractContextManager[BaseStorage]:
-    shared = how.jobs > 1 or how.url is not None
-    return opened_storage(_url(folder, how), heartbeat=run.heartbeat if shared else None)
+def _storage(
+    folder: RunFolder, run: Run, options: SearchOptions
+) -> AbstractContextManager[BaseStorage]:
+    shared = options.jobs > 1 or options.url is not None
+    return open_storage(_url(folder, options), heartbeat=run.heartbeat if shared else None)
 
 
 def _record_run(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
@@ -227,7 +231,7 @@ def _record_run(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
     record = folder.read_record()
     stored = find_stored_run(storage, run.name)
     if stored is None:
-        if record.trials or record.references:
+        if record.trials or record.baselines:
             raise RunError(
                 f"the study of run {run.name} is missing from {run.storage or folder.study}: "
                 f"{folder.path / TRIALS_FILE} still has its trials, but the search cannot resume"
@@ -245,11 +249,11 @@ def _record_run(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
     return run
 
 
-def _prepare(study: SearchStudy, planned: Planned) -> None:
+def _prepare(study: SearchStudy, planned: SearchPlan) -> None:
     """Queue the first designs and the baselines."""
     run = planned.run
     first = first_designs(planned.feasible, run.sampler)
-    baselines = references(
+    baselines = list_baselines(
         planned.feasible,
         seed=run.seed,
         random=run.trials if run.compare_random else 0,
@@ -258,56 +262,64 @@ def _prepare(study: SearchStudy, planned: Planned) -> None:
     study.prepare(first, baselines)
 
 
-def _score_all(study: SearchStudy, folder: RunFolder, how: Work, ledger: Ledger) -> bool:
+def _score_all(
+    study: SearchStudy, folder: RunFolder, options: SearchOptions, ledger: TrialLedger
+) -> bool:
     run = study.run
-    url = _url(folder, how)
-    if how.jobs > 1:
+    url = _url(folder, options)
+    if options.jobs > 1:
         log = folder.path / LOG_FILE
         return run_workers(
             run.name,
             url,
-            how.jobs,
+            options.jobs,
             device=run.device,
             log=log,
-            stop=how.stop,
+            stop=options.stop,
             finished=ledger.write,
         )
     with _computing(run):
-        measure = _measure(study, folder, shown_url(url), how)
-        return work(study, measure, shown=shown_url(url), stop=how.stop, finished=ledger.write)
+        evaluate = _evaluator(study, folder, mask_url(url), options)
+        return score_trials(
+            study, evaluate, masked_url=mask_url(url), stop=options.stop, finished=ledger.write
+        )
 
 
-def _measure(study: SearchStudy, folder: RunFolder, shown: str, how: Work) -> Measure:
+def _evaluator(
+    study: SearchStudy, folder: RunFolder, masked_url: str, options: SearchOptions
+) -> Evaluator:
     """The function that evaluates trials."""
     if study.run.trained:
         # Imported here because it needs the extra train.
-        from bamsearch.searching.trained import trainer
+        from bamsearch.searching.train_evaluator import train_evaluator
 
-        return trainer(study.run, study, folder=folder.path, shown=shown, follow=how.follow)
-    return _score(study.run, how)
+        return train_evaluator(
+            study.run, study, folder=folder.path, masked_url=masked_url, follow=options.follow
+        )
+    return _score(study.run, options)
 
 
-def _worker_measure(study: SearchStudy, shown: str) -> Measure:
+def _worker_evaluator(study: SearchStudy, masked_url: str) -> Evaluator:
     """The same for a worker, which may run on another machine, without the folder."""
     run = study.run
     if run.trained:
-        from bamsearch.searching.trained import trainer
+        from bamsearch.searching.train_evaluator import train_evaluator
 
-        return trainer(run, study, folder=None, shown=shown)
-    return _score(run, Work())
+        return train_evaluator(run, study, folder=None, masked_url=masked_url)
+    return _score(run, SearchOptions())
 
 
-def _score(run: Run, how: Work) -> Measure:
+def _score(run: Run, options: SearchOptions) -> Evaluator:
     """Evaluates trials by a score that needs no training."""
     score = make_scorer(
-        how.score or run.score,
+        options.score or run.score,
         run.summary,
-        module=how.module,
+        module=options.module,
         seed=run.seed,
         num_classes=run.num_classes,
         device=run.device,
     )
-    return plain(score, run)
+    return score_evaluator(score, run)
 
 
 def _builds(run: Run) -> bool:

@@ -13,14 +13,14 @@ from optuna.trial import FrozenTrial, TrialState
 from bamsearch.errors import InvalidValueError
 from bamsearch.records import Objective
 from bamsearch.score.table import COSTS
-from bamsearch.searching.choices import Picks, SearchSpace
+from bamsearch.searching.basic_samplers import RandomSampler, Sampler, SortedSampler
+from bamsearch.searching.choices import Encoding, SearchSpace
 from bamsearch.searching.feasible import Feasible, Listed
-from bamsearch.searching.gp import GPProposer
-from bamsearch.searching.hypotheses import hypotheses, noisy_hypotheses
-from bamsearch.searching.noisy import NoisyProposer
-from bamsearch.searching.optuna_proposer import OptunaProposer, nsga2, tpe
-from bamsearch.searching.params import distributions, params_of, picks_of
-from bamsearch.searching.proposers import Proposer, RandomProposer, SortedProposer
+from bamsearch.searching.gp import GPSampler
+from bamsearch.searching.kernel_samples import draw_kernel_samples, draw_noisy_kernel_samples
+from bamsearch.searching.noisy import NoisySampler
+from bamsearch.searching.optuna_sampler import OptunaSampler, nsga2, tpe
+from bamsearch.searching.params import distributions, encoding_of, params_of
 from bamsearch.searching.trials import EXPECTED, REASON, first_number
 
 SAMPLERS = {
@@ -34,7 +34,7 @@ SAMPLERS = {
 """Descriptions of the values of ``--sampler``, the default first."""
 
 
-def make_proposer(
+def make_sampler(
     sampler: str,
     feasible: Feasible,
     objectives: Sequence[Objective],
@@ -42,7 +42,7 @@ def make_proposer(
     *,
     score: str = "",
     repeats: bool = False,
-) -> Proposer:
+) -> Sampler:
     """Make a sampler by name.
 
     Args:
@@ -57,22 +57,22 @@ def make_proposer(
         InvalidValueError: no such sampler.
     """
     if sampler == "gp" and repeats and tuple(objectives) == ("score",):
-        return NoisyProposer(feasible, seed)
+        return NoisySampler(feasible, seed)
     if sampler == "gp":
-        drawn = noisy_hypotheses if repeats else hypotheses
-        return GPProposer(feasible, objectives, seed=seed, drawn=drawn)
+        drawn = draw_noisy_kernel_samples if repeats else draw_kernel_samples
+        return GPSampler(feasible, objectives, seed=seed, drawn=drawn)
     if sampler == "tpe":
-        return OptunaProposer(feasible, objectives, seed, tpe)
+        return OptunaSampler(feasible, objectives, seed, tpe)
     if sampler == "nsga2":
-        return OptunaProposer(feasible, objectives, seed, nsga2)
+        return OptunaSampler(feasible, objectives, seed, nsga2)
     if sampler in ("random", "exhaustive"):
-        return RandomProposer(feasible, seed)
+        return RandomSampler(feasible, seed)
     if sampler == "sorted":
         if score not in COSTS or not isinstance(feasible, Listed):
             raise InvalidValueError(
                 f"sampler sorted needs score {' or '.join(COSTS)} and a listed set, not {score!r}"
             )
-        return SortedProposer(feasible, COSTS[score])
+        return SortedSampler(feasible, COSTS[score])
     raise InvalidValueError(f"no sampler is called {sampler!r}: choose from {', '.join(SAMPLERS)}")
 
 
@@ -80,7 +80,7 @@ class FeasibleSampler(BaseSampler):
     """An Optuna sampler that proposes feasible designs only; for any study of this space.
 
     Args:
-        proposer: sampler of designs.
+        sampler: sampler of designs.
         space: search space; its choices are the parameters, with the labels of their options.
         objectives: objectives in the order of the study, including the score.
         repeats: whether a scored design may be proposed again.
@@ -91,19 +91,19 @@ class FeasibleSampler(BaseSampler):
 
     def __init__(
         self,
-        proposer: Proposer,
+        sampler: Sampler,
         space: SearchSpace,
         objectives: Sequence[Objective] = ("score",),
         *,
         repeats: bool = False,
     ) -> None:
-        self.proposer = proposer
+        self.sampler = sampler
         self.space = space
-        self.also: list[tuple[Picks, float]] = []
+        self.also: list[tuple[Encoding, float]] = []
         self._score = list(objectives).index("score")
         self._repeats = repeats
         self._settled: list[FrozenTrial] = []
-        self._read: tuple[list[tuple[Picks, float]], set[Picks]] = [], set()
+        self._read: tuple[list[tuple[Encoding, float]], set[Encoding]] = [], set()
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -117,18 +117,18 @@ class FeasibleSampler(BaseSampler):
         """The parameters of a feasible design; empty if all have been proposed."""
         if not search_space:
             return {}
-        picks = self.propose(
+        encoding = self.suggest(
             [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         )
-        return {} if picks is None else params_of(self.space, picks)
+        return {} if encoding is None else params_of(self.space, encoding)
 
-    def propose(self, trials: Sequence[FrozenTrial]) -> Picks | None:
+    def suggest(self, trials: Sequence[FrozenTrial]) -> Encoding | None:
         """Propose the next design from the other trials of a study; None if none remains."""
-        return self.proposer.propose(*self.observed(trials))
+        return self.sampler.suggest(*self.observed(trials))
 
     def observed(
         self, trials: Sequence[FrozenTrial]
-    ) -> tuple[list[tuple[Picks, float]], set[Picks]]:
+    ) -> tuple[list[tuple[Encoding, float]], set[Encoding]]:
         """The scored designs, and the designs that must not be proposed.
 
         Leading trials that have ended are read once, so the time per proposal does not grow with
@@ -157,21 +157,21 @@ class FeasibleSampler(BaseSampler):
         return leads and all(first_number(t) >= number for t in trials[number:])
 
     def _add(
-        self, trial: FrozenTrial, observed: list[tuple[Picks, float]], excluded: set[Picks]
+        self, trial: FrozenTrial, observed: list[tuple[Encoding, float]], excluded: set[Encoding]
     ) -> None:
         try:
-            picks = picks_of(self.space, trial.params)
+            encoding = encoding_of(self.space, trial.params)
         except KeyError:
             # Its parameters are incomplete, or of another space.
             return
         if trial.state == TrialState.COMPLETE:
-            observed.append((picks, trial.values[self._score]))
+            observed.append((encoding, trial.values[self._score]))
         if trial.state == TrialState.PRUNED and EXPECTED in trial.user_attrs:
-            observed.append((picks, trial.user_attrs[EXPECTED]))
+            observed.append((encoding, trial.user_attrs[EXPECTED]))
         ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         unfinished = trial.state in (TrialState.RUNNING, TrialState.WAITING)
         if unfinished or (ended and not self._repeats) or REASON in trial.user_attrs:
-            excluded.add(picks)
+            excluded.add(encoding)
 
     def sample_independent(
         self,

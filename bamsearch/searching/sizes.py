@@ -37,7 +37,7 @@ def size_correlation(record: RunRecord) -> SizeCorrelation:
     """The size correlation over the trials and baselines of a run, without the base."""
     scored: dict[object, Trial] = {
         trial.design: trial
-        for trial in record.designs([*record.trials, *(trial for _, trial in record.references)])
+        for trial in record.designs([*record.trials, *(trial for _, trial in record.baselines)])
         if trial.design.insertions
     }
     trials = list(scored.values())

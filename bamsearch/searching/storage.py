@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from bamsearch.errors import MissingExtraError, StorageError
 from bamsearch.searching.trials import retry_after_death
 from bamsearch.text import is_utf8
-from bamsearch.training.interrupt import asked_to_stop
+from bamsearch.training.interrupt import defer_signals
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ def sqlite_url(path: Path) -> str:
     return url
 
 
-def shown_url(url: str) -> str:
+def mask_url(url: str) -> str:
     """The URL of a database without its password, for messages, logs and records.
 
     Raises:
@@ -77,7 +77,7 @@ def shown_url(url: str) -> str:
 
 
 @contextmanager
-def opened_storage(
+def open_storage(
     url: str, *, heartbeat: int | None = None, patience: float | None = None
 ) -> Iterator[BaseStorage]:
     """Connect to a database for a block, creating Optuna's tables if they are missing.
@@ -110,12 +110,12 @@ def opened_storage(
             )
 
     try:
-        storage = patiently(connect, shown_url(url), patience)
+        storage = retry_until(connect, mask_url(url), patience)
     except ImportError as error:
         raise _no_driver(parsed, error) from None
     except RuntimeError as error:
         raise StorageError(
-            f"{shown_url(url)} holds studies of another Optuna version: {error}"
+            f"{mask_url(url)} holds studies of another Optuna version: {error}"
         ) from error
     try:
         if backend == "sqlite":
@@ -123,7 +123,7 @@ def opened_storage(
         yield optuna.storages.get_storage(storage)
     finally:
         # SQLAlchemy would log an interrupt here with a traceback.
-        with asked_to_stop(wait=True) as interrupted:
+        with defer_signals(wait=True) as interrupted:
             storage.remove_session()
             storage.engine.dispose()
         if interrupted():
@@ -144,12 +144,12 @@ def check_driver(url: str) -> None:
         raise _no_driver(parsed, error) from None
 
 
-def patiently(call: Callable[[], T], shown: str, patience: float | None = None) -> T:
+def retry_until(call: Callable[[], T], masked_url: str, patience: float | None = None) -> T:
     """Retry a call while the database does not answer, with increasing pauses.
 
     Args:
         call: function that uses the database; it must tolerate being repeated from the middle.
-        shown: database URL without its password, for the error.
+        masked_url: database URL without its password, for the error.
         patience: seconds of retries; None is :data:`PATIENCE`.
 
     Raises:
@@ -162,14 +162,14 @@ def patiently(call: Callable[[], T], shown: str, patience: float | None = None) 
             return call()
         except NO_ANSWER as error:
             reason = _reason(error)
-            if shown.startswith("sqlite"):
+            if masked_url.startswith("sqlite"):
                 raise StorageError(
-                    f"{shown} cannot be used ({reason}): is the disk full, or the file in use? "
-                    "Finished trials are kept: continue later with --resume"
+                    f"{masked_url} cannot be used ({reason}): is the disk full, or the file in "
+                    "use? Finished trials are kept: continue later with --resume"
                 ) from None
             if time.monotonic() + pause > end:
                 raise StorageError(
-                    f"{shown} does not answer ({reason}): check the address and the server. "
+                    f"{masked_url} does not answer ({reason}): check the address and the server. "
                     "Finished trials are kept: continue later with --resume"
                 ) from None
         time.sleep(pause)

@@ -18,27 +18,27 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bamsearch.profile.costs import DesignCosts
-from bamsearch.records import ReferenceKind, Run, Trial
+from bamsearch.records import BaselineKind, Run, Trial
 from bamsearch.records.run_files import TRIAL
 from bamsearch.records.runs import TrialState as Ended
-from bamsearch.searching.choices import Picks, SearchSpace
+from bamsearch.searching.choices import Encoding, SearchSpace
 from bamsearch.searching.params import distributions, params_of
-from bamsearch.searching.studies import proposes_nothing, references_name
+from bamsearch.searching.studies import baselines_name, no_sampler
 from bamsearch.searching.trials import (
     CURVE,
     EXPECTED,
     REASON,
     SEED,
+    DesignSeed,
     Sites,
-    Work,
     as_insertions,
     as_text,
-    design_of,
+    design_key,
+    design_seed_of,
     kind_of,
     lost,
     retry,
     retry_after_death,
-    work_of,
 )
 
 _STORED = ("params", "macs", "memory", "ms", REASON, SEED, CURVE, EXPECTED)
@@ -53,7 +53,7 @@ class TrialStore:
         run: the run.
         space: search space of the run.
         sampler: sampler of the search's own study.
-        alone: whether this is the only process: trials are then read once and cached.
+        single_process: whether this is the only process: trials are then read once and cached.
     """
 
     def __init__(
@@ -63,45 +63,48 @@ class TrialStore:
         space: SearchSpace,
         sampler: BaseSampler,
         *,
-        alone: bool,
+        single_process: bool,
     ) -> None:
         self._storage = storage
         self._run = run
         self._space = space
-        self._alone = alone
+        self._single_process = single_process
         self._costs = DesignCosts(run.summary, variant=run.variant, init=run.init)
         self._own = optuna.load_study(study_name=run.name, storage=storage, sampler=sampler)
-        self._references = optuna.load_study(
-            study_name=references_name(run.name), storage=storage, sampler=proposes_nothing()
+        self._baselines = optuna.load_study(
+            study_name=baselines_name(run.name), storage=storage, sampler=no_sampler()
         )
         self._ids = {
             study.study_name: storage.get_study_id_from_name(study.study_name)
-            for study in (self._own, self._references)
+            for study in (self._own, self._baselines)
         }
         self._read: dict[str, dict[int, FrozenTrial]] = {}
         self._indexed = [0, 0]
-        self._by_work: dict[Work, list[FrozenTrial]] = {}
+        self._by_design_seed: dict[DesignSeed, list[FrozenTrial]] = {}
 
     def own(self) -> list[FrozenTrial]:
         """The search's own trials, in the order of their numbers."""
         return self._trials(self._own)
 
-    def references(self) -> list[FrozenTrial]:
+    def baselines(self) -> list[FrozenTrial]:
         """The baselines, in the order of their numbers."""
-        return self._trials(self._references)
+        return self._trials(self._baselines)
 
-    def ended(self, work: Work) -> list[FrozenTrial]:
+    def ended(self, design_seed: DesignSeed) -> list[FrozenTrial]:
         """Trials with this design and seed that have ended, the search's own first."""
         # Leading trials that have ended are indexed once; later ones are searched every time.
         later = []
-        for study, trials in enumerate((self.own(), self.references())):
+        for study, trials in enumerate((self.own(), self.baselines())):
             for trial in islice(trials, self._indexed[study], None):
                 if not trial.state.is_finished():
                     break
-                self._by_work.setdefault(work_of(trial), []).append(trial)
+                self._by_design_seed.setdefault(design_seed_of(trial), []).append(trial)
                 self._indexed[study] += 1
             later += [t for t in trials[self._indexed[study] :] if t.state.is_finished()]
-        ended = [*self._by_work.get(work, ()), *(t for t in later if work_of(t) == work)]
+        ended = [
+            *self._by_design_seed.get(design_seed, ()),
+            *(t for t in later if design_seed_of(t) == design_seed),
+        ]
         return sorted(ended, key=lambda trial: kind_of(trial) is not None)
 
     def get(self, trial_id: int) -> FrozenTrial:
@@ -111,8 +114,8 @@ class TrialStore:
     def add(
         self,
         insertions: Sites,
-        picks: Picks | None,
-        kind: ReferenceKind | None,
+        encoding: Encoding | None,
+        kind: BaselineKind | None,
         state: TrialState = TrialState.WAITING,
         *,
         seed: int | None = None,
@@ -121,7 +124,7 @@ class TrialStore:
 
         Args:
             insertions: insertions of the design.
-            picks: encoding of the design; None for a baseline.
+            encoding: encoding of the design; None for a baseline.
             kind: baseline kind; None for the search's own trials.
             state: waiting or running.
             seed: seed of its training, if any.
@@ -140,16 +143,16 @@ class TrialStore:
         if seed is not None:
             attrs[SEED] = seed
         constraints: dict[str, float] = {}
-        if picks is not None:
+        if encoding is not None:
             for budget in self._run.budgets:
-                total = self._space.total(picks, budget.quantity)
+                total = self._space.total(encoding, budget.quantity)
                 constraints[budget.quantity] = float(total - budget.limit)
                 if budget.quantity in ("memory", "ms"):
                     attrs[budget.quantity] = total
         new = create_trial(
             state=state,
-            params=params_of(self._space, picks) if picks is not None else {},
-            distributions=distributions(self._space) if picks is not None else {},
+            params=params_of(self._space, encoding) if encoding is not None else {},
+            distributions=distributions(self._space) if encoding is not None else {},
             user_attrs=attrs,
             constraints=constraints,
         )
@@ -163,7 +166,7 @@ class TrialStore:
 
     def set(
         self,
-        kind: ReferenceKind | None,
+        kind: BaselineKind | None,
         trial_id: int,
         state: TrialState,
         values: Sequence[float] | None = None,
@@ -183,7 +186,7 @@ class TrialStore:
                 trial.datetime_complete = datetime.now()
         return done
 
-    def fail(self, kind: ReferenceKind | None, trial_id: int, why: str, text: object) -> bool:
+    def fail(self, kind: BaselineKind | None, trial_id: int, why: str, text: object) -> bool:
         """Fail a trial, with an attribute that gives the reason; False if it has ended."""
         try:
             self._storage.set_trial_user_attr(trial_id, why, text)
@@ -194,26 +197,26 @@ class TrialStore:
             trial.set_user_attr(why, text)
         return self.set(kind, trial_id, TrialState.FAIL)
 
-    def note(self, kind: ReferenceKind | None, trial_id: int, facts: Mapping[str, Any]) -> None:
+    def set_attrs(self, kind: BaselineKind | None, trial_id: int, attrs: Mapping[str, Any]) -> None:
         """Set attributes of a running trial; no effect if it has ended."""
         trial = self._cached(kind, trial_id)
         with suppress(UpdateFinishedTrialError):
-            for name, value in facts.items():
+            for name, value in attrs.items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
                 if trial is not None:
                     trial.set_user_attr(name, value)
 
-    def give_back(self, kind: ReferenceKind | None, trial_id: int) -> None:
+    def requeue(self, kind: BaselineKind | None, trial_id: int) -> None:
         """Requeue a trial whose scoring was interrupted; no effect if it has ended."""
         trial = self.get(trial_id)
         if self.set(kind, trial_id, TrialState.FAIL):
             retry(self._study(kind), trial)
             self._read.clear()
 
-    def recover(self) -> None:
+    def requeue_stale(self) -> None:
         """Requeue the trials of dead workers."""
-        for study in (self._own, self._references):
-            if self._alone:
+        for study in (self._own, self._baselines):
+            if self._single_process:
                 for trial in self._trials(study):
                     running = trial.state == TrialState.RUNNING
                     if running and self.set(kind_of(trial), trial._trial_id, TrialState.FAIL):
@@ -228,7 +231,7 @@ class TrialStore:
                 retry_after_death(study, trial)
                 self._read.clear()
 
-    def beat(self, trial_id: int) -> None:
+    def heartbeat(self, trial_id: int) -> None:
         """Record a heartbeat."""
         self._storage.record_heartbeat(trial_id)  # type: ignore[attr-defined]
 
@@ -255,7 +258,7 @@ class TrialStore:
             seconds = (trial.datetime_complete - trial.datetime_start).total_seconds()
         content = {name: attrs[name] for name in _STORED if name in attrs} | {
             "number": trial.number,
-            "design": self._run.design(as_insertions(design_of(trial))),
+            "design": self._run.design(as_insertions(design_key(trial))),
             "score": self.score(trial) if complete else None,
             "state": _STATES.get(trial.state, "failed"),
             "seconds": seconds,
@@ -266,15 +269,15 @@ class TrialStore:
 
     def _trials(self, study: Study) -> list[FrozenTrial]:
         """The trials of a study: from the database, or cached if this is the only process."""
-        if not self._alone:
+        if not self._single_process:
             return study.get_trials(deepcopy=False)
         name = study.study_name
         if name not in self._read:
             self._read[name] = {t._trial_id: t for t in study.get_trials(deepcopy=False)}
         return list(self._read[name].values())
 
-    def _cached(self, kind: ReferenceKind | None, trial_id: int) -> FrozenTrial | None:
+    def _cached(self, kind: BaselineKind | None, trial_id: int) -> FrozenTrial | None:
         return self._read.get(self._study(kind).study_name, {}).get(trial_id)
 
-    def _study(self, kind: ReferenceKind | None) -> Study:
-        return self._own if kind is None else self._references
+    def _study(self, kind: BaselineKind | None) -> Study:
+        return self._own if kind is None else self._baselines

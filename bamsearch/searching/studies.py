@@ -33,7 +33,7 @@ def create_studies(storage: BaseStorage, run: Run) -> None:
     check_free(storage, run.name)
     try:
         # If two searches start at the same time, only one succeeds.
-        _create_references(storage, run)
+        _create_baselines(storage, run)
     except DuplicatedStudyError as error:
         raise _taken(run.name) from error
     _complete(storage, run)
@@ -48,7 +48,7 @@ def complete_studies(storage: BaseStorage, run: Run) -> None:
     study = _find(storage, run.name)
     if study is not None and (study.user_attrs or study.get_trials(deepcopy=False)):
         raise _not_a_run(run.name)
-    _create_references(storage, run, load_if_exists=True)
+    _create_baselines(storage, run, load_if_exists=True)
     _complete(storage, run)
 
 
@@ -84,22 +84,22 @@ def stored_run(storage: BaseStorage, name: str) -> Run:
     raise RunError(f"no run {name} in this database: it has {', '.join(names) or 'no runs yet'}")
 
 
-def references_name(name: str) -> str:
+def baselines_name(name: str) -> str:
     """The name of the study of a run's baselines."""
     return f"{name} (references)"
 
 
-def proposes_nothing() -> optuna.samplers.BaseSampler:
+def no_sampler() -> optuna.samplers.BaseSampler:
     """A sampler for studies that do not sample; Optuna's default changes between versions."""
     return optuna.samplers.RandomSampler(seed=0)
 
 
-def _create_references(storage: BaseStorage, run: Run, *, load_if_exists: bool = False) -> None:
+def _create_baselines(storage: BaseStorage, run: Run, *, load_if_exists: bool = False) -> None:
     optuna.create_study(
         storage=storage,
-        study_name=references_name(run.name),
+        study_name=baselines_name(run.name),
         direction=StudyDirection.MAXIMIZE,
-        sampler=proposes_nothing(),
+        sampler=no_sampler(),
         load_if_exists=load_if_exists,
     )
 
@@ -113,7 +113,7 @@ def _complete(storage: BaseStorage, run: Run) -> None:
         storage=storage,
         study_name=run.name,
         directions=directions,
-        sampler=proposes_nothing(),
+        sampler=no_sampler(),
         load_if_exists=True,
     )
     with warnings.catch_warnings():
@@ -125,7 +125,7 @@ def _complete(storage: BaseStorage, run: Run) -> None:
 
 
 def _load(storage: BaseStorage, name: str) -> Study:
-    return optuna.load_study(study_name=name, storage=storage, sampler=proposes_nothing())
+    return optuna.load_study(study_name=name, storage=storage, sampler=no_sampler())
 
 
 def _find(storage: BaseStorage, name: str) -> Study | None:

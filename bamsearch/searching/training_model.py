@@ -32,14 +32,14 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 from threadpoolctl import threadpool_limits
 
-from bamsearch.searching.choices import Picks
+from bamsearch.searching.choices import Encoding
 from bamsearch.searching.codes import Floats
 from bamsearch.searching.feasible import Feasible
-from bamsearch.searching.hypotheses import noisy_hypotheses
 from bamsearch.searching.kernel import Kernel
-from bamsearch.searching.posterior import process_covariances, spread_of
+from bamsearch.searching.kernel_samples import draw_noisy_kernel_samples
+from bamsearch.searching.posterior import process_covariances, robust_sd
 
-Training = tuple[Picks, float, int]
+Observation = tuple[Encoding, float, int]
 """A design, the accuracy of one training in percent, and the training's seed."""
 
 # Prior variances of m and b, in units of the variance of one training; that of b is so large that
@@ -74,7 +74,7 @@ class TrainingModel:
         others: designs without a training that are predicted too.
 
     Attributes:
-        picks: designs: the trained ones in the order of their first training, then ``others``.
+        encodings: designs: the trained ones in the order of their first training, then ``others``.
         mean: expected accuracy of each design in percent, (designs,).
         noise: standard deviation of one training about f, in points.
         shared: the part of ``noise`` that all designs share, from e[s], in points.
@@ -82,15 +82,19 @@ class TrainingModel:
     """
 
     def __init__(
-        self, feasible: Feasible, trainings: Sequence[Training], others: Sequence[Picks] = ()
+        self, feasible: Feasible, trainings: Sequence[Observation], others: Sequence[Encoding] = ()
     ) -> None:
         values = np.array([value for _, value, _ in trainings])
-        self.picks = tuple(dict.fromkeys([*(picks for picks, _, _ in trainings), *others]))
-        column = {picks: index for index, picks in enumerate(self.picks)}
-        designs = np.array([column[picks] for picks, _, _ in trainings])
+        self.encodings = tuple(
+            dict.fromkeys([*(encoding for encoding, _, _ in trainings), *others])
+        )
+        column = {encoding: index for index, encoding in enumerate(self.encodings)}
+        designs = np.array([column[encoding] for encoding, _, _ in trainings])
         seeds = np.array([seed for _, _, seed in trainings])
-        base = np.array([float(feasible.space.inserts_nothing(picks)) for picks in self.picks])
-        self._centre, self._spread = float(np.median(values)), spread_of(values - np.median(values))
+        base = np.array(
+            [float(feasible.space.inserts_nothing(encoding)) for encoding in self.encodings]
+        )
+        self._centre, self._spread = float(np.median(values)), robust_sd(values - np.median(values))
         self._spread = self._spread or 1.0
         scores = (values - self._centre) / self._spread
         # The base is never an outlier: b is free, so it may lie far from all designs.
@@ -139,16 +143,16 @@ class TrainingModel:
             E[f | y, h]     = F L^-T L^-1 y                    F the covariance of f with y
             Cov[f | y, h]   = scale (cov f - F L^-T L^-1 F')   scale: rate / shape of the factor
         """
-        hypotheses = noisy_hypotheses(kernel)
-        uniform = np.random.default_rng(2).random((len(hypotheses), 3))
+        kernel_samples = draw_noisy_kernel_samples(kernel)
+        uniform = np.random.default_rng(2).random((len(kernel_samples), 3))
         signal = 1 / (1 + np.exp(np.interp(uniform[:, 0], [0, 1], np.log(_NOISE))))
-        apart = np.random.default_rng(3).random(len(hypotheses)) < _BASE_APART
+        apart = np.random.default_rng(3).random(len(kernel_samples)) < _BASE_APART
         unique, shared = _UNIQUE * uniform[:, 1], np.interp(uniform[:, 2], [0, 1], _SHARED)
         same_seed = np.equal.outer(seeds, seeds).astype(float)
-        codes = kernel.codes(np.array(self.picks, dtype=np.int8))
+        codes = kernel.codes(np.array(self.encodings, dtype=np.int8))
         n, eye = len(y), np.eye(len(codes))
-        logs, solved = np.empty(len(hypotheses)), []
-        for h, process in enumerate(process_covariances(kernel, hypotheses, codes)):
+        logs, solved = np.empty(len(kernel_samples)), []
+        for h, process in enumerate(process_covariances(kernel, kernel_samples, codes)):
             f = signal[h] * ((1 - unique[h]) * process + unique[h] * eye)
             f += _CONSTANT + _BASE * (1.0 if apart[h] else signal[h]) * np.diag(base)
             noise = shared[h] * same_seed + (1 - shared[h]) * np.eye(n)

@@ -14,7 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bamsearch.errors import RunError
-from bamsearch.records import Insertion, ReferenceKind
+from bamsearch.records import BaselineKind, Insertion
 from bamsearch.records.codec import Format
 from bamsearch.records.designs import Insertions
 
@@ -44,7 +44,7 @@ BEGAN = "began"
 
 Sites = tuple[Insertion, ...]
 
-Work = tuple[str, int | None]
+DesignSeed = tuple[str, int | None]
 """A design as text, and the seed of its training: trials with equal work have equal scores."""
 
 _INSERTIONS: Format[Sites] = Format(
@@ -61,13 +61,13 @@ def first_number(trial: FrozenTrial) -> int:
     return number
 
 
-def kind_of(trial: FrozenTrial) -> ReferenceKind | None:
+def kind_of(trial: FrozenTrial) -> BaselineKind | None:
     """The baseline kind of the trial; None for the search's own."""
-    kind: ReferenceKind | None = trial.user_attrs.get("reference")
+    kind: BaselineKind | None = trial.user_attrs.get("reference")
     return kind
 
 
-def design_of(trial: FrozenTrial) -> str:
+def design_key(trial: FrozenTrial) -> str:
     """The design as stored: equal designs have equal text."""
     design: str = trial.user_attrs["design"]
     return design
@@ -79,9 +79,9 @@ def seed_of(trial: FrozenTrial) -> int | None:
     return seed
 
 
-def work_of(trial: FrozenTrial) -> Work:
+def design_seed_of(trial: FrozenTrial) -> DesignSeed:
     """The design and the seed of the trial."""
-    return design_of(trial), seed_of(trial)
+    return design_key(trial), seed_of(trial)
 
 
 def as_text(insertions: Sites) -> str:

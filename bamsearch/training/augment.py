@@ -24,7 +24,7 @@ _AREA = (0.08, 1.0)
 """Share of the area of a resized crop: torchvision's default, also used in the papers."""
 
 
-def normalise(mean: Sequence[float], std: Sequence[float]) -> Transform:
+def normalise_pixels(mean: Sequence[float], std: Sequence[float]) -> Transform:
     """Convert bytes (N, C, H, W) to floats, normalised by mean and deviation of pixels in 0..1."""
     # A constant channel has a deviation of 0: divide by one grey level instead.
     safe = [max(value, 1 / 255) for value in std]

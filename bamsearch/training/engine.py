@@ -14,17 +14,17 @@ from torch import nn
 from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError
 from bamsearch.graph.copying import copy_model
-from bamsearch.profile.conditions import caller_kept
+from bamsearch.profile.conditions import preserve_torch_state
 from bamsearch.records import Design
 from bamsearch.training.classes import check_gives_classes
 from bamsearch.training.fabric import make_fabric
 from bamsearch.training.folder import TrainingFolder, check_tensorboard
-from bamsearch.training.interrupt import asked_to_stop
-from bamsearch.training.progress import Progress, Row
+from bamsearch.training.initial_model import InitialModel, build_initial_model
+from bamsearch.training.interrupt import defer_signals
+from bamsearch.training.progress import EpochMetrics, Progress
 from bamsearch.training.recipe import FINE_TUNE, Recipe
-from bamsearch.training.resume import about_training, check_same_training
-from bamsearch.training.run import Run, make_live
-from bamsearch.training.start import Start, start_with
+from bamsearch.training.resume import check_same_training, training_metadata
+from bamsearch.training.run import TrainingRun, make_trainer_state
 
 GIVEN = "the caller's"
 """Origin of the weights of a module."""
@@ -46,7 +46,7 @@ class Trained:
 
     module: nn.Module
     design: Design | None
-    rows: tuple[Row, ...]
+    rows: tuple[EpochMetrics, ...]
     right: int
     images: int
 
@@ -63,7 +63,7 @@ class Trained:
 
 
 def train(
-    network: Start | Design | nn.Module,
+    network: InitialModel | Design | nn.Module,
     data: Data,
     recipe: Recipe,
     *,
@@ -76,13 +76,13 @@ def train(
     """Train a network.
 
     For the same seed, all designs of a model share initial weights and the order of images, see
-    :func:`bamsearch.training.start.start_with`. On a CPU with one thread the result is reproducible
-    bit for bit, also after a kill and resume; on a GPU the last digits may differ. The caller's
-    random state is preserved. The test split is not read.
+    :func:`bamsearch.training.initial_model.build_initial_model`. On a CPU with one thread the
+    result is reproducible bit for bit, also after a kill and resume; on a GPU the last digits may
+    differ. The caller's random state is preserved. The test split is not read.
 
     Args:
-        network: a design, to be trained from random weights; the result of :func:`start_with`; or a
-            network of the caller, of which a copy is trained.
+        network: a design, to be trained from random weights; the result of
+            :func:`build_initial_model`; or a network of the caller, of which a copy is trained.
         data: the data set with training and validation splits.
         recipe: the recipe.
         seed: random seed.
@@ -98,8 +98,8 @@ def train(
         MissingExtraError: Lightning Fabric is not installed.
         DesignError, NothingToDoError: the network does not match the data.
     """
-    start = _as_start(network, data, seed)
-    if recipe.name == FINE_TUNE and start.weights is None:
+    initial = _as_initial_model(network, data, seed)
+    if recipe.name == FINE_TUNE and initial.weights is None:
         raise InvalidValueError(
             f"recipe {FINE_TUNE} requires trained weights: add --weights, or use another recipe"
         )
@@ -108,14 +108,14 @@ def train(
         raise InvalidValueError("nothing to resume: pass the output folder of the training")
     if folder is not None and folder.tensorboard:
         check_tensorboard()
-    rows = _run_training(start, data, recipe, seed, device, folder, resume, watch)
+    rows = _run_training(initial, data, recipe, seed, device, folder, resume, watch)
     images = len(data.validation)
     right = round(rows[-1].validation_accuracy * images)
-    return Trained(start.module, start.design, rows, right, images)
+    return Trained(initial.module, initial.design, rows, right, images)
 
 
 def _run_training(
-    start: Start,
+    initial: InitialModel,
     data: Data,
     recipe: Recipe,
     seed: int,
@@ -123,39 +123,41 @@ def _run_training(
     folder: TrainingFolder | None,
     resume: bool,
     watch: Callable[[Progress], None] | None,
-) -> tuple[Row, ...]:
+) -> tuple[EpochMetrics, ...]:
     fabric, scaler = make_fabric(device, recipe)
     with ExitStack() as stack:
         locks = folder is not None and fabric.is_global_zero
         if folder is not None and locks and not folder.is_new:
             stack.enter_context(folder.locked())
             locks = False
-        stack.enter_context(caller_kept(fabric.device, torch.get_num_threads()))
+        stack.enter_context(preserve_torch_state(fabric.device, torch.get_num_threads()))
         # Several processes would stop at different steps, and wait for each other forever.
         graceful = folder is not None and fabric.world_size == 1
-        stop = stack.enter_context(asked_to_stop(wait=graceful))
-        about = about_training(start, data.facts, recipe, seed)
+        stop = stack.enter_context(defer_signals(wait=graceful))
+        metadata = training_metadata(initial, data.facts, recipe, seed)
         saved = folder.read_checkpoint() if resume and folder is not None else None
         if saved is not None and folder is not None:
-            check_same_training(saved["about"], about, folder.path)
-        live = make_live(start, data, recipe, seed, fabric, scaler, saved)
-        run = Run(live, about, folder if fabric.is_global_zero else None, stop, watch)
+            check_same_training(saved["about"], metadata, folder.path)
+        trainer = make_trainer_state(initial, data, recipe, seed, fabric, scaler, saved)
+        run = TrainingRun(trainer, metadata, folder if fabric.is_global_zero else None, stop, watch)
         if saved is not None:
             run.resume(saved["progress"])
         else:
-            run.begin(start.design)
+            run.begin(initial.design)
         if folder is not None and locks:
             stack.enter_context(folder.locked())
         run.go()
-        run.finish(start.design)
+        run.finish(initial.design)
     return tuple(run.progress.rows)
 
 
-def _as_start(network: Start | Design | nn.Module, data: Data, seed: int) -> Start:
-    if isinstance(network, Start):
+def _as_initial_model(
+    network: InitialModel | Design | nn.Module, data: Data, seed: int
+) -> InitialModel:
+    if isinstance(network, InitialModel):
         return network
     if isinstance(network, Design):
-        return start_with(network, data, seed=seed)
+        return build_initial_model(network, data, seed=seed)
     module = copy_model(network)
     check_gives_classes(module, type(network).__name__, data.facts)
-    return Start(None, module, data.mean, data.std, GIVEN)
+    return InitialModel(None, module, data.mean, data.std, GIVEN)

@@ -39,8 +39,8 @@ from bamsearch.records.disk import (
 )
 from bamsearch.records.hints import shown
 from bamsearch.records.run_files import TRAINING_FILES
-from bamsearch.training.about import CHECKPOINT, FACTS_FILE, Checkpoint
-from bamsearch.training.progress import Row
+from bamsearch.training.metadata import CHECKPOINT, FACTS_FILE, Checkpoint
+from bamsearch.training.progress import EpochMetrics
 
 CHECKPOINT_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.csv"
@@ -107,7 +107,7 @@ class TrainingFolder:
             lock.release()
 
     def begin(
-        self, about: Mapping[str, Any], design: Design | None, state: Mapping[str, Any]
+        self, metadata: Mapping[str, Any], design: Design | None, state: Mapping[str, Any]
     ) -> None:
         """Write the metadata and the first checkpoint of a new training.
 
@@ -121,22 +121,22 @@ class TrainingFolder:
                 raise taken(self.path)
             with _written(self.path):
                 remove_files(self.path, FILES)
-            self._write_first(about, design, state)
+            self._write_first(metadata, design, state)
             return
         try:
             with _written(self.path), whole_folder(self.path) as draft:
-                replace(self, path=draft)._write_first(about, design, state)
+                replace(self, path=draft)._write_first(metadata, design, state)
         except OutputError as error:
             if not self.is_new:  # another training was faster
                 raise taken(self.path) from error
             raise
 
     def _write_first(
-        self, about: Mapping[str, Any], design: Design | None, state: Mapping[str, Any]
+        self, metadata: Mapping[str, Any], design: Design | None, state: Mapping[str, Any]
     ) -> None:
         if design is not None:
             save(design, self.path)
-        text = json.dumps(about, indent=2) + "\n"
+        text = json.dumps(metadata, indent=2) + "\n"
         self._replace(FACTS_FILE, lambda file: file.write(text.encode()))
         self.write_metrics(())
         self.write_checkpoint(state)
@@ -186,10 +186,10 @@ class TrainingFolder:
             return False
         return True
 
-    def write_metrics(self, rows: Sequence[Row]) -> None:
+    def write_metrics(self, rows: Sequence[EpochMetrics]) -> None:
         """Write the whole ``metrics.csv``, so that no row is duplicated."""
         text = io.StringIO()
-        table = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
+        table = csv.DictWriter(text, [f.name for f in fields(EpochMetrics)], lineterminator="\n")
         table.writeheader()
         table.writerows(asdict(row) for row in rows)
         self._replace(METRICS_FILE, lambda file: file.write(text.getvalue().encode()))

@@ -14,7 +14,7 @@ _Handler = Callable[[int, FrameType | None], None]
 
 
 @contextmanager
-def asked_to_stop(*, wait: bool) -> Iterator[Callable[[], bool]]:
+def defer_signals(*, wait: bool) -> Iterator[Callable[[], bool]]:
     """Defer the first SIGINT or SIGTERM during the block; a second one interrupts immediately.
 
     Args:
@@ -41,7 +41,7 @@ def asked_to_stop(*, wait: bool) -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def remembered() -> Iterator[Callable[[], bool]]:
+def record_signals() -> Iterator[Callable[[], bool]]:
     """Record whether SIGINT or SIGTERM raised KeyboardInterrupt during the block.
 
     Python discards exceptions raised in weak reference callbacks and ``__del__``, which may hit an

@@ -21,9 +21,9 @@ from bamsearch.data.splits import Data, Split
 from bamsearch.errors import DivergedError
 from bamsearch.training.augment import Transform
 from bamsearch.training.classes import correct, right, total_loss
-from bamsearch.training.parts import Batch, training_batches, validation_batches
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
+from bamsearch.training.shards import LabelledBatch, training_batches, validation_batches
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -33,7 +33,7 @@ _LOOK = 20
 
 
 @dataclass(slots=True, eq=False)
-class Live:
+class TrainerState:
     """The state of a running training.
 
     Attributes:
@@ -65,23 +65,23 @@ class Live:
     normalise: Transform
 
 
-def _take_step(live: Live, epoch: int, step: int, batch: Batch) -> Tensor:
+def _take_step(trainer: TrainerState, epoch: int, step: int, batch: LabelledBatch) -> Tensor:
     """Run an optimizer step; return summed loss, correct images, images and rate, (4,) float32."""
     images, labels = batch
-    torch.manual_seed(_step_seed(live, epoch, step))
-    output = live.network(live.normalise(live.augment(images)))
-    loss = total_loss(output, labels, live.recipe.label_smoothing)
-    live.fabric.backward(loss / len(images))
-    rate = live.plain.param_groups[0]["lr"]
-    live.optimizer.step()
-    live.optimizer.zero_grad()
-    live.scheduler.step()
+    torch.manual_seed(_step_seed(trainer, epoch, step))
+    output = trainer.network(trainer.normalise(trainer.augment(images)))
+    loss = total_loss(output, labels, trainer.recipe.label_smoothing)
+    trainer.fabric.backward(loss / len(images))
+    rate = trainer.plain.param_groups[0]["lr"]
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad()
+    trainer.scheduler.step()
     metrics = [loss.detach(), right(output, labels), torch.tensor(len(images)), torch.tensor(rate)]
-    return torch.stack([metric.to(live.fabric.device, torch.float32) for metric in metrics])
+    return torch.stack([metric.to(trainer.fabric.device, torch.float32) for metric in metrics])
 
 
 def train_epoch(
-    live: Live,
+    trainer: TrainerState,
     progress: Progress,
     pause: Callable[[], bool],
     paused: Callable[[], None],
@@ -89,7 +89,7 @@ def train_epoch(
     """Run the remaining steps of the current epoch.
 
     Args:
-        live: the training.
+        trainer: the training.
         progress: progress of the training; updated.
         pause: called after each step; tells whether to call paused.
         paused: called between steps with up-to-date progress, if pause is true, after every few
@@ -98,16 +98,16 @@ def train_epoch(
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    fabric = live.fabric
-    live.module.train()
+    fabric = trainer.fabric
+    trainer.module.train()
     pending: list[Tensor] = []
     epoch, first = progress.epoch, progress.step
     if first == 0:
-        progress.lr = live.plain.param_groups[0]["lr"]
+        progress.lr = trainer.plain.param_groups[0]["lr"]
     images = training_batches(
-        live.data.train,
-        live.recipe.batch_size,
-        seed=live.seed,
+        trainer.data.train,
+        trainer.recipe.batch_size,
+        seed=trainer.seed,
         epoch=epoch,
         first=first,
         rank=fabric.global_rank,
@@ -115,50 +115,50 @@ def train_epoch(
         device=fabric.device,
     )
     for step, batch in enumerate(images, start=first):
-        pending.append(_take_step(live, epoch, step, batch))
+        pending.append(_take_step(trainer, epoch, step, batch))
         requested = pause()
         if requested or len(pending) == _LOOK or step + 1 == progress.steps:
-            _update_progress(live, progress, pending)
+            _update_progress(trainer, progress, pending)
             pending = []
             paused()
 
 
-def _step_seed(live: Live, epoch: int, step: int) -> int:
+def _step_seed(trainer: TrainerState, epoch: int, step: int) -> int:
     """A separate seed for every process and step."""
-    return zlib.crc32(f"{live.seed} {live.fabric.global_rank} {epoch} {step}".encode())
+    return zlib.crc32(f"{trainer.seed} {trainer.fabric.global_rank} {epoch} {step}".encode())
 
 
-def _update_progress(live: Live, progress: Progress, metrics: list[Tensor]) -> None:
+def _update_progress(trainer: TrainerState, progress: Progress, metrics: list[Tensor]) -> None:
     """Add the metrics of steps to the progress; raise DivergedError if a loss is not finite."""
     for loss, hits, images, rate in torch.stack(metrics).tolist():
         if loss != loss or abs(loss) == float("inf"):
-            raise DivergedError(_diverged(live, progress, loss, rate))
+            raise DivergedError(_diverged(trainer, progress, loss, rate))
         progress.step += 1
         progress.loss += loss
         progress.right += int(hits)
         progress.images += int(images)
 
 
-def _diverged(live: Live, progress: Progress, loss: float, rate: float) -> str:
-    mixed = live.recipe.precision != "32"
+def _diverged(trainer: TrainerState, progress: Progress, loss: float, rate: float) -> str:
+    mixed = trainer.recipe.precision != "32"
     also = ", or --precision 32" if mixed else ""
     return (
         f"the loss is {loss} in epoch {progress.epoch + 1}, step {progress.step + 1} of "
         f"{progress.steps}, at a learning rate of {rate:.4g}: "
-        f"start again with --lr {live.recipe.lr / 10:.3g}{also}"
+        f"start again with --lr {trainer.recipe.lr / 10:.3g}{also}"
     )
 
 
-def validate(live: Live) -> tuple[float, int]:
+def validate(trainer: TrainerState) -> tuple[float, int]:
     """Mean cross-entropy and number of correct validation images, over all processes."""
-    fabric, split = live.fabric, live.data.validation
-    live.module.eval()
-    _share_buffers(live)
+    fabric, split = trainer.fabric, trainer.data.validation
+    trainer.module.eval()
+    _share_buffers(trainer)
     loss = torch.zeros((), device=fabric.device)
     hits = torch.zeros((), device=fabric.device, dtype=torch.int64)
     batches = validation_batches(
         split,
-        live.recipe.batch_size,
+        trainer.recipe.batch_size,
         rank=fabric.global_rank,
         world=fabric.world_size,
         device=fabric.device,
@@ -166,32 +166,36 @@ def validate(live: Live) -> tuple[float, int]:
     with torch.no_grad(), fabric.autocast():
         for images, labels in batches:
             # Not the wrapped network: processes may have different numbers of batches.
-            output = live.module(live.normalise(images))
+            output = trainer.module(trainer.normalise(images))
             loss += total_loss(output, labels)
             hits += right(output, labels)
-    return total(live, float(loss)) / len(split), int(total(live, float(hits)))
+    return sum_over_processes(trainer, float(loss)) / len(split), int(
+        sum_over_processes(trainer, float(hits))
+    )
 
 
-def classify(live: Live, split: Split) -> Tensor:
+def classify(trainer: TrainerState, split: Split) -> Tensor:
     """Whether each image of a split is classified correctly, (N,) bool on the CPU; one process."""
-    live.module.eval()
-    batches = validation_batches(split, live.recipe.batch_size, device=live.fabric.device)
-    with torch.no_grad(), live.fabric.autocast():
-        parts = [correct(live.module(live.normalise(images)), labels) for images, labels in batches]
+    trainer.module.eval()
+    batches = validation_batches(split, trainer.recipe.batch_size, device=trainer.fabric.device)
+    with torch.no_grad(), trainer.fabric.autocast():
+        parts = [
+            correct(trainer.module(trainer.normalise(images)), labels) for images, labels in batches
+        ]
     return torch.cat(parts).cpu()
 
 
-def total(live: Live, number: float) -> float:
+def sum_over_processes(trainer: TrainerState, number: float) -> float:
     """The sum of a number over all processes."""
-    if live.fabric.world_size == 1:
+    if trainer.fabric.world_size == 1:
         return number
-    reduced = torch.tensor(number, device=live.fabric.device, dtype=torch.float64)
+    reduced = torch.tensor(number, device=trainer.fabric.device, dtype=torch.float64)
     torch.distributed.all_reduce(reduced)
     return float(reduced)
 
 
-def _share_buffers(live: Live) -> None:
+def _share_buffers(trainer: TrainerState) -> None:
     """Copy the first process's batch norm statistics, which are saved, to all processes."""
-    if live.fabric.world_size > 1:
-        for buffer in live.module.buffers():
+    if trainer.fabric.world_size > 1:
+        for buffer in trainer.module.buffers():
             torch.distributed.broadcast(buffer, 0)

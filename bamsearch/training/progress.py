@@ -11,7 +11,7 @@ AnyFloat = Annotated[float, Mark.ANY_FLOAT]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EpochMetrics:
     """Metrics of an epoch, a line of ``metrics.csv``.
 
     Attributes:
@@ -57,7 +57,7 @@ class Progress:
     right: Natural = 0
     images: Natural = 0
     seconds: float = 0.0
-    rows: list[Row] = field(default_factory=list)
+    rows: list[EpochMetrics] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
@@ -69,7 +69,7 @@ class Progress:
         too_far = self.step > self.steps or (self.step > 0 and not self.images)
         return too_far or len(self.rows) != self.epoch
 
-    def next_epoch(self, row: Row) -> None:
+    def next_epoch(self, row: EpochMetrics) -> None:
         """Finish the current epoch."""
         self.rows.append(row)
         self.epoch += 1

@@ -10,9 +10,14 @@ from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError, TrainingError
 from bamsearch.graph.designs import build, find_design, is_design
 from bamsearch.records import Design, ValueRange, check_value_range
-from bamsearch.training.again import state_of
 from bamsearch.training.fabric import check_fabric
 from bamsearch.training.folder import TrainingFolder, taken
+from bamsearch.training.initial_model import (
+    InitialModel,
+    build_initial_model,
+    check_is_classifier,
+    check_trainable,
+)
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,
     FINE_TUNE,
@@ -20,12 +25,12 @@ from bamsearch.training.recipe import (
     Recipe,
     find_recipe,
 )
-from bamsearch.training.resume import about_training, design_of
-from bamsearch.training.start import Start, check_fits, check_is_classifier, start_with
+from bamsearch.training.resume import design_of, training_metadata
+from bamsearch.training.start_or_resume import state_of
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TrainingRequest:
     """The options of a training; None is the default, or the value of a resumed training.
 
     Attributes:
@@ -37,7 +42,7 @@ class Request:
         batch_size: override of the images per step.
         lr: override of the learning rate.
         precision: override of the numeric precision.
-        weights: see :func:`bamsearch.training.start.start_with`.
+        weights: see :func:`bamsearch.training.initial_model.build_initial_model`.
         seed: random seed.
         value_range: value range of the pixels, see :func:`bamsearch.data.loading.load_data`.
     """
@@ -62,18 +67,18 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Planned:
+class TrainingPlan:
     """A training that is ready to start.
 
     Attributes:
-        start: the initial network.
+        initial: the initial network.
         design: its design.
         data: the data set.
         recipe: the recipe.
         seed: random seed.
     """
 
-    start: Start
+    initial: InitialModel
     design: Design
     data: Data
     recipe: Recipe
@@ -81,8 +86,8 @@ class Planned:
 
 
 def plan_training(
-    request: Request, before: Callable[[str], object] = lambda model: None
-) -> Planned:
+    request: TrainingRequest, before: Callable[[str], object] = lambda model: None
+) -> TrainingPlan:
     """Prepare a new training.
 
     Args:
@@ -107,24 +112,24 @@ def plan_training(
     data = load_for(request.data, saved, request.download, value_range=request.value_range)
     design = saved or _base(request.what, data)
     seed = request.seed or 0
-    check_fits(design, data.facts)
+    check_trainable(design, data.facts)
     if saved is not None:
         before(saved.model)
-    start = start_with(design, data, weights=request.weights, beside=beside, seed=seed)
-    default = DEFAULT_RECIPE if start.weights is None else FINE_TUNE
+    initial = build_initial_model(design, data, weights=request.weights, beside=beside, seed=seed)
+    default = DEFAULT_RECIPE if initial.weights is None else FINE_TUNE
     recipe = request.changed(find_recipe(request.recipe or default))
-    return Planned(start, start.design or design, data, recipe, seed)
+    return TrainingPlan(initial, initial.design or design, data, recipe, seed)
 
 
-def is_unfinished(planned: Planned, folder: TrainingFolder) -> bool:
+def is_unfinished_training(planned: TrainingPlan, folder: TrainingFolder) -> bool:
     """Whether a folder has this training, killed or interrupted before its end.
 
     Raises:
         OutputError: the training is finished, or the folder has another training.
     """
-    about = about_training(planned.start, planned.data.facts, planned.recipe, planned.seed)
+    metadata = training_metadata(planned.initial, planned.data.facts, planned.recipe, planned.seed)
     try:
-        if state_of(folder.path, about) == "begun":
+        if state_of(folder.path, metadata) == "started":
             return True
     except TrainingError:
         pass
@@ -133,10 +138,10 @@ def is_unfinished(planned: Planned, folder: TrainingFolder) -> bool:
 
 
 def plan_resumed(
-    request: Request,
+    request: TrainingRequest,
     folder: TrainingFolder,
     before: Callable[[str], object] = lambda model: None,
-) -> Planned:
+) -> TrainingPlan:
     """Prepare to resume a training; ``train`` refuses a request with other settings.
 
     Args:
@@ -151,32 +156,32 @@ def plan_resumed(
         MissingExtraError: Lightning Fabric is not installed.
     """
     check_fabric()
-    about = folder.read_checkpoint()["about"]
-    design = design_of(about)
+    metadata = folder.read_checkpoint()["about"]
+    design = design_of(metadata)
     if design is None:
         raise TrainingError(f"{folder.path} was trained from Python: resume it from Python")
     if request.weights is not None:
         raise InvalidValueError("--weights is for new trainings: omit it with --resume")
     before(design.model)
-    facts = about["data"]
+    facts = metadata["data"]
     name, seed = request.data or facts["name"], facts["split_seed"]
     # Older checkpoints have no value range.
     saved = facts.get("value_range")
     value_range = request.value_range or (None if saved is None else check_value_range(saved))
     data = load_for(name, design, request.download, seed, facts["hash"], value_range)
-    start = Start(
+    initial = InitialModel(
         _named(request.what, design, data),
         build(design),
-        tuple(about["mean"]),
-        tuple(about["std"]),
-        about["weights"],
-        frozenset(about["fresh"]),
+        tuple(metadata["mean"]),
+        tuple(metadata["std"]),
+        metadata["weights"],
+        frozenset(metadata["fresh"]),
     )
-    recipe = Recipe.from_dict(about["recipe"])
+    recipe = Recipe.from_dict(metadata["recipe"])
     if request.recipe is not None and request.recipe != recipe.name:
         recipe = find_recipe(request.recipe)
-    seed = about["seed"] if request.seed is None else request.seed
-    return Planned(start, design, data, request.changed(recipe), seed)
+    seed = metadata["seed"] if request.seed is None else request.seed
+    return TrainingPlan(initial, design, data, request.changed(recipe), seed)
 
 
 def _named(name: str | None, design: Design, data: Data) -> Design:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bamsearch.errors import TrainingError
-from bamsearch.training.about import Checkpoint
+from bamsearch.training.metadata import Checkpoint
 
 # All other entries of the schedulers' states follow from the recipe.
 _COUNTERS = {"last_epoch", "_step_count"}

@@ -12,14 +12,14 @@ from typing import Any
 from bamsearch.errors import TrainingError
 from bamsearch.records import DataFacts, Design
 from bamsearch.records.sources import file_hash, source_of
+from bamsearch.training.initial_model import InitialModel
 from bamsearch.training.recipe import Recipe
-from bamsearch.training.start import Start
 
 _CONTENTS = ("data hash", "model's source", "weights' content")
 
 
-def about_training(
-    start: Start,
+def training_metadata(
+    initial: InitialModel,
     facts: DataFacts,
     recipe: Recipe,
     seed: int,
@@ -27,24 +27,24 @@ def about_training(
     """Metadata that determines the result of a training, for ``train.json`` and checkpoints.
 
     Args:
-        start: the initial network.
+        initial: the initial network.
         facts: facts about the data.
         recipe: the recipe.
         seed: random seed.
     """
-    design = None if start.design is None else json.loads(start.design.to_json())
-    source = None if start.design is None else source_of(start.design.model)
+    design = None if initial.design is None else json.loads(initial.design.to_json())
+    source = None if initial.design is None else source_of(initial.design.model)
     return {
         "design": design,
         "data": _plain(facts),
         "recipe": recipe.to_dict(),
         "seed": seed,
-        "weights": start.weights,
+        "weights": initial.weights,
         "source": source,
-        "weights_hash": None if start.weights is None else file_hash(start.weights),
-        "fresh": sorted(start.fresh),
-        "mean": list(start.mean),
-        "std": list(start.std),
+        "weights_hash": None if initial.weights is None else file_hash(initial.weights),
+        "fresh": sorted(initial.fresh),
+        "mean": list(initial.mean),
+        "std": list(initial.std),
     }
 
 
@@ -53,9 +53,9 @@ def _plain(facts: DataFacts) -> dict[str, Any]:
     return asdict(facts) | {"input_shape": list(facts.input_shape), "value_range": value_range}
 
 
-def design_of(about: Mapping[str, Any]) -> Design | None:
+def design_of(metadata: Mapping[str, Any]) -> Design | None:
     """The design of a training."""
-    content = about["design"]
+    content = metadata["design"]
     return None if content is None else Design.from_json(json.dumps(content))
 
 
@@ -65,8 +65,8 @@ def check_same_training(saved: Mapping[str, Any], now: Mapping[str, Any], folder
     Data sets are compared by hash, because their folders may have moved.
 
     Args:
-        saved: :func:`about_training` of the checkpoint.
-        now: :func:`about_training` of the requested training.
+        saved: :func:`training_metadata` of the checkpoint.
+        now: :func:`training_metadata` of the requested training.
         folder: folder of the checkpoint.
     """
     for name, before, after in _compared(saved, now):

@@ -15,34 +15,34 @@ from bamsearch.data.splits import Data
 from bamsearch.errors import TrainingError
 from bamsearch.profile.devices import device_facts
 from bamsearch.records import Design
-from bamsearch.training.about import Checkpoint
-from bamsearch.training.augment import augment, normalise
+from bamsearch.training.augment import augment, normalise_pixels
 from bamsearch.training.folder import EVENTS, TrainingFolder
-from bamsearch.training.loop import Live, total, train_epoch, validate
-from bamsearch.training.parts import steps_of
-from bamsearch.training.progress import Progress, Row
+from bamsearch.training.initial_model import InitialModel
+from bamsearch.training.loop import TrainerState, sum_over_processes, train_epoch, validate
+from bamsearch.training.metadata import Checkpoint
+from bamsearch.training.progress import EpochMetrics, Progress
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.restore import restore
 from bamsearch.training.schedule import make_schedule
-from bamsearch.training.start import Start
+from bamsearch.training.shards import steps_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def make_live(
-    start: Start,
+def make_trainer_state(
+    initial: InitialModel,
     data: Data,
     recipe: Recipe,
     seed: int,
     fabric: Fabric,
     scaler: torch.amp.GradScaler | None,
     saved: Checkpoint | None,
-) -> Live:
+) -> TrainerState:
     """Set up a training on its device.
 
     Args:
-        start: the initial network, whose module is moved to the device and trained.
+        initial: the initial network, whose module is moved to the device and trained.
         data: the data set.
         recipe: the recipe.
         seed: random seed.
@@ -50,9 +50,9 @@ def make_live(
         scaler: gradient scaler for 16-mixed.
         saved: the checkpoint to resume from, if any.
     """
-    module = start.module.to(fabric.device)
+    module = initial.module.to(fabric.device)
     optimizer = SGD(
-        _groups(start, recipe),
+        _groups(initial, recipe),
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
@@ -63,7 +63,7 @@ def make_live(
         # Before Fabric wraps them: loading replaces the optimizer's groups.
         restore(module, optimizer, scheduler, scaler, saved)
     network, wrapped = fabric.setup(module, optimizer)
-    return Live(
+    return TrainerState(
         fabric,
         module,
         network,
@@ -75,15 +75,15 @@ def make_live(
         data,
         seed,
         augment(recipe.augment),
-        normalise(start.mean, start.std),
+        normalise_pixels(initial.mean, initial.std),
     )
 
 
-def _groups(start: Start, recipe: Recipe) -> list[dict[str, Any]]:
+def _groups(initial: InitialModel, recipe: Recipe) -> list[dict[str, Any]]:
     """Groups of pretrained and of new parameters, which may have another learning rate."""
-    named = dict(start.module.named_parameters())
-    fresh = [value for name, value in named.items() if name in start.fresh]
-    rest = [value for name, value in named.items() if name not in start.fresh]
+    named = dict(initial.module.named_parameters())
+    fresh = [value for name, value in named.items() if name in initial.fresh]
+    rest = [value for name, value in named.items() if name not in initial.fresh]
     groups = [
         {"params": rest, "lr": recipe.lr},
         {"params": fresh, "lr": recipe.lr * recipe.new_lr_factor},
@@ -91,12 +91,12 @@ def _groups(start: Start, recipe: Recipe) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-class Run:
+class TrainingRun:
     """A training and its folder.
 
     Args:
-        live: the training in memory.
-        about: metadata for its checkpoints.
+        trainer: the training in memory.
+        metadata: metadata for its checkpoints.
         folder: folder of the training; None writes nothing, as in all processes but the first.
         stop: called between steps; tells whether to stop with a checkpoint.
         watch: called after every few steps and every epoch.
@@ -104,15 +104,15 @@ class Run:
 
     def __init__(
         self,
-        live: Live,
-        about: Mapping[str, Any],
+        trainer: TrainerState,
+        metadata: Mapping[str, Any],
         folder: TrainingFolder | None,
         stop: Callable[[], bool],
         watch: Callable[[Progress], None] | None,
     ) -> None:
-        self.progress = Progress(steps=steps_of(live.data.train, live.recipe.batch_size))
-        self._live = live
-        self._about = about
+        self.progress = Progress(steps=steps_of(trainer.data.train, trainer.recipe.batch_size))
+        self._trainer = trainer
+        self._metadata = metadata
         self._folder = folder
         self._stop = stop
         self._watch = watch or (lambda progress: None)
@@ -122,8 +122,8 @@ class Run:
     def begin(self, design: Design | None) -> None:
         """Write the metadata, and a checkpoint before the first step."""
         if self._folder is not None:
-            about = {**self._about, **self._circumstances(self._folder)}
-            self._folder.begin(about, design, self._state())
+            metadata = {**self._metadata, **self._circumstances(self._folder)}
+            self._folder.begin(metadata, design, self._state())
             self._saved = time.monotonic()
 
     def resume(self, progress: Progress) -> None:
@@ -146,23 +146,23 @@ class Run:
             DivergedError: the loss became NaN or infinite.
             KeyboardInterrupt: the training was asked to stop, and saved a checkpoint.
         """
-        progress, live = self.progress, self._live
+        progress, trainer = self.progress, self._trainer
         events = self._events()
         self._watch(progress)
         self._looked = time.monotonic()
-        while progress.epoch < live.recipe.epochs:
+        while progress.epoch < trainer.recipe.epochs:
             if progress.step < progress.steps:
-                train_epoch(live, progress, self._due, self._between_steps)
-            loss, right = validate(live)
+                train_epoch(trainer, progress, self._due, self._between_steps)
+            loss, right = validate(trainer)
             self._count_seconds()
-            images = total(live, progress.images)
-            row = Row(
+            images = sum_over_processes(trainer, progress.images)
+            row = EpochMetrics(
                 epoch=progress.epoch + 1,
                 lr=progress.lr,
-                train_loss=total(live, progress.loss) / images,
-                train_accuracy=total(live, progress.right) / images,
+                train_loss=sum_over_processes(trainer, progress.loss) / images,
+                train_accuracy=sum_over_processes(trainer, progress.right) / images,
                 validation_loss=loss,
-                validation_accuracy=right / len(live.data.validation),
+                validation_accuracy=right / len(trainer.data.validation),
                 seconds=round(progress.seconds, 3),
             )
             progress.next_epoch(row)
@@ -170,17 +170,17 @@ class Run:
             if events is not None:
                 _add_events(events, row)
             self._watch(progress)
-            if self._stop() and progress.epoch < live.recipe.epochs:
+            if self._stop() and progress.epoch < trainer.recipe.epochs:
                 raise KeyboardInterrupt
         if events is not None:
             events.close()
 
     def finish(self, design: Design | None) -> None:
         """Write the weights."""
-        self._live.module.eval()
+        self._trainer.module.eval()
         if self._folder is not None:
             self._folder.write_metrics(self.progress.rows)
-            self._folder.finish(self._live.module, design)
+            self._folder.finish(self._trainer.module, design)
 
     def _due(self) -> bool:
         if self._folder is None:
@@ -208,22 +208,22 @@ class Run:
         self._saved = time.monotonic()
 
     def _state(self) -> dict[str, Any]:
-        live = self._live
+        trainer = self._trainer
         return {
-            "about": dict(self._about),
-            "model": live.module.state_dict(),
-            "optimizer": live.plain.state_dict(),
-            "scheduler": live.scheduler.state_dict(),
-            "scaler": {} if live.scaler is None else live.scaler.state_dict(),
+            "about": dict(self._metadata),
+            "model": trainer.module.state_dict(),
+            "optimizer": trainer.plain.state_dict(),
+            "scheduler": trainer.scheduler.state_dict(),
+            "scaler": {} if trainer.scaler is None else trainer.scaler.state_dict(),
             "progress": self.progress.to_dict(),
         }
 
     def _circumstances(self, folder: TrainingFolder) -> dict[str, Any]:
-        fabric = self._live.fabric
+        fabric = self._trainer.fabric
         facts = device_facts(fabric.device, torch.get_num_threads())
         names = ("bamsearch", "lightning-fabric", "torchvision", "torch")
         return {
-            "parameters": sum(p.numel() for p in self._live.module.parameters()),
+            "parameters": sum(p.numel() for p in self._trainer.module.parameters()),
             "device": facts.name,
             "threads": facts.threads,
             "processes": fabric.world_size,
@@ -242,7 +242,7 @@ class Run:
         return SummaryWriter(self._folder.path / EVENTS, purge_step=self.progress.epoch + 1)
 
 
-def _add_events(events: Any, row: Row) -> None:
+def _add_events(events: Any, row: EpochMetrics) -> None:
     for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr"):
         events.add_scalar(name.replace("_", "/"), getattr(row, name), row.epoch)
     events.flush()

@@ -9,14 +9,14 @@ from contextlib import suppress
 import torch
 
 from bamsearch.data.splits import Data
-from bamsearch.profile.conditions import caller_kept
+from bamsearch.profile.conditions import preserve_torch_state
 from bamsearch.training.fabric import make_fabric
+from bamsearch.training.initial_model import InitialModel
 from bamsearch.training.loop import train_epoch
-from bamsearch.training.parts import steps_of
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
-from bamsearch.training.run import make_live
-from bamsearch.training.start import Start
+from bamsearch.training.run import make_trainer_state
+from bamsearch.training.shards import steps_of
 
 TIMED_STEPS = 3
 """Number of timed steps after a warm-up step."""
@@ -30,7 +30,7 @@ class _EnoughError(Exception):
 
 
 def step_seconds(
-    start: Start,
+    initial: InitialModel,
     data: Data,
     recipe: Recipe,
     *,
@@ -42,7 +42,7 @@ def step_seconds(
     """Seconds per training step.
 
     Args:
-        start: the initial network; its module is modified.
+        initial: the initial network; its module is modified.
         data: the data set.
         recipe: the recipe.
         seed: random seed.
@@ -62,13 +62,13 @@ def step_seconds(
         if len(times) == wanted:
             raise _EnoughError
 
-    with caller_kept(fabric.device, threads or torch.get_num_threads()):
-        live = make_live(start, data, recipe, seed, fabric, scaler, None)
+    with preserve_torch_state(fabric.device, threads or torch.get_num_threads()):
+        trainer = make_trainer_state(initial, data, recipe, seed, fabric, scaler, None)
         if wanted == 1:
             times.append(clock())
             wanted = 2
         with suppress(_EnoughError):
-            train_epoch(live, Progress(steps=steps), lambda: True, paused)
+            train_epoch(trainer, Progress(steps=steps), lambda: True, paused)
     return (times[-1] - times[0]) / (len(times) - 1)
 
 

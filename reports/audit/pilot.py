@@ -61,7 +61,7 @@ def main(folder: Path) -> None:
                         data,
                         recipe,
                         seed=seed,
-                    ).per_cent
+                    ).percent
                     for seed in SEEDS
                 ]
                 for insertions in DESIGNS.values()

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from bamsearch.attention import pictures
-from bamsearch.attention.heat import LEAST_SPAN, Column, Heat, pale, scale_of, spread
+from bamsearch.attention.heat import LEAST_SPAN, Heat, SheetColumn, pale, resize_map, scale_of
 from bamsearch.attention.pictures import MAX_NETWORKS, contact_sheet
 
 EDGE = 28  # pixels between the sheet's edge and the first panel
@@ -27,8 +27,8 @@ def a_heat(values: np.ndarray) -> Heat:
     return Heat("4×8×8", "r16 d4", np.array([0.1, 0.9, 0.5, 0.3], np.float32), values, values)
 
 
-def a_column(label: str = "net", size=(64, 64), colour="white", **heats) -> Column:
-    return Column(label, "resnet18", "", Image.new("RGB", size, colour), heats)
+def a_column(label: str = "net", size=(64, 64), colour="white", **heats) -> SheetColumn:
+    return SheetColumn(label, "resnet18", "", Image.new("RGB", size, colour), heats)
 
 
 def opened(content: bytes) -> np.ndarray:
@@ -39,13 +39,13 @@ def opened(content: bytes) -> np.ndarray:
 def test_a_map_is_spread_as_torch_interpolates(cells, size):
     values = torch.rand(cells)
     wanted = F.interpolate(values[None, None], size[::-1], mode="bilinear", align_corners=False)
-    spreaded = torch.from_numpy(spread(values.numpy(), size).copy())
+    spreaded = torch.from_numpy(resize_map(values.numpy(), size).copy())
     torch.testing.assert_close(spreaded, wanted[0, 0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (2, 5), (7, 7)])
 def test_a_cell_lights_its_own_part(cell):
-    over = spread(a_map(*cell), (64, 64))
+    over = resize_map(a_map(*cell), (64, 64))
     row, column = np.unravel_index(over.argmax(), over.shape)
     assert (row // 8, column // 8) == cell
 
@@ -102,7 +102,7 @@ def test_sheets_are_not_too_wide_and_nothing_touches_the_edge(count):
     long = "a-very-long-name-of-a-design-" * 4
     heats = {site: a_heat(a_map(1, 2)) for site in ("layer1", "layer2." * 20)}
     columns = [
-        Column(f"{long}{n}", long * 2, long * 3, Image.new("RGB", (64, 48), "blue"), heats)
+        SheetColumn(f"{long}{n}", long * 2, long * 3, Image.new("RGB", (64, 48), "blue"), heats)
         for n in range(count)
     ]
     sheet = opened(contact_sheet("photo" * 40, columns, list(heats)))
@@ -143,12 +143,12 @@ QUIET = """
 import logging, sys
 from PIL import Image
 import numpy as np
-from bamsearch.attention.heat import Column, Heat
+from bamsearch.attention.heat import SheetColumn, Heat
 from bamsearch.attention.pictures import contact_sheet
 assert "matplotlib" not in sys.modules
 values = np.zeros((2, 2), np.float32)
 heat = Heat("", "", np.zeros(3, np.float32), values, values)
-contact_sheet("写真", [Column("a", "", "", Image.new("RGB", (4, 4)), {"b": heat})], ["b"])
+contact_sheet("写真", [SheetColumn("a", "", "", Image.new("RGB", (4, 4)), {"b": heat})], ["b"])
 assert not {"torch", "matplotlib.pyplot", "tkinter"} & {*sys.modules}
 assert logging.getLogger("matplotlib").level == 0
 """
@@ -164,5 +164,5 @@ def test_it_draws_without_a_display_a_folder_for_settings_or_a_word():
 @pytest.mark.parametrize("name", ["caf\udce9.png", "a\x00\x1b[31m\nb", "\ud800", "$x$", "x" * 1000])
 def test_a_sheet_shows_any_name(name):
     heat = a_heat(a_map(1, 1))
-    column = Column(name, name, name, Image.new("RGB", (64, 64), "white"), {name: heat})
+    column = SheetColumn(name, name, name, Image.new("RGB", (64, 64), "white"), {name: heat})
     assert opened(contact_sheet(name, [column], [name])).shape[2] == 3

@@ -9,7 +9,7 @@ import pytest
 
 from bamsearch.records.audit_files import read_audit, read_trainings
 from bamsearch.records.run_files import read_run
-from bamsearch.training.loop import Live
+from bamsearch.training.loop import TrainerState
 
 NET = """
 from torch import nn
@@ -72,20 +72,20 @@ def test_ctrl_c_and_the_same_command_again_and_what_is_found_is_cited(
 ):
     folder = here / "audits" / "small-digits-001"
     planted(bamsearch_cli, folder, 13)
-    plain, calls = Live.__init__, []
+    plain, calls = TrainerState.__init__, []
 
-    def interrupted(live, *args) -> None:
-        plain(live, *args)
+    def interrupted(trainer, *args) -> None:
+        plain(trainer, *args)
 
         def hook(module, args) -> None:
             calls.append(1)
             if len(calls) == 45:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        live.module.register_forward_pre_hook(hook)
+        trainer.module.register_forward_pre_hook(hook)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Live, "__init__", interrupted)
+        patch.setattr(TrainerState, "__init__", interrupted)
         result = bamsearch_cli(*LINE, "--name", folder.name)
     assert result.exit_code == 130
     assert "continue  the same command again" in result.stderr
@@ -163,9 +163,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(bamsearch_cli, here, audit, mo
 def _begin(folder) -> None:
     """An audit with three seeds that has just begun."""
     from bamsearch.evidence.audit.folder import AuditFolder
-    from bamsearch.evidence.audit.request import Request, plan_audit
+    from bamsearch.evidence.audit.request import AuditRequest, plan_audit
 
-    request = Request(
+    request = AuditRequest(
         "net.py:small",
         data="digits",
         designs=8,

@@ -54,7 +54,7 @@ def test_it_prints_the_summary_and_writes_all_formats(bamsearch_cli, here):
     assert "Written   runs/one/report/report.md" in result.stderr
     table = pd.read_csv(here / "runs/one/report/trials.csv")
     record = read_record(here / "runs/one")
-    assert len(table) == len(record.trials) + len(record.references)
+    assert len(table) == len(record.trials) + len(record.baselines)
     ours = table[table.role == "trial"]["score (params)"].tolist()
     assert ours == [trial.score for trial in record.trials]
 

@@ -10,8 +10,8 @@ from bamsearch.cli.console import Console
 from bamsearch.cli.train_text import TrainView
 from bamsearch.graph.designs import build, save
 from bamsearch.records import Design, Insertion
-from bamsearch.training.loop import Live
-from bamsearch.training.progress import Progress, Row
+from bamsearch.training.loop import TrainerState
+from bamsearch.training.progress import EpochMetrics, Progress
 from bamsearch.training.recipe import Recipe
 
 NET = """
@@ -107,20 +107,20 @@ def test_a_dry_run_writes_nothing(bamsearch_cli, folder):
 def test_ctrl_c_leaves_what_can_be_gone_on_with(bamsearch_cli, folder, monkeypatch):
     line = ["train", "des", *QUICK, "--batch-size", "64", "-o"]
     assert bamsearch_cli(*line, "whole").exit_code == 0
-    plain, calls = Live.__init__, []
+    plain, calls = TrainerState.__init__, []
 
-    def interrupted(live, *args) -> None:
-        plain(live, *args)
+    def interrupted(trainer, *args) -> None:
+        plain(trainer, *args)
 
         def hook(module, args) -> None:
             calls.append(1)
             if len(calls) == 7:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        live.module.register_forward_pre_hook(hook)
+        trainer.module.register_forward_pre_hook(hook)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Live, "__init__", interrupted)
+        patch.setattr(TrainerState, "__init__", interrupted)
         result = bamsearch_cli(*line, "cut")
     assert result.exit_code == 130
     assert "bamsearch train --resume cut" in result.stderr
@@ -214,7 +214,7 @@ def test_the_view_counts_what_is_left(capsys):
     assert capsys.readouterr().err == (
         "epoch 1/2 · step 4/10 · loss 0.5000, 25.0% · 2 min 40 s remaining\n"
     )
-    progress.next_epoch(Row(1, 0.1, 0.5, 0.25, 0.6, 0.75, 100.0))
+    progress.next_epoch(EpochMetrics(1, 0.1, 0.5, 0.25, 0.6, 0.75, 100.0))
     view.watch(progress)
     assert capsys.readouterr().err == (
         "epoch 1/2 · lr 0.1 · train loss 0.5000, 25.0% · validation loss 0.6000, 75.0% · "
@@ -228,7 +228,7 @@ def test_the_view_is_drawn_on_a_terminal():
     view = TrainView(recipe, "title", Console(), drawn.append, clock=lambda: 0.0)
     progress = Progress(steps=10)
     view.watch(progress)
-    progress.next_epoch(Row(1, 0.1, 0.5, 0.25, 0.6, 0.75, 100.0))
+    progress.next_epoch(EpochMetrics(1, 0.1, 0.5, 0.25, 0.6, 0.75, 100.0))
     view.watch(progress)
     first, second = drawn
     assert "epoch 1/2 · step 0/10" in first

@@ -12,7 +12,7 @@ from bamsearch.api import search
 from bamsearch.data.splits import Data
 from bamsearch.evidence.verify.looks import meets
 from bamsearch.records.run_files import read_record
-from bamsearch.training.loop import Live
+from bamsearch.training.loop import TrainerState
 
 NET = """
 from torch import nn
@@ -121,20 +121,20 @@ def test_what_is_expected(low, better, not_worse):
 def test_ctrl_c_and_the_same_command_again(bamsearch_cli, here, monkeypatch):
     shutil.copytree("runs/small", "runs/cut")
     assert bamsearch_cli("verify", "small", *QUICK).exit_code == 0
-    plain, calls = Live.__init__, []
+    plain, calls = TrainerState.__init__, []
 
-    def interrupted(live, *args) -> None:
-        plain(live, *args)
+    def interrupted(trainer, *args) -> None:
+        plain(trainer, *args)
 
         def hook(module, args) -> None:
             calls.append(1)
             if len(calls) == 45:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        live.module.register_forward_pre_hook(hook)
+        trainer.module.register_forward_pre_hook(hook)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Live, "__init__", interrupted)
+        patch.setattr(TrainerState, "__init__", interrupted)
         result = bamsearch_cli("verify", "cut", *QUICK)
     assert result.exit_code == 130
     assert "continue  the same command again" in result.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bamsearch.api import search
-from bamsearch.evidence.verify.request import Planned, Request, plan_verify
+from bamsearch.evidence.verify.request import VerifyPlan, VerifyRequest, plan_verify
 
 NETS = Path(__file__).parents[1] / "training" / "nets.py"
 
@@ -32,11 +32,11 @@ def run(searched, tmp_path) -> Path:
 
 
 @pytest.fixture
-def plan(run) -> Callable[..., Planned]:
+def plan(run) -> Callable[..., VerifyPlan]:
     """``plan(seeds=3)``: the run, two seeds and an epoch unless said otherwise."""
 
-    def make(**others) -> Planned:
+    def make(**others) -> VerifyPlan:
         usual = {"run": str(run), "data": "digits", "seeds": 2, "epochs": 1, "device": "cpu"}
-        return plan_verify(Request(**(usual | {"command": "bamsearch verify"} | others)))
+        return plan_verify(VerifyRequest(**(usual | {"command": "bamsearch verify"} | others)))
 
     return make

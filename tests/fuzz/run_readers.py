@@ -20,7 +20,7 @@ from bamsearch.report.network import found_picture
 from bamsearch.report.network_text import network_text
 from bamsearch.report.several import several_text
 from bamsearch.report.writing import text_of
-from bamsearch.searching.request import planned_again
+from bamsearch.searching.request import plan_of_run
 
 from .reader import RUNS, Reader, in_place_of
 
@@ -48,7 +48,7 @@ def run_readers(folder: Path) -> dict[str, Reader]:
             contents, in_place_of(path, lambda: report(trained)), True
         )
     old = folder / "old"
-    resume = in_place_of(old / RUN_FILE, lambda: planned_again(read_run(old)))
+    resume = in_place_of(old / RUN_FILE, lambda: plan_of_run(read_run(old)))
     return found | {"resume: run.json": Reader(((old / RUN_FILE).read_bytes(),), resume, True)}
 
 

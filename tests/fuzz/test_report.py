@@ -15,18 +15,18 @@ from markdown_it import MarkdownIt
 
 from bamsearch.records import (
     Accuracy,
+    AccuracyEstimate,
     Budget,
     Cost,
     Difference,
     Effect,
-    Estimate,
     Evidence,
     Insertion,
-    Learned,
     ModelSummary,
     Run,
     RunRecord,
     Site,
+    TrainingAnalysis,
     Trial,
 )
 from bamsearch.report.as_json import json_text, json_value, schema_text
@@ -109,21 +109,21 @@ def records(draw) -> RunRecord:
             )
         )
     base_trial = Trial(0, run.design(()), draw(NUMBERS), base.params, base.macs)
-    references = (("base", base_trial), ("random", trials[0]))
-    record = RunRecord(run, tuple(trials), references)
+    baselines = (("base", base_trial), ("random", trials[0]))
+    record = RunRecord(run, tuple(trials), baselines)
     points = st.floats(-100, 100)
     if run.score == "train" and draw(st.booleans()):
         low, mean, high = sorted(draw(points) for _ in range(3))
         ranking = {one.design.insertions: one for one in trials}
-        learned = Learned(
+        learned = TrainingAnalysis(
             trainings=draw(COUNTS),
             noise=abs(draw(points)),
             confidence=0.95,
             effects=(Effect("site", tuple(names[:1]), mean, low, high, 3),),
-            ranking=tuple(Estimate(one, mean, low, high, 1, 0.5) for one in ranking),
+            ranking=tuple(AccuracyEstimate(one, mean, low, high, 1, 0.5) for one in ranking),
             remarks=(draw(TEXTS),),
         )
-        return replace(record, learned=learned)
+        return replace(record, analysis=learned)
     if draw(st.booleans()):
         accuracy = Accuracy(draw(points), draw(points), draw(points), 5)
         difference = Difference("base", draw(points), draw(points), draw(points), 5)
@@ -220,7 +220,7 @@ def test_tables_of_markdown_keep_their_columns(record, place):
 def test_csv_is_read_back(record):
     text = csv_text([record])
     rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-    everything = [*record.trials, *(trial for _, trial in record.references)]
+    everything = [*record.trials, *(trial for _, trial in record.baselines)]
     assert len(rows) == len(everything)
     score = next(name for name in rows[0] if name.startswith("score ("))
     for row, trial in zip(rows, everything, strict=True):

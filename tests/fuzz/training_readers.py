@@ -14,17 +14,17 @@ from torch import nn
 from torch.optim import SGD
 
 from bamsearch.errors import BamsearchError
-from bamsearch.evidence.verify.trainings import Reached
+from bamsearch.evidence.verify.trainings import HeldOutResult
 from bamsearch.records import Design
 from bamsearch.records.run_files import read_run
-from bamsearch.training.about import ABOUT
-from bamsearch.training.again import state_of
 from bamsearch.training.folder import CHECKPOINT_FILE, TrainingFolder
+from bamsearch.training.initial_model import _pixels
+from bamsearch.training.metadata import METADATA
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.restore import restore
 from bamsearch.training.resume import design_of
 from bamsearch.training.schedule import make_schedule
-from bamsearch.training.start import _pixels
+from bamsearch.training.start_or_resume import state_of
 
 from .mutations import WILD, spoil_bytes
 from .reader import RUNS, Reader
@@ -35,7 +35,7 @@ def training_readers(folder: Path) -> dict[str, Reader]:
     place = folder / "training"
     place.mkdir()
     (place / CHECKPOINT_FILE).write_bytes(b"")
-    about = _about()
+    metadata = _about()
 
     def facts(content: bytes) -> object:
         (place / "train.json").write_bytes(content)
@@ -43,15 +43,15 @@ def training_readers(folder: Path) -> dict[str, Reader]:
         pixels = _pixels(Design("resnet18", (3, 32, 32)), place / "model.safetensors", usual)
         assert [len(one) for one in pixels] == [3, 3]
         with suppress(BamsearchError):
-            state_of(place, about)
-        found = ABOUT.read(place / "train.json")
+            state_of(place, metadata)
+        found = METADATA.read(place / "train.json")
         return design_of(found), Recipe.from_dict(found["recipe"])
 
-    tested = Reached(np.arange(1003) % 3 > 0).to_json().encode()
+    tested = HeldOutResult(np.arange(1003) % 3 > 0).to_json().encode()
     return {
-        "train.json": Reader((json.dumps(about).encode(),), facts),
-        "test.json": Reader((tested,), lambda content: Reached.from_json(content)),
-        "checkpoint.pt": _checkpoint(place, about),
+        "train.json": Reader((json.dumps(metadata).encode(),), facts),
+        "test.json": Reader((tested,), lambda content: HeldOutResult.from_json(content)),
+        "checkpoint.pt": _checkpoint(place, metadata),
     }
 
 
@@ -85,15 +85,15 @@ class _Parts:
         self.schedule.step()
 
 
-def _checkpoint(place: Path, about: dict[str, Any]) -> Reader:
-    recipe = Recipe.from_dict(about["recipe"])
+def _checkpoint(place: Path, metadata: dict[str, Any]) -> Reader:
+    recipe = Recipe.from_dict(metadata["recipe"])
     parts = _Parts(recipe)
     parts.step()
     names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
     row = {"epoch": 1, "lr": 0.1, "seconds": 1.5} | dict.fromkeys(names, 0.5)
     state = {
         "bamsearch_checkpoint": 1,
-        "about": about,
+        "about": metadata,
         "model": parts.network.state_dict(),
         "optimizer": parts.optimizer.state_dict(),
         "scheduler": parts.schedule.state_dict(),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bamsearch.errors import InvalidValueError, NoSiteError
-from bamsearch.graph.placement import place, plan, why_not_paper
+from bamsearch.graph.placement import place, plan_insertions, why_not_paper
 from bamsearch.records import Insertion, Kind, Site
 
 
@@ -64,32 +64,32 @@ def test_unknown_names() -> None:
 
 
 def test_plan() -> None:
-    assert plan(SITES, reduction=8, dilation=2) == (
+    assert plan_insertions(SITES, reduction=8, dilation=2) == (
         Insertion("b", 8, 2),
         Insertion("c", 8, 2),
         Insertion("d", 8, 2),
     )
     # each override keeps what it does not name; one outside the placement joins in its place
     overrides = [("d", None, 1), ("s", 4, None), ("b", 32, 6)]
-    assert plan(SITES, "paper", overrides=overrides) == (
+    assert plan_insertions(SITES, "paper", overrides=overrides) == (
         Insertion("s", 4, 4),
         Insertion("b", 32, 6),
         Insertion("c", 16, 4),
         Insertion("d", 16, 1),
     )
-    assert plan(SITES, [], overrides=[("c", 2, 1)]) == (Insertion("c", 2, 1),)
+    assert plan_insertions(SITES, [], overrides=[("c", 2, 1)]) == (Insertion("c", 2, 1),)
 
 
 def test_plan_refuses() -> None:
     with pytest.raises(InvalidValueError, match="site b has two overrides of r and d"):
-        plan(SITES, overrides=[("b", 4, None), ("b", None, 2)])
+        plan_insertions(SITES, overrides=[("b", 4, None), ("b", None, 2)])
     with pytest.raises(InvalidValueError, match="no site is called"):
-        plan(SITES, overrides=[("zzz", 4, None)])
+        plan_insertions(SITES, overrides=[("zzz", 4, None)])
     for bad in (0, -4, 1.5, True):
         with pytest.raises(InvalidValueError, match="reduction"):
-            plan(SITES, reduction=bad)  # type: ignore[arg-type]
+            plan_insertions(SITES, reduction=bad)  # type: ignore[arg-type]
         with pytest.raises(InvalidValueError, match="dilation"):
-            plan(SITES, overrides=[("b", None, bad)])  # type: ignore[list-item]
+            plan_insertions(SITES, overrides=[("b", None, bad)])  # type: ignore[list-item]
 
 
 def test_why_paper_leaves_a_site_out() -> None:

@@ -14,7 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from bamsearch import Design, insert_bam, load, save
 from bamsearch.graph.models import build_model, default_input_shape, published_weights
-from bamsearch.graph.placement import plan
+from bamsearch.graph.placement import plan_insertions
 from bamsearch.graph.sites import find_sites
 from bamsearch.graph.weights import Loaded, build_with_weights
 
@@ -64,7 +64,7 @@ def test_identity_survives_the_disk(
     reference, loaded = fetched(name)
     assert loaded.left_random == ()
     shape = default_input_shape(name)
-    insertions = plan(find_sites(loaded.module, shape), "stages")
+    insertions = plan_insertions(find_sites(loaded.module, shape), "stages")
     design = Design(name, shape, insertions, init="identity", weights=loaded.published)
     save(design, tmp_path, insert_bam(loaded.module, design=design))
     again = load(tmp_path).eval()

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from bamsearch.errors import InvalidValueError, ModelError
 from bamsearch.graph.example import example_of
 from bamsearch.graph.models import build_model
-from bamsearch.graph.network import Network, find_network
+from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.placement import place
 from bamsearch.graph.recorded import record
 from bamsearch.graph.roles import Outputs
@@ -237,7 +237,7 @@ def test_a_recording_has_the_sites_of_a_symbolic_trace(name: str) -> None:
     assert symbolic.recording is None
     recording = record(model, example_of(model, (3, 224, 224)))
     outputs = Outputs(recording.shapes, set(recording.trace.graph.nodes))
-    recorded = Network("", model, (3, 224, 224), recording.trace, "", outputs, recording)
+    recorded = FeatureNetwork("", model, (3, 224, 224), recording.trace, "", outputs, recording)
     assert sites_of(recorded) == sites_of(symbolic)
 
 

@@ -8,9 +8,9 @@ import pytest
 from torch import nn
 
 from bamsearch.attention.cost import bam_cost
-from bamsearch.graph.insertion import insert
+from bamsearch.graph.insertion import insert_unchecked
 from bamsearch.graph.models import build_model, default_input_shape, model_names
-from bamsearch.graph.network import Network, find_network
+from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.sites import sites_of
 from bamsearch.profile.counting import Counter, count
 from bamsearch.records import Cost, Design, Insertion, Site
@@ -47,7 +47,9 @@ def random_design(generator: random.Random, sites: list[Site], shape: tuple[int,
     )
 
 
-def check(model: nn.Module, network: Network, design: Design, base: Cost, counter: Counter) -> None:
+def check(
+    model: nn.Module, network: FeatureNetwork, design: Design, base: Cost, counter: Counter
+) -> None:
     sites = {site.name: site for site in sites_of(network)}
     expected = base
     for one in design.insertions:
@@ -58,7 +60,9 @@ def check(model: nn.Module, network: Network, design: Design, base: Cost, counte
             variant=design.variant,
             init=design.init,
         )
-    rewritten = insert(model, network, list(sites.values()), design).get_submodule(network.path)
+    rewritten = insert_unchecked(model, network, list(sites.values()), design).get_submodule(
+        network.path
+    )
     cost = count(rewritten, network.input_shape, counter=counter)
     assert integers(cost) == integers(expected), design
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bamsearch.profile import conditions
-from bamsearch.profile.conditions import DEFAULTS, caller_kept, memory_fenced
+from bamsearch.profile.conditions import DEFAULTS, limit_address_space, preserve_torch_state
 
 
 def test_the_defaults_are_complete():
@@ -43,7 +43,7 @@ def test_with_the_fence_an_allocation_fails_that_does_not_fit(monkeypatch, tmp_p
     little = tmp_path / "meminfo"
     little.write_text("MemTotal: 9 kB\nMemAvailable:  300000 kB\nBuffers: 1 kB\n")
     monkeypatch.setattr(conditions, "_MEMORY_INFO", little)
-    with pytest.raises(RuntimeError) as caught, memory_fenced():
+    with pytest.raises(RuntimeError) as caught, limit_address_space():
         torch.empty(2**30, dtype=torch.uint8)
     assert conditions.out_of_memory(caught.value)
     assert resource.getrlimit(resource.RLIMIT_AS) == before
@@ -55,7 +55,7 @@ def test_without_linux_there_is_no_fence(text, monkeypatch, tmp_path):
     if text is not None:
         info.write_text(text)
     monkeypatch.setattr(conditions, "_MEMORY_INFO", info)
-    with memory_fenced():
+    with limit_address_space():
         assert torch.zeros(3).sum() == 0
 
 
@@ -63,7 +63,7 @@ def test_inside_gradients_are_on_and_afterwards_all_is_the_callers():
     threads = torch.get_num_threads()
 
     def fail():
-        with caller_kept(torch.device("cpu"), threads + 2):
+        with preserve_torch_state(torch.device("cpu"), threads + 2):
             assert (torch.is_inference_mode_enabled(), torch.is_grad_enabled()) == (False, True)
             assert torch.get_num_threads() == threads + 2
             torch.rand(3)
@@ -94,7 +94,7 @@ def test_a_gpus_random_state_is_kept_too(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda which: f"state of {which}")
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *state: said.append(state))
     threads = torch.get_num_threads()
-    with caller_kept(device, threads + 1):
+    with preserve_torch_state(device, threads + 1):
         assert torch.get_num_threads() == threads, "they are a CPU's"
         assert said == [("current", device)]
     assert said[1:] == [("state of cuda:1", device)]

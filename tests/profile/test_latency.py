@@ -17,9 +17,9 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import DeviceError, InvalidValueError, NoSiteError
 from bamsearch.graph.sites import find_sites
-from bamsearch.profile import bam_alone, cache, latency
-from bamsearch.profile.bam_alone import bams_alone, same_network
+from bamsearch.profile import cache, latency, single_bams
 from bamsearch.profile.latency import additive_fit, measure_latency
+from bamsearch.profile.single_bams import bams_alone, same_network
 from bamsearch.profile.summary import summarise_module
 from bamsearch.records import (
     DeviceFacts,
@@ -175,9 +175,9 @@ def test_the_fit_by_hand() -> None:
 
 def test_one_network_is_timed_once(net, summary, monkeypatch) -> None:
     built = []
-    real = bam_alone.BAM
+    real = single_bams.BAM
     monkeypatch.setattr(
-        bam_alone, "BAM", lambda c, r, d, **k: built.append((c, r, d)) or real(c, r, d, **k)
+        single_bams, "BAM", lambda c, r, d, **k: built.append((c, r, d)) or real(c, r, d, **k)
     )
     steps = []
     table = measure(

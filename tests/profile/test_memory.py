@@ -225,7 +225,7 @@ def test_the_allocators_peak(monkeypatch) -> None:
     cuda = memory.torch.cuda
     monkeypatch.setattr(memory, "workload", build)
     monkeypatch.setattr(memory, "resolve_device", torch.device)
-    monkeypatch.setattr(memory, "caller_kept", lambda place: nullcontext())
+    monkeypatch.setattr(memory, "preserve_torch_state", lambda place: nullcontext())
     monkeypatch.setattr(memory, "device_facts", lambda place: f"facts of {place}")
     monkeypatch.setattr(cuda, "memory_allocated", lambda place: 7)
     monkeypatch.setattr(cuda, "reset_peak_memory_stats", lambda place: calls.append("reset"))

@@ -7,7 +7,7 @@ from torch import nn
 from bamsearch import build, count, find_sites
 from bamsearch.errors import InvalidValueError, ModelError, NoSiteError
 from bamsearch.graph.models import build_model
-from bamsearch.graph.placement import plan
+from bamsearch.graph.placement import plan_insertions
 from bamsearch.profile import cache, summary
 from bamsearch.profile.summary import check_has_sites, cost_of, summarise, summarise_module
 from bamsearch.records import Cost, Design, Insertion, ModelSummary
@@ -130,7 +130,7 @@ def test_looking_leaves_the_random_state_alone(folder):
 @pytest.mark.parametrize("init", ["paper", "identity"])
 def test_a_design_costs_what_a_count_of_its_network_says(variant, init):
     found = summarise(SMALL)
-    insertions = plan(found.sites, "stages", overrides=[(found.sites[1].name, 3, 2)])
+    insertions = plan_insertions(found.sites, "stages", overrides=[(found.sites[1].name, 3, 2)])
     design = Design(SMALL, found.input_shape, insertions, variant, init)
     cost = cost_of(found, design)
     counted = count(build(design), found.input_shape)

@@ -66,7 +66,9 @@ def gpu(monkeypatch):
         module, "resolve_device", lambda name: SimpleNamespace(type="cuda", index=0)
     )
     monkeypatch.setattr(module, "device_facts", lambda place, threads: None)
-    monkeypatch.setattr(module, "caller_kept", lambda place, threads: contextlib.nullcontext())
+    monkeypatch.setattr(
+        module, "preserve_torch_state", lambda place, threads: contextlib.nullcontext()
+    )
     monkeypatch.setattr(module, "_prepared_copy", lambda model, *_: model)
     monkeypatch.setattr(module, "_input", lambda shape, *_: torch.zeros(shape))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda place: None)

@@ -9,20 +9,20 @@ import pytest
 
 from bamsearch.records import (
     Accuracy,
+    AccuracyEstimate,
     Budget,
     Cost,
     DataFacts,
     Difference,
     Effect,
-    Estimate,
     Evidence,
     Gain,
     Insertion,
-    Learned,
     ModelSummary,
     Run,
     RunRecord,
     Site,
+    TrainingAnalysis,
     Trial,
 )
 
@@ -78,14 +78,14 @@ def small_record(**changes: Any) -> RunRecord:
         trial(3, 9.0, ("layer2", 4, 2), run=run, retries=1, seconds=4.0),
         trial(6, 7.0, ("layer1", 8, 2), run=run),
     )
-    references = (
+    baselines = (
         ("base", trial(0, 1.0, run=run)),
         ("paper", trial(1, 4.0, ("layer1", 16, 4), ("layer2", 16, 4), run=run)),
         ("largest", trial(2, 6.0, ("layer1", 4, 1), ("layer3", 4, 1), run=run, params=1900)),
         ("random", trial(3, 2.0, ("layer3", 8, 1), run=run)),
         ("random", trial(4, 8.0, ("layer3", 4, 1), run=run)),
     )
-    return RunRecord(run, trials, references)
+    return RunRecord(run, trials, baselines)
 
 
 EVIDENCE = Evidence(
@@ -102,7 +102,7 @@ EVIDENCE = Evidence(
 
 
 # What trainings said of the run below: no model's output, but values to be found again.
-LEARNED = Learned(
+LEARNED = TrainingAnalysis(
     trainings=8,
     noise=0.31,
     confidence=0.95,
@@ -112,12 +112,16 @@ LEARNED = Learned(
         Effect("r", ("layer1", "layer2"), -0.05, -0.33, 0.23, 5),
     ),
     ranking=(
-        Estimate((Insertion("layer2", 4, 2),), 91.3, 90.95, 91.65, 2, 0.7),
-        Estimate((Insertion("layer1", 4, 1), Insertion("layer2", 4, 1)), 91.2, 90.7, 91.7, 1, 0.3),
-        Estimate((Insertion("layer2", 8, 1),), 91.0, 90.4, 91.6, 1, 0.0),
-        Estimate((), 90.8, 90.4, 91.2, 2, 0.004),
-        Estimate((Insertion("layer1", 16, 4), Insertion("layer2", 16, 4)), 90.7, 90.1, 91.3, 1, 0),
-        Estimate((Insertion("layer1", 8, 2),), 88.5, 87.5, 89.5, 1, 0.0),
+        AccuracyEstimate((Insertion("layer2", 4, 2),), 91.3, 90.95, 91.65, 2, 0.7),
+        AccuracyEstimate(
+            (Insertion("layer1", 4, 1), Insertion("layer2", 4, 1)), 91.2, 90.7, 91.7, 1, 0.3
+        ),
+        AccuracyEstimate((Insertion("layer2", 8, 1),), 91.0, 90.4, 91.6, 1, 0.0),
+        AccuracyEstimate((), 90.8, 90.4, 91.2, 2, 0.004),
+        AccuracyEstimate(
+            (Insertion("layer1", 16, 4), Insertion("layer2", 16, 4)), 90.7, 90.1, 91.3, 1, 0
+        ),
+        AccuracyEstimate((Insertion("layer1", 8, 2),), 88.5, 87.5, 89.5, 1, 0.0),
     ),
     gain=Gain(0.5, 0.1, 0.9),
     remarks=("Pairs of sites are not told apart.",),
@@ -140,12 +144,12 @@ def learned_record() -> RunRecord:
         trial(4, 91.5, ("layer2", 4, 2), run=run, seed=1, curve=(86.0, 91.5)),
         trial(5, 90.9, ("layer2", 8, 1), run=run, seed=0, curve=(83.0, 90.9)),
     )
-    references = (
+    baselines = (
         ("base", trial(0, 90.5, run=run, seed=0)),
         ("base", trial(1, 91.0, run=run, seed=1)),
         ("paper", trial(2, 90.5, ("layer1", 16, 4), ("layer2", 16, 4), run=run, seed=0)),
     )
-    return RunRecord(run, trials, references, learned=LEARNED)
+    return RunRecord(run, trials, baselines, analysis=LEARNED)
 
 
 @pytest.fixture

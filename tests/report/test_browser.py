@@ -318,8 +318,8 @@ def test_names_of_any_kind_do_nothing(opened, record):
         insertions = [replace(one, site=one.site + name) for one in trial.design.insertions]
         return replace(trial, design=run.design(insertions))
 
-    references = tuple((kind, renamed(trial)) for kind, trial in record.references)
-    page = opened(RunRecord(run, tuple(map(renamed, record.trials)), references))
+    baselines = tuple((kind, renamed(trial)) for kind, trial in record.baselines)
+    page = opened(RunRecord(run, tuple(map(renamed, record.trials)), baselines))
     assert page.locator("img").count() == 0
     page.locator("#designs input").nth(3).check()
     shown = name.replace("\n", r"\n")

@@ -102,9 +102,9 @@ def test_three_objectives_are_no_line(record_with):
 
 @pytest.mark.parametrize(("score", "off"), [(-2.0, False), (-1000.0, True)])
 def test_a_base_far_off_does_not_squash_the_rest(record, score, off):
-    base = replace(record.references[0][1], score=score)
-    references = (("base", base), *record.references[1:])
-    data = pareto_data(make_report(replace(record, references=references), "net-001"))
+    base = replace(record.baselines[0][1], score=score)
+    baselines = (("base", base), *record.baselines[1:])
+    data = pareto_data(make_report(replace(record, baselines=baselines), "net-001"))
     assert ("The base is off the scale, drawn at its edge." in data.notes) == off
     assert (data.y.low < score) == (not off)
     assert data.y.low < 2 < 9 < data.y.high
@@ -174,7 +174,7 @@ def test_without_a_score_the_charts_say_so(empty, record):
 
 
 def test_only_the_base_has_a_score(record):
-    report = make_report(RunRecord(record.run, (), record.references[:1]), "net-001")
+    report = make_report(RunRecord(record.run, (), record.baselines[:1]), "net-001")
     data = pareto_data(report)
     assert data.marked == (Point("base", 100e-6, 1.0),)
     assert data.x.low < 100e-6 < data.x.high
@@ -187,7 +187,7 @@ def test_the_page_fills_in_the_trials(record):
 
 
 def test_several_curves_are_shares_of_the_best_random(record, record_with):
-    two = replace(record_with(name="a<b>"), references=record.references[:3])
+    two = replace(record_with(name="a<b>"), baselines=record.baselines[:3])
     spec = curves_spec([make_report(record, "one"), make_report(two, "two")])
     # scores 5, then 9 with the third trial of four; the best random one has 8
     assert spec["datasets"]["curves"] == [

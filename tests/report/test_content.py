@@ -43,8 +43,8 @@ def test_a_paper_default_over_the_budget_has_costs_and_no_score(record):
         return size * (c * h + 18 * h * h + h) + 2 * c * h + c * size + 2 * c + 2 * size
 
     run = replace(record.run, budgets=(replace(record.run.budgets[0], limit=100_500),))
-    others = tuple(one for one in record.references if one[0] != "paper")
-    rows = by_role(make_report(replace(record, run=run, references=others), "net-001"))
+    others = tuple(one for one in record.baselines if one[0] != "paper")
+    rows = by_role(make_report(replace(record, run=run, baselines=others), "net-001"))
     assert rows["paper"].note == "over the budget: not scored"
     assert rows["paper"].score is None
     assert rows["paper"].params == 1000 + params(8, 1) + params(16, 1)
@@ -52,15 +52,15 @@ def test_a_paper_default_over_the_budget_has_costs_and_no_score(record):
 
 
 def test_references_that_are_not_there_yet(record):
-    rows = by_role(make_report(replace(record, references=()), "net-001"))
+    rows = by_role(make_report(replace(record, baselines=()), "net-001"))
     assert rows["base"].macs == 100_000
     assert rows["base"].note == "not scored"
     assert rows["largest"].note == rows["random"].note == "not scored yet"
     run = replace(record.run, compare_random=False)
-    rows = by_role(make_report(replace(record, run=run, references=()), "net-001"))
+    rows = by_role(make_report(replace(record, run=run, baselines=()), "net-001"))
     assert rows["random"].note == "left out with --no-random"
-    failed = tuple((k, replace(t, score=None, reason="no")) for k, t in record.references[:3])
-    assert by_role(make_report(replace(record, references=failed), "x"))["paper"].note == (
+    failed = tuple((k, replace(t, score=None, reason="no")) for k, t in record.baselines[:3])
+    assert by_role(make_report(replace(record, baselines=failed), "x"))["paper"].note == (
         "failed: no"
     )
 
@@ -226,8 +226,8 @@ def test_the_random_design_is_called_what_it_is(trained):
     evidence = replace(trained.evidence, differences=(trained.evidence.differences[0], one))
     said = make_report(replace(trained, evidence=evidence), "x").answer.remarks[0]
     assert said.startswith("+0.41 points against the best of random search, ")
-    unscored = tuple(pair for pair in trained.references if pair[0] != "random")
-    report = make_report(replace(trained, evidence=evidence, references=unscored), "x")
+    unscored = tuple(pair for pair in trained.baselines if pair[0] != "random")
+    report = make_report(replace(trained, evidence=evidence, baselines=unscored), "x")
     assert report.answer.remarks[0].startswith("+0.41 points against a random design, ")
     assert by_role(report)["random"].difference == one
 

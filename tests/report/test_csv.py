@@ -77,7 +77,7 @@ def test_names_with_anything_in_them(record, name):
     summary = replace(record.run.summary, sites=(site, *record.run.summary.sites[2:]))
     run = replace(record.run, summary=summary, name=name)
     one = replace(record.trials[0], design=run.design([Insertion(name, 4, 2)]), reason=name)
-    text = csv_text([replace(record, run=run, trials=(one,), references=())])
+    text = csv_text([replace(record, run=run, trials=(one,), baselines=())])
     (row,) = csv.DictReader(io.StringIO(text, newline=""))
     quoted = {"=1+1": "'=1+1"}.get(name, name)
     assert (row[f"{quoted} r"], row[f"{quoted} d"]) == ("4", "2")

@@ -7,14 +7,16 @@ import jsonschema
 import pytest
 
 from bamsearch.cli.search_text import _evidence_lines
-from bamsearch.records import Difference, Evidence, Opening, VerifyPlan
+from bamsearch.records import AnalysisPlan, Difference, Evidence, Opening
 from bamsearch.report.as_json import json_text, schema_text
 from bamsearch.report.content import make_report
 from bamsearch.report.markdown import markdown
 from bamsearch.report.page import html_page
 from bamsearch.report.several import several_table, several_text
 
-PLAN = VerifyPlan("abc123", ("base: no BAM", "found: layer2 r4 d2"), 10_000, 10, (5, 10), 0.03, {})
+PLAN = AnalysisPlan(
+    "abc123", ("base: no BAM", "found: layer2 r4 d2"), 10_000, 10, (5, 10), 0.03, {}
+)
 REASON = "Exploratory: the test split was first opened under another plan."
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.insert_text import insert_json, print_insertion
-from bamsearch.cli.search_json import result_json
+from bamsearch.cli.search_json import search_result_json
 from bamsearch.cli.search_text import print_result
 from bamsearch.graph.placement import place, why_not_paper
 from bamsearch.profile.costs import DesignCosts
@@ -79,7 +79,7 @@ def test_every_report_of_many_sites_says_how_many_designs_there_are(many, capsys
     assert said in markdown(report, charts=False)
     health = json.loads(json_text(report))["health"]
     assert (health["designs"], health["feasible"]) == (designs, fit)
-    assert result_json(many)["designs"] == designs
+    assert search_result_json(many)["designs"] == designs
     print_result(Console(), report)
     assert f"{fit} of {designs} designs fit (exact)" in capsys.readouterr().out
     assert csv_text([many]).count("\r\n") == 1 + 4 + 1

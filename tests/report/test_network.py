@@ -4,7 +4,7 @@ import pytest
 from rich.cells import cell_len
 
 from bamsearch.errors import InvalidValueError
-from bamsearch.graph.placement import plan
+from bamsearch.graph.placement import plan_insertions
 from bamsearch.records import Cost, Insertion, ModelSummary, Site
 from bamsearch.report.network import name_range, network_picture, shorten
 from bamsearch.report.network_text import network_text
@@ -227,7 +227,7 @@ CASES = {
 
 def case(name):
     network, placement = CASES[name]
-    return network_picture(network, plan(network.sites, placement) if placement else ())
+    return network_picture(network, plan_insertions(network.sites, placement) if placement else ())
 
 
 @pytest.mark.parametrize("width", [100, 60])

@@ -145,7 +145,7 @@ def test_names_of_any_kind_do_no_harm(record):
     hostile = RunRecord(
         run,
         tuple(map(renamed, record.trials)),
-        tuple((kind, renamed(trial)) for kind, trial in record.references),
+        tuple((kind, renamed(trial)) for kind, trial in record.baselines),
     )
     page, plain = page_of(hostile), page_of(record)
     assert {tag for tag, _ in page.tags} == {tag for tag, _ in plain.tags}
@@ -159,10 +159,10 @@ def test_the_data_has_every_scored_design(record):
     data = page_data(report, DesignCodes(report))
     columns = data["designs"]
     expected = [
-        *(("random search", t) for k, t in record.references if k == "random"),
+        *(("random search", t) for k, t in record.baselines if k == "random"),
         *(("search", t) for t in record.trials if t.score is not None),
-        *((n, record.reference(k)) for n, k in [("base", "base"), ("paper default", "paper")]),
-        ("largest that fits", record.reference("largest")),
+        *((n, record.baseline(k)) for n, k in [("base", "base"), ("paper default", "paper")]),
+        ("largest that fits", record.baseline("largest")),
     ]
     assert [bams(t.design) for _, t in expected] == [decoded(data, c) for c in columns["code"]]
     assert columns["score"] == [t.score for _, t in expected]
@@ -237,7 +237,7 @@ def test_a_run_that_has_only_begun(empty, record):
     half = page_of(replace(record, trials=record.trials[:1]))
     assert "Not finished: 1 of 4 trials" in half.text
     assert "layer1 r4 d1, layer2 r4 d1" in half.text
-    nothing = page_of(replace(record, trials=record.trials[1:2], references=()))
+    nothing = page_of(replace(record, trials=record.trials[1:2], baselines=()))
     assert "out of luck" in nothing.text
 
 
@@ -245,7 +245,7 @@ def test_a_network_of_one_site_and_no_bam_that_was_found(record):
     (site,) = record.run.summary.sites[3:]
     summary = replace(record.run.summary, sites=(site,))
     run = replace(record.run, summary=summary, budgets=(), score="mine.py:score")
-    base = replace(record.references[0][1], score=99.0, design=run.design([]))
+    base = replace(record.baselines[0][1], score=99.0, design=run.design([]))
     page = page_of(RunRecord(run, (), (("base", base),)))
     assert "No design scores higher than the base network." in page.text
     assert "no BAM" in page.text

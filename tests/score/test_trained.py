@@ -26,7 +26,7 @@ def test_it_is_the_training_of_that_seed(digits):
     found = train_once(DESIGN, digits, RECIPE, seed=4)
     trained = train(DESIGN, digits, RECIPE, seed=4, device="cpu")
     assert (found.right, found.images) == (trained.right, trained.images)
-    assert found.per_cent == pytest.approx(100 * trained.accuracy)
+    assert found.percent == pytest.approx(100 * trained.accuracy)
     assert found.curve == pytest.approx([100 * row.validation_accuracy for row in trained.rows])
     assert train_once(DESIGN, digits, RECIPE, seed=5).curve != found.curve
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from bamsearch.records import Budget, Cost, Design, ModelSummary, Quantity, RunRecord, Site
-from bamsearch.searching.choices import Choice, Option, Picks, SearchSpace
+from bamsearch.searching.choices import Choice, Encoding, Option, SearchSpace
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.fitting import feasible
 from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.noisy import NoisyProposer
-from bamsearch.searching.request import Planned, Request, plan_search, planned_again
-from bamsearch.searching.run import Work, run_search
+from bamsearch.searching.noisy import NoisySampler
+from bamsearch.searching.request import SearchPlan, SearchRequest, plan_of_run, plan_search
+from bamsearch.searching.run import SearchOptions, run_search
 
 OFF = Option()
 
@@ -80,15 +80,15 @@ def random_budgets(seed: int, space: SearchSpace, number: int) -> list[Budget]:
     return budgets
 
 
-def brute_force(space: SearchSpace, budgets: Sequence[Budget]) -> list[Picks]:
+def brute_force(space: SearchSpace, budgets: Sequence[Budget]) -> list[Encoding]:
     """Every design that fits, one by one."""
     return [
-        picks
-        for picks in product(*(range(len(choice.options)) for choice in space.choices))
+        encoding
+        for encoding in product(*(range(len(choice.options)) for choice in space.choices))
         if all(
             sum(
                 choice.options[number].cost(one.quantity)
-                for choice, number in zip(space.choices, picks, strict=True)
+                for choice, number in zip(space.choices, encoding, strict=True)
             )
             <= one.limit - one.base
             for one in budgets
@@ -102,20 +102,20 @@ def three_sites() -> Feasible:
     return feasible(make_space([options] * 3), [budget("params", 25)])
 
 
-def noisy_search(there: Feasible, seed: int, trainings: int) -> list[tuple[Picks, float]]:
+def noisy_search(there: Feasible, seed: int, trainings: int) -> list[tuple[Encoding, float]]:
     """Trainings as proposed, where BAM helps by 2 at the last site and harms by 1 at the first.
 
     The noise has a deviation of 1. The base is trained three times before.
     """
-    proposer, rng = NoisyProposer(there, seed=seed), np.random.default_rng(seed)
+    sampler, rng = NoisySampler(there, seed=seed), np.random.default_rng(seed)
     observed = [((0, 0, 0), float(rng.normal())) for _ in range(3)]
     for _ in range(trainings):
-        picks = proposer.propose(observed, frozenset())
-        assert picks is not None
-        assert there.fits(picks)
-        assert any(picks)
-        worth = 2.0 * (picks[2] > 0) - 1.0 * (picks[0] > 0)
-        observed.append((picks, worth + float(rng.normal())))
+        encoding = sampler.suggest(observed, frozenset())
+        assert encoding is not None
+        assert there.fits(encoding)
+        assert any(encoding)
+        worth = 2.0 * (encoding[2] > 0) - 1.0 * (encoding[0] > 0)
+        observed.append((encoding, worth + float(rng.normal())))
     return observed
 
 
@@ -141,12 +141,12 @@ class Engine:
     """Searches over the bottlenecks of a small resnet18, with scores that cost nothing."""
 
     def __init__(self) -> None:
-        self._plans: dict[str, Planned] = {}
+        self._plans: dict[str, SearchPlan] = {}
 
-    def planned(self, *, space: str = "bottlenecks", **asked: Any) -> Planned:
+    def planned(self, *, space: str = "bottlenecks", **asked: Any) -> SearchPlan:
         """A search that nothing is compared with, unless asked: what else Run has, by name."""
         if space not in self._plans:
-            request = Request(
+            request = SearchRequest(
                 "resnet18",
                 {"gflops": "+1%"},
                 space=space,
@@ -163,15 +163,15 @@ class Engine:
     def search(
         self,
         path: Path,
-        planned: Planned | None = None,
+        planned: SearchPlan | None = None,
         score: Callable[[Design], float] | None = None,
         **how: Any,
     ) -> RunRecord:
         """Start the search at path, or go on with what is there; without a score, this one."""
         folder = RunFolder(path)
         if planned is None:
-            planned = planned_again(folder.read_run())
-        return run_search(planned, folder, Work(score=score or self.score, **how))
+            planned = plan_of_run(folder.read_run())
+        return run_search(planned, folder, SearchOptions(score=score or self.score, **how))
 
     @staticmethod
     def score(design: Design) -> float:
@@ -187,7 +187,7 @@ class Engine:
     @staticmethod
     def compared(record: RunRecord) -> list[tuple[str, Design, float | None]]:
         """What it is compared with, without numbers and times."""
-        return [(kind, trial.design, trial.score) for kind, trial in record.references]
+        return [(kind, trial.design, trial.score) for kind, trial in record.baselines]
 
 
 @pytest.fixture(scope="session")

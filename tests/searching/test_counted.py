@@ -68,7 +68,7 @@ def test_against_every_design(toys, seed, number, required) -> None:
     assert {tuple(row) for row in drawn.tolist()} <= set(fitting)
     largest = found.largest()
     assert largest in fitting
-    most = max(space.added(picks, "params") for picks in fitting)
+    most = max(space.added(encoding, "params") for encoding in fitting)
     assert space.added(largest, "params") == most
 
 

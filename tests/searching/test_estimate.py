@@ -8,7 +8,7 @@ import pytest
 
 from bamsearch.data.loading import load_data
 from bamsearch.searching.estimate import design_seconds
-from bamsearch.searching.request import Request, plan_search
+from bamsearch.searching.request import SearchRequest, plan_search
 from bamsearch.training.recipe import find_recipe
 
 NETS = Path(__file__).parents[1] / "training" / "nets.py"
@@ -18,7 +18,7 @@ STEPS, LOOK = 22, 176 / 64 / 3
 
 def planned(score, **others):
     data = load_data("digits")
-    request = Request(
+    request = SearchRequest(
         f"{NETS}:small",
         data=data.facts,
         input_size=(8, 8),

@@ -30,7 +30,7 @@ def test_against_every_design(toys, seed, number, required) -> None:
     space = toys.random_space(seed, required=required)
     budgets = toys.random_budgets(seed, space, number)
     fitting = toys.brute_force(space, budgets)
-    if not any(not space.inserts_nothing(picks) for picks in fitting):
+    if not any(not space.inserts_nothing(encoding) for encoding in fitting):
         with pytest.raises(NothingFitsError):
             feasible(space, budgets)
         return
@@ -38,14 +38,14 @@ def test_against_every_design(toys, seed, number, required) -> None:
     assert isinstance(found, Listed)
     assert (found.count, found.exact) == (len(fitting), True)
     assert [tuple(row) for row in found.table.tolist()] == fitting
-    most = max(space.added(picks, "params") for picks in fitting)
+    most = max(space.added(encoding, "params") for encoding in fitting)
     assert found.largest() in fitting
     assert space.added(found.largest(), "params") == most
     everything = toys.brute_force(space, [])
     known = set(fitting)
-    expected = [picks in known for picks in everything]
+    expected = [encoding in known for encoding in everything]
     assert found.which_fit(np.array(everything, dtype=np.int8)).tolist() == expected
-    assert [found.fits(picks) for picks in everything] == expected
+    assert [found.fits(encoding) for encoding in everything] == expected
 
 
 def test_the_cases_are_worth_it(toys) -> None:
@@ -135,7 +135,7 @@ def test_nothing_fits_names_the_smallest_that_would(toys, number, required) -> N
 
         def fits(limits, space=space) -> bool:
             fitting = toys.brute_force(space, limits)
-            return any(not space.inserts_nothing(picks) for picks in fitting)
+            return any(not space.inserts_nothing(encoding) for encoding in fitting)
 
         if fits(budgets):
             feasible(space, budgets)
@@ -242,16 +242,16 @@ def test_picks_and_insertions() -> None:
     choices = tuple(make_choice([site], GRID, COSTS, optional=True) for site in SITES)
     space = SearchSpace("toy", COSTS.summary, choices)
     assert space.designs == 17 * 13 * 5
-    picks = (5, 0, 2)
+    encoding = (5, 0, 2)
     inserted = (Insertion("wide", 8, 1), Insertion("thin", 4, 2))
-    assert space.insertions(picks) == inserted
-    assert space.picks(inserted) == picks
+    assert space.insertions(encoding) == inserted
+    assert space.encoding(inserted) == encoding
     # The same functions by other names.
-    assert space.picks([Insertion("thin", 32, 2), Insertion("wide", 8, 1)]) == picks
-    assert space.picks([Insertion("small", 4, 50)]) == (0, 3, 0)
-    assert space.picks([Insertion("wide", 3, 1)]) is None
-    assert space.picks([Insertion("elsewhere", 4, 1)]) is None
-    assert space.picks([]) == (0, 0, 0)
+    assert space.encoding([Insertion("thin", 32, 2), Insertion("wide", 8, 1)]) == encoding
+    assert space.encoding([Insertion("small", 4, 50)]) == (0, 3, 0)
+    assert space.encoding([Insertion("wide", 3, 1)]) is None
+    assert space.encoding([Insertion("elsewhere", 4, 1)]) is None
+    assert space.encoding([]) == (0, 0, 0)
     cost = COSTS.cost(inserted)
-    assert space.added(picks, "params") == cost.params - 5
-    assert space.added(picks, "gflops") == cost.macs - 5
+    assert space.added(encoding, "params") == cost.params - 5
+    assert space.added(encoding, "gflops") == cost.macs - 5

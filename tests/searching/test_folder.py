@@ -24,7 +24,7 @@ from bamsearch.searching.folder import (
     RunFolder,
     all_folders,
     find_folder,
-    named_folder,
+    named_run_folder,
     new_folder,
 )
 
@@ -56,7 +56,7 @@ def test_what_is_appended_is_read(folder):
     folder.append([(None, a_trial(1))])
     record = folder.read_record()
     assert record.trials == (a_trial(0), a_trial(1))
-    assert record.references == (("base", a_trial(0, 2.5)),)
+    assert record.baselines == (("base", a_trial(0, 2.5)),)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_spoiled_end_is_passed_over_and_taken_away(folder, spoiled):
     whole = path.read_bytes()
     path.write_bytes(whole + spoiled)
     assert folder.read_record().trials == (a_trial(0), a_trial(1))
-    folder.mend()
+    folder.repair()
     assert path.read_bytes() == whole
     folder.append([(None, a_trial(2))])
     assert len(folder.read_record().trials) == 3
@@ -90,7 +90,7 @@ def test_a_spoiled_middle_is_an_error_until_it_is_mended(folder):
     path.write_bytes(lines[0] + b"garbage\n" + lines[2])
     with pytest.raises(RunError, match=r"line 2 is not a trial: 'bamsearch search --resume run'"):
         folder.read_record()
-    folder.mend()
+    folder.repair()
     assert path.read_bytes() == lines[0]
 
 
@@ -128,7 +128,7 @@ def test_drafts_of_a_process_that_was_killed_go(folder):
     folder.write_best(a_trial(0).design)
     draft = folder.path / "best" / ".writing-design.json"
     draft.write_text("{")
-    folder.mend()
+    folder.repair()
     assert not draft.exists()
     assert Design.from_json((folder.path / "best" / "design.json").read_text())
 
@@ -231,7 +231,7 @@ def test_runs_without_a_name_get_the_next_number(place, run):
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-x", "a b", "/x"])
 def test_names_that_are_none(name):
     with pytest.raises(InvalidValueError, match="cannot be called"):
-        named_folder(name)
+        named_run_folder(name)
 
 
 def test_a_run_is_found_by_name_and_by_path(folder, monkeypatch):
@@ -301,7 +301,7 @@ def test_a_line_that_is_there_twice_counts_once(folder):
     path.write_bytes(2 * path.read_bytes())
     record = folder.read_record()
     assert record.trials == (a_trial(0),)
-    assert record.references == (("base", a_trial(0, 2.5)),)
+    assert record.baselines == (("base", a_trial(0, 2.5)),)
 
 
 def test_a_restart_removes_files_of_the_run_alone(folder, run):

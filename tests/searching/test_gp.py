@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from bamsearch.records import Budget, Cost, ModelSummary, Site
-from bamsearch.searching.choices import Picks
+from bamsearch.searching.choices import Encoding
 from bamsearch.searching.counted import Counted
 from bamsearch.searching.feasible import Feasible, Listed
 from bamsearch.searching.fitting import feasible
-from bamsearch.searching.gp import GPProposer
+from bamsearch.searching.gp import GPSampler
 from bamsearch.searching.space import parse_space, search_space
 
-Objective = Callable[[Picks], float]
+Objective = Callable[[Encoding], float]
 
 # resnet50 at 224 x 224, without its stem.
 MAPS = {"layer1": (256, 56), "layer2": (512, 28), "layer3": (1024, 14), "layer4": (2048, 7)}
@@ -62,16 +62,16 @@ def additive(there: Feasible, seed: int) -> Objective:
                 for option in choice.options
             ]
         )
-    return lambda picks: float(sum(table[n] for table, n in zip(tables, picks, strict=True)))
+    return lambda encoding: float(sum(table[n] for table, n in zip(tables, encoding, strict=True)))
 
 
-def searched(proposer: GPProposer, score: Objective, number: int) -> list[tuple[Picks, float]]:
-    observed: list[tuple[Picks, float]] = []
+def searched(sampler: GPSampler, score: Objective, number: int) -> list[tuple[Encoding, float]]:
+    observed: list[tuple[Encoding, float]] = []
     for _ in range(number):
-        picks = proposer.propose(observed, {picks for picks, _ in observed})
-        if picks is None:
+        encoding = sampler.suggest(observed, {encoding for encoding, _ in observed})
+        if encoding is None:
             break
-        observed.append((picks, score(picks)))
+        observed.append((encoding, score(encoding)))
     return observed
 
 
@@ -88,51 +88,51 @@ def searched(proposer: GPProposer, score: Objective, number: int) -> list[tuple[
 def test_a_resumed_search_goes_on_the_same(there, objectives, number) -> None:
     score = additive(there, 0)
     noise = np.random.default_rng(0).normal(size=number)
-    proposer = GPProposer(there, objectives, seed=3)
-    observed: list[tuple[Picks, float]] = []
+    sampler = GPSampler(there, objectives, seed=3)
+    observed: list[tuple[Encoding, float]] = []
     for one in noise:
-        excluded = {picks for picks, _ in observed}
-        picks = proposer.propose(observed, excluded)
-        assert picks == GPProposer(there, objectives, seed=3).propose(observed, excluded)
-        assert picks is not None
-        observed.append((picks, score(picks) + float(one)))
+        excluded = {encoding for encoding, _ in observed}
+        encoding = sampler.suggest(observed, excluded)
+        assert encoding == GPSampler(there, objectives, seed=3).suggest(observed, excluded)
+        assert encoding is not None
+        observed.append((encoding, score(encoding) + float(one)))
 
 
 def test_what_was_asked_before_does_not_matter() -> None:
     there = designs()
-    observed = searched(GPProposer(there, seed=1), additive(there, 1), 30)
-    used = GPProposer(there, seed=1)
-    used.propose(observed, {picks for picks, _ in observed})
-    used.propose(observed[:7], {observed[9][0]})
+    observed = searched(GPSampler(there, seed=1), additive(there, 1), 30)
+    used = GPSampler(there, seed=1)
+    used.suggest(observed, {encoding for encoding, _ in observed})
+    used.suggest(observed[:7], {observed[9][0]})
     for number in (1, 12, 12, 30):
-        excluded = {picks for picks, _ in observed[: number + 2]}
-        fresh = GPProposer(there, seed=1).propose(observed[:number], excluded)
-        assert used.propose(observed[:number], excluded) == fresh
+        excluded = {encoding for encoding, _ in observed[: number + 2]}
+        fresh = GPSampler(there, seed=1).suggest(observed[:number], excluded)
+        assert used.suggest(observed[:number], excluded) == fresh
 
 
 def test_what_is_being_scored_elsewhere_counts() -> None:
     """Each of several workers goes elsewhere, and none depends on what it proposed before."""
     there = designs()
-    observed = searched(GPProposer(there, seed=1), additive(there, 1), 12)
-    done = {picks for picks, _ in observed}
-    used, running, alone = GPProposer(there, seed=1), set[Picks](), list[Picks]()
+    observed = searched(GPSampler(there, seed=1), additive(there, 1), 12)
+    done = {encoding for encoding, _ in observed}
+    used, running, alone = GPSampler(there, seed=1), set[Encoding](), list[Encoding]()
     for _ in range(4):
-        picks = used.propose(observed, done | running)
-        assert picks is not None
-        assert picks == GPProposer(there, seed=1).propose(observed, done | running)
-        running.add(picks)
-        alone.append(picks)
+        encoding = used.suggest(observed, done | running)
+        assert encoding is not None
+        assert encoding == GPSampler(there, seed=1).suggest(observed, done | running)
+        running.add(encoding)
+        alone.append(encoding)
     assert len(running) == 4
     # Where the others run is known to be taken: not simply the next best.
-    plain = GPProposer(there, seed=1)
-    plain.propose(observed, done)
+    plain = GPSampler(there, seed=1)
+    plain.suggest(observed, done)
     ranked = [tuple(row.tolist()) for row in plain._ranking.tables[0]]
-    assert alone != [picks for picks in ranked if picks not in done][:4]
+    assert alone != [encoding for encoding in ranked if encoding not in done][:4]
 
 
 def test_another_seed_is_another_search() -> None:
     there = designs()
-    first, second = (searched(GPProposer(there, seed=n), lambda _: 0.0, 3) for n in (0, 1))
+    first, second = (searched(GPSampler(there, seed=n), lambda _: 0.0, 3) for n in (0, 1))
     assert first != second
 
 
@@ -149,18 +149,18 @@ def test_only_what_fits_is_new_and_has_bam(kind, scores) -> None:
         "outlier": lambda: rng.normal() if rng.random() < 0.9 else -1e6,
         "tiny": lambda: 1e3 + 1e-9 * rng.normal(),
     }[scores]
-    proposer = GPProposer(there, seed=0)
+    sampler = GPSampler(there, seed=0)
     # The base was scored; the largest is being scored elsewhere, or has failed.
-    observed: list[tuple[Picks, float]] = [((0, 0, 0, 0), value())]
+    observed: list[tuple[Encoding, float]] = [((0, 0, 0, 0), value())]
     excluded = {(0, 0, 0, 0), there.largest()}
     for _ in range(25):
-        picks = proposer.propose(observed, excluded)
-        assert picks is not None
-        assert there.fits(picks)
-        assert any(picks)
-        assert picks not in excluded
-        excluded.add(picks)
-        observed.append((picks, float(value())))
+        encoding = sampler.suggest(observed, excluded)
+        assert encoding is not None
+        assert there.fits(encoding)
+        assert any(encoding)
+        assert encoding not in excluded
+        excluded.add(encoding)
+        observed.append((encoding, float(value())))
 
 
 def test_a_small_set_is_exhausted() -> None:
@@ -168,31 +168,31 @@ def test_a_small_set_is_exhausted() -> None:
     assert isinstance(there, Listed)
     every = {tuple(row) for row in there.table.tolist()} - {(0, 0)}
     assert 10 < len(every) < 40
-    proposer = GPProposer(there)
-    observed = searched(proposer, lambda picks: float(sum(picks)), 100)
-    assert {picks for picks, _ in observed} == every
+    sampler = GPSampler(there)
+    observed = searched(sampler, lambda encoding: float(sum(encoding)), 100)
+    assert {encoding for encoding, _ in observed} == every
     assert len(observed) == len(every)
-    assert proposer.propose(observed[:-1], every) is None
+    assert sampler.suggest(observed[:-1], every) is None
 
 
 def test_a_set_is_exhausted_beyond_one_by_one() -> None:
     there = designs("layer1 layer2", 4_260_000_000)
     assert isinstance(there, Listed)
     assert 120 < there.count < 300
-    observed = searched(GPProposer(there), additive(there, 0), 400)
-    assert len({picks for picks, _ in observed}) == len(observed) == there.count - 1
+    observed = searched(GPSampler(there), additive(there, 0), 400)
+    assert len({encoding for encoding, _ in observed}) == len(observed) == there.count - 1
 
 
 @pytest.mark.parametrize("values", [{}, {"reductions": (16,)}, {"dilations": (4,)}])
 def test_a_single_choice_is_searched(values) -> None:
     there = designs("layer2", **values)
-    observed = searched(GPProposer(there), additive(there, 0), 100)
+    observed = searched(GPSampler(there), additive(there, 0), 100)
     assert len(observed) == there.count - 1
 
 
-def regret(there: Listed, score: Objective, observed: list[tuple[Picks, float]]) -> float:
+def regret(there: Listed, score: Objective, observed: list[tuple[Encoding, float]]) -> float:
     values = [score(tuple(row)) for row in there.table.tolist() if any(row)]
-    best = max(score(picks) for picks, _ in observed)
+    best = max(score(encoding) for encoding, _ in observed)
     return (max(values) - best) / (max(values) - float(np.mean(values)))
 
 
@@ -206,10 +206,10 @@ def test_it_is_far_better_than_random(outlier: float) -> None:
         score = additive(there, seed)
         first = tuple(there.table[seed + 7].tolist())
         observed = [(first, score(first) + outlier)]
-        proposer = GPProposer(there, seed=seed)
+        sampler = GPSampler(there, seed=seed)
         for _ in range(19):
-            picks = proposer.propose(observed, {picks for picks, _ in observed})
-            observed.append((picks, score(picks)))
+            encoding = sampler.suggest(observed, {encoding for encoding, _ in observed})
+            observed.append((encoding, score(encoding)))
         ours.append(regret(there, score, observed))
         for drawn in range(10):
             rows = there.sample(np.random.default_rng([seed, drawn]), 20).tolist()
@@ -222,26 +222,26 @@ def test_a_plateau_is_left() -> None:
     """Where designs with one BAM or two tie, and all but one in 5,000 are no better."""
     there = designs("layer*", 10**12)
 
-    def score(picks: Picks) -> float:
-        return -abs(sum(one > 0 for one in picks) - 1.0) + (picks[2] > 0)
+    def score(encoding: Encoding) -> float:
+        return -abs(sum(one > 0 for one in encoding) - 1.0) + (encoding[2] > 0)
 
     for seed in range(3):
-        proposer = GPProposer(there, seed=seed)
-        observed = [(picks, score(picks)) for picks in ((0, 0, 0, 0), there.largest())]
+        sampler = GPSampler(there, seed=seed)
+        observed = [(encoding, score(encoding)) for encoding in ((0, 0, 0, 0), there.largest())]
         for _ in range(70):
-            picks = proposer.propose(observed, {picks for picks, _ in observed})
-            assert picks is not None
-            observed.append((picks, score(picks)))
+            encoding = sampler.suggest(observed, {encoding for encoding, _ in observed})
+            assert encoding is not None
+            observed.append((encoding, score(encoding)))
         assert max(one for _, one in observed) == 1.0
 
 
 def test_the_unit_of_the_score_does_not_matter() -> None:
     there = designs()
     score = additive(there, 2)
-    plain = searched(GPProposer(there), score, 15)
+    plain = searched(GPSampler(there), score, 15)
     # Powers of two change no digit.
-    scaled = searched(GPProposer(there), lambda picks: 2.0**40 * score(picks), 15)
-    assert [picks for picks, _ in plain] == [picks for picks, _ in scaled]
+    scaled = searched(GPSampler(there), lambda encoding: 2.0**40 * score(encoding), 15)
+    assert [encoding for encoding, _ in plain] == [encoding for encoding, _ in scaled]
 
 
 def covered(points: list[tuple[float, float]]) -> float:
@@ -263,26 +263,26 @@ def test_two_objectives_cover_the_front() -> None:
     for seed in range(12):
         alone = additive(there, seed)
 
-        def score(picks: Picks, alone=alone) -> float:
-            return alone(picks) + 2 * there.space.added(picks, "params") / 1e6
+        def score(encoding: Encoding, alone=alone) -> float:
+            return alone(encoding) + 2 * there.space.added(encoding, "params") / 1e6
 
-        values = np.array([score(picks) for picks in every])
+        values = np.array([score(encoding) for encoding in every])
         low, high = values.min(), values.max()
 
-        def point(picks: Picks, score=score, low=low, high=high) -> tuple[float, float]:
-            cost = there.space.added(picks, "gflops") / float(there.slacks[0])
-            return (score(picks) - low) / (high - low), cost
+        def point(encoding: Encoding, score=score, low=low, high=high) -> tuple[float, float]:
+            cost = there.space.added(encoding, "gflops") / float(there.slacks[0])
+            return (score(encoding) - low) / (high - low), cost
 
-        front = covered([point(picks) for picks in every if any(picks)])
-        both = searched(GPProposer(there, ("score", "gflops"), seed=seed), score, 40)
-        only = searched(GPProposer(there, seed=seed), score, 40)
+        front = covered([point(encoding) for encoding in every if any(encoding)])
+        both = searched(GPSampler(there, ("score", "gflops"), seed=seed), score, 40)
+        only = searched(GPSampler(there, seed=seed), score, 40)
         rows = there.sample(np.random.default_rng(seed), 40).tolist()
         for name, proposed in (
-            ("both", [picks for picks, _ in both]),
-            ("score", [picks for picks, _ in only]),
+            ("both", [encoding for encoding, _ in both]),
+            ("score", [encoding for encoding, _ in only]),
             ("random", [tuple(row) for row in rows]),
         ):
-            reached[name].append(covered([point(picks) for picks in proposed]) / front)
+            reached[name].append(covered([point(encoding) for encoding in proposed]) / front)
     missing = {name: 1 - float(np.mean(found)) for name, found in reached.items()}
     assert missing["random"] > 0.1
     assert missing["both"] < 0.01

@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage
 from bamsearch.errors import ScoreError
 from bamsearch.records import Design
 from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.run import Work, run_search
+from bamsearch.searching.run import SearchOptions, run_search
 
 SAMPLERS = ["gp", "tpe", "nsga2", "sorted", "random"]
 TRIALS = 10
@@ -50,7 +50,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(engine, place, samp
     assert len(whole.trials) == TRIALS
     assert engine.own(resumed) == engine.own(whole)
     assert engine.compared(resumed) == engine.compared(whole)
-    assert {kind for kind, _ in whole.references} == {"base", "paper", "largest", "random"}
+    assert {kind for kind, _ in whole.baselines} == {"base", "paper", "largest", "random"}
 
 
 def test_an_interrupt_that_python_drops_ends_the_search(engine, place, monkeypatch):
@@ -94,9 +94,9 @@ def test_an_exhaustive_search_goes_on(engine, place):
     resumed = engine.search(place / "parts", None, score)
     assert engine.own(resumed) == engine.own(whole)
     # every design of the space but the base, each once
-    picks = {planned.space.picks(trial.design.insertions) for trial in resumed.trials}
-    assert len(picks) == len(resumed.trials) == planned.feasible.count - 1
-    assert not any(planned.space.inserts_nothing(one) for one in picks)
+    encoding = {planned.space.encoding(trial.design.insertions) for trial in resumed.trials}
+    assert len(encoding) == len(resumed.trials) == planned.feasible.count - 1
+    assert not any(planned.space.inserts_nothing(one) for one in encoding)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -223,8 +223,8 @@ SCRIPT = """
 import math, sys, time
 from pathlib import Path
 from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.request import planned_again
-from bamsearch.searching.run import Work, run_search
+from bamsearch.searching.request import plan_of_run
+from bamsearch.searching.run import SearchOptions, run_search
 
 def score(design):
     time.sleep(0.03)
@@ -233,7 +233,7 @@ def score(design):
 
 folder = RunFolder(Path(sys.argv[1]))
 print("ready", flush=True)
-run_search(planned_again(folder.read_run()), folder, Work(score=score))
+run_search(plan_of_run(folder.read_run()), folder, SearchOptions(score=score))
 """
 
 
@@ -281,7 +281,7 @@ def test_a_design_that_kills_is_tried_three_more_times(engine, place):
         study = RunFolder(place / "parts").study
         with pytest.MonkeyPatch.context() as patch:
             # killed for good: nobody lets the trial wait again
-            patch.setattr("bamsearch.searching.study.SearchStudy.give_back", lambda self: None)
+            patch.setattr("bamsearch.searching.study.SearchStudy.requeue", lambda self: None)
             with pytest.raises(Killed):
                 engine.search(place / "parts", planned, score)
         assert study.exists()
@@ -302,7 +302,7 @@ def test_a_score_that_never_works_ends_the_search(engine, place):
     ):
         engine.search(place / "run", planned, score)
     record = RunFolder(place / "run").read_record()
-    assert len(record.trials) + len(record.references) == 10
+    assert len(record.trials) + len(record.baselines) == 10
     assert record.best is None
 
 
@@ -331,7 +331,7 @@ def test_stop_is_asked_between_trials(engine, place):
     planned = engine.planned(sampler="random", trials=6)
     stops = iter([False, False, False, True])
     folder = RunFolder(place / "run")
-    how = Work(score=engine.score, stop=lambda: next(stops))
+    how = SearchOptions(score=engine.score, stop=lambda: next(stops))
     # the base is the first
     assert len(run_search(planned, folder, how).trials) == 2
     assert len(engine.search(place / "run", planned).trials) == 6
@@ -368,10 +368,10 @@ def test_watch_sees_each_trial_once(engine, place):
 
     folder = RunFolder(Path(place / "run"))
     part = replace(planned, run=replace(planned.run, trials=2))
-    run_search(part, folder, Work(score=engine.score, watch=watch))
+    run_search(part, folder, SearchOptions(score=engine.score, watch=watch))
     first = len(seen)
-    record = run_search(planned, folder, Work(score=engine.score, watch=watch))
+    record = run_search(planned, folder, SearchOptions(score=engine.score, watch=watch))
     # the earlier part of a run comes first again
     assert sorted(map(str, seen[first : 2 * first])) == sorted(map(str, seen[:first]))
     again = seen[first:]
-    assert len(again) == len(set(again)) == len(record.trials) + len(record.references)
+    assert len(again) == len(set(again)) == len(record.trials) + len(record.baselines)

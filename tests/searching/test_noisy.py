@@ -10,20 +10,22 @@ from bamsearch.searching import noisy_model
 from bamsearch.searching.choices import Option
 from bamsearch.searching.feasible import Listed
 from bamsearch.searching.fitting import feasible
-from bamsearch.searching.noisy import FIRST, NoisyProposer
+from bamsearch.searching.noisy import FIRST, NoisySampler
 from bamsearch.searching.noisy_model import Features, NoisyModel, covariance
-from bamsearch.searching.strata import evenly, many_sets
+from bamsearch.searching.stratified import stratified_by_site_set, varied_site_sets
 from bamsearch.searching.training_model import TrainingModel
 
 
 def test_the_first_designs_are_expensive_and_far_apart(toys):
     there = toys.three_sites()
-    costs = [sum(there.space.added(picks, "params") for picks in [row]) for row in there.table]
+    costs = [
+        sum(there.space.added(encoding, "params") for encoding in [row]) for row in there.table
+    ]
     for seed in range(20):
         # With the base, which is there already, they are FIRST designs.
-        first = [picks for picks, _ in toys.searched(there, seed, FIRST - 1)[3:]]
+        first = [encoding for encoding, _ in toys.searched(there, seed, FIRST - 1)[3:]]
         assert len(set(first)) == FIRST - 1
-        assert min(there.space.added(picks, "params") for picks in first) >= np.quantile(
+        assert min(there.space.added(encoding, "params") for encoding in first) >= np.quantile(
             costs, 0.75
         )
         apart = [sum(a != b for a, b in zip(first[0], other, strict=True)) for other in first[1:]]
@@ -103,12 +105,12 @@ def test_kinds_are_searched_too(toys):
     """Six places with five operations: the best has the third everywhere."""
     kinds = [Option(params=cost, kind=kind) for kind, cost in zip("abcde", range(5), strict=True)]
     there = feasible(toys.space([kinds] * 6), [toys.budget("params", 15)])
-    proposer, rng, observed = NoisyProposer(there, 1), np.random.default_rng(1), []
+    sampler, rng, observed = NoisySampler(there, 1), np.random.default_rng(1), []
     for _ in range(30):
-        picks = proposer.propose(observed, frozenset())
-        assert there.fits(picks)
-        observed.append((picks, picks.count(2) + 0.3 * float(rng.normal())))
-    assert max(picks.count(2) for picks, _ in observed) == 6
+        encoding = sampler.suggest(observed, frozenset())
+        assert there.fits(encoding)
+        observed.append((encoding, encoding.count(2) + 0.3 * float(rng.normal())))
+    assert max(encoding.count(2) for encoding, _ in observed) == 6
     assert {option.label for option in there.space.choices[0].options} == set("abcde")
 
 
@@ -116,9 +118,9 @@ def test_even_draws_have_all_designs_once_and_sets_in_turn(toys):
     there = toys.three_sites()
     assert isinstance(there, Listed)
     rng = np.random.default_rng(1)
-    drawn = list(evenly(there, many_sets(there, rng), rng))
+    drawn = list(stratified_by_site_set(there, varied_site_sets(there, rng), rng))
     assert sorted(drawn) == sorted(map(tuple, there.table.tolist()))
-    first = [tuple(number > 0 for number in picks) for picks in drawn[:8]]
+    first = [tuple(number > 0 for number in encoding) for encoding in drawn[:8]]
     assert len(set(first)) == 8
 
 
@@ -131,22 +133,24 @@ def searches(toys):
 def test_contenders_are_trained_again(searches):
     _, found = searches
     for observed in found:
-        times = {picks: [p for p, _ in observed].count(picks) for picks, _ in observed[3:]}
-        again = [picks for picks, number in times.items() if number > 1]
+        times = {encoding: [p for p, _ in observed].count(encoding) for encoding, _ in observed[3:]}
+        again = [encoding for encoding, number in times.items() if number > 1]
         assert again
         # More than half of what is trained again is where BAM helps: of all designs, 2 in 3.
-        assert np.mean([picks[2] > 0 for picks in again]) > 0.5
+        assert np.mean([encoding[2] > 0 for encoding in again]) > 0.5
 
 
 def test_what_is_expected_to_be_best_has_bam_where_it_helps(searches):
     there, found = searches
     good = 0
     for observed in found:
-        seeds = [[p for p, _ in observed[:n]].count(picks) for n, (picks, _) in enumerate(observed)]
+        seeds = [
+            [p for p, _ in observed[:n]].count(encoding) for n, (encoding, _) in enumerate(observed)
+        ]
         known = TrainingModel(
             there, [(*training, seed) for training, seed in zip(observed, seeds, strict=True)]
         )
-        best = known.picks[known.best]
+        best = known.encodings[known.best]
         good += best[2] > 0 and best[0] == 0
     assert good >= 3
 
@@ -154,14 +158,14 @@ def test_what_is_expected_to_be_best_has_bam_where_it_helps(searches):
 def test_a_proposal_is_a_function_of_what_is_known(toys):
     there = toys.three_sites()
     observed = toys.searched(there, 3, 12)
-    assert NoisyProposer(there, seed=3).propose(observed, frozenset()) == NoisyProposer(
+    assert NoisySampler(there, seed=3).suggest(observed, frozenset()) == NoisySampler(
         there, seed=3
-    ).propose(observed, frozenset())
+    ).suggest(observed, frozenset())
 
 
 def test_what_is_being_trained_is_not_proposed(toys):
     there = toys.three_sites()
     observed = toys.searched(there, 3, 12)
-    first = NoisyProposer(there, seed=3).propose(observed, frozenset())
+    first = NoisySampler(there, seed=3).suggest(observed, frozenset())
     assert first is not None
-    assert NoisyProposer(there, seed=3).propose(observed, {first}) != first
+    assert NoisySampler(there, seed=3).suggest(observed, {first}) != first

@@ -47,10 +47,12 @@ def test_the_linear_program_finds_the_best_design(family, limit, seed) -> None:
     assert there.count < there.designs
     objective = planted.BLOCKS[family](there, np.random.default_rng(seed))
     values = objective(there.table[there.table.any(axis=1)])
-    picks = planted.best_linear(there, objective)
-    assert there.fits(picks)
-    assert any(picks)
-    assert objective(np.array([picks], dtype=np.int8))[0] == pytest.approx(values.max(), abs=1e-9)
+    encoding = planted.best_linear(there, objective)
+    assert there.fits(encoding)
+    assert any(encoding)
+    assert objective(np.array([encoding], dtype=np.int8))[0] == pytest.approx(
+        values.max(), abs=1e-9
+    )
 
 
 def test_nothing_that_is_better_alone_is_needed() -> None:

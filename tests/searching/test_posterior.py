@@ -12,13 +12,13 @@ from bamsearch.records import Budget, Cost, ModelSummary, Site
 from bamsearch.searching.acquire import chebyshev, log_expected_improvement
 from bamsearch.searching.feasible import Feasible
 from bamsearch.searching.fitting import feasible
-from bamsearch.searching.hypotheses import Hypothesis, hypotheses
 from bamsearch.searching.kernel import Kernel
+from bamsearch.searching.kernel_samples import KernelSample, draw_kernel_samples
 from bamsearch.searching.posterior import (
-    Mixture,
-    believed,
+    ModelAverage,
     covariances,
     log_evidence,
+    posterior_weights,
     standardise,
 )
 from bamsearch.searching.space import parse_space, search_space
@@ -49,15 +49,15 @@ def drawn(there: Feasible, number: int) -> np.ndarray:
     return np.unique(there.sample(np.random.default_rng(0), number), axis=0)
 
 
-def interacting(kernel: Kernel) -> list[Hypothesis]:
-    """The first hypotheses, some of which have pairs, interactions of all, and sizes."""
-    found = hypotheses(kernel)[:12]
+def interacting(kernel: Kernel) -> list[KernelSample]:
+    """The first kernel samples, some of which have pairs, interactions of all, and sizes."""
+    found = draw_kernel_samples(kernel)[:12]
     assert sum(one.pairs > 0.01 for one in found) >= 3
     assert sum(one.joint > 0.01 for one in found) >= 3
     return found
 
 
-def covariance(there: Feasible, one: Hypothesis, rows: np.ndarray) -> np.ndarray:
+def covariance(there: Feasible, one: KernelSample, rows: np.ndarray) -> np.ndarray:
     """Without noise, design by design, from the definition."""
     kernel = Kernel(there)
     codes, choices = kernel.codes(rows), rows.shape[1]
@@ -120,7 +120,7 @@ def test_diagonals_are_those_of_the_grams(there: Feasible) -> None:
     codes = kernel.codes(drawn(there, 30))
     wanted = np.diagonal(kernel.grams(codes), axis1=1, axis2=2)
     assert kernel.diagonals(codes) == pytest.approx(wanted, abs=1e-9)
-    options = hypotheses(kernel)[0].options
+    options = draw_kernel_samples(kernel)[0].options
     own = np.tensordot(options, kernel.own_grams(codes), axes=1)
     wanted = np.diagonal(own, axis1=1, axis2=2).T
     assert kernel.own_diagonals(codes, options) == pytest.approx(wanted, abs=1e-12)
@@ -137,8 +137,8 @@ def test_covariances_are_those_of_the_definition(there: Feasible) -> None:
 
 def test_hypotheses_are_alike_in_variance_and_unlike_in_kind(there: Feasible) -> None:
     kernel = Kernel(there)
-    every = hypotheses(kernel)
-    assert [one.noise for one in every] == [one.noise for one in hypotheses(kernel)]
+    every = draw_kernel_samples(kernel)
+    assert [one.noise for one in every] == [one.noise for one in draw_kernel_samples(kernel)]
     for one in every:
         assert one.components.sum() + one.pairs + one.joint == pytest.approx(1)
         assert one.options.sum() == pytest.approx(1)
@@ -167,7 +167,7 @@ def test_the_evidence_is_a_t_density(there: Feasible) -> None:
     assert found - found[0] == pytest.approx(np.array(wanted) - wanted[0], abs=1e-7)
     order = np.argsort(wanted)[::-1][:3]
     shares = np.exp(np.array(wanted)[order] - wanted[order[0]])
-    kept = believed(kernel, some, kernel.codes(rows), scores, 3)
+    kept = posterior_weights(kernel, some, kernel.codes(rows), scores, 3)
     shares = shares[shares >= 0.03]
     assert [one for one, _ in kept] == [some[i] for i in order[: len(shares)]]
     assert [share for _, share in kept] == pytest.approx(shares / shares.sum())
@@ -184,7 +184,9 @@ def test_scores_tell_what_kind_they_are_of(there: Feasible) -> None:
         for kind, effects in (("rough", drawn_effects), ("smooth", drawn_effects[:, :1] * r)):
             values = sum(one[rows[:, i]] for i, one in enumerate(effects))
             scores = standardise(np.asarray(values))
-            kept = believed(kernel, hypotheses(kernel), kernel.codes(rows), scores, 8)
+            kept = posterior_weights(
+                kernel, draw_kernel_samples(kernel), kernel.codes(rows), scores, 8
+            )
             found[kind].append(sum(share * one.options[-1] for one, share in kept))
     assert np.mean(found["rough"]) > 0.5
     assert np.mean(found["smooth"]) < 0.1
@@ -208,7 +210,7 @@ def test_predictions_are_those_of_the_textbook(there: Feasible) -> None:
         variances.append(variance)
         z = (mean - 1.5) / np.sqrt(variance)
         improvements.append(np.sqrt(variance) * (z * norm.cdf(z) + norm.pdf(z)))
-    mixture = Mixture(kernel, list(zip(some, shares, strict=True)), codes[:20], scores)
+    mixture = ModelAverage(kernel, list(zip(some, shares, strict=True)), codes[:20], scores)
     mean, deviation = mixture.predict(codes[20:])
     assert mean == pytest.approx(shares @ means, abs=1e-9)
     second = shares @ (np.array(variances) + np.array(means) ** 2)

@@ -11,8 +11,8 @@ import sqlalchemy
 
 from bamsearch.errors import OutputError, RunError, StorageError
 from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.request import planned_again
-from bamsearch.searching.run import Work, folder_from_database, run_search
+from bamsearch.searching.request import plan_of_run
+from bamsearch.searching.run import SearchOptions, folder_from_database, run_search
 
 TRIALS = 6
 
@@ -229,7 +229,7 @@ def test_a_full_disk_of_the_folder(engine, planned, place, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "append", fills)
         with pytest.raises(OutputError, match="No space left"):
-            run_search(planned, folder, Work(score=engine.score))
+            run_search(planned, folder, SearchOptions(score=engine.score))
     record = engine.search(folder.path, planned)
     assert engine.own(record) == engine.own(whole)
 
@@ -250,11 +250,11 @@ def test_a_run_of_each_released_version_goes_on(engine, place, path):
     sizes = [trial.params for trial in record.ranking()]
     assert sizes == sorted(sizes, reverse=True)
     assert all(trial.score == trial.params for trial in record.trials)
-    assert record.reference("largest").score == record.best.score
-    again = planned_again(record.run)
+    assert record.baseline("largest").score == record.best.score
+    again = plan_of_run(record.run)
     assert again.feasible.count == record.run.feasible_designs
     more = replace(again, run=replace(again.run, trials=9))
-    resumed = run_search(more, folder, Work())
+    resumed = run_search(more, folder, SearchOptions())
     assert engine.own(resumed)[:6] == engine.own(record)
     assert len({trial.design for trial in resumed.complete}) == 9
     limit = record.run.budgets[0].limit
@@ -286,10 +286,10 @@ def test_no_torch_for_a_score_that_needs_none(finished, tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
         "from bamsearch.searching.folder import RunFolder\n"
-        "from bamsearch.searching.request import planned_again\n"
-        "from bamsearch.searching.run import Work, run_search\n"
+        "from bamsearch.searching.request import plan_of_run\n"
+        "from bamsearch.searching.run import SearchOptions, run_search\n"
         "folder = RunFolder(Path(sys.argv[1]))\n"
-        "run_search(planned_again(folder.read_run()), folder, Work())\n"
+        "run_search(plan_of_run(folder.read_run()), folder, SearchOptions())\n"
         "sys.exit('torch' in sys.modules)\n"
     )
     copy = shutil.copytree(finished, tmp_path / "run")
@@ -318,7 +318,7 @@ def test_an_interrupted_line_is_there_once(engine, planned, place, monkeypatch, 
         engine.search(place / "run", planned)
     record = engine.search(place / "run")
     lines = (place / "run" / "trials.jsonl").read_text().splitlines()
-    assert len(lines) == len(set(lines)) == len(record.trials) + len(record.references)
+    assert len(lines) == len(set(lines)) == len(record.trials) + len(record.baselines)
     assert engine.own(record) == engine.own(whole)
 
 

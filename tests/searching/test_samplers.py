@@ -8,16 +8,16 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from bamsearch.errors import InvalidValueError
+from bamsearch.searching.basic_samplers import RandomSampler
 from bamsearch.searching.fitting import feasible
-from bamsearch.searching.params import distributions, params_of, picks_of
-from bamsearch.searching.proposers import RandomProposer
-from bamsearch.searching.samplers import SAMPLERS, FeasibleSampler, make_proposer
+from bamsearch.searching.params import distributions, encoding_of, params_of
+from bamsearch.searching.samplers import SAMPLERS, FeasibleSampler, make_sampler
 
 PROPOSERS = ["gp", "tpe", "nsga2", "random"]
 
 
-def a_score(picks) -> float:
-    return random.Random(str(picks)).random()
+def a_score(encoding) -> float:
+    return random.Random(str(encoding)).random()
 
 
 def some_sets(toys, number):
@@ -39,53 +39,53 @@ def a_large_set(toys):
     return next(found for found in (feasible(s, []) for s in spaces) if 60 < found.count < 300)
 
 
-@pytest.mark.parametrize("sampler", PROPOSERS)
-def test_every_proposal_fits_and_is_new(toys, sampler):
+@pytest.mark.parametrize("name", PROPOSERS)
+def test_every_proposal_fits_and_is_new(toys, name):
     for seed, (found, fitting) in enumerate(some_sets(toys, 8)):
-        proposer = make_proposer(sampler, found, ("score",), seed)
+        sampler = make_sampler(name, found, ("score",), seed)
         generator = random.Random(seed)
         observed, excluded = [], set()
-        while (picks := proposer.propose(observed, excluded)) is not None and len(excluded) < 25:
-            assert picks in fitting
-            assert picks not in excluded
-            assert not found.space.inserts_nothing(picks)
-            excluded.add(picks)
+        while (encoding := sampler.suggest(observed, excluded)) is not None and len(excluded) < 25:
+            assert encoding in fitting
+            assert encoding not in excluded
+            assert not found.space.inserts_nothing(encoding)
+            excluded.add(encoding)
             if generator.random() < 0.8:
-                observed.append((picks, a_score(picks)))
-        if picks is None:
+                observed.append((encoding, a_score(encoding)))
+        if encoding is None:
             # nothing else is left
             assert {p for p in fitting if not found.space.inserts_nothing(p)} == excluded
 
 
-@pytest.mark.parametrize("sampler", PROPOSERS)
-def test_a_proposal_depends_on_what_has_finished_alone(toys, sampler):
+@pytest.mark.parametrize("name", PROPOSERS)
+def test_a_proposal_depends_on_what_has_finished_alone(toys, name):
     """One that has seen all, and one that is made anew each time."""
     found = a_large_set(toys)
-    kept = make_proposer(sampler, found, ("score",), 3)
-    nothing = found.space.picks(())
+    kept = make_sampler(name, found, ("score",), 3)
+    nothing = found.space.encoding(())
     # the base, and a design that was not proposed, as the search's first ones are
     observed = [(nothing, 0.5), (found.largest(), a_score(found.largest()))]
     excluded = {found.largest()}
     for number in range(24):
-        picks = kept.propose(observed, excluded)
+        encoding = kept.suggest(observed, excluded)
         for _ in range(2):
-            fresh = make_proposer(sampler, found, ("score",), 3)
-            assert fresh.propose(observed, excluded) == picks
-        excluded.add(picks)
+            fresh = make_sampler(name, found, ("score",), 3)
+            assert fresh.suggest(observed, excluded) == encoding
+        excluded.add(encoding)
         if number % 4 != 2:  # failed
-            observed.append((picks, a_score(picks)))
+            observed.append((encoding, a_score(encoding)))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp"])
-def test_scores_matter_and_so_does_the_seed(toys, sampler):
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "gp"])
+def test_scores_matter_and_so_does_the_seed(toys, name):
     found = a_large_set(toys)
 
     def proposed(seed, sign):
-        proposer, observed = make_proposer(sampler, found, ("score",), seed), []
+        sampler, observed = make_sampler(name, found, ("score",), seed), []
         for _ in range(30):
-            picks = proposer.propose(observed, {one for one, _ in observed})
-            observed.append((picks, sign * a_score(picks)))
-        return [picks for picks, _ in observed]
+            encoding = sampler.suggest(observed, {one for one, _ in observed})
+            observed.append((encoding, sign * a_score(encoding)))
+        return [encoding for encoding, _ in observed]
 
     assert proposed(0, 1) != proposed(1, 1)
     assert proposed(0, 1) != proposed(0, -1)
@@ -94,27 +94,27 @@ def test_scores_matter_and_so_does_the_seed(toys, sampler):
 def test_finishing_out_of_order_loses_nothing(toys):
     """As with several workers: earlier trials finish after later ones."""
     found = a_large_set(toys)
-    for sampler in PROPOSERS:
-        proposer = make_proposer(sampler, found, ("score",), 0)
+    for name in PROPOSERS:
+        sampler = make_sampler(name, found, ("score",), 0)
         running, observed, excluded = [], [], set()
         generator = random.Random(0)
         for _ in range(40):
-            picks = proposer.propose(observed, excluded)
-            if picks is None:
+            encoding = sampler.suggest(observed, excluded)
+            if encoding is None:
                 break
-            assert picks not in excluded
-            excluded.add(picks)
-            running.append(picks)
+            assert encoding not in excluded
+            excluded.add(encoding)
+            running.append(encoding)
             if len(running) == 4:
                 ended = running.pop(generator.randrange(4))
                 observed.insert(generator.randrange(len(observed) + 1), (ended, a_score(ended)))
 
 
-@pytest.mark.parametrize("sampler", PROPOSERS)
-def test_in_any_study_of_optuna(toys, sampler):
+@pytest.mark.parametrize("name", PROPOSERS)
+def test_in_any_study_of_optuna(toys, name):
     (found, fitting) = some_sets(toys, 3)[2]
     space = found.space
-    count = len([picks for picks in fitting if not space.inserts_nothing(picks)])
+    count = len([encoding for encoding in fitting if not space.inserts_nothing(encoding)])
     proposed = []
 
     def objective(trial: optuna.Trial) -> float:
@@ -124,7 +124,7 @@ def test_in_any_study_of_optuna(toys, sampler):
             )
             for choice in space.choices
         }
-        proposed.append(picks_of(space, labels))
+        proposed.append(encoding_of(space, labels))
         if len(proposed) == 2:
             raise optuna.TrialPruned
         return a_score(proposed[-1])
@@ -132,7 +132,7 @@ def test_in_any_study_of_optuna(toys, sampler):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         direction="maximize",
-        sampler=FeasibleSampler(make_proposer(sampler, found, ("score",), 0), space),
+        sampler=FeasibleSampler(make_sampler(name, found, ("score",), 0), space),
     )
     study.optimize(objective, n_trials=min(count, 20))
     assert set(proposed) <= fitting
@@ -144,7 +144,7 @@ def test_all_are_proposed_and_then_none(toys):
     found = feasible(toys.random_space(1), [])
     space = found.space
     study = optuna.create_study(
-        sampler=FeasibleSampler(make_proposer("random", found, ("score",), 0), space)
+        sampler=FeasibleSampler(make_sampler("random", found, ("score",), 0), space)
     )
     for _ in range(found.count - 1):
         study.tell(study.ask(distributions(space)), 0.0)
@@ -156,7 +156,7 @@ def test_trials_that_are_no_designs_are_passed_over(toys):
     """Of another thread that has set only some parameters, or of another space."""
     found = a_large_set(toys)
     space = found.space
-    sampler = FeasibleSampler(make_proposer("random", found, ("score",), 0), space)
+    sampler = FeasibleSampler(make_sampler("random", found, ("score",), 0), space)
     study = optuna.create_study(sampler=sampler)
     first = space.choices[0]
     label = first.options[0].label
@@ -177,9 +177,9 @@ def test_trials_that_are_no_designs_are_passed_over(toys):
         )
     )
     study.add_trial(create_trial(value=1.0))
-    picks = sampler.propose(study.get_trials())
-    assert picks is not None
-    assert picks_of(space, params_of(space, picks)) == picks
+    encoding = sampler.suggest(study.get_trials())
+    assert encoding is not None
+    assert encoding_of(space, params_of(space, encoding)) == encoding
 
 
 def test_random_order_has_each_design_once_and_is_uniform(toys):
@@ -187,7 +187,7 @@ def test_random_order_has_each_design_once_and_is_uniform(toys):
     space = found.space
     first: dict[tuple[int, ...], int] = {}
     for seed in range(600):
-        order = list(RandomProposer(found, seed).order())
+        order = list(RandomSampler(found, seed).order())
         assert len(order) == len(set(order)) == found.count - 1
         first[order[0]] = first.get(order[0], 0) + 1
         assert not space.inserts_nothing(order[0])
@@ -199,18 +199,18 @@ def test_random_order_has_each_design_once_and_is_uniform(toys):
 
 def test_a_longer_random_search_begins_as_a_shorter_one(toys):
     found = a_large_set(toys)
-    ten = list(islice(RandomProposer(found, 7).order(), 10))
-    assert list(islice(RandomProposer(found, 7).order(), 20))[:10] == ten
+    ten = list(islice(RandomSampler(found, 7).order(), 10))
+    assert list(islice(RandomSampler(found, 7).order(), 20))[:10] == ten
 
 
 def test_unknown_samplers(toys):
     found = feasible(toys.random_space(1), [])
     with pytest.raises(InvalidValueError, match="no sampler is called 'cma'"):
-        make_proposer("cma", found, ("score",), 0)
-    for sampler in SAMPLERS:
-        make_proposer(sampler, found, ("score",), 0, score="params")
+        make_sampler("cma", found, ("score",), 0)
+    for name in SAMPLERS:
+        make_sampler(name, found, ("score",), 0, score="params")
     with pytest.raises(InvalidValueError, match="sampler sorted needs score params or macs"):
-        make_proposer("sorted", found, ("score",), 0, score="snip")
+        make_sampler("sorted", found, ("score",), 0, score="snip")
 
 
 @pytest.mark.parametrize(("score", "cost"), [("params", "params"), ("macs", "macs")])
@@ -218,8 +218,8 @@ def test_sorted_designs_come_from_the_most_expensive_down_those_with_d_4_first(t
     for seed, (found, fitting) in enumerate(some_sets(toys, 12)):
         choices = found.space.choices
 
-        def total(picks, name, choices=choices):
-            chosen = [c.options[n] for c, n in zip(choices, picks, strict=True)]
+        def total(encoding, name, choices=choices):
+            chosen = [c.options[n] for c, n in zip(choices, encoding, strict=True)]
             return sum(getattr(option, name) for option in chosen)
 
         def dilation(choice, reduction):
@@ -227,17 +227,17 @@ def test_sorted_designs_come_from_the_most_expensive_down_those_with_d_4_first(t
             dilations = [o.dilation for o in choice.options if o.reduction == reduction]
             return 4 if 4 in dilations else dilations[0]
 
-        def unusual(picks, choices=choices, dilation=dilation):
+        def unusual(encoding, choices=choices, dilation=dilation):
             return any(
                 c.options[n].dilation != dilation(c, c.options[n].reduction)
-                for c, n in zip(choices, picks, strict=True)
+                for c, n in zip(choices, encoding, strict=True)
             )
 
-        proposer = make_proposer("sorted", found, ("score",), seed, score=score)
+        sampler = make_sampler("sorted", found, ("score",), seed, score=score)
         order, excluded = [], set()
-        while (picks := proposer.propose([], excluded)) is not None:
-            order.append(picks)
-            excluded.add(picks)
+        while (encoding := sampler.suggest([], excluded)) is not None:
+            order.append(encoding)
+            excluded.add(encoding)
         assert set(order) == {p for p in fitting if not found.space.inserts_nothing(p)}
         assert len(order) == len(excluded)
         keys = [(unusual(p), -total(p, cost), total(p, "macs")) for p in order]

@@ -255,13 +255,13 @@ def test_a_function_is_counted_once() -> None:
 def test_what_bam_it_is_changes_the_costs() -> None:
     plain = search_space(of(GOOD), SUMMARY)
     gated = search_space(of(GOOD), SUMMARY, init="identity", num_classes=10)
-    picks = (1, 1, 0)
-    assert gated.added(picks, "params") == plain.added(picks, "params") + 2
-    assert gated.added(picks, "gflops") == plain.added(picks, "gflops")
-    design = gated.design(gated.insertions(picks))
+    encoding = (1, 1, 0)
+    assert gated.added(encoding, "params") == plain.added(encoding, "params") + 2
+    assert gated.added(encoding, "gflops") == plain.added(encoding, "gflops")
+    design = gated.design(gated.insertions(encoding))
     assert (design.init, design.variant, design.num_classes) == ("identity", "paper", 10)
     assert [one.site for one in design.insertions] == ["layer1", "layer3.0"]
     official = search_space(of(GOOD), SUMMARY, variant="official")
     # 13h + C + 1 in place of 5h + 3C + 3, with C = 64, h = 8 and with C = 256, h = 32
     difference = sum(8 * h - 2 * c - 2 for c, h in ((64, 8), (256, 32)))
-    assert official.added(picks, "params") == plain.added(picks, "params") + difference
+    assert official.added(encoding, "params") == plain.added(encoding, "params") + difference

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from bamsearch.cli.storage_option import hide_password
 from bamsearch.errors import MissingExtraError, StorageError
 from bamsearch.searching import storage as module
-from bamsearch.searching.storage import opened_storage, patiently, shown_url, sqlite_url
+from bamsearch.searching.storage import mask_url, open_storage, retry_until, sqlite_url
 
 # no server listens on port 1
 NOWHERE = "postgresql+psycopg://me:geheim@127.0.0.1:1/db"
@@ -35,7 +35,7 @@ NOWHERE = "postgresql+psycopg://me:geheim@127.0.0.1:1/db"
     ],
 )
 def test_a_url_is_shown_without_its_password(url, shown):
-    assert shown_url(url) == shown
+    assert mask_url(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_url_is_shown_without_its_password(url, shown):
     ],
 )
 def test_what_is_no_url_is_not_repeated(url):
-    with pytest.raises(StorageError, match="--storage") as raised, opened_storage(url):
+    with pytest.raises(StorageError, match="--storage") as raised, open_storage(url):
         pass
     error: BaseException | None = raised.value
     while error is not None:
@@ -65,7 +65,7 @@ def test_a_server_that_is_not_there(monkeypatch):
     monkeypatch.setattr(module, "_FIRST_PAUSE", 0.05)
     with (
         pytest.raises(StorageError, match=r"me:\*\*\*@127.0.0.1:1/db does not answer") as raised,
-        opened_storage(NOWHERE, patience=0.2),
+        open_storage(NOWHERE, patience=0.2),
     ):
         pass
     assert "refused" in str(raised.value)
@@ -76,13 +76,13 @@ def test_a_server_that_is_not_there(monkeypatch):
 def test_an_unknown_host():
     url = "postgresql+psycopg://me:geheim@no.such.host.invalid/db"
     with pytest.raises(StorageError, match=r"no\.such\.host\.invalid/db does not answer"):  # noqa: SIM117
-        with opened_storage(url, patience=0):
+        with open_storage(url, patience=0):
             pass
 
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(StorageError, match=r"cannot be used \(unable to open database file\)"):  # noqa: SIM117
-        with opened_storage(f"sqlite:///{tmp_path}/no/study.db"):
+        with open_storage(f"sqlite:///{tmp_path}/no/study.db"):
             pass
 
 
@@ -91,14 +91,14 @@ def test_a_file_that_is_no_database(tmp_path):
     path.write_bytes(b"no database" * 1000)
     with (
         pytest.raises(StorageError, match="file is not a database"),
-        opened_storage(sqlite_url(path)),
+        open_storage(sqlite_url(path)),
     ):
         pass
 
 
 def test_psycopg_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(MissingExtraError, match="bamsearch\\[cluster\\]"), opened_storage(NOWHERE):
+    with pytest.raises(MissingExtraError, match="bamsearch\\[cluster\\]"), open_storage(NOWHERE):
         pass
 
 
@@ -106,7 +106,7 @@ def test_another_driver_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg2", None)
     url = "postgresql+psycopg2://me:geheim@host/db"
     with pytest.raises(StorageError, match=r"psycopg2:// needs a driver.*postgresql\+psycopg://"):  # noqa: SIM117
-        with opened_storage(url):
+        with open_storage(url):
             pass
 
 
@@ -130,21 +130,21 @@ def test_patience_ends_but_not_at_once(monkeypatch):
             raise StorageInternalError from OperationalError("SELECT 1", {}, Exception("gone\nx"))
         return "back"
 
-    assert patiently(call, "db", 30) == "back"
+    assert retry_until(call, "db", 30) == "back"
     assert pauses == [0.5, 1.0, 2.0, 4.0]
     calls, now, pauses = -1000, 0.0, []
     with pytest.raises(StorageError, match=r"^db does not answer \(gone\): "):
-        patiently(call, "db", 30)
+        retry_until(call, "db", 30)
     assert 25 <= sum(pauses) <= 30
 
 
 def test_other_errors_pass_at_once():
     with pytest.raises(KeyError):
-        patiently({}.popitem, "db", 30)
+        retry_until({}.popitem, "db", 30)
 
 
 def test_sqlite_keeps_what_it_has_committed(tmp_path):
-    with opened_storage(sqlite_url(tmp_path / "study.db")) as opened:
+    with open_storage(sqlite_url(tmp_path / "study.db")) as opened:
         study = opened.create_new_study([])
         with opened._backend.engine.connect() as connection:
             mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
@@ -159,7 +159,7 @@ def test_sqlite_keeps_what_it_has_committed(tmp_path):
 def test_of_two_workers_on_sqlite_one_takes_a_trial(tmp_path):
     """Both have read that it waits; without a lock on reading, both would then set it running."""
     url = sqlite_url(tmp_path / "study.db")
-    with opened_storage(url) as one, opened_storage(url) as other:
+    with open_storage(url) as one, open_storage(url) as other:
         study = one.create_new_study([])
         trial_id = one.create_new_trial(study, create_trial(state=TrialState.WAITING))
         other._backend.engine.dispose()
@@ -231,14 +231,14 @@ def test_a_study_is_in_the_file_that_its_path_says(tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
     for _ in range(2):
-        with opened_storage(sqlite_url(folder / "study.db")) as storage:
+        with open_storage(sqlite_url(folder / "study.db")) as storage:
             assert storage.get_all_studies() == []
     assert (folder / "study.db").is_file()
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_braces_in_a_password_are_a_password():
-    there = opened_storage("postgresql+psycopg://me:pw{SECRET}x@127.0.0.1:1/db", patience=0.0)
+    there = open_storage("postgresql+psycopg://me:pw{SECRET}x@127.0.0.1:1/db", patience=0.0)
     with pytest.raises(StorageError, match="does not answer") as raised:
         there.__enter__()
     assert "SECRET" not in str(raised.value)

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from bamsearch.searching import training_model
-from bamsearch.searching.hypotheses import noisy_hypotheses
 from bamsearch.searching.kernel import Kernel
+from bamsearch.searching.kernel_samples import draw_noisy_kernel_samples
 from bamsearch.searching.posterior import process_covariances
 from bamsearch.searching.training_model import TrainingModel
 
@@ -24,8 +24,8 @@ def trainings(seed: int = 0, noise: float = 1.0) -> list[tuple[tuple[int, ...], 
 def test_one_hypothesis_is_the_textbooks_posterior(toys, monkeypatch):
     feasible, observed = toys.three_sites(), trainings()
     kernel = Kernel(feasible)
-    only = noisy_hypotheses(kernel)[7]
-    monkeypatch.setattr(training_model, "noisy_hypotheses", lambda kernel: [only])
+    only = draw_noisy_kernel_samples(kernel)[7]
+    monkeypatch.setattr(training_model, "draw_noisy_kernel_samples", lambda kernel: [only])
     model = TrainingModel(feasible, observed)
     # The hypothesis written out, training by training, in the notation of the module.
     u = np.random.default_rng(2).random(3)
@@ -69,7 +69,7 @@ def test_one_hypothesis_is_the_textbooks_posterior(toys, monkeypatch):
 
 def test_accuracies_keep_their_unit(toys):
     feasible, observed = toys.three_sites(), trainings()
-    moved = [(picks, 5 + 3 * value, seed) for picks, value, seed in observed]
+    moved = [(encoding, 5 + 3 * value, seed) for encoding, value, seed in observed]
     model, other = TrainingModel(feasible, observed), TrainingModel(feasible, moved)
     assert other.mean == pytest.approx(5 + 3 * model.mean, abs=1e-6)
     assert other.noise == pytest.approx(3 * model.noise, rel=1e-6)
@@ -80,12 +80,12 @@ def test_what_a_seed_does_to_all_designs_is_in_no_difference(toys):
     """Seed 1 is a point worse for everyone: only trainings known to share it are pairs."""
     feasible = toys.three_sites()
     observed = trainings(noise=0.1)
-    shifted = [(picks, value - (seed == 1), seed) for picks, value, seed in observed]
+    shifted = [(encoding, value - (seed == 1), seed) for encoding, value, seed in observed]
     model = TrainingModel(feasible, shifted)
     own = np.sqrt(model.noise**2 - model.shared**2)
     assert model.shared > own
     assert model.mean[1] - model.mean[0] == pytest.approx(2.0, abs=0.3)
-    unpaired = [(picks, value, place) for place, (picks, value, _) in enumerate(shifted)]
+    unpaired = [(encoding, value, place) for place, (encoding, value, _) in enumerate(shifted)]
     widths = [
         np.std(draws[:, 1] - draws[:, 0])
         for draws in (m.draw(4000, 0) for m in (model, TrainingModel(feasible, unpaired)))
@@ -99,7 +99,7 @@ def test_a_training_at_chance_moves_its_own_design_only(toys):
     model = TrainingModel(feasible, [*observed, (failed, 10.0, 0)])
     plain = TrainingModel(feasible, observed)
     assert model.outliers.tolist() == [len(observed)]
-    assert model.picks[-1] == failed
+    assert model.encodings[-1] == failed
     assert model.mean[-1] == 10.0
     assert model.mean[:-1] == pytest.approx(plain.mean, abs=0.05)
     assert np.median(model.draw(1000, 0)[:, -1]) == pytest.approx(10.0, abs=0.5)
@@ -124,6 +124,6 @@ def test_a_base_far_below_all_others_is_no_outlier(toys):
 def test_designs_without_a_training_are_predicted_too(toys):
     feasible, observed = toys.three_sites(), trainings(noise=0.1)
     model = TrainingModel(feasible, observed, [(0, 0, 1), GOOD])
-    assert model.picks == (BASE, GOOD, OTHER, BAD, (0, 0, 1))
+    assert model.encodings == (BASE, GOOD, OTHER, BAD, (0, 0, 1))
     deviations = model.draw(4000, 0).std(axis=0)
     assert deviations[4] > 2 * deviations[1]

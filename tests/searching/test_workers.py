@@ -23,10 +23,10 @@ from bamsearch.records import Design
 from bamsearch.searching import storage as storage_module
 from bamsearch.searching.folder import RunFolder
 from bamsearch.searching.jobs import run_workers
-from bamsearch.searching.loop import plain, work
-from bamsearch.searching.run import Work, open_study, run_search, work_on
-from bamsearch.searching.storage import opened_storage
-from bamsearch.searching.studies import references_name
+from bamsearch.searching.loop import score_evaluator, score_trials
+from bamsearch.searching.run import SearchOptions, open_study, run_search, work_on
+from bamsearch.searching.storage import open_storage
+from bamsearch.searching.studies import baselines_name
 
 PASSWORD = "geheim%40/1"  # as it is typed
 SECRET = "geheim"
@@ -156,7 +156,7 @@ class Scores:
 
 def begin(engine, planned, folder: RunFolder, url: str) -> None:
     """Make the run, and score nothing."""
-    run_search(planned, folder, Work(url=url, stop=lambda: True))
+    run_search(planned, folder, SearchOptions(url=url, stop=lambda: True))
 
 
 @contextmanager
@@ -193,7 +193,7 @@ def until(what: Callable[[], object], processes: Sequence[subprocess.Popen[bytes
 
 
 def trials_of(url: str, name: str) -> list[optuna.trial.FrozenTrial]:
-    with opened_storage(url) as storage:
+    with open_storage(url) as storage:
         return storage.get_all_trials(storage.get_study_id_from_name(name))
 
 
@@ -203,7 +203,7 @@ def check_ended(url: str, name: str, trials: int) -> None:
     complete = [t for t in own if t.state == TrialState.COMPLETE]
     assert len(complete) == trials
     assert len({t.user_attrs["design"] for t in complete}) == trials
-    compared = trials_of(url, references_name(name))
+    compared = trials_of(url, baselines_name(name))
     assert {t.state for t in [*own, *compared]} <= {TrialState.COMPLETE, TrialState.FAIL}
     scored = [t for t in compared if t.state == TrialState.COMPLETE]
     there = {(t.user_attrs["reference"], t.user_attrs["design"]) for t in compared}
@@ -238,7 +238,7 @@ def test_workers_share_a_run_and_one_is_killed(engine, server, url, place):
     assert (run.name, ended) == ("run", True)
     record = engine.search(folder.path, None, never, url=url)
     assert len(record.trials) == 9
-    assert [kind for kind, _ in record.references] == ["base", "paper", "largest"]
+    assert [kind for kind, _ in record.baselines] == ["base", "paper", "largest"]
 
 
 def _scoring(scores: Scores, pid: int) -> str | None:
@@ -264,13 +264,13 @@ def test_sigterm_and_a_password_that_nobody_sees(engine, server, place):
         if shown.exists():
             assert b"worker\0run" in shown.read_bytes()
             assert SECRET.encode() not in shown.read_bytes()
-        running = [t.state for t in trials_of(url, references_name("run"))]
+        running = [t.state for t in trials_of(url, baselines_name("run"))]
         assert TrialState.RUNNING in running
         worker.terminate()
         output, _ = worker.communicate(timeout=LONG)
     assert worker.returncode == 130
     # at once, long before signs of life would be missed
-    states = [t.state for t in trials_of(url, references_name("run"))]
+    states = [t.state for t in trials_of(url, baselines_name("run"))]
     assert TrialState.RUNNING not in states
     assert states.count(TrialState.WAITING) == 3
     engine.search(folder.path, None, url=url)
@@ -278,7 +278,7 @@ def test_sigterm_and_a_password_that_nobody_sees(engine, server, place):
     assert SECRET.encode() not in output
     for path in folder.path.rglob("*"):
         assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
-    with opened_storage(url) as storage:
+    with open_storage(url) as storage:
         for study in storage.get_all_studies():
             assert SECRET not in str((study.user_attrs, study.system_attrs))
     assert folder.read_run().storage == url.replace(PASSWORD, "***")
@@ -365,9 +365,9 @@ def test_the_same_proposals_at_the_same_time(engine, request, place, database, s
 
     def worker() -> None:
         try:
-            with opened_storage(url, heartbeat=60) as storage:
-                study = open_study(planned, storage, alone=False)
-                work(study, plain(score, planned.run), shown="db")
+            with open_storage(url, heartbeat=60) as storage:
+                study = open_study(planned, storage, single_process=False)
+                score_trials(study, score_evaluator(score, planned.run), masked_url="db")
         except BaseException as error:
             errors.append(error)
 
@@ -386,13 +386,13 @@ def test_jobs_replace_a_worker_that_dies(engine, place):
     scores = Scores(place, 0.05)
     planned = engine.planned(sampler="random", trials=3, score=scores.name, heartbeat=1)
     folder = RunFolder(place / "run")
-    run_search(planned, folder, Work(stop=lambda: True))
-    first = next(t for t in trials_of(f"sqlite:///{folder.study}", references_name("run")))
-    with opened_storage(f"sqlite:///{folder.study}") as storage:
+    run_search(planned, folder, SearchOptions(stop=lambda: True))
+    first = next(t for t in trials_of(f"sqlite:///{folder.study}", baselines_name("run")))
+    with open_storage(f"sqlite:///{folder.study}") as storage:
         storage.set_trial_user_attr(first._trial_id, "deaths", 3)
     (place / "deadly.txt").write_text("()")
     record = engine.search(folder.path, None, url=None, jobs=2, score=None)
-    kinds = {kind: trial for kind, trial in record.references}
+    kinds = {kind: trial for kind, trial in record.baselines}
     assert kinds["base"].reason == "its worker died 4 times"
     assert len(record.complete) == 3
     assert [design for _, design in scores.said("start")].count("()") == 1
@@ -457,4 +457,4 @@ def test_jobs_that_cannot_work(engine, place):
     planned = engine.planned(sampler="random", trials=5, score="nosuch")
     folder = RunFolder(place / "run")
     with pytest.raises(RunError, match="all 2 workers ended early: no score is called 'nosuch'"):
-        run_search(planned, folder, Work(jobs=2))
+        run_search(planned, folder, SearchOptions(jobs=2))

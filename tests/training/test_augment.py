@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from bamsearch.training.augment import augment, crop_each, flip_each, normalise, resized_crop_each
+from bamsearch.training.augment import (
+    augment,
+    crop_each,
+    flip_each,
+    normalise_pixels,
+    resized_crop_each,
+)
 
 
 @pytest.fixture
@@ -15,7 +21,7 @@ def images() -> torch.Tensor:
 
 def test_normalised_by_hand():
     images = torch.tensor([[[[0, 255]], [[51, 102]]]], dtype=torch.uint8)
-    found = normalise((0.5, 0.2), (0.25, 0.1))(images)
+    found = normalise_pixels((0.5, 0.2), (0.25, 0.1))(images)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, torch.tensor([[[[-2.0, 2.0]], [[0.0, 2.0]]]]))
 

@@ -6,7 +6,7 @@ import torch
 from scipy.special import softmax
 from torch import nn
 
-from bamsearch.data.drawing import permutation
+from bamsearch.data.random_splits import permutation
 from bamsearch.data.splits import Data
 from bamsearch.errors import (
     DesignError,
@@ -17,9 +17,9 @@ from bamsearch.errors import (
 )
 from bamsearch.records import Design, Insertion
 from bamsearch.training.engine import Trained, train
-from bamsearch.training.loop import Live
+from bamsearch.training.initial_model import InitialModel
+from bamsearch.training.loop import TrainerState
 from bamsearch.training.recipe import RECIPES, Recipe
-from bamsearch.training.start import Start
 
 
 def linear() -> nn.Module:
@@ -122,16 +122,16 @@ def test_a_seed_is_a_training_bit_for_bit(digits, design, quick):
 def seen(monkeypatch, digits, design: Design, quick: Recipe, seed: int) -> list[bytes]:
     """All that a network was given in a training, as bytes."""
     given: list[bytes] = []
-    plain = Live.__init__
+    plain = TrainerState.__init__
 
-    def spied(live, *args) -> None:
-        plain(live, *args)
-        live.module.register_forward_pre_hook(
+    def spied(trainer, *args) -> None:
+        plain(trainer, *args)
+        trainer.module.register_forward_pre_hook(
             lambda module, args: given.append(args[0].numpy().tobytes())
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(Live, "__init__", spied)
+        patch.setattr(TrainerState, "__init__", spied)
         train(design, digits, quick, seed=seed, device="cpu")
     return given
 
@@ -179,7 +179,7 @@ def test_new_parameters_learn_at_their_own_rate(digits):
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.Linear(16, 10))
     before = [p.detach().clone() for p in network.parameters()]
     fresh = frozenset({"2.weight", "2.bias"})
-    start = Start(None, network, digits.mean, digits.std, "a file", fresh)
+    start = InitialModel(None, network, digits.mean, digits.std, "a file", fresh)
     recipe = Recipe("r", 1, 1000, lr=0.01, momentum=0, weight_decay=0, new_lr_factor=0.0)
     trained = train(start, digits, recipe, device="cpu")
     moved = [

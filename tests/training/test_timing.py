@@ -7,8 +7,8 @@ import pytest
 from bamsearch.data.loading import load_data
 from bamsearch.records import Design
 from bamsearch.training import loop
+from bamsearch.training.initial_model import build_initial_model
 from bamsearch.training.recipe import find_recipe
-from bamsearch.training.start import start_with
 from bamsearch.training.timing import TIMED_STEPS, step_seconds
 
 
@@ -21,14 +21,14 @@ def digits():
 def test_the_mean_of_a_few_steps_after_one_that_warms_up(digits, batch_size, steps, monkeypatch):
     taken, times, take_step = [], iter([10.0, 11.0, 13.0, 16.0]), loop._take_step
 
-    def step(live, epoch, number, batch):
+    def step(trainer, epoch, number, batch):
         taken.append((epoch, number, len(batch[1])))
-        return take_step(live, epoch, number, batch)
+        return take_step(trainer, epoch, number, batch)
 
     monkeypatch.setattr(loop, "_take_step", step)
 
     net = f"{__file__.removesuffix('test_timing.py')}nets.py:small"
-    start = start_with(Design(net, (3, 8, 8), num_classes=10), digits)
+    start = build_initial_model(Design(net, (3, 8, 8), num_classes=10), digits)
     recipe = find_recipe("short").changed(batch_size=batch_size)
     found = step_seconds(start, digits, recipe, device="cpu", clock=times.__next__)
     assert taken == [(0, number, batch_size) for number in range(steps)]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bamsearch.evidence.audit.folder import AuditFolder
-from bamsearch.evidence.audit.request import Planned
+from bamsearch.evidence.audit.request import AuditPlan
 from bamsearch.evidence.audit.trainings import missing
-from bamsearch.training.start import start_with
+from bamsearch.training.initial_model import build_initial_model
 from bamsearch.training.timing import step_seconds, training_seconds
 
 
@@ -31,7 +31,7 @@ class AuditEstimate:
 
 
 def estimate_audit(
-    planned: Planned,
+    planned: AuditPlan,
     folder: AuditFolder,
     *,
     force: bool = False,
@@ -55,9 +55,11 @@ def estimate_audit(
     step_times: dict[int, float] = {}
     for job in (remaining[0], remaining[len(remaining) // 2], remaining[-1]):
         if job.audited.macs not in step_times:
-            start = start_with(audit.design(job.audited), planned.data, seed=audit.seeds[0])
+            initial = build_initial_model(
+                audit.design(job.audited), planned.data, seed=audit.seeds[0]
+            )
             step_times[job.audited.macs] = step_seconds(
-                start,
+                initial,
                 planned.data,
                 planned.recipe,
                 device=audit.device,

@@ -21,7 +21,7 @@ from bamsearch.records.audit_files import (
     SCORES_FILE,
     TRAIN_FOLDER,
     TRAININGS_FILE,
-    Training,
+    AuditTraining,
     read_audit,
     read_trainings,
 )
@@ -36,10 +36,10 @@ from bamsearch.records.disk import (
 from bamsearch.records.run_files import TRAINING_FILES
 from bamsearch.searching.folder import check_name
 
-Draws = Sequence[Sequence[float | None]]
+ScoreDraws = Sequence[Sequence[float | None]]
 """Draw → design of the sample → value; None if the score failed."""
 
-Scores = Mapping[str, Draws]
+Scores = Mapping[str, ScoreDraws]
 """Score → its draws, one per score seed."""
 
 _LOCK_FILE = "lock"
@@ -63,7 +63,7 @@ class AuditFolder:
         return self.path.absolute().name
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         """Whether ``audit.json`` exists."""
         return (self.path / AUDIT_FILE).exists()
 
@@ -123,7 +123,7 @@ class AuditFolder:
         Raises:
             RunError: the folder has another audit, or trainings of other designs or seeds.
         """
-        if self.begun:
+        if self.started:
             stored = read_audit(self.path)
             difference = first_difference(requested, stored)
             if difference is not None:
@@ -142,7 +142,7 @@ class AuditFolder:
         self.trainings(requested)
         return requested
 
-    def trainings(self, audit: Audit) -> dict[tuple[tuple[Insertion, ...], int], Training]:
+    def trainings(self, audit: Audit) -> dict[tuple[tuple[Insertion, ...], int], AuditTraining]:
         """The finished trainings: (insertions, seed) → training.
 
         Raises:
@@ -171,7 +171,7 @@ class AuditFolder:
         with suppress(OSError):
             remove_files(self.path, _TRAIN_FILES)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Remove files and lines that a kill or a power cut left half-written."""
         remove_drafts(self.path)
         path = self.path / TRAININGS_FILE
@@ -179,7 +179,7 @@ class AuditFolder:
         if path.exists() and whole < path.stat().st_size:
             os.truncate(path, whole)
 
-    def append(self, training: Training) -> None:
+    def append(self, training: AuditTraining) -> None:
         """Append a finished training; it is on the disk when the call returns."""
         path = self.path / TRAININGS_FILE
         with _as_output_error(path), open(path, "ab") as file:
@@ -259,7 +259,7 @@ def first_difference(requested: Audit, stored: Audit) -> tuple[str, str, str] | 
     return None
 
 
-def named_folder(name: str) -> AuditFolder:
+def named_audit_folder(name: str) -> AuditFolder:
     """The folder of an audit by its name.
 
     Raises:

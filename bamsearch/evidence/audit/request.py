@@ -13,7 +13,7 @@ from bamsearch.data.loading import load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.evidence.audit.sample import draw_sample
-from bamsearch.evidence.verify.request import check_fits
+from bamsearch.evidence.verify.request import check_data_fit_run
 from bamsearch.profile.devices import resolve_device
 from bamsearch.records import Audit, Audited, Init, Quantity, ValueRange, Variant
 from bamsearch.records.run_files import find_run, read_run
@@ -21,10 +21,11 @@ from bamsearch.records.sources import source_of
 from bamsearch.score.scorer import check_score
 from bamsearch.score.table import SCORES
 from bamsearch.searching.feasible import Feasible
-from bamsearch.searching.measured import Timing
-from bamsearch.searching.request import Planned as PlannedSearch
-from bamsearch.searching.request import Request as SearchRequest
-from bamsearch.searching.request import plan_search, planned_again, with_how
+from bamsearch.searching.measured_costs import LatencySettings
+from bamsearch.searching.request import SearchPlan as PlannedSearch
+from bamsearch.searching.request import SearchRequest as SearchRequest
+from bamsearch.searching.request import plan_of_run, plan_search, with_insertion_method
+from bamsearch.training.initial_model import check_is_classifier
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,
     FINE_TUNE,
@@ -33,7 +34,6 @@ from bamsearch.training.recipe import (
     find_recipe,
 )
 from bamsearch.training.request import load_for
-from bamsearch.training.start import check_is_classifier
 
 DEFAULT_DESIGNS = 40
 DEFAULT_SEEDS = 3
@@ -48,7 +48,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AuditRequest:
     """Options of an audit.
 
     Attributes:
@@ -100,7 +100,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Planned:
+class AuditPlan:
     """An audit that is ready to train.
 
     Attributes:
@@ -114,7 +114,7 @@ class Planned:
     recipe: Recipe
 
 
-def plan_audit(request: Request) -> Planned:
+def plan_audit(request: AuditRequest) -> AuditPlan:
     """Load the data, find the feasible designs, and draw the sample.
 
     Raises:
@@ -157,8 +157,8 @@ def plan_audit(request: Request) -> Planned:
         feasible_designs=run.feasible_designs,
         exact=run.exact,
         designs=tuple(
-            _audited(feasible, picks, in_band=in_band)
-            for picks, in_band in zip(sample.picks, sample.in_band, strict=True)
+            _audited(feasible, encoding, in_band=in_band)
+            for encoding, in_band in zip(sample.encodings, sample.in_band, strict=True)
         ),
         device=device,
         threads=request.threads,
@@ -167,7 +167,7 @@ def plan_audit(request: Request) -> Planned:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         source=source_of(run.model),
     )
-    return Planned(audit, data, recipe)
+    return AuditPlan(audit, data, recipe)
 
 
 def is_run(name: str) -> bool:
@@ -175,7 +175,7 @@ def is_run(name: str) -> bool:
     return find_run(name) is not None
 
 
-def _of_run(request: Request) -> tuple[PlannedSearch, Data]:
+def _of_run(request: AuditRequest) -> tuple[PlannedSearch, Data]:
     path = find_run(request.what)
     run = read_run(path) if path is not None else None
     if run is None:
@@ -190,11 +190,11 @@ def _of_run(request: Request) -> tuple[PlannedSearch, Data]:
         name, split_seed = run.data.name, run.data.split_seed
     base = run.design(())
     data = load_for(name or "", base, request.download, split_seed, recorded, value_range)
-    check_fits(run, data.facts)
-    return planned_again(with_how(run)), data
+    check_data_fit_run(run, data.facts)
+    return plan_of_run(with_insertion_method(run)), data
 
 
-def _of_model(request: Request, device: str) -> tuple[PlannedSearch, Data]:
+def _of_model(request: AuditRequest, device: str) -> tuple[PlannedSearch, Data]:
     if request.data is None:
         raise InvalidValueError(
             "--data is missing: 'bamsearch audit MODEL --data NAME', with a NAME such as digits or "
@@ -227,7 +227,7 @@ def _of_model(request: Request, device: str) -> tuple[PlannedSearch, Data]:
             variant=request.variant,
             init=request.init,
             seed=request.seed,
-            timing=Timing(device=device, threads=request.threads),
+            timing=LatencySettings(device=device, threads=request.threads),
         )
     )
     if searched.run.summary.input_shape != facts.input_shape:
@@ -239,10 +239,10 @@ def _of_model(request: Request, device: str) -> tuple[PlannedSearch, Data]:
     return searched, data
 
 
-def _audited(feasible: Feasible, picks: tuple[int, ...], *, in_band: bool) -> Audited:
+def _audited(feasible: Feasible, encoding: tuple[int, ...], *, in_band: bool) -> Audited:
     space = feasible.space
-    params, macs = (space.total(picks, quantity) for quantity in ("params", "gflops"))
-    return Audited(space.insertions(picks), params, macs, in_band)
+    params, macs = (space.total(encoding, quantity) for quantity in ("params", "gflops"))
+    return Audited(space.insertions(encoding), params, macs, in_band)
 
 
 def _scores(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -255,7 +255,7 @@ def _scores(names: tuple[str, ...]) -> tuple[str, ...]:
     return (*ordered, *(name for name in wanted if name not in SCORES))
 
 
-def _check(request: Request) -> None:
+def _check(request: AuditRequest) -> None:
     if request.designs < LEAST_DESIGNS:
         raise InvalidValueError(
             f"--designs {request.designs}: at least {LEAST_DESIGNS} designs are needed to assess a "

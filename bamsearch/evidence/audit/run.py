@@ -13,7 +13,7 @@ from bamsearch.evidence.audit.agreement import Comparison, agreements
 from bamsearch.evidence.audit.ceiling import ceiling
 from bamsearch.evidence.audit.correlation import Values
 from bamsearch.evidence.audit.folder import AuditFolder, Scores
-from bamsearch.evidence.audit.request import Planned
+from bamsearch.evidence.audit.request import AuditPlan
 from bamsearch.evidence.audit.scores import score_missing
 from bamsearch.evidence.audit.trainings import Follow, Say, train_missing
 from bamsearch.evidence.audit.verdict import (
@@ -24,11 +24,11 @@ from bamsearch.evidence.audit.verdict import (
 )
 from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit, Audited, Ceiling, Effect
 from bamsearch.records.audits import Setting
-from bamsearch.searching.effects import Training, effects
+from bamsearch.searching.effects import EffectObservation, effects
 
 
 def run_audit(
-    planned: Planned,
+    planned: AuditPlan,
     folder: AuditFolder,
     *,
     jobs: int = 1,
@@ -62,13 +62,13 @@ def run_audit(
             folder.clear()
             folder.write_audit(replace(planned.audit, name=folder.name))
         audit = folder.opened(planned.audit)
-        folder.mend()
-        if not folder.begun:
+        folder.repair()
+        if not folder.started:
             folder.write_audit(audit)
         train_missing(replace(planned, audit=audit), folder, jobs=jobs, follow=follow, say=say)
         scores = score_missing(audit, folder, scored)
         audit = with_results(audit, folder, scores)
-        audit = found(audit, effects(audit.summary.sites, _trainings(audit)))
+        audit = with_analysis(audit, effects(audit.summary.sites, _trainings(audit)))
         folder.write_audit(audit)
     return audit
 
@@ -84,13 +84,13 @@ def with_results(audit: Audit, folder: AuditFolder, scores: Scores) -> Audit:
     trained = folder.trainings(audit)
     designs = []
     for index, design in enumerate(audit.designs):
-        reached = tuple(trained[design.insertions, seed].per_cent for seed in audit.seeds)
+        reached = tuple(trained[design.insertions, seed].percent for seed in audit.seeds)
         values = {name: tuple(draw[index] for draw in draws) for name, draws in scores.items()}
         designs.append(replace(design, accuracies=reached, scores=values))
     return replace(audit, designs=tuple(designs))
 
 
-def _trainings(audit: Audit) -> list[Training]:
+def _trainings(audit: Audit) -> list[EffectObservation]:
     """(insertions, accuracy) of each training that did not diverge."""
     return [
         (design.insertions, accuracy)
@@ -100,7 +100,7 @@ def _trainings(audit: Audit) -> list[Training]:
     ]
 
 
-def found(audit: Audit, effects: Sequence[Effect] = ()) -> Audit:
+def with_analysis(audit: Audit, effects: Sequence[Effect] = ()) -> Audit:
     """The audit with its results: agreements, ceilings, effects, verdict and remarks.
 
     The base is excluded from all correlations: a zero-cost score grows with the network and cannot

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bamsearch.records import Quantity
-from bamsearch.searching.choices import Picks
-from bamsearch.searching.codes import total
+from bamsearch.searching.baselines import paper_default
+from bamsearch.searching.choices import Encoding
+from bamsearch.searching.codes import totals_of
 from bamsearch.searching.feasible import Feasible, Listed
-from bamsearch.searching.references import paper_default
-from bamsearch.searching.strata import DRAWN, evenly, many_sets
+from bamsearch.searching.stratified import SAMPLE_SIZE, stratified_by_site_set, varied_site_sets
 
 BAND = 0.75
 """Quantile of the cost at which the band begins."""
@@ -26,14 +26,14 @@ class Sample:
     """Designs of a space.
 
     Attributes:
-        picks: the designs in training order: the base first if the space has it, then the largest,
-            then the paper default if the space has it.
+        encodings: the designs in training order: the base first if the space has it, then the
+            largest, then the paper default if the space has it.
         in_band: whether each design is in the band.
         quantity: quantity that defines the band: that of the first budget, otherwise multiply-adds.
         threshold: smallest added cost of a design in the band, in the unit of a budget.
     """
 
-    picks: tuple[Picks, ...]
+    encodings: tuple[Encoding, ...]
     in_band: tuple[bool, ...]
     quantity: Quantity
     threshold: int
@@ -54,30 +54,30 @@ def draw_sample(feasible: Feasible, number: int, seed: int) -> Sample:
         np.array([float(option.cost(quantity)) for option in choice.options])
         for choice in feasible.space.choices
     ]
-    uniform = feasible.table if isinstance(feasible, Listed) else feasible.sample(rng, DRAWN)
-    threshold = float(np.quantile(total(added, uniform), BAND))
+    uniform = feasible.table if isinstance(feasible, Listed) else feasible.sample(rng, SAMPLE_SIZE)
+    threshold = float(np.quantile(totals_of(added, uniform), BAND))
     chosen = dict.fromkeys(_baselines(feasible))
-    rows = many_sets(feasible, rng)
-    in_band_rows = rows[total(added, rows) >= threshold]
-    strata = [evenly(feasible, each, rng) for each in (rows, in_band_rows)]
+    rows = varied_site_sets(feasible, rng)
+    in_band_rows = rows[totals_of(added, rows) >= threshold]
+    queues = [stratified_by_site_set(feasible, each, rng) for each in (rows, in_band_rows)]
     turn = 0
-    while len(chosen) < number and strata:
-        picks = next(strata[turn % len(strata)], None)
-        if picks is None:
-            del strata[turn % len(strata)]
-        elif picks not in chosen:
-            chosen[picks] = None
+    while len(chosen) < number and queues:
+        encoding = next(queues[turn % len(queues)], None)
+        if encoding is None:
+            del queues[turn % len(queues)]
+        elif encoding not in chosen:
+            chosen[encoding] = None
             turn += 1
     table = np.array(list(chosen), dtype=np.int8)
-    in_band = total(added, table) >= threshold
+    in_band = totals_of(added, table) >= threshold
     return Sample(tuple(chosen), tuple(in_band.tolist()), quantity, round(threshold))
 
 
-def _baselines(feasible: Feasible) -> list[Picks]:
+def _baselines(feasible: Feasible) -> list[Encoding]:
     """The base, the largest and the paper default, if they are designs of the space."""
     space = feasible.space
-    designs = [space.picks(()), feasible.largest()]
+    designs = [space.encoding(()), feasible.largest()]
     paper = paper_default(feasible)
     if paper is not None:
-        designs.append(space.picks(paper))
-    return [picks for picks in designs if picks is not None]
+        designs.append(space.encoding(paper))
+    return [encoding for encoding in designs if encoding is not None]

@@ -8,7 +8,7 @@ import torch
 
 from bamsearch.errors import ScoreError
 from bamsearch.evidence.audit.folder import AuditFolder, Scores
-from bamsearch.profile.conditions import caller_kept
+from bamsearch.profile.conditions import preserve_torch_state
 from bamsearch.records import Audit
 from bamsearch.score.scorer import make_scorer
 from bamsearch.score.table import is_drawn
@@ -44,7 +44,7 @@ def score_missing(
 
 def _values(audit: Audit, name: str, seed: int) -> list[float | None]:
     values: list[float | None] = []
-    with caller_kept(torch.device(audit.device), audit.threads):
+    with preserve_torch_state(torch.device(audit.device), audit.threads):
         scorer = make_scorer(
             name,
             audit.summary,

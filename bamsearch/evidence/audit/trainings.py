@@ -14,11 +14,17 @@ import torch
 
 from bamsearch.errors import TrainingError
 from bamsearch.evidence.audit.folder import AuditFolder
-from bamsearch.evidence.audit.request import Planned
-from bamsearch.evidence.audit.workers import Watch, Worker, begin, trained, work
-from bamsearch.profile.conditions import caller_kept
+from bamsearch.evidence.audit.request import AuditPlan
+from bamsearch.evidence.audit.workers import (
+    Watch,
+    WorkerSettings,
+    start_worker,
+    train_design,
+    train_in_worker,
+)
+from bamsearch.profile.conditions import preserve_torch_state
 from bamsearch.records import Audit, Audited
-from bamsearch.records.audit_files import Training
+from bamsearch.records.audit_files import AuditTraining
 
 Follow = Callable[[str], AbstractContextManager[Watch | None]]
 """Title of a training → context that gives a callback for its progress, or None."""
@@ -27,7 +33,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class AuditJob:
     """A missing training.
 
     Attributes:
@@ -48,7 +54,7 @@ class Job:
         return f"{self.seed}-{self.index}"
 
 
-def missing(audit: Audit, folder: AuditFolder | None) -> list[Job]:
+def missing(audit: Audit, folder: AuditFolder | None) -> list[AuditJob]:
     """The missing trainings, seed by seed, so that an interruption leaves complete seeds.
 
     Args:
@@ -64,12 +70,12 @@ def missing(audit: Audit, folder: AuditFolder | None) -> list[Job]:
             texts = (f"{i.site} r{i.reduction} d{i.dilation}" for i in audited.insertions)
             design = ", ".join(texts) or "no BAM"
             title = f"training {number} of {len(every)}: {design}, seed {seed}"
-            jobs.append(Job(index, audited, seed, title))
+            jobs.append(AuditJob(index, audited, seed, title))
     return jobs
 
 
 def train_missing(
-    planned: Planned,
+    planned: AuditPlan,
     folder: AuditFolder,
     *,
     jobs: int = 1,
@@ -97,20 +103,20 @@ def train_missing(
         finished = _one_by_one(planned, folder.train, waiting, follow)
     for job, training in finished:
         folder.append(training)
-        reached = training.per_cent
+        reached = training.percent
         say(f"{job.title}: {'diverged' if reached is None else f'{reached:.2f}%'}")
     folder.remove_trainings()
 
 
 def _one_by_one(
-    planned: Planned, folder: Path, waiting: list[Job], follow: Follow
-) -> Iterator[tuple[Job, Training]]:
+    planned: AuditPlan, folder: Path, waiting: list[AuditJob], follow: Follow
+) -> Iterator[tuple[AuditJob, AuditTraining]]:
     audit = planned.audit
     device = torch.device(audit.device)
     for job in waiting:
-        with follow(job.title) as watch, caller_kept(device, audit.threads):
+        with follow(job.title) as watch, preserve_torch_state(device, audit.threads):
             design = audit.design(job.audited)
-            training = trained(
+            training = train_design(
                 design,
                 planned.data,
                 planned.recipe,
@@ -123,24 +129,24 @@ def _one_by_one(
 
 
 def _in_processes(
-    planned: Planned, folder: Path, waiting: list[Job], jobs: int
-) -> Iterator[tuple[Job, Training]]:
+    planned: AuditPlan, folder: Path, waiting: list[AuditJob], jobs: int
+) -> Iterator[tuple[AuditJob, AuditTraining]]:
     """Trainings as they finish; only the parent writes their results."""
     audit = planned.audit
     # Not forked: torch's threads and CUDA do not survive a fork.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     base = audit.design(audit.designs[0])
-    worker = Worker(audit.data, base, planned.recipe, audit.device, audit.threads)
-    pool = ProcessPoolExecutor(jobs, context, begin, (worker, stop))
-    running: dict[Future[Training], Job] = {}
+    worker = WorkerSettings(audit.data, base, planned.recipe, audit.device, audit.threads)
+    pool = ProcessPoolExecutor(jobs, context, start_worker, (worker, stop))
+    running: dict[Future[AuditTraining], AuditJob] = {}
     ahead = iter(waiting)
     try:
         while True:
             # Submit no more than can run, so that nothing has to be cancelled.
             while len(running) < jobs and (job := next(ahead, None)) is not None:
                 design = audit.design(job.audited)
-                running[pool.submit(work, design, job.seed, folder / job.place)] = job
+                running[pool.submit(train_in_worker, design, job.seed, folder / job.place)] = job
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:

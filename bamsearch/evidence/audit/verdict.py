@@ -22,7 +22,7 @@ def default_score(audit: Audit) -> str | None:
     best, size = nearest(audit), audit.agreement(CHEAPEST, "band")
     if best is None or size is None or size.value is None or size.designs < LEAST_IN_BAND:
         return None
-    return best.score if best.told else CHEAPEST
+    return best.score if best.significant else CHEAPEST
 
 
 def nearest(audit: Audit) -> Agreement | None:
@@ -55,7 +55,7 @@ def verdict(audit: Audit) -> str:
             "are needed to assess a score. Give more --designs."
         )
     where = "Inside the budget" if audit.budgets else "In the most expensive quarter of the space"
-    if best.told:
+    if best.significant:
         first = (
             f"{where}, {best.score} ranks designs better than params: "
             f"tau {_text(best)} against {_text(size)}, {_difference(best)}."
@@ -66,7 +66,7 @@ def verdict(audit: Audit) -> str:
             f"designs significantly better than params: tau {_text(best)} against {_text(size)}, "
             f"{_difference(best)}. The default is therefore params, the cheapest score."
         )
-    chosen = best if best.told else size
+    chosen = best if best.significant else size
     if chosen.low is not None and chosen.low <= 0:
         first += f" {chosen.score} itself is not distinguishable from chance there."
     if best.draws == 1 and is_drawn(best.score):
@@ -98,7 +98,7 @@ def trained_sentences(audit: Audit) -> list[str]:
         if agreement is None or agreement.value is None or agreement.more is None:
             continue
         subject = f"One training of a design ({name})" if name == TRAIN else name
-        if agreement.told:
+        if agreement.significant:
             conclusion = "ranks designs better than params"
         elif agreement.more_high is not None and agreement.more_high < 0:
             conclusion = "ranks designs worse than params"

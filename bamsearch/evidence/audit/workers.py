@@ -17,7 +17,7 @@ import torch
 from bamsearch.data.splits import Data
 from bamsearch.errors import DataError, DivergedError
 from bamsearch.records import DataFacts, Design
-from bamsearch.records.audit_files import Training
+from bamsearch.records.audit_files import AuditTraining
 from bamsearch.score.trained import train_once
 from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.progress import Progress
@@ -29,7 +29,7 @@ Watch = Callable[[Progress], None]
 _LOOK = 0.5
 
 
-def trained(
+def train_design(
     design: Design,
     data: Data,
     recipe: Recipe,
@@ -37,7 +37,7 @@ def trained(
     device: str,
     folder: Path,
     watch: Watch | None = None,
-) -> Training:
+) -> AuditTraining:
     """Train a design to the end; a diverged training has no result.
 
     Args:
@@ -55,14 +55,14 @@ def trained(
         )
     except DivergedError:
         TrainingFolder(folder).remove()
-        return Training(design.insertions, seed)
-    return Training(
+        return AuditTraining(design.insertions, seed)
+    return AuditTraining(
         design.insertions, seed, reached.right, reached.images, reached.curve, reached.seconds
     )
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerSettings:
     """Settings of a training process.
 
     Attributes:
@@ -81,11 +81,11 @@ class Worker:
 
 
 # State of a training process: its settings, and the folder of the running training.
-_worker: list[Worker] = []
+_worker: list[WorkerSettings] = []
 _training: list[Path] = []
 
 
-def begin(worker: Worker, stop: Event) -> None:
+def start_worker(worker: WorkerSettings, stop: Event) -> None:
     """Initialise this training process.
 
     Args:
@@ -116,8 +116,8 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def work(design: Design, seed: int, folder: Path) -> Training:
-    """Train a design in an initialised process, see :func:`trained`.
+def train_in_worker(design: Design, seed: int, folder: Path) -> AuditTraining:
+    """Train a design in an initialised process, see :func:`train_design`.
 
     Args:
         design: the design.
@@ -127,7 +127,7 @@ def work(design: Design, seed: int, folder: Path) -> Training:
     worker = _worker[0]
     _training[:] = [folder]
     try:
-        return trained(design, _data(), worker.recipe, seed, worker.device, folder)
+        return train_design(design, _data(), worker.recipe, seed, worker.device, folder)
     finally:
         _training.clear()
 

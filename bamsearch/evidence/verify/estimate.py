@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from math import sqrt
 
 from bamsearch.errors import TrainingError
-from bamsearch.evidence.verify.networks import Network
-from bamsearch.evidence.verify.request import Planned
+from bamsearch.evidence.verify.networks import ComparedNetwork
+from bamsearch.evidence.verify.request import VerifyPlan
 from bamsearch.evidence.verify.statistics import RUN_SD, sd_limits, smallest_detectable
-from bamsearch.evidence.verify.trainings import about, start_of
-from bamsearch.training.again import state_of
-from bamsearch.training.start import Start
+from bamsearch.evidence.verify.trainings import initial_model_of, metadata_of
+from bamsearch.training.initial_model import InitialModel
+from bamsearch.training.start_or_resume import state_of
 from bamsearch.training.timing import step_seconds, training_seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class VerifyEstimate:
     """Estimate made before the trainings.
 
     Attributes:
@@ -39,7 +39,9 @@ class Estimate:
     measured: bool
 
 
-def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -> Estimate:
+def estimate_verify(
+    planned: VerifyPlan, clock: Callable[[], float] = time.perf_counter
+) -> VerifyEstimate:
     """Count finished trainings and estimate the duration of the others.
 
     Writes nothing, and does not read the test split.
@@ -54,12 +56,12 @@ def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -
     """
     seconds, done = 0.0, 0
     for network in planned.chosen.networks:
-        start = start_of(planned, planned.seeds[0], network)
-        missing = sum(not _is_done(planned, seed, network, start) for seed in planned.seeds)
+        initial = initial_model_of(planned, planned.seeds[0], network)
+        missing = sum(not _is_done(planned, seed, network, initial) for seed in planned.seeds)
         done += len(planned.seeds) - missing
         if missing:
             step = step_seconds(
-                start,
+                initial,
                 planned.data,
                 planned.recipe,
                 device=planned.request.device,
@@ -67,26 +69,28 @@ def estimate(planned: Planned, clock: Callable[[], float] = time.perf_counter) -
             )
             tested = planned.data.facts.test
             seconds += missing * training_seconds(step, planned.data, planned.recipe, tested)
-    data, learned = planned.record.run.data, planned.record.learned
+    data, analysis = planned.record.run.data, planned.record.analysis
     if data is not None and data.hash != planned.data.facts.hash:
-        learned = None
+        analysis = None
     run_sd = RUN_SD
-    if learned is not None:
+    if analysis is not None:
         # Only designs trained with several seeds show the spread over seeds.
-        repeats = max(learned.trainings - len(learned.ranking), 1)
-        run_sd = sd_limits(learned.noise, repeats)
+        repeats = max(analysis.trainings - len(analysis.ranking), 1)
+        run_sd = sd_limits(analysis.noise, repeats)
     low, high = (
         # Spread of a difference of two trainings, if a common seed does not correlate them.
         smallest_detectable(sqrt(2) * sd, len(planned.seeds), 1 - planned.plan.level)
         for sd in run_sd
     )
     trainings = len(planned.trainings)
-    return Estimate(seconds, done, trainings, (low, high), run_sd, learned is not None)
+    return VerifyEstimate(seconds, done, trainings, (low, high), run_sd, analysis is not None)
 
 
-def _is_done(planned: Planned, seed: int, network: Network, start: Start) -> bool:
+def _is_done(
+    planned: VerifyPlan, seed: int, network: ComparedNetwork, initial: InitialModel
+) -> bool:
     try:
-        return state_of(planned.place(seed, network), about(planned, start, seed)) == "done"
+        return state_of(planned.place(seed, network), metadata_of(planned, initial, seed)) == "done"
     except TrainingError:
         if planned.request.force:
             return False

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from bamsearch.evidence.verify.request import Planned
+from bamsearch.evidence.verify.request import VerifyPlan
 from bamsearch.evidence.verify.statistics import CONFIDENCE
 from bamsearch.evidence.verify.summary import concluded_text
-from bamsearch.records import Evidence, Opening, VerifyPlan
+from bamsearch.records import AnalysisPlan, Evidence, Opening
 
 
-class Ledger:
+class LookLedger:
     """Looks at the test split, each recorded before it starts and concluded afterwards.
 
     An interrupted look is resumed under its first entry.
@@ -20,11 +20,11 @@ class Ledger:
         planned: the verification, whose run is locked.
     """
 
-    def __init__(self, planned: Planned) -> None:
+    def __init__(self, planned: VerifyPlan) -> None:
         self._planned = planned
         self._before = planned.folder.read_record().evidence
         evidence = self._before
-        self._plans: tuple[VerifyPlan, ...] = () if evidence is None else evidence.plans
+        self._plans: tuple[AnalysisPlan, ...] = () if evidence is None else evidence.plans
         self._openings: tuple[Opening, ...] = () if evidence is None else evidence.openings
         if evidence is not None and not self._openings:
             self._openings = (_unrecorded(evidence),)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from bamsearch.attention.cost import effective_dilation, hidden_channels
 from bamsearch.errors import NothingToDoError
-from bamsearch.records import Design, ModelSummary, ReferenceKind, Role, RunRecord
-from bamsearch.searching.proposers import RandomProposer
-from bamsearch.searching.request import planned_again
+from bamsearch.records import BaselineKind, Design, ModelSummary, Role, RunRecord
+from bamsearch.searching.basic_samplers import RandomSampler
+from bamsearch.searching.request import plan_of_run
 
 # Plans store these texts and are compared by them: a change would make old runs exploratory.
 LABELS: dict[Role, str] = {
@@ -25,7 +25,7 @@ _OTHER_SEED = 2_000_003
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class ComparedNetwork:
     """A design that is trained, once for all its roles.
 
     Attributes:
@@ -63,7 +63,7 @@ class Chosen:
         remarks: remarks on missing, drawn and equal designs, one sentence each.
     """
 
-    networks: tuple[Network, ...]
+    networks: tuple[ComparedNetwork, ...]
     designs: Mapping[Role, Design]
     remarks: tuple[str, ...]
 
@@ -93,14 +93,14 @@ def choose(record: RunRecord) -> Chosen:
         )
     designs: dict[Role, Design] = {"base": run.design(())}
     remarks = []
-    kinds: tuple[ReferenceKind, ...] = ("paper", "largest")
+    kinds: tuple[BaselineKind, ...] = ("paper", "largest")
     for kind in kinds:
-        reference = record.reference(kind)
-        if reference is None:
+        baseline = record.baseline(kind)
+        if baseline is None:
             remarks.append(f"The {LABELS[kind]} has no score in the run and is not trained.")
         else:
-            designs[kind] = reference.design
-    random = record.reference("random")
+            designs[kind] = baseline.design
+    random = record.baseline("random")
     if random is not None:
         designs["random"] = random.design
     else:
@@ -118,12 +118,12 @@ def choose(record: RunRecord) -> Chosen:
 
 
 def _random_design(record: RunRecord) -> Design:
-    feasible = planned_again(record.run).feasible
-    picks = next(RandomProposer(feasible, record.run.seed + _OTHER_SEED).order())
-    return record.run.design(feasible.space.insertions(picks))
+    feasible = plan_of_run(record.run).feasible
+    encoding = next(RandomSampler(feasible, record.run.seed + _OTHER_SEED).order())
+    return record.run.design(feasible.space.insertions(encoding))
 
 
-def _merged(designs: Mapping[Role, Design], summary: ModelSummary) -> tuple[Network, ...]:
+def _merged(designs: Mapping[Role, Design], summary: ModelSummary) -> tuple[ComparedNetwork, ...]:
     """Networks in the order of their first roles; the best design is the last."""
     sites = {site.name: site for site in summary.sites}
 
@@ -138,5 +138,5 @@ def _merged(designs: Mapping[Role, Design], summary: ModelSummary) -> tuple[Netw
     together: dict[frozenset[tuple[str, int, int]], list[Role]] = {}
     for role, design in designs.items():
         together.setdefault(computes(design), []).append(role)
-    networks = [Network(designs[roles[-1]], tuple(roles)) for roles in together.values()]
+    networks = [ComparedNetwork(designs[roles[-1]], tuple(roles)) for roles in together.values()]
     return tuple(sorted(networks, key=lambda network: "found" in network.roles))

@@ -10,23 +10,23 @@ from pathlib import Path
 from bamsearch.data.splits import Data
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.evidence.verify.looks import Rule, look_sizes, nominal_level
-from bamsearch.evidence.verify.networks import Chosen, Network, choose
+from bamsearch.evidence.verify.networks import Chosen, ComparedNetwork, choose
 from bamsearch.evidence.verify.statistics import CONFIDENCE
 from bamsearch.records import (
+    AnalysisPlan,
     DataFacts,
     Expected,
     Over,
     Run,
     RunRecord,
     ValueRange,
-    VerifyPlan,
 )
 from bamsearch.searching.folder import RunFolder, find_folder
+from bamsearch.training.initial_model import check_is_classifier
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
 from bamsearch.training.request import load_for
-from bamsearch.training.start import check_is_classifier
 
-TRAININGS = "verify"
+VERIFY_FOLDER = "verify"
 """Folder of the trainings in the run's folder."""
 
 DEFAULT_SEEDS = 10
@@ -38,7 +38,7 @@ DEFAULT_MARGIN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class VerifyRequest:
     """Options of a verification.
 
     Attributes:
@@ -82,7 +82,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Planned:
+class VerifyPlan:
     """A verification that is ready to train.
 
     Attributes:
@@ -96,13 +96,13 @@ class Planned:
         exploratory: reason why error rates do not hold, a sentence; empty if they do.
     """
 
-    request: Request
+    request: VerifyRequest
     folder: RunFolder
     record: RunRecord
     chosen: Chosen
     data: Data
     recipe: Recipe
-    plan: VerifyPlan
+    plan: AnalysisPlan
     exploratory: str
 
     @property
@@ -111,22 +111,22 @@ class Planned:
         return range(self.plan.first, self.plan.first + self.plan.seeds)
 
     @property
-    def trainings(self) -> list[tuple[int, Network]]:
+    def trainings(self) -> list[tuple[int, ComparedNetwork]]:
         """All possible trainings, seed by seed."""
         return [(seed, network) for seed in self.seeds for network in self.chosen.networks]
 
-    def rule(self, network: Network) -> Rule:
+    def rule(self, network: ComparedNetwork) -> Rule:
         """Decision rule of the comparison with a network."""
         request = self.request
         expect = request.expect if "base" in network.roles else None
         return Rule(self.plan.level, request.margin, request.over, expect)
 
-    def place(self, seed: int, network: Network) -> Path:
+    def place(self, seed: int, network: ComparedNetwork) -> Path:
         """The folder of a training."""
-        return self.folder.path / TRAININGS / f"{seed}-{network.name}"
+        return self.folder.path / VERIFY_FOLDER / f"{seed}-{network.name}"
 
 
-def plan_verify(request: Request) -> Planned:
+def plan_verify(request: VerifyRequest) -> VerifyPlan:
     """Find the run, the networks to train, and the data.
 
     Raises:
@@ -159,7 +159,7 @@ def plan_verify(request: Request) -> Planned:
         recorded=recorded,
         value_range=request.value_range or run_range,
     )
-    check_fits(record.run, data.facts)
+    check_data_fit_run(record.run, data.facts)
     usual = DEFAULT_RECIPE if request.weights is None else FINE_TUNE
     recipe = find_recipe(request.recipe or usual)
     if recipe.name == FINE_TUNE and request.weights is None:
@@ -178,14 +178,14 @@ def plan_verify(request: Request) -> Planned:
             "Exploratory: the test split was first opened under a different plan "
             f"({'; '.join(changes)}), so the error rate of {1 - CONFIDENCE:.0%} does not hold."
         )
-    return Planned(request, folder, record, chosen, data, recipe, plan, exploratory)
+    return VerifyPlan(request, folder, record, chosen, data, recipe, plan, exploratory)
 
 
 def _plan(
-    request: Request, chosen: Chosen, facts: DataFacts, recipe: Recipe, seeds: range
-) -> VerifyPlan:
+    request: VerifyRequest, chosen: Chosen, facts: DataFacts, recipe: Recipe, seeds: range
+) -> AnalysisPlan:
     sizes = look_sizes(request.seeds, request.looks)
-    return VerifyPlan(
+    return AnalysisPlan(
         data_hash=facts.hash,
         networks=tuple(f"{network.label}: {network.text}" for network in chosen.networks),
         first=seeds[0],
@@ -203,7 +203,7 @@ def fresh_seeds(record: RunRecord, number: int, first: int | None = None) -> ran
     Args:
         record: the run.
         number: number of seeds.
-        first: see :class:`Request`.
+        first: see :class:`VerifyRequest`.
 
     Raises:
         InvalidValueError: the search used one of them, or the last is over 2^32 - 1.
@@ -239,14 +239,14 @@ def misfit(run: Run, facts: DataFacts, classes: int | None) -> DataError:
     )
 
 
-def check_fits(run: Run, facts: DataFacts) -> None:
+def check_data_fit_run(run: Run, facts: DataFacts) -> None:
     """Raise DataError if data do not fit the networks of a run."""
     shapes = run.summary.input_shape == facts.input_shape
     if not shapes or run.num_classes not in (None, facts.classes):
         raise misfit(run, facts, run.num_classes)
 
 
-def _check(request: Request) -> None:
+def _check(request: VerifyRequest) -> None:
     if request.seeds < 2:
         raise InvalidValueError(
             f"--seeds {request.seeds}: at least 2 seeds are needed for a confidence interval"

@@ -7,11 +7,16 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from bamsearch.errors import DivergedError, TrainingError
-from bamsearch.evidence.verify.ledger import Ledger
-from bamsearch.evidence.verify.networks import Network
-from bamsearch.evidence.verify.request import Planned
-from bamsearch.evidence.verify.summary import evidence_of, has_base, open_networks
-from bamsearch.evidence.verify.trainings import Reached, evaluate_one, stored_result, train_one
+from bamsearch.evidence.verify.ledger import LookLedger
+from bamsearch.evidence.verify.networks import ComparedNetwork
+from bamsearch.evidence.verify.request import VerifyPlan
+from bamsearch.evidence.verify.summary import evidence_of, has_base, undecided_networks
+from bamsearch.evidence.verify.trainings import (
+    HeldOutResult,
+    evaluate_one,
+    stored_result,
+    train_one,
+)
 from bamsearch.records import Evidence
 from bamsearch.records.disk import remove_drafts
 from bamsearch.training.progress import Progress
@@ -21,7 +26,7 @@ Follow = Callable[[str], AbstractContextManager[Watch | None]]
 """Title of a training → context that gives a callback for its progress, or None."""
 
 
-def run_verify(planned: Planned, follow: Follow = lambda title: nullcontext()) -> Evidence:
+def run_verify(planned: VerifyPlan, follow: Follow = lambda title: nullcontext()) -> Evidence:
     """Train and test one group of seeds after another until all comparisons are decided.
 
     Writes ``evidence.json``. Each look at the test split is recorded before an image is read, and
@@ -42,20 +47,20 @@ def run_verify(planned: Planned, follow: Follow = lambda title: nullcontext()) -
     with planned.folder.locked():
         remove_drafts(planned.folder.path)
         planned.folder.log(f"verify: {planned.request.command}")
-        ledger = Ledger(planned)
-        results: dict[tuple[str, int], Reached | None] = {}
+        ledger = LookLedger(planned)
+        results: dict[tuple[str, int], HeldOutResult | None] = {}
         networks = planned.chosen.networks
         for look, size in enumerate(planned.plan.looks, start=1):
-            work = [
+            pending = [
                 (seed, network)
                 for seed in planned.seeds[:size]
                 for network in networks
                 if (network.name, seed) not in results
             ]
-            trained = _train(planned, work, len(results), follow)
-            results |= dict.fromkeys((network.name, seed) for seed, network in work)
+            trained = _train(planned, pending, len(results), follow)
+            results |= dict.fromkeys((network.name, seed) for seed, network in pending)
             results |= _test(planned, trained, partial(ledger.open, size))
-            networks = open_networks(planned, results, look)
+            networks = undecided_networks(planned, results, look)
             last = not networks or size == planned.plan.seeds
             evidence = evidence_of(planned, results, look)
             if has_base(evidence):
@@ -74,14 +79,14 @@ def run_verify(planned: Planned, follow: Follow = lambda title: nullcontext()) -
     return evidence
 
 
-Work = list[tuple[int, Network]]
+Pending = list[tuple[int, ComparedNetwork]]
 """Trainings as (seed, network), seed by seed, so that an interruption leaves complete pairs."""
 
 
-def _train(planned: Planned, work: Work, before: int, follow: Follow) -> Work:
+def _train(planned: VerifyPlan, pending: Pending, before: int, follow: Follow) -> Pending:
     """Train; return the trainings that did not diverge."""
     trained = []
-    for number, (seed, network) in enumerate(work, start=before + 1):
+    for number, (seed, network) in enumerate(pending, start=before + 1):
         most = len(planned.trainings)
         title = f"training {number} of at most {most}: {network.label}, seed {seed}"
         try:
@@ -94,8 +99,8 @@ def _train(planned: Planned, work: Work, before: int, follow: Follow) -> Work:
 
 
 def _test(
-    planned: Planned, trained: Work, opened: Callable[[], None]
-) -> dict[tuple[str, int], Reached]:
+    planned: VerifyPlan, trained: Pending, opened: Callable[[], None]
+) -> dict[tuple[str, int], HeldOutResult]:
     """Results of trainings; the test split is read only if one is not stored yet."""
     results = {
         (network.name, seed): result

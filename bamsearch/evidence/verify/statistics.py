@@ -23,7 +23,7 @@ CONFIDENCE = 0.95
 POWER = 0.8
 """Power: probability of detecting a true difference."""
 
-WANTED = 0.3
+TARGET_DIFFERENCE = 0.3
 """Difference in points that the number of seeds is given for; BAM's are about that size."""
 
 RUN_SD = (0.29, 1.32)
@@ -172,7 +172,7 @@ def smallest_detectable(sd: float, seeds: int, confidence: float) -> float:
     return float(shift) * sd / sqrt(seeds)
 
 
-def seeds_needed(sd: float, confidence: float, difference: float = WANTED) -> int | None:
+def seeds_needed(sd: float, confidence: float, difference: float = TARGET_DIFFERENCE) -> int | None:
     """The number of pairs that detects a difference with 80% power; None above a million.
 
     Earlier looks at the same level only add power.

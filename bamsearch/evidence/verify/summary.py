@@ -7,18 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 
 from bamsearch.evidence.verify.looks import Conclusion, Rule, conclude, nominal_level
-from bamsearch.evidence.verify.networks import LABELS, Network
-from bamsearch.evidence.verify.request import Planned
+from bamsearch.evidence.verify.networks import LABELS, ComparedNetwork
+from bamsearch.evidence.verify.request import VerifyPlan
 from bamsearch.evidence.verify.statistics import (
     CONFIDENCE,
-    WANTED,
+    TARGET_DIFFERENCE,
     sd_limits,
     seeds_needed,
 )
-from bamsearch.evidence.verify.trainings import Reached
+from bamsearch.evidence.verify.trainings import HeldOutResult
 from bamsearch.records import Accuracy, Difference, Evidence, Role
 
-Results = Mapping[tuple[str, int], Reached | None]
+Results = Mapping[tuple[str, int], HeldOutResult | None]
 """(name of the network, seed) → its result, None if the training diverged."""
 
 # 10^-4 points, finer than one image of any test split.
@@ -26,7 +26,7 @@ _DIGITS = 4
 
 
 def conclusion_of(
-    planned: Planned, results: Results, network: Network, looks: int
+    planned: VerifyPlan, results: Results, network: ComparedNetwork, looks: int
 ) -> Conclusion | None:
     """The comparison of the best design with a network after a number of looks.
 
@@ -47,7 +47,9 @@ def conclusion_of(
     return conclude(np.stack(values), taken, rule, resolution=resolution, rows=rows)
 
 
-def open_networks(planned: Planned, results: Results, looks: int) -> tuple[Network, ...]:
+def undecided_networks(
+    planned: VerifyPlan, results: Results, looks: int
+) -> tuple[ComparedNetwork, ...]:
     """The networks that the next look needs: undecided rivals, and the best design if any."""
     rivals = []
     for network in planned.chosen.networks[:-1]:
@@ -57,7 +59,7 @@ def open_networks(planned: Planned, results: Results, looks: int) -> tuple[Netwo
     return (*rivals, planned.chosen.networks[-1]) if rivals else ()
 
 
-def evidence_of(planned: Planned, results: Results, looks: int | None = None) -> Evidence:
+def evidence_of(planned: VerifyPlan, results: Results, looks: int | None = None) -> Evidence:
     """The evidence after a number of looks.
 
     Args:
@@ -113,7 +115,7 @@ def concluded_text(evidence: Evidence) -> str:
     )
 
 
-def _accuracy(planned: Planned, results: Results, network: Network) -> Accuracy | None:
+def _accuracy(planned: VerifyPlan, results: Results, network: ComparedNetwork) -> Accuracy | None:
     stored = (results.get((network.name, seed)) for seed in planned.seeds)
     reached = [result for result in stored if result is not None]
     if len(reached) < 2:
@@ -126,7 +128,9 @@ def _accuracy(planned: Planned, results: Results, network: Network) -> Accuracy 
     return Accuracy(mean, low, high, len(reached))
 
 
-def _differences(planned: Planned, network: Network, conclusion: Conclusion) -> list[Difference]:
+def _differences(
+    planned: VerifyPlan, network: ComparedNetwork, conclusion: Conclusion
+) -> list[Difference]:
     """The best design minus this network, once for each role of the network."""
     made, confidence = conclusion.interval, 1 - planned.plan.level
     points, low, high = (round(value, _DIGITS) for value in (made.mean, made.low, made.high))
@@ -144,7 +148,7 @@ def _differences(planned: Planned, network: Network, conclusion: Conclusion) -> 
             high,
             conclusion.pairs,
             seeds_needed=most,
-            detectable=WANTED,
+            detectable=TARGET_DIFFERENCE,
             equivalent=made.inside(planned.request.margin),
             seeds_at_least=least,
         )
@@ -152,18 +156,18 @@ def _differences(planned: Planned, network: Network, conclusion: Conclusion) -> 
     ]
 
 
-def _recipe(planned: Planned, seeds: range) -> str:
+def _recipe(planned: VerifyPlan, seeds: range) -> str:
     recipe, weights = planned.recipe, planned.request.weights
     epochs = f"{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'}"
     start = "" if weights is None else f", fine-tuned from weights {weights}"
     return f"Recipe {recipe.name}, {epochs}{start}, seeds {seeds[0]} to {seeds[-1]}."
 
 
-def _progress(planned: Planned, results: Results, looks: int) -> str:
+def _progress(planned: VerifyPlan, results: Results, looks: int) -> str:
     """State of the looks: decided, exhausted, or unfinished."""
     images, number = planned.data.facts.test, len(planned.plan.looks)
     head = f"Look {looks} of {number} at {images:,} test images"
-    undecided = len(open_networks(planned, results, looks)) - 1
+    undecided = len(undecided_networks(planned, results, looks)) - 1
     if undecided < 1:
         return f"{head}: every comparison is decided."
     remaining = "1 comparison is" if undecided == 1 else f"{undecided} comparisons are"
@@ -172,7 +176,7 @@ def _progress(planned: Planned, results: Results, looks: int) -> str:
     return f"{head}: {remaining} undecided; not finished, the same command continues."
 
 
-def _diverged(planned: Planned, results: Results) -> list[str]:
+def _diverged(planned: VerifyPlan, results: Results) -> list[str]:
     """Trainings that diverged, one sentence per network."""
     sentences = []
     for network in planned.chosen.networks:

@@ -19,26 +19,26 @@ from numpy.typing import NDArray
 
 from bamsearch.data.splits import Split
 from bamsearch.errors import DesignError, OutputError, TrainingError
-from bamsearch.evidence.verify.networks import Network
-from bamsearch.evidence.verify.request import Planned, misfit
-from bamsearch.profile.conditions import caller_kept
+from bamsearch.evidence.verify.networks import ComparedNetwork
+from bamsearch.evidence.verify.request import VerifyPlan, misfit
+from bamsearch.profile.conditions import preserve_torch_state
 from bamsearch.records.codec import Format
 from bamsearch.records.disk import whole_file
 from bamsearch.records.hints import Natural
-from bamsearch.training.again import train_to_end
 from bamsearch.training.fabric import make_fabric
 from bamsearch.training.folder import TrainingFolder
+from bamsearch.training.initial_model import InitialModel, build_initial_model
 from bamsearch.training.loop import classify
 from bamsearch.training.progress import Progress
-from bamsearch.training.resume import about_training
-from bamsearch.training.run import make_live
-from bamsearch.training.start import Start, start_with
+from bamsearch.training.resume import training_metadata
+from bamsearch.training.run import make_trainer_state
+from bamsearch.training.start_or_resume import train_to_end
 
 TEST_FILE = "test.json"
 
 
 @dataclass(frozen=True, eq=False)
-class Reached:
+class HeldOutResult:
     """Test result of a trained network.
 
     Attributes:
@@ -64,7 +64,7 @@ class Reached:
         return _TEST.text(_Stored(right, self.images, bits))
 
     @classmethod
-    def from_json(cls, text: str | bytes, source: str = "test.json") -> Reached:
+    def from_json(cls, text: str | bytes, source: str = "test.json") -> HeldOutResult:
         """Read what :meth:`to_json` wrote.
 
         Raises:
@@ -93,7 +93,7 @@ class _Stored:
 _TEST: Format[_Stored] = Format(_Stored, "test result", TrainingError, "verify again", indent=None)
 
 
-def start_of(planned: Planned, seed: int, network: Network) -> Start:
+def initial_model_of(planned: VerifyPlan, seed: int, network: ComparedNetwork) -> InitialModel:
     """The network before its training.
 
     Raises:
@@ -101,20 +101,20 @@ def start_of(planned: Planned, seed: int, network: Network) -> Start:
     """
     weights = planned.request.weights
     try:
-        return start_with(network.design, planned.data, weights=weights, seed=seed)
+        return build_initial_model(network.design, planned.data, weights=weights, seed=seed)
     except DesignError as error:
         raise misfit(planned.record.run, planned.data.facts, network.design.num_classes) from error
 
 
-def about(planned: Planned, start: Start, seed: int) -> dict[str, Any]:
-    """Everything that determines the result of a training, see :func:`about_training`."""
-    return about_training(start, planned.data.facts, planned.recipe, seed)
+def metadata_of(planned: VerifyPlan, initial: InitialModel, seed: int) -> dict[str, Any]:
+    """Everything that determines the result of a training, see :func:`training_metadata`."""
+    return training_metadata(initial, planned.data.facts, planned.recipe, seed)
 
 
 def train_one(
-    planned: Planned,
+    planned: VerifyPlan,
     seed: int,
-    network: Network,
+    network: ComparedNetwork,
     watch: Callable[[Progress], None] | None = None,
 ) -> None:
     """Train a network to the end, resuming if it was interrupted; finished ones are kept.
@@ -130,7 +130,7 @@ def train_one(
         force=planned.request.force,
     )
     train_to_end(
-        start_of(planned, seed, network),
+        initial_model_of(planned, seed, network),
         planned.data,
         planned.recipe,
         seed=seed,
@@ -140,25 +140,29 @@ def train_one(
     )
 
 
-def stored_result(planned: Planned, seed: int, network: Network) -> Reached | None:
+def stored_result(planned: VerifyPlan, seed: int, network: ComparedNetwork) -> HeldOutResult | None:
     """The result in a training's ``test.json``; None if it is missing or incomplete."""
     path = planned.place(seed, network) / TEST_FILE
     try:
-        stored = Reached.from_json(path.read_bytes(), str(path))
+        stored = HeldOutResult.from_json(path.read_bytes(), str(path))
     except (OSError, TrainingError):
         return None
     return stored if stored.images == planned.data.facts.test else None
 
 
-def evaluate_one(planned: Planned, seed: int, network: Network, images: Split) -> Reached:
+def evaluate_one(
+    planned: VerifyPlan, seed: int, network: ComparedNetwork, images: Split
+) -> HeldOutResult:
     """Classify the test images with a trained network, and write ``test.json``."""
     folder = planned.place(seed, network)
-    start = start_of(planned, seed, network)
+    initial = initial_model_of(planned, seed, network)
     fabric, scaler = make_fabric(planned.request.device, planned.recipe)
-    with caller_kept(fabric.device, torch.get_num_threads()):
+    with preserve_torch_state(fabric.device, torch.get_num_threads()):
         saved = TrainingFolder(folder).read_checkpoint()
-        live = make_live(start, planned.data, planned.recipe, seed, fabric, scaler, saved)
-        reached = Reached(classify(live, images).numpy())
+        trainer = make_trainer_state(
+            initial, planned.data, planned.recipe, seed, fabric, scaler, saved
+        )
+        reached = HeldOutResult(classify(trainer, images).numpy())
     _write(folder / TEST_FILE, reached.to_json())
     return reached
 

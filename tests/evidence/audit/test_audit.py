@@ -26,8 +26,8 @@ from bamsearch.evidence.audit import trainings as audit_trainings
 from bamsearch.evidence.audit import workers as audit_workers
 from bamsearch.evidence.audit.estimate import estimate_audit
 from bamsearch.evidence.audit.folder import AuditFolder, first_difference, usual_folder
-from bamsearch.evidence.audit.request import Request, plan_audit
-from bamsearch.evidence.audit.run import found, run_audit
+from bamsearch.evidence.audit.request import AuditRequest, plan_audit
+from bamsearch.evidence.audit.run import run_audit, with_analysis
 from bamsearch.evidence.audit.trainings import missing
 from bamsearch.evidence.audit.verdict import (
     default_score,
@@ -52,7 +52,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from bamsearch.evidence.audit.folder import AuditFolder
-from bamsearch.evidence.audit.request import Request, plan_audit
+from bamsearch.evidence.audit.request import AuditRequest, plan_audit
 from bamsearch.evidence.audit.run import run_audit
 
 begun, seen = [], []
@@ -68,7 +68,7 @@ def follow(title):
     return nullcontext(watch)
 
 planned = plan_audit(
-    Request(
+    AuditRequest(
         sys.argv[1],
         "digits",
         designs=8,
@@ -87,7 +87,7 @@ run_audit(planned, AuditFolder(Path(sys.argv[2])), follow=follow)
 def asked(**others):
     usual = {"what": f"{NETS}:small", "data": "digits", "designs": 8, "seeds": 2, "epochs": 1}
     usual |= {"score_seeds": 3}
-    return plan_audit(Request(**(usual | {"scores": SCORES, "device": "cpu"} | others)))
+    return plan_audit(AuditRequest(**(usual | {"scores": SCORES, "device": "cpu"} | others)))
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_the_record_has_accuracies_scores_and_correlations(planned, whole):
     rows, _ = read_trainings(whole)
     assert audit.scores == ("naswot", "params", "macs")
     for index, one in enumerate(audit.designs):
-        assert one.accuracies == (rows[index].per_cent, rows[index + 8].per_cent)
+        assert one.accuracies == (rows[index].percent, rows[index + 8].percent)
         assert one.scores["params"] == (one.params,)
         assert one.scores["macs"] == (one.macs,)
         assert len(one.scores["naswot"]) == 3
@@ -177,7 +177,7 @@ def test_no_seed_is_held_against_itself(audit):
         )
         for value, third in zip(first, (0.0, 9.0, 0.0, 9.0, 1.0), strict=True)
     )
-    made = found(replace(audit, designs=designs, seeds=(0, 1, 2)))
+    made = with_analysis(replace(audit, designs=designs, seeds=(0, 1, 2)))
     columns = np.array([one.accuracies for one in designs]).T
     expected = np.mean(
         [
@@ -593,4 +593,4 @@ def test_the_default_score_is_what_the_committed_audit_says():
 
 def test_effects_are_kept(audit):
     effect = Effect("site", ("layer2",), 0.4, 0.2, 0.6, 3)
-    assert found(audit, [effect]).effects == (effect,)
+    assert with_analysis(audit, [effect]).effects == (effect,)

@@ -9,8 +9,8 @@ import pytest
 from bamsearch.evidence.audit.sample import draw_sample
 from bamsearch.profile.summary import summarise
 from bamsearch.records import Budget
+from bamsearch.searching.baselines import paper_default
 from bamsearch.searching.fitting import feasible
-from bamsearch.searching.references import paper_default
 from bamsearch.searching.space import read_space, search_space
 
 
@@ -28,32 +28,32 @@ def under(space, percent: int):
 
 def every(fit) -> list[tuple[int, ...]]:
     numbers = product(*(range(len(choice.options)) for choice in fit.space.choices))
-    return [picks for picks in numbers if fit.fits(picks)]
+    return [encoding for encoding in numbers if fit.fits(encoding)]
 
 
-def sites(picks) -> tuple[bool, ...]:
-    return tuple(number > 0 for number in picks)
+def sites(encoding) -> tuple[bool, ...]:
+    return tuple(number > 0 for number in encoding)
 
 
 def test_base_largest_and_paper_default_come_first_and_all_fit(space):
     fit = under(space, 6)
     sample = draw_sample(fit, 40, 0)
-    assert len(set(sample.picks)) == len(sample.picks) == len(sample.in_band) == 40
-    assert sample.picks[0] == (0,) * len(space.choices)
-    assert sample.picks[1] == fit.largest()
+    assert len(set(sample.encodings)) == len(sample.encodings) == len(sample.in_band) == 40
+    assert sample.encodings[0] == (0,) * len(space.choices)
+    assert sample.encodings[1] == fit.largest()
     paper = paper_default(fit)
     if paper is not None:
-        assert sample.picks[2] == space.picks(paper)
-    assert all(fit.fits(picks) for picks in sample.picks)
+        assert sample.encodings[2] == space.encoding(paper)
+    assert all(fit.fits(encoding) for encoding in sample.encodings)
 
 
 def test_the_band_is_the_dearest_quarter_of_all_that_fits(space):
     fit = under(space, 6)
     sample = draw_sample(fit, 40, 0)
-    added = {picks: space.added(picks, "gflops") for picks in every(fit)}
+    added = {encoding: space.added(encoding, "gflops") for encoding in every(fit)}
     threshold = np.quantile(list(added.values()), 0.75)
     assert sample.threshold == round(threshold)
-    assert sample.in_band == tuple(added[picks] >= threshold for picks in sample.picks)
+    assert sample.in_band == tuple(added[encoding] >= threshold for encoding in sample.encodings)
     share = sum(value >= threshold for value in added.values()) / len(added)
     assert 0.25 <= share < 0.5
     # Half is drawn there, and of the other half what happens to lie there.
@@ -63,9 +63,9 @@ def test_the_band_is_the_dearest_quarter_of_all_that_fits(space):
 def test_sets_of_sites_are_drawn_evenly(space):
     fit = feasible(space, [])
     sample = draw_sample(fit, 67, 1)
-    drawn = sample.picks[3:]
-    counts = Counter(sites(picks) for picks in drawn)
-    uniform = Counter(sites(picks) for picks in every(fit))
+    drawn = sample.encodings[3:]
+    counts = Counter(sites(encoding) for encoding in drawn)
+    uniform = Counter(sites(encoding) for encoding in every(fit))
     # Of all designs most have every site; one site alone is one in hundreds.
     assert uniform[True, True, True] / sum(uniform.values()) > 0.8
     assert counts[True, True, True] < len(drawn) / 2
@@ -77,19 +77,19 @@ def test_it_is_a_function_of_its_seed_and_a_longer_one_goes_on(space):
     fit = under(space, 6)
     first = draw_sample(fit, 30, 4)
     assert draw_sample(fit, 30, 4) == first
-    assert draw_sample(fit, 40, 4).picks[:30] == first.picks
-    assert draw_sample(fit, 30, 5).picks != first.picks
+    assert draw_sample(fit, 40, 4).encodings[:30] == first.encodings
+    assert draw_sample(fit, 30, 5).encodings != first.encodings
 
 
 def test_fewer_where_no_more_fit(space):
     fit = under(space, 1)
     sample = draw_sample(fit, fit.count + 100, 0)
-    assert sorted(sample.picks) == sorted(every(fit))
+    assert sorted(sample.encodings) == sorted(every(fit))
 
 
 def test_a_space_too_large_to_list_is_sampled(space):
     counted = feasible(space, [], listed=10)
     sample = draw_sample(counted, 20, 0)
-    assert len(set(sample.picks)) == 20
-    assert all(counted.fits(picks) for picks in sample.picks)
-    assert len({sites(picks) for picks in sample.picks}) >= 6
+    assert len(set(sample.encodings)) == 20
+    assert all(counted.fits(encoding) for encoding in sample.encodings)
+    assert len({sites(encoding) for encoding in sample.encodings}) >= 6

@@ -8,7 +8,7 @@ from bamsearch.errors import NothingToDoError
 from bamsearch.evidence.verify.networks import choose
 from bamsearch.records import Insertion
 from bamsearch.records.run_files import read_record
-from bamsearch.searching.request import planned_again
+from bamsearch.searching.request import plan_of_run
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def record(searched):
     return read_record(searched)
 
 
-def with_designs(record, found, **references):
+def with_designs(record, found, **baselines):
     """The run with other designs; each name takes insertions as (site, r, d)."""
 
     def trial(one, design, score):
@@ -24,8 +24,8 @@ def with_designs(record, found, **references):
         return replace(one, design=record.run.design(sites), score=score)
 
     first = record.trials[0]
-    others = [(kind, trial(first, design, 0.5)) for kind, design in references.items()]
-    return replace(record, trials=(trial(first, found, 9.0),), references=tuple(others))
+    others = [(kind, trial(first, design, 0.5)) for kind, design in baselines.items()]
+    return replace(record, trials=(trial(first, found, 9.0),), baselines=tuple(others))
 
 
 def test_every_role_is_a_network_of_its_own(record):
@@ -76,12 +76,12 @@ def test_equal_networks_are_trained_once(record):
 
 
 def test_without_a_random_search_one_is_drawn_from_what_fits(record):
-    alone = replace(record, references=tuple(r for r in record.references if r[0] != "random"))
+    alone = replace(record, baselines=tuple(r for r in record.baselines if r[0] != "random"))
     chosen = choose(alone)
     drawn = chosen.designs["random"]
     assert drawn == choose(alone).designs["random"]
-    feasible = planned_again(record.run).feasible
-    assert feasible.fits(feasible.space.picks(drawn.insertions))
+    feasible = plan_of_run(record.run).feasible
+    assert feasible.fits(feasible.space.encoding(drawn.insertions))
     assert drawn.insertions
     said = "The random design is drawn from the feasible designs: there was no random search."
     assert said in chosen.remarks
@@ -98,4 +98,4 @@ def test_the_base_alone_is_nothing_to_verify(record):
         choose(with_designs(record, []))
     assert caught.value.exit_code == 3
     with pytest.raises(NothingToDoError, match="has no score yet: 'bamsearch search --resume"):
-        choose(replace(record, trials=(), references=()))
+        choose(replace(record, trials=(), baselines=()))

@@ -19,7 +19,7 @@ def trained(record, seed, *seeds):
     """The same run with score ``train``: a trial with each seed, counted from the run's."""
     run = replace(record.run, score="train", seed=seed)
     trials = tuple(replace(record.trials[0], number=s, seed=s) for s in seeds)
-    return replace(record, run=run, trials=trials, references=())
+    return replace(record, run=run, trials=trials, baselines=())
 
 
 def test_the_usual_seeds_are_far_from_those_of_a_search(record):
@@ -40,7 +40,7 @@ def test_seeds_of_trainings_of_the_search_are_refused(record, first, shared):
 
 def test_seeds_of_references_and_of_zero_cost_scores_are_refused_too(record):
     run = trained(record, 0, 0)
-    later = replace(run, references=(("base", replace(run.trials[0], seed=2)),))
+    later = replace(run, baselines=(("base", replace(run.trials[0], seed=2)),))
     with pytest.raises(InvalidValueError, match="used seed 2"):
         fresh_seeds(later, 3, 1)
     zero_cost = replace(record, run=replace(record.run, seed=7))

@@ -11,7 +11,7 @@ from bamsearch.errors import DivergedError
 from bamsearch.evidence.verify import run as running
 from bamsearch.evidence.verify.looks import nominal_level
 from bamsearch.evidence.verify.run import run_verify
-from bamsearch.evidence.verify.trainings import TEST_FILE, Reached
+from bamsearch.evidence.verify.trainings import TEST_FILE, HeldOutResult
 from bamsearch.records import Evidence
 from bamsearch.records.run_files import read_record
 
@@ -51,7 +51,7 @@ class Planted:
     def test(self, planned, seed, network, images):
         self.note(("test", network.name, seed))
         right = RIGHT.get(network.name, RIGHT["other"])[seed % 10]
-        reached = Reached(np.arange(IMAGES) < right)
+        reached = HeldOutResult(np.arange(IMAGES) < right)
         (planned.place(seed, network) / TEST_FILE).write_text(reached.to_json())
         return reached
 

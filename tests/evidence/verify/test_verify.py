@@ -22,19 +22,19 @@ from bamsearch.errors import (
     TrainingError,
 )
 from bamsearch.evidence.verify import trainings
-from bamsearch.evidence.verify.estimate import estimate
+from bamsearch.evidence.verify.estimate import estimate_verify
 from bamsearch.evidence.verify.run import run_verify
 from bamsearch.evidence.verify.summary import evidence_of, has_base
-from bamsearch.evidence.verify.trainings import Reached
+from bamsearch.evidence.verify.trainings import HeldOutResult
 from bamsearch.graph.designs import load
 from bamsearch.records.run_files import read_record
-from bamsearch.training import again
+from bamsearch.training import start_or_resume
 
 KILLED = """
 import os, signal, sys
 from contextlib import nullcontext
 import torch
-from bamsearch.evidence.verify.request import Request, plan_verify
+from bamsearch.evidence.verify.request import VerifyRequest, plan_verify
 from bamsearch.evidence.verify.run import run_verify
 
 torch.set_num_threads(1)
@@ -46,7 +46,7 @@ def follow(title):
             os.kill(os.getpid(), signal.SIGKILL)
     return nullcontext(watch)
 
-request = Request(
+request = VerifyRequest(
     sys.argv[1], "digits", seeds=2, epochs=1, device="cpu", command="bamsearch verify"
 )
 run_verify(plan_verify(request), follow)
@@ -56,7 +56,7 @@ run_verify(plan_verify(request), follow)
 @pytest.fixture(scope="module")
 def verified(searched, tmp_path_factory):
     """The run after a verify of two seeds that nothing interrupted."""
-    from bamsearch.evidence.verify.request import Request, plan_verify
+    from bamsearch.evidence.verify.request import VerifyRequest, plan_verify
 
     folder = tmp_path_factory.mktemp("verified") / "small"
     shutil.copytree(searched, folder)
@@ -64,7 +64,7 @@ def verified(searched, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         before = torch.get_num_threads()
         torch.set_num_threads(1)
-        request = Request(
+        request = VerifyRequest(
             str(folder), "digits", seeds=2, epochs=1, device="cpu", command="bamsearch verify"
         )
         planned = plan_verify(request)
@@ -94,8 +94,8 @@ def test_the_evidence_is_of_the_test_images(verified):
     images, labels = digits.test().on("cpu")
     accuracies = {}
     for place in sorted((verified / "verify").iterdir()):
-        about = json.loads((place / "train.json").read_text())
-        mean, std = (torch.tensor(about[key])[:, None, None] for key in ("mean", "std"))
+        metadata = json.loads((place / "train.json").read_text())
+        mean, std = (torch.tensor(metadata[key])[:, None, None] for key in ("mean", "std"))
         with torch.no_grad():
             right = load(place).eval()((images / 255 - mean) / std).argmax(1) == labels
         accuracies[place.name] = 100 * float(right.double().mean())
@@ -113,10 +113,10 @@ def test_the_evidence_is_of_the_test_images(verified):
 
 def test_every_network_of_a_seed_sees_the_same(verified):
     for place in (verified / "verify").iterdir():
-        about = json.loads((place / "train.json").read_text())
-        assert str(about["seed"]) == place.name.partition("-")[0]
-        assert about["recipe"]["epochs"] == 1
-        assert about["weights"] is None
+        metadata = json.loads((place / "train.json").read_text())
+        assert str(metadata["seed"]) == place.name.partition("-")[0]
+        assert metadata["recipe"]["epochs"] == 1
+        assert metadata["weights"] is None
 
 
 @pytest.mark.parametrize("wanted", ["training 3 of", "training 1 of"])
@@ -151,10 +151,10 @@ def test_an_interruption_leaves_what_can_be_gone_on_with(verified, run, plan):
 
 def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, monkeypatch):
     copied(verified, run)
-    monkeypatch.setattr(again, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(start_or_resume, "train", lambda *a, **k: pytest.fail("trained again"))
     planned = plan()
     monkeypatch.setattr(type(planned.data), "test", lambda data: pytest.fail("tested again"))
-    known = estimate(planned, lambda: pytest.fail("timed again"))
+    known = estimate_verify(planned, lambda: pytest.fail("timed again"))
     assert (known.seconds, known.done) == (0.0, known.trainings)
     before = (run / "evidence.json").read_bytes()
     draft = next((run / "verify").iterdir()) / ".writing-test.json-17"
@@ -166,13 +166,13 @@ def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, 
 
 def test_more_seeds_train_those_that_are_new(verified, run, plan, monkeypatch):
     copied(verified, run)
-    plain, seeds = again.train, []
+    plain, seeds = start_or_resume.train, []
 
     def spy(*args, **options):
         seeds.append(options["seed"])
         return plain(*args, **options)
 
-    monkeypatch.setattr(again, "train", spy)
+    monkeypatch.setattr(start_or_resume, "train", spy)
     evidence = run_verify(plan(seeds=3))
     assert set(seeds) == {10002}
     assert evidence.differences[0].seeds == 3
@@ -184,16 +184,16 @@ def test_trainings_of_another_kind_are_refused_and_forced(verified, run, plan):
         ({"epochs": 2}, "recipe epochs 1, not 2"),
         ({"recipe": "paper-cifar"}, "recipe name short, not paper-cifar"),
     ):
-        for call in (estimate, run_verify):
+        for call in (estimate_verify, run_verify):
             with pytest.raises(TrainingError, match=f"{says}.*add --force to train again"):
                 call(plan(**others))
     planned = plan(epochs=2, force=True)
-    assert estimate(planned).done == 0
+    assert estimate_verify(planned).done == 0
     run_verify(planned)
-    about = json.loads((run / "verify" / "10000-found" / "train.json").read_text())
-    assert about["recipe"]["epochs"] == 2
+    metadata = json.loads((run / "verify" / "10000-found" / "train.json").read_text())
+    assert metadata["recipe"]["epochs"] == 2
     # Forced or not, it is now what was asked for.
-    assert estimate(plan(epochs=2)).done == len(planned.trainings)
+    assert estimate_verify(plan(epochs=2)).done == len(planned.trainings)
 
 
 def test_a_run_that_is_worked_on_is_left_alone(plan):
@@ -220,11 +220,11 @@ def test_what_diverges_is_said_and_in_no_pair(run, plan, monkeypatch):
     assert "base, seed 10001: the loss is nan" in (run / "log.txt").read_text()
 
 
-def results(planned, **per_cent):
+def results(planned, **percent):
     """Results by network: percent of 1,000 images for each seed; None is one that diverged."""
     return {
-        (name, seed): None if value is None else Reached(np.arange(1000) < round(10 * value))
-        for name, values in per_cent.items()
+        (name, seed): None if value is None else HeldOutResult(np.arange(1000) < round(10 * value))
+        for name, values in percent.items()
         for seed, value in zip(planned.seeds, values, strict=True)
     }
 
@@ -278,8 +278,8 @@ def test_the_weights_of_the_base_are_tuned_in_all(verified, run, plan):
     assert planned.recipe.name == "fine-tune"
     run_verify(planned)
     for place in (run / "verify").iterdir():
-        about = json.loads((place / "train.json").read_text())
-        assert about["weights"] == weights
+        metadata = json.loads((place / "train.json").read_text())
+        assert metadata["weights"] == weights
     said = read_record(run).evidence.remarks[0]
     assert "Recipe fine-tune, 1 epoch, fine-tuned from weights" in said
 
@@ -313,16 +313,16 @@ def test_data_of_another_shape_are_refused(plan, run):
 def test_how_far_a_training_is(verified, run, plan):
     planned = plan()
     base = planned.chosen.networks[0]
-    wanted = trainings.about(planned, trainings.start_of(planned, 10000, base), 10000)
+    wanted = trainings.metadata_of(planned, trainings.initial_model_of(planned, 10000, base), 10000)
     place = planned.place(10000, base)
-    assert again.state_of(place, wanted) == "new"
+    assert start_or_resume.state_of(place, wanted) == "new"
     shutil.copytree(verified / "verify" / "10000-base", place)
-    assert again.state_of(place, wanted) == "done"
+    assert start_or_resume.state_of(place, wanted) == "done"
     (place / "model.safetensors").unlink()
-    assert again.state_of(place, wanted) == "begun"
+    assert start_or_resume.state_of(place, wanted) == "started"
     # A kill between the first file and the first checkpoint.
     (place / "checkpoint.pt").unlink()
-    assert again.state_of(place, wanted) == "new"
+    assert start_or_resume.state_of(place, wanted) == "new"
 
 
 @pytest.mark.parametrize("kept", [5, None])
@@ -342,9 +342,9 @@ def test_a_spoilt_or_older_result_is_tested_again(verified, run, plan, kept):
 
 def test_each_image_is_stored_as_it_was_classified():
     correct = np.random.default_rng(0).random(1003) < 0.7
-    stored = Reached(correct).to_json()
+    stored = HeldOutResult(correct).to_json()
     assert len(stored) < 1003 / 4
-    again = Reached.from_json(stored)
+    again = HeldOutResult.from_json(stored)
     assert np.array_equal(again.correct, correct)
     assert again.points.mean() == pytest.approx(100 * correct.mean())
     content = json.loads(stored)
@@ -358,4 +358,4 @@ def test_each_image_is_stored_as_it_was_classified():
         (json.dumps(content | {"images": 10**15}), "bits for 1000000000000000 images"),
     ):
         with pytest.raises(TrainingError, match=says):
-            Reached.from_json(spoilt)
+            HeldOutResult.from_json(spoilt)

@@ -15,19 +15,19 @@ from bamsearch.data.splits import Data
 from bamsearch.errors import DesignError, NothingToDoError, TrainingError
 from bamsearch.graph.checkpoints import load_all, read_checkpoint
 from bamsearch.graph.designs import build, load
-from bamsearch.graph.initial import initialise_bams, undisturbed
+from bamsearch.graph.initial import fork_rng, initialise_bams
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import is_versioned, split_model
 from bamsearch.graph.normalisation import normalisation
 from bamsearch.graph.weights import build_with_weights
 from bamsearch.records import DataFacts, Design
-from bamsearch.training.about import FACTS_FILE, PIXELS
 from bamsearch.training.classes import OWN_LOOP, check_gives_classes
+from bamsearch.training.metadata import FACTS_FILE, PIXELS
 
 RANDOM = "random"
 """Value of weights that ignores the weights next to the design."""
 
-Pixels = tuple[tuple[float, ...], tuple[float, ...]]
+PixelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of pixels in 0..1, one number per channel."""
 
 # torchvision's packages of models that output boxes, masks or flow.
@@ -39,7 +39,7 @@ _NO_CLASSIFIERS = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Start:
+class InitialModel:
     """A network before training.
 
     Attributes:
@@ -59,14 +59,14 @@ class Start:
     fresh: frozenset[str] = frozenset()
 
 
-def start_with(
+def build_initial_model(
     design: Design,
     data: Data,
     *,
     weights: str | None = None,
     beside: Path | None = None,
     seed: int = 0,
-) -> Start:
+) -> InitialModel:
     """Build the initial network of a design for training.
 
     Random weights follow from the seed: those of the base are the same for all designs of a model,
@@ -90,25 +90,25 @@ def start_with(
         ModelError, WeightsError: as :func:`bamsearch.build` and
             :func:`bamsearch.graph.weights.build_with_weights`.
     """
-    check_fits(design, data.facts)
+    check_trainable(design, data.facts)
     default = (data.mean, data.std)
-    with undisturbed():
+    with fork_rng():
         torch.default_generator.manual_seed(seed)
         if weights is None and beside is not None:
-            start = _with_all(design, load(beside.parent), beside, default)
+            initial = _with_all(design, load(beside.parent), beside, default)
         elif weights is None or weights == RANDOM:
-            start = Start(design, build(design), *default)
-            initialise_bams(start.module, design, seed)
+            initial = InitialModel(design, build(design), *default)
+            initialise_bams(initial.module, design, seed)
         elif _has_bam(weights):
-            start = _with_all(design, _load_all(design, Path(weights)), Path(weights), default)
+            initial = _with_all(design, _load_all(design, Path(weights)), Path(weights), default)
         else:
-            start = _with_base(design, weights, default)
-            initialise_bams(start.module, design, seed)
-    check_gives_classes(start.module, design.model, data.facts)
-    return start
+            initial = _with_base(design, weights, default)
+            initialise_bams(initial.module, design, seed)
+    check_gives_classes(initial.module, design.model, data.facts)
+    return initial
 
 
-def check_fits(design: Design, facts: DataFacts) -> None:
+def check_trainable(design: Design, facts: DataFacts) -> None:
     """Raise an error if a design cannot be trained on the data.
 
     Raises:
@@ -136,9 +136,11 @@ def check_is_classifier(model: str) -> None:
             raise NothingToDoError(f"{name} is {kind}, not a classifier: {OWN_LOOP}")
 
 
-def _with_all(design: Design, module: nn.Module, path: Path, default: Pixels) -> Start:
+def _with_all(
+    design: Design, module: nn.Module, path: Path, default: PixelStatistics
+) -> InitialModel:
     """A network with trained weights for base and BAM."""
-    return Start(design, module, *_pixels(design, path, default), str(path), _closed(module))
+    return InitialModel(design, module, *_pixels(design, path, default), str(path), _closed(module))
 
 
 def _load_all(design: Design, path: Path) -> nn.Module:
@@ -147,7 +149,7 @@ def _load_all(design: Design, path: Path) -> nn.Module:
     return module
 
 
-def _with_base(design: Design, weights: str, default: Pixels) -> Start:
+def _with_base(design: Design, weights: str, default: PixelStatistics) -> InitialModel:
     """A network with trained weights for its base; BAM and a head with other classes are random."""
     loaded = build_with_weights(
         design.model, weights, design.input_shape, num_classes=design.num_classes
@@ -159,7 +161,9 @@ def _with_base(design: Design, weights: str, default: Pixels) -> Start:
     base = set(dict(loaded.module.named_parameters()))
     fresh = {name for name, _ in module.named_parameters() if name not in base}
     pixels = _pixels(design, Path(weights), default)
-    return Start(design, module, *pixels, loaded.source, frozenset(fresh | set(loaded.left_random)))
+    return InitialModel(
+        design, module, *pixels, loaded.source, frozenset(fresh | set(loaded.left_random))
+    )
 
 
 def _has_bam(weights: str) -> bool:
@@ -179,7 +183,7 @@ def _closed(module: nn.Module) -> frozenset[str]:
     return frozenset(name for name in names if name.startswith(tuple(closed)))
 
 
-def _pixels(design: Design, weights: Path, default: Pixels) -> Pixels:
+def _pixels(design: Design, weights: Path, default: PixelStatistics) -> PixelStatistics:
     """The normalisation that the weights were trained with, or the default."""
     channels = design.input_shape[0]
     try:

@@ -13,18 +13,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from bamsearch.records import Quantity
-from bamsearch.searching.choices import USUAL_DILATION, Picks
+from bamsearch.searching.choices import USUAL_DILATION, Encoding
 from bamsearch.searching.feasible import Feasible, Listed
 
-Observed = Sequence[tuple[Picks, float]]
+Observed = Sequence[tuple[Encoding, float]]
 
 _DRAWN = 256  # designs per draw
 
 
-class Proposer(Protocol):
+class Sampler(Protocol):
     """A sampler of designs."""
 
-    def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
+    def suggest(self, observed: Observed, excluded: AbstractSet[Encoding]) -> Encoding | None:
         """Propose the next design, never the base; None if none remains.
 
         Args:
@@ -33,7 +33,7 @@ class Proposer(Protocol):
         """
 
 
-class RandomProposer:
+class RandomSampler:
     """Feasible designs in a uniformly random order that depends on the seed alone.
 
     Args:
@@ -44,24 +44,24 @@ class RandomProposer:
     def __init__(self, feasible: Feasible, seed: int) -> None:
         self._feasible = feasible
         self._rows = self._drawn(np.random.default_rng(seed))
-        self._order: dict[Picks, None] = {}
+        self._order: dict[Encoding, None] = {}
 
-    def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
-        """See :class:`Proposer`."""
+    def suggest(self, observed: Observed, excluded: AbstractSet[Encoding]) -> Encoding | None:
+        """See :class:`Sampler`."""
         return next(self.order(excluded), None)
 
-    def order(self, excluded: AbstractSet[Picks] = frozenset()) -> Iterator[Picks]:
+    def order(self, excluded: AbstractSet[Encoding] = frozenset()) -> Iterator[Encoding]:
         """The designs that are not excluded, in order; endless if the set is not listed."""
-        for picks in self._order:
-            if picks not in excluded:
-                yield picks
+        for encoding in self._order:
+            if encoding not in excluded:
+                yield encoding
         for row in self._rows:
-            picks = tuple(row.tolist())
-            if picks in self._order or self._feasible.space.inserts_nothing(picks):
+            encoding = tuple(row.tolist())
+            if encoding in self._order or self._feasible.space.inserts_nothing(encoding):
                 continue
-            self._order[picks] = None
-            if picks not in excluded:
-                yield picks
+            self._order[encoding] = None
+            if encoding not in excluded:
+                yield encoding
 
     def _drawn(self, rng: np.random.Generator) -> Iterator[np.ndarray[Any, np.dtype[np.int8]]]:
         if isinstance(self._feasible, Listed):
@@ -72,7 +72,7 @@ class RandomProposer:
             yield from self._feasible.sample(rng, _DRAWN)
 
 
-class SortedProposer:
+class SortedSampler:
     """Listed designs from the most expensive down: exact for a score that is a cost.
 
     Such a score ignores d. Designs whose BAMs all have d = 4, or the first d of their r if 4 is not
@@ -99,7 +99,7 @@ class SortedProposer:
         self._rows = [tuple(row) for row in table[order].tolist()]
         self._space = space
 
-    def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
-        """See :class:`Proposer`."""
+    def suggest(self, observed: Observed, excluded: AbstractSet[Encoding]) -> Encoding | None:
+        """See :class:`Sampler`."""
         remaining = (row for row in self._rows if row not in excluded)
         return next((row for row in remaining if not self._space.inserts_nothing(row)), None)

@@ -28,12 +28,12 @@ from bamsearch.errors import (
 )
 from bamsearch.records.run_files import LEARNED_FILE
 from bamsearch.score.trained import train_once
-from bamsearch.searching import learning, study, trained, trials
+from bamsearch.searching import study, train_evaluator, training_analysis, trials
 from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.learning import trainings_of
-from bamsearch.searching.request import Request, plan_search, planned_again, with_trials
-from bamsearch.searching.run import Work, run_search
-from bamsearch.searching.trained import TRAININGS
+from bamsearch.searching.request import SearchRequest, plan_of_run, plan_search, with_trials
+from bamsearch.searching.run import SearchOptions, run_search
+from bamsearch.searching.train_evaluator import CHECKPOINTS_FOLDER
+from bamsearch.searching.training_analysis import trainings_of
 from bamsearch.training.recipe import find_recipe
 
 NETS = Path(__file__).parents[1] / "training" / "nets.py"
@@ -45,7 +45,7 @@ TRIALS = 10
 def planned(**others):
     data = load_data("digits").facts
     usual = {"data": data, "input_size": (8, 8), "num_classes": 10, "recipe": RECIPE}
-    return plan_search(Request(MODEL, **(usual | {"trials": TRIALS} | others)))
+    return plan_search(SearchRequest(MODEL, **(usual | {"trials": TRIALS} | others)))
 
 
 KILLED = """
@@ -54,8 +54,8 @@ from pathlib import Path
 import torch
 from bamsearch.data.loading import load_data
 from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.request import Request, plan_search
-from bamsearch.searching.run import Work, run_search
+from bamsearch.searching.request import SearchRequest, plan_search
+from bamsearch.searching.run import SearchOptions, run_search
 from bamsearch.training.recipe import find_recipe
 
 torch.set_num_threads(1)
@@ -68,22 +68,24 @@ def kill(design, progress):
 
 recipe, data = find_recipe("short").changed(epochs=1), load_data("digits").facts
 planned = plan_search(
-    Request(sys.argv[1], data=data, input_size=(8, 8), num_classes=10, recipe=recipe, trials=4)
+    SearchRequest(
+        sys.argv[1], data=data, input_size=(8, 8), num_classes=10, recipe=recipe, trials=4
+    )
 )
 folder = RunFolder(Path(sys.argv[2]))
-run_search(planned, folder, Work(follow=kill))
+run_search(planned, folder, SearchOptions(follow=kill))
 """
 
 
 def lines(record):
-    trials = [*record.trials, *(trial for _, trial in record.references)]
+    trials = [*record.trials, *(trial for _, trial in record.baselines)]
     return [(t.design, t.seed, t.score, t.curve, t.state) for t in trials]
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = RunFolder(tmp_path_factory.mktemp("trained") / "run")
-    return folder, run_search(planned(), folder, Work())
+    return folder, run_search(planned(), folder, SearchOptions())
 
 
 def test_with_data_a_search_trains(searched):
@@ -99,27 +101,27 @@ def test_a_score_is_the_accuracy_of_one_training_with_its_seed(searched):
     _, record = searched
     trial = record.trials[3]
     found = train_once(trial.design, load_data("digits"), RECIPE, seed=trial.seed)
-    assert trial.score == found.per_cent == 100 * found.right / 176
+    assert trial.score == found.percent == 100 * found.right / 176
     assert trial.curve == found.curve
 
 
 def test_the_base_is_trained_three_times_and_no_work_is_done_twice(searched):
     _, record = searched
-    base = [trial.seed for kind, trial in record.references if kind == "base"]
+    base = [trial.seed for kind, trial in record.baselines if kind == "base"]
     assert base == [0, 1, 2]
     own = [(trial.design, trial.seed) for trial in record.trials]
     assert len(set(own)) == len(own)
     # The largest that fits is a trial and a reference: one training.
-    largest = record.reference("largest")
+    largest = record.baseline("largest")
     assert largest is not None
     twin = next(t for t in record.trials if (t.design, t.seed) == (largest.design, 0))
-    raw = next(trial for kind, trial in record.references if kind == "largest")
+    raw = next(trial for kind, trial in record.baselines if kind == "largest")
     assert (raw.score, raw.curve) == (twin.score, twin.curve)
 
 
 def test_what_was_learnt_is_there_and_ranks(searched):
     folder, record = searched
-    learned = record.learned
+    learned = record.analysis
     assert learned is not None
     assert learned.trainings == len(trainings_of(record))
     best = record.best
@@ -136,10 +138,12 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(searched, tmp_path)
     folder, done = searched
     again = RunFolder(tmp_path / "run")
     asked = []
-    run_search(planned(), again, Work(stop=lambda: len(asked) > 5 or asked.append(1) is not None))
+    run_search(
+        planned(), again, SearchOptions(stop=lambda: len(asked) > 5 or asked.append(1) is not None)
+    )
     part = again.read_record()
     assert 0 < len(part.trials) < TRIALS
-    record = run_search(planned_again(again.read_run()), again, Work())
+    record = run_search(plan_of_run(again.read_run()), again, SearchOptions())
     assert lines(record) == lines(done)
     assert (again.path / LEARNED_FILE).read_bytes() == (folder.path / LEARNED_FILE).read_bytes()
 
@@ -151,9 +155,9 @@ def test_killed_and_resumed(searched, tmp_path):
     killed = subprocess.run(line, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(folder.read_record().trials) < 4
-    record = run_search(planned_again(folder.read_run()), folder, Work())
-    assert lines(replace(record, references=())) == lines(
-        replace(done, trials=done.trials[:4], references=())
+    record = run_search(plan_of_run(folder.read_run()), folder, SearchOptions())
+    assert lines(replace(record, baselines=())) == lines(
+        replace(done, trials=done.trials[:4], baselines=())
     )
 
 
@@ -169,31 +173,31 @@ def test_a_training_that_was_interrupted_goes_on(searched, tmp_path, monkeypatch
 
     few = planned(trials=4)
     with pytest.raises(KeyboardInterrupt):
-        run_search(few, folder, Work(follow=interrupt))
-    at_work = list((folder.path / TRAININGS).iterdir())
+        run_search(few, folder, SearchOptions(follow=interrupt))
+    at_work = list((folder.path / CHECKPOINTS_FOLDER).iterdir())
     assert len(at_work) == 1
     assert (at_work[0] / "checkpoint.pt").is_file()
     begun = []
     record = run_search(
-        planned_again(folder.read_run()),
+        plan_of_run(folder.read_run()),
         folder,
-        Work(follow=lambda design, progress: begun.append(progress.step)),
+        SearchOptions(follow=lambda design, progress: begun.append(progress.step)),
     )
     assert begun[0] > 10
     expected = [line for line in lines(done) if line[:2] in {line[:2] for line in lines(record)}]
     assert sorted(map(str, lines(record))) == sorted(map(str, expected))
-    assert not (folder.path / TRAININGS).exists()
+    assert not (folder.path / CHECKPOINTS_FOLDER).exists()
 
 
 def test_a_training_that_cannot_win_is_stopped(searched, tmp_path, monkeypatch):
-    monkeypatch.setattr(trained, "cannot_win", lambda curve, *others: bool(curve))
+    monkeypatch.setattr(train_evaluator, "cannot_win", lambda curve, *others: bool(curve))
     folder = RunFolder(tmp_path / "run")
     two = RECIPE.changed(epochs=2)
-    record = run_search(planned(recipe=two, trials=10), folder, Work())
+    record = run_search(planned(recipe=two, trials=10), folder, SearchOptions())
     stopped = [trial for trial in record.trials if trial.state == "stopped"]
     # Eight trainings are needed to know what one will reach; the first of the base is among them.
     assert [trial.state for trial in record.trials] == ["complete"] * 7 + ["stopped"] * 3
-    base = next(trial for kind, trial in record.references if kind == "base")
+    base = next(trial for kind, trial in record.baselines if kind == "base")
     ended = [trial.curve for trial in (base, *record.trials[:7])]
     line = stats.linregress(*zip(*ended, strict=True))
     for trial in stopped:
@@ -201,8 +205,8 @@ def test_a_training_that_cannot_win_is_stopped(searched, tmp_path, monkeypatch):
         assert len(trial.curve) == 1
         expected = line.intercept + line.slope * trial.curve[0]
         assert trial.expected == pytest.approx(expected, abs=1e-4)
-    assert record.learned is not None
-    assert record.learned.trainings == 13
+    assert record.analysis is not None
+    assert record.analysis.trainings == 13
     assert all(trial.state == "complete" for trial in record.complete)
 
 
@@ -210,7 +214,7 @@ def test_more_trials_than_designs_are_more_seeds(tmp_path):
     space = tmp_path / "one.toml"
     space.write_text('name = "one"\nsites = "stages"\nreductions = [4]\ndilations = [1]\n')
     folder = RunFolder(tmp_path / "run")
-    record = run_search(planned(space=str(space), trials=7), folder, Work())
+    record = run_search(planned(space=str(space), trials=7), folder, SearchOptions())
     designs = {trial.design for trial in record.trials}
     assert record.run.feasible_designs - 1 < 7
     assert len(record.trials) == 7
@@ -229,20 +233,20 @@ def test_a_search_stops_when_it_has_seen_enough_and_stays_stopped(searched, tmp_
         return 1.0 if len(first) < 6 else 0.1
 
     monkeypatch.setattr(study, "expected_regret", regret)
-    monkeypatch.setattr(learning, "expected_regret", regret)
+    monkeypatch.setattr(training_analysis, "expected_regret", regret)
     folder = RunFolder(tmp_path / "run")
-    record = run_search(planned(until=0.2), folder, Work())
+    record = run_search(planned(until=0.2), folder, SearchOptions())
     assert lines(record)[:5] == lines(done)[:5]
     assert len(record.trials) == 5
     assert record.finished
-    assert record.learned is not None
-    assert record.learned.regret == 0.1
-    assert record.learned.remarks[-1] == "Expected regret of stopping here: 0.10 points."
+    assert record.analysis is not None
+    assert record.analysis.regret == 0.1
+    assert record.analysis.remarks[-1] == "Expected regret of stopping here: 0.10 points."
     # The base has its further seeds all the same.
-    assert [t.seed for kind, t in record.references if kind == "base"] == [0, 1, 2]
-    assert run_search(planned_again(folder.read_run()), folder, Work()) == record
-    more = with_trials(planned_again(folder.read_run()), None, 0.05)
-    assert len(run_search(more, folder, Work()).trials) == TRIALS
+    assert [t.seed for kind, t in record.baselines if kind == "base"] == [0, 1, 2]
+    assert run_search(plan_of_run(folder.read_run()), folder, SearchOptions()) == record
+    more = with_trials(plan_of_run(folder.read_run()), None, 0.05)
+    assert len(run_search(more, folder, SearchOptions()).trials) == TRIALS
 
 
 @pytest.mark.parametrize("until", [0.0, -1.0, float("inf"), float("nan")])
@@ -259,7 +263,7 @@ def test_what_does_not_fit_together_is_refused():
     with pytest.raises(InvalidValueError, match="for scores that train, not for params"):
         planned(score="params")
     with pytest.raises(NothingToDoError, match="is a detector"):
-        plan_search(Request("ssd300_vgg16", data=load_data("digits").facts, num_classes=10))
+        plan_search(SearchRequest("ssd300_vgg16", data=load_data("digits").facts, num_classes=10))
     with pytest.raises(InvalidValueError, match="which a module lacks"):
         search(torch.nn.Linear(1, 1), data="digits")
 
@@ -271,7 +275,7 @@ def test_other_data_under_the_same_name_are_noticed(searched, tmp_path):
     changed = replace(run, data=replace(run.data, hash="0" * 16), name="")
     other = RunFolder(tmp_path / "run")
     with pytest.raises(DataError, match="has changed since run run started"):
-        run_search(planned_again(changed), other, Work())
+        run_search(plan_of_run(changed), other, SearchOptions())
 
 
 def test_whatever_a_network_raises_in_training_is_a_failed_trial(tmp_path, monkeypatch):
@@ -280,16 +284,16 @@ def test_whatever_a_network_raises_in_training_is_a_failed_trial(tmp_path, monke
             raise IndexError("my own")
         return train_once(design, data, recipe, **others)
 
-    monkeypatch.setattr(trained, "train_once", raises)
+    monkeypatch.setattr(train_evaluator, "train_once", raises)
     folder = RunFolder(tmp_path / "run")
-    record = run_search(planned(trials=2), folder, Work())
+    record = run_search(planned(trials=2), folder, SearchOptions())
     assert [trial.reason for trial in record.trials] == ["IndexError: my own"] * 2
 
 
 def test_the_reason_of_a_diverged_training_has_no_option_that_search_lacks(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.create()
-    record = run_search(planned(trials=1, recipe=RECIPE.changed(lr=1e30)), folder, Work())
+    record = run_search(planned(trials=1, recipe=RECIPE.changed(lr=1e30)), folder, SearchOptions())
     (trial,) = record.trials
     assert re.search(r"loss is \w+ in epoch 1, .* at a learning rate of [\d.e+]+$", trial.reason)
 
@@ -302,10 +306,10 @@ def test_a_full_disk_ends_the_search_and_fails_no_design(searched, tmp_path, mon
 
     folder = RunFolder(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(trained, "train_once", full)
+        patch.setattr(train_evaluator, "train_once", full)
         with pytest.raises(OutputError, match="no space left"):
-            run_search(planned(trials=2), folder, Work())
-    record = run_search(planned_again(folder.read_run()), folder, Work())
+            run_search(planned(trials=2), folder, SearchOptions())
+    record = run_search(plan_of_run(folder.read_run()), folder, SearchOptions())
     assert [trial.state for trial in record.trials] == ["complete"] * 2
     assert {line[:4] for line in lines(record)} <= {line[:4] for line in lines(done)}
 
@@ -330,20 +334,20 @@ def test_an_error_of_the_disk_is_not_the_design_s(tmp_path, monkeypatch, kind):
         raise DISK[kind]()
 
     folder = RunFolder(tmp_path / "run")
-    monkeypatch.setattr(trained, "train_once", broken)
+    monkeypatch.setattr(train_evaluator, "train_once", broken)
     with pytest.raises((OSError, TrainingError)):
-        run_search(planned(trials=2), folder, Work())
+        run_search(planned(trials=2), folder, SearchOptions())
     record = folder.read_record()
     assert record.trials == ()
-    assert record.references == ()
+    assert record.baselines == ()
 
 
 KILLED_TWICE = """
 import os, signal, sys
 from pathlib import Path
 from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.request import planned_again
-from bamsearch.searching.run import Work, run_search
+from bamsearch.searching.request import plan_of_run
+from bamsearch.searching.run import SearchOptions, run_search
 
 first = []
 
@@ -353,7 +357,7 @@ def kill(design, progress):
         os.kill(os.getpid(), signal.SIGKILL)
 
 folder = RunFolder(Path(sys.argv[1]))
-run_search(planned_again(folder.read_run()), folder, Work(follow=kill))
+run_search(plan_of_run(folder.read_run()), folder, SearchOptions(follow=kill))
 """
 
 
@@ -362,14 +366,16 @@ def test_kills_count_only_while_a_training_gets_no_further(tmp_path, when, state
     """With MOST_RETRIES kills each one epoch further, and then with as many at the same place."""
     monkeypatch.setattr(trials, "MOST_RETRIES", 1)
     folder = RunFolder(tmp_path / "run")
-    run_search(planned(trials=1, recipe=RECIPE.changed(epochs=4)), folder, Work(stop=lambda: True))
+    run_search(
+        planned(trials=1, recipe=RECIPE.changed(epochs=4)), folder, SearchOptions(stop=lambda: True)
+    )
     code = KILLED_TWICE.replace("first = []", "first = []\nfrom bamsearch.searching import trials")
     code = code.replace("folder = Run", "trials.MOST_RETRIES = 1\nfolder = Run")
     for _ in range(3):
         command = [sys.executable, "-c", code, str(folder.path), when]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    record = run_search(planned_again(folder.read_run()), folder, Work())
-    base = [trial for kind, trial in record.references if kind == "base"]
+    record = run_search(plan_of_run(folder.read_run()), folder, SearchOptions())
+    base = [trial for kind, trial in record.baselines if kind == "base"]
     assert base[0].state == state
 
 
@@ -398,7 +404,7 @@ def test_what_trainings_say_is_written_by_the_resume(searched, tmp_path):
     again = RunFolder(shutil.copytree(folder.path, tmp_path / "run"))
     (again.path / LEARNED_FILE).unlink()
     (again.path / "best" / "design.json").unlink()
-    assert run_search(planned_again(again.read_run()), again, Work()) == record
+    assert run_search(plan_of_run(again.read_run()), again, SearchOptions()) == record
     for name in (LEARNED_FILE, "best/design.json"):
         assert (again.path / name).read_bytes() == (folder.path / name).read_bytes()
 

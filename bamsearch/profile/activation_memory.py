@@ -25,7 +25,7 @@ from bamsearch.attention.bam import BAM
 from bamsearch.attention.cost import hidden_channels
 from bamsearch.errors import ModelError
 from bamsearch.graph.copying import meta_copy
-from bamsearch.graph.insertion import insert
+from bamsearch.graph.insertion import insert_unchecked
 from bamsearch.graph.network import find_network
 from bamsearch.records import (
     Design,
@@ -213,7 +213,7 @@ def _without_and_with(
         summary.model, summary.part_input, tuple(insertions), variant, init, how=summary.how
     )
     with torch.random.fork_rng(devices=[]):
-        rewritten = insert(part, find_network(part, summary.part_input), sites, design)
+        rewritten = insert_unchecked(part, find_network(part, summary.part_input), sites, design)
     bams = rewritten.get_submodule("bam")
     full = _step(rewritten, image, list(bams.children()))
     for name, _ in list(bams.named_children()):

@@ -11,16 +11,16 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from bamsearch.records import Objective
-from bamsearch.searching.choices import Picks
+from bamsearch.searching.basic_samplers import Observed, RandomSampler
+from bamsearch.searching.choices import Encoding
 from bamsearch.searching.feasible import Feasible
-from bamsearch.searching.params import distributions, objective_values, params_of, picks_of
-from bamsearch.searching.proposers import Observed, RandomProposer
+from bamsearch.searching.params import distributions, encoding_of, objective_values, params_of
 
 _ATTEMPTS = 50  # infeasible or repeated proposals before a random design is proposed
 _POPULATION = 20
 
 
-class OptunaProposer:
+class OptunaSampler:
     """An Optuna sampler, resampled until a proposal is feasible and new.
 
     It works on an in-memory study that is replayed from the finished trials in order, so a proposal
@@ -47,20 +47,22 @@ class OptunaProposer:
         self._distributions = distributions(feasible.space)
         self._forget()
 
-    def propose(self, observed: Observed, excluded: AbstractSet[Picks]) -> Picks | None:
-        """See :class:`Proposer`."""
+    def suggest(self, observed: Observed, excluded: AbstractSet[Encoding]) -> Encoding | None:
+        """See :class:`Sampler`."""
         scores = {p: s for p, s in observed if not self._feasible.space.inserts_nothing(p)}
-        if any(scores.get(picks) != score for picks, score in self._scores.items()):
+        if any(scores.get(encoding) != score for encoding, score in self._scores.items()):
             self._forget()
-        coming = {picks: score for picks, score in scores.items() if picks not in self._scores}
-        for picks, score in list(coming.items()):
+        coming = {
+            encoding: score for encoding, score in scores.items() if encoding not in self._scores
+        }
+        for encoding, score in list(coming.items()):
             # Failed designs were proposed too, and advanced the sampler's random state.
-            while (proposal := self._ask()) is not None and proposal != picks:
+            while (proposal := self._ask()) is not None and proposal != encoding:
                 if proposal in coming or proposal not in excluded:
                     break
                 self._fail()
-            self._tell(picks, score)
-            del coming[picks]
+            self._tell(encoding, score)
+            del coming[encoding]
         while (proposal := self._ask()) is not None and proposal in excluded:
             self._fail()
         return proposal
@@ -71,28 +73,28 @@ class OptunaProposer:
             for objective in self._objectives
         ]
         self._study = optuna.create_study(sampler=self._sampler(self._seed), directions=directions)
-        self._random = RandomProposer(self._feasible, self._seed)
-        self._scores: dict[Picks, float] = {}
-        self._failed: set[Picks] = set()
-        self._pending: tuple[Picks, optuna.Trial] | None = None
+        self._random = RandomSampler(self._feasible, self._seed)
+        self._scores: dict[Encoding, float] = {}
+        self._failed: set[Encoding] = set()
+        self._pending: tuple[Encoding, optuna.Trial] | None = None
 
-    def _ask(self) -> Picks | None:
-        """The sampler's next proposal, the same until it is told or fails."""
+    def _ask(self) -> Encoding | None:
+        """The sampler's next proposal, the same until it has a score or fails."""
         if self._pending is not None:
             return self._pending[0]
         for _ in range(_ATTEMPTS):
             trial = self._study.ask(self._distributions)
-            picks = picks_of(self._feasible.space, trial.params)
-            new = picks not in self._scores and picks not in self._failed
+            encoding = encoding_of(self._feasible.space, trial.params)
+            new = encoding not in self._scores and encoding not in self._failed
             if (
                 new
-                and not self._feasible.space.inserts_nothing(picks)
-                and self._feasible.fits(picks)
+                and not self._feasible.space.inserts_nothing(encoding)
+                and self._feasible.fits(encoding)
             ):
-                self._pending = picks, trial
-                return picks
+                self._pending = encoding, trial
+                return encoding
             self._study.tell(trial, state=TrialState.FAIL)
-        design = self._random.propose((), self._scores.keys() | self._failed)
+        design = self._random.suggest((), self._scores.keys() | self._failed)
         if design is not None:
             self._pending = design, self._enqueue(design)
         return design
@@ -103,17 +105,17 @@ class OptunaProposer:
             self._failed.add(self._pending[0])
             self._pending = None
 
-    def _tell(self, picks: Picks, score: float) -> None:
-        if self._pending is not None and self._pending[0] == picks:
+    def _tell(self, encoding: Encoding, score: float) -> None:
+        if self._pending is not None and self._pending[0] == encoding:
             trial = self._pending[1]
             self._pending = None
         else:
-            trial = self._enqueue(picks)
-        self._study.tell(trial, objective_values(self._feasible, self._objectives, picks, score))
-        self._scores[picks] = score
+            trial = self._enqueue(encoding)
+        self._study.tell(trial, objective_values(self._feasible, self._objectives, encoding, score))
+        self._scores[encoding] = score
 
-    def _enqueue(self, picks: Picks) -> optuna.Trial:
-        self._study.enqueue_trial(params_of(self._feasible.space, picks))
+    def _enqueue(self, encoding: Encoding) -> optuna.Trial:
+        self._study.enqueue_trial(params_of(self._feasible.space, encoding))
         return self._study.ask(self._distributions)
 
 

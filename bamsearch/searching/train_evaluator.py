@@ -21,26 +21,26 @@ from bamsearch.errors import (
 from bamsearch.records import Design, Insertion, Run
 from bamsearch.score.trained import accuracies, train_once
 from bamsearch.searching.early import FEWEST, cannot_win, expected_last
-from bamsearch.searching.loop import Measure, failure, raise_disk_error
-from bamsearch.searching.storage import patiently
-from bamsearch.searching.study import Claim, Scored, SearchStudy
+from bamsearch.searching.loop import Evaluator, failure, raise_disk_error
+from bamsearch.searching.storage import retry_until
+from bamsearch.searching.study import SearchStudy, TrialLease, TrialOutcome
 from bamsearch.searching.training_model import TrainingModel
 from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
 
-TRAININGS = "train"
+CHECKPOINTS_FOLDER = "train"
 """The subfolder of the run's folder with the checkpoints of running trainings."""
 
 
-Rule = Callable[[Sequence[float]], Scored | None]
+StoppingRule = Callable[[Sequence[float]], TrialOutcome | None]
 """Maps accuracies so far to the outcome of a training to be stopped; None lets it continue."""
 
 
 class _StoppedError(Exception):
     """The training cannot win."""
 
-    def __init__(self, outcome: Scored) -> None:
+    def __init__(self, outcome: TrialOutcome) -> None:
         super().__init__()
         self.outcome = outcome
 
@@ -72,21 +72,21 @@ def data_of(run: Run) -> Data:
     return data
 
 
-def trainer(
+def train_evaluator(
     run: Run,
     study: SearchStudy,
     *,
     folder: Path | None,
-    shown: str,
+    masked_url: str,
     follow: Callable[[Design, Progress], None] | None = None,
-) -> Measure:
+) -> Evaluator:
     """Make an evaluator that trains.
 
     Args:
         run: run with score ``train``.
         study: studies of the run; the finished trainings decide on early stopping.
         folder: folder of the run, for checkpoints; None, as on another machine, writes none.
-        shown: database URL without its password, for errors.
+        masked_url: database URL without its password, for errors.
         follow: called with a design and the progress of its training, every few steps.
 
     Raises:
@@ -95,13 +95,15 @@ def trainer(
     data = data_of(run)
     recipe = Recipe.from_dict(run.recipe or {})
 
-    def measure(claim: Claim) -> Scored:
-        seed = run.seed + (claim.seed or 0)
-        path = None if folder is None else folder / TRAININGS / _name(claim.insertions, seed)
-        rule = patiently(partial(_rule, study), shown) if claim.reference is None else None
-        design = run.design(claim.insertions)
-        began = None if path is None else partial(_note_start, study, claim, shown)
-        watch = _watcher(design, follow, rule, began)
+    def evaluate(lease: TrialLease) -> TrialOutcome:
+        seed = run.seed + (lease.seed or 0)
+        path = (
+            None if folder is None else folder / CHECKPOINTS_FOLDER / _name(lease.insertions, seed)
+        )
+        rule = retry_until(partial(_rule, study), masked_url) if lease.baseline is None else None
+        design = run.design(lease.insertions)
+        record_start = None if path is None else partial(_note_start, study, lease, masked_url)
+        watch = _watcher(design, follow, rule, record_start)
         try:
             result = train_once(
                 design,
@@ -118,19 +120,19 @@ def trainer(
             return stopped.outcome
         except DivergedError as error:
             # Its advice is for the command train, which has an option for the learning rate.
-            return Scored(reason=failure(error).partition(": start again")[0])
+            return TrialOutcome(reason=failure(error).partition(": start again")[0])
         except (DataError, MissingExtraError, OutputError, StorageError, TrainingError):
             # A full disk or a missing image is not the design's fault.
             raise
         except Exception as error:  # A user's network can raise anything.
             raise_disk_error(error)
-            return Scored(reason=failure(error))
-        return Scored(result.per_cent, curve=result.curve)
+            return TrialOutcome(reason=failure(error))
+        return TrialOutcome(result.percent, curve=result.curve)
 
-    return measure
+    return evaluate
 
 
-def _rule(study: SearchStudy) -> Rule | None:
+def _rule(study: SearchStudy) -> StoppingRule | None:
     """The early-stopping rule from the trainings finished so far; None if they are too few."""
     finished, trainings = study.curves(), study.trainings()
     if len(finished) < FEWEST or len(trainings) < FEWEST:
@@ -138,11 +140,11 @@ def _rule(study: SearchStudy) -> Rule | None:
     model = TrainingModel(study.feasible, trainings)
     best = float(model.mean[model.best])
 
-    def rule(curve: Sequence[float]) -> Scored | None:
+    def rule(curve: Sequence[float]) -> TrialOutcome | None:
         if not cannot_win(curve, finished, best, model.noise):
             return None
         expected, _ = expected_last(curve, finished)
-        return Scored(curve=tuple(curve), expected=round(expected, 6))
+        return TrialOutcome(curve=tuple(curve), expected=round(expected, 6))
 
     return rule
 
@@ -150,11 +152,11 @@ def _rule(study: SearchStudy) -> Rule | None:
 def _watcher(
     design: Design,
     follow: Callable[[Design, Progress], None] | None,
-    rule: Rule | None,
-    began: Callable[[Progress], None] | None,
+    rule: StoppingRule | None,
+    record_start: Callable[[Progress], None] | None,
 ) -> Callable[[Progress], None]:
-    """A callback for every few steps of a training; it calls ``began`` the first time only."""
-    once = [] if began is None else [began]
+    """A callback for every few steps; calls ``record_start`` the first time only."""
+    once = [] if record_start is None else [record_start]
 
     def watch(progress: Progress) -> None:
         if once:
@@ -167,13 +169,13 @@ def _watcher(
     return watch
 
 
-def _note_start(study: SearchStudy, claim: Claim, shown: str, progress: Progress) -> None:
+def _note_start(study: SearchStudy, lease: TrialLease, masked_url: str, progress: Progress) -> None:
     """Record the number of steps at which a training starts or resumes."""
     steps = progress.epoch * progress.steps + progress.step
-    patiently(partial(study.began, claim, steps), shown)
+    retry_until(partial(study.record_start, lease, steps), masked_url)
 
 
-def _end_early(rule: Rule, progress: Progress) -> None:
+def _end_early(rule: StoppingRule, progress: Progress) -> None:
     """Raise _StoppedError if the rule stops the training."""
     outcome = rule(accuracies(progress.rows))
     if outcome is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bamsearch.records import Design, Effect, Estimate, Learned, RunRecord
+from bamsearch.records import AccuracyEstimate, Design, Effect, RunRecord, TrainingAnalysis
 from bamsearch.report.comparison import LABELS
 from bamsearch.report.text import count_text
 from bamsearch.text import printable
@@ -25,7 +25,7 @@ class Ranked:
     rank: int
     role: str
     design: Design
-    estimate: Estimate
+    estimate: AccuracyEstimate
 
     @property
     def label(self) -> str:
@@ -35,16 +35,16 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class Mattered:
+class TrainingEffects:
     """The analysis of a search's trainings, as reports show it.
 
     Attributes:
-        learned: the analysis.
+        analysis: the analysis.
         effects: effects, the largest in absolute value first.
         ranking: all trained designs.
     """
 
-    learned: Learned
+    analysis: TrainingAnalysis
     effects: tuple[Effect, ...]
     ranking: tuple[Ranked, ...]
 
@@ -55,29 +55,29 @@ class Mattered:
     @property
     def sentence(self) -> str:
         """Number of trainings and standard deviation of one of them, in words."""
-        trainings = count_text(self.learned.trainings, "training")
+        trainings = count_text(self.analysis.trainings, "training")
         designs = count_text(len(self.ranking), "design")
-        spread = f"{self.learned.noise:.2f} points"
+        spread = f"{self.analysis.noise:.2f} points"
         return f"{trainings} of {designs}; the standard deviation of one training is {spread}."
 
 
-def mattered(record: RunRecord) -> Mattered | None:
+def training_effects(record: RunRecord) -> TrainingEffects | None:
     """Effects and ranking of a run; None if no training has finished."""
-    learned = record.learned
-    if record.run.score != "train" or learned is None or not learned.ranking:
+    analysis = record.analysis
+    if record.run.score != "train" or analysis is None or not analysis.ranking:
         return None
     roles = {} if record.best is None else {record.best.design.insertions: "found"}
     for kind in ("base", "paper", "largest"):
-        reference = record.reference(kind)
-        if reference is not None:
+        baseline = record.baseline(kind)
+        if baseline is not None:
             label = LABELS[kind].replace(" (r16 d4)", "")
-            roles.setdefault(reference.design.insertions, label)
+            roles.setdefault(baseline.design.insertions, label)
     ranking = tuple(
         Ranked(rank, roles.get(each.insertions, ""), record.run.design(each.insertions), each)
-        for rank, each in enumerate(learned.ranking, start=1)
+        for rank, each in enumerate(analysis.ranking, start=1)
     )
-    effects = sorted(learned.effects, key=lambda effect: -abs(effect.points))
-    return Mattered(learned, tuple(effects), ranking)
+    effects = sorted(analysis.effects, key=lambda effect: -abs(effect.points))
+    return TrainingEffects(analysis, tuple(effects), ranking)
 
 
 def effect_text(effect: Effect) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bamsearch.records import Design, Insertion, RunRecord, Trial
-from bamsearch.searching.learning import expected_regret, learn, trainings_of
+from bamsearch.searching.training_analysis import analyse_trainings, expected_regret, trainings_of
 
 A, B = Insertion("s0", 1, 1), Insertion("s2", 2, 1)
 
@@ -28,7 +28,7 @@ def record(engine) -> RunRecord:
             trial(3, 0, None, A, B, state="stopped", curve=(40.0,), expected=60.0),
             trial(4, 0, None, B, state="failed", reason="no memory"),
         ),
-        references=(
+        baselines=(
             ("base", trial(0, 0, 70.0)),
             ("base", trial(1, 1, 70.5)),
             ("largest", trial(2, 0, 73.0, B)),
@@ -53,7 +53,7 @@ def test_effects_are_of_trainings_that_ended(record):
 
 def test_the_ranking_has_every_design_once(toys, record):
     there = toys.three_sites()
-    found = learn(record, there)
+    found = analyse_trainings(record, there)
     assert found is not None
     assert found.trainings == 6
     assert {one.insertions: one.trainings for one in found.ranking} == {
@@ -85,14 +85,14 @@ def test_the_ranking_has_every_design_once(toys, record):
 
 def test_nothing_is_said_of_three_trainings(toys, record):
     few = replace(record, trials=record.trials[:1])
-    assert learn(replace(few, references=few.references[:2]), toys.three_sites()) is None
+    assert analyse_trainings(replace(few, baselines=few.baselines[:2]), toys.three_sites()) is None
 
 
 def test_a_failed_training_is_named_and_in_no_effect(toys, record):
     there = toys.three_sites()
     failed = trial(5, 1, 10.0, B)
-    spoilt = learn(replace(record, trials=(*record.trials, failed)), there)
-    plain = learn(record, there)
+    spoilt = analyse_trainings(replace(record, trials=(*record.trials, failed)), there)
+    plain = analyse_trainings(record, there)
     assert spoilt is not None
     assert plain is not None
     assert spoilt.remarks == (
@@ -111,8 +111,10 @@ def test_no_interval_ends_above_100_percent(toys, record):
         return replace(trial, score=value, expected=None if value else trial.expected)
 
     trials = tuple(near_100(t) for t in record.trials if t.score is not None)
-    references = tuple((kind, near_100(t)) for kind, t in record.references)
-    found = learn(replace(record, trials=trials, references=references), toys.three_sites())
+    baselines = tuple((kind, near_100(t)) for kind, t in record.baselines)
+    found = analyse_trainings(
+        replace(record, trials=trials, baselines=baselines), toys.three_sites()
+    )
     assert found is not None
     assert max(one.high for one in found.ranking) == 100.0
     assert all(one.low < one.mean < one.high for one in found.ranking)
@@ -122,9 +124,9 @@ def clear_cut(noise: float) -> list[tuple[tuple[int, ...], float, int]]:
     """Three seeds of the base and of designs, one of which is two points better."""
     worth = {(0, 0, 0): 70.0, (0, 0, 2): 72.0, (1, 0, 0): 70.0, (0, 1, 0): 70.0, (0, 0, 1): 70.5}
     return [
-        (picks, mean + noise * sign, seed)
+        (encoding, mean + noise * sign, seed)
         for seed, sign in enumerate((-1, 0, 1))
-        for picks, mean in worth.items()
+        for encoding, mean in worth.items()
     ]
 
 

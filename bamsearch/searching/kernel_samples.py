@@ -27,7 +27,7 @@ from scipy.special import ndtri
 from bamsearch.searching.codes import Floats
 from bamsearch.searching.kernel import Kernel
 
-DRAWN = 256
+KERNEL_SAMPLES = 256
 """Number of draws."""
 
 # Ranges of the prior. benchmarks/sampler_regret.md has the regret with these values.
@@ -54,7 +54,7 @@ at the 0.31 measured in the pilot of docs/decisions.md, which lies inside the ra
 
 
 @dataclass(frozen=True, slots=True)
-class Hypothesis:
+class KernelSample:
     """A covariance between designs, of variance about 1; see the module's docstring.
 
     Attributes:
@@ -74,9 +74,9 @@ class Hypothesis:
     noise: float
 
 
-def hypotheses(
-    kernel: Kernel, number: int = DRAWN, noise: tuple[float, float] = QUIET
-) -> list[Hypothesis]:
+def draw_kernel_samples(
+    kernel: Kernel, number: int = KERNEL_SAMPLES, noise: tuple[float, float] = QUIET
+) -> list[KernelSample]:
     """Draw from the prior; equal calls give equal draws.
 
     Args:
@@ -86,20 +86,20 @@ def hypotheses(
     """
     links = sorted({c.which for c in kernel.components if c.which != "own"})
     uniform = np.random.default_rng(0).random((number, 8 + len(_SMOOTH) + len(links)))
-    return [_hypothesis(kernel, links, row, noise) for row in uniform]
+    return [_kernel_sample(kernel, links, row, noise) for row in uniform]
 
 
-def noisy_hypotheses(kernel: Kernel) -> list[Hypothesis]:
+def draw_noisy_kernel_samples(kernel: Kernel) -> list[KernelSample]:
     """Draw from the prior for noisy scores: half of the draws are plain.
 
     A few noisy trainings can identify plain effects only: one of BAM at each site, and one of r and
     one of d that are the same at all sites. Without the plain draws, the evidence spreads over
     kernels that the data cannot tell apart.
     """
-    return [*hypotheses(kernel, noise=NOISY), *_plain(kernel, DRAWN)]
+    return [*draw_kernel_samples(kernel, noise=NOISY), *_plain(kernel, KERNEL_SAMPLES)]
 
 
-def _plain(kernel: Kernel, number: int) -> list[Hypothesis]:
+def _plain(kernel: Kernel, number: int) -> list[KernelSample]:
     """Draws with one effect of BAM per site, one of r and one of d for all sites, nothing else."""
     links = {c.which for c in kernel.components}
     presence = [kind for kind in ("on", "kind") if kind in kernel.kinds]
@@ -115,13 +115,13 @@ def _plain(kernel: Kernel, number: int) -> list[Hypothesis]:
         w = np.array([weights.get((c.what, c.which), 0.0) for c in kernel.components])
         variance = float(np.exp(np.interp(noise, [0, 1], np.log(NOISY))))
         none = np.zeros(len(kernel.kinds))
-        draws.append(Hypothesis(w / w.sum(), none, 0.0, 0.0, _REACH[0], variance))
+        draws.append(KernelSample(w / w.sum(), none, 0.0, 0.0, _REACH[0], variance))
     return draws
 
 
-def _hypothesis(
+def _kernel_sample(
     kernel: Kernel, links: list[str], uniform: Floats, noises: tuple[float, float]
-) -> Hypothesis:
+) -> KernelSample:
     """One draw, from uniform numbers in 0..1."""
     # sin^2 of a uniform angle is Beta(1/2, 1/2): mostly near 0 or 1, so a draw is mostly one kind.
     rough, joint = np.sin(0.5 * np.pi * uniform[:2]) ** 2
@@ -140,7 +140,7 @@ def _hypothesis(
         for link, share in which.items()
     }
     weights |= {("macs", "own"): sized * macs, ("params", "own"): sized * (1 - macs)}
-    return Hypothesis(
+    return KernelSample(
         np.array([weights[c.what, c.which] for c in kernel.components]),
         options,
         pairs=float((1 - sized) * interacting * (1 - joint)),

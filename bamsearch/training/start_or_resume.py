@@ -9,15 +9,15 @@ from typing import Any, Literal
 from bamsearch.data.splits import Data
 from bamsearch.errors import TrainingError
 from bamsearch.graph.designs import WEIGHTS_FILE
-from bamsearch.training.about import ABOUT, FACTS_FILE
 from bamsearch.training.engine import train
 from bamsearch.training.folder import CHECKPOINT_FILE, TrainingFolder
+from bamsearch.training.initial_model import InitialModel
+from bamsearch.training.metadata import FACTS_FILE, METADATA
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
-from bamsearch.training.resume import about_training, check_same_training
-from bamsearch.training.start import Start
+from bamsearch.training.resume import check_same_training, training_metadata
 
-State = Literal["new", "begun", "done"]
+State = Literal["new", "started", "done"]
 
 
 def state_of(folder: Path, wanted: Mapping[str, Any]) -> State:
@@ -25,13 +25,13 @@ def state_of(folder: Path, wanted: Mapping[str, Any]) -> State:
 
     Args:
         folder: folder of the training.
-        wanted: metadata from :func:`about_training`.
+        wanted: metadata from :func:`training_metadata`.
 
     Raises:
         TrainingError: the folder has a training with another recipe, design or data.
     """
     try:
-        saved = ABOUT.read(folder / FACTS_FILE)
+        saved = METADATA.read(folder / FACTS_FILE)
     except (OSError, TrainingError):
         return "new"
     if not (folder / CHECKPOINT_FILE).is_file():
@@ -43,11 +43,11 @@ def state_of(folder: Path, wanted: Mapping[str, Any]) -> State:
         raise TrainingError(
             f"{difference}: use the same settings, or add --force to train again"
         ) from error
-    return "done" if (folder / WEIGHTS_FILE).is_file() else "begun"
+    return "done" if (folder / WEIGHTS_FILE).is_file() else "started"
 
 
 def train_to_end(
-    start: Start,
+    initial: InitialModel,
     data: Data,
     recipe: Recipe,
     *,
@@ -59,7 +59,7 @@ def train_to_end(
     """Train a network to the end: start, resume, or do nothing if the training is finished.
 
     Args:
-        start: the initial network.
+        initial: the initial network.
         data: the data set.
         recipe: the recipe.
         seed: random seed.
@@ -73,7 +73,7 @@ def train_to_end(
         KeyboardInterrupt: the training was interrupted, and a checkpoint was saved.
     """
     try:
-        state = state_of(folder.path, about_training(start, data.facts, recipe, seed))
+        state = state_of(folder.path, training_metadata(initial, data.facts, recipe, seed))
     except TrainingError:
         if not folder.force:
             raise
@@ -85,12 +85,12 @@ def train_to_end(
     if state == "new":
         folder.remove()
     train(
-        start,
+        initial,
         data,
         recipe,
         seed=seed,
         device=device,
         output=folder,
-        resume=state == "begun",
+        resume=state == "started",
         watch=watch,
     )

@@ -11,26 +11,28 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bamsearch.searching.choices import Picks
+from bamsearch.searching.choices import Encoding
 from bamsearch.searching.codes import Rows
 from bamsearch.searching.feasible import Feasible, Listed
 
-DRAWN = 20_000
+SAMPLE_SIZE = 20_000
 """Number of draws from a set that is not listed."""
 
 
-def many_sets(feasible: Feasible, rng: np.random.Generator) -> Rows:
+def varied_site_sets(feasible: Feasible, rng: np.random.Generator) -> Rows:
     """Designs with many different sets of sites: all listed ones, else coin-flip draws per site."""
     if isinstance(feasible, Listed):
         return feasible.table
     options = np.array([len(choice.options) for choice in feasible.space.choices])
-    drawn = rng.integers(options, size=(DRAWN, len(options)))
-    drawn *= rng.random(drawn.shape) < rng.random((DRAWN, 1))
+    drawn = rng.integers(options, size=(SAMPLE_SIZE, len(options)))
+    drawn *= rng.random(drawn.shape) < rng.random((SAMPLE_SIZE, 1))
     rows = np.unique(drawn.astype(np.int8), axis=0)
     return rows[feasible.which_fit(rows)]
 
 
-def evenly(feasible: Feasible, rows: Rows, rng: np.random.Generator) -> Iterator[Picks]:
+def stratified_by_site_set(
+    feasible: Feasible, rows: Rows, rng: np.random.Generator
+) -> Iterator[Encoding]:
     """All rows once, in rounds: each round has one design of every set of sites not used up."""
     if not len(rows):
         return

@@ -6,12 +6,12 @@ import math
 from itertools import islice
 
 from bamsearch.errors import NoSiteError
-from bamsearch.graph.placement import plan
+from bamsearch.graph.placement import plan_insertions
 from bamsearch.profile.costs import DesignCosts
-from bamsearch.records import Insertion, ReferenceKind
-from bamsearch.searching.choices import Picks
+from bamsearch.records import BaselineKind, Insertion
+from bamsearch.searching.basic_samplers import RandomSampler
+from bamsearch.searching.choices import Encoding
 from bamsearch.searching.feasible import Feasible
-from bamsearch.searching.proposers import RandomProposer
 
 # Added to the seed, so that the order differs from that of the random sampler.
 _OTHER_SEED = 1_000_003
@@ -24,19 +24,19 @@ def paper_default(feasible: Feasible) -> tuple[Insertion, ...] | None:
     """
     space = feasible.space
     try:
-        insertions = plan(space.summary.sites)
+        insertions = plan_insertions(space.summary.sites)
     except NoSiteError:
         return None
-    picks = space.picks(insertions)
-    if picks is not None:
-        return space.insertions(picks) if feasible.fits(picks) else None
+    encoding = space.encoding(insertions)
+    if encoding is not None:
+        return space.insertions(encoding) if feasible.fits(encoding) else None
     costs = DesignCosts(space.summary, variant=space.variant, init=space.init).cost(insertions)
     totals = {"gflops": costs.macs, "params": costs.params}
     fits = all(b.admits(totals.get(b.quantity, math.inf)) for b in feasible.budgets)
     return insertions if fits else None
 
 
-def first_designs(feasible: Feasible, sampler: str) -> list[Picks]:
+def first_designs(feasible: Feasible, sampler: str) -> list[Encoding]:
     """The designs tried before any proposal: the largest feasible one, and the paper default.
 
     With them, the result of a search is never worse than the designs known without it.
@@ -45,15 +45,15 @@ def first_designs(feasible: Feasible, sampler: str) -> list[Picks]:
         return []
     designs = [feasible.largest()]
     paper = paper_default(feasible)
-    picks = feasible.space.picks(paper) if paper is not None else None
-    if picks is not None and picks not in designs:
-        designs.append(picks)
+    encoding = feasible.space.encoding(paper) if paper is not None else None
+    if encoding is not None and encoding not in designs:
+        designs.append(encoding)
     return designs
 
 
-def references(
+def list_baselines(
     feasible: Feasible, *, seed: int, random: int, base: int = 1
-) -> list[tuple[ReferenceKind, tuple[Insertion, ...]]]:
+) -> list[tuple[BaselineKind, tuple[Insertion, ...]]]:
     """The baselines, in the order in which they are scored.
 
     Args:
@@ -63,11 +63,11 @@ def references(
         base: number of times that the base is scored: more than one if scores are noisy.
     """
     space = feasible.space
-    baselines: list[tuple[ReferenceKind, tuple[Insertion, ...]]] = [("base", ())] * base
+    baselines: list[tuple[BaselineKind, tuple[Insertion, ...]]] = [("base", ())] * base
     paper = paper_default(feasible)
     if paper is not None:
         baselines.append(("paper", paper))
     baselines.append(("largest", space.insertions(feasible.largest())))
-    drawn = RandomProposer(feasible, seed + _OTHER_SEED).order()
-    baselines += [("random", space.insertions(picks)) for picks in islice(drawn, random)]
+    drawn = RandomSampler(feasible, seed + _OTHER_SEED).order()
+    baselines += [("random", space.insertions(encoding)) for encoding in islice(drawn, random)]
     return baselines

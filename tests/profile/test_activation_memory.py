@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import InvalidValueError, ModelError
-from bamsearch.graph.insertion import insert
+from bamsearch.graph.insertion import insert_unchecked
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
-from bamsearch.profile import saved
+from bamsearch.profile import activation_memory
+from bamsearch.profile.activation_memory import bam_memory, saved_bytes
 from bamsearch.profile.memory import peak_memory
-from bamsearch.profile.saved import bam_memory, saved_bytes
 from bamsearch.profile.summary import summarise_module
 from bamsearch.records import Cost, Design, Insertion, ModelSummary, Site
 
@@ -117,7 +117,9 @@ def test_bams_add_up_to_what_a_cpu_keeps(name: str, shape: tuple[int, ...]) -> N
     one = Design("any", shape, design.insertions[:1], design.variant, design.init)
     for tried in (one, design):
         expected = base + sum(added[i.site, i.reduction] for i in tried.insertions)
-        rewritten = insert(model, network, summary.sites, tried).get_submodule(summary.part)
+        rewritten = insert_unchecked(model, network, summary.sites, tried).get_submodule(
+            summary.part
+        )
         assert saved_bytes(rewritten, summary.part_input) == expected, tried
     assert peak_memory(rewritten, summary.part_input, train=True).bytes == expected
 
@@ -131,7 +133,7 @@ def test_of_a_detector_it_is_the_part() -> None:
     base, added = bam_memory(model, summary, {one.site: [4, 8]})
     assert set(added) == {(one.site, 4), (one.site, 8)}
     network = find_network(model, shape)
-    rewritten = insert(model, network, summary.sites, Design(name, shape, (one,)))
+    rewritten = insert_unchecked(model, network, summary.sites, Design(name, shape, (one,)))
     part = rewritten.get_submodule(summary.part)
     assert saved_bytes(part, summary.part_input) == base + added[one.site, 4]
 
@@ -181,8 +183,10 @@ def test_what_does_not_add_up_is_refused(monkeypatch) -> None:
     frozen.first.requires_grad_(False)
     with pytest.raises(ModelError, match="chain has frozen parameters"):
         bam_memory(frozen, chain_summary("relu"), {"relu": [4]})
-    real = saved._internal_bytes
-    monkeypatch.setattr(saved, "_internal_bytes", lambda bam, given: real(bam, given) + 4)
+    real = activation_memory._internal_bytes
+    monkeypatch.setattr(
+        activation_memory, "_internal_bytes", lambda bam, given: real(bam, given) + 4
+    )
     with pytest.raises(ModelError, match=r"memory of chain with BAM at all sites is (\d+) bytes"):
         bam_memory(Chain(), chain_summary("relu"), {"relu": [4]})
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bamsearch.data.drawing import permutation, stratified
+from bamsearch.data.random_splits import permutation, stratified
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 1000])

@@ -45,7 +45,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class AccuracyEstimate:
     """Expected accuracy of a trained design, given all trainings.
 
     Attributes:
@@ -81,7 +81,7 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class TrainingAnalysis:
     """A statistical model of a search's trainings.
 
     Attributes:
@@ -102,14 +102,14 @@ class Learned:
     noise: float
     confidence: Share
     effects: tuple[Effect, ...]
-    ranking: tuple[Estimate, ...]
+    ranking: tuple[AccuracyEstimate, ...]
     gain: Gain | None = None
     remarks: tuple[str, ...] = ()
     shared: float = 0.0
     # Infinite in files of older versions.
     regret: Annotated[float, Mark.ANY_FLOAT] | None = None
 
-    def of(self, insertions: Sequence[Insertion]) -> Estimate | None:
+    def of(self, insertions: Sequence[Insertion]) -> AccuracyEstimate | None:
         """The estimate for a design; None if it was not trained."""
         wanted = tuple(insertions)
         return next((estimate for estimate in self.ranking if estimate.insertions == wanted), None)
@@ -119,7 +119,7 @@ class Learned:
         return LEARNED.text(self)
 
     @classmethod
-    def from_json(cls, text: str | bytes, source: str = "learned.json") -> Learned:
+    def from_json(cls, text: str | bytes, source: str = "learned.json") -> TrainingAnalysis:
         """Read what :meth:`to_json` wrote.
 
         Raises:
@@ -128,8 +128,8 @@ class Learned:
         return LEARNED.parse(text, source)
 
 
-LEARNED: Format[Learned] = Format(
-    Learned,
+LEARNED: Format[TrainingAnalysis] = Format(
+    TrainingAnalysis,
     "analysis of trainings",
     RunError,
     "move it away, then 'bamsearch search --resume' makes it again",

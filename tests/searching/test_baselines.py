@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from bamsearch.records import Insertion
+from bamsearch.searching.baselines import first_designs, list_baselines, paper_default
 from bamsearch.searching.fitting import feasible
-from bamsearch.searching.references import first_designs, paper_default, references
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,11 @@ def test_the_paper_default_is_its_sites_with_r_16_and_d_4(plan):
 
 
 def test_it_is_left_out_where_it_is_over_a_budget(plan):
-    picks = plan.space.picks(tuple(Insertion(f"layer{n}", 16, 4) for n in (1, 2, 3)))
-    needed = plan.space.added(picks, "gflops")
+    encoding = plan.space.encoding(tuple(Insertion(f"layer{n}", 16, 4) for n in (1, 2, 3)))
+    needed = plan.space.added(encoding, "gflops")
     assert paper_default(budgeted(plan, needed)) is not None
     assert paper_default(budgeted(plan, needed - 1)) is None
-    kinds = [kind for kind, _ in references(budgeted(plan, needed - 1), seed=0, random=0)]
+    kinds = [kind for kind, _ in list_baselines(budgeted(plan, needed - 1), seed=0, random=0)]
     assert kinds == ["base", "largest"]
 
 
@@ -50,7 +50,7 @@ def test_it_may_be_outside_of_the_space(engine):
         for choice in found.space.choices
     )
     space = replace(found.space, choices=without)
-    assert space.picks(tuple(Insertion(f"layer{n}", 16, 4) for n in (1, 2, 3))) is None
+    assert space.encoding(tuple(Insertion(f"layer{n}", 16, 4) for n in (1, 2, 3))) is None
     design = paper_default(feasible(space, found.budgets))
     assert design == tuple(Insertion(f"layer{n}", 16, 4) for n in (1, 2, 3))
     assert first_designs(feasible(space, found.budgets), "gp") == [
@@ -62,37 +62,37 @@ def test_the_largest_has_most_parameters_of_all_that_fit(plan, toys):
     for gflops, params in ((10**5, None), (10**6, None), (None, 5000), (2 * 10**6, 20_000)):
         found = budgeted(plan, gflops, params)
         (largest,) = [
-            sites for kind, sites in references(found, seed=0, random=0) if kind == "largest"
+            sites for kind, sites in list_baselines(found, seed=0, random=0) if kind == "largest"
         ]
         fitting = toys.brute_force(plan.space, found.budgets)
-        most = max(plan.space.added(picks, "params") for picks in fitting)
-        picks = plan.space.picks(largest)
-        assert picks in fitting
-        assert plan.space.added(picks, "params") == most
+        most = max(plan.space.added(encoding, "params") for encoding in fitting)
+        encoding = plan.space.encoding(largest)
+        assert encoding in fitting
+        assert plan.space.added(encoding, "params") == most
 
 
 def test_what_is_tried_before_any_proposal(plan):
     found = plan.feasible
-    paper = plan.space.picks(paper_default(found))
+    paper = plan.space.encoding(paper_default(found))
     for sampler in ("gp", "tpe", "nsga2"):
         assert first_designs(found, sampler) == [found.largest(), paper]
-        assert all(found.fits(picks) for picks in first_designs(found, sampler))
+        assert all(found.fits(encoding) for encoding in first_designs(found, sampler))
     assert first_designs(found, "random") == first_designs(found, "exhaustive") == []
 
 
 def test_a_random_search_is_another_one_than_the_sampler_of_its_seed(plan):
     from itertools import islice
 
-    from bamsearch.searching.proposers import RandomProposer
+    from bamsearch.searching.basic_samplers import RandomSampler
 
     def drawn(seed, number):
-        listed = references(plan.feasible, seed=seed, random=number)
-        return [plan.space.picks(sites) for kind, sites in listed if kind == "random"]
+        listed = list_baselines(plan.feasible, seed=seed, random=number)
+        return [plan.space.encoding(sites) for kind, sites in listed if kind == "random"]
 
     ten = drawn(3, 10)
     assert len(set(ten)) == 10
-    assert all(plan.feasible.fits(picks) for picks in ten)
+    assert all(plan.feasible.fits(encoding) for encoding in ten)
     assert drawn(3, 20)[:10] == ten
     assert drawn(4, 10) != ten
-    assert list(islice(RandomProposer(plan.feasible, 3).order(), 10)) != ten
+    assert list(islice(RandomSampler(plan.feasible, 3).order(), 10)) != ten
     assert drawn(3, 10**6).__len__() == plan.feasible.count - 1

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class LatencySettings:
     """Conditions of a latency budget.
 
     Attributes:
@@ -39,10 +39,10 @@ class Timing:
     samples: int = 30
 
 
-def measure(
+def measure_costs(
     space: SearchSpace,
     wanted: Collection[Quantity],
-    timing: Timing,
+    timing: LatencySettings,
     seed: int,
     module: nn.Module | None = None,
 ) -> tuple[dict[tuple[str, str], tuple[int, int]], dict[str, Any] | None]:
@@ -61,7 +61,7 @@ def measure(
         its worst error.
 
     Raises:
-        ModelError: as :func:`bamsearch.profile.saved.bam_memory`.
+        ModelError: as :func:`bamsearch.profile.activation_memory.bam_memory`.
         DeviceError: as :func:`bamsearch.profile.latency.measure_latency`.
     """
     memory = _memory(space, module) if "memory" in wanted else {}
@@ -71,7 +71,7 @@ def measure(
 
 
 def _memory(space: SearchSpace, module: nn.Module | None) -> dict[tuple[str, str], int]:
-    from bamsearch.profile.saved import bam_memory
+    from bamsearch.profile.activation_memory import bam_memory
 
     # Only shapes matter: weights are not initialised, which also leaves the random state alone.
     module = module or _build(space, initialise=False)
@@ -92,7 +92,7 @@ def _memory(space: SearchSpace, module: nn.Module | None) -> dict[tuple[str, str
 
 
 def _latency(
-    space: SearchSpace, timing: Timing, seed: int, module: nn.Module | None
+    space: SearchSpace, timing: LatencySettings, seed: int, module: nn.Module | None
 ) -> tuple[dict[tuple[str, str], int], dict[str, Any]]:
     """Predicted nanoseconds plus the table's worst error, and the table's conditions and errors."""
     from bamsearch.profile.latency import measure_latency

@@ -29,8 +29,8 @@ class Facts(TypedDict):
     value_range: NotRequired[list[float] | None]
 
 
-class About(Pixels):
-    """Result of :func:`bamsearch.training.resume.about_training`; other keys do not matter."""
+class TrainingMetadata(Pixels):
+    """Result of :func:`bamsearch.training.resume.training_metadata`; other keys do not matter."""
 
     design: dict[str, Any] | None
     data: Facts
@@ -45,7 +45,7 @@ class About(Pixels):
 class Checkpoint(TypedDict):
     """Content of ``checkpoint.pt``; the torch states are checked when they are loaded."""
 
-    about: About
+    about: TrainingMetadata
     progress: Progress
     model: Annotated[dict[str, Any], Mark.OPAQUE]
     optimizer: Annotated[dict[str, Any], Mark.OPAQUE]
@@ -53,6 +53,8 @@ class Checkpoint(TypedDict):
     scaler: Annotated[dict[str, Any], Mark.OPAQUE]
 
 
-ABOUT: Format[About] = Format(About, "train.json", TrainingError, "train again in another folder")
+METADATA: Format[TrainingMetadata] = Format(
+    TrainingMetadata, "train.json", TrainingError, "train again in another folder"
+)
 PIXELS: Format[Pixels] = Format(Pixels, "train.json", TrainingError, "use other weights")
 CHECKPOINT: Format[Checkpoint] = Format(Checkpoint, "checkpoint", TrainingError, "start again")

@@ -5,7 +5,7 @@ import torch
 
 from bamsearch.data.batches import batches
 from bamsearch.data.loading import load_data
-from bamsearch.training.parts import readers, steps_of, training_batches, validation_batches
+from bamsearch.training.shards import readers, steps_of, training_batches, validation_batches
 
 
 def labels_and_pixels(found) -> list[tuple[list[int], int]]:
@@ -58,7 +58,7 @@ def test_fewer_images_than_a_batch_are_one_step(digits):
 @pytest.mark.parametrize("processes", [0, 1])
 def test_files_that_are_not_held_come_in_the_same_order(digits, monkeypatch, processes):
     monkeypatch.setattr("bamsearch.data.splits.HELD_BYTES", 0)
-    monkeypatch.setattr("bamsearch.training.parts.readers", lambda split, world: processes)
+    monkeypatch.setattr("bamsearch.training.shards.readers", lambda split, world: processes)
     split = load_data("digits").train
     assert split.images is None
     for others in ({}, {"first": 2}, {"rank": 1, "world": 2}):

@@ -12,12 +12,12 @@ from math import inf, isfinite
 
 import numpy as np
 
-from bamsearch.records import Estimate, Gain, Insertion, Learned, RunRecord, Trial
+from bamsearch.records import AccuracyEstimate, Gain, Insertion, RunRecord, TrainingAnalysis, Trial
 from bamsearch.searching.choices import SearchSpace
 from bamsearch.searching.codes import Floats
 from bamsearch.searching.effects import effects
 from bamsearch.searching.feasible import Feasible
-from bamsearch.searching.training_model import Training, TrainingModel
+from bamsearch.searching.training_model import Observation, TrainingModel
 
 CONFIDENCE = 0.95
 
@@ -29,7 +29,7 @@ _DRAWS = 4_000
 _OTHERS = 64
 
 
-def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
+def analyse_trainings(record: RunRecord, feasible: Feasible) -> TrainingAnalysis | None:
     """Analyse the trainings of a run; None with fewer than four.
 
     Args:
@@ -42,19 +42,19 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
         return None
     model = TrainingModel(feasible, observed)
     draws = model.draw(_DRAWS, record.run.seed)
-    chances = np.bincount(draws.argmax(axis=1), minlength=len(model.picks)) / len(draws)
+    chances = np.bincount(draws.argmax(axis=1), minlength=len(model.encodings)) / len(draws)
     # The model does not know that accuracies end at 100%.
     low, high = np.clip(_interval(draws), 0.0, 100.0)
     ranking = [
-        Estimate(
-            space.insertions(picks),
+        AccuracyEstimate(
+            space.insertions(encoding),
             mean=round(float(model.mean[column]), 4),
             low=round(float(low[column]), 4),
             high=round(float(high[column]), 4),
-            trainings=sum(design == picks for design, _, _ in observed),
+            trainings=sum(design == encoding for design, _, _ in observed),
             chance=round(float(chances[column]), 4),
         )
-        for column, picks in enumerate(model.picks)
+        for column, encoding in enumerate(model.encodings)
     ]
     regret = None
     if record.run.until is not None:
@@ -65,22 +65,22 @@ def learn(record: RunRecord, feasible: Feasible) -> Learned | None:
     ended = [
         (insertions, value)
         for insertions, value, seed in trainings_of(record, ended=True)
-        if (space.picks(insertions), value, seed) not in failed
+        if (space.encoding(insertions), value, seed) not in failed
     ]
-    return Learned(
+    return TrainingAnalysis(
         trainings=len(trainings),
         noise=round(model.noise, 4),
         shared=round(model.shared, 4),
         confidence=CONFIDENCE,
         effects=effects(record.run.summary.sites, ended),
         ranking=tuple(sorted(ranking, key=lambda estimate: -estimate.mean)),
-        gain=_gain(model, draws, space.picks(())),
+        gain=_gain(model, draws, space.encoding(())),
         remarks=_remarks(failed, regret),
         regret=regret,
     )
 
 
-def expected_regret(feasible: Feasible, trainings: Sequence[Training], seed: int) -> float:
+def expected_regret(feasible: Feasible, trainings: Sequence[Observation], seed: int) -> float:
     """The expected regret of stopping now, in points of accuracy; infinite below four trainings.
 
     With f the accuracies of the trained designs and of 64 designs drawn uniformly, and x* the
@@ -99,19 +99,19 @@ def expected_regret(feasible: Feasible, trainings: Sequence[Training], seed: int
     untrained = feasible.sample(np.random.default_rng(seed), _OTHERS).tolist()
     model = TrainingModel(feasible, first, [tuple(row) for row in untrained])
     draws = model.draw(_DRAWS, seed)
-    trained = len({picks for picks, _, _ in first})
+    trained = len({encoding for encoding, _, _ in first})
     recommended = int(np.argmax(model.mean[:trained]))
     return float((draws.max(axis=1) - draws[:, recommended]).mean())
 
 
 def observed_of(
     space: SearchSpace, trainings: Sequence[tuple[tuple[Insertion, ...], float, int]]
-) -> list[Training]:
-    """The trainings of designs in the space, with their picks."""
+) -> list[Observation]:
+    """The trainings of designs in the space, with their encodings."""
     return [
-        (picks, value, seed)
+        (encoding, value, seed)
         for insertions, value, seed in trainings
-        if (picks := space.picks(insertions)) is not None
+        if (encoding := space.encoding(insertions)) is not None
     ]
 
 
@@ -126,15 +126,15 @@ def _gain(model: TrainingModel, draws: Floats, base: tuple[int, ...] | None) -> 
 
     Draws are joint and the model has seed effects, so trainings with one seed count as pairs.
     """
-    if base not in model.picks or model.picks[model.best] == base:
+    if base not in model.encodings or model.encodings[model.best] == base:
         return None
-    column = model.picks.index(base)
+    column = model.encodings.index(base)
     low, high = _interval(draws[:, model.best] - draws[:, column])
     points = model.mean[model.best] - model.mean[column]
     return Gain(*(round(float(value), 4) for value in (points, low, high)))
 
 
-def _remarks(failed: Sequence[Training], regret: float | None) -> tuple[str, ...]:
+def _remarks(failed: Sequence[Observation], regret: float | None) -> tuple[str, ...]:
     remarks = []
     if failed:
         values = ", ".join(f"{value:.2f}" for _, value, _ in failed)
@@ -158,7 +158,7 @@ def trainings_of(
         ended: leave out trainings that were stopped early.
     """
     values: dict[tuple[tuple[Insertion, ...], int], float] = {}
-    trials: list[Trial] = [*(trial for _, trial in record.references), *record.trials]
+    trials: list[Trial] = [*(trial for _, trial in record.baselines), *record.trials]
     for trial in trials:
         value = trial.expected if trial.score is None and not ended else trial.score
         if value is not None:

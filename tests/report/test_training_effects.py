@@ -25,10 +25,10 @@ from bamsearch.report.differences import differences
 from bamsearch.report.importance import importances
 from bamsearch.report.interval_charts import effects_svg, ranking_svg
 from bamsearch.report.markdown import markdown
-from bamsearch.report.mattered import chance_text, effect_text, mattered
 from bamsearch.report.page import html_page
 from bamsearch.report.tables import compared_score
 from bamsearch.report.text import design_text
+from bamsearch.report.training_effects import chance_text, effect_text, training_effects
 from bamsearch.searching.sizes import size_correlation
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -40,15 +40,15 @@ def folder(tmp_path, learned) -> Path:
     place = tmp_path / "net-train"
     place.mkdir()
     (place / "run.json").write_text(learned.run.to_json())
-    (place / "learned.json").write_text(learned.learned.to_json())
+    (place / "learned.json").write_text(learned.analysis.to_json())
     lines = [trial_line(one, None) for one in learned.trials]
-    lines += [trial_line(one, kind) for kind, one in learned.references]
+    lines += [trial_line(one, kind) for kind, one in learned.baselines]
     (place / "trials.jsonl").write_text("".join(lines))
     return place
 
 
 def test_the_largest_effect_first_and_each_design_by_its_role(learned):
-    found = mattered(learned)
+    found = training_effects(learned)
     assert [effect_text(one) for one in found.effects] == [
         "BAM at layer2",
         "BAM at layer1",
@@ -72,8 +72,8 @@ def test_the_largest_effect_first_and_each_design_by_its_role(learned):
 
 
 def test_other_runs_have_none(record, learned):
-    assert mattered(record) is None
-    assert mattered(replace(record, learned=learned.learned)) is None
+    assert training_effects(record) is None
+    assert training_effects(replace(record, analysis=learned.analysis)) is None
     assert make_report(record, "x").trained is False
 
 
@@ -135,7 +135,7 @@ def test_what_was_stopped_did_not_fail(learned):
 
 
 def test_effects_stand_for_importances(learned):
-    designs = [learned.run.design(one.insertions) for one in learned.learned.ranking]
+    designs = [learned.run.design(one.insertions) for one in learned.analysis.ranking]
     many = [
         replace(learned.trials[0], number=n, design=design)
         for n, design in enumerate(designs * 3)
@@ -155,24 +155,24 @@ def test_the_answer_says_what_was_trained_and_that_it_is_no_test(learned):
         "Expected gain of the best design: +0.50 points over base, 95% [+0.10, +0.90].",
     )
     assert found.remarks[2].startswith("rho of accuracy over 4 designs")
-    unsure = replace(learned.learned, gain=Gain(0.5, -0.1, 1.1))
-    said = answer(replace(learned, learned=unsure), sizes, "x").remarks[1]
+    unsure = replace(learned.analysis, gain=Gain(0.5, -0.1, 1.1))
+    said = answer(replace(learned, analysis=unsure), sizes, "x").remarks[1]
     assert said.endswith("95% [-0.10, +1.10], not distinguishable from 0.")
-    first, second, *others = learned.learned.ranking
-    above = replace(learned.learned, ranking=(second, first, *others))
-    said = answer(replace(learned, learned=above), sizes, "x").remarks[1]
+    first, second, *others = learned.analysis.ranking
+    above = replace(learned.analysis, ranking=(second, first, *others))
+    said = answer(replace(learned, analysis=above), sizes, "x").remarks[1]
     shown = design_text(learned.run.design(second.insertions))
     assert said.startswith(f"Expected gain of {shown}, a baseline that no searched design beats: ")
-    alone = replace(learned.learned, gain=None)
-    assert answer(replace(learned, learned=alone), sizes, "x").remarks[1].startswith("rho of")
+    alone = replace(learned.analysis, gain=None)
+    assert answer(replace(learned, analysis=alone), sizes, "x").remarks[1].startswith("rho of")
 
 
 def test_a_training_that_has_only_begun(learned):
-    begun = replace(learned, trials=(), references=(), learned=None)
-    nothing = replace(learned.learned, trainings=0, effects=(), ranking=())
-    assert mattered(replace(begun, learned=nothing)) is None
+    begun = replace(learned, trials=(), baselines=(), analysis=None)
+    nothing = replace(learned.analysis, trainings=0, effects=(), ranking=())
+    assert training_effects(replace(begun, analysis=nothing)) is None
     report = make_report(begun, "x")
-    assert report.mattered is None
+    assert report.training_effects is None
     assert json_value(report)["mattered"] is None
     for text in (markdown(report, charts=False), html_page(report)):
         assert "No training has a result yet." in text
@@ -180,7 +180,7 @@ def test_a_training_that_has_only_begun(learned):
 
 
 def test_too_few_designs_have_a_ranking_and_no_effects(learned):
-    few = replace(learned, learned=replace(learned.learned, effects=()))
+    few = replace(learned, analysis=replace(learned.analysis, effects=()))
     report = make_report(few, "x")
     for text in (markdown(report, charts=True), html_page(report)):
         assert "Too few designs were trained to estimate the effects of sites, r and d." in text
@@ -224,14 +224,14 @@ def test_csv_has_each_training_beside_what_is_expected(learned):
     assert [row["rank"] for row in rows] == ["1", "2", "", "", "1", "3", "4", "4", ""]
     assert [row["seed"] for row in rows[:6]] == ["0", "0", "0", "0", "1", "0"]
     assert rows[0]["trainings of the design"] == "2"
-    effects = list(csv.DictReader(io.StringIO(effects_csv(learned.learned.effects), newline="")))
+    effects = list(csv.DictReader(io.StringIO(effects_csv(learned.analysis.effects), newline="")))
     assert [row["sites"] for row in effects] == ["layer1", "layer2", "layer1 layer2"]
     assert [float(row["low"]) for row in effects] == [-0.4, 0.11, -0.33]
     assert [row["distinguished from 0"] for row in effects] == ["False", "True", "False"]
 
 
 def test_dots_are_filled_where_told_from_none(learned):
-    found = mattered(learned)
+    found = training_effects(learned)
     svg = effects_svg(found)
     assert "var(" not in svg
     texts = {one.text for one in ElementTree.fromstring(svg).iter(f"{SVG}text")}
@@ -247,7 +247,7 @@ def test_dots_are_filled_where_told_from_none(learned):
 
 def test_bars_reach_from_end_to_end(learned):
     """On the scale that the dots have: a bar is as long as its interval, whatever the scale is."""
-    svg = ElementTree.fromstring(effects_svg(mattered(learned)))
+    svg = ElementTree.fromstring(effects_svg(training_effects(learned)))
     found = [one.attrib for one in svg.iter(f"{SVG}line") if one.get("stroke-width") == "2"]
     lengths = [abs(float(one["x2"])) for one in found]
     assert lengths[0] / lengths[1] == pytest.approx((0.73 - 0.11) / (0.2 + 0.4), rel=1e-3)

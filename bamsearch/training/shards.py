@@ -12,16 +12,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bamsearch.data.batches import batches
-from bamsearch.data.drawing import permutation
+from bamsearch.data.random_splits import permutation
 from bamsearch.data.splits import Split
 
 _READERS = 8
 """Maximum number of processes that read files."""
 
-Batch = tuple[Tensor, Tensor]
+LabelledBatch = tuple[Tensor, Tensor]
 
 
-class Part(Dataset[tuple[Tensor, int]]):
+class Shard(Dataset[tuple[Tensor, int]]):
     """Selected images of a split, with the split's interface.
 
     Args:
@@ -64,7 +64,7 @@ def training_batches(
     rank: int = 0,
     world: int = 1,
     device: torch.device | str = "cpu",
-) -> Iterator[Batch]:
+) -> Iterator[LabelledBatch]:
     """A process's share of every whole batch of an epoch, in an order set by seed and epoch.
 
     Args:
@@ -101,7 +101,7 @@ def validation_batches(
     rank: int = 0,
     world: int = 1,
     device: torch.device | str = "cpu",
-) -> Iterator[Batch]:
+) -> Iterator[LabelledBatch]:
     """A process's share of all images of a split, each once."""
     rows = torch.arange(len(split))[rank::world]
     if world == 1:
@@ -127,8 +127,8 @@ def readers(split: Split, world: int) -> int:
 
 def _in_order(
     split: Split, rows: Tensor, size: int, device: torch.device | str, world: int
-) -> Iterator[Batch]:
-    part = cast(Split, Part(split, rows))
+) -> Iterator[LabelledBatch]:
+    part = cast(Split, Shard(split, rows))
     return batches(
         part,
         size,
