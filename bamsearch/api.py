@@ -221,10 +221,10 @@ def search(  # noqa: PLR0913
         RunError: another option or model than in the run to resume.
         BamsearchError: errors of building, scoring and training; the message names the cause.
     """
-    options = locals()
-    typed = {name for name, p in signature(search).parameters.items() if options[name] != p.default}
+    arguments = locals()
+    typed = {name for name, p in signature(search).parameters.items() if arguments[name] != p.default}
     module = None if isinstance(model, str) else model
-    _check_together(options)
+    _check_together(arguments)
     if input_size is not None:
         input_size = check_input_size(input_size)
     budgets: dict[Quantity, float | str | None] = {
