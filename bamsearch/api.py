@@ -33,16 +33,16 @@ from bamsearch.report.content import make_report
 from bamsearch.report.csv_table import csv_text
 from bamsearch.report.text import design_text, giga, mega, score_text, title
 from bamsearch.score.scorer import takes_network
-from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.request import (
+from bamsearch.study.folder import RunFolder
+from bamsearch.study.request import (
     SearchRequest,
     check_base,
     plan_of_run,
     plan_search,
     with_trials,
 )
-from bamsearch.searching.resume import check_same, recorded_range
-from bamsearch.searching.run import SearchOptions, run_search
+from bamsearch.study.resume import check_same, recorded_range
+from bamsearch.study.run import SearchOptions, run_search
 from bamsearch.training.recipe import DEFAULT_RECIPE, find_recipe
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class SearchResult:
             chart: ``pareto``, all designs by score and cost, or ``curve``, the best score so far.
         """
         check_choice("chart", chart, ("pareto", "curve"))
-        from bamsearch.report.charts import curve_svg, pareto_svg
+        from bamsearch.report.charts.pareto_and_ranking import curve_svg, pareto_svg
 
         report = make_report(self.record, self.record.run.name)
         return Picture(pareto_svg(report) if chart == "pareto" else curve_svg(report))
@@ -222,7 +222,9 @@ def search(  # noqa: PLR0913
         BamsearchError: errors of building, scoring and training; the message names the cause.
     """
     arguments = locals()
-    typed = {name for name, p in signature(search).parameters.items() if arguments[name] != p.default}
+    typed = {
+        name for name, p in signature(search).parameters.items() if arguments[name] != p.default
+    }
     module = None if isinstance(model, str) else model
     _check_together(arguments)
     if input_size is not None:

@@ -30,12 +30,12 @@ import numpy as np
 from coverage_verify import Row, row
 from train_replay import AUDIT, Floats, mean_log, read_space
 
-from bamsearch.searching.choices import Encoding
-from bamsearch.searching.effects import effects
-from bamsearch.searching.feasible import Listed
-from bamsearch.searching.fitting import feasible as feasible_designs
-from bamsearch.searching.noisy import NoisySampler
-from bamsearch.searching.training_model import Observation, TrainingModel
+from bamsearch.sampler.effects import effects
+from bamsearch.sampler.noisy import NoisySampler
+from bamsearch.sampler.training_model import Observation, TrainingModel
+from bamsearch.space.choices import Encoding
+from bamsearch.space.feasible import Listed
+from bamsearch.space.fitting import feasible as feasible_designs
 
 KINDS, NOISES, TRIALS = ("additive", "interacting", "null"), (0.5, 1.0, 1.5), (20, 40)
 SEARCHES = 60

@@ -179,7 +179,10 @@ def _run() -> int:
 
 
 def _leave_out_charts() -> None:
-    from bamsearch.report import audit_charts, charts, interval_charts, page, page_data
+    from bamsearch.report import page, page_data
+    from bamsearch.report.audit import charts as audit_charts
+    from bamsearch.report.charts import intervals as interval_charts
+    from bamsearch.report.charts import pareto_and_ranking as charts
 
     for module in (charts, interval_charts, audit_charts, page, page_data):
         for name in ("pareto_spec", "curve_spec", "_spec", "agreements_spec", "scatter_spec"):

@@ -7,7 +7,7 @@ has no test accuracies: the **worth** of a network is its mean accuracy over see
 trainings with the same seeds, so the regret of a design trained with all of them is exact.
 
 Networks are **feasible** up to the median number of parameters. Operations are options without
-order (:attr:`bamsearch.searching.choices.Option.kind`). The number of parameters is taken as a sum
+order (:attr:`bamsearch.space.choices.Option.kind`). The number of parameters is taken as a sum
 over edges, because 150 rows of the package have the size of another network.
 
 The extra ``bench`` installs it.
@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bamsearch.records import Budget, Cost, ModelSummary, Site
-from bamsearch.searching.choices import Choice, Option, SearchSpace
-from bamsearch.searching.feasible import Listed
+from bamsearch.space.choices import Choice, Option, SearchSpace
+from bamsearch.space.feasible import Listed
 
 Floats = NDArray[np.float64]
 SETS = ("cifar10", "cifar100", "imagenet")

@@ -17,10 +17,10 @@ from noisy_search import Search, Table, design_features
 from rivals import fitted, spread_of
 from sklearn.linear_model import BayesianRidge
 
-from bamsearch.searching.acquire import log_expected_improvement
-from bamsearch.searching.codes import Floats
-from bamsearch.searching.noisy import FIRST, NoisySampler
-from bamsearch.searching.stratified import stratified_by_site_set
+from bamsearch.sampler.acquire import log_expected_improvement
+from bamsearch.sampler.codes import Floats
+from bamsearch.sampler.noisy import FIRST, NoisySampler
+from bamsearch.sampler.stratified import stratified_by_site_set
 
 AFTER, STARTS, TOP_TWO = (10, 20, 40), 10, 50
 Sampler = Callable[[Search], Callable[[], int]]

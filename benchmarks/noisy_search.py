@@ -14,10 +14,10 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 
-from bamsearch.searching.choices import Encoding
-from bamsearch.searching.codes import Floats
-from bamsearch.searching.feasible import Listed
-from bamsearch.searching.training_model import TrainingModel
+from bamsearch.sampler.codes import Floats
+from bamsearch.sampler.training_model import TrainingModel
+from bamsearch.space.choices import Encoding
+from bamsearch.space.feasible import Listed
 
 CANDIDATES = 1_500
 

@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from bamsearch.searching.choices import Encoding
-from bamsearch.searching.feasible import Feasible, Listed
+from bamsearch.space.choices import Encoding
+from bamsearch.space.feasible import Feasible, Listed
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int8]

@@ -26,7 +26,7 @@ from machine import write
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.records import RunRecord, Trial
 from bamsearch.records.run_files import RUN_FILE, TRIALS_FILE, trial_line
-from bamsearch.searching.request import SearchPlan, SearchRequest, plan_search
+from bamsearch.study.request import SearchPlan, SearchRequest, plan_search
 
 TRIALS = 10_000
 REPEATS = 3

@@ -27,11 +27,11 @@ from sklearn.gaussian_process.kernels import (
     WhiteKernel,
 )
 
-from bamsearch.searching.acquire import candidates, log_expected_improvement
-from bamsearch.searching.choices import Encoding
-from bamsearch.searching.codes import Floats, Rows
-from bamsearch.searching.feasible import Feasible
-from bamsearch.searching.gp import GPSampler
+from bamsearch.sampler.acquire import candidates, log_expected_improvement
+from bamsearch.sampler.codes import Floats, Rows
+from bamsearch.sampler.gp import GPSampler
+from bamsearch.space.choices import Encoding
+from bamsearch.space.feasible import Feasible
 
 Trials = Generator[Encoding | None, float, None]
 

@@ -34,10 +34,10 @@ from told import FAMILIES, TOLD
 from told import trials as told_trials
 
 from bamsearch.profile.summary import summarise
-from bamsearch.searching.budget import parse_budget
-from bamsearch.searching.feasible import Feasible, Listed
-from bamsearch.searching.fitting import feasible
-from bamsearch.searching.space import read_space, search_space
+from bamsearch.space.budget import parse_budget
+from bamsearch.space.feasible import Feasible, Listed
+from bamsearch.space.fitting import feasible
+from bamsearch.space.space import read_space, search_space
 
 RUNS = HERE / "sampler_regret.jsonl"
 SPACES = {

@@ -23,9 +23,9 @@ from time import perf_counter
 
 from machine import write
 
-from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.request import SearchRequest, plan_search
-from bamsearch.searching.run import Finished, SearchOptions, run_search
+from bamsearch.study.folder import RunFolder
+from bamsearch.study.request import SearchRequest, plan_search
+from bamsearch.study.run import Finished, SearchOptions, run_search
 
 SEARCHES = (("stages", "random", 3_000), ("stages", "gp", 5_000), ("blocks", "gp", 500))
 WINDOWS = ((0, 100), (400, 500), (900, 1_000), (2_900, 3_000), (4_900, 5_000))

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from planted import Floats, Planted, Rows, places
 
-from bamsearch.searching.acquire import log_expected_improvement
-from bamsearch.searching.choices import Encoding
-from bamsearch.searching.feasible import Listed
+from bamsearch.sampler.acquire import log_expected_improvement
+from bamsearch.space.choices import Encoding
+from bamsearch.space.feasible import Listed
 
 TOLD = "told the family"
 FAMILIES = ("additive", "interacting", "rough", "pair tables")

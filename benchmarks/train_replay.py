@@ -40,14 +40,14 @@ from scipy import stats
 from bamsearch.records import Effect, Insertion
 from bamsearch.records.audit_files import read_audit
 from bamsearch.records.audits import Audit
-from bamsearch.searching.choices import Encoding, SearchSpace
-from bamsearch.searching.early import cannot_win, expected_last
-from bamsearch.searching.effects import effects
-from bamsearch.searching.feasible import Listed
-from bamsearch.searching.noisy import NoisySampler
-from bamsearch.searching.space import parse_space, search_space
-from bamsearch.searching.training_analysis import FEWEST
-from bamsearch.searching.training_model import Observation, TrainingModel
+from bamsearch.sampler.early import cannot_win, expected_last
+from bamsearch.sampler.effects import effects
+from bamsearch.sampler.noisy import NoisySampler
+from bamsearch.sampler.training_analysis import FEWEST
+from bamsearch.sampler.training_model import Observation, TrainingModel
+from bamsearch.space.choices import Encoding, SearchSpace
+from bamsearch.space.feasible import Listed
+from bamsearch.space.space import parse_space, search_space
 
 Curve = tuple[float, ...]
 Floats = NDArray[np.float64]

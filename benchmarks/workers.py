@@ -30,12 +30,12 @@ from typing import Any
 from machine import write
 from optuna.trial import FrozenTrial, TrialState
 
-from bamsearch.searching.folder import RunFolder
-from bamsearch.searching.request import SearchRequest, plan_search
-from bamsearch.searching.run import SearchOptions, run_search
-from bamsearch.searching.storage import open_storage
-from bamsearch.searching.studies import baselines_name
-from bamsearch.searching.trials import first_number
+from bamsearch.study.folder import RunFolder
+from bamsearch.study.request import SearchRequest, plan_search
+from bamsearch.study.run import SearchOptions, run_search
+from bamsearch.study.storage import open_storage
+from bamsearch.study.studies import baselines_name
+from bamsearch.study.trials import first_number
 
 WORKERS = 4
 KILL_EACH = 50

@@ -20,22 +20,22 @@ from bamsearch.cli.options import HELP_NAMES, quiet_option, verbose_option
 from bamsearch.cli.storage_option import hide_password
 
 COMMANDS = {
-    "insert": "bamsearch.cli.insert",
-    "sites": "bamsearch.cli.sites",
-    "models": "bamsearch.cli.models",
-    "profile": "bamsearch.cli.profile",
-    "export": "bamsearch.cli.export",
-    "attention": "bamsearch.cli.attention",
-    "search": "bamsearch.cli.search",
-    "train": "bamsearch.cli.train",
-    "verify": "bamsearch.cli.verify",
-    "audit": "bamsearch.cli.audit",
-    "worker": "bamsearch.cli.worker",
-    "runs": "bamsearch.cli.runs",
-    "report": "bamsearch.cli.report",
-    "spaces": "bamsearch.cli.spaces",
-    "env": "bamsearch.cli.env",
-    "completion": "bamsearch.cli.completion",
+    "insert": "bamsearch.cli.commands.insert",
+    "sites": "bamsearch.cli.commands.sites",
+    "models": "bamsearch.cli.commands.models",
+    "profile": "bamsearch.cli.commands.profile",
+    "export": "bamsearch.cli.commands.export",
+    "attention": "bamsearch.cli.commands.attention",
+    "search": "bamsearch.cli.commands.search",
+    "train": "bamsearch.cli.commands.train",
+    "verify": "bamsearch.cli.commands.verify",
+    "audit": "bamsearch.cli.commands.audit",
+    "worker": "bamsearch.cli.commands.worker",
+    "runs": "bamsearch.cli.commands.runs",
+    "report": "bamsearch.cli.commands.report",
+    "spaces": "bamsearch.cli.commands.spaces",
+    "env": "bamsearch.cli.commands.env",
+    "completion": "bamsearch.cli.commands.completion",
 }
 """Command → module with a function of that name, in the order of the help."""
 
@@ -51,7 +51,7 @@ All commands: bamsearch --help"""
 
 NOTE_LOGGERS = (
     *("bamsearch.graph.checkpoints", "bamsearch.data"),
-    *("bamsearch.searching.measured_costs", "bamsearch.searching.finalists"),
+    *("bamsearch.space.measured_costs", "bamsearch.study.finalists"),
 )
 """Loggers whose messages are shown to the user."""
 

@@ -13,7 +13,7 @@ from bamsearch.records import Run, RunRecord
 from bamsearch.records.run_files import RUN_FILE
 
 if TYPE_CHECKING:
-    from bamsearch.searching.folder import RunFolder
+    from bamsearch.study.folder import RunFolder
 
 
 def check_folder(folder: Path, *, force: bool) -> None:

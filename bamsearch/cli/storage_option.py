@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from bamsearch.searching.jobs import STORAGE_VARIABLE
+from bamsearch.study.jobs import STORAGE_VARIABLE
 
 storage_option = click.option(
     "--storage",

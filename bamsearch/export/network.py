@@ -15,9 +15,9 @@ from bamsearch.export.files import drafted, keep, refuse_taken
 from bamsearch.export.formats import check_format
 from bamsearch.export.one_input import with_one_input
 from bamsearch.graph.checkpoints import load_all
-from bamsearch.graph.copying import copy_model
 from bamsearch.graph.designs import build, find_design, load
 from bamsearch.graph.models import DEFAULT_INPUT
+from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.records import Design, InputShape, check_input_shape, check_positive
 from bamsearch.records.arguments import checked
 

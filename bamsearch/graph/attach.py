@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bamsearch.errors import ModelError
-from bamsearch.graph.tracing import Trace
+from bamsearch.graph.tracing.tracer import Trace
 from bamsearch.records import Design, Site
 
 

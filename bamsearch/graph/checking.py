@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from bamsearch.errors import ModelError
 from bamsearch.graph.closing import calls_failure, close, learning_failure
-from bamsearch.graph.copying import copy_model, meta_copy, remove_hooks, unwrapped
-from bamsearch.graph.example import example_from, example_of
 from bamsearch.graph.network import FeatureNetwork
-from bamsearch.graph.observing import ObservedRun, difference, observe, output_tensors
+from bamsearch.graph.tracing.copying import copy_model, meta_copy, remove_hooks, unwrapped
+from bamsearch.graph.tracing.example import example_from, example_of
+from bamsearch.graph.tracing.observing import ObservedRun, difference, observe, output_tensors
 from bamsearch.records import Site
 
 ComparedBy = Literal["values", "shapes", "nothing"]
@@ -48,7 +48,7 @@ class Check:
         sites: its sites; their strides determine the size of the first input.
         input_shape: shape of one image for the model, without the batch.
         example_inputs: inputs to call the model with, see
-            :func:`bamsearch.graph.example.example_from`; None for images alone.
+            :func:`bamsearch.graph.tracing.example.example_from`; None for images alone.
     """
 
     def __init__(

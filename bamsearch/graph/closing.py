@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import ModelError
-from bamsearch.graph.observing import ObservedRun
+from bamsearch.graph.tracing.observing import ObservedRun
 
 
 class Closed(nn.Module):

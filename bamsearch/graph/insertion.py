@@ -14,12 +14,12 @@ from bamsearch.errors import BamsearchError, DesignError, InvalidValueError, Mod
 from bamsearch.graph.attach import Bams, attach
 from bamsearch.graph.bams import make_bams, refuse_bam
 from bamsearch.graph.checking import Check, ComparedBy
-from bamsearch.graph.copying import copy_model, unwrapped
 from bamsearch.graph.models import build_model, is_versioned, named_module
 from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.placement import place
 from bamsearch.graph.rewrite import rewrite
 from bamsearch.graph.sites import sites_of
+from bamsearch.graph.tracing.copying import copy_model, unwrapped
 from bamsearch.records import (
     Design,
     How,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import fx
 
-from bamsearch.graph.dataflow import followed_by, put_out, weighted_nodes
 from bamsearch.graph.roles import FeatureMap, Probed
 from bamsearch.graph.spine import Spine
-from bamsearch.graph.tracing import ModuleCall, Trace
+from bamsearch.graph.tracing.dataflow import followed_by, put_out, weighted_nodes
+from bamsearch.graph.tracing.tracer import ModuleCall, Trace
 
 # A decoder block has its output's and its input's size; with more, it is a whole decoder.
 _SIZES = 2

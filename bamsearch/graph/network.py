@@ -1,8 +1,8 @@
 """The feature network: the part of a model that contains the sites, and its trace.
 
-Usually this is the whole model, traced by torch.fx or recorded (:mod:`bamsearch.graph.recorded`).
-For a detector that cannot be traced or recorded, it is the backbone, whose input size follows from
-the detector's resizing.
+Usually this is the whole model, traced by torch.fx or recorded
+(:mod:`bamsearch.graph.tracing.recorded`). For a detector that cannot be traced or recorded, it is
+the backbone, whose input size follows from the detector's resizing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import torch
 from torch import fx, nn
 
 from bamsearch.errors import ModelError
-from bamsearch.graph.copying import meta_copy, refuse_uncopyable
-from bamsearch.graph.example import Example, example_from, example_of
-from bamsearch.graph.recorded import Recording, isolate_run, record
 from bamsearch.graph.roles import Outputs, Probed, probe, run_trace
 from bamsearch.graph.spine import find_spine
-from bamsearch.graph.tracing import Trace, mode, trace
+from bamsearch.graph.tracing.copying import meta_copy, refuse_uncopyable
+from bamsearch.graph.tracing.example import Example, example_from, example_of
+from bamsearch.graph.tracing.recorded import Recording, isolate_run, record
+from bamsearch.graph.tracing.tracer import Trace, mode, trace
 
 # (part to trace, child with all sites), innermost first: a pyramid's extra pooling and SSD's extra
 # layers are not stages. SSDlite iterates over the layers of `features` without calling it.
@@ -93,7 +93,7 @@ def find_network(
         model: the model.
         input_shape: shape of one image without the batch.
         example_inputs: inputs to call the model with, see
-            :func:`bamsearch.graph.example.example_from`; None for images alone.
+            :func:`bamsearch.graph.tracing.example.example_from`; None for images alone.
 
     Raises:
         ModelError: the model can neither be traced nor recorded, or does not accept this input.

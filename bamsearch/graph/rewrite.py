@@ -13,7 +13,8 @@ from torch import fx, nn
 
 from bamsearch.graph.attach import Bams
 from bamsearch.graph.bams import key_of
-from bamsearch.graph.coarse import (
+from bamsearch.graph.inserted import InsertedModel
+from bamsearch.graph.tracing.coarse import (
     adopt_constants,
     check_same_in_both,
     code_of,
@@ -22,8 +23,7 @@ from bamsearch.graph.coarse import (
     refuse_unsafe,
     trace_coarsely,
 )
-from bamsearch.graph.inserted import InsertedModel
-from bamsearch.graph.tracing import Trace
+from bamsearch.graph.tracing.tracer import Trace
 from bamsearch.records import Site
 
 

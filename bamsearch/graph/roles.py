@@ -22,12 +22,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from bamsearch.errors import ModelError
-from bamsearch.graph.example import tensors_in
-from bamsearch.graph.tracing import Trace
+from bamsearch.graph.tracing.example import tensors_in
+from bamsearch.graph.tracing.tracer import Trace
 from bamsearch.records import Layout
 
 if TYPE_CHECKING:
-    from bamsearch.graph.recorded import Recording
+    from bamsearch.graph.tracing.recorded import Recording
 
 Shape = tuple[int, ...]
 

@@ -8,13 +8,13 @@ from typing import Any
 from torch import fx, nn
 
 from bamsearch.errors import ModelError
-from bamsearch.graph.dataflow import count_weighted, followed_by, weighted_nodes
 from bamsearch.graph.models import named_module
 from bamsearch.graph.necks import neck_stride, necks, outputs
 from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.roles import FeatureMap
 from bamsearch.graph.spine import Spine, find_spine
-from bamsearch.graph.tracing import ModuleCall, Trace
+from bamsearch.graph.tracing.dataflow import count_weighted, followed_by, weighted_nodes
+from bamsearch.graph.tracing.tracer import ModuleCall, Trace
 from bamsearch.records import InputShape, Kind, Site
 from bamsearch.records.arguments import checked
 

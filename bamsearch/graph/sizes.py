@@ -9,7 +9,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from bamsearch.graph.roles import FeatureMap
-from bamsearch.graph.tracing import Trace
+from bamsearch.graph.tracing.tracer import Trace
 
 # Smaller ratios, as in Inception's valid convolutions (111 -> 109), are not reductions.
 REDUCTION = 1.5

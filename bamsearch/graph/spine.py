@@ -13,7 +13,9 @@ from itertools import pairwise
 
 from torch import fx
 
-from bamsearch.graph.dataflow import (
+from bamsearch.graph.roles import FeatureMap, Probed, is_pooling
+from bamsearch.graph.sizes import REDUCTION, Sizes
+from bamsearch.graph.tracing.dataflow import (
     after_always,
     count_weighted,
     flow,
@@ -21,9 +23,7 @@ from bamsearch.graph.dataflow import (
     on_the_way,
     weighted_nodes,
 )
-from bamsearch.graph.roles import FeatureMap, Probed, is_pooling
-from bamsearch.graph.sizes import REDUCTION, Sizes
-from bamsearch.graph.tracing import ModuleCall, Trace
+from bamsearch.graph.tracing.tracer import ModuleCall, Trace
 
 
 @dataclass(frozen=True, slots=True)

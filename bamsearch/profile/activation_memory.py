@@ -24,9 +24,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from bamsearch.attention.bam import BAM
 from bamsearch.attention.cost import hidden_channels
 from bamsearch.errors import ModelError
-from bamsearch.graph.copying import meta_copy
 from bamsearch.graph.insertion import insert_unchecked
 from bamsearch.graph.network import find_network
+from bamsearch.graph.tracing.copying import meta_copy
 from bamsearch.records import (
     Design,
     Init,

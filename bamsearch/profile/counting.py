@@ -31,8 +31,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bamsearch.errors import ModelError
-from bamsearch.graph.copying import copy_model
 from bamsearch.graph.models import named_module
+from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.profile.meta_counting import count_on_meta
 from bamsearch.records import Cost, InputShape, check_input_shape
 from bamsearch.records.arguments import checked

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from bamsearch.errors import DeviceError, InvalidValueError
-from bamsearch.graph.copying import copy_model
+from bamsearch.graph.tracing.copying import copy_model
 
 # Re-exported for users of workloads.
 from bamsearch.profile.conditions import DEFAULTS as DEFAULTS

@@ -1,4 +1,4 @@
-"""The files of a run, read without Optuna and without torch: see bamsearch/searching/folder.py."""
+"""The files of a run, read without Optuna and without torch: see bamsearch/study/folder.py."""
 
 from __future__ import annotations
 

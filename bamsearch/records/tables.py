@@ -8,7 +8,7 @@ from bamsearch.records.hints import Milliseconds, Positive
 
 
 class SpaceTable(TypedDict):
-    """A search space's file, see :mod:`bamsearch.searching.space`."""
+    """A search space's file, see :mod:`bamsearch.space.space`."""
 
     name: str
     description: NotRequired[str]
@@ -31,7 +31,7 @@ class RecipeTable(TypedDict):
 
 
 class LatencyFacts(TypedDict):
-    """Conditions and error of predicted times, see :mod:`bamsearch.searching.measured_costs`."""
+    """Conditions and error of predicted times, see :mod:`bamsearch.space.measured_costs`."""
 
     device: str
     batch_size: Positive

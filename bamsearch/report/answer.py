@@ -9,10 +9,10 @@ from typing import Literal
 from bamsearch.records import MEASURED, Cited, Difference, Evidence, Over, Run, RunRecord
 from bamsearch.records import Verdict as Shown
 from bamsearch.report.comparison import LABELS
+from bamsearch.report.size_correlation import SizeCorrelation
 from bamsearch.report.text import count_text, design_text, over_text
 from bamsearch.report.training_effects import interval_text
 from bamsearch.score.table import COSTS, DEFAULT_REASON, DEFAULT_SCORE, SCORES, is_drawn
-from bamsearch.searching.sizes import SizeCorrelation
 
 SHARED_SEEDS = (
     "Trained with seeds that the search used: the difference is probably too high; verify again."

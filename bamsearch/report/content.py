@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from bamsearch.records import Objective, RunRecord, Trial
 from bamsearch.records.run_files import as_recorded
 from bamsearch.report.answer import Answer, answer
+from bamsearch.report.charts.curves import Curves, curves
 from bamsearch.report.comparison import Compared, comparison
-from bamsearch.report.curves import Curves, curves
 from bamsearch.report.health import Health, health
 from bamsearch.report.importance import Importance, importances
 from bamsearch.report.provenance import provenance, reproduce
 from bamsearch.report.sites import SiteRow, site_rows
+from bamsearch.report.size_correlation import SizeCorrelation, size_correlation
 from bamsearch.report.text import over_text
 from bamsearch.report.training_effects import TrainingEffects, training_effects
-from bamsearch.searching.sizes import SizeCorrelation, size_correlation
 
 CONVENTION = "1 MAC = 1 FLOP (fvcore), norm and pooling included"
 

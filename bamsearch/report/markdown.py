@@ -6,9 +6,9 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+from bamsearch.report.charts.curves import curve_sentence
+from bamsearch.report.charts.intervals import EFFECTS, TOP
 from bamsearch.report.content import CONVENTION, Report
-from bamsearch.report.curves import curve_sentence
-from bamsearch.report.interval_charts import EFFECTS, TOP
 from bamsearch.report.network import found_picture
 from bamsearch.report.network_text import network_text
 from bamsearch.report.tables import (

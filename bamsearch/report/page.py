@@ -19,23 +19,23 @@ import vl_convert  # of the package vl_convert_python
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bamsearch.records import Trial
-from bamsearch.report.chart_data import UNITS, cost_axis, drawn, pareto_data
-from bamsearch.report.chart_look import PALETTE
-from bamsearch.report.charts import (
+from bamsearch.report.charts.curves import curve_sentence
+from bamsearch.report.charts.data import UNITS, cost_axis, drawn, pareto_data
+from bamsearch.report.charts.intervals import (
+    EFFECTS,
+    TOP,
+    effects_page_svg,
+    ranking_page_svg,
+)
+from bamsearch.report.charts.look import PALETTE
+from bamsearch.report.charts.pareto_and_ranking import (
     curve_spec,
     curves_spec,
     pareto_page_svg,
     svg,
 )
 from bamsearch.report.content import CONVENTION, Report
-from bamsearch.report.curves import curve_sentence
 from bamsearch.report.differences import differences
-from bamsearch.report.interval_charts import (
-    EFFECTS,
-    TOP,
-    effects_page_svg,
-    ranking_page_svg,
-)
 from bamsearch.report.markdown import shortened
 from bamsearch.report.network import found_picture
 from bamsearch.report.network_svg import network_svg

@@ -15,8 +15,8 @@ from functools import cached_property
 from typing import Any
 
 from bamsearch.records import Design, Insertion, Trial
-from bamsearch.report.chart_data import KINDS, UNITS, cost_axis, drawn, pareto_data
-from bamsearch.report.charts import pareto_spec
+from bamsearch.report.charts.data import KINDS, UNITS, cost_axis, drawn, pareto_data
+from bamsearch.report.charts.pareto_and_ranking import pareto_spec
 from bamsearch.report.content import Report
 from bamsearch.report.differences import differences
 from bamsearch.report.sites import SiteRow, site_rows

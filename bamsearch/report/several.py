@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bamsearch.report.as_json import REPORT_VERSION, json_value
-from bamsearch.report.charts import curves_svg
+from bamsearch.report.charts.pareto_and_ranking import curves_svg
 from bamsearch.report.comparison import Compared
 from bamsearch.report.content import CONVENTION, Report
 from bamsearch.report.csv_table import csv_text

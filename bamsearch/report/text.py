@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import floor, log10
 
 from bamsearch.records import Budget, Design, Insertion, Over, Quantity, Run, Site
-from bamsearch.searching.budget import amount_text
+from bamsearch.space.budget import amount_text
 from bamsearch.text import printable
 
 EXPECTED = "expected accuracy, %"

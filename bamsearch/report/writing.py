@@ -73,9 +73,9 @@ def write_report(
     Raises:
         OutputError: a file cannot be written.
     """
-    from bamsearch.report.charts import curve_svg, pareto_svg
+    from bamsearch.report.charts.intervals import effects_svg, ranking_svg
+    from bamsearch.report.charts.pareto_and_ranking import curve_svg, pareto_svg
     from bamsearch.report.csv_table import effects_csv
-    from bamsearch.report.interval_charts import effects_svg, ranking_svg
     from bamsearch.report.markdown import markdown
     from bamsearch.report.network import found_picture
     from bamsearch.report.network_svg import network_svg

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from bamsearch.graph.bams import refuse_bam
-from bamsearch.graph.copying import copy_model
 from bamsearch.graph.initial import fork_rng, initialise_bams
 from bamsearch.graph.insertion import insert_unchecked
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
 from bamsearch.graph.sites import sites_of
+from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.profile.conditions import preserve_torch_state
 from bamsearch.profile.devices import resolve_device
 from bamsearch.records import Design, ModelSummary

@@ -13,7 +13,7 @@ from torch import nn
 
 from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError
-from bamsearch.graph.copying import copy_model
+from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.profile.conditions import preserve_torch_state
 from bamsearch.records import Design
 from bamsearch.training.classes import check_gives_classes

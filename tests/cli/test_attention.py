@@ -245,7 +245,7 @@ def test_rows_are_in_network_order_whatever_each_design_has(monkeypatch, bamsear
         save(design, name, build(design))
     seen = []
     monkeypatch.setattr(
-        "bamsearch.cli.attention_show.contact_sheet",
+        "bamsearch.cli.text.attention_show.contact_sheet",
         lambda title, columns, sites: (
             seen.append((title, [c.label for c in columns], sites)) or b""
         ),

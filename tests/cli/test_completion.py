@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bamsearch.cli.completion import INSTALL
+from bamsearch.cli.commands.completion import INSTALL
 from bamsearch.cli.main import COMMANDS
 
 

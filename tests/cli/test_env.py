@@ -4,7 +4,7 @@ from importlib import metadata
 
 import pytest
 
-from bamsearch.cli import env
+from bamsearch.cli.commands import env
 
 REQUIRED = {"torch", "torchvision", "fvcore", "optuna", "pandas", "click", "rich"}
 

@@ -3,12 +3,12 @@
 import click
 import pytest
 
-from bamsearch.cli.attention import ChannelsType
+from bamsearch.cli.commands.attention import ChannelsType
 from bamsearch.cli.data_option import ValueRangeType
 from bamsearch.cli.main import COMMANDS, cli
 from bamsearch.cli.options import InputSizeType, OverrideType
 from bamsearch.errors import InvalidValueError
-from bamsearch.searching.budget import parse_budget
+from bamsearch.space.budget import parse_budget
 
 NET = "bamsearch.examples:resnet20"
 HUGE = ("1" + "0" * 21, "-1" + "0" * 21, "1e308", "nan", "inf", "-inf", "9" * 5000, "1e999999")

@@ -389,7 +389,7 @@ def test_ctrl_c_leaves_what_is_finished_and_says_how_to_go_on():
 
 def test_the_plain_lines_and_the_live_view_tell_the_same(bamsearch_cli):
     from bamsearch.cli.console import Console
-    from bamsearch.cli.search_live import SearchView
+    from bamsearch.cli.text.search_live import SearchView
     from bamsearch.records.run_files import read_record
 
     assert bamsearch_cli(*LINE, "--name", "seen").exit_code == 0

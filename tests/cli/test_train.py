@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.train_text import TrainView
+from bamsearch.cli.text.train import TrainView
 from bamsearch.graph.designs import build, save
 from bamsearch.records import Design, Insertion
 from bamsearch.training.loop import TrainerState

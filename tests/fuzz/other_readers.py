@@ -19,8 +19,8 @@ from bamsearch.records import (
     ModelSummary,
 )
 from bamsearch.records.run_files import read_run
-from bamsearch.searching.space import read_space
-from bamsearch.searching.trials import as_insertions
+from bamsearch.space.space import read_space
+from bamsearch.study.trials import as_insertions
 
 from .mutations import spoil_bytes
 from .reader import REPORTS, REPOSITORY, RUNS, Reader

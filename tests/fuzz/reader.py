@@ -12,7 +12,7 @@ REPORTS = REPOSITORY / "reports"
 RUNS = {
     "trained": REPORTS / "fashion-mnist-light",
     "plain": REPORTS / "resnet50-paper",
-    "old": REPOSITORY / "tests" / "searching" / "runs" / "0.1.0",
+    "old": REPOSITORY / "tests" / "search" / "runs" / "0.1.0",
 }
 AUDIT = REPORTS / "audit" / "fashion-mnist-light"
 

@@ -20,7 +20,7 @@ from bamsearch.report.network import found_picture
 from bamsearch.report.network_text import network_text
 from bamsearch.report.several import several_text
 from bamsearch.report.writing import text_of
-from bamsearch.searching.request import plan_of_run
+from bamsearch.study.request import plan_of_run
 
 from .reader import RUNS, Reader, in_place_of
 

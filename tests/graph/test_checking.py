@@ -19,8 +19,8 @@ from bamsearch.graph import checking
 from bamsearch.graph.checking import Check
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.network import find_network
-from bamsearch.graph.observing import difference
 from bamsearch.graph.sites import sites_of
+from bamsearch.graph.tracing.observing import difference
 
 
 def check_of(model: nn.Module, example: Any = None) -> Check:

@@ -15,9 +15,9 @@ from unrewritable import SHAPE, Plain, Stores, block
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import ModelError
 from bamsearch.graph.bams import bam_parameters
-from bamsearch.graph.copying import copy_model, meta_copy
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.sites import find_sites
+from bamsearch.graph.tracing.copying import copy_model, meta_copy
 from bamsearch.profile.counting import count
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")

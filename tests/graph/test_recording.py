@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bamsearch.errors import InvalidValueError, ModelError
-from bamsearch.graph.example import example_of
 from bamsearch.graph.models import build_model
 from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.placement import place
-from bamsearch.graph.recorded import record
 from bamsearch.graph.roles import Outputs
 from bamsearch.graph.sites import find_sites, sites_of
+from bamsearch.graph.tracing.example import example_of
+from bamsearch.graph.tracing.recorded import record
 from bamsearch.records import Site
 
 # Of Body below, at 64 px: s0 1 x, then three times by 2.

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 from bamsearch.records import ANOTHER_SEED, Audit, Budget, cited
-from bamsearch.report.audit_charts import agreements_spec, scatter_spec
-from bamsearch.report.audit_content import make_audit_report, score_names
-from bamsearch.report.audit_writing import audit_csv, audit_text, write_audit_report
-from bamsearch.report.charts import standalone, svg
+from bamsearch.report.audit.charts import agreements_spec, scatter_spec
+from bamsearch.report.audit.content import make_audit_report, score_names
+from bamsearch.report.audit.writing import audit_csv, audit_text, write_audit_report
+from bamsearch.report.charts.pareto_and_ranking import standalone, svg
 from bamsearch.report.content import make_report
 
 EVIL = "<script>alert(1)</script>"

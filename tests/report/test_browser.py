@@ -273,7 +273,7 @@ def test_a_narrow_window_scrolls_one_way_only(opened, record, width):
 
 
 def test_a_wide_network_fits_on_paper(opened):
-    page = opened(read_record(Path(__file__).parents[1] / "searching" / "runs" / "0.1.0"))
+    page = opened(read_record(Path(__file__).parents[1] / "search" / "runs" / "0.1.0"))
     page.emulate_media(media="print")
     # A4 less its margins
     page.set_viewport_size({"width": 688, "height": 1000})

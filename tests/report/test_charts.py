@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 import pytest
 
 from bamsearch.records import Budget, RunRecord
-from bamsearch.report.chart_data import Point, curve_points, pareto_data, thinned
-from bamsearch.report.charts import (
+from bamsearch.report.charts.curves import Curves
+from bamsearch.report.charts.data import Point, curve_points, pareto_data, thinned
+from bamsearch.report.charts.pareto_and_ranking import (
     curve_svg,
     curves_spec,
     curves_svg,
@@ -17,7 +18,6 @@ from bamsearch.report.charts import (
     pareto_svg,
 )
 from bamsearch.report.content import make_report
-from bamsearch.report.curves import Curves
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import jsonschema
 import pytest
 
-from bamsearch.cli.search_text import _evidence_lines
+from bamsearch.cli.text.search import _evidence_lines
 from bamsearch.records import AnalysisPlan, Difference, Evidence, Opening
 from bamsearch.report.as_json import json_text, schema_text
 from bamsearch.report.content import make_report

@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.insert_text import insert_json, print_insertion
-from bamsearch.cli.search_json import search_result_json
-from bamsearch.cli.search_text import print_result
+from bamsearch.cli.text.insert import insert_json, print_insertion
+from bamsearch.cli.text.search import print_result
+from bamsearch.cli.text.search_json import search_result_json
 from bamsearch.graph.placement import place, why_not_paper
 from bamsearch.profile.costs import DesignCosts
 from bamsearch.profile.summary import cost_of

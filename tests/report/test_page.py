@@ -270,7 +270,7 @@ def test_a_page_is_small(record):
 
 def test_the_same_record_the_same_bytes():
     """In processes of their own, with other hashes of texts."""
-    folder = Path(__file__).parents[1] / "searching" / "runs" / "0.1.0"
+    folder = Path(__file__).parents[1] / "search" / "runs" / "0.1.0"
     program = (
         "import hashlib, sys; from pathlib import Path\n"
         "from bamsearch.records.run_files import read_record\n"

@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bamsearch.report import renderer
-from bamsearch.report.charts import empty_spec, standalone, svg
+from bamsearch.report.charts import renderer
+from bamsearch.report.charts.pareto_and_ranking import empty_spec, standalone, svg
+from bamsearch.report.charts.renderer import svg_of
 from bamsearch.report.content import make_report
 from bamsearch.report.page import html_page
-from bamsearch.report.renderer import svg_of
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_what_no_chart_can_be_made_of_is_said(fresh):
 def test_little_memory_costs_the_charts_alone(record):
     """V8 reserves more address space than this."""
     code = (
-        "from bamsearch.report.charts import empty_spec, svg\n"
+        "from bamsearch.report.charts.pareto_and_ranking import empty_spec, svg\n"
         "print('could not be drawn' in svg(empty_spec('text')))"
     )
     done = subprocess.run(

@@ -15,21 +15,21 @@ from bamsearch.records import Gain
 from bamsearch.records.run_files import trial_line
 from bamsearch.report.answer import answer
 from bamsearch.report.as_json import json_text, json_value, schema_text
-from bamsearch.report.chart_data import Point, pareto_data
-from bamsearch.report.chart_look import PALETTE
-from bamsearch.report.charts import curve_svg
+from bamsearch.report.charts.curves import curve_sentence
+from bamsearch.report.charts.data import Point, pareto_data
+from bamsearch.report.charts.intervals import effects_svg, ranking_svg
+from bamsearch.report.charts.look import PALETTE
+from bamsearch.report.charts.pareto_and_ranking import curve_svg
 from bamsearch.report.content import make_report
 from bamsearch.report.csv_table import csv_text, effects_csv
-from bamsearch.report.curves import curve_sentence
 from bamsearch.report.differences import differences
 from bamsearch.report.importance import importances
-from bamsearch.report.interval_charts import effects_svg, ranking_svg
 from bamsearch.report.markdown import markdown
 from bamsearch.report.page import html_page
+from bamsearch.report.size_correlation import size_correlation
 from bamsearch.report.tables import compared_score
 from bamsearch.report.text import design_text
 from bamsearch.report.training_effects import chance_text, effect_text, training_effects
-from bamsearch.searching.sizes import size_correlation
 
 SVG = "{http://www.w3.org/2000/svg}"
 

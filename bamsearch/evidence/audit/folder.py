@@ -34,7 +34,7 @@ from bamsearch.records.disk import (
     whole_folder,
 )
 from bamsearch.records.run_files import TRAINING_FILES
-from bamsearch.searching.folder import check_name
+from bamsearch.study.folder import check_name
 
 ScoreDraws = Sequence[Sequence[float | None]]
 """Draw → design of the sample → value; None if the score failed."""

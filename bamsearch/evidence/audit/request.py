@@ -20,11 +20,11 @@ from bamsearch.records.run_files import find_run, read_run
 from bamsearch.records.sources import source_of
 from bamsearch.score.scorer import check_score
 from bamsearch.score.table import SCORES
-from bamsearch.searching.feasible import Feasible
-from bamsearch.searching.measured_costs import LatencySettings
-from bamsearch.searching.request import SearchPlan as PlannedSearch
-from bamsearch.searching.request import SearchRequest as SearchRequest
-from bamsearch.searching.request import plan_of_run, plan_search, with_insertion_method
+from bamsearch.space.feasible import Feasible
+from bamsearch.space.measured_costs import LatencySettings
+from bamsearch.study.request import SearchPlan as PlannedSearch
+from bamsearch.study.request import SearchRequest as SearchRequest
+from bamsearch.study.request import plan_of_run, plan_search, with_insertion_method
 from bamsearch.training.initial_model import check_is_classifier
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,

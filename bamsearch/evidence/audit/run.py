@@ -24,7 +24,7 @@ from bamsearch.evidence.audit.verdict import (
 )
 from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit, Audited, Ceiling, Effect
 from bamsearch.records.audits import Setting
-from bamsearch.searching.effects import EffectObservation, effects
+from bamsearch.sampler.effects import EffectObservation, effects
 
 
 def run_audit(

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bamsearch.records import Quantity
-from bamsearch.searching.baselines import paper_default
-from bamsearch.searching.choices import Encoding
-from bamsearch.searching.codes import totals_of
-from bamsearch.searching.feasible import Feasible, Listed
-from bamsearch.searching.stratified import SAMPLE_SIZE, stratified_by_site_set, varied_site_sets
+from bamsearch.sampler.codes import totals_of
+from bamsearch.sampler.stratified import SAMPLE_SIZE, stratified_by_site_set, varied_site_sets
+from bamsearch.space.choices import Encoding
+from bamsearch.space.feasible import Feasible, Listed
+from bamsearch.study.baselines import paper_default
 
 BAND = 0.75
 """Quantile of the cost at which the band begins."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from bamsearch.attention.cost import effective_dilation, hidden_channels
 from bamsearch.errors import NothingToDoError
 from bamsearch.records import BaselineKind, Design, ModelSummary, Role, RunRecord
-from bamsearch.searching.basic_samplers import RandomSampler
-from bamsearch.searching.request import plan_of_run
+from bamsearch.sampler.basic_samplers import RandomSampler
+from bamsearch.study.request import plan_of_run
 
 # Plans store these texts and are compared by them: a change would make old runs exploratory.
 LABELS: dict[Role, str] = {

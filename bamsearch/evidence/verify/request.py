@@ -21,7 +21,7 @@ from bamsearch.records import (
     RunRecord,
     ValueRange,
 )
-from bamsearch.searching.folder import RunFolder, find_folder
+from bamsearch.study.folder import RunFolder, find_folder
 from bamsearch.training.initial_model import check_is_classifier
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
 from bamsearch.training.request import load_for

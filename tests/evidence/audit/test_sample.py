@@ -9,9 +9,9 @@ import pytest
 from bamsearch.evidence.audit.sample import draw_sample
 from bamsearch.profile.summary import summarise
 from bamsearch.records import Budget
-from bamsearch.searching.baselines import paper_default
-from bamsearch.searching.fitting import feasible
-from bamsearch.searching.space import read_space, search_space
+from bamsearch.space.fitting import feasible
+from bamsearch.space.space import read_space, search_space
+from bamsearch.study.baselines import paper_default
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from bamsearch.errors import NothingToDoError
 from bamsearch.evidence.verify.networks import choose
 from bamsearch.records import Insertion
 from bamsearch.records.run_files import read_record
-from bamsearch.searching.request import plan_of_run
+from bamsearch.study.request import plan_of_run
 
 
 @pytest.fixture

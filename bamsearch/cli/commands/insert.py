@@ -1,0 +1,205 @@
+"""``bamsearch insert``: inserts BAM into a model and shows its cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from bamsearch.cli.console import Console
+from bamsearch.cli.data_option import check_model_fits_data, data_option, download_option, resolve
+from bamsearch.cli.insert_steps import insert_next_steps, repeated_arguments
+from bamsearch.cli.model_work import model_work, silence_third_party
+from bamsearch.cli.options import (
+    Override,
+    OverrideType,
+    SitesType,
+    command,
+    dilation_option,
+    init_option,
+    input_size_option,
+    json_option,
+    model_argument,
+    num_classes_option,
+    output_options,
+    pass_console,
+    reduction_option,
+    seed_option,
+    variant_option,
+    weights_option,
+)
+from bamsearch.cli.output import check_output_folder
+from bamsearch.cli.text.insert import insert_json, print_insertion
+from bamsearch.errors import InvalidValueError
+from bamsearch.graph.placement import plan_insertions
+from bamsearch.profile.summary import check_has_sites, cost_of, summarise
+from bamsearch.records import Design, How, Init, Variant
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bamsearch.graph.insertion import Inserted
+    from bamsearch.graph.weights import Loaded
+
+
+@command(
+    "insert",
+    examples=[
+        "bamsearch insert resnet101",
+        "bamsearch insert resnet50 --at layer3:r=8,d=2 -o r50-bam",
+        "bamsearch insert mobilenet_v2 --sites stages --weights DEFAULT -o mv2-bam",
+    ],
+)
+@model_argument
+@click.option(
+    "--sites",
+    "placement",
+    type=SitesType(),
+    default="paper",
+    show_default=True,
+    help="paper, bottlenecks, stages, blocks, or comma-separated site names.",
+)
+@reduction_option
+@dilation_option
+@click.option(
+    "--at",
+    "overrides",
+    type=OverrideType(),
+    multiple=True,
+    help="r and d for a single site; repeatable. Sites not in --sites are added.",
+)
+@variant_option
+@init_option
+@click.option(
+    "--how",
+    type=click.Choice(get_args(How)),
+    default="auto",
+    show_default=True,
+    help="Rewrite the graph, or attach BAM by hooks, which keeps the class; auto attaches if "
+    "rewriting fails. With -o, the network is compared with its base and rejected if it differs.",
+)
+@weights_option
+@input_size_option
+@num_classes_option
+@data_option
+@download_option
+@seed_option
+@json_option
+@output_options("Folder for design.json and, with --weights, model.safetensors.")
+@pass_console
+@click.pass_context
+def insert(
+    ctx: click.Context,
+    console: Console,
+    model: str,
+    placement: str | list[str],
+    reduction: int,
+    dilation: int,
+    overrides: tuple[Override, ...],
+    variant: Variant,
+    init: Init | None,
+    how: How,
+    weights: str | None,
+    input_size: tuple[int, int] | None,
+    num_classes: int | None,
+    data: str | None,
+    download: bool,
+    seed: int,
+    as_json: bool,
+    output: Path | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Insert BAM into MODEL and show its cost; with -o, save the result."""
+    check_output_folder(output, force=force)
+    if not placement:
+        raise InvalidValueError(f"--sites is empty: 'bamsearch sites {model}' lists the sites")
+    with silence_third_party(console):
+        input_size, num_classes, facts = resolve(
+            data, input_size, num_classes, download=download, contents=False
+        )
+    loaded = _load(console, model, weights, input_size, num_classes, seed) if weights else None
+    published = None
+    if loaded is not None:
+        num_classes, published = loaded.num_classes, loaded.published
+    with model_work(console, f"tracing and counting {model}", model):
+        summary = summarise(model, input_size, num_classes, published)
+    check_model_fits_data(facts, summary)
+    check_has_sites(summary)
+    insertions = plan_insertions(
+        summary.sites, placement, reduction=reduction, dilation=dilation, overrides=overrides
+    )
+    start = init or ("identity" if weights else "paper")
+    design = Design(
+        *(model, summary.input_shape, insertions, variant, start, num_classes, published), how
+    )
+    if weights and start == "paper":
+        console.warn(
+            "init paper scales features by about 1.5 at each site: these weights must be "
+            "trained again; --init identity preserves their output"
+        )
+    cost = cost_of(summary, design)
+    inserted = None
+    if output is not None:
+        with model_work(console, "checking the network", model):
+            inserted = _insert(design, loaded)
+        design = replace(design, how=inserted.how)
+    if as_json:
+        console.print_json(insert_json(summary, design, cost, inserted))
+    else:
+        source = loaded.source if loaded else None
+        print_insertion(console, summary, design, cost, source, inserted)
+    written: list[Path] = []
+    if output is not None and inserted is not None:
+        module = inserted.module if loaded else None
+        with model_work(console, f"writing {output}", model):
+            written = _planned(output, loaded)
+            if not dry_run:
+                written = _write(design, output, module, force)
+    steps = insert_next_steps(summary, repeated_arguments(ctx), None if dry_run else output)
+    console.finish(steps, written, dry_run=dry_run and output is not None)
+
+
+def _load(
+    console: Console,
+    model: str,
+    weights: str,
+    input_size: tuple[int, int] | None,
+    num_classes: int | None,
+    seed: int,
+) -> Loaded:
+    """Load the model with its weights; weights not in the file are random, by seed."""
+    with model_work(console, f"loading {weights}", model):
+        import torch
+
+        from bamsearch.graph.models import default_input_shape
+        from bamsearch.graph.weights import build_with_weights
+
+        torch.manual_seed(seed)
+        shape = default_input_shape(model)
+        shape = (*shape[:-2], *input_size) if input_size else shape
+        loaded = build_with_weights(model, weights, shape, num_classes=num_classes)
+    if loaded.left_random:
+        console.warn(
+            f"not loaded, random: {', '.join(loaded.left_random)} (other number of classes)"
+        )
+    return loaded
+
+
+def _planned(output: Path, loaded: Loaded | None) -> list[Path]:
+    names = ["design.json"] if loaded is None else ["design.json", "model.safetensors"]
+    return [output / name for name in names]
+
+
+def _insert(design: Design, loaded: Loaded | None) -> Inserted:
+    from bamsearch.graph.designs import insert_checked
+
+    return insert_checked(design, None if loaded is None else loaded.module)
+
+
+def _write(design: Design, output: Path, module: nn.Module | None, force: bool) -> list[Path]:
+    from bamsearch.graph.designs import save
+
+    return save(design, output, module, force=force)

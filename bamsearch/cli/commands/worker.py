@@ -1,0 +1,51 @@
+"""``bamsearch worker``: score trials of a run in a shared database."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import click
+
+from bamsearch.cli.console import Console
+from bamsearch.cli.model_work import model_work
+from bamsearch.cli.options import Real, command, device_option, pass_console
+from bamsearch.cli.storage_option import storage_option
+from bamsearch.errors import InvalidValueError
+from bamsearch.study.jobs import STORAGE_VARIABLE, orphaned
+
+
+@command(
+    "worker",
+    examples=[
+        "bamsearch worker resnet101-8g-001 --storage postgresql+psycopg://me@host/db",
+        "BAMSEARCH_STORAGE=postgresql+psycopg://me@host/db bamsearch worker resnet101-8g-001",
+    ],
+)
+@click.argument("name", metavar="NAME")
+@storage_option
+@device_option
+@click.option("--timeout", type=Real(open=False), metavar="S", help="Stop after S seconds.")
+@pass_console
+def worker(
+    console: Console, name: str, storage: str | None, device: str, timeout: float | None
+) -> None:
+    """Score trials of run NAME until all are finished; several workers can share a run."""
+    if storage is None:
+        raise InvalidValueError(
+            f"a worker needs the database of {name}: give --storage URL, or set {STORAGE_VARIABLE}"
+        )
+    # Slurm ends jobs with SIGTERM: release the trial at once for another worker, rather than
+    # after missed heartbeats.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end = None if timeout is None else time.monotonic() + timeout
+
+    def stop() -> bool:
+        return orphaned() or (end is not None and time.monotonic() >= end)
+
+    with model_work(console, f"working on {name}", name):
+        from bamsearch.study.run import work_on
+
+        run, ended = work_on(name, storage, device=device, stop=stop)
+    console.print(f"{run.name}: {'all trials finished' if ended else 'stopped, trials remaining'}")
+    console.finish({"see": f"bamsearch search --resume {name} --storage URL"})

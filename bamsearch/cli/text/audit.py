@@ -1,0 +1,145 @@
+"""Text and JSON output of ``bamsearch audit``: the plan and the results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from bamsearch.cli.console import Console
+from bamsearch.records import Audit
+from bamsearch.report.text import count_text, duration_text, shape_text
+from bamsearch.text import printable
+
+if TYPE_CHECKING:
+    from bamsearch.evidence.audit.estimate import AuditEstimate
+    from bamsearch.evidence.audit.request import AuditPlan
+    from bamsearch.report.writing import ReportFormat
+
+
+def print_audit_plan(
+    console: Console, planned: AuditPlan, estimate: AuditEstimate, jobs: int
+) -> None:
+    """Print the sample and the number of trainings; the estimated time goes to stderr."""
+    from bamsearch.report.audit.content import make_audit_report
+    from bamsearch.report.audit.draws import seeds_text
+
+    audit, recipe, facts = planned.audit, planned.recipe, planned.audit.data
+    report = make_audit_report(audit, audit.name)
+    console.print(report.title)
+    console.print(
+        f"{facts.name} · {shape_text(facts.input_shape)} · {facts.train:,} images to train, "
+        f"{facts.validation:,} to validate · hash {facts.hash}"
+    )
+    console.print(
+        f"recipe {recipe.name}: {count_text(recipe.epochs, 'epoch')}, batch {recipe.batch_size}, "
+        f"lr {recipe.lr:g} · random weights · seeds {audit.seeds[0]} to {audit.seeds[-1]}"
+    )
+    console.print(f"scores {', '.join(audit.scores)} · score seeds {seeds_text(audit)}")
+    console.print(report.sample)
+    if estimate.done == estimate.trainings:
+        console.note(f"\nall {estimate.trainings} trainings are done\n")
+        return
+    done = f", {estimate.done} of {estimate.trainings} trainings done" if estimate.done else ""
+    processes = "in one process" if jobs == 1 else f"in {jobs} processes, if they do not compete"
+    console.note(
+        f"\nabout {duration_text(estimate.seconds / jobs)} of training {processes}{done}\n"
+    )
+
+
+def audit_plan_json(planned: AuditPlan, estimate: AuditEstimate) -> dict[str, Any]:
+    """The output of ``audit --dry-run --json``."""
+    audit = planned.audit
+    return {
+        "audit": audit.name,
+        "model": audit.model,
+        "recipe": dict(audit.recipe),
+        "seeds": list(audit.seeds),
+        "designs": json.loads(audit.to_json())["designs"],
+        "scores": list(audit.scores),
+        "score_seeds": audit.score_seeds,
+        "trainings": estimate.trainings,
+        "done": estimate.done,
+        "seconds_in_one_process": round(estimate.seconds, 1),
+    }
+
+
+def print_audit(console: Console, audit: Audit, argument: str) -> None:
+    """Print the answer, and the tables behind it."""
+    from bamsearch.report.audit.content import MEASURE_NAMES, make_audit_report
+
+    report = make_audit_report(audit, argument)
+    console.print(printable(report.headline))
+    for line in report.remarks:
+        console.print(f"  {printable(line)}")
+    if not audit.finished:
+        return
+    console.print(f"\n{MEASURE_NAMES['tau']} with trained accuracy, and its 95% interval")
+    tau = report.agreements["tau"]
+    console.table(tau.header, tau.rows, tau.align)
+    for line in wrap(report.intervals, 90):
+        console.print(f"  {line}")
+    for line in report.reasons:
+        console.print(f"  {printable(line)}")
+    console.print("\nnoise ceiling")
+    console.table(report.noise.header, report.noise.rows, report.noise.align)
+    if report.effects.rows:
+        console.print("\neffects of BAM")
+        console.table(report.effects.header, report.effects.rows, report.effects.align)
+
+
+def audit_result_json(audit: Audit, argument: str) -> dict[str, Any]:
+    """The output of ``audit --json``: the answer, and ``audit.json``."""
+    from bamsearch.report.audit.content import make_audit_report
+    from bamsearch.report.audit.writing import audit_json
+
+    return audit_json(make_audit_report(audit, argument))
+
+
+def report_audit(
+    console: Console,
+    folder: Path,
+    formats: Sequence[ReportFormat],
+    output: Path | None,
+    *,
+    stdout: bool,
+    as_json: bool,
+    dry_run: bool,
+) -> None:
+    """Run ``bamsearch report AUDIT``.
+
+    Args:
+        console: console of the command.
+        folder: folder of the audit.
+        formats: formats to write.
+        output: folder of the report, if not the audit's.
+        stdout: print the only format instead of writing files.
+        as_json: print the result as JSON.
+        dry_run: write no files.
+    """
+    from bamsearch.records.audit_files import read_audit
+    from bamsearch.report.audit.content import make_audit_report
+    from bamsearch.report.audit.writing import (
+        AUDIT_FILES,
+        audit_place,
+        audit_text,
+        write_audit_report,
+    )
+
+    audit, argument = read_audit(folder), audit_place(folder)
+    if stdout:
+        console.print_exactly(audit_text(make_audit_report(audit, argument), formats[0]))
+        return
+    target = output or folder
+    written = [target / AUDIT_FILES[format] for format in AUDIT_FILES if format in formats]
+    if not dry_run:
+        with console.progress("making the report"):
+            written = write_audit_report(audit, target, formats, argument)
+    if as_json:
+        console.print_json(audit_result_json(audit, argument))
+    else:
+        print_audit(console, audit, argument)
+    steps = {} if audit.finished or not audit.command else {"continue": audit.command}
+    console.finish(steps, written, dry_run=dry_run)

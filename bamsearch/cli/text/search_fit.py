@@ -1,0 +1,97 @@
+"""Feasible designs of a search, before scoring: base, smallest, paper default and largest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from bamsearch.cli.layout import table_text
+from bamsearch.errors import NoSiteError
+from bamsearch.graph.placement import plan_insertions
+from bamsearch.profile.costs import DesignCosts
+from bamsearch.records import Insertion, Quantity
+from bamsearch.report.comparison import LABELS
+from bamsearch.report.text import (
+    bare_amount,
+    conditions_text,
+    count_text,
+    giga,
+    mega,
+    title,
+)
+from bamsearch.space.choices import SearchSpace
+from bamsearch.space.fitting import smallest
+from bamsearch.study.request import SearchPlan
+from bamsearch.text import number_text
+
+
+def feasibility_text(planned: SearchPlan) -> str:
+    """The search space, its landmark designs and the number of feasible designs, as text."""
+    run, feasible, space = planned.run, planned.feasible, planned.space
+    limits = {b.quantity: bare_amount(b.quantity, b.limit) for b in run.budgets}
+    extra = [b.quantity for b in run.budgets if b.quantity in ("memory", "ms")]
+    rows = [
+        [
+            "budget",
+            limits.get("gflops", "–"),
+            f"{limits['params']} M" if "params" in limits else "–",
+            *(limits[quantity] for quantity in extra),
+            "",
+        ]
+    ]
+    rows += [_feasibility_row(planned, name, design) for name, design in _landmarks(planned)]
+    header = ["", "GFLOPs", "params", *({"memory": "MiB", "ms": "ms"}[q] for q in extra), ""]
+    sites = sum(len(choice.sites) for choice in space.choices)
+    about = "exact" if feasible.exact else "an estimate"
+    lines = [
+        f"{title(run)}\nspace {space.name}: {count_text(sites, 'site')}, "
+        f"r and d of {_options_text(space)}\n",
+        table_text(header, rows, "l" + "r" * (len(header) - 2) + "l"),
+        f"\n  {number_text(feasible.count)} of {number_text(feasible.designs)} designs fit "
+        f"({about})",
+    ]
+    if run.latency is not None:
+        lines.append(
+            f"  latency on {conditions_text(run)}: predicted, plus "
+            f"{run.latency['worst_error']:.1%}, the worst error of the latency table on whole "
+            "designs"
+        )
+    return "\n".join(lines)
+
+
+def _landmarks(planned: SearchPlan) -> list[tuple[str, Sequence[Insertion]]]:
+    """Base, smallest, paper default and largest design, for comparison with the budgets."""
+    space, sites = planned.space, planned.run.summary.sites
+    landmarks: list[tuple[str, Sequence[Insertion]]] = [("base", ())]
+    landmarks.append(("smallest with BAM", space.insertions(smallest(space, planned.run.budgets))))
+    with suppress(NoSiteError):
+        landmarks.append((LABELS["paper"], plan_insertions(sites)))
+    landmarks.append((LABELS["largest"], space.insertions(planned.feasible.largest())))
+    landmarks.append(("largest of all", space.insertions(space.largest())))
+    return landmarks
+
+
+def _feasibility_row(planned: SearchPlan, name: str, insertions: Sequence[Insertion]) -> list[str]:
+    run, space = planned.run, planned.space
+    cost = DesignCosts(run.summary, variant=run.variant, init=run.init).cost(insertions)
+    taken: dict[str, int | None] = {"gflops": cost.macs, "params": cost.params}
+    encoding = space.encoding(insertions)
+    measured: dict[Quantity, int] = {"memory": space.memory, "ms": space.ns}
+    for quantity, base in measured.items():
+        # Only the base and designs of the space were measured.
+        taken[quantity] = base if not insertions else None
+        if insertions and encoding is not None:
+            taken[quantity] = base + space.added(encoding, quantity)
+    fits = all(b.admits(taken[b.quantity] or 0) for b in run.budgets)
+    extra = [
+        "–" if (amount := taken[b.quantity]) is None else bare_amount(b.quantity, amount)
+        for b in run.budgets
+        if b.quantity in ("memory", "ms")
+    ]
+    return [name, giga(cost.macs), mega(cost.params), *extra, "fits" if fits else "over"]
+
+
+def _options_text(space: SearchSpace) -> str:
+    rs = sorted({o.reduction for c in space.choices for o in c.options} - {0})
+    ds = sorted({o.dilation for c in space.choices for o in c.options} - {0})
+    return f"{', '.join(map(str, rs))} and {', '.join(map(str, ds))}"

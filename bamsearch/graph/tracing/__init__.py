@@ -1,0 +1,1 @@
+"""Tracing: the graph of a network, and what can be traced."""

@@ -1,0 +1,1 @@
+"""Samplers: which design next, as functions of the seed and the finished trials."""

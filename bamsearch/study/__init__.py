@@ -1,0 +1,1 @@
+"""Studies: the trials of a run, its workers, its database and its folder."""

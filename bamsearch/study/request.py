@@ -1,0 +1,481 @@
+"""A search request, and the plan made from it: the run, its space and its feasible designs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from math import ceil
+from platform import python_version
+from typing import TYPE_CHECKING, Any
+
+from bamsearch.errors import InvalidValueError, RunError
+from bamsearch.profile.summary import check_has_sites, summarise, summarise_module
+from bamsearch.records import (
+    Budget,
+    DataFacts,
+    Design,
+    Init,
+    Insertion,
+    ModelSummary,
+    Objective,
+    Quantity,
+    Run,
+    Variant,
+)
+from bamsearch.records.sources import source_of, user_code
+from bamsearch.score.table import COSTS, DEFAULT_SCORE
+from bamsearch.space.budget import parse_budget
+from bamsearch.space.choices import SearchSpace, with_costs
+from bamsearch.space.feasible import Feasible, Listed
+from bamsearch.space.fitting import feasible
+from bamsearch.space.measured_costs import LatencySettings, measure_costs
+from bamsearch.space.space import SpaceFile, parse_space, read_space, search_space
+from bamsearch.text import LARGEST_COUNT
+from bamsearch.training.recipe import DEFAULT_RECIPE, Recipe, find_recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DEFAULT_TRIALS = 100
+
+TRAINED_TRIALS = 40
+"""Default with score ``train``: each trial is a training."""
+
+DEFAULT_SAMPLER = "gp"
+_ANEW = "restore it, or start a new search with another --name, or with --force under this name"
+_VERSIONS = ("bamsearch", "torch", "torchvision", "optuna", "fvcore")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """The options of a search.
+
+    Attributes:
+        model: MODEL, or the name of a module.
+        budgets: budget texts as typed, by quantity.
+        space: name or file of a search space.
+        with_stem: whether the stem is added to the space.
+        score: name of a score, or ``module:function``; None is train if there are data, else
+            params.
+        objectives: objectives; the first ranks the designs.
+        sampler: name of a sampler; None chooses by the number of designs.
+        trials: total number of trials; None is 100, 40 with score train, or all designs with
+            sampler ``exhaustive``.
+        until: expected regret, in points of accuracy, below which a search that trains stops.
+        seed: random seed.
+        input_size: (H, W); None is the model's default.
+        num_classes: classes of the head; None is the model's default.
+        data: data set that determined the two, if any.
+        variant: variant of BAM.
+        init: initialisation of BAM.
+        compare_random: whether to run a random search of the same length too; None runs it unless
+            it needs trainings or the score is params or macs.
+        recipe: training recipe; None is the short one.
+        heartbeat: seconds between the heartbeats of a worker.
+        timing: conditions of a latency budget; its device also scores.
+    """
+
+    model: str
+    budgets: Mapping[Quantity, str] = field(default_factory=dict)
+    space: str = "stages"
+    with_stem: bool = False
+    score: str | None = None
+    objectives: tuple[Objective, ...] = ("score",)
+    sampler: str | None = None
+    trials: int | None = None
+    until: float | None = None
+    seed: int = 0
+    input_size: tuple[int, int] | None = None
+    num_classes: int | None = None
+    data: DataFacts | None = None
+    variant: Variant = "paper"
+    init: Init = "paper"
+    compare_random: bool | None = None
+    recipe: Recipe | None = None
+    heartbeat: int = 20
+    timing: LatencySettings = field(default_factory=LatencySettings)
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A search before it starts.
+
+    Attributes:
+        run: the run, not named yet.
+        feasible: the feasible designs.
+    """
+
+    run: Run
+    feasible: Feasible
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return self.feasible.space
+
+
+def plan_search(
+    request: SearchRequest, module: nn.Module | None = None, command: str = ""
+) -> SearchPlan:
+    """Check a request and determine its feasible designs, before anything is scored.
+
+    Args:
+        request: options of the search.
+        module: base network, if no MODEL name builds it; its input is ``request.input_size``,
+            224x224 by default.
+        command: command line, for the record.
+
+    Raises:
+        NoSiteError: the model or the space has no site for BAM.
+        NothingFitsError: no design is within the budgets.
+        SpaceError: an invalid space.
+        ModelError: the model cannot be built, traced or measured.
+        InvalidValueError: options out of range, or that do not go together.
+    """
+    request = _with_score(request)
+    _check(request, module)
+    summary = _summary(request, module)
+    check_has_sites(summary)
+    # A score that is a cost needs no network, unless a budget measures it.
+    if request.score not in COSTS or {"memory", "ms"} & request.budgets.keys():
+        summary = _decided(
+            summary,
+            request.variant,
+            request.init,
+            request.num_classes,
+            with_stem=request.with_stem,
+            module=module,
+        )
+    file = read_space(request.space)
+    space = search_space(
+        file,
+        summary,
+        with_stem=request.with_stem,
+        variant=request.variant,
+        init=request.init,
+        num_classes=request.num_classes,
+    )
+    added, latency = measure_costs(
+        space, request.budgets.keys(), request.timing, request.seed, module
+    )
+    space = with_costs(space, added)
+    budgets = _budgets(request, space, latency)
+    designs = feasible(space, budgets)
+    sampler, trials = _sampler_and_trials(request, designs)
+    run = Run(
+        name="",
+        summary=summary,
+        variant=request.variant,
+        init=request.init,
+        num_classes=request.num_classes,
+        space=file.to_dict(),
+        with_stem=request.with_stem,
+        budgets=budgets,
+        score=request.score or DEFAULT_SCORE,
+        objectives=request.objectives,
+        sampler=sampler,
+        seed=request.seed,
+        trials=trials,
+        designs=min(designs.designs, LARGEST_COUNT),
+        feasible_designs=min(designs.count, LARGEST_COUNT),
+        exact=designs.exact,
+        compare_random=_compares(request, sampler),
+        device=request.timing.device,
+        threads=request.timing.threads,
+        heartbeat=request.heartbeat,
+        added=added,
+        latency=latency,
+        command=command,
+        versions={"python": python_version()} | {name: version(name) for name in _VERSIONS},
+        git_commit=_git_commit(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        data=request.data,
+        recipe=None if request.recipe is None else request.recipe.to_dict(),
+        until=request.until,
+        sources={} if module is not None else _sources(request.model, request.score or ""),
+    )
+    if run.trained and request.data is not None:
+        _check_classes(run, request.data)
+    return SearchPlan(run, designs)
+
+
+def _check_classes(run: Run, facts: DataFacts) -> None:
+    """Raise ModelError if the model does not output one score per class of the data."""
+    # Imported here because it loads torch.
+    from bamsearch.graph.models import build_model
+    from bamsearch.training.classes import check_gives_classes
+
+    shape = run.summary.input_shape
+    module = build_model(run.model, shape, num_classes=run.num_classes, initialise=False)
+    check_gives_classes(module, run.model, facts)
+
+
+def plan_of_run(run: Run) -> SearchPlan:
+    """The space and the feasible designs of a recorded run, from its record alone.
+
+    Raises:
+        RunError: the code of its model or score has changed.
+        SpaceError, NothingFitsError: only if ``run.json`` was edited.
+    """
+    now = _sources(run.model, run.score)
+    for kind, was in run.sources.items():
+        if now.get(kind) != was:
+            name = run.model if kind == "model" else run.score
+            raise RunError(
+                f"{kind} {name} has changed since run {run.name} started: it was {was} and is now "
+                f"{now.get(kind) or 'missing'}; {_ANEW}"
+            )
+    space = search_space(
+        _file_of(run),
+        run.summary,
+        with_stem=run.with_stem,
+        variant=run.variant,
+        init=run.init,
+        num_classes=run.num_classes,
+    )
+    return SearchPlan(run, feasible(with_costs(space, run.added), run.budgets))
+
+
+def check_base(run: Run) -> None:
+    """Count the base of a run again if it is user code, whose imports may have changed.
+
+    Raises:
+        RunError: the network differs from that of the run.
+        ModelError: the network cannot be built.
+    """
+    if "model" not in run.sources or user_code(run.model) is None:
+        return
+    was = run.summary
+    now = summarise(run.model, was.input_shape[-2:], run.num_classes)
+    if (now.base, now.sites) != (was.base, was.sites):
+        raise RunError(
+            f"model {run.model} has changed since run {run.name} started: it had "
+            f"{was.base.params:,} parameters and {was.base.macs:,} MACs, and now has "
+            f"{now.base.params:,} and {now.base.macs:,}; {_ANEW}"
+        )
+
+
+def _sources(model: str, score: str) -> dict[str, str]:
+    """See :attr:`bamsearch.records.Run.sources`."""
+    names = {"model": model} | ({"score": score} if ":" in score else {})
+    sources = {kind: source_of(name) for kind, name in names.items()}
+    return {kind: source for kind, source in sources.items() if source is not None}
+
+
+def with_trials(planned: SearchPlan, trials: int | None, until: float | None = None) -> SearchPlan:
+    """A recorded run with a new total number of trials; see :func:`more_trials`."""
+    base = planned.space.encoding(())
+    count = planned.feasible.count - (base is not None)
+    return replace(planned, run=more_trials(planned.run, trials, count, until))
+
+
+def more_trials(run: Run, trials: int | None, count: int, until: float | None = None) -> Run:
+    """The run with another total number of trials, or another ``until``.
+
+    Args:
+        run: the run.
+        trials: new total; None keeps it.
+        count: number of feasible designs, without the base.
+        until: see :class:`SearchRequest`; None keeps it.
+
+    Raises:
+        InvalidValueError: fewer than before, or ``until`` for a run that does not train.
+    """
+    _check_until(until, run.score)
+    run = replace(run, until=run.until if until is None else until)
+    if trials is None or trials == run.trials:
+        return run
+    if trials < run.trials:
+        raise InvalidValueError(
+            f"--trials {trials} is below the {run.trials} trials of run {run.name}: give the total"
+        )
+    return replace(run, trials=trials if run.repeats else min(trials, count))
+
+
+def _file_of(run: Run) -> SpaceFile:
+    return parse_space(run.space, f"space of run {run.name}")
+
+
+def _with_score(request: SearchRequest) -> SearchRequest:
+    """The request with its default score and, if that trains, its default recipe."""
+    if request.score is None:
+        score = DEFAULT_SCORE if request.data is None else "train"
+        request = replace(request, score=score)
+    default = find_recipe(DEFAULT_RECIPE)
+    if request.score == "train":
+        return replace(request, recipe=request.recipe or default)
+    if request.recipe is not None:
+        raise InvalidValueError(
+            f"--recipe and --epochs are for scores that train, not for {request.score}: "
+            "leave them out, or give --score train"
+        )
+    return request
+
+
+def _compares(request: SearchRequest, sampler: str) -> bool:
+    """Whether a random search of the same length is scored too."""
+    wanted = request.compare_random
+    if wanted is None:
+        # The best design by cost is known: random designs can only tie with it.
+        wanted = request.score != "train" and request.score not in COSTS
+    return wanted and sampler not in ("random", "exhaustive")
+
+
+def _check(request: SearchRequest, module: nn.Module | None) -> None:
+    if request.score == "train":
+        _check_trains(request, module)
+    if "score" not in request.objectives:
+        raise InvalidValueError("--objective must include score: costs are known without a search")
+    if len(set(request.objectives)) != len(request.objectives):
+        raise InvalidValueError("--objective repeats an objective: give each once")
+    cost = COSTS.get(request.score or "")
+    if cost is not None and cost in request.objectives:
+        raise InvalidValueError(
+            f"--objective {cost}: score {request.score} is the same cost, give another --score, "
+            "such as snip"
+        )
+    if "ms" in request.objectives and "ms" not in request.budgets:
+        raise InvalidValueError("--objective ms needs --budget-ms, which makes the latency table")
+    if request.trials is not None and request.trials < 1:
+        raise InvalidValueError(f"--trials must be at least 1, not {request.trials}")
+    _check_until(request.until, request.score)
+
+
+def _check_until(until: float | None, score: str | None) -> None:
+    if until is None:
+        return
+    if score != "train":
+        raise InvalidValueError(
+            f"--until {until:g} is in points of accuracy, and score {score} is not an accuracy: "
+            "leave it out, or give --data NAME"
+        )
+    if not 0 < until < float("inf"):
+        raise InvalidValueError(f"--until {until:g}: give points above 0, such as 0.2")
+
+
+def _check_trains(request: SearchRequest, module: nn.Module | None) -> None:
+    if request.data is None:
+        raise InvalidValueError(
+            f"score {request.score} needs data: give --data NAME, such as --data digits"
+        )
+    if module is not None:
+        raise InvalidValueError(
+            f"score {request.score} builds each network from its MODEL, which a module lacks: "
+            "give FILE.py:FUNCTION or package.module:function that builds it"
+        )
+    # Imported here because they load torch.
+    from bamsearch.training.fabric import check_fabric
+    from bamsearch.training.initial_model import check_is_classifier
+
+    check_is_classifier(request.model)
+    check_fabric()
+
+
+def _summary(request: SearchRequest, module: nn.Module | None) -> ModelSummary:
+    if module is None:
+        return summarise(request.model, request.input_size, request.num_classes)
+    height, width = request.input_size or (224, 224)
+    return summarise_module(request.model, module, (3, height, width))
+
+
+def with_insertion_method(run: Run) -> Run:
+    """The run with its insertion method (rewriting or hooks), chosen and checked once.
+
+    Raises:
+        ModelError: neither method gives the right network.
+    """
+    summary = _decided(run.summary, run.variant, run.init, run.num_classes, with_stem=run.with_stem)
+    return replace(run, summary=summary)
+
+
+def _decided(
+    summary: ModelSummary,
+    variant: Variant,
+    init: Init,
+    num_classes: int | None,
+    *,
+    with_stem: bool,
+    module: nn.Module | None = None,
+) -> ModelSummary:
+    """The summary with its insertion method, tried with BAM at every site of the space."""
+    if summary.how != "auto":
+        return summary
+    # Imported here because it loads torch.
+    from bamsearch.graph.designs import insert_checked
+
+    kinds = ("bottleneck", "head", "stem") if with_stem else ("bottleneck", "head")
+    sites = [site for site in summary.sites if site.kind in kinds] or summary.sites
+    insertions = tuple(Insertion(site.name) for site in sites)
+    shape = summary.input_shape
+    design = Design(summary.model, shape, insertions, variant, init, num_classes)
+    return replace(summary, how=insert_checked(design, module).how)
+
+
+def _budgets(
+    request: SearchRequest, space: SearchSpace, latency: Mapping[str, Any] | None
+) -> tuple[Budget, ...]:
+    base: dict[Quantity, int] = {
+        "gflops": space.summary.base.macs,
+        "params": space.summary.base.params,
+        "memory": space.memory,
+        # +2% is relative to the measured time; a design must fit with the table's worst error.
+        "ms": ceil(latency["base_ms"] * 1e6) if latency is not None else 0,
+    }
+    budgets = [parse_budget(key, text, base[key]) for key, text in request.budgets.items()]
+    return tuple(replace(b, base=space.ns) if b.quantity == "ms" else b for b in budgets)
+
+
+def _sampler_and_trials(request: SearchRequest, designs: Feasible) -> tuple[str, int]:
+    """The sampler and the number of trials: all designs if no more are feasible than trials.
+
+    Under a score that is a cost, listed designs are sorted by it instead of searched.
+    """
+    base = designs.space.encoding(())
+    count = designs.count - (base is not None)
+    trials = request.trials
+    if request.sampler == "exhaustive":
+        if trials is not None and trials < count:
+            raise InvalidValueError(
+                f"--sampler exhaustive scores all {count:,} feasible designs: "
+                f"leave --trials {trials} out, or choose another sampler"
+            )
+        return "exhaustive", count
+    if request.score == "train" and (request.sampler or DEFAULT_SAMPLER) == "gp":
+        return "gp", trials or TRAINED_TRIALS
+    trials = trials or (TRAINED_TRIALS if request.score == "train" else DEFAULT_TRIALS)
+    if request.sampler in (None, "sorted") and _can_sort(request, designs):
+        return "sorted", min(trials, count)
+    if count <= trials:
+        return request.sampler if request.sampler == "random" else "exhaustive", count
+    return request.sampler or DEFAULT_SAMPLER, trials
+
+
+def _can_sort(request: SearchRequest, designs: Feasible) -> bool:
+    """Whether designs can be sorted by the score: it is a cost, and the designs are listed.
+
+    Raises:
+        InvalidValueError: they cannot, and sampler ``sorted`` was requested.
+    """
+    only = request.score in COSTS and request.objectives == ("score",)
+    if only and isinstance(designs, Listed):
+        return True
+    if request.sampler == "sorted":
+        raise InvalidValueError(
+            f"--sampler sorted needs score {' or '.join(COSTS)} as the only objective, and a space "
+            "small enough to list: leave it out"
+        )
+    return False
+
+
+def _git_commit() -> str | None:
+    """The commit of the current folder's repository, or None."""
+    try:
+        process = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return process.stdout.strip() if process.returncode == 0 else None

@@ -1,0 +1,37 @@
+"""What searches that train are said to take, by hand from the seconds of a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bamsearch.data.loading import load_data
+from bamsearch.study.estimate import design_seconds
+from bamsearch.study.request import SearchRequest, plan_search
+from bamsearch.training.recipe import find_recipe
+
+NETS = Path(__file__).parents[2] / "training" / "nets.py"
+# Digits: 1,445 images to train on, 22 batches of 64; 176 to validate on.
+STEPS, LOOK = 22, 176 / 64 / 3
+
+
+def planned(score, **others):
+    data = load_data("digits")
+    request = SearchRequest(
+        f"{NETS}:small",
+        data=data.facts,
+        input_size=(8, 8),
+        num_classes=10,
+        score=score,
+        recipe=find_recipe("short").changed(epochs=4),
+        **others,
+    )
+    found = plan_search(request)
+    return found.run, found.feasible, data
+
+
+def test_of_a_training_it_is_the_mean_of_a_small_and_a_large_design():
+    seconds = iter([1.0, 3.0])
+    found = design_seconds(*planned("train"), timer=lambda run, start, data: next(seconds))
+    assert found == pytest.approx(4 * 2.0 * (STEPS + LOOK))
