@@ -42,6 +42,7 @@ from click.shell_completion import CompletionItem
 from bamsearch.cli.console import Console
 from bamsearch.graph.placement import PLACEMENTS
 from bamsearch.records import Init, Variant
+from bamsearch.training.recipe import Precision
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -206,6 +207,30 @@ threads_option = click.option(
     help="Number of CPU threads.",
 )
 """Adds ``threads: int``."""
+
+
+jobs_option = click.option(
+    "-j",
+    "--jobs",
+    type=Count(min=1, most=1024),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Number of processes.",
+)
+"""Adds ``jobs: int``."""
+
+epochs_option = click.option(
+    "--epochs", type=Count(min=1), metavar="N", help="Override the recipe's number of epochs."
+)
+"""Adds ``epochs: int | None``."""
+
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    help="Numeric precision of training.  [default: 32]",
+)
+"""Adds ``precision: Precision | None``."""
 
 
 class InputSizeType(click.ParamType[tuple[int, int]]):

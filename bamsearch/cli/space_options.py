@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
+
+from bamsearch.records import Quantity
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +35,13 @@ _OPTIONS = (
     ),
     click.option("--with-stem", is_flag=True, help="Add the stem to the search space."),
 )
+
+
+def take_budgets(options: dict[str, Any]) -> dict[Quantity, str]:
+    """Remove the budgets from the options of a command; return the given ones, as typed."""
+    texts = {quantity: options.pop(f"budget_{quantity}") for quantity in get_args(Quantity)}
+    return {quantity: text for quantity, text in texts.items() if text is not None}
+
 
 search_init_option = click.option(
     "--init",

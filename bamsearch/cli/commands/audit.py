@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -19,15 +19,18 @@ from bamsearch.cli.options import (
     Count,
     command,
     device_option,
+    epochs_option,
     input_size_option,
+    jobs_option,
     json_option,
     output_options,
     pass_console,
+    precision_option,
     seed_option,
     threads_option,
     variant_option,
 )
-from bamsearch.cli.space_options import search_init_option, space_options
+from bamsearch.cli.space_options import search_init_option, space_options, take_budgets
 from bamsearch.cli.text.audit import (
     audit_plan_json,
     audit_result_json,
@@ -36,9 +39,9 @@ from bamsearch.cli.text.audit import (
 )
 from bamsearch.cli.text.train import train_view
 from bamsearch.errors import InvalidValueError, OutputError
-from bamsearch.records import Init, Quantity, ValueRange, Variant, value_range_text
+from bamsearch.records import value_range_text
 from bamsearch.score.table import SCORES
-from bamsearch.training.recipe import DEFAULT_RECIPE, RECIPES, Precision
+from bamsearch.training.recipe import DEFAULT_RECIPE, RECIPES
 
 if TYPE_CHECKING:
     from bamsearch.evidence.audit.folder import AuditFolder
@@ -108,25 +111,11 @@ _SET_BY_RUN = (
     show_default=True,
     help="Training recipe.",
 )
-@click.option(
-    "--epochs", type=Count(min=1), metavar="N", help="Override the recipe's number of epochs."
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["32", "bf16-mixed", "16-mixed"]),
-    help="Numeric precision of training.  [default: 32]",
-)
+@epochs_option
+@precision_option
 @device_option
 @threads_option
-@click.option(
-    "-j",
-    "--jobs",
-    type=Count(min=1, most=1024),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Number of training processes.",
-)
+@jobs_option
 @seed_option
 @click.option("--name", metavar="NAME", help="Name of the audit.  [default: MODEL-DATA-NNN]")
 @json_option
@@ -136,35 +125,16 @@ _SET_BY_RUN = (
 def audit(
     ctx: click.Context,
     console: Console,
+    /,
     target: str,
-    data: str | None,
-    download: bool,
-    value_range: ValueRange | None,
-    budget_gflops: str | None,
-    budget_params: str | None,
-    budget_memory: str | None,
-    budget_ms: str | None,
-    space: str,
-    with_stem: bool,
-    variant: Variant,
-    init: Init,
-    input_size: tuple[int, int] | None,
-    designs: int,
-    seeds: int,
-    score_seeds: int,
     scores: str,
-    recipe: str,
-    epochs: int | None,
-    precision: Precision | None,
-    device: str,
-    threads: int,
     jobs: int,
-    seed: int,
     name: str | None,
     as_json: bool,
     output: Path | None,
     force: bool,
     dry_run: bool,
+    **options: Any,
 ) -> None:
     """Train a sample of designs, and measure which scores rank them as training does.
 
@@ -174,12 +144,6 @@ def audit(
     """
     if name is not None and output is not None:
         raise click.UsageError("--name and --output: choose one")
-    budgets: dict[Quantity, str | None] = {
-        "gflops": budget_gflops,
-        "params": budget_params,
-        "memory": budget_memory,
-        "ms": budget_ms,
-    }
     with model_work(console, f"determining the feasible designs of {target}", target):
         from bamsearch.evidence.audit.request import AuditRequest, is_run, plan_audit
         from bamsearch.study.folder import find_folder
@@ -189,26 +153,10 @@ def audit(
             announce_code(console, find_folder(target).read_run().model)
         request = AuditRequest(
             what=target,
-            data=data,
-            download=download,
-            value_range=value_range,
-            budgets={key: text for key, text in budgets.items() if text is not None},
-            space=space,
-            with_stem=with_stem,
-            variant=variant,
-            init=init,
-            input_size=input_size,
-            designs=designs,
-            seeds=seeds,
-            score_seeds=score_seeds,
-            seed=seed,
-            recipe=recipe,
-            epochs=epochs,
-            precision=precision,
-            device=device,
-            threads=threads,
+            budgets=take_budgets(options),
             scores=tuple(score.strip() for score in scores.split(",") if score.strip()),
             command=shlex.join(["bamsearch", *sys.argv[1:]]),
+            **options,
         )
         planned = plan_audit(request)
         planned, folder = _with_folder(planned, name, output, force=force)

@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -28,7 +28,9 @@ from bamsearch.cli.options import (
     command,
     device_option,
     dtype_option,
+    epochs_option,
     input_size_option,
+    jobs_option,
     json_option,
     num_classes_option,
     output_options,
@@ -43,17 +45,13 @@ from bamsearch.cli.search_folder import (
     is_unfinished_search,
     same_search,
 )
-from bamsearch.cli.space_options import search_init_option, space_options
+from bamsearch.cli.space_options import search_init_option, space_options, take_budgets
 from bamsearch.cli.storage_option import storage_option
 from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records import (
     DType,
-    Init,
     Mode,
-    Objective,
-    Quantity,
     ValueRange,
-    Variant,
 )
 from bamsearch.score.table import DEFAULT_SCORE, SCORES
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Recipe, find_recipe
@@ -119,9 +117,7 @@ DEFAULT_MODEL = "resnet101"
     type=click.Choice([name for name in RECIPES if name != FINE_TUNE]),
     help=f"Training recipe for score train.  [default: {DEFAULT_RECIPE}]",
 )
-@click.option(
-    "--epochs", type=Count(min=1), metavar="N", help="Override the recipe's number of epochs."
-)
+@epochs_option
 @click.option("--timeout", type=Real(open=False), metavar="S", help="Stop after S seconds.")
 @click.option(
     "--random/--no-random",
@@ -130,15 +126,7 @@ DEFAULT_MODEL = "resnet101"
     help="Compare with a random search of the same length.  [default: yes; no with score train, "
     "params or macs]",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    type=Count(min=1, most=1024),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Number of processes that score designs.",
-)
+@jobs_option
 @click.option("--resume", metavar="RUN", help="Resume a run.")
 @click.option("--name", metavar="NAME", help="Name of the run.  [default: MODEL-BUDGET-NNN]")
 @storage_option
@@ -177,44 +165,31 @@ DEFAULT_MODEL = "resnet101"
 def search(
     ctx: click.Context,
     console: Console,
+    /,
     model: str | None,
-    budget_gflops: str | None,
-    budget_params: str | None,
-    budget_memory: str | None,
-    budget_ms: str | None,
-    space: str,
-    with_stem: bool,
     score: str | None,
-    objectives: tuple[Objective, ...],
-    sampler: str | None,
-    trials: int | None,
-    until: float | None,
     recipe: str | None,
     epochs: int | None,
     timeout: float | None,
-    compare_random: bool | None,
     jobs: int,
     resume: str | None,
     name: str | None,
     storage: str | None,
-    heartbeat: int,
     device: str,
     threads: int,
     batch_size: int,
     dtype: DType,
     mode: Mode,
-    variant: Variant,
-    init: Init,
     input_size: tuple[int, int] | None,
     num_classes: int | None,
     data: str | None,
     download: bool,
     value_range: ValueRange | None,
-    seed: int,
     as_json: bool,
     output: Path | None,
     force: bool,
     dry_run: bool,
+    **options: Any,
 ) -> None:
     """Find the r, d and placement of BAM in MODEL that score best under a budget.
 
@@ -222,12 +197,7 @@ def search(
     the largest feasible one. MODEL defaults to resnet101. Finished trials are always kept: stop
     with Ctrl-C, continue with --resume.
     """
-    budgets: dict[Quantity, str | None] = {
-        "gflops": budget_gflops,
-        "params": budget_params,
-        "memory": budget_memory,
-        "ms": budget_ms,
-    }
+    budgets = take_budgets(options)
     if sum(option is not None for option in (resume, name, output)) > 1:
         raise click.UsageError("--resume, --name and --output: choose one")
     if resume is not None and force:
@@ -243,27 +213,17 @@ def search(
         input_size, num_classes, facts = resolve(
             data, input_size, num_classes, download=download, value_range=value_range
         )
-        resolved_device = _device(device, score, budget_ms, data)
+        resolved_device = _device(device, score, data, timed="ms" in budgets)
         request = SearchRequest(
             model=model or DEFAULT_MODEL,
-            budgets={key: text for key, text in budgets.items() if text is not None},
-            space=space,
-            with_stem=with_stem,
+            budgets=budgets,
             score=score,
-            objectives=objectives,
-            sampler=sampler,
-            trials=trials,
-            until=until,
-            seed=seed,
             input_size=input_size,
             num_classes=num_classes,
             data=facts,
-            variant=variant,
-            init=init,
-            compare_random=compare_random,
             recipe=_recipe(recipe, epochs),
-            heartbeat=heartbeat,
             timing=LatencySettings(resolved_device, batch_size, dtype, mode, threads),
+            **options,
         )
         folder: RunFolder | None
         if resume is not None:
@@ -371,10 +331,10 @@ def _recipe(name: str | None, epochs: int | None) -> Recipe | None:
     return find_recipe(name or DEFAULT_RECIPE).changed(epochs=epochs)
 
 
-def _device(device: str, score: str | None, budget_ms: str | None, data: str | None) -> str:
+def _device(device: str, score: str | None, data: str | None, *, timed: bool) -> str:
     """Resolve the device; lookup scores skip that, as it loads torch."""
     entry = SCORES.get(score or ("train" if data else DEFAULT_SCORE))
-    if budget_ms is None and entry is not None and not entry.needs_module:
+    if not timed and entry is not None and not entry.needs_module:
         return "cpu"
     from bamsearch.profile.devices import resolve_device
 

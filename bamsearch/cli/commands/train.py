@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -24,9 +24,11 @@ from bamsearch.cli.options import (
     Real,
     command,
     device_option,
+    epochs_option,
     json_option,
     output_options,
     pass_console,
+    precision_option,
     seed_option,
 )
 from bamsearch.cli.output import check_output_folder
@@ -37,13 +39,12 @@ from bamsearch.cli.text.train import (
     train_view,
     trained_json,
 )
-from bamsearch.records import Design, ValueRange
+from bamsearch.records import Design
 from bamsearch.report.text import duration_text
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,
     FINE_TUNE,
     RECIPES,
-    Precision,
 )
 
 if TYPE_CHECKING:
@@ -72,9 +73,7 @@ TRAINED = Path("trained")
     type=click.Choice(list(RECIPES)),
     help=f"Training recipe.  [default: {DEFAULT_RECIPE}; with trained weights {FINE_TUNE}]",
 )
-@click.option(
-    "--epochs", type=Count(min=1), metavar="N", help="Override the recipe's number of epochs."
-)
+@epochs_option
 @click.option(
     "--batch-size",
     type=Count(min=1),
@@ -93,11 +92,7 @@ TRAINED = Path("trained")
     metavar="DEFAULT|NAME|FILE|random",
     help="Trained weights to start from.  [default: model.safetensors beside DESIGN, else random]",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(["32", "bf16-mixed", "16-mixed"]),
-    help="Numeric precision of training.  [default: 32]",
-)
+@precision_option
 @device_option
 @seed_option
 @click.option(
@@ -111,16 +106,8 @@ TRAINED = Path("trained")
 def train(
     ctx: click.Context,
     console: Console,
+    /,
     design: str | None,
-    data: str | None,
-    download: bool,
-    value_range: ValueRange | None,
-    recipe: str | None,
-    epochs: int | None,
-    batch_size: int | None,
-    lr: float | None,
-    weights: str | None,
-    precision: Precision | None,
     device: str,
     seed: int,
     resume: Path | None,
@@ -129,6 +116,7 @@ def train(
     output: Path | None,
     force: bool,
     dry_run: bool,
+    **options: Any,
 ) -> None:
     """Train DESIGN on the data and report its validation accuracy.
 
@@ -154,17 +142,7 @@ def train(
 
         typed = ctx.get_parameter_source("seed") is ParameterSource.COMMANDLINE
         request = TrainingRequest(
-            what=design,
-            data=data,
-            download=download,
-            value_range=value_range,
-            recipe=recipe,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            precision=precision,
-            weights=weights,
-            seed=seed if typed or resume is None else None,
+            what=design, seed=seed if typed or resume is None else None, **options
         )
         folder = TrainingFolder(
             resume or output or TRAINED / "NAME",

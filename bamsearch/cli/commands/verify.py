@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,16 +15,25 @@ from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import download_option, value_range_option
 from bamsearch.cli.failures import NOT_AS_EXPECTED
 from bamsearch.cli.model_work import announce_code, silence_third_party
-from bamsearch.cli.options import Count, Real, command, device_option, json_option, pass_console
+from bamsearch.cli.options import (
+    Count,
+    Real,
+    command,
+    device_option,
+    epochs_option,
+    json_option,
+    pass_console,
+    precision_option,
+)
 from bamsearch.cli.text.train import train_view
 from bamsearch.cli.text.verify import answer_json, print_answer, print_verify_plan, verify_plan_json
 from bamsearch.errors import OutputError
-from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Precision
+from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES
 
 if TYPE_CHECKING:
     from bamsearch.evidence.verify.request import VerifyPlan
     from bamsearch.evidence.verify.run import Watch
-    from bamsearch.records import Expected, Over, ValueRange
+    from bamsearch.records import Expected
     from bamsearch.report.content import Report
 
 
@@ -73,19 +82,13 @@ if TYPE_CHECKING:
     type=click.Choice(list(RECIPES)),
     help=f"Training recipe.  [default: {DEFAULT_RECIPE}; with --weights {FINE_TUNE}]",
 )
-@click.option(
-    "--epochs", type=Count(min=1), metavar="N", help="Override the recipe's number of epochs."
-)
+@epochs_option
 @click.option(
     "--weights",
     metavar="DEFAULT|NAME|FILE",
     help="Trained weights of the base: all networks are fine-tuned for the same steps.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(["32", "bf16-mixed", "16-mixed"]),
-    help="Numeric precision of training.  [default: 32]",
-)
+@precision_option
 @device_option
 @click.option(
     "--margin",
@@ -112,27 +115,7 @@ if TYPE_CHECKING:
 @json_option
 @click.option("-n", "--dry-run", is_flag=True, help="Run without training.")
 @pass_console
-def verify(
-    console: Console,
-    run: str,
-    data: str | None,
-    download: bool,
-    value_range: ValueRange | None,
-    seeds: int,
-    looks: int,
-    first: int | None,
-    recipe: str | None,
-    epochs: int | None,
-    weights: str | None,
-    precision: Precision | None,
-    device: str,
-    margin: float,
-    over: Over,
-    expect: Expected | None,
-    force: bool,
-    as_json: bool,
-    dry_run: bool,
-) -> None:
+def verify(console: Console, /, run: str, as_json: bool, dry_run: bool, **options: Any) -> None:
     """Train the best design of RUN and its baselines, and test whether it helps.
 
     The base, the paper default, the largest feasible design, a random design and the best design
@@ -146,23 +129,7 @@ def verify(
         from bamsearch.records.run_files import find_run, read_run
 
         request = VerifyRequest(
-            run=run,
-            data=data,
-            download=download,
-            value_range=value_range,
-            seeds=seeds,
-            looks=looks,
-            first=first,
-            recipe=recipe,
-            epochs=epochs,
-            precision=precision,
-            weights=weights,
-            device=device,
-            margin=margin,
-            over=over,
-            expect=expect,
-            force=force,
-            command=shlex.join(["bamsearch", *sys.argv[1:]]),
+            run=run, command=shlex.join(["bamsearch", *sys.argv[1:]]), **options
         )
         path = find_run(run)
         if path is not None:
@@ -185,7 +152,7 @@ def verify(
         console.print()
         print_answer(console, report)
     _finish(console, planned)
-    _check_expected(console, report, expect, margin)
+    _check_expected(console, report, request.expect, request.margin)
 
 
 def _warn_of_init(console: Console, planned: VerifyPlan) -> None:
