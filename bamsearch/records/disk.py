@@ -50,6 +50,28 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def append(path: Path, text: str) -> None:
+    """Append to a file; the text is on the disk when the call returns.
+
+    Raises:
+        OSError: the text cannot be written; the file is unchanged.
+    """
+    new = not path.exists()
+    with open(path, "ab") as file:
+        whole = file.tell()
+        try:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            # Such as a full disk: half a line would corrupt the next one.
+            with suppress(OSError):
+                os.truncate(path, whole)
+            raise
+    if new:
+        sync_folder(path.parent)
+
+
 @contextmanager
 def draft_folder(path: Path) -> Iterator[Path]:
     """A draft folder beside a path, removed afterwards unless renamed to the path.

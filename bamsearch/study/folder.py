@@ -42,10 +42,10 @@ from bamsearch.records import (
     Trial,
 )
 from bamsearch.records.disk import (
+    append,
     refuse_links,
     remove_drafts,
     remove_files,
-    sync_folder,
     whole_file,
     whole_folder,
 )
@@ -213,22 +213,8 @@ class RunFolder:
             return
         text = "".join(trial_line(trial, kind) for kind, trial in trials)
         path = self.path / TRIALS_FILE
-        new = not path.exists()
-        with open(path, "ab") as file:
-            whole = file.tell()
-            try:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError as error:
-                # Such as a full disk: half a line would corrupt the next one.
-                with suppress(OSError):
-                    os.truncate(path, whole)
-                raise OutputError(
-                    f"{path} cannot be written: {error.strerror}{_RESUME_HINT}"
-                ) from error
-        if new:
-            sync_folder(self.path)
+        with _as_output_error(path):
+            append(path, text)
 
     def repair(self) -> None:
         """Remove files and lines that a crash left incomplete; the study has their content."""
@@ -275,13 +261,16 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         target = self.path / name
-        try:
-            with whole_file(target) as file:
-                file.write(text.encode())
-        except OSError as error:
-            raise OutputError(
-                f"{target} cannot be written: {error.strerror}{_RESUME_HINT}"
-            ) from error
+        with _as_output_error(target), whole_file(target) as file:
+            file.write(text.encode())
+
+
+@contextmanager
+def _as_output_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}{_RESUME_HINT}") from error
 
 
 def new_folder(run: Run, parent: Path = RUNS) -> RunFolder:

@@ -27,6 +27,7 @@ from bamsearch.records.audit_files import (
 )
 from bamsearch.records.codec import Format
 from bamsearch.records.disk import (
+    append,
     refuse_links,
     remove_drafts,
     remove_files,
@@ -182,17 +183,8 @@ class AuditFolder:
     def append(self, training: AuditTraining) -> None:
         """Append a finished training; it is on the disk when the call returns."""
         path = self.path / TRAININGS_FILE
-        with _as_output_error(path), open(path, "ab") as file:
-            whole = file.tell()
-            try:
-                file.write(training.to_line().encode())
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                # On a full disk, say: half a line would corrupt the next one.
-                with suppress(OSError):
-                    os.truncate(path, whole)
-                raise
+        with _as_output_error(path):
+            append(path, training.to_line())
 
     def read_scores(self, audit: Audit) -> dict[str, list[list[float | None]]]:
         """The scores in ``scores.json``: name to draws. A list of numbers is one draw.
