@@ -66,11 +66,6 @@ class Console:
         if not self.quiet:
             click.echo(printable_lines(text), err=True)
 
-    def detail(self, text: str) -> None:
-        """Print a note on stderr if ``-v``."""
-        if self.verbose:
-            click.echo(printable_lines(text), err=True)
-
     def warn(self, text: str) -> None:
         """Print a warning on stderr, on one line; ``-q`` does not hide it."""
         click.echo(f"bamsearch: warning: {one_line(text)}", err=True)

@@ -47,12 +47,11 @@ def test_where_words_go(capsys):
     for console in (Console(), Console(quiet=True), Console(verbose=True)):
         console.print("data")
         console.note("note")
-        console.detail("detail")
         console.warn("careful\n  now")
     out, err = capsys.readouterr()
     assert out == "data\n" * 3
     warning = "bamsearch: warning: careful now\n"
-    assert err == f"note\n{warning}{warning}note\ndetail\n{warning}"
+    assert err == f"note\n{warning}{warning}note\n{warning}"
 
 
 @pytest.mark.parametrize(
