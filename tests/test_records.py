@@ -168,7 +168,7 @@ def test_records_are_frozen_values() -> None:
         lambda: Insertion(None),  # type: ignore[arg-type]
         lambda: Design("", (3, 8, 8)),
         lambda: Design("a", (8, 8)),
-        lambda: Design("a", 8),  # type: ignore[arg-type]
+        lambda: Design("a", True),
         lambda: Design("a", (3, 8, 8), (Insertion("b"), Insertion("b", 8))),
         lambda: Design("a", (3, 8, 8), variant="c"),  # type: ignore[arg-type]
         lambda: Design("a", (3, 8, 8), ("layer1",)),  # type: ignore[arg-type]

@@ -12,11 +12,9 @@ from typing import Annotated, Any, Literal
 
 from bamsearch.errors import RunError
 from bamsearch.records.budgets import Budget, Quantity
-from bamsearch.records.choices import Init, Variant
 from bamsearch.records.codec import Format
-from bamsearch.records.costs import ModelSummary
 from bamsearch.records.data import DataFacts
-from bamsearch.records.designs import Design, Insertions
+from bamsearch.records.designs import Insertions
 from bamsearch.records.hints import (
     Amount,
     AnyNatural,
@@ -27,7 +25,8 @@ from bamsearch.records.hints import (
     Positive,
     Range,
 )
-from bamsearch.records.tables import RecipeTable, SpaceTable
+from bamsearch.records.problems import Problem
+from bamsearch.records.tables import RecipeTable
 from bamsearch.records.training_analysis import Effect
 
 AUDIT_VERSION = 1
@@ -155,18 +154,10 @@ class Ceiling:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(Problem):
     """Options and results of an audit.
 
     Attributes:
-        name: name of the audit.
-        summary: summary of the model.
-        variant: variant of BAM.
-        init: initialisation of BAM.
-        num_classes: classes of the model's head.
-        space: parsed file of the search space.
-        with_stem: whether the stem is added to the space.
-        budgets: budgets that all designs meet.
         data: training and validation data; the test split is not read.
         recipe: training recipe as JSON.
         number: requested designs; the sample has fewer if fewer are feasible.
@@ -195,14 +186,6 @@ class Audit:
             of older versions.
     """
 
-    name: str
-    summary: ModelSummary
-    variant: Variant
-    init: Init
-    num_classes: Positive | None
-    space: Annotated[Mapping[str, Any], PlainTable(SpaceTable)]
-    with_stem: bool
-    budgets: tuple[Budget, ...]
     data: DataFacts
     recipe: Annotated[Mapping[str, Any], PlainTable(RecipeTable)]
     number: Positive
@@ -228,26 +211,9 @@ class Audit:
     source: str | None = None
 
     @property
-    def model(self) -> str:
-        """The MODEL."""
-        return self.summary.model
-
-    @property
     def finished(self) -> bool:
         """Whether the results have been computed."""
         return bool(self.agreements)
-
-    def design(self, audited: Audited) -> Design:
-        """A design of the sample as a :class:`Design`."""
-        return Design(
-            self.model,
-            self.summary.input_shape,
-            audited.insertions,
-            self.variant,
-            self.init,
-            self.num_classes,
-            how=self.summary.how,
-        )
 
     def agreement(self, score: str, setting: Setting, measure: Measure = "tau") -> Agreement | None:
         """The agreement of a score with training; None if it was not audited."""

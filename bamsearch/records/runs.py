@@ -12,12 +12,10 @@ from typing import Annotated, Any, Literal
 
 from bamsearch.errors import RunError
 from bamsearch.records.audits import Cited
-from bamsearch.records.budgets import Budget
-from bamsearch.records.choices import BaselineKind, Init, Objective, Variant
+from bamsearch.records.choices import BaselineKind, Objective
 from bamsearch.records.codec import Format
-from bamsearch.records.costs import ModelSummary
 from bamsearch.records.data import DataFacts
-from bamsearch.records.designs import Design, Insertion
+from bamsearch.records.designs import Design
 from bamsearch.records.evidence import Evidence
 from bamsearch.records.hints import (
     Amount,
@@ -30,7 +28,8 @@ from bamsearch.records.hints import (
     Positive,
     Range,
 )
-from bamsearch.records.tables import LatencyFacts, RecipeTable, SpaceTable
+from bamsearch.records.problems import Problem
+from bamsearch.records.tables import LatencyFacts, RecipeTable
 from bamsearch.records.training_analysis import TrainingAnalysis
 
 RUN_VERSION = 1
@@ -111,18 +110,10 @@ class Finalist:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Problem):
     """Options of a search, and everything needed to resume it.
 
     Attributes:
-        name: name of the run and of its Optuna study.
-        summary: summary of the model.
-        variant: variant of BAM.
-        init: initialisation of BAM.
-        num_classes: classes of the model's head.
-        space: parsed file of the search space.
-        with_stem: whether the stem is added to the space.
-        budgets: budgets that all scored designs meet.
         score: name of the score, or location of a custom one.
         objectives: objectives; the first one ranks.
         sampler: name of the sampler.
@@ -155,14 +146,6 @@ class Run:
             read, the files become relative to the current folder.
     """
 
-    name: str
-    summary: ModelSummary
-    variant: Variant
-    init: Init
-    num_classes: Positive | None
-    space: Annotated[Mapping[str, Any], PlainTable(SpaceTable)]
-    with_stem: bool
-    budgets: tuple[Budget, ...]
     score: str
     objectives: Annotated[tuple[Objective, ...], Range(1)]
     sampler: str
@@ -201,27 +184,10 @@ class Run:
         return self.trained and self.sampler == "gp"
 
     @property
-    def model(self) -> str:
-        """The MODEL."""
-        return self.summary.model
-
-    @property
     def scores(self) -> int:
         """Total number of scores: trials, base, paper default, largest and random search."""
         base = BASE_SEEDS if self.trained else 1
         return self.trials + base + 2 + (self.trials if self.compare_random else 0)
-
-    def design(self, insertions: Sequence[Insertion]) -> Design:
-        """Insertions as a design of this run."""
-        return Design(
-            self.model,
-            self.summary.input_shape,
-            tuple(insertions),
-            self.variant,
-            self.init,
-            self.num_classes,
-            how=self.summary.how,
-        )
 
     def to_json(self) -> str:
         """The run as indented JSON text, the content of ``run.json``."""

@@ -56,7 +56,7 @@ def estimate_audit(
     for job in (remaining[0], remaining[len(remaining) // 2], remaining[-1]):
         if job.audited.macs not in step_times:
             initial = build_initial_model(
-                audit.design(job.audited), planned.data, seed=audit.seeds[0]
+                audit.design(job.audited.insertions), planned.data, seed=audit.seeds[0]
             )
             step_times[job.audited.macs] = step_seconds(
                 initial,

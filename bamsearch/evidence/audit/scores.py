@@ -54,7 +54,7 @@ def _values(audit: Audit, name: str, seed: int) -> list[float | None]:
         )
         for design in audit.designs:
             try:
-                values.append(scorer(audit.design(design)))
+                values.append(scorer(audit.design(design.insertions)))
             except ScoreError:
                 values.append(None)
     return values

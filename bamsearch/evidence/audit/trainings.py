@@ -115,7 +115,7 @@ def _one_by_one(
     device = torch.device(audit.device)
     for job in waiting:
         with follow(job.title) as watch, preserve_torch_state(device, audit.threads):
-            design = audit.design(job.audited)
+            design = audit.design(job.audited.insertions)
             training = train_design(
                 design,
                 planned.data,
@@ -136,7 +136,7 @@ def _in_processes(
     # Not forked: torch's threads and CUDA do not survive a fork.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    base = audit.design(audit.designs[0])
+    base = audit.design(audit.designs[0].insertions)
     worker = WorkerSettings(audit.data, base, planned.recipe, audit.device, audit.threads)
     pool = ProcessPoolExecutor(jobs, context, start_worker, (worker, stop))
     running: dict[Future[AuditTraining], AuditJob] = {}
@@ -145,7 +145,7 @@ def _in_processes(
         while True:
             # Submit no more than can run, so that nothing has to be cancelled.
             while len(running) < jobs and (job := next(ahead, None)) is not None:
-                design = audit.design(job.audited)
+                design = audit.design(job.audited.insertions)
                 running[pool.submit(train_in_worker, design, job.seed, folder / job.place)] = job
             if not running:
                 return

@@ -182,7 +182,7 @@ def designs_table(audit: Audit) -> Table:
         seeds = [_percent(value) for value in design.accuracies] or ["–"] * len(audit.seeds)
         mean = _percent(design.mean) if design.accuracies else "–"
         sizes = [mega(design.params), giga(design.macs), "yes" if design.in_band else ""]
-        rows.append((design_text(audit.design(design)), mean, *seeds, *sizes))
+        rows.append((design_text(audit.design(design.insertions)), mean, *seeds, *sizes))
     return Table(tuple(header), "l" + "r" * (len(header) - 2) + "l", tuple(rows))
 
 

@@ -122,7 +122,7 @@ def test_each_line_is_what_one_training_gives_seed_by_seed(planned, whole):
     assert [(one.seed, one.insertions) for one in rows] == [
         (seed, insertions) for seed in (0, 1) for insertions in sample
     ]
-    design = planned.audit.design(planned.audit.designs[3])
+    design = planned.audit.design(planned.audit.designs[3].insertions)
     alone = train_once(design, planned.data, planned.recipe, seed=1)
     there = rows[len(sample) + 3]
     assert (there.right, there.images, there.curve) == (alone.right, 176, alone.curve)
@@ -141,7 +141,7 @@ def test_the_record_has_accuracies_scores_and_correlations(planned, whole):
     for seed in range(3):
         scorer = make_scorer("naswot", audit.summary, num_classes=10, seed=seed)
         there = audit.designs[2].scores["naswot"][seed]
-        assert there == scorer(audit.design(audit.designs[2]))
+        assert there == scorer(audit.design(audit.designs[2].insertions))
     inserted = [one for one in audit.designs if one.insertions]
     assert len(inserted) == 7
     mean = [np.mean(one.accuracies) for one in inserted]
