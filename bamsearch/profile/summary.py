@@ -46,6 +46,7 @@ def summarise(
     size: Sequence[int] | None = None,
     num_classes: int | None = None,
     weights: str | None = None,
+    module: nn.Module | None = None,
 ) -> ModelSummary:
     """Sites, base cost and published numbers of a MODEL, from the cache if possible.
 
@@ -54,6 +55,7 @@ def summarise(
         size: (H, W) of the input; None is the model's default.
         num_classes: classes of the head; None is the model's default.
         weights: published weights that the model is built for, see :class:`bamsearch.Design`.
+        module: the model, if it is built already.
 
     Raises:
         ModelError: the model is unknown, not traceable, or does not accept this input.
@@ -61,7 +63,7 @@ def summarise(
     key = cache.summary_key(model, size, num_classes, weights)
     summary = cache.read_summary(key)
     if summary is None:
-        summary = _survey(model, size, num_classes, weights)
+        summary = _survey(model, size, num_classes, weights, module)
         cache.write_summary(key, summary)
     return summary
 
@@ -125,7 +127,11 @@ def summarise_module(model: str, module: nn.Module, input_shape: tuple[int, ...]
 
 
 def _survey(
-    model: str, size: Sequence[int] | None, num_classes: int | None, weights: str | None
+    model: str,
+    size: Sequence[int] | None,
+    num_classes: int | None,
+    weights: str | None,
+    module: nn.Module | None,
 ) -> ModelSummary:
     from dataclasses import replace
 
@@ -133,7 +139,10 @@ def _survey(
 
     default = default_input_shape(model)
     shape = (*default[:-2], *size) if size else default
-    module = build_model(model, shape, num_classes=num_classes, weights=weights, initialise=False)
+    if module is None:
+        module = build_model(
+            model, shape, num_classes=num_classes, weights=weights, initialise=False
+        )
     summary = summarise_module(model, module, shape)
     numbers = published(model)
     if numbers is None or shape != default or num_classes is not None:

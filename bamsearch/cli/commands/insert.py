@@ -40,7 +40,6 @@ from bamsearch.records import Design, How, Init, Variant
 if TYPE_CHECKING:
     from torch import nn
 
-    from bamsearch.graph.insertion import Inserted
     from bamsearch.graph.weights import Loaded
 
 
@@ -121,11 +120,11 @@ def insert(
             data, input_size, num_classes, download=download, contents=False
         )
     loaded = _load(console, model, weights, input_size, num_classes, seed) if weights else None
-    published = None
+    published = module = None
     if loaded is not None:
-        num_classes, published = loaded.num_classes, loaded.published
+        module, num_classes, published = loaded.module, loaded.num_classes, loaded.published
     with model_work(console, f"tracing and counting {model}", model):
-        summary = summarise(model, input_size, num_classes, published)
+        summary = summarise(model, input_size, num_classes, published, module)
     check_model_fits_data(facts, summary)
     check_has_sites(summary)
     insertions = plan_insertions(
@@ -144,7 +143,9 @@ def insert(
     inserted = None
     if output is not None:
         with model_work(console, "checking the network", model):
-            inserted = _insert(design, loaded)
+            from bamsearch.graph.designs import insert_checked
+
+            inserted = insert_checked(design, module)
         design = replace(design, how=inserted.how)
     if as_json:
         console.print_json(insert_json(summary, design, cost, inserted))
@@ -153,11 +154,11 @@ def insert(
         print_insertion(console, summary, design, cost, source, inserted)
     written: list[Path] = []
     if output is not None and inserted is not None:
-        module = inserted.module if loaded else None
+        result = inserted.module if loaded else None
         with model_work(console, f"writing {output}", model):
             written = _planned(output, loaded)
             if not dry_run:
-                written = _write(design, output, module, force)
+                written = _write(design, output, result, force)
     steps = insert_next_steps(summary, repeated_arguments(ctx), None if dry_run else output)
     console.finish(steps, written, dry_run=dry_run and output is not None)
 
@@ -191,12 +192,6 @@ def _load(
 def _planned(output: Path, loaded: Loaded | None) -> list[Path]:
     names = ["design.json"] if loaded is None else ["design.json", "model.safetensors"]
     return [output / name for name in names]
-
-
-def _insert(design: Design, loaded: Loaded | None) -> Inserted:
-    from bamsearch.graph.designs import insert_checked
-
-    return insert_checked(design, None if loaded is None else loaded.module)
 
 
 def _write(design: Design, output: Path, module: nn.Module | None, force: bool) -> list[Path]:
