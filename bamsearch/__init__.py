@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bamsearch.api import SearchResult, search
+    from bamsearch.api import SearchResult, audit, search, train, verify
     from bamsearch.attention.bam import BAM
     from bamsearch.attention.maps import attention_maps
     from bamsearch.errors import BamsearchError
@@ -36,6 +36,7 @@ HOMES = {
     "Site": "bamsearch.records",
     "Trial": "bamsearch.records",
     "attention_maps": "bamsearch.attention.maps",
+    "audit": "bamsearch.api",
     "bam_parameters": "bamsearch.graph.bams",
     "build": "bamsearch.graph.designs",
     "count": "bamsearch.profile.counting",
@@ -50,6 +51,8 @@ HOMES = {
     "search": "bamsearch.api",
     "time_model": "bamsearch.profile.timing",
     "time_pair": "bamsearch.profile.timing",
+    "train": "bamsearch.api",
+    "verify": "bamsearch.api",
 }
 """Public name → the module that defines it."""
 
@@ -64,6 +67,7 @@ __all__ = [
     "Trial",
     "__version__",
     "attention_maps",
+    "audit",
     "bam_parameters",
     "build",
     "count",
@@ -78,6 +82,8 @@ __all__ = [
     "search",
     "time_model",
     "time_pair",
+    "train",
+    "verify",
 ]
 
 

@@ -1,22 +1,28 @@
-"""Search from Python: :func:`bamsearch.search`."""
+"""The work of the commands from Python: search, train, verify and audit."""
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from html import escape
 from inspect import signature
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rich.progress import Progress
+
 from bamsearch.data.resolving import resolve
 from bamsearch.errors import InvalidValueError, NothingToDoError
 from bamsearch.records import (
     BaselineKind,
+    Design,
     Init,
     Objective,
     Quantity,
@@ -33,21 +39,27 @@ from bamsearch.report.content import make_report
 from bamsearch.report.csv_table import csv_text
 from bamsearch.report.text import design_text, giga, mega, score_text, title
 from bamsearch.score.scorer import takes_network
+from bamsearch.space.measured_costs import LatencySettings
 from bamsearch.study.folder import RunFolder
 from bamsearch.study.request import (
     SearchRequest,
     check_base,
     plan_of_run,
     plan_search,
+    search_device,
     with_trials,
 )
 from bamsearch.study.resume import check_same, recorded_range
-from bamsearch.study.run import SearchOptions, run_search
+from bamsearch.study.run import Finished, SearchOptions, run_search, start_run
+from bamsearch.training.progress import Progress as TrainingProgress
 from bamsearch.training.recipe import DEFAULT_RECIPE, find_recipe
 
 if TYPE_CHECKING:
     import pandas
     from torch import nn
+
+    from bamsearch.records import Audit, Evidence
+    from bamsearch.training.engine import Trained
 
 
 class Picture(str):
@@ -153,6 +165,7 @@ def search(  # noqa: PLR0913
     budget_gflops: float | str | None = None,
     budget_params: float | str | None = None,
     budget_memory: float | str | None = None,
+    budget_ms: float | str | None = None,
     space: str = "stages",
     with_stem: bool = False,
     score: str | Callable[..., float] | None = None,
@@ -170,6 +183,12 @@ def search(  # noqa: PLR0913
     variant: Variant = "paper",
     init: Init = "paper",
     compare_random: bool | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    jobs: int = 1,
+    timeout: float | None = None,
+    callbacks: Sequence[Callable[[Trial], object]] = (),
+    verbose: bool = False,
     output: str | os.PathLike[str] | None = None,
     storage: str | None = None,
     resume: bool = False,
@@ -182,6 +201,7 @@ def search(  # noqa: PLR0913
         budget_params: parameters, such as ``45e6``, ``"45M"`` or ``"+2%"``.
         budget_memory: bytes kept for backward in one training step per input, such as
             ``"200MiB"``.
+        budget_ms: milliseconds per input on the device, batch size 1, or ``"+2%"``.
         space: name of a search space, or a TOML file.
         with_stem: add the stem to the space.
         score: name of a score, or a function or its name, ``package.module:function`` or
@@ -206,6 +226,12 @@ def search(  # noqa: PLR0913
         init: initialisation of BAM.
         compare_random: run a random search of the same length too; None runs it unless it needs
             trainings or the score is params or macs.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; auto prefers a GPU.
+        threads: torch threads on a CPU.
+        jobs: number of processes that score designs; they need a model and a score with names.
+        timeout: seconds after which no further trial starts.
+        callbacks: called with each finished trial; one that returns True stops the search.
+        verbose: show a progress bar, in a terminal or a notebook.
         output: folder of the run; None keeps nothing on disk.
         storage: database URL; None is a file in the folder.
         resume: resume the run in output with its recorded options; trials is the new total, and
@@ -233,17 +259,19 @@ def search(  # noqa: PLR0913
         "gflops": budget_gflops,
         "params": budget_params,
         "memory": budget_memory,
+        "ms": budget_ms,
     }
     if resume and data is not None and value_range is None:
         value_range = recorded_range(os.fspath(output or ""))
     input_size, num_classes, facts = resolve(data, input_size, num_classes, value_range=value_range)
     trains = recipe is not None or epochs is not None
+    name = score if isinstance(score, str | None) else name_of(score)
     request = SearchRequest(
         model=model if isinstance(model, str) else name_of(type(model)),
         budgets={key: _typed(value) for key, value in budgets.items() if value is not None},
         space=space,
         with_stem=with_stem,
-        score=score if isinstance(score, str | None) else name_of(score),
+        score=name,
         objectives=tuple(objectives),
         sampler=sampler,
         trials=trials,
@@ -256,16 +284,58 @@ def search(  # noqa: PLR0913
         compare_random=compare_random,
         data=facts,
         recipe=find_recipe(recipe or DEFAULT_RECIPE).changed(epochs=epochs) if trains else None,
+        timing=LatencySettings(
+            search_device(device, name, data, timed=budget_ms is not None), threads=threads
+        ),
     )
-    options = SearchOptions(url=storage, module=module, score=score if callable(score) else None)
+    watcher = _Watcher(callbacks, timeout)
+    options = SearchOptions(
+        url=storage,
+        jobs=jobs,
+        module=module,
+        score=score if callable(score) else None,
+        stop=watcher.stops,
+        watch=watcher.watch,
+    )
     if resume:
-        return _resumed(output, request, options, typed)
+        with watcher.bar(verbose):
+            return _resumed(output, request, options, typed)
     planned = plan_search(request, module, command="bamsearch.search")
     parent = nullcontext(output) if output is not None else tempfile.TemporaryDirectory()
     with parent as path:
-        folder = RunFolder(Path(path) if output is not None else Path(path) / "search")
-        record = run_search(planned, folder, options)
+        place = Path(path) if output is not None else Path(path) / "search"
+        folder = start_run(planned.run, RunFolder(place), storage)
+        with watcher.bar(verbose, planned.run.scores):
+            record = run_search(planned, folder, options)
     return SearchResult(record, None if output is None else folder.path, module)
+
+
+class _Watcher:
+    """Callbacks, the progress bar and the end of a search."""
+
+    def __init__(
+        self, callbacks: Sequence[Callable[[Trial], object]], timeout: float | None
+    ) -> None:
+        self._callbacks = callbacks
+        self._end = math.inf if timeout is None else time.monotonic() + timeout
+        self._stopped = False
+        self._advance: Callable[[int], object] = lambda number: None
+
+    def stops(self) -> bool:
+        return self._stopped or time.monotonic() >= self._end
+
+    def watch(self, finished: Sequence[Finished]) -> None:
+        self._advance(len(finished))
+        for kind, trial in finished:
+            if kind is None:
+                answers = [callback(trial) for callback in self._callbacks]
+                self._stopped |= True in answers
+
+    @contextmanager
+    def bar(self, verbose: bool, total: int | None = None) -> Iterator[None]:
+        with Progress(disable=not verbose) as progress:
+            self._advance = partial(progress.advance, progress.add_task("searching", total=total))
+            yield
 
 
 def _check_together(options: Mapping[str, Any]) -> None:
@@ -275,6 +345,10 @@ def _check_together(options: Mapping[str, Any]) -> None:
         raise InvalidValueError("storage needs output: the folder's name is the name of the run")
     if not isinstance(options["model"], str) and options["num_classes"] is not None:
         raise InvalidValueError("num_classes is for a MODEL: a module has its head, omit it")
+    if options["jobs"] > 1 and not (
+        isinstance(options["model"], str) and isinstance(score, str | None)
+    ):
+        raise InvalidValueError("jobs is for a MODEL and a score with names: workers build them")
     if options["compare_random"] and sampler in ("random", "exhaustive"):
         raise InvalidValueError(f"compare_random is not for sampler {sampler}: omit it")
     if not isinstance(score, str | None):
@@ -311,3 +385,121 @@ def _typed(value: float | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+@checked
+def train(
+    network: str | os.PathLike[str] | Design | nn.Module,
+    data: str,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    callback: Callable[[TrainingProgress], None] | None = None,
+    **options: Any,
+) -> Trained:
+    """Train a network with a recipe, as ``bamsearch train`` does.
+
+    Args:
+        network: a design, its file or folder, a run, a MODEL, or a module, of which a copy is
+            trained.
+        data: name of the data, see :func:`bamsearch.data.loading.load_data`.
+        output: folder of the training; None keeps nothing on disk.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        resume: continue the training in output; other options may be left out.
+        callback: called with the progress every few steps and after every epoch.
+        options: fields of :class:`bamsearch.training.request.TrainingRequest`, such as recipe,
+            epochs, batch_size, lr, precision, weights and seed.
+
+    Returns:
+        The trained network, its validation accuracy and the metrics of each epoch.
+
+    Raises:
+        InvalidValueError: resume without output, or an option out of range.
+        BamsearchError: see :func:`bamsearch.training.engine.train`.
+    """
+    from torch import nn
+
+    from bamsearch.training.engine import train as run
+    from bamsearch.training.folder import TrainingFolder
+    from bamsearch.training.request import (
+        TrainingRequest,
+        load_for,
+        plan_resumed,
+        plan_training,
+    )
+
+    if resume and output is None:
+        raise InvalidValueError("resume=True needs output: the folder of the training")
+    folder = None if output is None else TrainingFolder(Path(output), command="bamsearch.train")
+    start = partial(run, device=device, output=folder, resume=resume, watch=callback)
+    if isinstance(network, nn.Module):
+        request = checked(TrainingRequest)(None, data, **options)
+        images = load_for(data, None, request.download, value_range=request.value_range)
+        recipe = request.changed(find_recipe(request.recipe or DEFAULT_RECIPE))
+        return start(network, images, recipe, seed=request.seed or 0)
+    named = network if isinstance(network, Design) else os.fspath(network)
+    request = checked(TrainingRequest)(named, data, **options)
+    resumed = plan_resumed(request, folder) if resume and folder is not None else None
+    planned = resumed or plan_training(request)
+    return start(planned.initial, planned.data, planned.recipe, seed=planned.seed)
+
+
+@checked
+def verify(
+    run: str | os.PathLike[str] | SearchResult, data: str | None = None, **options: Any
+) -> Evidence:
+    """Train the best design of a run and its baselines in pairs, and test whether it helps.
+
+    The evidence is written into the folder of the run; the same call continues after an
+    interruption, and repeats nothing once it is finished.
+
+    Args:
+        run: name or folder of a run, or a result with a folder.
+        data: name of the data; None is that of the run.
+        options: fields of :class:`bamsearch.evidence.verify.request.VerifyRequest`, such as seeds,
+            looks, recipe, epochs, weights, device, margin and over.
+
+    Raises:
+        InvalidValueError: a result without a folder, or an option out of range.
+        BamsearchError: see :func:`bamsearch.evidence.verify.request.plan_verify`.
+    """
+    from bamsearch.evidence.verify.request import VerifyRequest, plan_verify
+    from bamsearch.evidence.verify.run import run_verify
+
+    if isinstance(run, SearchResult):
+        if run.folder is None:
+            raise InvalidValueError("run has no folder: search again with output=DIR")
+        run = run.folder
+    request = checked(VerifyRequest)(os.fspath(run), data, command="bamsearch.verify", **options)
+    return run_verify(plan_verify(request))
+
+
+@checked
+def audit(
+    model: str | os.PathLike[str],
+    data: str | None = None,
+    *,
+    output: str | os.PathLike[str],
+    jobs: int = 1,
+    **options: Any,
+) -> Audit:
+    """Train a sample of designs, and measure which scores rank them as training does.
+
+    Args:
+        model: a MODEL; or the name or folder of a run, which sets model, space and budgets.
+        data: name of the data; None is that of the run.
+        output: folder of the audit; the same call continues an interrupted audit in it.
+        jobs: number of training processes.
+        options: fields of :class:`bamsearch.evidence.audit.request.AuditRequest`, such as designs,
+            seeds, scores, space, epochs and ``budgets={"gflops": "8"}``.
+
+    Raises:
+        BamsearchError: see :func:`bamsearch.evidence.audit.request.plan_audit`.
+    """
+    from bamsearch.evidence.audit.folder import AuditFolder
+    from bamsearch.evidence.audit.request import AuditRequest, plan_audit
+    from bamsearch.evidence.audit.run import run_audit
+
+    request = checked(AuditRequest)(os.fspath(model), data, command="bamsearch.audit", **options)
+    return run_audit(plan_audit(request), AuditFolder(Path(output)), jobs=jobs)

@@ -9,7 +9,13 @@ import torchvision
 
 import bamsearch
 from bamsearch.attention.bam import BAM
-from bamsearch.errors import InvalidValueError, NothingToDoError, RunError, ScoreError
+from bamsearch.errors import (
+    InvalidValueError,
+    NothingToDoError,
+    OutputError,
+    RunError,
+    ScoreError,
+)
 from bamsearch.examples import resnet20
 from bamsearch.records import Design
 
@@ -219,3 +225,99 @@ def kept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept") / "run"
     bamsearch.search("resnet18", input_size=64, score=few_and_late, trials=6, output=folder)
     return folder
+
+
+DIGITS = {"recipe": "short", "epochs": 1}
+
+
+def test_a_callback_stops_a_search():
+    trials = []
+
+    def third(trial):
+        trials.append(trial)
+        return len(trials) == 3
+
+    result = bamsearch.search("resnet18", input_size=SIZE, score="params", callbacks=[third])
+    assert list(result.trials) == trials
+    assert len(trials) == 3
+    assert bamsearch.search("resnet18", input_size=SIZE, timeout=0).trials == ()
+
+
+def test_several_processes_score_what_one_does(tmp_path):
+    options = {"input_size": SIZE, "score": "macs", "sampler": "random", "trials": 4}
+    two = bamsearch.search("resnet18", jobs=2, output=tmp_path / "two", **options)
+    one = bamsearch.search("resnet18", **options)
+    scores = [{t.design: t.score for t in result.trials} for result in (one, two)]
+    assert scores[0] == scores[1]
+    with pytest.raises(InvalidValueError, match="jobs is for a MODEL"):
+        bamsearch.search(torchvision.models.resnet18(), jobs=2)
+
+
+def test_a_run_is_not_searched_twice(tmp_path):
+    options = {"input_size": SIZE, "score": "params", "trials": 2, "output": tmp_path / "run"}
+    before = bamsearch.search("resnet18", **options)
+    with pytest.raises(OutputError, match="already exists: continue with --resume run"):
+        bamsearch.search("resnet18", **options)
+    assert bamsearch.search("resnet18", **options, resume=True).trials == before.trials
+
+
+def test_a_progress_bar(capsys):
+    bamsearch.search("resnet18", input_size=SIZE, score="params", trials=2, verbose=True)
+    assert "searching" in capsys.readouterr().out
+
+
+def test_training_a_model_a_design_and_a_module(tmp_path):
+    model, steps = "bamsearch.examples:resnet20", []
+    trained = bamsearch.train(
+        model, "digits", output=tmp_path / "a", callback=steps.append, **DIGITS
+    )
+    assert steps
+    design = Design(model, trained.design.input_shape, num_classes=10)
+    again = bamsearch.train(design, "digits", seed=0, **DIGITS)
+    assert again.rows[0].validation_loss == trained.rows[0].validation_loss
+    loaded = bamsearch.load(tmp_path / "a")
+    weights = trained.module.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in loaded.state_dict().items())
+    module = resnet20(num_classes=10)
+    before = copy.deepcopy(module.state_dict())
+    assert bamsearch.train(module, "digits", **DIGITS).design is None
+    assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+    with pytest.raises(InvalidValueError, match="resume=True needs output"):
+        bamsearch.train(model, "digits", resume=True)
+    done = bamsearch.train(model, "digits", output=tmp_path / "a", resume=True)
+    assert done.rows == trained.rows
+
+
+def test_search_verify_and_audit(tmp_path):
+    model = "bamsearch.examples:resnet20"
+    small = {"input_size": (8, 8), "num_classes": 10}
+    result = bamsearch.search(model, score="params", trials=2, output=tmp_path / "run", **small)
+    evidence = bamsearch.verify(result, "digits", seeds=2, looks=1, **DIGITS)
+    assert evidence.differences[0].against == "base"
+    assert bamsearch.verify(tmp_path / "run", "digits", seeds=2, looks=1, **DIGITS) == evidence
+    audit = bamsearch.audit(
+        model,
+        "digits",
+        output=tmp_path / "a",
+        designs=8,
+        seeds=2,
+        score_seeds=1,
+        scores=("params",),
+        **DIGITS,
+    )
+    assert len(audit.designs) == 8
+    assert audit.finished
+    with pytest.raises(InvalidValueError, match="run has no folder"):
+        bamsearch.verify(bamsearch.search(model, score="params", trials=1, **small), "digits")
+
+
+@pytest.mark.parametrize("value", [None, ["runs"], torch.nn.Linear(3, 3), object()])
+def test_verify_and_audit_refuse_other_types(value, tmp_path):
+    with pytest.raises(InvalidValueError, match="run must be"):
+        bamsearch.verify(value)
+    with pytest.raises(InvalidValueError, match="model must be"):
+        bamsearch.audit(value, "digits", output=tmp_path)
+    with pytest.raises(InvalidValueError, match="epochs must be"):
+        bamsearch.train("resnet18", "digits", epochs=value or "1")
+    with pytest.raises(InvalidValueError, match="output must be"):
+        bamsearch.audit("resnet18", "digits", output=value)

@@ -23,8 +23,10 @@ _NO_TORCH = SimpleNamespace(Module=type("Module", (), {}))
 
 
 def checked(function: Callable[P, T]) -> Callable[P, T]:
-    """Make a function raise InvalidValueError for an argument that does not fit its type hint."""
+    """Make a function or class raise InvalidValueError if an argument does not fit its hint."""
     signature = inspect.signature(function)
+    annotations = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    hinted = SimpleNamespace(__annotations__=annotations)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -32,7 +34,8 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
             arguments = signature.bind(*args, **kwargs).arguments
         except TypeError:
             return function(*args, **kwargs)  # raises Python's message for this signature
-        hints = hints_of(function, localns={"nn": sys.modules.get("torch.nn", _NO_TORCH)})
+        torch_nn = sys.modules.get("torch.nn", _NO_TORCH)
+        hints = hints_of(hinted, vars(sys.modules[function.__module__]), {"nn": torch_nn})
         for name, value in arguments.items():
             if get_origin(hints[name]) is Unpack:
                 fields = hints_of(get_args(hints[name])[0])

@@ -26,7 +26,7 @@ from bamsearch.records import (
     Variant,
 )
 from bamsearch.records.sources import source_of, user_code
-from bamsearch.score.table import COSTS, DEFAULT_SCORE
+from bamsearch.score.table import COSTS, DEFAULT_SCORE, SCORES
 from bamsearch.space.budget import parse_budget
 from bamsearch.space.choices import SearchSpace, with_costs
 from bamsearch.space.feasible import Feasible, Listed
@@ -115,6 +115,23 @@ class SearchPlan:
     def space(self) -> SearchSpace:
         """The search space."""
         return self.feasible.space
+
+
+def search_device(device: str, score: str | None, data: str | None, *, timed: bool) -> str:
+    """The device of a search; scores that need no network skip the choice, as it loads torch.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        score: name of the score, if any.
+        data: name of the data, if any.
+        timed: whether a latency budget needs the device.
+    """
+    entry = SCORES.get(score or ("train" if data else DEFAULT_SCORE))
+    if not timed and entry is not None and not entry.needs_module:
+        return "cpu"
+    from bamsearch.profile.devices import resolve_device
+
+    return str(resolve_device(device))
 
 
 def plan_search(

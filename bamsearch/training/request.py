@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bamsearch.data.loading import DEFAULT_SIZE, load_data
 from bamsearch.data.splits import Data
@@ -34,7 +35,7 @@ class TrainingRequest:
     """The options of a training; None is the default, or the value of a resumed training.
 
     Attributes:
-        what: a DESIGN, see :func:`bamsearch.graph.designs.find_design`, or a MODEL.
+        what: a design; a DESIGN, see :func:`bamsearch.graph.designs.find_design`; or a MODEL.
         data: name of the data, see :func:`bamsearch.data.loading.load_data`.
         download: download the data if missing.
         recipe: name of the recipe.
@@ -47,7 +48,7 @@ class TrainingRequest:
         value_range: value range of the pixels, see :func:`bamsearch.data.loading.load_data`.
     """
 
-    what: str | None = None
+    what: str | Design | None = None
     data: str | None = None
     download: bool = False
     recipe: str | None = None
@@ -107,10 +108,10 @@ def plan_training(
             "digits or imagefolder:DIR"
         )
     check_fabric()
-    saved, beside = find_design(request.what) if is_design(request.what) else (None, None)
-    check_is_classifier(request.what if saved is None else saved.model)
+    saved, beside = _saved_design(request.what)
+    check_is_classifier(str(request.what) if saved is None else saved.model)
     data = load_for(request.data, saved, request.download, value_range=request.value_range)
-    design = saved or _base(request.what, data)
+    design = saved or _base(str(request.what), data)
     seed = request.seed or 0
     check_trainable(design, data.facts)
     if saved is not None:
@@ -184,14 +185,21 @@ def plan_resumed(
     return TrainingPlan(initial, design, data, request.changed(recipe), seed)
 
 
-def _named(name: str | None, design: Design, data: Data) -> Design:
+def _named(network: str | Design | None, design: Design, data: Data) -> Design:
     """The requested design, to be compared with that of the checkpoint."""
-    if name is None:
+    if network is None:
         return design
-    named = find_design(name)[0] if is_design(name) else _base(name, data)
+    named = _saved_design(network)[0] or _base(str(network), data)
     # Trained weights may have determined these, which the file does not contain.
     classes = named.num_classes or design.num_classes
     return replace(named, weights=design.weights, num_classes=classes)
+
+
+def _saved_design(network: str | Design) -> tuple[Design | None, Path | None]:
+    """The design and the weights beside its file, if any; (None, None) for a MODEL."""
+    if isinstance(network, Design):
+        return network, None
+    return find_design(network) if is_design(network) else (None, None)
 
 
 def _base(model: str, data: Data) -> Design:

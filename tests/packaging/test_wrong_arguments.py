@@ -37,6 +37,7 @@ RIGHT = {
     "search": {"model": NET, "input_size": 16, "score": "params", "trials": 1},
     "time_model": {"model": NET, "input_shape": 16, "samples": 1},
     "time_pair": {"a": NET, "b": NET, "input_shape": 16, "samples": 1},
+    "train": {"network": "bamsearch.examples:resnet20", "data": "digits", "epochs": 1},
 }
 """Arguments of a call that works, if the design of load is there."""
 
@@ -51,7 +52,9 @@ def test_the_right_arguments_are_taken(name, tmp_path, monkeypatch):
 
 def test_no_public_function_is_left_out():
     values = {name: getattr(bamsearch, name) for name in bamsearch.__all__}
-    assert {name for name, value in values.items() if inspect.isfunction(value)} <= set(RIGHT)
+    functions = {name for name, value in values.items() if inspect.isfunction(value)}
+    # These train for long with the right arguments: tests/test_api.py.
+    assert functions - {"audit", "verify"} <= set(RIGHT)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,8 @@ def test_no_public_function_is_left_out():
     [
         (name, parameter)
         for name in RIGHT
-        for parameter in inspect.signature(getattr(bamsearch, name)).parameters
+        for parameter, facts in inspect.signature(getattr(bamsearch, name)).parameters.items()
+        if facts.kind is not facts.VAR_KEYWORD
     ],
 )
 def test_a_wrong_type_is_refused_at_the_door(name, parameter, tmp_path, monkeypatch):
@@ -68,7 +72,7 @@ def test_a_wrong_type_is_refused_at_the_door(name, parameter, tmp_path, monkeypa
     names = DEFAULTS if parameter == "conditions" else [parameter]
     for key in names:
         for value in WRONG:
-            if callable(value) and key in ("progress", "score"):
+            if callable(value) and key in ("callback", "progress", "score"):
                 continue  # its call is checked, not its type
             message = ""
             try:

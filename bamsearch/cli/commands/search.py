@@ -205,7 +205,7 @@ def search(
     target = resume or model or DEFAULT_MODEL
     with model_work(console, f"determining the feasible designs of {target}", target):
         from bamsearch.space.measured_costs import LatencySettings
-        from bamsearch.study.request import SearchRequest
+        from bamsearch.study.request import SearchRequest, search_device
         from bamsearch.study.resume import recorded_range
 
         if resume is not None and data is not None and value_range is None:
@@ -213,7 +213,7 @@ def search(
         input_size, num_classes, facts = resolve(
             data, input_size, num_classes, download=download, value_range=value_range
         )
-        resolved_device = _device(device, score, data, timed="ms" in budgets)
+        resolved_device = search_device(device, score, data, timed="ms" in budgets)
         request = SearchRequest(
             model=model or DEFAULT_MODEL,
             budgets=budgets,
@@ -329,16 +329,6 @@ def _recipe(name: str | None, epochs: int | None) -> Recipe | None:
     if name is None and epochs is None:
         return None
     return find_recipe(name or DEFAULT_RECIPE).changed(epochs=epochs)
-
-
-def _device(device: str, score: str | None, data: str | None, *, timed: bool) -> str:
-    """Resolve the device; lookup scores skip that, as it loads torch."""
-    entry = SCORES.get(score or ("train" if data else DEFAULT_SCORE))
-    if not timed and entry is not None and not entry.needs_module:
-        return "cpu"
-    from bamsearch.profile.devices import resolve_device
-
-    return str(resolve_device(device))
 
 
 def _dry_run(
