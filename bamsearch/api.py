@@ -303,8 +303,8 @@ def search(  # noqa: PLR0913
     planned = plan_search(request, module, command="bamsearch.search")
     parent = nullcontext(output) if output is not None else tempfile.TemporaryDirectory()
     with parent as path:
-        place = Path(path) if output is not None else Path(path) / "search"
-        folder = start_run(planned.run, RunFolder(place), storage)
+        directory = Path(path) if output is not None else Path(path) / "search"
+        folder = start_run(planned.run, RunFolder(directory), storage)
         with watcher.bar(verbose, planned.run.scores):
             record = run_search(planned, folder, options)
     return SearchResult(record, None if output is None else folder.path, module)
