@@ -55,6 +55,7 @@ def same_search(planned: Run, recorded: Run) -> bool:
             git_commit=None,
             created="",
             audit=None,
+            started_in=None,
             # Measured times differ each time.
             added={},
             latency=None,

@@ -224,7 +224,7 @@ def _walk(ends: list[Tensor]) -> tuple[set[int], bool]:
         if type(node).__name__ == "AccumulateGrad":
             leaves.add(id(node.variable))  # type: ignore[attr-defined]
         custom = isinstance(node, torch.autograd.function.BackwardCFunction)
-        exact = exact and (not custom or type(node).__name__ == "MarkBackward")
+        exact = exact and (not custom or type(node).__name__ == "GradientMarkBackward")
         for following, _ in node.next_functions:
             if following is not None and following not in seen:
                 seen.add(following)

@@ -293,7 +293,6 @@ def test_whatever_a_network_raises_in_training_is_a_failed_trial(tmp_path, monke
 
 def test_the_reason_of_a_diverged_training_has_no_option_that_search_lacks(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    folder.create()
     record = run_search(planned(trials=1, recipe=RECIPE.changed(lr=1e30)), folder, SearchOptions())
     (trial,) = record.trials
     assert re.search(r"loss is \w+ in epoch 1, .* at a learning rate of [\d.e+]+$", trial.reason)
