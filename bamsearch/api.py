@@ -16,6 +16,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rich.console import Console
 from rich.progress import Progress
 
 from bamsearch.data.resolving import resolve
@@ -333,7 +334,7 @@ class _Watcher:
 
     @contextmanager
     def bar(self, verbose: bool, total: int | None = None) -> Iterator[None]:
-        with Progress(disable=not verbose) as progress:
+        with Progress(console=Console(stderr=True), disable=not verbose) as progress:
             self._advance = partial(progress.advance, progress.add_task("searching", total=total))
             yield
 

@@ -263,7 +263,9 @@ def test_a_run_is_not_searched_twice(tmp_path):
 
 def test_a_progress_bar(capsys):
     bamsearch.search("resnet18", input_size=SIZE, score="params", trials=2, verbose=True)
-    assert "searching" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "searching" in err
+    assert not out
 
 
 def test_training_a_model_a_design_and_a_module(tmp_path):
