@@ -17,13 +17,13 @@ from bamsearch.profile.costs import DesignCosts
 from bamsearch.profile.summary import summarise
 from bamsearch.records.audit_files import read_audit
 from bamsearch.records.run_files import read_record
-from bamsearch.report.audit_content import make_audit_report
-from bamsearch.report.audit_writing import write_audit_report
+from bamsearch.report.audit.content import make_audit_report
+from bamsearch.report.audit.writing import write_audit_report
 from bamsearch.report.content import Report, make_report
-from bamsearch.report.markdown import markdown_environment as markdown_environment
+from bamsearch.report.markdown import markdown_environment
 from bamsearch.report.network import found_picture
 from bamsearch.report.network_svg import network_svg
-from bamsearch.report.page import html_environment as page_environment
+from bamsearch.report.page import html_environment
 from bamsearch.report.several import several_notes, several_table
 from bamsearch.report.tables import Table
 from bamsearch.report.writing import REPORT_FOLDER, write_report, write_texts
@@ -103,7 +103,7 @@ def main() -> None:
         "cifar": Table(("ResNet-50 on CIFAR-100", "error, %"), "lr", CIFAR),
     }
     markdown = markdown_environment().overlay(loader=FileSystemLoader(HERE))
-    page = page_environment()
+    page = html_environment()
     texts = {
         "README.md": markdown.get_template("README.md.j2").render(content),
         "index.html": page.from_string((HERE / "index.html.j2").read_text(encoding="utf-8")).render(
