@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bamsearch.data.splits import Data
 from bamsearch.errors import TrainingError
-from bamsearch.graph.designs import WEIGHTS_FILE
+from bamsearch.graph.designs import DESIGN_FILE, WEIGHTS_FILE
 from bamsearch.training.engine import train
 from bamsearch.training.folder import CHECKPOINT_FILE, TrainingFolder
 from bamsearch.training.initial_model import InitialModel
@@ -43,7 +43,9 @@ def state_of(folder: Path, wanted: Mapping[str, Any]) -> State:
         raise TrainingError(
             f"{difference}: use the same settings, or add --force to train again"
         ) from error
-    return "done" if (folder / WEIGHTS_FILE).is_file() else "started"
+    # A kill between the last two files leaves the weights without the design.
+    files = (WEIGHTS_FILE,) if wanted["design"] is None else (WEIGHTS_FILE, DESIGN_FILE)
+    return "done" if all((folder / name).is_file() for name in files) else "started"
 
 
 def train_to_end(

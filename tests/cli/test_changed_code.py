@@ -149,6 +149,10 @@ def test_the_same_training_again_resumes_what_was_interrupted(ran, refused):
     rows = Path("out/metrics.csv").read_text()
     ran("train", "net.py:make", *DIGITS, "-o", "out")
     assert Path("out/metrics.csv").read_text() == rows
+    # killed between its last two files
+    Path("out/design.json").unlink()
+    ran("train", "net.py:make", *DIGITS, "-o", "out")
+    assert Path("out/design.json").is_file()
 
 
 @pytest.mark.parametrize(
