@@ -13,6 +13,7 @@ from bamsearch.errors import OutputError, RunError, StorageError
 from bamsearch.study.folder import RunFolder
 from bamsearch.study.request import plan_of_run
 from bamsearch.study.run import SearchOptions, folder_from_database, run_search
+from bamsearch.study.storage import open_storage, sqlite_url
 
 TRIALS = 6
 
@@ -104,9 +105,10 @@ def test_a_run_of_a_newer_version(engine, run):
 
 
 def test_the_study_of_a_newer_version(engine, planned, run):
-    study = optuna.load_study(study_name="run", storage=f"sqlite:///{run.study}")
-    content = json.loads(study.user_attrs["bamsearch"])
-    study.set_user_attr("bamsearch", json.dumps(content | {"bamsearch_run": 99}))
+    with open_storage(sqlite_url(run.study)) as storage:
+        study = optuna.load_study(study_name="run", storage=storage)
+        content = json.loads(study.user_attrs["bamsearch"])
+        study.set_user_attr("bamsearch", json.dumps(content | {"bamsearch_run": 99}))
     with pytest.raises(RunError, match=r"run run has run format 99"):
         engine.search(run.path)
 
@@ -127,9 +129,9 @@ def test_a_name_that_is_taken_in_the_database(engine, planned, place, url):
 
 
 def test_a_study_that_is_no_run(engine, planned, place, url):
-    optuna.create_study(study_name="run", storage=url).tell(
-        optuna.load_study(study_name="run", storage=url).ask(), 1.0
-    )
+    with open_storage(url) as storage:
+        study = optuna.create_study(study_name="run", storage=storage)
+        study.tell(study.ask(), 1.0)
     with pytest.raises(RunError, match="study run already exists in this database"):
         engine.search(place / "run", planned, url=url)
     RunFolder(place / "run").create(replace(planned.run, name="run"))
