@@ -231,7 +231,8 @@ def search(  # noqa: PLR0913
         threads: torch threads on a CPU.
         jobs: number of processes that score designs; they need a model and a score with names.
         timeout: seconds after which no further trial starts.
-        callbacks: called with each finished trial; one that returns True stops the search.
+        callbacks: called with each finished trial, on resume with earlier ones too; one that
+            returns True stops the search.
         verbose: show a progress bar, in a terminal or a notebook.
         output: folder of the run; None keeps nothing on disk.
         storage: database URL; None is a file in the folder.
@@ -346,6 +347,9 @@ def _check_together(options: Mapping[str, Any]) -> None:
         raise InvalidValueError("storage needs output: the folder's name is the name of the run")
     if not isinstance(options["model"], str) and options["num_classes"] is not None:
         raise InvalidValueError("num_classes is for a MODEL: a module has its head, omit it")
+    for name in ("jobs", "threads"):
+        if options[name] < 1:
+            raise InvalidValueError(f"{name}={options[name]}: give at least 1")
     if options["jobs"] > 1 and not (
         isinstance(options["model"], str) and isinstance(score, str | None)
     ):

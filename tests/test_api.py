@@ -249,6 +249,8 @@ def test_several_processes_score_what_one_does(tmp_path):
     one = bamsearch.search("resnet18", **options)
     scores = [{t.design: t.score for t in result.trials} for result in (one, two)]
     assert scores[0] == scores[1]
+    with pytest.raises(InvalidValueError, match="jobs=0: give at least 1"):
+        bamsearch.search("resnet18", jobs=0)
     with pytest.raises(InvalidValueError, match="jobs is for a MODEL"):
         bamsearch.search(torchvision.models.resnet18(), jobs=2)
 

@@ -204,7 +204,7 @@ def _torchvision_arguments(
     if "weights_backbone" in inspect.signature(builder).parameters:
         arguments["weights_backbone"] = None
     if family in ("googlenet", "inception"):
-        # Their custom initialisation takes half a minute and warns; torch's default is no worse.
+        # Their custom initialisation takes half a minute and warns; torch's default works as well.
         arguments["init_weights"] = False
     if weights is not None:
         entry = published_weights(name, weights)

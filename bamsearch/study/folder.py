@@ -158,10 +158,10 @@ class RunFolder:
         with self.locked():
             try:
                 remove_files(self.path, _FILES)
-                self.write_run(run)
             except OSError as error:
                 reason = f"{error.filename} cannot be removed: {error.strerror}"
                 raise OutputError(f"{reason}; choose another --name") from error
+            self.write_run(run)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

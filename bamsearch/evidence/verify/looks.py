@@ -46,7 +46,7 @@ def look_sizes(seeds: int, looks: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def nominal_level(sizes: tuple[int, ...], comparisons: int) -> float:
-    """Two-sided level of each interval such that all hold simultaneously at 95%.
+    """Two-sided level of each interval for simultaneous coverage of 95%.
 
     It is the quantile of the smallest p-value over the looks under the null hypothesis. The t
     statistics at the looks do not depend on the variance, so that normal random numbers give it for

@@ -47,8 +47,8 @@ class VerifyRequest:
         download: download missing data.
         seeds: largest number of seeds, at least two.
         looks: largest number of looks at the test split; a look can decide comparisons.
-        first: first seed; None: the first multiple of 10,000 such that the search used none of the
-            seeds.
+        first: first seed; None: the first multiple of 10,000 after which the seeds are unused by
+            the search.
         recipe: name of the training recipe; None: the default.
         epochs: number of epochs; None: the recipe's.
         precision: numeric precision of training; None: the recipe's.
