@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from bamsearch.graph.designs import build, load, save
     from bamsearch.graph.insertion import insert_bam
     from bamsearch.graph.sites import find_sites
-    from bamsearch.profile.counting import count
-    from bamsearch.profile.latency import measure_latency
-    from bamsearch.profile.memory import peak_memory
-    from bamsearch.profile.timing import time_model, time_pair
+    from bamsearch.profiling.counting import count
+    from bamsearch.profiling.latency import measure_latency
+    from bamsearch.profiling.memory import peak_memory
+    from bamsearch.profiling.timing import time_model, time_pair
     from bamsearch.records import Cost, Design, Insertion, Site, Trial
 
     __version__: str
@@ -39,18 +39,18 @@ HOMES = {
     "audit": "bamsearch.api",
     "bam_parameters": "bamsearch.graph.bams",
     "build": "bamsearch.graph.designs",
-    "count": "bamsearch.profile.counting",
+    "count": "bamsearch.profiling.counting",
     "export_network": "bamsearch.export.network",
     "find_sites": "bamsearch.graph.sites",
     "freeze_bam_bn": "bamsearch.graph.bams",
     "insert_bam": "bamsearch.graph.insertion",
     "load": "bamsearch.graph.designs",
-    "measure_latency": "bamsearch.profile.latency",
-    "peak_memory": "bamsearch.profile.memory",
+    "measure_latency": "bamsearch.profiling.latency",
+    "peak_memory": "bamsearch.profiling.memory",
     "save": "bamsearch.graph.designs",
     "search": "bamsearch.api",
-    "time_model": "bamsearch.profile.timing",
-    "time_pair": "bamsearch.profile.timing",
+    "time_model": "bamsearch.profiling.timing",
+    "time_pair": "bamsearch.profiling.timing",
     "train": "bamsearch.api",
     "verify": "bamsearch.api",
 }

@@ -36,9 +36,9 @@ from bamsearch.records import (
 )
 from bamsearch.records.arguments import checked
 from bamsearch.records.sources import name_of
-from bamsearch.report.content import make_report
-from bamsearch.report.csv_table import csv_text
-from bamsearch.report.text import design_text, giga, mega, score_text, title
+from bamsearch.reporting.content import make_report
+from bamsearch.reporting.csv_table import csv_text
+from bamsearch.reporting.text import design_text, giga, mega, score_text, title
 from bamsearch.score.scorer import takes_network
 from bamsearch.space.measured_costs import LatencySettings
 from bamsearch.study.folder import RunFolder
@@ -111,7 +111,7 @@ class SearchResult:
             chart: ``pareto``, all designs by score and cost, or ``curve``, the best score so far.
         """
         check_choice("chart", chart, ("pareto", "curve"))
-        from bamsearch.report.charts.pareto_and_ranking import curve_svg, pareto_svg
+        from bamsearch.reporting.charts.pareto_and_ranking import curve_svg, pareto_svg
 
         report = make_report(self.record, self.record.run.name)
         return Picture(pareto_svg(report) if chart == "pareto" else curve_svg(report))

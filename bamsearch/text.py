@@ -7,7 +7,7 @@ unchanged and made safe where they are written:
 terminal  :func:`printable`, :func:`printable_lines`: control characters are escaped
 HTML      :func:`printable`, and the template's own escaping
 SVG       :func:`printable`: XML cannot hold control characters
-Markdown  :func:`printable`, and :func:`bamsearch.report.markdown.escaped`
+Markdown  :func:`printable`, and :func:`bamsearch.reporting.markdown.escaped`
 CSV       :func:`csv_file_text`: spreadsheets do not execute any cell
 JSON      :func:`indented_json`: valid, and every name can be read back unchanged
 ========  ========================================================================================

@@ -19,8 +19,8 @@ from machine import write
 from torch import nn
 from torchvision.models import resnet18
 
-from bamsearch.profile.timing import time_pair
-from bamsearch.profile.workload import Workload
+from bamsearch.profiling.timing import time_pair
+from bamsearch.profiling.workload import Workload
 from bamsearch.records import PairedTiming
 
 NEEDED = 0.90

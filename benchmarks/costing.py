@@ -29,8 +29,8 @@ from torch import nn
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model
 from bamsearch.graph.placement import place
-from bamsearch.profile.costs import DesignCosts
-from bamsearch.profile.summary import summarise_module
+from bamsearch.profiling.costs import DesignCosts
+from bamsearch.profiling.summary import summarise_module
 from bamsearch.records import Design, Insertion, ModelSummary
 
 MODEL = "resnet50"

@@ -27,7 +27,7 @@ from torch import nn
 from torchvision import models
 
 from bamsearch.graph.models import build_model, published
-from bamsearch.profile.counting import count
+from bamsearch.profiling.counting import count
 
 REPORTS = Path(__file__).parents[1] / "reports" / "counting"
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/counting_compare.py"

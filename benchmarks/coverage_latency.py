@@ -15,7 +15,7 @@ import torch
 from coverage_verify import Row, row
 from torch import nn
 
-from bamsearch.profile.timing import time_pair
+from bamsearch.profiling.timing import time_pair
 
 REPETITIONS = 400
 PAIRS = 40

@@ -151,7 +151,7 @@ def in_server(logs: Path) -> bool:
 def import_all() -> None:
     """Import all modules of the commands before forking."""
     import bamsearch
-    from bamsearch.report import markdown, page
+    from bamsearch.reporting import markdown, page
 
     for module in pkgutil.walk_packages(bamsearch.__path__, "bamsearch."):
         if not module.name.endswith("__main__"):
@@ -179,10 +179,10 @@ def _run() -> int:
 
 
 def _leave_out_charts() -> None:
-    from bamsearch.report import page, page_data
-    from bamsearch.report.audit import charts as audit_charts
-    from bamsearch.report.charts import intervals as interval_charts
-    from bamsearch.report.charts import pareto_and_ranking as charts
+    from bamsearch.reporting import page, page_data
+    from bamsearch.reporting.audit import charts as audit_charts
+    from bamsearch.reporting.charts import intervals as interval_charts
+    from bamsearch.reporting.charts import pareto_and_ranking as charts
 
     for module in (charts, interval_charts, audit_charts, page, page_data):
         for name in ("pareto_spec", "curve_spec", "_spec", "agreements_spec", "scatter_spec"):

@@ -23,7 +23,7 @@ from time import perf_counter
 import numpy as np
 from machine import write
 
-from bamsearch.profile.costs import DesignCosts
+from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import RunRecord, Trial
 from bamsearch.records.run_files import RUN_FILE, TRIALS_FILE, trial_line
 from bamsearch.study.request import SearchPlan, SearchRequest, plan_search

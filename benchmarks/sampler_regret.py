@@ -33,7 +33,7 @@ from rivals import SAMPLERS, STOCK, Trials
 from told import FAMILIES, TOLD
 from told import trials as told_trials
 
-from bamsearch.profile.summary import summarise
+from bamsearch.profiling.summary import summarise
 from bamsearch.space.budget import parse_budget
 from bamsearch.space.feasible import Feasible, Listed
 from bamsearch.space.fitting import feasible

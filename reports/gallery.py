@@ -13,20 +13,20 @@ from pathlib import Path
 from jinja2 import FileSystemLoader
 
 from bamsearch.graph.placement import plan_insertions
-from bamsearch.profile.costs import DesignCosts
-from bamsearch.profile.summary import summarise
+from bamsearch.profiling.costs import DesignCosts
+from bamsearch.profiling.summary import summarise
 from bamsearch.records.audit_files import read_audit
 from bamsearch.records.run_files import read_record
-from bamsearch.report.audit.content import make_audit_report
-from bamsearch.report.audit.writing import write_audit_report
-from bamsearch.report.content import Report, make_report
-from bamsearch.report.markdown import markdown_environment
-from bamsearch.report.network import found_picture
-from bamsearch.report.network_svg import network_svg
-from bamsearch.report.page import html_environment
-from bamsearch.report.several import several_notes, several_table
-from bamsearch.report.tables import Table
-from bamsearch.report.writing import REPORT_FOLDER, write_report, write_texts
+from bamsearch.reporting.audit.content import make_audit_report
+from bamsearch.reporting.audit.writing import write_audit_report
+from bamsearch.reporting.content import Report, make_report
+from bamsearch.reporting.markdown import markdown_environment
+from bamsearch.reporting.network import found_picture
+from bamsearch.reporting.network_svg import network_svg
+from bamsearch.reporting.page import html_environment
+from bamsearch.reporting.several import several_notes, several_table
+from bamsearch.reporting.tables import Table
+from bamsearch.reporting.writing import REPORT_FOLDER, write_report, write_texts
 
 HERE = Path(__file__).parent
 

@@ -3,7 +3,7 @@ import torch
 
 from bamsearch import find_sites, insert_bam
 from bamsearch.examples import Shortcut, resnet20, resnet56
-from bamsearch.profile.summary import summarise
+from bamsearch.profiling.summary import summarise
 
 # 3x3 convolutions, two numbers a channel for each batch norm, no parameters in the shortcuts;
 # the paper's table 6 has 0.27 M and 0.85 M

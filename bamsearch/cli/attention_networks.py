@@ -18,9 +18,9 @@ from bamsearch.graph.designs import DESIGN_FILE, find_design
 from bamsearch.graph.models import build_model
 from bamsearch.graph.normalisation import normalisation
 from bamsearch.graph.sites import find_sites
-from bamsearch.profile.devices import resolve_device
+from bamsearch.profiling.devices import resolve_device
 from bamsearch.records import Design
-from bamsearch.report.text import shape_text
+from bamsearch.reporting.text import shape_text
 
 RANDOM_WEIGHTS = "the weights are random (seed {seed}), so the maps are meaningless: {cure}"
 FIRST_CURE = "--weights FILE loads trained weights"

@@ -166,7 +166,7 @@ device_option = click.option(
     show_default=True,
     help="Device; auto prefers cuda, then mps, then cpu.",
 )
-"""Adds ``device: str``, the input of :func:`bamsearch.profile.devices.resolve_device`."""
+"""Adds ``device: str``, the input of :func:`bamsearch.profiling.devices.resolve_device`."""
 
 seed_option = click.option(
     "--seed",

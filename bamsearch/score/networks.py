@@ -17,8 +17,8 @@ from bamsearch.graph.models import build_model
 from bamsearch.graph.network import find_network
 from bamsearch.graph.sites import sites_of
 from bamsearch.graph.tracing.copying import copy_model
-from bamsearch.profile.conditions import preserve_torch_state
-from bamsearch.profile.devices import resolve_device
+from bamsearch.profiling.conditions import preserve_torch_state
+from bamsearch.profiling.devices import resolve_device
 from bamsearch.records import Design, ModelSummary
 from bamsearch.score.batch import Batch, make_batch
 

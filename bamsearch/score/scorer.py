@@ -14,7 +14,7 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 from bamsearch.errors import BamsearchError, ModelError, ScoreError
-from bamsearch.profile.costs import DesignCosts
+from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import Design, Init, ModelSummary, Variant
 from bamsearch.records.hints import MOST_FLOAT
 from bamsearch.records.sources import split_model

@@ -91,7 +91,7 @@ _ALL = (
     ),
     ZeroCost(
         "params",
-        "bamsearch.profile.costs:DesignCosts",
+        "bamsearch.profiling.costs:DesignCosts",
         "none: the number of parameters, the score to beat",
         0,
         "a lookup, nothing is built",
@@ -100,7 +100,7 @@ _ALL = (
     ),
     ZeroCost(
         "macs",
-        "bamsearch.profile.costs:DesignCosts",
+        "bamsearch.profiling.costs:DesignCosts",
         "none: multiply-adds as fvcore counts them, the score to beat",
         0,
         "a lookup, nothing is built",

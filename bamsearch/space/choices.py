@@ -15,7 +15,7 @@ from math import prod
 
 from bamsearch.attention.cost import effective_dilation, hidden_channels
 from bamsearch.errors import SpaceError
-from bamsearch.profile.costs import DesignCosts
+from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import Design, Init, Insertion, ModelSummary, Quantity, Site, Variant
 
 # Sets of designs are tables of signed bytes.

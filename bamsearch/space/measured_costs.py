@@ -61,8 +61,8 @@ def measure_costs(
         its worst error.
 
     Raises:
-        ModelError: as :func:`bamsearch.profile.activation_memory.bam_memory`.
-        DeviceError: as :func:`bamsearch.profile.latency.measure_latency`.
+        ModelError: as :func:`bamsearch.profiling.activation_memory.bam_memory`.
+        DeviceError: as :func:`bamsearch.profiling.latency.measure_latency`.
     """
     memory = _memory(space, module) if "memory" in wanted else {}
     ns, latency = _latency(space, timing, seed, module) if "ms" in wanted else ({}, None)
@@ -71,7 +71,7 @@ def measure_costs(
 
 
 def _memory(space: SearchSpace, module: nn.Module | None) -> dict[tuple[str, str], int]:
-    from bamsearch.profile.activation_memory import bam_memory
+    from bamsearch.profiling.activation_memory import bam_memory
 
     # Only shapes matter: weights are not initialised, which also leaves the random state alone.
     module = module or _build(space, initialise=False)
@@ -95,7 +95,7 @@ def _latency(
     space: SearchSpace, timing: LatencySettings, seed: int, module: nn.Module | None
 ) -> tuple[dict[tuple[str, str], int], dict[str, Any]]:
     """Predicted nanoseconds plus the table's worst error, and the table's conditions and errors."""
-    from bamsearch.profile.latency import measure_latency
+    from bamsearch.profiling.latency import measure_latency
 
     options = [option for _, option in _options(space)]
 

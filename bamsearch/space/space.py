@@ -28,7 +28,7 @@ from typing import Any
 
 from bamsearch.errors import NoSiteError, SpaceError
 from bamsearch.graph.placement import PLACEMENTS, place
-from bamsearch.profile.costs import DesignCosts
+from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import Init, ModelSummary, Site, Variant
 from bamsearch.records.codec import read_bytes
 from bamsearch.records.hints import Misfit, shown

@@ -7,7 +7,7 @@ from itertools import islice
 
 from bamsearch.errors import NoSiteError
 from bamsearch.graph.placement import plan_insertions
-from bamsearch.profile.costs import DesignCosts
+from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import BaselineKind, Insertion
 from bamsearch.sampler.basic_samplers import RandomSampler
 from bamsearch.space.choices import Encoding

@@ -35,14 +35,14 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
         budget.
 
     Raises:
-        DeviceError: as :func:`bamsearch.profile.timing.time_pair`.
+        DeviceError: as :func:`bamsearch.profiling.timing.time_pair`.
     """
     import torch
 
     from bamsearch.graph.insertion import insert_unchecked
     from bamsearch.graph.models import build_model
     from bamsearch.graph.network import find_network
-    from bamsearch.profile.timing import time_pair
+    from bamsearch.profiling.timing import time_pair
 
     run = record.run
     conditions = run.latency or {}

@@ -12,7 +12,7 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.errors import InvalidValueError, RunError
-from bamsearch.profile.summary import check_has_sites, summarise, summarise_module
+from bamsearch.profiling.summary import check_has_sites, summarise, summarise_module
 from bamsearch.records import (
     Budget,
     DataFacts,
@@ -129,7 +129,7 @@ def search_device(device: str, score: str | None, data: str | None, *, timed: bo
     entry = SCORES.get(score or ("train" if data else DEFAULT_SCORE))
     if not timed and entry is not None and not entry.needs_module:
         return "cpu"
-    from bamsearch.profile.devices import resolve_device
+    from bamsearch.profiling.devices import resolve_device
 
     return str(resolve_device(device))
 

@@ -331,7 +331,7 @@ def _builds(run: Run) -> bool:
 def _device(run: Run, device: str | None) -> str:
     if device is None or not _builds(run):
         return run.device
-    from bamsearch.profile.devices import resolve_device
+    from bamsearch.profiling.devices import resolve_device
 
     return str(resolve_device(device))
 

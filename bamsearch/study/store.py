@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from bamsearch.profile.costs import DesignCosts
+from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import BaselineKind, Run, Trial
 from bamsearch.records.run_files import TRIAL
 from bamsearch.records.runs import TrialState as Ended

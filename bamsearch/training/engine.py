@@ -14,7 +14,7 @@ from torch import nn
 from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError
 from bamsearch.graph.tracing.copying import copy_model
-from bamsearch.profile.conditions import preserve_torch_state
+from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.records import Design
 from bamsearch.training.classes import check_gives_classes
 from bamsearch.training.fabric import make_fabric

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bamsearch.errors import DeviceError, InvalidValueError, MissingExtraError
-from bamsearch.profile.devices import resolve_device
+from bamsearch.profiling.devices import resolve_device
 from bamsearch.training.recipe import Precision, Recipe
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch.optim import SGD
 
 from bamsearch.data.splits import Data
 from bamsearch.errors import TrainingError
-from bamsearch.profile.devices import device_facts
+from bamsearch.profiling.devices import device_facts
 from bamsearch.records import Design
 from bamsearch.training.augment import augment, normalise_pixels
 from bamsearch.training.folder import EVENTS, TrainingFolder

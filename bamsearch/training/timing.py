@@ -9,7 +9,7 @@ from contextlib import suppress
 import torch
 
 from bamsearch.data.splits import Data
-from bamsearch.profile.conditions import preserve_torch_state
+from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.training.fabric import make_fabric
 from bamsearch.training.initial_model import InitialModel
 from bamsearch.training.loop import train_epoch

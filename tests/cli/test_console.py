@@ -119,7 +119,7 @@ def test_on_a_terminal_tables_have_style_and_its_width():
 INSERTED = """
 from bamsearch.cli.text.insert import print_insertion
 from bamsearch.graph.insertion import Inserted
-from bamsearch.profile.summary import DesignCost
+from bamsearch.profiling.summary import DesignCost
 from bamsearch.records import Cost, Design, ModelSummary
 cost = Cost(1000, 100_000, 90_000)
 summary = ModelSummary('net', (3, 32, 32), '', (3, 32, 32), (), cost)

@@ -28,7 +28,7 @@ def test_times_that_a_budget_needs_are_announced(bamsearch_cli, monkeypatch):
         )
         return LatencyTable(summary.model, summary.input_shape, "", 1.0, entries)
 
-    monkeypatch.setattr("bamsearch.profile.latency.measure_latency", measure)
+    monkeypatch.setattr("bamsearch.profiling.latency.measure_latency", measure)
     line = ("search", NET, "--budget-ms", "+20%", "--device", "cpu", "-n")
     result = bamsearch_cli(*line)
     assert result.exit_code == 0, result.stderr

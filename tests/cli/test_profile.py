@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from click.testing import Result
 
-import bamsearch.profile.timing as timing
-import bamsearch.profile.workload as workload
+import bamsearch.profiling.timing as timing
+import bamsearch.profiling.workload as workload
 from bamsearch import Design, Insertion, save
 from bamsearch.records import DeviceFacts
 

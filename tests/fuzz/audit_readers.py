@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bamsearch.evidence.audit.folder import AuditFolder, first_difference
 from bamsearch.records.audit_files import audits_of, read_audit, read_trainings
-from bamsearch.report.audit.content import make_audit_report
-from bamsearch.report.audit.writing import audit_text
+from bamsearch.reporting.audit.content import make_audit_report
+from bamsearch.reporting.audit.writing import audit_text
 
 from .reader import AUDIT, Reader, in_place_of
 

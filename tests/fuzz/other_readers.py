@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bamsearch.graph.designs import find_design, is_design
-from bamsearch.profile import cache
-from bamsearch.profile.latency_csv import read_latency_csv
+from bamsearch.profiling import cache
+from bamsearch.profiling.latency_csv import read_latency_csv
 from bamsearch.records import (
     DeviceFacts,
     HeldOut,

@@ -15,11 +15,11 @@ from bamsearch.records.run_files import (
     read_run,
 )
 from bamsearch.records.runs import Finalist
-from bamsearch.report.content import make_report
-from bamsearch.report.network import found_picture
-from bamsearch.report.network_text import network_text
-from bamsearch.report.several import several_text
-from bamsearch.report.writing import text_of
+from bamsearch.reporting.content import make_report
+from bamsearch.reporting.network import found_picture
+from bamsearch.reporting.network_text import network_text
+from bamsearch.reporting.several import several_text
+from bamsearch.reporting.writing import text_of
 from bamsearch.study.request import plan_of_run
 
 from .reader import RUNS, Reader, in_place_of

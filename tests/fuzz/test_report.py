@@ -29,12 +29,12 @@ from bamsearch.records import (
     TrainingAnalysis,
     Trial,
 )
-from bamsearch.report.as_json import json_text, json_value, schema_text
-from bamsearch.report.content import make_report
-from bamsearch.report.csv_table import csv_text
-from bamsearch.report.markdown import markdown
-from bamsearch.report.page import html_page
-from bamsearch.report.text import printable
+from bamsearch.reporting.as_json import json_text, json_value, schema_text
+from bamsearch.reporting.content import make_report
+from bamsearch.reporting.csv_table import csv_text
+from bamsearch.reporting.markdown import markdown
+from bamsearch.reporting.page import html_page
+from bamsearch.reporting.text import printable
 from bamsearch.text import csv_value
 
 EVIL = "</script><b id=evil onload=x>|`*_[x](http://e)\\\n\r\x00\x1b]0;t\x07\u202e\udcff,\"'=&lt;"
@@ -155,7 +155,7 @@ def fuzzed(examples: int):
 @pytest.fixture(autouse=True)
 def _without_vega(monkeypatch):
     """Its script is a megabyte, the same for all pages, and none of ours."""
-    monkeypatch.setattr("bamsearch.report.page.vega_script", lambda: "")
+    monkeypatch.setattr("bamsearch.reporting.page.vega_script", lambda: "")
 
 
 class Page(HTMLParser):

@@ -18,7 +18,7 @@ from bamsearch.graph.bams import bam_parameters
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.sites import find_sites
 from bamsearch.graph.tracing.copying import copy_model, meta_copy
-from bamsearch.profile.counting import count
+from bamsearch.profiling.counting import count
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 

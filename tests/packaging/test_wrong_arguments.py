@@ -8,7 +8,7 @@ from torch import nn
 
 import bamsearch
 from bamsearch.errors import BamsearchError
-from bamsearch.profile.conditions import DEFAULTS
+from bamsearch.profiling.conditions import DEFAULTS
 
 NET = nn.Sequential(
     *(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2)),
@@ -45,7 +45,7 @@ RIGHT = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_the_right_arguments_are_taken(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bamsearch.profile.timing._WARM_UP_SAMPLES", 1)
+    monkeypatch.setattr("bamsearch.profiling.timing._WARM_UP_SAMPLES", 1)
     bamsearch.save(DESIGN, "nowhere")
     getattr(bamsearch, name)(**RIGHT[name])
 
@@ -68,7 +68,7 @@ def test_no_public_function_is_left_out():
 )
 def test_a_wrong_type_is_refused_at_the_door(name, parameter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bamsearch.profile.timing._WARM_UP_SAMPLES", 1)
+    monkeypatch.setattr("bamsearch.profiling.timing._WARM_UP_SAMPLES", 1)
     names = DEFAULTS if parameter == "conditions" else [parameter]
     for key in names:
         for value in WRONG:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import InvalidValueError, ModelError, ScoreError
 from bamsearch.graph.models import build_model
-from bamsearch.profile.summary import cost_of
+from bamsearch.profiling.summary import cost_of
 from bamsearch.records import Design, Insertion
 from bamsearch.score.batch import make_batch
 from bamsearch.score.networks import Networks

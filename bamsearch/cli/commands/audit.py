@@ -232,7 +232,7 @@ def _run_audit(
         raise
     try:
         with console.progress("making the report"):
-            from bamsearch.report.audit.writing import write_audit_report
+            from bamsearch.reporting.audit.writing import write_audit_report
 
             write_audit_report(result, folder.path)
     except OutputError as error:
@@ -243,14 +243,14 @@ def _run_audit(
 
 def _files(folder: AuditFolder) -> list[Path]:
     from bamsearch.records.audit_files import AUDIT_FILE, TRAININGS_FILE
-    from bamsearch.report.audit.writing import AUDIT_FILES
+    from bamsearch.reporting.audit.writing import AUDIT_FILES
 
     names = (AUDIT_FILE, TRAININGS_FILE, AUDIT_FILES["html"])
     return [folder.path / name for name in names]
 
 
 def _argument(folder: AuditFolder) -> str:
-    from bamsearch.report.audit.writing import audit_place
+    from bamsearch.reporting.audit.writing import audit_place
 
     return audit_place(folder.path)
 

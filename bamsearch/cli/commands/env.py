@@ -13,8 +13,8 @@ from typing import Any
 import bamsearch
 from bamsearch.cli.console import Console
 from bamsearch.cli.options import command, json_option, pass_console
-from bamsearch.profile.cache import cache_folder
-from bamsearch.profile.devices import Device, list_devices
+from bamsearch.profiling.cache import cache_folder
+from bamsearch.profiling.devices import Device, list_devices
 
 DEVELOPMENT_EXTRAS = ("dev", "bench")
 NOT_INSTALLED = "not installed"

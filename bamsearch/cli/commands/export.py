@@ -19,7 +19,7 @@ from bamsearch.cli.options import (
 )
 from bamsearch.cli.output import check_output_file
 from bamsearch.records import Design
-from bamsearch.report.text import shape_text
+from bamsearch.reporting.text import shape_text
 from bamsearch.text import printable
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from bamsearch.cli.output import check_output_folder
 from bamsearch.cli.text.insert import insert_json, print_insertion
 from bamsearch.errors import InvalidValueError
 from bamsearch.graph.placement import plan_insertions
-from bamsearch.profile.summary import check_has_sites, cost_of, summarise
+from bamsearch.profiling.summary import check_has_sites, cost_of, summarise
 from bamsearch.records import Design, How, Init, Variant
 
 if TYPE_CHECKING:

@@ -36,8 +36,8 @@ from bamsearch.errors import InvalidValueError
 from bamsearch.records import DType, Mode
 
 if TYPE_CHECKING:
-    from bamsearch.profile.compare import Subject
-    from bamsearch.profile.workload import Conditions
+    from bamsearch.profiling.compare import Subject
+    from bamsearch.profiling.workload import Conditions
 
 REDUCTIONS = (4, 8, 16, 32)
 DILATIONS = (1, 2, 4, 6)
@@ -139,7 +139,7 @@ def profile(
         raise click.UsageError("--json and --csv: choose one")
     check_output_file(trace, force=force)
     with model_work(console, "loading torch", targets[0]):
-        from bamsearch.profile.devices import resolve_device
+        from bamsearch.profiling.devices import resolve_device
 
         resolved_device = str(resolve_device(device))
         input_size, num_classes, _ = resolve(
@@ -159,7 +159,7 @@ def profile(
     if fit_batch:
         conditions["batch_size"] = _fitting_batch(console, subjects, conditions)
     with console.progress("counting and timing" if timed else "counting") as step:
-        from bamsearch.profile.compare import profile as profile_networks
+        from bamsearch.profiling.compare import profile as profile_networks
 
         profiled = profile_networks(
             subjects,
@@ -195,7 +195,7 @@ def _open(
     with model_work(console, "building the networks", targets[0]):
         import torch
 
-        from bamsearch.profile.compare import open_subjects
+        from bamsearch.profiling.compare import open_subjects
 
         announce_code_of(console, *targets)
         torch.manual_seed(seed)
@@ -204,7 +204,7 @@ def _open(
 
 def _fitting_batch(console: Console, subjects: list[Subject], conditions: Conditions) -> int:
     """The largest batch that all networks can run; warns if it is not the requested one."""
-    from bamsearch.profile.workload import largest_batch
+    from bamsearch.profiling.workload import largest_batch
 
     with console.progress("finding the largest batch"):
         modules = [subject.module for subject in subjects]
@@ -225,9 +225,9 @@ def _latency(
     conditions: Conditions,
 ) -> list[Path]:
     """Predict the designs' latency from the table at path, which is measured if missing."""
-    from bamsearch.profile.latency import measure_latency
-    from bamsearch.profile.latency_csv import read_latency_csv, write_latency_csv
-    from bamsearch.profile.summary import summarise
+    from bamsearch.profiling.latency import measure_latency
+    from bamsearch.profiling.latency_csv import read_latency_csv, write_latency_csv
+    from bamsearch.profiling.summary import summarise
 
     base = next(subject for subject in subjects if subject.design is None)
     summary = summarise(base.name, base.image_shape[-2:])
@@ -255,8 +255,8 @@ def _latency(
 def _trace(
     console: Console, subject: Subject, path: Path, mode: Mode, conditions: Conditions
 ) -> list[Path]:
-    from bamsearch.profile.traces import write_trace
-    from bamsearch.profile.workload import workload
+    from bamsearch.profiling.traces import write_trace
+    from bamsearch.profiling.workload import workload
 
     with console.progress(f"tracing {subject.name}"):
         in_mode: Conditions = {**conditions, "mode": mode}

@@ -12,7 +12,7 @@ import click
 from bamsearch.cli.console import Console
 from bamsearch.cli.options import command, json_option, output_options, pass_console
 from bamsearch.errors import NothingToDoError
-from bamsearch.report.writing import FORMATS, ReportFormat
+from bamsearch.reporting.writing import FORMATS, ReportFormat
 
 STDOUT = Path("-")
 
@@ -59,7 +59,7 @@ def report(
     from bamsearch.cli.output import check_output_folder
 
     if schema:
-        from bamsearch.report.as_json import schema_text
+        from bamsearch.reporting.as_json import schema_text
 
         console.print(schema_text().rstrip("\n"))
         return
@@ -130,11 +130,11 @@ def _newest(console: Console, *, named: bool) -> Path:
 def _report_run(console: Console, folder: Path, options: _Options) -> None:
     from bamsearch.cli.text.search import print_result, run_argument, search_next_steps
     from bamsearch.records.run_files import read_record
-    from bamsearch.report.as_json import json_value
-    from bamsearch.report.content import make_report
-    from bamsearch.report.network import found_picture
-    from bamsearch.report.network_text import network_text
-    from bamsearch.report.writing import file_names, report_folder, text_of, write_report
+    from bamsearch.reporting.as_json import json_value
+    from bamsearch.reporting.content import make_report
+    from bamsearch.reporting.network import found_picture
+    from bamsearch.reporting.network_text import network_text
+    from bamsearch.reporting.writing import file_names, report_folder, text_of, write_report
 
     with console.progress(f"reading {folder}"):
         record = read_record(folder)
@@ -160,15 +160,15 @@ def _report_run(console: Console, folder: Path, options: _Options) -> None:
 def _compare_runs(console: Console, folders: Sequence[Path], options: _Options) -> None:
     from bamsearch.cli.text.search import run_argument
     from bamsearch.records.run_files import read_record
-    from bamsearch.report.content import make_report
-    from bamsearch.report.several import (
+    from bamsearch.reporting.content import make_report
+    from bamsearch.reporting.several import (
         several_json,
         several_notes,
         several_table,
         several_text,
         write_several,
     )
-    from bamsearch.report.writing import file_names
+    from bamsearch.reporting.writing import file_names
 
     with console.progress("reading runs", len(folders)) as step:
         reports = []

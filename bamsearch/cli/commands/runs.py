@@ -63,7 +63,7 @@ def _json(record: RunRecord, state: str) -> dict[str, Any]:
 
 
 def _row(record: RunRecord, state: str) -> list[str]:
-    from bamsearch.report.text import design_text, score_text
+    from bamsearch.reporting.text import design_text, score_text
     from bamsearch.space.budget import amount_text
 
     run, best = record.run, record.best

@@ -58,7 +58,7 @@ from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Recipe
 
 if TYPE_CHECKING:
     from bamsearch.records import Cited, Run
-    from bamsearch.report.content import Report
+    from bamsearch.reporting.content import Report
     from bamsearch.study.folder import RunFolder
     from bamsearch.study.request import SearchPlan, SearchRequest
 
@@ -369,8 +369,8 @@ def _search(
     from bamsearch.cli.text.search_fit import feasibility_text
     from bamsearch.cli.text.search_json import search_result_json
     from bamsearch.cli.text.search_live import search_view
-    from bamsearch.report.content import make_report
-    from bamsearch.report.text import duration_text
+    from bamsearch.reporting.content import make_report
+    from bamsearch.reporting.text import duration_text
     from bamsearch.study.run import SearchOptions, run_search
 
     console.note(f"{feasibility_text(planned)}\n")
@@ -406,7 +406,7 @@ def _search(
 
 def _written(console: Console, report: Report, folder: RunFolder) -> list[Path]:
     """Write the report; return the best design and the HTML file."""
-    from bamsearch.report.writing import report_folder, write_report
+    from bamsearch.reporting.writing import report_folder, write_report
     from bamsearch.study.folder import REPORTED
 
     best = folder.path / "best" / "design.json"

@@ -23,9 +23,9 @@ from bamsearch.cli.options import (
     variant_option,
 )
 from bamsearch.graph.placement import why_not_paper
-from bamsearch.profile.summary import check_has_sites, summarise
+from bamsearch.profiling.summary import check_has_sites, summarise
 from bamsearch.records import Cost, ModelSummary, Site, Variant
-from bamsearch.report.text import giga, map_text, shape_text
+from bamsearch.reporting.text import giga, map_text, shape_text
 from bamsearch.text import printable
 
 

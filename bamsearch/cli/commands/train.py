@@ -40,7 +40,7 @@ from bamsearch.cli.text.train import (
     trained_json,
 )
 from bamsearch.records import Design
-from bamsearch.report.text import duration_text
+from bamsearch.reporting.text import duration_text
 from bamsearch.training.recipe import (
     DEFAULT_RECIPE,
     FINE_TUNE,

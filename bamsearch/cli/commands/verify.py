@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bamsearch.evidence.verify.request import VerifyPlan
     from bamsearch.evidence.verify.run import Watch
     from bamsearch.records import Expected
-    from bamsearch.report.content import Report
+    from bamsearch.reporting.content import Report
 
 
 @command(
@@ -167,8 +167,8 @@ def _run_verify(console: Console, planned: VerifyPlan) -> Report:
     """Train and test; write the evidence and the updated report."""
     from bamsearch.cli.text.search import run_argument
     from bamsearch.evidence.verify.run import run_verify
-    from bamsearch.report.content import make_report
-    from bamsearch.report.writing import report_folder, write_report
+    from bamsearch.reporting.content import make_report
+    from bamsearch.reporting.writing import report_folder, write_report
 
     @contextmanager
     def follow(title: str) -> Iterator[Watch]:
@@ -196,7 +196,7 @@ def _run_verify(console: Console, planned: VerifyPlan) -> Report:
 def _output_paths(planned: VerifyPlan) -> list[Path]:
     from bamsearch.evidence.verify.request import VERIFY_FOLDER
     from bamsearch.records.run_files import EVIDENCE_FILE
-    from bamsearch.report.writing import REPORT_FOLDER
+    from bamsearch.reporting.writing import REPORT_FOLDER
 
     folder = planned.folder.path
     return [folder / name for name in (VERIFY_FOLDER, EVIDENCE_FILE, REPORT_FOLDER)]

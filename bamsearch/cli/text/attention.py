@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
-from bamsearch.report.text import shape_text
+from bamsearch.reporting.text import shape_text
 from bamsearch.text import printable
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from bamsearch.attention.pictures import contact_sheet
 from bamsearch.cli.attention_networks import NetworkRequest, ShownNetwork
 from bamsearch.errors import InvalidValueError, ModelError, OutputError, WeightsError
 from bamsearch.records import ValueRange, value_range_text
-from bamsearch.report.text import shape_text
+from bamsearch.reporting.text import shape_text
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
 from bamsearch.records import Audit
-from bamsearch.report.text import count_text, duration_text, shape_text
+from bamsearch.reporting.text import count_text, duration_text, shape_text
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
     from bamsearch.evidence.audit.estimate import AuditEstimate
     from bamsearch.evidence.audit.request import AuditPlan
-    from bamsearch.report.writing import ReportFormat
+    from bamsearch.reporting.writing import ReportFormat
 
 
 def print_audit_plan(
     console: Console, planned: AuditPlan, estimate: AuditEstimate, jobs: int
 ) -> None:
     """Print the sample and the number of trainings; the estimated time goes to stderr."""
-    from bamsearch.report.audit.content import make_audit_report
-    from bamsearch.report.audit.draws import seeds_text
+    from bamsearch.reporting.audit.content import make_audit_report
+    from bamsearch.reporting.audit.draws import seeds_text
 
     audit, recipe, facts = planned.audit, planned.recipe, planned.audit.data
     report = make_audit_report(audit, audit.name)
@@ -68,7 +68,7 @@ def audit_plan_json(planned: AuditPlan, estimate: AuditEstimate) -> dict[str, An
 
 def print_audit(console: Console, audit: Audit, argument: str) -> None:
     """Print the answer, and the tables behind it."""
-    from bamsearch.report.audit.content import MEASURE_NAMES, make_audit_report
+    from bamsearch.reporting.audit.content import MEASURE_NAMES, make_audit_report
 
     report = make_audit_report(audit, argument)
     console.print(printable(report.headline))
@@ -92,8 +92,8 @@ def print_audit(console: Console, audit: Audit, argument: str) -> None:
 
 def audit_result_json(audit: Audit, argument: str) -> dict[str, Any]:
     """The output of ``audit --json``: the answer, and ``audit.json``."""
-    from bamsearch.report.audit.content import make_audit_report
-    from bamsearch.report.audit.writing import audit_json
+    from bamsearch.reporting.audit.content import make_audit_report
+    from bamsearch.reporting.audit.writing import audit_json
 
     return audit_json(make_audit_report(audit, argument))
 
@@ -120,8 +120,8 @@ def report_audit(
         dry_run: write no files.
     """
     from bamsearch.records.audit_files import read_audit
-    from bamsearch.report.audit.content import make_audit_report
-    from bamsearch.report.audit.writing import (
+    from bamsearch.reporting.audit.content import make_audit_report
+    from bamsearch.reporting.audit.writing import (
         AUDIT_FILES,
         audit_place,
         audit_text,

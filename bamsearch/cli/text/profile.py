@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
-from bamsearch.report.text import change, giga, map_text, mega, shape_text
+from bamsearch.reporting.text import change, giga, map_text, mega, shape_text
 from bamsearch.text import csv_file_text, printable
 
 if TYPE_CHECKING:
-    from bamsearch.profile.compare import Measured, Profiled, Subject
+    from bamsearch.profiling.compare import Measured, Profiled, Subject
     from bamsearch.records import DeviceFacts, LatencyTable, Memory, Timing
 
 CSV_COLUMNS = (

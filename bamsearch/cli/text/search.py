@@ -11,13 +11,13 @@ from rich.cells import cell_len, set_cell_size
 from bamsearch.cli.console import Console
 from bamsearch.records import Design, RunRecord, Trial
 from bamsearch.records.run_files import RUNS
-from bamsearch.report.answer import Answer, verify_line
-from bamsearch.report.comparison import LABELS, baseline_label
-from bamsearch.report.content import Report
-from bamsearch.report.health import over_budget
-from bamsearch.report.markdown import shortened
-from bamsearch.report.tables import axis_names
-from bamsearch.report.text import (
+from bamsearch.reporting.answer import Answer, verify_line
+from bamsearch.reporting.comparison import LABELS, baseline_label
+from bamsearch.reporting.content import Report
+from bamsearch.reporting.health import over_budget
+from bamsearch.reporting.markdown import shortened
+from bamsearch.reporting.tables import axis_names
+from bamsearch.reporting.text import (
     budget_text,
     conditions_text,
     count_text,
@@ -28,8 +28,8 @@ from bamsearch.report.text import (
     score_text,
     title,
 )
-from bamsearch.report.training_effects import TrainingEffects
-from bamsearch.report.training_effects_tables import (
+from bamsearch.reporting.training_effects import TrainingEffects
+from bamsearch.reporting.training_effects_tables import (
     effects_legend,
     effects_table,
     estimate_cells,

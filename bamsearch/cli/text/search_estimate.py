@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from bamsearch.cli.text.search_json import result_budgets
-from bamsearch.report.text import count_text, duration_text
+from bamsearch.reporting.text import count_text, duration_text
 from bamsearch.score.scorer import make_scorer
 from bamsearch.space.fitting import smallest
 from bamsearch.study.request import SearchPlan

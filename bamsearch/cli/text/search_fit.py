@@ -8,10 +8,10 @@ from contextlib import suppress
 from bamsearch.cli.layout import table_text
 from bamsearch.errors import NoSiteError
 from bamsearch.graph.placement import plan_insertions
-from bamsearch.profile.costs import DesignCosts
+from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import Insertion, Quantity
-from bamsearch.report.comparison import LABELS
-from bamsearch.report.text import (
+from bamsearch.reporting.comparison import LABELS
+from bamsearch.reporting.text import (
     bare_amount,
     conditions_text,
     count_text,

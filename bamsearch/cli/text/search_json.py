@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bamsearch.records import Run, RunRecord
-from bamsearch.report.as_json import trial_json
-from bamsearch.report.comparison import LABELS
-from bamsearch.report.health import over_budget
-from bamsearch.report.size_correlation import size_correlation
+from bamsearch.reporting.as_json import trial_json
+from bamsearch.reporting.comparison import LABELS
+from bamsearch.reporting.health import over_budget
+from bamsearch.reporting.size_correlation import size_correlation
 from bamsearch.text import json_count
 
 

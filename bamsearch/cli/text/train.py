@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bamsearch.cli.console import Console
 from bamsearch.cli.layout import table_text
 from bamsearch.records import DataFacts, Design
-from bamsearch.report.text import count_text, design_text, duration_text, shape_text
+from bamsearch.reporting.text import count_text, design_text, duration_text, shape_text
 from bamsearch.text import printable
 from bamsearch.training.progress import EpochMetrics, Progress
 from bamsearch.training.recipe import Recipe

@@ -6,13 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
-from bamsearch.report.text import count_text, design_text, duration_text, shape_text
+from bamsearch.reporting.text import count_text, design_text, duration_text, shape_text
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
     from bamsearch.evidence.verify.estimate import VerifyEstimate
     from bamsearch.evidence.verify.request import VerifyPlan
-    from bamsearch.report.content import Report
+    from bamsearch.reporting.content import Report
 
 
 def print_verify_plan(console: Console, planned: VerifyPlan, estimate: VerifyEstimate) -> None:
@@ -106,7 +106,7 @@ def print_answer(console: Console, report: Report) -> None:
 
 def answer_json(report: Report) -> dict[str, Any]:
     """The output of ``verify --json``: the answer, and ``evidence.json``."""
-    from bamsearch.report.as_json import json_value
+    from bamsearch.reporting.as_json import json_value
 
     evidence = report.record.evidence
     shown = None if evidence is None else json.loads(evidence.to_json())

@@ -14,7 +14,7 @@ from bamsearch.data.splits import Data
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.evidence.audit.sample import draw_sample
 from bamsearch.evidence.verify.request import check_data_fit_run
-from bamsearch.profile.devices import resolve_device
+from bamsearch.profiling.devices import resolve_device
 from bamsearch.records import Audit, Audited, Init, Quantity, ValueRange, Variant
 from bamsearch.records.run_files import find_run, read_run
 from bamsearch.records.sources import source_of

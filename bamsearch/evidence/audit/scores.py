@@ -8,7 +8,7 @@ import torch
 
 from bamsearch.errors import ScoreError
 from bamsearch.evidence.audit.folder import AuditFolder, Scores
-from bamsearch.profile.conditions import preserve_torch_state
+from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.records import Audit
 from bamsearch.score.scorer import make_scorer
 from bamsearch.score.table import is_drawn

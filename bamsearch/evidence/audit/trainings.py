@@ -22,7 +22,7 @@ from bamsearch.evidence.audit.workers import (
     train_design,
     train_in_worker,
 )
-from bamsearch.profile.conditions import preserve_torch_state
+from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.records import Audit, Audited
 from bamsearch.records.audit_files import AuditTraining
 

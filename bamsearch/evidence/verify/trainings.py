@@ -21,7 +21,7 @@ from bamsearch.data.splits import Split
 from bamsearch.errors import DesignError, OutputError, TrainingError
 from bamsearch.evidence.verify.networks import ComparedNetwork
 from bamsearch.evidence.verify.request import VerifyPlan, misfit
-from bamsearch.profile.conditions import preserve_torch_state
+from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.records.codec import Format
 from bamsearch.records.disk import whole_file
 from bamsearch.records.hints import Natural

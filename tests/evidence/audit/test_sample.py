@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bamsearch.evidence.audit.sample import draw_sample
-from bamsearch.profile.summary import summarise
+from bamsearch.profiling.summary import summarise
 from bamsearch.records import Budget
 from bamsearch.space.fitting import feasible
 from bamsearch.space.space import read_space, search_space

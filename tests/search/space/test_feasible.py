@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import chisquare
 
 from bamsearch.errors import NothingFitsError, SpaceError
-from bamsearch.profile.costs import DesignCosts
-from bamsearch.profile.summary import summarise
+from bamsearch.profiling.costs import DesignCosts
+from bamsearch.profiling.summary import summarise
 from bamsearch.records import Cost, Insertion, ModelSummary, Site
 from bamsearch.space.budget import parse_budget
 from bamsearch.space.choices import Option, SearchSpace, make_choice, with_costs

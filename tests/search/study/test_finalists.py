@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bamsearch.profile import timing
-from bamsearch.profile.summary import summarise
+from bamsearch.profiling import timing
+from bamsearch.profiling.summary import summarise
 from bamsearch.records import Budget, Insertion, Run, RunRecord, Trial
 from bamsearch.study.finalists import time_finalists
 

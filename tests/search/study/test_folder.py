@@ -15,8 +15,8 @@ import pytest
 from bamsearch.errors import InvalidValueError, OutputError, RunError
 from bamsearch.records import Budget, Design, Insertion, Run, Trial
 from bamsearch.records.disk import whole_file
-from bamsearch.report.content import make_report
-from bamsearch.report.writing import write_report
+from bamsearch.reporting.content import make_report
+from bamsearch.reporting.writing import write_report
 from bamsearch.study.folder import (
     ENDED,
     REPORTED,

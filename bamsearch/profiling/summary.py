@@ -1,0 +1,150 @@
+"""Summaries of named models: sites, base cost and published numbers.
+
+torch is imported lazily: cached summaries do not need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bamsearch.attention.cost import bam_cost
+from bamsearch.errors import NoSiteError
+from bamsearch.profiling import cache
+from bamsearch.records import Cost, Design, Insertion, ModelSummary, Site
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class DesignCost:
+    """The exact cost of a design: the count of the base, plus a closed form for each BAM.
+
+    Attributes:
+        base: cost without BAM.
+        inserted: site, insertion and cost of each BAM.
+    """
+
+    base: Cost
+    inserted: tuple[tuple[Site, Insertion, Cost], ...]
+
+    @property
+    def added(self) -> Cost:
+        """The cost of all BAMs."""
+        return sum((cost for _, _, cost in self.inserted), Cost(0, 0, 0))
+
+    @property
+    def total(self) -> Cost:
+        """The cost of base and BAMs, exactly equal to a count of the rewritten network."""
+        return self.base + self.added
+
+
+def summarise(
+    model: str,
+    size: Sequence[int] | None = None,
+    num_classes: int | None = None,
+    weights: str | None = None,
+    module: nn.Module | None = None,
+) -> ModelSummary:
+    """Sites, base cost and published numbers of a MODEL, from the cache if possible.
+
+    Args:
+        model: a MODEL, see :mod:`bamsearch.graph.models`.
+        size: (H, W) of the input; None is the model's default.
+        num_classes: classes of the head; None is the model's default.
+        weights: published weights that the model is built for, see :class:`bamsearch.Design`.
+        module: the model, if it is built already.
+
+    Raises:
+        ModelError: the model is unknown, not traceable, or does not accept this input.
+    """
+    key = cache.summary_key(model, size, num_classes, weights)
+    summary = cache.read_summary(key)
+    if summary is None:
+        summary = _survey(model, size, num_classes, weights, module)
+        cache.write_summary(key, summary)
+    return summary
+
+
+def check_has_sites(summary: ModelSummary) -> None:
+    """Raise NoSiteError if the model has no sites."""
+    if not summary.sites:
+        size = "x".join(map(str, summary.input_shape))
+        raise NoSiteError(
+            f"{summary.model} has no spatial bottleneck at {size}: the resolution of its feature "
+            "map never changes, so it has no site for BAM"
+        )
+
+
+def cost_of(summary: ModelSummary, design: Design) -> DesignCost:
+    """The exact cost of a design of the summary's model.
+
+    Raises:
+        InvalidValueError: the model lacks a site of the design.
+    """
+    # Imported here: other modules of the package graph load torch.
+    from bamsearch.graph.placement import place
+
+    sites = place(summary.sites, [insertion.site for insertion in design.insertions])
+    inserted = tuple(
+        (
+            site,
+            insertion,
+            bam_cost(
+                site,
+                insertion.reduction,
+                insertion.dilation,
+                variant=design.variant,
+                init=design.init,
+            ),
+        )
+        for site, insertion in zip(sites, design.insertions, strict=True)
+    )
+    return DesignCost(summary.base, inserted)
+
+
+def summarise_module(model: str, module: nn.Module, input_shape: tuple[int, ...]) -> ModelSummary:
+    """Summarise a module, without published numbers and without the cache.
+
+    Raises:
+        ModelError: the module is not traceable, or does not accept this input.
+    """
+    from bamsearch.graph.network import find_network
+    from bamsearch.graph.sites import sites_of
+    from bamsearch.profiling.counting import count
+
+    network = find_network(module, input_shape)
+    return ModelSummary(
+        model,
+        input_shape,
+        network.path,
+        network.input_shape,
+        tuple(sites_of(network)),
+        count(network.module, network.input_shape),
+    )
+
+
+def _survey(
+    model: str,
+    size: Sequence[int] | None,
+    num_classes: int | None,
+    weights: str | None,
+    module: nn.Module | None,
+) -> ModelSummary:
+    from dataclasses import replace
+
+    from bamsearch.graph.models import build_model, default_input_shape, published
+
+    default = default_input_shape(model)
+    shape = (*default[:-2], *size) if size else default
+    if module is None:
+        module = build_model(
+            model, shape, num_classes=num_classes, weights=weights, initialise=False
+        )
+    summary = summarise_module(model, module, shape)
+    numbers = published(model)
+    if numbers is None or shape != default or num_classes is not None:
+        return summary
+    return replace(summary, published_params=numbers.params, published_gmacs=numbers.gmacs)

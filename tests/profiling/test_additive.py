@@ -1,0 +1,92 @@
+"""Base plus closed form is what fvcore counts in the rewritten model, to the last integer."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from torch import nn
+
+from bamsearch.attention.cost import bam_cost
+from bamsearch.graph.insertion import insert_unchecked
+from bamsearch.graph.models import build_model, default_input_shape, model_names
+from bamsearch.graph.network import FeatureNetwork, find_network
+from bamsearch.graph.sites import sites_of
+from bamsearch.profiling.counting import Counter, count
+from bamsearch.records import Cost, Design, Insertion, Site
+
+FAST = [
+    ("resnet18", (3, 64, 96)),
+    ("mobilenet_v2", (3, 64, 64)),
+    ("swin_t", (3, 64, 64)),
+    ("r3d_18", (3, 4, 32, 48)),
+    ("swin3d_t", (3, 4, 64, 64)),
+    ("densenet121", (3, 64, 64)),
+    ("lraspp_mobilenet_v3_large", (3, 64, 64)),
+]
+# Too large for two at once in memory; their smaller sisters stand for them.
+HUGE = {"vit_h_14", "vit_l_16", "vit_l_32", "regnet_y_128gf"}
+
+
+def integers(cost: Cost) -> tuple[int, int, int]:
+    return cost.params, cost.macs, cost.conv_linear_macs
+
+
+def random_design(generator: random.Random, sites: list[Site], shape: tuple[int, ...]) -> Design:
+    chosen = generator.sample(sites, generator.randint(1, len(sites)))
+    insertions = [
+        Insertion(site.name, generator.randint(1, 2 * site.channels), generator.randint(1, 9))
+        for site in chosen
+    ]
+    return Design(
+        "any",
+        shape,
+        tuple(insertions),
+        generator.choice(("paper", "official")),
+        generator.choice(("paper", "identity")),
+    )
+
+
+def check(
+    model: nn.Module, network: FeatureNetwork, design: Design, base: Cost, counter: Counter
+) -> None:
+    sites = {site.name: site for site in sites_of(network)}
+    expected = base
+    for one in design.insertions:
+        expected += bam_cost(
+            sites[one.site],
+            one.reduction,
+            one.dilation,
+            variant=design.variant,
+            init=design.init,
+        )
+    rewritten = insert_unchecked(model, network, list(sites.values()), design).get_submodule(
+        network.path
+    )
+    cost = count(rewritten, network.input_shape, counter=counter)
+    assert integers(cost) == integers(expected), design
+
+
+@pytest.mark.parametrize(("name", "shape"), FAST, ids=[name for name, _ in FAST])
+def test_random_designs(name: str, shape: tuple[int, ...]) -> None:
+    model = build_model(name, shape, initialise=False)
+    network = find_network(model, shape)
+    sites = sites_of(network)
+    base = count(network.module, network.input_shape, counter="fvcore")
+    generator = random.Random(name)
+    for _ in range(2):
+        check(model, network, random_design(generator, sites, shape), base, "fvcore")
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize("name", [name for name in model_names() if name not in HUGE])
+def test_every_model(name: str) -> None:
+    shape = default_input_shape(name)
+    model = build_model(name, shape, initialise=False)
+    network = find_network(model, shape)
+    sites = sites_of(network)
+    if not sites:
+        pytest.skip("no site")
+    base = count(network.module, network.input_shape, counter="FlopCounterMode")
+    design = random_design(random.Random(name), sites, shape)
+    check(model, network, design, base, "FlopCounterMode")

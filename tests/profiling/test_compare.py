@@ -1,0 +1,158 @@
+"""Networks side by side, with a clock that counts instead of measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bamsearch import Design, Insertion, save
+from bamsearch.attention.bam import BAM
+from bamsearch.errors import DesignError, ModelError
+from bamsearch.profiling.compare import Subject, open_subjects, profile
+from bamsearch.records import Cost
+
+
+class Chain(nn.Module):
+    """Convolutions one after the other, each a millisecond to the clock below."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(length)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+class ConvolutionClock:
+    """A call takes 1 ms for each convolution that it runs."""
+
+    def milliseconds(self, run: Callable[[], object], repeats: int) -> float:
+        ran = 0
+
+        def note(module: nn.Module, args: object) -> None:
+            nonlocal ran
+            ran += isinstance(module, nn.Conv2d)
+
+        handle = nn.modules.module.register_module_forward_pre_hook(note)
+        try:
+            run()
+        finally:
+            handle.remove()
+        return float(ran)
+
+
+def subject(length: int, size: int = 8) -> Subject:
+    chain = Chain(length)
+    return Subject(f"chain{length}", chain, (3, size, size), chain, "", (3, size, size), None)
+
+
+def test_counts() -> None:
+    (one,) = profile([subject(2)])
+    # 3 x 3 weights and 3 biases twice; 3 * 3 products at 64 positions twice; 3 * 64 outputs twice
+    assert (one.cost.params, one.cost.macs) == (24, 1152)
+    assert one.activations[""] == 384
+    assert one.activations["layers.0"] == 192
+    assert one.measured == ()
+    assert isinstance(one.cost, Cost)
+
+
+def test_one_network_is_timed_alone() -> None:
+    (one,) = profile([subject(3)], modes=["eager"], samples=4, clock=ConvolutionClock())
+    (measured,) = one.measured
+    assert measured.pair is None
+    assert measured.timing is not None
+    assert set(measured.timing.samples) == {3.0}
+
+
+def test_others_are_paired_with_the_first() -> None:
+    subjects = [subject(2), subject(3), subject(5)]
+    base, three, five = profile(subjects, modes=["eager"], samples=4, clock=ConvolutionClock())
+    assert base.measured[0].timing is not None
+    assert base.measured[0].timing.median == 2
+    assert base.measured[0].pair is None
+    pairs = [one.measured[0].pair for one in (three, five)]
+    assert [pair.ratio for pair in pairs if pair] == [1.5, 2.5]
+    assert all(pair.low <= pair.ratio <= pair.high for pair in pairs if pair)
+
+
+def test_a_mode_that_fails_leaves_the_others() -> None:
+    # a CUDA graph needs CUDA
+    (one,) = profile(
+        [subject(1)], modes=["cudagraph", "eager"], samples=3, clock=ConvolutionClock()
+    )
+    failed, worked = one.measured
+    assert failed.timing is None
+    assert failed.trouble
+    assert "cudagraph" in failed.trouble
+    assert worked.timing is not None
+
+
+def test_other_inputs_are_not_compared() -> None:
+    _, other = profile(
+        [subject(1, 8), subject(1, 16)], modes=["eager"], samples=3, clock=ConvolutionClock()
+    )
+    assert other.measured[0].timing is None
+    assert "(3, 16, 16)" in str(other.measured[0].trouble)
+
+
+def test_memory_on_request() -> None:
+    (one,) = profile([subject(2)], memory=True)
+    inference, training = one.memory
+    assert (inference.train, training.train) == (False, True)
+    assert inference.bytes is None
+    assert training.bytes is not None
+    assert training.bytes > 0
+
+
+def test_a_design_shows_where_its_time_goes(tmp_path: Path) -> None:
+    design = Design("resnet18", (3, 64, 64), (Insertion("layer2", 8, 2), Insertion("layer3")))
+    save(design, tmp_path)
+    opened = open_subjects(["resnet18", str(tmp_path)])
+    base, inserted = profile(opened, modes=["eager"], samples=3, clock=ConvolutionClock())
+    sites = inserted.measured[0].sites
+    assert [(site.name, one.reduction) for site, one, _ in sites] == [("layer2", 8), ("layer3", 16)]
+    # four convolutions in a BAM, and resnet18 has 20 of its own
+    assert [timing.median for _, _, timing in sites] == [4, 4]
+    pair = inserted.measured[0].pair
+    assert pair is not None
+    assert pair.ratio == 28 / 20
+    assert base.measured[0].sites == ()
+    assert inserted.cost.params > base.cost.params
+
+
+def test_what_a_target_is(tmp_path: Path) -> None:
+    save(Design("resnet18", (3, 32, 32), (Insertion("layer1"),)), tmp_path / "design")
+    by_folder, by_file, detector, tokens = open_subjects(
+        [
+            str(tmp_path / "design"),
+            str(tmp_path / "design" / "design.json"),
+            "ssdlite320_mobilenet_v3_large",
+            "vit_b_32",  # no site is needed to be profiled
+        ]
+    )
+    assert by_folder.design == by_file.design
+    assert any(isinstance(module, BAM) for module in by_folder.module.modules())
+    assert (detector.part, detector.input_shape) == ("backbone", (3, 320, 320))
+    assert tokens.design is None
+
+
+def test_a_model_is_built_as_its_design_has_it(tmp_path: Path) -> None:
+    save(Design("resnet18", (3, 32, 48), (Insertion("layer1"),), num_classes=7), tmp_path)
+    base, other, _ = open_subjects(["resnet18", "squeezenet1_1", str(tmp_path)])
+    assert base.input_shape == (3, 32, 48)
+    assert base.model.fc.out_features == 7
+    assert other.input_shape == (3, 224, 224)
+    (asked, _) = open_subjects(["resnet18", str(tmp_path)], (64, 64), 5)
+    assert asked.input_shape == (3, 64, 64)
+    assert asked.model.fc.out_features == 5
+
+
+def test_what_is_no_target(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="did you mean resnet18"):
+        open_subjects(["resnet81"])
+    with pytest.raises(DesignError, match="no design at"):
+        open_subjects([str(tmp_path / "nowhere" / "design.json")])
