@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from bamsearch.graph.designs import build, load, save
     from bamsearch.graph.insertion import insert_bam
     from bamsearch.graph.sites import find_sites
+    from bamsearch.profiling.compare import profile
     from bamsearch.profiling.counting import count
     from bamsearch.profiling.latency import measure_latency
     from bamsearch.profiling.memory import peak_memory
     from bamsearch.profiling.timing import time_model, time_pair
     from bamsearch.records import Cost, Design, Insertion, Site, Trial
+    from bamsearch.reporting.opening import report
 
     __version__: str
 
@@ -47,6 +49,8 @@ HOMES = {
     "load": "bamsearch.graph.designs",
     "measure_latency": "bamsearch.profiling.latency",
     "peak_memory": "bamsearch.profiling.memory",
+    "profile": "bamsearch.profiling.compare",
+    "report": "bamsearch.reporting.opening",
     "save": "bamsearch.graph.designs",
     "search": "bamsearch.api",
     "time_model": "bamsearch.profiling.timing",
@@ -78,6 +82,8 @@ __all__ = [
     "load",
     "measure_latency",
     "peak_memory",
+    "profile",
+    "report",
     "save",
     "search",
     "time_model",

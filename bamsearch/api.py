@@ -84,6 +84,11 @@ class SearchResult:
     folder: Path | None
     module: nn.Module | None = None
 
+    def __fspath__(self) -> str:
+        if self.folder is None:
+            raise InvalidValueError("the result has no folder: search again with output=DIR")
+        return str(self.folder)
+
     def __repr__(self) -> str:
         run, best, base = self.record.run, self.best, self.baseline("base")
         ranked = [(name, trial) for name, trial in (("best", best), ("base", base)) if trial]
@@ -451,9 +456,7 @@ def train(
 
 
 @checked
-def verify(
-    run: str | os.PathLike[str] | SearchResult, data: str | None = None, **options: Any
-) -> Evidence:
+def verify(run: str | os.PathLike[str], data: str | None = None, **options: Any) -> Evidence:
     """Train the best design of a run and its baselines in pairs, and test whether it helps.
 
     The evidence is written into the folder of the run; the same call continues after an
@@ -472,10 +475,6 @@ def verify(
     from bamsearch.evidence.verify.request import VerifyRequest, plan_verify
     from bamsearch.evidence.verify.run import run_verify
 
-    if isinstance(run, SearchResult):
-        if run.folder is None:
-            raise InvalidValueError("run has no folder: search again with output=DIR")
-        run = run.folder
     request = checked(VerifyRequest)(os.fspath(run), data, command="bamsearch.verify", **options)
     return run_verify(plan_verify(request))
 

@@ -26,11 +26,12 @@ from machine import write
 from scipy.stats import bootstrap
 from torch import nn
 
+from bamsearch.graph.base import Base
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model
 from bamsearch.graph.placement import place
 from bamsearch.profiling.costs import DesignCosts
-from bamsearch.profiling.summary import summarise_module
+from bamsearch.profiling.summary import summarise_base
 from bamsearch.records import Design, Insertion, ModelSummary
 
 MODEL = "resnet50"
@@ -104,7 +105,7 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
 
 def measure() -> dict[str, Any]:
     model = build_model(MODEL, SHAPE, initialise=False)
-    summary = summarise_module(MODEL, model, SHAPE)
+    summary = summarise_base(MODEL, Base(model, SHAPE))
     designs = every_design(summary)
     start = perf_counter()
     costs = DesignCosts(summary)

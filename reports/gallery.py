@@ -17,8 +17,7 @@ from bamsearch.profiling.costs import DesignCosts
 from bamsearch.profiling.summary import summarise
 from bamsearch.records.audit_files import read_audit
 from bamsearch.records.run_files import read_record
-from bamsearch.reporting.audit.content import make_audit_report
-from bamsearch.reporting.audit.writing import write_audit_report
+from bamsearch.reporting.audit.writing import AuditDocument
 from bamsearch.reporting.content import Report, make_report
 from bamsearch.reporting.markdown import markdown_environment
 from bamsearch.reporting.network import found_picture
@@ -26,7 +25,7 @@ from bamsearch.reporting.network_svg import network_svg
 from bamsearch.reporting.page import html_environment
 from bamsearch.reporting.several import several_notes, several_table
 from bamsearch.reporting.tables import Table
-from bamsearch.reporting.writing import REPORT_FOLDER, write_report, write_texts
+from bamsearch.reporting.writing import RunDocument, write_texts
 
 HERE = Path(__file__).parent
 
@@ -86,13 +85,13 @@ def main() -> None:
     reports: dict[str, Report] = {}
     for name in RUNS:
         reports[name] = make_report(read_record(HERE / name), f"reports/{name}")
-        write_report(reports[name], HERE / name / REPORT_FOLDER)
+        RunDocument(reports[name], HERE / name).write()
     # Accuracies and zero-cost scores share no column.
     compared = [report for report in reports.values() if not report.trained]
-    audit = read_audit(HERE / AUDIT)
-    write_audit_report(audit, HERE / AUDIT, name=f"reports/{AUDIT}")
+    audit = AuditDocument(read_audit(HERE / AUDIT), HERE / AUDIT, f"reports/{AUDIT}")
+    audit.write()
     content = {
-        "audit": make_audit_report(audit, f"reports/{AUDIT}"),
+        "audit": audit.report,
         "audit_folder": AUDIT,
         "runs": RUNS,
         "reports": reports,

@@ -199,13 +199,13 @@ def test_a_function_may_take_the_network():
     ("options", "message"),
     [
         ({"model": "resnet34"}, "MODEL resnet18, not resnet34"),
-        ({"budget_gflops": 8}, "--budget-gflops none, not 8"),
-        ({"input_size": 96}, "--input-size 64, 64, not 96, 96"),
-        ({"seed": 1}, "--seed 0, not 1"),
-        ({"space": "paper"}, "--space stages, not paper"),
-        ({"score": "macs"}, r"--score \S+:few_and_late, not macs"),
-        ({"variant": "official"}, "--variant paper, not official"),
-        ({"num_classes": 5}, "--num-classes None, not 5"),
+        ({"budget_gflops": 8}, "`budget_gflops` none, not 8"),
+        ({"input_size": 96}, "`input_size` 64, 64, not 96, 96"),
+        ({"seed": 1}, "`seed` 0, not 1"),
+        ({"space": "paper"}, "`space` stages, not paper"),
+        ({"score": "macs"}, r"`score` \S+:few_and_late, not macs"),
+        ({"variant": "official"}, "`variant` paper, not official"),
+        ({"num_classes": 5}, "`num_classes` None, not 5"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_options(options, message, kept):
@@ -258,7 +258,7 @@ def test_several_processes_score_what_one_does(tmp_path):
 def test_a_run_is_not_searched_twice(tmp_path):
     options = {"input_size": SIZE, "score": "params", "trials": 2, "output": tmp_path / "run"}
     before = bamsearch.search("resnet18", **options)
-    with pytest.raises(OutputError, match="already exists: continue with --resume run"):
+    with pytest.raises(OutputError, match="already exists: continue with `resume=run`"):
         bamsearch.search("resnet18", **options)
     assert bamsearch.search("resnet18", **options, resume=True).trials == before.trials
 
@@ -311,7 +311,7 @@ def test_search_verify_and_audit(tmp_path):
     )
     assert len(audit.designs) == 8
     assert audit.finished
-    with pytest.raises(InvalidValueError, match="run has no folder"):
+    with pytest.raises(InvalidValueError, match="the result has no folder"):
         bamsearch.verify(bamsearch.search(model, score="params", trials=1, **small), "digits")
 
 

@@ -153,24 +153,24 @@ class Levels:
         text = value_range_text(value_range)
         if seen.high < low or seen.low > high:
             raise DataError(
-                f"{_described(wide, seen)}, all of them outside --value-range {text}: "
+                f"{_described(wide, seen)}, all of them outside `value_range={text}`: "
                 "give the values of black and white"
             )
         if wide is COLOUR and high - low < _FEWEST:
             raise DataError(
                 f"{_described(wide, seen)}, of which only the upper 8 bits can be read, too few "
-                f"for --value-range {text}: convert these images to 8 bits"
+                f"for `value_range={text}`: convert these images to 8 bits"
             )
 
     def _undecided(self, wide: Wide, seen: _Seen) -> DataError:
         if wide is COLOUR:
             return DataError(
                 f"{_described(wide, seen)}, of which only the upper 8 bits can be read: convert "
-                "these images to 8 bits, or add --value-range LO:HI if they span 15 bits or more"
+                "these images to 8 bits, or add `value_range=LO:HI` if they span 15 bits or more"
             )
         return DataError(
             f"{_described(wide, seen)}, which do not determine black and white: add "
-            f"--value-range LO:HI, such as --value-range {_example(seen)}"
+            f"`value_range=LO:HI`, such as `value_range={_example(seen)}`"
         )
 
 

@@ -132,7 +132,7 @@ def frame(photograph: Image.Image, input_shape: Sequence[int], *, whole: bool = 
         if max(old_width, old_height) > MAX_ASPECT * min(old_width, old_height):
             raise InvalidValueError(
                 f"a photograph of {old_width}×{old_height} is too elongated to be shown whole: "
-                "crop it, or omit --full"
+                "crop it, or omit `full`"
             )
         scale = min(height, width) / min(old_width, old_height)
         height, width = round(old_height * scale), round(old_width * scale)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from bamsearch.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+
+_PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
 
 @dataclass
@@ -68,7 +71,7 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Print a warning on stderr, on one line; ``-q`` does not hide it."""
-        click.echo(f"bamsearch: warning: {one_line(text)}", err=True)
+        click.echo(f"bamsearch: warning: {one_line(with_options(text))}", err=True)
 
     def finish(
         self,
@@ -142,6 +145,16 @@ class Console:
 def one_line(text: str) -> str:
     """Return the text as one printable line."""
     return printable(" ".join(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def with_options(text: str) -> str:
+    """A message of the library that names options instead of parameters, marked by backticks."""
+    return _PARAMETER.sub(_option, text)
+
+
+def _option(match: re.Match[str]) -> str:
+    name = {"objectives": "objective"}.get(match[1], match[1]).replace("_", "-")
+    return f"--{name} {match[2]}" if match[2] else f"--{name}"
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -23,7 +23,7 @@ from typing import TextIO
 
 import click
 
-from bamsearch.cli.console import Console, is_terminal, one_line
+from bamsearch.cli.console import Console, is_terminal, one_line, with_options
 from bamsearch.errors import BamsearchError, NothingToDoError
 from bamsearch.text import printable_lines, shortened_text
 
@@ -75,7 +75,9 @@ def _report(console: Console, message: str, code: int) -> int:
     with suppress(OSError):  # the reader of stderr may be gone, too
         if console.verbose:
             click.echo(printable_lines(traceback.format_exc()), err=True, nl=False)
-        click.echo(f"bamsearch: {shortened_text(one_line(message), _LONGEST)}", err=True)
+        click.echo(
+            f"bamsearch: {shortened_text(one_line(with_options(message)), _LONGEST)}", err=True
+        )
     return code
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bamsearch.errors import OutputError
 from bamsearch.records.disk import DRAFT, remove_dead_drafts
+
+if TYPE_CHECKING:
+    from bamsearch.cli.console import Console
+    from bamsearch.reporting.writing import Document
 
 
 def check_output_folder(
@@ -65,3 +70,16 @@ def _check_writable(path: Path) -> None:
         raise OutputError(
             f"{path} cannot be written: no permission in {existing}; choose another path with -o"
         )
+
+
+def write_beside(console: Console, document: Document) -> list[Path]:
+    """Write a report into its own folder; a warning if that fails, as the records are on disk.
+
+    ``bamsearch report`` can write it later.
+    """
+    try:
+        with console.progress("making the report"):
+            return document.write()
+    except OutputError as error:
+        console.warn(f"no report: {error}")
+        return []

@@ -153,7 +153,7 @@ def _open(name: str, download: bool) -> DatasetSource:
     path = Path(folder).expanduser()
     if kind == KIND:
         if download:
-            raise DataError(f"{name} is a local folder: omit --download")
+            raise DataError(f"{name} is a local folder: omit `download`")
         return open_folder(path)
     from bamsearch.data.torchvision_sets import open_published
 
@@ -180,7 +180,7 @@ def same_data(now: DataFacts, recorded: DataFacts) -> bool:
 
 def _no_use(name: str, value_range: ValueRange) -> InvalidValueError:
     return InvalidValueError(
-        f"--value-range {value_range_text(value_range)} requires images of more than 8 bits, but "
+        f"`value_range={value_range_text(value_range)}` requires images of more than 8 bits, but "
         f"{name} has only 8-bit images: omit it"
     )
 

@@ -35,9 +35,9 @@ def resolve(
     """
     if data is None:
         if download:
-            raise InvalidValueError("--download requires data: add --data NAME")
+            raise InvalidValueError("`download` requires data: add `data=NAME`")
         if value_range is not None:
-            raise InvalidValueError("--value-range requires data: add --data NAME")
+            raise InvalidValueError("`value_range` requires data: add `data=NAME`")
         return input_size, num_classes, None
     # Imported here because it loads torch.
     from bamsearch.data.loading import load_data
@@ -52,13 +52,13 @@ def resolve(
     facts, native = loaded.facts, loaded.native_size
     if native is not None and input_size not in (None, native):
         raise InvalidValueError(
-            f"--data {data} has images of {_size(native)}, but --input-size is "
-            f"{_size(input_size)}: omit --input-size"
+            f"`data={data}` has images of {_size(native)}, but `input_size` is "
+            f"{_size(input_size)}: omit `input_size`"
         )
     if num_classes not in (None, facts.classes):
         raise InvalidValueError(
-            f"--data {data} has {facts.classes} classes, but --num-classes is {num_classes}: "
-            "omit --num-classes"
+            f"`data={data}` has {facts.classes} classes, but `num_classes` is {num_classes}: "
+            "omit `num_classes`"
         )
     return facts.input_shape[1:], facts.classes, facts
 

@@ -34,7 +34,7 @@ def open_published(name: str, folder: Path, *, download: bool) -> DatasetSource:
     kind = KINDS[name]
     if download and not kind.fetched:
         raise DataError(
-            f"torchvision cannot download {name}: omit --download, and copy {kind.place} and any "
+            f"torchvision cannot download {name}: omit `download`, and copy {kind.place} and any "
             f"other required files into {folder}"
         )
     if not download:
@@ -69,7 +69,7 @@ def _open_test(
 def _check_exists(name: str, kind: DatasetKind, folder: Path) -> None:
     for file in (kind.place, kind.test_place):
         if file is not None and not _exists(folder / file):
-            fix = "add --download" if kind.fetched else "download it by hand"
+            fix = "add `download`" if kind.fetched else "download it by hand"
             raise DataError(f"no {name} in {folder}: {folder / file} is missing; {fix}")
 
 
@@ -100,7 +100,7 @@ def _read(
                 f"{name} cannot be downloaded into {folder} ({reason}): check the network, or copy "
                 f"{folder / kind.place} from elsewhere"
             ) from error
-        fix = "add --download" if kind.fetched else "download it again by hand"
+        fix = "add `download`" if kind.fetched else "download it again by hand"
         raise DataError(
             f"{name} in {folder} is incomplete or damaged ({reason}): remove damaged files, and "
             f"{fix}"

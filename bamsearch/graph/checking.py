@@ -27,7 +27,7 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 _BATCH = 2
 # Above, networks run on the meta device; and copies to run share parameters with the original.
-_MOST_PARAMETERS = 300_000_000
+LARGEST_RUN = 300_000_000
 _MOST_COPIED = 20_000_000
 
 
@@ -60,7 +60,7 @@ class Check:
         example_inputs: Any = None,
     ) -> None:
         self._model = unwrapped(model)
-        self._on_meta = is_too_large(model)
+        self._on_meta = _size(model) > LARGEST_RUN
         self._subjects = _subjects(self._model, network, sites, input_shape, example_inputs)
         self._base: dict[tuple[str, int, bool], ObservedRun | None] = {}
 
@@ -261,11 +261,6 @@ def _trials(
 
 def _to_meta(value: Any) -> Any:
     return value.to("meta") if isinstance(value, Tensor) else value
-
-
-def is_too_large(module: nn.Module) -> bool:
-    """Whether a network is too large to run anywhere but on the meta device."""
-    return _size(module) > _MOST_PARAMETERS
 
 
 def _size(module: nn.Module) -> int:

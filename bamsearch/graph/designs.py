@@ -18,14 +18,11 @@ from torch import nn
 
 from bamsearch.errors import DesignError, InvalidValueError, OutputError, WeightsError
 from bamsearch.graph.attach import is_attached
-from bamsearch.graph.checking import Check, is_too_large
+from bamsearch.graph.base import Base, Inserted, base_to_examine
 from bamsearch.graph.checkpoints import check_finite
 from bamsearch.graph.initial import fork_rng
-from bamsearch.graph.insertion import Inserted, insert_by
 from bamsearch.graph.models import build_model
-from bamsearch.graph.network import find_network
 from bamsearch.graph.rebuilding import design_of
-from bamsearch.graph.sites import sites_of
 from bamsearch.records import Design
 from bamsearch.records.arguments import checked
 from bamsearch.records.designs import DESIGN
@@ -259,43 +256,29 @@ def read_design(path: Path) -> Design:
         raise DesignError(f"{path} cannot be read: {error}") from error
 
 
-def insert_checked(design: Design, module: nn.Module | None = None) -> Inserted:
+def insert_checked(design: Design, base: Base | None = None) -> Inserted:
     """Insert the BAMs of a design into its base and check the result by running it.
 
     Args:
         design: the sites and settings of the BAMs.
-        module: the base; None builds it with random weights. torch's random state is preserved.
+        base: the base; None builds it with random weights. torch's random state is preserved.
 
     Raises:
         ModelError, InvalidValueError: as :func:`bamsearch.insert_bam`.
     """
+    if base is None:
+        base = base_to_examine(design.model, design.input_shape, design.num_classes, design.weights)
     with fork_rng():
-        if module is None:
-            # Without values first: the largest networks are checked by shape only.
-            module = _base(design, initialise=False)
-            if not is_too_large(module):
-                module = _base(design, initialise=True)
-        network = find_network(module, design.input_shape)
-        sites = sites_of(network)
-        check = Check(module, network, sites, design.input_shape)
-        return insert_by(module, network, sites, design, check)
+        return base.insert(design, check=True)
 
 
 def _build(design: Design, *, initialise: bool) -> nn.Module:
-    module = _base(design, initialise=initialise)
-    network = find_network(module, design.input_shape)
-    sites = sites_of(network)
-    check = None
-    if design.how == "auto" and initialise:
-        check = Check(module, network, sites, design.input_shape)
-    return insert_by(module, network, sites, design, check).module
-
-
-def _base(design: Design, *, initialise: bool) -> nn.Module:
-    return build_model(
+    module = build_model(
         design.model,
         design.input_shape,
         num_classes=design.num_classes,
         weights=design.weights,
         initialise=initialise,
     )
+    check = design.how == "auto" and initialise
+    return Base(module, design.input_shape).insert(design, check=check).module

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from bamsearch.errors import BamsearchError, DesignError, InvalidValueError, ModelError
-from bamsearch.graph.attach import Bams, attach
-from bamsearch.graph.bams import make_bams, refuse_bam
-from bamsearch.graph.checking import Check, ComparedBy
+from bamsearch.errors import DesignError, InvalidValueError
+from bamsearch.graph.bams import refuse_bam
+from bamsearch.graph.base import Base
+from bamsearch.graph.checking import ComparedBy
 from bamsearch.graph.models import build_model, is_versioned, named_module
-from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.placement import place
-from bamsearch.graph.rewrite import rewrite
-from bamsearch.graph.sites import sites_of
-from bamsearch.graph.tracing.copying import copy_model, unwrapped
+from bamsearch.graph.tracing.copying import unwrapped
 from bamsearch.records import (
     Design,
     How,
@@ -33,23 +30,6 @@ from bamsearch.records import (
 from bamsearch.records.arguments import checked
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Inserted:
-    """A network with BAM, and the method of its insertion.
-
-    Attributes:
-        module: the network.
-        how: ``rewrite`` or ``attach``; the requested value if the design has no BAM.
-        why: the reason for attaching instead of rewriting, if ``auto`` did so.
-        compared: the properties compared with the base; None if nothing was run.
-    """
-
-    module: nn.Module
-    how: How
-    why: str | None = None
-    compared: ComparedBy | None = None
 
 
 @checked
@@ -134,19 +114,17 @@ def insert_bam(  # noqa: PLR0913
             model = build_model(model, input_shape, num_classes=classes, weights=weights)
     name, model, shape = named_module(model, input_shape)
     refuse_bam(model)
-    network = find_network(model, shape, example_inputs)
-    available = sites_of(network)
+    base = Base(model, shape, example_inputs)
     if design is None:
         r, d = 16 if reduction is None else reduction, 4 if dilation is None else dilation
-        chosen = place(available, "paper" if sites is None else sites)
+        chosen = place(base.sites, "paper" if sites is None else sites)
         insertions = tuple(Insertion(site.name, r, d) for site in chosen)
         design = Design(name, shape, insertions, variant or "paper", init or "paper", how=how)
     else:
-        check_design_fits(design, model, available)
+        check_design_fits(design, model, base.sites)
         if design.how == "auto":
             design = replace(design, how=how)
-    checker = Check(model, network, available, shape, example_inputs) if check else None
-    inserted = insert_by(model, network, available, design, checker)
+    inserted = base.insert(design, check=check)
     if inserted.compared in ("shapes", "nothing"):
         _log.warning("%s: %s", type(model).__name__, NOT_COMPARED[inserted.compared])
     return inserted.module
@@ -166,50 +144,6 @@ NOT_COMPARED: dict[ComparedBy, str] = {
     "nothing": "not compared with the base, which does not run on random images",
 }
 """Messages for checks that could not compare values."""
-
-
-def insert_unchecked(
-    model: nn.Module, network: FeatureNetwork, sites: Sequence[Site], design: Design
-) -> nn.Module:
-    """Insert without a check: see :func:`insert_by`."""
-    return insert_by(model, network, sites, design).module
-
-
-def insert_by(
-    model: nn.Module,
-    network: FeatureNetwork,
-    sites: Sequence[Site],
-    design: Design,
-    check: Check | None = None,
-) -> Inserted:
-    """Insert BAM into a copy of the model by the method that the design names.
-
-    Args:
-        model: the model.
-        network: its feature network, from :func:`bamsearch.graph.network.find_network`.
-        sites: the network's sites.
-        design: the BAMs and the method; its model and input_shape are ignored.
-        check: compares the result with the model; None accepts the first method without an error.
-
-    Raises:
-        InvalidValueError, ModelError: as :func:`insert_bam`.
-    """
-    if not design.insertions:
-        return Inserted(copy_model(model), design.how)
-    chosen = place(sites, [insertion.site for insertion in design.insertions])
-    bams = make_bams(network.module, chosen, design)
-    reasons: dict[How, str] = {}
-    methods: tuple[How, ...] = ("rewrite", "attach") if design.how == "auto" else (design.how,)
-    for how in methods:
-        try:
-            module = _insert(model, network, chosen, bams, how)
-            compared = check.compare(module) if check else None
-        except ModelError as error:
-            reasons[how] = str(error)
-        else:
-            return Inserted(module, how, reasons.get("rewrite"), compared)
-    why = "; ".join(f"{how}: {reason}" for how, reason in reasons.items())
-    raise ModelError(f"{type(model).__name__} cannot take BAM at these sites ({why})")
 
 
 def check_design_fits(design: Design, module: nn.Module, sites: Sequence[Site]) -> None:
@@ -243,27 +177,3 @@ def check_design_fits(design: Design, module: nn.Module, sites: Sequence[Site]) 
             f"the design is for {design.model}, but this {type(module).__name__} is another model: "
             "pass a model built by that name to insert_bam, or sites instead of a design"
         )
-
-
-def _insert(
-    model: nn.Module, network: FeatureNetwork, chosen: Sequence[Site], bams: Bams, how: How
-) -> nn.Module:
-    """A copy of the model with the BAMs inserted."""
-    result = copy_model(model)
-    part = result.get_submodule(network.path)
-    prefix = f"{network.path}." if network.path else ""
-    names = [site.name.removeprefix(prefix) for site in chosen]
-    if how == "attach":
-        attach(part, network.deep, names, chosen, bams)
-        return result
-    try:
-        rewritten = rewrite(part, names, chosen, bams)
-    except BamsearchError:
-        raise
-    except Exception as error:  # torch.fx fails in many ways on unusual code
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
-        raise ModelError(f"torch.fx cannot rewrite it: {reason}") from error
-    if not network.path:
-        return rewritten
-    result.set_submodule(network.path, rewritten)
-    return result

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
+import torch
 import torchvision
 from torch import Tensor, nn
 
@@ -69,11 +70,13 @@ def build_with_weights(
         fetched, published = _fetch(model, weights)
         source = published or f"timm {split_model(model)[1]}"
         checkpoint = WeightFile(Path(source), (Stored("", fetched),))
-    default = build_model(model, input_shape, weights=published, initialise=False)
-    state = checkpoint.state_for(default)
-    if num_classes is None:
-        num_classes = _classes_of(default, state)
+    before = torch.get_rng_state()
     module = build_model(model, input_shape, num_classes=num_classes, weights=published)
+    state = checkpoint.state_for(module)
+    if num_classes is None and (num_classes := _classes_of(module, state)) is not None:
+        # Once more, with the head of the weights; the same seed gives the same network.
+        torch.set_rng_state(before)
+        module = build_model(model, input_shape, num_classes=num_classes, weights=published)
     left_random = _load(module, state, source)
     return Loaded(module, source, published, num_classes, left_random)
 
@@ -137,7 +140,7 @@ def _fetch(model: str, weights: str) -> tuple[dict[str, Tensor], str | None]:
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"weights {weights} of {model} cannot be downloaded ({_reason(error)}): "
-            "download them elsewhere and pass the file with --weights FILE"
+            "download them elsewhere and pass the file with `weights=FILE`"
         ) from error
     raise WeightsError(f"{model} has no published weights {weights!r}: give a file")
 

@@ -24,8 +24,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from bamsearch.attention.bam import BAM
 from bamsearch.attention.cost import hidden_channels
 from bamsearch.errors import ModelError
-from bamsearch.graph.insertion import insert_unchecked
-from bamsearch.graph.network import find_network
+from bamsearch.graph.base import Base
 from bamsearch.graph.tracing.copying import meta_copy
 from bamsearch.records import (
     Design,
@@ -213,7 +212,8 @@ def _without_and_with(
         summary.model, summary.part_input, tuple(insertions), variant, init, how=summary.how
     )
     with torch.random.fork_rng(devices=[]):
-        rewritten = insert_unchecked(part, find_network(part, summary.part_input), sites, design)
+        base = Base(part, summary.part_input, known_sites=tuple(sites))
+        rewritten = base.insert(design).module
     bams = rewritten.get_submodule("bam")
     full = _step(rewritten, image, list(bams.children()))
     for name, _ in list(bams.named_children()):

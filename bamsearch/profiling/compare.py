@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack
 
 from torch import nn
 
-from bamsearch.errors import DeviceError
-from bamsearch.graph.designs import find_design, is_design, load
-from bamsearch.graph.models import build_model, default_input_shape, model_names
+from bamsearch.errors import DeviceError, InvalidValueError
+from bamsearch.graph.designs import build, find_design, is_design, load
+from bamsearch.graph.models import build_model, default_input_shape, model_names, named_module
 from bamsearch.graph.network import find_network
 from bamsearch.graph.placement import place
 from bamsearch.profiling.clock import Clock
@@ -29,7 +30,9 @@ from bamsearch.records import (
     PairedTiming,
     Site,
     Timing,
+    check_input_size,
 )
+from bamsearch.records.arguments import checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,59 +97,79 @@ class Profiled:
     memory: tuple[Memory, ...] = ()
 
 
-def open_subjects(
-    targets: Sequence[str], size: Sequence[int] | None = None, num_classes: int | None = None
-) -> list[Subject]:
-    """Build each TARGET: a design on disk if it exists, else a MODEL.
+Network = str | os.PathLike[str] | Design | nn.Module | Subject
 
-    If a design derived from a MODEL is also among the targets, the MODEL is built with the input
+
+def open_subjects(
+    networks: Sequence[Network],
+    input_size: tuple[int, int] | int | None = None,
+    num_classes: int | None = None,
+) -> list[Subject]:
+    """Build each network: a design on disk if it exists, else a MODEL; others are taken as given.
+
+    If a design derived from a MODEL is also among the networks, the MODEL is built with the input
     and classes of the design, so that the two are comparable.
 
     Args:
-        targets: DESIGNs, see :func:`bamsearch.graph.designs.find_design`, or MODELs.
-        size: (H, W) of a MODEL's input; None is that of its design, else the model's default.
-            Ignored for designs.
-        num_classes: classes of a MODEL's head; None as for size.
+        networks: see :func:`profile`.
+        input_size: (H, W) of the input of a MODEL or module; None is that of its design, else the
+            model's default, and 224x224 for a module. Ignored for designs.
+        num_classes: classes of a MODEL's head; None as for input_size.
 
     Raises:
-        ModelError, DesignError, WeightsError: a target cannot be built.
+        ModelError, DesignError, WeightsError: a network cannot be built.
     """
-    designs = {target: _design_at(target) for target in targets}
-    of_model = {design.model: design for design in designs.values() if design is not None}
+    size = None if input_size is None else check_input_size(input_size)
+    named = [_named(network) for network in dict.fromkeys(networks)]
+    designs = [_design_of(network) for network in named]
+    of_model = {design.model: design for design in designs if design is not None}
     subjects = []
-    for target, design in designs.items():
-        like = of_model.get(target)
-        if design is not None:
-            module, shape = load(target), design.input_shape
+    for network, design in zip(named, designs, strict=True):
+        if isinstance(network, Subject):
+            subjects.append(network)
+            continue
+        if isinstance(network, nn.Module):
+            name, module, shape = named_module(network, (3, *(size or (224, 224))))
+        elif design is not None:
+            name = network if isinstance(network, str) else design.model
+            module = load(network) if isinstance(network, str) else build(design)
+            shape = design.input_shape
         else:
-            default = default_input_shape(target) if like is None else like.input_shape
+            name, like = str(network), of_model.get(str(network))
+            default = default_input_shape(name) if like is None else like.input_shape
             shape = (*default[:-2], *size) if size else default
             module = build_model(
-                target,
+                name,
                 shape,
                 num_classes=num_classes or (like.num_classes if like else None),
                 weights=like.weights if like and num_classes is None else None,
             )
-        network = find_network(module, shape)
+        part = find_network(module, shape)
         subjects.append(
-            Subject(
-                target, module, shape, network.module, network.path, network.input_shape, design
-            )
+            Subject(name, module, shape, part.module, part.path, part.input_shape, design)
         )
     return subjects
 
 
-def _design_at(target: str) -> Design | None:
+def _named(network: Network) -> str | Design | nn.Module | Subject:
+    return os.fspath(network) if isinstance(network, os.PathLike) else network
+
+
+def _design_of(network: Network) -> Design | None:
+    if isinstance(network, Design):
+        return network
     # If a run has the name of a model, the name means the model; the run's path still works.
-    if target in model_names() or not is_design(target):
+    if not isinstance(network, str) or network in model_names() or not is_design(network):
         return None
-    return find_design(target)[0]
+    return find_design(network)[0]
 
 
+@checked
 def profile(
-    subjects: Sequence[Subject],
-    *,
-    modes: Sequence[Mode] = (),
+    *networks: Network,
+    input_size: tuple[int, int] | int | None = None,
+    num_classes: int | None = None,
+    modes: Sequence[Mode] = ("eager",),
     memory: bool = False,
     samples: int = 40,
     seed: int = 0,
@@ -157,7 +180,11 @@ def profile(
     """Count and time each network: a single network alone, several paired with the first.
 
     Args:
-        subjects: the networks.
+        networks: MODELs; designs, their files or folders, and runs; or modules, which are not
+            changed.
+        input_size: (H, W) of the input of a MODEL or module, or one number for both; None is that
+            of its design, else the model's default, and 224x224 for a module.
+        num_classes: classes of a MODEL's head; None is the model's default.
         modes: modes to time; if empty, networks are only counted. Modes in which a network does
             not run are reported, and the other modes are still timed.
         memory: measure peak memory too.
@@ -168,9 +195,13 @@ def profile(
         conditions: device, batch_size and so on, without ``mode``.
 
     Raises:
-        ModelError: a network cannot be counted.
+        ModelError, DesignError, WeightsError: a network cannot be built or counted.
         DeviceError: the device does not exist, or its memory is too small.
+        InvalidValueError: no network, or a condition out of range.
     """
+    if not networks:
+        raise InvalidValueError("profile needs a network: a MODEL, a design or a module")
+    subjects = open_subjects(networks, input_size, num_classes)
     profiled = []
     for number, subject in enumerate(subjects):
         cost = count(subject.module, subject.input_shape)

@@ -170,9 +170,9 @@ def _reason(error: Exception) -> str:
 
 def _next_step(error: Exception, dtype: str, mode: str) -> str:
     if "more than 1 value per channel" in str(error):
-        return "BatchNorm cannot train on a single value: use --batch-size 2 or more"
+        return "BatchNorm cannot train on a single value: use `batch_size=2` or more"
     if mode != "eager":
-        return "Use --mode eager"
+        return "Use `mode=eager`"
     if dtype != "float32":
-        return "Use --dtype float32"
+        return "Use `dtype=float32`"
     return "Does the model accept a single tensor of this input shape?"

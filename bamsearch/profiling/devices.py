@@ -65,7 +65,7 @@ def resolve_device(name: str) -> torch.device:
         name = "cuda:0"
     if name not in present:
         raise DeviceError(
-            f"device {name} does not exist: use --device {' or '.join(present)}, or auto"
+            f"device {name} does not exist: use `device={' or '.join(present)}`, or auto"
         )
     return torch.device(name)
 

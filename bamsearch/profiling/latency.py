@@ -22,17 +22,15 @@ import torch
 from torch import nn
 
 from bamsearch.errors import InvalidValueError
-from bamsearch.graph.insertion import insert_unchecked
+from bamsearch.graph.base import Base
 from bamsearch.graph.models import model_names, named_module
-from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.placement import place
-from bamsearch.graph.sites import sites_of
 from bamsearch.profiling import cache
 from bamsearch.profiling.clock import Clock
 from bamsearch.profiling.conditions import Conditions, complete
 from bamsearch.profiling.devices import device_facts, resolve_device
 from bamsearch.profiling.single_bams import bams_alone, same_network
-from bamsearch.profiling.summary import check_has_sites, summarise_module
+from bamsearch.profiling.summary import check_has_sites, summarise_base
 from bamsearch.profiling.timing import time_model, time_pair
 from bamsearch.records import (
     Design,
@@ -158,7 +156,8 @@ def measure_latency(  # noqa: PLR0913
     """
     shape = summary.input_shape if summary is not None and input_shape is None else input_shape
     name, module, shape = named_module(model, shape)
-    summary = summary or summarise_module(name, module, shape)
+    base = Base(module, shape)
+    summary = summary or summarise_base(name, base)
     if summary.input_shape != shape:
         raise InvalidValueError(
             f"the summary is for an input of {summary.input_shape}, not {shape}"
@@ -175,7 +174,7 @@ def measure_latency(  # noqa: PLR0913
     if table is None:
         # Creating BAMs with random weights must not change the caller's random state.
         with torch.random.fork_rng(devices=[]):
-            table = _measure(module, plan, bench, progress)
+            table = _measure(base, plan, bench, progress)
         cache.write(key, table.to_json(), _FOLDER)
     return table
 
@@ -240,11 +239,14 @@ def _random_designs(
     return tuple(designs)
 
 
-def _measure(
-    module: nn.Module, plan: _Plan, bench: _Bench, progress: ReportProgress
-) -> LatencyTable:
+def _measure(base: Base, plan: _Plan, bench: _Bench, progress: ReportProgress) -> LatencyTable:
     summary, under = plan.summary, plan.under
-    network = _network(module, summary)
+    network = base.network
+    if network.path != summary.part or base.sites != summary.sites:
+        raise InvalidValueError(
+            f"the summary of {summary.model} does not match this {type(base.module).__name__}: "
+            "summarise the module to be timed"
+        )
     alone = bams_alone(
         plan.sites,
         plan.options,
@@ -277,24 +279,11 @@ def _measure(
             *(table.model, table.input_shape, insertions, under.variant, under.init),
             how=summary.how,
         )
-        inserted = insert_unchecked(module, network, summary.sites, design).get_submodule(
-            network.path
-        )
+        inserted = base.insert(design).module.get_submodule(network.path)
         pair = bench.pair(network.module, inserted, network.input_shape)
         held.append(_held_out(table, insertions, pair))
         step()
     return replace(table, error=additive_fit(held))
-
-
-def _network(module: nn.Module, summary: ModelSummary) -> FeatureNetwork:
-    """The part that is timed; raises InvalidValueError if the summary is of another module."""
-    network = find_network(module, summary.input_shape)
-    if network.path != summary.part or tuple(sites_of(network)) != summary.sites:
-        raise InvalidValueError(
-            f"the summary of {summary.model} does not match this {type(module).__name__}: "
-            "summarise the module to be timed"
-        )
-    return network
 
 
 def _held_out(

@@ -5,7 +5,7 @@ torch is imported lazily: cached summaries do not need it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from bamsearch.profiling import cache
 from bamsearch.records import Cost, Design, Insertion, ModelSummary, Site
 
 if TYPE_CHECKING:
-    from torch import nn
+    from bamsearch.graph.base import Base
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def summarise(
     size: Sequence[int] | None = None,
     num_classes: int | None = None,
     weights: str | None = None,
-    module: nn.Module | None = None,
+    base: Callable[[], Base] | None = None,
 ) -> ModelSummary:
     """Sites, base cost and published numbers of a MODEL, from the cache if possible.
 
@@ -55,7 +55,7 @@ def summarise(
         size: (H, W) of the input; None is the model's default.
         num_classes: classes of the head; None is the model's default.
         weights: published weights that the model is built for, see :class:`bamsearch.Design`.
-        module: the model, if it is built already.
+        base: gives the built model, if it is needed anyway; called only if the cache has nothing.
 
     Raises:
         ModelError: the model is unknown, not traceable, or does not accept this input.
@@ -63,7 +63,7 @@ def summarise(
     key = cache.summary_key(model, size, num_classes, weights)
     summary = cache.read_summary(key)
     if summary is None:
-        summary = _survey(model, size, num_classes, weights, module)
+        summary = _survey(model, size, num_classes, weights, base)
         cache.write_summary(key, summary)
     return summary
 
@@ -105,24 +105,18 @@ def cost_of(summary: ModelSummary, design: Design) -> DesignCost:
     return DesignCost(summary.base, inserted)
 
 
-def summarise_module(model: str, module: nn.Module, input_shape: tuple[int, ...]) -> ModelSummary:
-    """Summarise a module, without published numbers and without the cache.
+def summarise_base(model: str, base: Base) -> ModelSummary:
+    """Summarise a built network, without published numbers and without the cache.
 
     Raises:
-        ModelError: the module is not traceable, or does not accept this input.
+        ModelError: the network is not traceable, or does not accept its input.
     """
-    from bamsearch.graph.network import find_network
-    from bamsearch.graph.sites import sites_of
     from bamsearch.profiling.counting import count
 
-    network = find_network(module, input_shape)
+    network = base.network
+    cost = count(network.module, network.input_shape)
     return ModelSummary(
-        model,
-        input_shape,
-        network.path,
-        network.input_shape,
-        tuple(sites_of(network)),
-        count(network.module, network.input_shape),
+        model, base.input_shape, network.path, network.input_shape, base.sites, cost
     )
 
 
@@ -131,19 +125,22 @@ def _survey(
     size: Sequence[int] | None,
     num_classes: int | None,
     weights: str | None,
-    module: nn.Module | None,
+    base: Callable[[], Base] | None,
 ) -> ModelSummary:
     from dataclasses import replace
 
+    from bamsearch.graph.base import Base
     from bamsearch.graph.models import build_model, default_input_shape, published
 
     default = default_input_shape(model)
     shape = (*default[:-2], *size) if size else default
-    if module is None:
+    if base is None:
         module = build_model(
             model, shape, num_classes=num_classes, weights=weights, initialise=False
         )
-    summary = summarise_module(model, module, shape)
+        summary = summarise_base(model, Base(module, shape))
+    else:
+        summary = summarise_base(model, base())
     numbers = published(model)
     if numbers is None or shape != default or num_classes is not None:
         return summary

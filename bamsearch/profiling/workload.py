@@ -109,15 +109,15 @@ def workloads(
     # The exception is gone, and with it the failed attempt's tensors.
     if resolve_device(completed["device"]).type == "cpu":
         # A search on a CPU would take minutes: large batches are slow there.
-        raise DeviceError(f"{trouble}: use a smaller --batch-size, or --fit-batch")
+        raise DeviceError(f"{trouble}: use a smaller `batch_size`, or `fit_batch`")
     _free_memory(resolve_device(completed["device"]))
     half = max(1, completed["batch_size"] // 2)
     try:
         fits = _largest(models, shape, {**completed, "batch_size": half})
     except DeviceError:
-        raise DeviceError(f"{trouble}, nor does a smaller batch: use another --device") from None
+        raise DeviceError(f"{trouble}, nor does a smaller batch: use another `device`") from None
     raise DeviceError(
-        f"{trouble}, but a batch of {fits} does: use --batch-size {fits}, or --fit-batch to "
+        f"{trouble}, but a batch of {fits} does: use `batch_size={fits}`, or `fit_batch` to "
         "choose it automatically"
     )
 
@@ -150,7 +150,7 @@ def _prepare(
     mode, train, dtype = conditions["mode"], conditions["train"], conditions["dtype"]
     if mode == "cudagraph" and (target.type != "cuda" or train):
         raise DeviceError(
-            "mode cudagraph supports only inference on a CUDA device: use --mode eager or compile"
+            "mode cudagraph supports only inference on a CUDA device: use `mode=eager` or compile"
         )
     batch_size, memory_format = conditions["batch_size"], conditions["memory_format"]
     facts = device_facts(target, conditions["threads"])
@@ -278,7 +278,7 @@ def _loss(output: object) -> torch.Tensor:
     sums = [tensor.sum().float() for tensor in tensors if tensor.requires_grad]
     if not sums:
         raise InvalidValueError(
-            "no output depends on a trainable parameter: time it without --train"
+            "no output depends on a trainable parameter: time it without `train`"
         )
     return torch.stack(sums).sum()
 

@@ -27,6 +27,8 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
     signature = inspect.signature(function)
     annotations = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     hinted = SimpleNamespace(__annotations__=annotations)
+    kinds = {parameter.kind: name for name, parameter in signature.parameters.items()}
+    variadic = kinds.get(inspect.Parameter.VAR_POSITIONAL)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -41,6 +43,9 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
                 fields = hints_of(get_args(hints[name])[0])
                 for key in value.keys() & fields.keys():
                     _check(key, value[key], fields[key])
+            elif name == variadic:
+                for each in value:
+                    _check(name, each, hints[name])
             else:
                 _check(name, value, hints[name])
         return function(*args, **kwargs)

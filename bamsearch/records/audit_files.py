@@ -26,16 +26,13 @@ from bamsearch.records.decoding import decode
 from bamsearch.records.designs import Insertions
 from bamsearch.records.encoding import encode
 from bamsearch.records.hints import Key, Misfit, Natural, Percent
-from bamsearch.records.run_files import read_lines, readable_lines
+from bamsearch.records.run_files import AUDITS, read_lines, readable_lines
 from bamsearch.records.runs import Run
 
 AUDIT_FILE = "audit.json"
 TRAININGS_FILE = "trainings.jsonl"
 SCORES_FILE = "scores.json"
 TRAIN_FOLDER = "train"
-
-AUDITS = Path("audits")
-"""Folder of all audits, relative to the current folder."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,7 +242,7 @@ AUDIT: Format[Audit] = Format(
     Audit,
     "audit",
     RunError,
-    "audit again, with another --name or --force",
+    "audit again, with another `name` or `force`",
     key="bamsearch_audit",
     version=AUDIT_VERSION,
 )

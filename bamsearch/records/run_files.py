@@ -39,8 +39,8 @@ TRAINING_FILES = (
 )
 """All files that may be written in a training folder."""
 
-RUNS = Path("runs")
-"""Folder of all runs, relative to the current folder."""
+RUNS, AUDITS = Path("runs"), Path("audits")
+"""Folders of all runs and of all audits, relative to the current folder."""
 
 
 def trial_line(trial: Trial, baseline: BaselineKind | None) -> str:
@@ -53,6 +53,11 @@ def find_run(run: str) -> Path | None:
     """The folder of a run, by its name or path; None if it does not exist."""
     folders = (RUNS / run, Path(run)) if run else ()
     return next((folder for folder in folders if (folder / RUN_FILE).is_file()), None)
+
+
+def place_of(folder: Path) -> str:
+    """A run or an audit as commands take it: its name in its usual folder, otherwise its path."""
+    return folder.name if folder.parent in (RUNS, AUDITS) else str(folder)
 
 
 def read_run(folder: Path) -> Run:

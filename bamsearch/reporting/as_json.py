@@ -11,7 +11,7 @@ from bamsearch.records import Design, Difference, Trial
 from bamsearch.reporting.comparison import Compared
 from bamsearch.reporting.content import CONVENTION, Report
 from bamsearch.reporting.sites import SiteRow
-from bamsearch.text import indented_json, json_count
+from bamsearch.text import json_count
 
 REPORT_VERSION = 1
 """Format of ``report.json``; raised when a key is removed or changes its meaning."""
@@ -20,11 +20,6 @@ REPORT_VERSION = 1
 def schema_text() -> str:
     """The JSON schema of ``report.json``."""
     return (files("bamsearch.reporting") / "report.schema.json").read_text(encoding="utf-8")
-
-
-def json_text(report: Report) -> str:
-    """The report as indented JSON text."""
-    return indented_json(json_value(report)) + "\n"
 
 
 def json_value(report: Report) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from bamsearch.reporting.as_json import REPORT_VERSION, json_value
@@ -24,8 +23,7 @@ from bamsearch.reporting.text import (
     score_text,
     shape_text,
 )
-from bamsearch.reporting.writing import FILES, ReportFormat, write_texts
-from bamsearch.text import indented_json
+from bamsearch.reporting.writing import Document
 
 
 def several_table(reports: Sequence[Report]) -> Table:
@@ -99,49 +97,34 @@ def several_notes(reports: Sequence[Report]) -> list[str]:
     return [f"Scores are not comparable across models, inputs or scores.{within}", *notes]
 
 
-def several_json(reports: Sequence[Report]) -> dict[str, Any]:
-    """All reports as JSON values, each as in ``report.json``."""
-    return {"bamsearch_reports": REPORT_VERSION, "runs": [json_value(report) for report in reports]}
+class RunsDocument(Document):
+    """The comparison of several runs.
 
-
-def several_text(reports: Sequence[Report], format: ReportFormat) -> str:
-    """The comparison in one format; Markdown without its chart file."""
-    if format == "json":
-        return indented_json(several_json(reports)) + "\n"
-    if format == "csv":
-        return csv_text([report.record for report in reports])
-    if format == "html":
-        return several_page(reports, several_table(reports), several_notes(reports))
-    return _markdown(reports, charts=False)
-
-
-def _markdown(reports: Sequence[Report], *, charts: bool) -> str:
-    template = markdown_environment().get_template("several.md.j2")
-    return template.render(
-        reports=reports,
-        table=several_table(reports),
-        notes=several_notes(reports),
-        charts=charts,
-    )
-
-
-def write_several(
-    reports: Sequence[Report], folder: Path, formats: Sequence[ReportFormat]
-) -> list[Path]:
-    """Write the comparison.
-
-    Args:
+    Attributes:
         reports: reports of the runs, in the order of the rows.
-        folder: target folder; created if missing.
-        formats: formats to write; Markdown comes with an SVG file of its chart.
-
-    Returns:
-        The written files.
-
-    Raises:
-        OutputError: a file cannot be written.
     """
-    texts = {FILES[format]: several_text(reports, format) for format in formats if format != "md"}
-    if "md" in formats:
-        texts |= {FILES["md"]: _markdown(reports, charts=True), "curve.svg": curves_svg(reports)}
-    return write_texts(texts, folder)
+
+    def __init__(self, reports: Sequence[Report]) -> None:
+        self.reports = reports
+
+    def _value(self) -> dict[str, Any]:
+        runs = [json_value(report) for report in self.reports]
+        return {"bamsearch_reports": REPORT_VERSION, "runs": runs}
+
+    def _csv(self) -> str:
+        return csv_text([report.record for report in self.reports])
+
+    def _page(self, beside: frozenset[str] = frozenset()) -> str:
+        return several_page(self.reports, several_table(self.reports), several_notes(self.reports))
+
+    def _markdown(self, *, charts: bool = False) -> str:
+        template = markdown_environment().get_template("several.md.j2")
+        return template.render(
+            reports=self.reports,
+            table=several_table(self.reports),
+            notes=several_notes(self.reports),
+            charts=charts,
+        )
+
+    def _charts(self) -> dict[str, str]:
+        return {"curve.svg": curves_svg(self.reports)}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from bamsearch.errors import OutputError
+from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.records.disk import refuse_links, remove_dead_drafts, whole_file, whole_folder
 from bamsearch.reporting.content import Report
+from bamsearch.text import indented_json
 
 ReportFormat = Literal["csv", "md", "html", "json"]
 FORMATS: tuple[ReportFormat, ...] = ("md", "html", "csv", "json")
@@ -25,81 +27,153 @@ FILES: dict[ReportFormat, str] = {
 """Each format's main file."""
 
 
-def report_folder(run: Path) -> Path:
-    """The folder of a run's report.
+class Document(ABC):
+    """A report in its formats: of a run, of several runs side by side, or of an audit.
 
-    Raises:
-        OutputError: it is a symbolic link.
+    Attributes:
+        files: main file of each format.
+        folder: folder of the report beside its records; None if they are several.
     """
-    refuse_links(run, [REPORT_FOLDER])
-    return run / REPORT_FOLDER
+
+    files: Mapping[ReportFormat, str] = FILES
+    folder: Path | None = None
+
+    def text(self, format: ReportFormat) -> str:
+        """The report in one format; Markdown without its chart files."""
+        makers: dict[ReportFormat, Callable[[], str]] = {
+            "csv": self._csv,
+            "md": self._markdown,
+            "html": self._page,
+            "json": lambda: indented_json(self.value()) + "\n",
+        }
+        return makers[format]()
+
+    def value(self) -> dict[str, Any]:
+        """The content of ``report.json``."""
+        return self._value()
+
+    def texts(self, formats: Sequence[ReportFormat]) -> dict[str, str]:
+        """The files of these formats by name; Markdown comes with SVG files of its charts."""
+        names = {format: self.files[format] for format in formats}
+        texts = {
+            names[format]: self.text(format) for format in formats if format in ("csv", "json")
+        }
+        if "csv" in formats:
+            texts |= self._more_tables()
+        if "md" in formats:
+            texts |= {names["md"]: self._markdown(charts=True)} | self._charts()
+        if "html" in formats:
+            texts[names["html"]] = self._page(frozenset(names.values()))
+        return texts
+
+    @abstractmethod
+    def _value(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def _csv(self) -> str: ...
+
+    @abstractmethod
+    def _markdown(self, *, charts: bool = False) -> str: ...
+
+    @abstractmethod
+    def _page(self, beside: frozenset[str] = frozenset()) -> str:
+        """HTML; ``beside`` are the names of the files that it may link to."""
+
+    @abstractmethod
+    def _charts(self) -> dict[str, str]:
+        """SVG files that the Markdown shows, by name."""
+
+    def _more_tables(self) -> dict[str, str]:
+        return {}
+
+    def paths(self, formats: Sequence[ReportFormat], folder: Path | None = None) -> list[Path]:
+        """The main files of these formats below ``folder``, or below its own; empty if neither."""
+        target = folder or self.folder
+        if target is None:
+            return []
+        return [target / name for format, name in self.files.items() if format in formats]
+
+    def write(
+        self, folder: Path | None = None, formats: Sequence[ReportFormat] = FORMATS
+    ) -> list[Path]:
+        """Write the report; the main files come first in the result.
+
+        Args:
+            folder: target folder, created if missing; None is its own.
+            formats: formats to write.
+
+        Raises:
+            OutputError: a file cannot be written, or the run's report is a symbolic link.
+            InvalidValueError: several runs and no folder.
+        """
+        target = folder or self.folder
+        if target is None:
+            raise InvalidValueError("a report of several runs needs a folder")
+        if folder is None:
+            refuse_links(target.parent, [target.name])
+        return write_texts(self.texts(formats), target)
+
+    def _repr_html_(self) -> str:
+        return self.text("html")
+
+    def __repr__(self) -> str:
+        return self.text("md")
 
 
-def text_of(report: Report, format: ReportFormat) -> str:
-    """The report in one format; Markdown without its chart files."""
-    from bamsearch.reporting.as_json import json_text
-    from bamsearch.reporting.csv_table import csv_text
-    from bamsearch.reporting.markdown import markdown
-    from bamsearch.reporting.page import html_page
+class RunDocument(Document):
+    """The report of a run.
 
-    makers: dict[ReportFormat, Callable[[], str]] = {
-        "csv": lambda: csv_text([report.record]),
-        "md": lambda: markdown(report, charts=False),
-        "html": lambda: html_page(report),
-        "json": lambda: json_text(report),
-    }
-    return makers[format]()
-
-
-def file_names(formats: Sequence[ReportFormat]) -> list[str]:
-    """The main files of these formats."""
-    return [FILES[format] for format in FORMATS if format in formats]
-
-
-def write_report(
-    report: Report, folder: Path, formats: Sequence[ReportFormat] = FORMATS
-) -> list[Path]:
-    """Write the report.
-
-    Args:
-        report: report of a run.
-        folder: target folder; created if missing.
-        formats: formats to write; Markdown comes with SVG files of its charts, and CSV with a table
-            of effects if there are any.
-
-    Returns:
-        The written files, the main files first.
-
-    Raises:
-        OutputError: a file cannot be written.
+    Attributes:
+        report: its statements.
     """
-    from bamsearch.reporting.charts.intervals import effects_svg, ranking_svg
-    from bamsearch.reporting.charts.pareto_and_ranking import curve_svg, pareto_svg
-    from bamsearch.reporting.csv_table import effects_csv
-    from bamsearch.reporting.markdown import markdown
-    from bamsearch.reporting.network import found_picture
-    from bamsearch.reporting.network_svg import network_svg
-    from bamsearch.reporting.page import html_page
 
-    texts = {
-        FILES[format]: text_of(report, format) for format in formats if format in ("csv", "json")
-    }
-    training_effects = report.training_effects
-    if training_effects is not None and "csv" in formats:
-        texts["effects.csv"] = effects_csv(training_effects.effects)
-    if "md" in formats:
-        texts[FILES["md"]] = markdown(report, charts=True)
-        texts["network.svg"] = network_svg(found_picture(report.record))
-        texts |= {"pareto.svg": pareto_svg(report), "curve.svg": curve_svg(report)}
-        if training_effects is not None:
-            texts["ranking.svg"] = ranking_svg(training_effects)
-            texts |= (
-                {"effects.svg": effects_svg(training_effects)} if training_effects.effects else {}
-            )
-    if "html" in formats:
-        beside = frozenset(FILES[format] for format in formats)
-        texts[FILES["html"]] = html_page(report, beside=beside)
-    return write_texts(texts, folder)
+    def __init__(self, report: Report, run: Path | None = None) -> None:
+        self.report = report
+        self.folder = None if run is None else run / REPORT_FOLDER
+
+    def _value(self) -> dict[str, Any]:
+        from bamsearch.reporting.as_json import json_value
+
+        return json_value(self.report)
+
+    def _csv(self) -> str:
+        from bamsearch.reporting.csv_table import csv_text
+
+        return csv_text([self.report.record])
+
+    def _more_tables(self) -> dict[str, str]:
+        from bamsearch.reporting.csv_table import effects_csv
+
+        found = self.report.training_effects
+        return {} if found is None else {"effects.csv": effects_csv(found.effects)}
+
+    def _markdown(self, *, charts: bool = False) -> str:
+        from bamsearch.reporting.markdown import markdown
+
+        return markdown(self.report, charts=charts)
+
+    def _page(self, beside: frozenset[str] = frozenset()) -> str:
+        from bamsearch.reporting.page import html_page
+
+        return html_page(self.report, beside=beside)
+
+    def _charts(self) -> dict[str, str]:
+        from bamsearch.reporting.charts.intervals import effects_svg, ranking_svg
+        from bamsearch.reporting.charts.pareto_and_ranking import curve_svg, pareto_svg
+        from bamsearch.reporting.network import found_picture
+        from bamsearch.reporting.network_svg import network_svg
+
+        report = self.report
+        charts = {
+            "network.svg": network_svg(found_picture(report.record)),
+            "pareto.svg": pareto_svg(report),
+            "curve.svg": curve_svg(report),
+        }
+        if report.training_effects is not None:
+            charts["ranking.svg"] = ranking_svg(report.training_effects)
+            if report.training_effects.effects:
+                charts["effects.svg"] = effects_svg(report.training_effects)
+        return charts
 
 
 def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:

@@ -11,11 +11,9 @@ import torch
 from torch import nn
 
 from bamsearch.graph.bams import refuse_bam
+from bamsearch.graph.base import Base
 from bamsearch.graph.initial import fork_rng, initialise_bams
-from bamsearch.graph.insertion import insert_unchecked
 from bamsearch.graph.models import build_model
-from bamsearch.graph.network import find_network
-from bamsearch.graph.sites import sites_of
 from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.profiling.devices import resolve_device
@@ -64,9 +62,8 @@ class Networks:
                 else copy_model(module)
             )
             refuse_bam(base)
-            self._base = base.to(self.device)
-            self._traced = find_network(self._base, summary.input_shape)
-            self._sites = sites_of(self._traced)
+            self._base = Base(base.to(self.device), summary.input_shape)
+            self._base.network  # noqa: B018 - traced here, so an error comes at once
 
     def share_weights(self) -> None:
         """Let all later networks share the base's weights instead of copying them.
@@ -74,7 +71,7 @@ class Networks:
         Copying takes most of the time of an insertion. The shared weights must not be written to.
         """
         shared: dict[int, nn.Parameter] = {}
-        for owner in self._base.modules():
+        for owner in self._base.module.modules():
             for name, value in owner._parameters.items():
                 if value is not None:
                     new = _Shared(value.detach(), requires_grad=value.requires_grad)
@@ -88,13 +85,13 @@ class Networks:
             ModelError: BAM cannot be inserted there.
         """
         with fork_rng():
-            built = insert_unchecked(self._base, self._traced, self._sites, design)
+            built = self._base.insert(design).module
             initialise_bams(built, design, self.seed)
         return built
 
     def batch(self, size: int) -> Batch:
         """Random images for the scored part, see :attr:`ModelSummary.part`."""
-        like = next((p for p in self._base.parameters() if p.is_floating_point()), None)
+        like = next((p for p in self._base.module.parameters() if p.is_floating_point()), None)
         dtype = torch.float32 if like is None else like.dtype
         with fork_rng():
             return make_batch(self._summary.part_input, size, self.seed, self.device, dtype)

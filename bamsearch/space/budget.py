@@ -81,8 +81,8 @@ def parse_budget(quantity: Quantity, text: str, base: int) -> Budget:
 
 
 def option_name(quantity: Quantity) -> str:
-    """The option that sets the budget: ``--budget-gflops``."""
-    return f"--budget-{quantity}"
+    """The parameter that sets the budget, as messages name it: ```budget_gflops```."""
+    return f"`budget_{quantity}`"
 
 
 def amount_text(quantity: Quantity, amount: int) -> str:

@@ -39,9 +39,8 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
     """
     import torch
 
-    from bamsearch.graph.insertion import insert_unchecked
+    from bamsearch.graph.base import Base
     from bamsearch.graph.models import build_model
-    from bamsearch.graph.network import find_network
     from bamsearch.profiling.timing import time_pair
 
     run = record.run
@@ -51,12 +50,13 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
             module = build_model(run.model, run.summary.input_shape, num_classes=run.num_classes)
-    network = find_network(module, run.summary.input_shape)
+    base = Base(module, run.summary.input_shape, known_sites=run.summary.sites)
+    network = base.network
 
     _log.info("timing the best designs on %s, to check the budget in milliseconds", run.device)
 
     def timed(design: Design) -> Finalist:
-        inserted = insert_unchecked(module, network, run.summary.sites, design)
+        inserted = base.insert(design).module
         pair = time_pair(
             network.module,
             inserted.get_submodule(network.path),

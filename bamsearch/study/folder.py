@@ -78,7 +78,7 @@ REPORTED = "the report is written"
 _MOST_RUNS = 10_000
 # Seconds to wait for a lock: a process that only checks it holds it for a moment.
 _LOCK_TIMEOUT = 0.5
-_RESUME_HINT = "; fix this, then continue with --resume"
+_RESUME_HINT = "; fix this, then continue with `resume`"
 _STUDY_FILES = tuple(f"{STUDY_FILE}{end}" for end in ("", "-wal", "-shm", "-journal"))
 _REPORT_FILES = (
     *("report.md", "report.html", "report.json", "trials.csv", "effects.csv"),
@@ -134,8 +134,8 @@ class RunFolder:
         except OSError as error:
             if self.path.is_dir() and any(self.path.iterdir()):
                 raise OutputError(
-                    f"{self.path} already exists: continue with --resume {self.name}, "
-                    "or choose another --name"
+                    f"{self.path} already exists: continue with `resume={self.name}`, "
+                    "or choose another `name`"
                 ) from error
             raise OutputError(f"{self.path} cannot be created: {error.strerror}") from error
 
@@ -160,7 +160,7 @@ class RunFolder:
                 remove_files(self.path, _FILES)
             except OSError as error:
                 reason = f"{error.filename} cannot be removed: {error.strerror}"
-                raise OutputError(f"{reason}; choose another --name") from error
+                raise OutputError(f"{reason}; choose another `name`") from error
             self.write_run(run)
 
     @contextmanager
@@ -178,7 +178,7 @@ class RunFolder:
         except Timeout as error:
             raise RunError(
                 f"another search is running on run {self.name}: wait for it, "
-                "or start a new one with another --name"
+                "or start a new one with another `name`"
             ) from error
         try:
             yield
@@ -291,7 +291,7 @@ def new_folder(run: Run, parent: Path = RUNS) -> RunFolder:
                 # Another search may have just taken the name.
                 if not folder.path.exists():
                     raise
-    raise OutputError(f"{parent} has {_MOST_RUNS} runs called {stem}: choose another --name")
+    raise OutputError(f"{parent} has {_MOST_RUNS} runs called {stem}: choose another `name`")
 
 
 def named_run_folder(name: str, parent: Path = RUNS) -> RunFolder:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache, partial
 from importlib.metadata import version
 from math import ceil
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.errors import InvalidValueError, RunError
-from bamsearch.profiling.summary import check_has_sites, summarise, summarise_module
+from bamsearch.profiling.summary import check_has_sites, summarise, summarise_base
 from bamsearch.records import (
     Budget,
     DataFacts,
@@ -39,13 +40,15 @@ from bamsearch.training.recipe import DEFAULT_RECIPE, Recipe, find_recipe
 if TYPE_CHECKING:
     from torch import nn
 
+    from bamsearch.graph.base import Base
+
 DEFAULT_TRIALS = 100
 
 TRAINED_TRIALS = 40
 """Default with score ``train``: each trial is a training."""
 
 DEFAULT_SAMPLER = "gp"
-_ANEW = "restore it, or start a new search with another --name, or with --force under this name"
+_ANEW = "restore it, or start a new search with another `name`, or with `force` under this name"
 _VERSIONS = ("bamsearch", "torch", "torchvision", "optuna", "fvcore")
 
 
@@ -154,17 +157,23 @@ def plan_search(
     """
     request = _with_score(request)
     _check(request, module)
-    summary = _summary(request, module)
-    check_has_sites(summary)
+    base = cache(partial(_base, request, module))
     # A score that is a cost needs no network, unless a budget measures it.
-    if request.score not in COSTS or {"memory", "ms"} & request.budgets.keys():
+    runs = request.score not in COSTS or bool({"memory", "ms"} & request.budgets.keys())
+    if module is None:
+        size, classes = request.input_size, request.num_classes
+        summary = summarise(request.model, size, classes, base=base if runs else None)
+    else:
+        summary = summarise_base(request.model, base())
+    check_has_sites(summary)
+    if runs:
         summary = _decided(
             summary,
             request.variant,
             request.init,
             request.num_classes,
             with_stem=request.with_stem,
-            module=module,
+            base=base,
         )
     file = read_space(request.space)
     space = search_space(
@@ -215,19 +224,11 @@ def plan_search(
         sources={} if module is not None else _sources(request.model, request.score or ""),
     )
     if run.trained and request.data is not None:
-        _check_classes(run, request.data)
+        # Imported here because it loads torch.
+        from bamsearch.training.classes import check_gives_classes
+
+        check_gives_classes(base().module, run.model, request.data)
     return SearchPlan(run, designs)
-
-
-def _check_classes(run: Run, facts: DataFacts) -> None:
-    """Raise ModelError if the model does not output one score per class of the data."""
-    # Imported here because it loads torch.
-    from bamsearch.graph.models import build_model
-    from bamsearch.training.classes import check_gives_classes
-
-    shape = run.summary.input_shape
-    module = build_model(run.model, shape, num_classes=run.num_classes, initialise=False)
-    check_gives_classes(module, run.model, facts)
 
 
 def plan_of_run(run: Run) -> SearchPlan:
@@ -307,7 +308,7 @@ def more_trials(run: Run, trials: int | None, count: int, until: float | None = 
         return run
     if trials < run.trials:
         raise InvalidValueError(
-            f"--trials {trials} is below the {run.trials} trials of run {run.name}: give the total"
+            f"`trials={trials}` is below the {run.trials} trials of run {run.name}: give the total"
         )
     return replace(run, trials=trials if run.repeats else min(trials, count))
 
@@ -326,8 +327,8 @@ def _with_score(request: SearchRequest) -> SearchRequest:
         return replace(request, recipe=request.recipe or default)
     if request.recipe is not None:
         raise InvalidValueError(
-            f"--recipe and --epochs are for scores that train, not for {request.score}: "
-            "leave them out, or give --score train"
+            f"`recipe` and `epochs` are for scores that train, not for {request.score}: "
+            "leave them out, or give `score=train`"
         )
     return request
 
@@ -345,19 +346,19 @@ def _check(request: SearchRequest, module: nn.Module | None) -> None:
     if request.score == "train":
         _check_trains(request, module)
     if "score" not in request.objectives:
-        raise InvalidValueError("--objective must include score: costs are known without a search")
+        raise InvalidValueError("`objectives` must include score: costs are known without a search")
     if len(set(request.objectives)) != len(request.objectives):
-        raise InvalidValueError("--objective repeats an objective: give each once")
+        raise InvalidValueError("`objectives` repeats an objective: give each once")
     cost = COSTS.get(request.score or "")
     if cost is not None and cost in request.objectives:
         raise InvalidValueError(
-            f"--objective {cost}: score {request.score} is the same cost, give another --score, "
+            f"`objectives={cost}`: score {request.score} is the same cost, give another `score`, "
             "such as snip"
         )
     if "ms" in request.objectives and "ms" not in request.budgets:
-        raise InvalidValueError("--objective ms needs --budget-ms, which makes the latency table")
+        raise InvalidValueError("`objectives=ms` needs `budget_ms`, which makes the latency table")
     if request.trials is not None and request.trials < 1:
-        raise InvalidValueError(f"--trials must be at least 1, not {request.trials}")
+        raise InvalidValueError(f"`trials` must be at least 1, not {request.trials}")
     _check_until(request.until, request.score)
 
 
@@ -366,17 +367,17 @@ def _check_until(until: float | None, score: str | None) -> None:
         return
     if score != "train":
         raise InvalidValueError(
-            f"--until {until:g} is in points of accuracy, and score {score} is not an accuracy: "
-            "leave it out, or give --data NAME"
+            f"`until={until:g}` is in points of accuracy, and score {score} is not an accuracy: "
+            "leave it out, or give `data=NAME`"
         )
     if not 0 < until < float("inf"):
-        raise InvalidValueError(f"--until {until:g}: give points above 0, such as 0.2")
+        raise InvalidValueError(f"`until={until:g}`: give points above 0, such as 0.2")
 
 
 def _check_trains(request: SearchRequest, module: nn.Module | None) -> None:
     if request.data is None:
         raise InvalidValueError(
-            f"score {request.score} needs data: give --data NAME, such as --data digits"
+            f"score {request.score} needs data: give `data=NAME`, such as `data=digits`"
         )
     if module is not None:
         raise InvalidValueError(
@@ -391,11 +392,16 @@ def _check_trains(request: SearchRequest, module: nn.Module | None) -> None:
     check_fabric()
 
 
-def _summary(request: SearchRequest, module: nn.Module | None) -> ModelSummary:
-    if module is None:
-        return summarise(request.model, request.input_size, request.num_classes)
-    height, width = request.input_size or (224, 224)
-    return summarise_module(request.model, module, (3, height, width))
+def _base(request: SearchRequest, module: nn.Module | None) -> Base:
+    # Imported here because they load torch.
+    from bamsearch.graph.base import Base, base_to_examine
+    from bamsearch.graph.models import default_input_shape
+
+    if module is not None:
+        return Base(module, (3, *(request.input_size or (224, 224))))
+    shape = default_input_shape(request.model)
+    shape = (*shape[:-2], *(request.input_size or shape[-2:]))
+    return base_to_examine(request.model, shape, request.num_classes)
 
 
 def with_insertion_method(run: Run) -> Run:
@@ -415,7 +421,7 @@ def _decided(
     num_classes: int | None,
     *,
     with_stem: bool,
-    module: nn.Module | None = None,
+    base: Callable[[], Base] | None = None,
 ) -> ModelSummary:
     """The summary with its insertion method, tried with BAM at every site of the space."""
     if summary.how != "auto":
@@ -428,7 +434,7 @@ def _decided(
     insertions = tuple(Insertion(site.name) for site in sites)
     shape = summary.input_shape
     design = Design(summary.model, shape, insertions, variant, init, num_classes)
-    return replace(summary, how=insert_checked(design, module).how)
+    return replace(summary, how=insert_checked(design, base() if base else None).how)
 
 
 def _budgets(
@@ -456,8 +462,8 @@ def _sampler_and_trials(request: SearchRequest, designs: Feasible) -> tuple[str,
     if request.sampler == "exhaustive":
         if trials is not None and trials < count:
             raise InvalidValueError(
-                f"--sampler exhaustive scores all {count:,} feasible designs: "
-                f"leave --trials {trials} out, or choose another sampler"
+                f"`sampler=exhaustive` scores all {count:,} feasible designs: "
+                f"leave `trials={trials}` out, or choose another sampler"
             )
         return "exhaustive", count
     if request.score == "train" and (request.sampler or DEFAULT_SAMPLER) == "gp":
@@ -481,7 +487,7 @@ def _can_sort(request: SearchRequest, designs: Feasible) -> bool:
         return True
     if request.sampler == "sorted":
         raise InvalidValueError(
-            f"--sampler sorted needs score {' or '.join(COSTS)} as the only objective, and a space "
+            f"`sampler=sorted` needs score {' or '.join(COSTS)} as the only objective, and a space "
             "small enough to list: leave it out"
         )
     return False

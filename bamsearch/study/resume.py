@@ -49,7 +49,7 @@ def check_same(
             )
     for name, (typed_value, recorded) in compared.items():
         if typed(name) and typed_value != recorded:
-            raise _differs(run, f"--{name.replace('_', '-')}", typed_value, recorded)
+            raise _differs(run, f"`{name}`", typed_value, recorded)
 
 
 def recorded_range(run: str) -> ValueRange | None:
@@ -98,5 +98,5 @@ def _differs(run: Run, option: str, typed: Any, recorded: Any) -> RunError:
 
     return RunError(
         f"run {run.name} has {option} {text(recorded)}, not {text(typed)}: leave it out, "
-        "or start a new run without --resume"
+        "or start a new run without `resume`"
     )

@@ -240,7 +240,7 @@ def _record_run(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
     elif stored.created != record.run.created:
         raise RunError(
             f"run {run.name} in this database is not the run in {folder.path}: "
-            "choose another --name"
+            "choose another `name`"
         )
     else:
         run = replace(run, trials=max(run.trials, stored.trials))

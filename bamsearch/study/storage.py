@@ -165,12 +165,12 @@ def retry_until(call: Callable[[], T], masked_url: str, patience: float | None =
             if masked_url.startswith("sqlite"):
                 raise StorageError(
                     f"{masked_url} cannot be used ({reason}): is the disk full, or the file in "
-                    "use? Finished trials are kept: continue later with --resume"
+                    "use? Finished trials are kept: continue later with `resume`"
                 ) from None
             if time.monotonic() + pause > end:
                 raise StorageError(
                     f"{masked_url} does not answer ({reason}): check the address and the server. "
-                    "Finished trials are kept: continue later with --resume"
+                    "Finished trials are kept: continue later with `resume`"
                 ) from None
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
@@ -183,10 +183,10 @@ def _parsed(url: str) -> sqlalchemy.URL:
         parsed.get_dialect()
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise StorageError(
-            "--storage is not a database URL: give postgresql+psycopg://USER@HOST/DATABASE"
+            "`storage` is not a database URL: give postgresql+psycopg://USER@HOST/DATABASE"
         ) from None
     if "@" in (parsed.host or ""):
-        raise StorageError("--storage has too many @: write %40 in the user or password")
+        raise StorageError("`storage` has too many @: write %40 in the user or password")
     return parsed
 
 

@@ -141,6 +141,6 @@ def _not_a_run(name: str) -> RunError:
 
 def _taken(name: str) -> RunError:
     return RunError(
-        f"study {name} already exists in this database: continue with --resume {name}, "
-        "or choose another --name"
+        f"study {name} already exists in this database: continue with `resume={name}`, "
+        "or choose another `name`"
     )

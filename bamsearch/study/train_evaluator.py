@@ -54,7 +54,7 @@ def data_of(run: Run) -> Data:
     facts = run.data
     if facts is None:
         raise InvalidValueError(
-            f"score {run.score} needs data: give --data NAME, such as --data digits"
+            f"score {run.score} needs data: give `data=NAME`, such as `data=digits`"
         )
     data = load_data(
         facts.name,

@@ -48,7 +48,7 @@ DesignSeed = tuple[str, int | None]
 """A design as text, and the seed of its training: trials with equal work have equal scores."""
 
 _INSERTIONS: Format[Sites] = Format(
-    Insertions, "list of insertions", RunError, "search again with another --name", indent=None
+    Insertions, "list of insertions", RunError, "search again with another `name`", indent=None
 )
 
 # Optuna's name for it.

@@ -101,7 +101,7 @@ def train(
     initial = _as_initial_model(network, data, seed)
     if recipe.name == FINE_TUNE and initial.weights is None:
         raise InvalidValueError(
-            f"recipe {FINE_TUNE} requires trained weights: add --weights, or use another recipe"
+            f"recipe {FINE_TUNE} requires trained weights: add `weights`, or use another recipe"
         )
     folder = TrainingFolder(output) if isinstance(output, Path) else output
     if resume and folder is None:

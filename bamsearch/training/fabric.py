@@ -48,7 +48,7 @@ def make_fabric(device: str, recipe: Recipe) -> tuple[Fabric, torch.amp.GradScal
     if recipe.batch_size % world:
         raise InvalidValueError(
             f"a batch of {recipe.batch_size} is not divisible by {world} processes: "
-            f"use --batch-size {recipe.batch_size // world * world or world}"
+            f"use `batch_size={recipe.batch_size // world * world or world}`"
         )
     scaler = _scaler(target, recipe.precision)
     plugin: Precision = (
@@ -76,5 +76,5 @@ def _scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler 
     if precision != "16-mixed":
         return None
     if device.type == "cpu":
-        raise DeviceError("16-mixed needs a GPU: use --precision bf16-mixed, or --device cuda")
+        raise DeviceError("16-mixed needs a GPU: use `precision=bf16-mixed`, or `device=cuda`")
     return torch.amp.GradScaler(device.type)

@@ -212,8 +212,8 @@ class TrainingFolder:
 def taken(path: Path) -> OutputError:
     """Error for a folder with another training, or a finished one."""
     return OutputError(
-        f"{path} already has a training: continue with --resume {path}, choose another folder, "
-        "or add --force to replace it"
+        f"{path} already has a training: continue with `resume={path}`, choose another folder, "
+        "or add `force` to replace it"
     )
 
 
@@ -221,7 +221,7 @@ def check_tensorboard() -> None:
     """Raise InvalidValueError if TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
         raise InvalidValueError(
-            "tensorboard is not installed: run pip install tensorboard, or omit --tensorboard"
+            "tensorboard is not installed: run pip install tensorboard, or omit `tensorboard`"
         )
 
 

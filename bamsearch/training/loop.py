@@ -141,11 +141,11 @@ def _update_progress(trainer: TrainerState, progress: Progress, metrics: list[Te
 
 def _diverged(trainer: TrainerState, progress: Progress, loss: float, rate: float) -> str:
     mixed = trainer.recipe.precision != "32"
-    also = ", or --precision 32" if mixed else ""
+    also = ", or `precision=32`" if mixed else ""
     return (
         f"the loss is {loss} in epoch {progress.epoch + 1}, step {progress.step + 1} of "
         f"{progress.steps}, at a learning rate of {rate:.4g}: "
-        f"start again with --lr {trainer.recipe.lr / 10:.3g}{also}"
+        f"start again with `lr={trainer.recipe.lr / 10:.3g}`{also}"
     )
 
 

@@ -125,7 +125,7 @@ class Recipe:
         return _FORMAT.value(dict(content), "the recorded recipe")
 
 
-_FORMAT: Format[Recipe] = Format(Recipe, "recipe", InvalidValueError, "start again with --recipe")
+_FORMAT: Format[Recipe] = Format(Recipe, "recipe", InvalidValueError, "start again with `recipe`")
 
 
 _RANGES = (

@@ -102,7 +102,7 @@ def plan_training(
         MissingExtraError: Lightning Fabric is not installed.
     """
     if request.what is None or request.data is None:
-        missing = "DESIGN or MODEL" if request.what is None else "--data"
+        missing = "DESIGN or MODEL" if request.what is None else "`data`"
         raise InvalidValueError(
             f"{missing} is missing: 'bamsearch train DESIGN --data NAME', with a NAME such as "
             "digits or imagefolder:DIR"
@@ -162,7 +162,7 @@ def plan_resumed(
     if design is None:
         raise TrainingError(f"{folder.path} was trained from Python: resume it from Python")
     if request.weights is not None:
-        raise InvalidValueError("--weights is for new trainings: omit it with --resume")
+        raise InvalidValueError("`weights` is for new trainings: omit it with `resume`")
     before(design.model)
     facts = metadata["data"]
     name, seed = request.data or facts["name"], facts["split_seed"]

@@ -41,7 +41,7 @@ def state_of(folder: Path, wanted: Mapping[str, Any]) -> State:
     except TrainingError as error:
         difference = str(error).rpartition(": ")[0]
         raise TrainingError(
-            f"{difference}: use the same settings, or add --force to train again"
+            f"{difference}: use the same settings, or add `force` to train again"
         ) from error
     # A kill between the last two files leaves the weights without the design.
     files = (WEIGHTS_FILE,) if wanted["design"] is None else (WEIGHTS_FILE, DESIGN_FILE)

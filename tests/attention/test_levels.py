@@ -46,9 +46,9 @@ def reds(path, *args) -> list[int]:
 @pytest.mark.parametrize(
     ("values", "name", "said"),
     [
-        (RAMP * 4095, "a.png", "has 16-bit values, 0 to 4095, .* --value-range 0:4095$"),
-        (RAMP * 255, "a.png", "has 16-bit values, 0 to 255, .* --value-range 0:255$"),
-        (RAMP * 4095, "a.tiff", "has 16-bit values, 0 to 4095, .* --value-range 0:4095$"),
+        (RAMP * 4095, "a.png", "has 16-bit values, 0 to 4095, .* `value_range=0:4095`$"),
+        (RAMP * 255, "a.png", "has 16-bit values, 0 to 255, .* `value_range=0:255`$"),
+        (RAMP * 4095, "a.tiff", "has 16-bit values, 0 to 4095, .* `value_range=0:4095`$"),
     ],
 )
 def test_sixteen_bits_that_are_fewer(write, values, name, said):
@@ -59,9 +59,9 @@ def test_sixteen_bits_that_are_fewer(write, values, name, said):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ((RAMP * 255).astype(np.int32), "integer values, 0 to 255, .* --value-range 0:255$"),
+        ((RAMP * 255).astype(np.int32), "integer values, 0 to 255, .* `value_range=0:255`$"),
         ((RAMP * 1e9).astype(np.int32), r"integer values, 0 to 1e\+09, .* 0:1073741823$"),
-        ((RAMP * 2000 - 1000).astype(np.int32), "-1000 to 1000, .* --value-range -1000:1000$"),
+        ((RAMP * 2000 - 1000).astype(np.int32), "-1000 to 1000, .* `value_range=-1000:1000`$"),
         ((RAMP * 1.02).astype(np.float32), "floating-point values, 0 to 1.02, .* 0:1.02$"),
         ((RAMP * 0.01).astype(np.float32), "floating-point values, 0 to 0.01,"),
         ((RAMP - 0.001).astype(np.float32), "floating-point values, -0.001 to 0.999,"),
@@ -116,7 +116,7 @@ def test_colour_of_sixteen_bits_loses_its_lower_byte(tmp_path):
         read_photograph(path)
     levels = Levels((0.0, 4095.0))
     read_photograph(path, (0.0, 4095.0), levels)
-    with pytest.raises(DataError, match="too few for --value-range 0:4095: convert these images"):
+    with pytest.raises(DataError, match="too few for `value_range=0:4095`: convert these images"):
         levels.check()
 
 
@@ -131,5 +131,5 @@ def test_a_set_decides_together(write):
     levels.check()
     beyond = Levels((70000.0, 80000.0))
     read_photograph(bright, (70000.0, 80000.0), beyond)
-    with pytest.raises(DataError, match=r"bright\.png has .* outside --value-range 70000:80000:"):
+    with pytest.raises(DataError, match=r"bright\.png has .* outside `value_range=70000:80000`:"):
         beyond.check()

@@ -225,7 +225,7 @@ def test_a_whole_photograph_keeps_its_aspect(size, seen):
 
 
 def test_a_whole_photograph_that_is_too_long():
-    with pytest.raises(InvalidValueError, match=r"601×60 is too elongated .*omit --full"):
+    with pytest.raises(InvalidValueError, match=r"601×60 is too elongated .*omit `full`"):
         frame(Image.new("RGB", (601, 60)), (3, 32, 32), whole=True)
 
 

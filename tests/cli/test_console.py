@@ -118,7 +118,7 @@ def test_on_a_terminal_tables_have_style_and_its_width():
 
 INSERTED = """
 from bamsearch.cli.text.insert import print_insertion
-from bamsearch.graph.insertion import Inserted
+from bamsearch.graph.base import Inserted
 from bamsearch.profiling.summary import DesignCost
 from bamsearch.records import Cost, Design, ModelSummary
 cost = Cost(1000, 100_000, 90_000)

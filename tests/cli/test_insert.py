@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -297,3 +298,37 @@ def test_init_paper_with_weights_warns(bamsearch_cli, weights_file):
     assert "init paper" in result.stdout.splitlines()[0]
     assert result.stderr.startswith("bamsearch: warning: init paper scales features by about 1.5")
     assert result.stderr.count("\n") == 1
+
+
+COUNTED = """
+from pathlib import Path
+from torch import nn
+
+def net(num_classes=10):
+    with open(Path(__file__).with_name("builds"), "a") as file:
+        file.write("x")
+    conv, head = nn.Conv2d(3, 8, 3, stride=2), nn.Linear(8, num_classes)
+    return nn.Sequential(conv, nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+"""
+
+
+@pytest.mark.parametrize("options", [["--weights", "w.pt"], [], ["--input-size", "64"]])
+def test_the_model_is_built_once_and_traced_deeply_once(
+    bamsearch_cli, tmp_path, monkeypatch, options
+):
+    from bamsearch.graph import network
+    from bamsearch.graph.models import build_model
+
+    monkeypatch.chdir(tmp_path)
+    Path("counted.py").write_text(COUNTED)
+    torch.save(build_model("counted.py:net").state_dict(), "w.pt")
+    Path("builds").unlink()
+    traces = []
+    monkeypatch.setattr(
+        network, "trace", lambda part, trace=network.trace: traces.append(1) or trace(part)
+    )
+    result = bamsearch_cli("insert", "counted.py:net", "--sites", "1", *options, "-o", "kept")
+    assert result.exit_code == 0, result.stderr
+    assert Path("builds").read_text() == "x"
+    assert traces == [1]

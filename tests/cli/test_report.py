@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import bamsearch
 from bamsearch.api import search
+from bamsearch.errors import InvalidValueError, RunError
 from bamsearch.records.run_files import read_record
 
 FILES = ["report.md", "report.html", "trials.csv", "report.json"]
@@ -278,3 +280,23 @@ def test_a_run_of_the_former_score_supernet_is_reported(bamsearch_cli, tmp_path,
     result = bamsearch_cli("report", "runs/old")
     assert result.exit_code == 0, result.stderr
     assert "weight-sharing supernet" in (folder / "report" / "report.md").read_text()
+
+
+def test_python_makes_the_same_report(bamsearch_cli, here):
+    report = bamsearch.report("one", output="mine", formats=["md", "csv"])
+    assert sorted(path.name for path in Path("mine").iterdir()) == sorted(
+        ["report.md", "trials.csv", *CHARTS]
+    )
+    for format in ("md", "csv", "json"):
+        printed = bamsearch_cli("report", "one", "-f", format, "-o", "-").stdout_bytes
+        assert printed == report.text(format).encode()
+    assert report.value() == json.loads(bamsearch_cli("report", "one", "--json").stdout)
+    assert report._repr_html_().startswith("<!DOCTYPE html>")
+    both = bamsearch.report("one", Path("runs/two"))
+    assert both.text("md") == bamsearch_cli("report", "one", "two", "-f", "md", "-o", "-").stdout
+    with pytest.raises(InvalidValueError, match="a report of several runs needs a folder"):
+        both.write()
+    with pytest.raises(RunError, match="no run is called 'three'"):
+        bamsearch.report("three")
+    with pytest.raises(InvalidValueError, match="runs must be"):
+        bamsearch.report(3)

@@ -116,7 +116,7 @@ def test_no_folders(tmp_path):
 
 
 def test_there_is_nothing_to_download(folder):
-    with pytest.raises(DataError, match="omit --download"):
+    with pytest.raises(DataError, match="omit `download`"):
         load_data(f"imagefolder:{folder(cat=3, dog=3)}", download=True)
 
 

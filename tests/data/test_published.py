@@ -112,7 +112,7 @@ def test_a_label_without_a_class(fashion, write_idx):
 )
 def test_files_that_are_spoilt(fashion, spoil):
     spoil(fashion / "FashionMNIST" / "raw")
-    with pytest.raises(DataError, match=r"is incomplete or damaged .*add --download") as raised:
+    with pytest.raises(DataError, match=r"is incomplete or damaged .*add `download`") as raised:
         load_data(f"fashion-mnist:{fashion}")
     assert "\n" not in str(raised.value)
 
@@ -123,7 +123,7 @@ def test_files_that_are_not_there(tmp_path, name):
         tmp_path = tmp_path / "nowhere"
     with pytest.raises(DataError, match=f"no {name} in {tmp_path}: .* is missing") as raised:
         load_data(f"{name}:{tmp_path}")
-    assert ("add --download" in str(raised.value)) == KINDS[name].fetched
+    assert ("add `download`" in str(raised.value)) == KINDS[name].fetched
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_what_is_no_range(own, value_range):
 
 def test_a_range_without_use(folder):
     for name in (f"imagefolder:{folder(cat=4, dog=4)}", "digits"):
-        with pytest.raises(InvalidValueError, match=r"--value-range 0:4095 requires .* omit it"):
+        with pytest.raises(InvalidValueError, match=r"`value_range=0:4095` requires .* omit it"):
             load_data(name, value_range=TWELVE)
 
 

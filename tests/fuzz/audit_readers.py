@@ -6,8 +6,7 @@ from pathlib import Path
 
 from bamsearch.evidence.audit.folder import AuditFolder, first_difference
 from bamsearch.records.audit_files import audits_of, read_audit, read_trainings
-from bamsearch.reporting.audit.content import make_audit_report
-from bamsearch.reporting.audit.writing import audit_text
+from bamsearch.reporting.audit.writing import AuditDocument
 
 from .reader import AUDIT, Reader, in_place_of
 
@@ -19,8 +18,8 @@ def audit_readers(folder: Path) -> dict[str, Reader]:
     whole = read_audit(place)
 
     def report() -> object:
-        made = make_audit_report(read_audit(place), "one")
-        return [audit_text(made, one) for one in ("json", "csv", "md", "html")]
+        made = AuditDocument(read_audit(place), place, "one")
+        return [made.text(one) for one in ("json", "csv", "md", "html")]
 
     def compare() -> object:
         return audits_of(whole, place.parent), first_difference(whole, read_audit(place))

@@ -18,8 +18,8 @@ from bamsearch.records.runs import Finalist
 from bamsearch.reporting.content import make_report
 from bamsearch.reporting.network import found_picture
 from bamsearch.reporting.network_text import network_text
-from bamsearch.reporting.several import several_text
-from bamsearch.reporting.writing import text_of
+from bamsearch.reporting.several import RunsDocument
+from bamsearch.reporting.writing import RunDocument
 from bamsearch.study.request import plan_of_run
 
 from .reader import RUNS, Reader, in_place_of
@@ -56,8 +56,8 @@ def report(folder: Path) -> object:
     """All that ``bamsearch report`` prints and writes, but the pictures beside Markdown."""
     record = read_record(folder)
     made = make_report(record, "one")
-    texts = [network_text(found_picture(record)), several_text([made], "csv")]
-    return texts + [text_of(made, one) for one in ("json", "csv", "md", "html")]
+    texts = [network_text(found_picture(record)), RunsDocument([made]).text("csv")]
+    return texts + [RunDocument(made).text(one) for one in ("json", "csv", "md", "html")]
 
 
 def _runs() -> tuple[bytes, ...]:

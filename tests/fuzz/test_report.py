@@ -29,12 +29,13 @@ from bamsearch.records import (
     TrainingAnalysis,
     Trial,
 )
-from bamsearch.reporting.as_json import json_text, json_value, schema_text
+from bamsearch.reporting.as_json import json_value, schema_text
 from bamsearch.reporting.content import make_report
 from bamsearch.reporting.csv_table import csv_text
 from bamsearch.reporting.markdown import markdown
 from bamsearch.reporting.page import html_page
 from bamsearch.reporting.text import printable
+from bamsearch.reporting.writing import RunDocument
 from bamsearch.text import csv_value
 
 EVIL = "</script><b id=evil onload=x>|`*_[x](http://e)\\\n\r\x00\x1b]0;t\x07\u202e\udcff,\"'=&lt;"
@@ -250,7 +251,7 @@ def as_utf8(text: str) -> str:
 @fuzzed(60)
 def test_json_is_valid_and_whole(record, place):
     report = make_report(record, place)
-    text = json_text(report)
+    text = RunDocument(report).text("json")
     text.encode()
     assert json.loads(text) == json.loads(json.dumps(json_value(report)))
     assert json.loads(text)["run"] == record.run.name

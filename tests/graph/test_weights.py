@@ -166,7 +166,7 @@ def test_offline_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, error: Exce
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
     monkeypatch.setattr("torch.hub.urlopen", fail)
-    with pytest.raises(WeightsError, match=r"cannot be downloaded .*--weights FILE") as caught:
+    with pytest.raises(WeightsError, match=r"cannot be downloaded .*`weights=FILE`") as caught:
         build_with_weights("resnet18", "DEFAULT")
     assert "\n" not in str(caught.value)
 

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import InvalidValueError, ModelError
-from bamsearch.graph.insertion import insert_unchecked
+from bamsearch.graph.base import Base
 from bamsearch.graph.models import build_model
-from bamsearch.graph.network import find_network
 from bamsearch.profiling import activation_memory
 from bamsearch.profiling.activation_memory import bam_memory, saved_bytes
 from bamsearch.profiling.memory import peak_memory
-from bamsearch.profiling.summary import summarise_module
+from bamsearch.profiling.summary import summarise_base
 from bamsearch.records import Cost, Design, Insertion, ModelSummary, Site
 
 F32 = 4
@@ -100,7 +99,8 @@ def random_design(generator: random.Random, sites: tuple[Site, ...]) -> Design:
 )
 def test_bams_add_up_to_what_a_cpu_keeps(name: str, shape: tuple[int, ...]) -> None:
     model = build_model(name, shape, initialise=False)
-    summary, network = summarise_module(name, model, shape), find_network(model, shape)
+    network = Base(model, shape)
+    summary = summarise_base(name, network)
     generator = random.Random(name)
     design = random_design(generator, summary.sites)
     base, added = bam_memory(
@@ -117,9 +117,7 @@ def test_bams_add_up_to_what_a_cpu_keeps(name: str, shape: tuple[int, ...]) -> N
     one = Design("any", shape, design.insertions[:1], design.variant, design.init)
     for tried in (one, design):
         expected = base + sum(added[i.site, i.reduction] for i in tried.insertions)
-        rewritten = insert_unchecked(model, network, summary.sites, tried).get_submodule(
-            summary.part
-        )
+        rewritten = network.insert(tried).module.get_submodule(summary.part)
         assert saved_bytes(rewritten, summary.part_input) == expected, tried
     assert peak_memory(rewritten, summary.part_input, train=True).bytes == expected
 
@@ -127,13 +125,12 @@ def test_bams_add_up_to_what_a_cpu_keeps(name: str, shape: tuple[int, ...]) -> N
 def test_of_a_detector_it_is_the_part() -> None:
     name, shape = "fasterrcnn_mobilenet_v3_large_320_fpn", (3, 64, 64)
     model = build_model(name, shape, initialise=False)
-    summary = summarise_module(name, model, shape)
+    summary = summarise_base(name, Base(model, shape))
     assert summary.part
     one = Insertion(summary.sites[2].name, 4)
     base, added = bam_memory(model, summary, {one.site: [4, 8]})
     assert set(added) == {(one.site, 4), (one.site, 8)}
-    network = find_network(model, shape)
-    rewritten = insert_unchecked(model, network, summary.sites, Design(name, shape, (one,)))
+    rewritten = Base(model, shape).insert(Design(name, shape, (one,))).module
     part = rewritten.get_submodule(summary.part)
     assert saved_bytes(part, summary.part_input) == base + added[one.site, 4]
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
-from torch import nn
 
 from bamsearch.attention.cost import bam_cost
-from bamsearch.graph.insertion import insert_unchecked
+from bamsearch.graph.base import Base
 from bamsearch.graph.models import build_model, default_input_shape, model_names
-from bamsearch.graph.network import FeatureNetwork, find_network
-from bamsearch.graph.sites import sites_of
 from bamsearch.profiling.counting import Counter, count
 from bamsearch.records import Cost, Design, Insertion, Site
 
@@ -32,7 +30,9 @@ def integers(cost: Cost) -> tuple[int, int, int]:
     return cost.params, cost.macs, cost.conv_linear_macs
 
 
-def random_design(generator: random.Random, sites: list[Site], shape: tuple[int, ...]) -> Design:
+def random_design(
+    generator: random.Random, sites: Sequence[Site], shape: tuple[int, ...]
+) -> Design:
     chosen = generator.sample(sites, generator.randint(1, len(sites)))
     insertions = [
         Insertion(site.name, generator.randint(1, 2 * site.channels), generator.randint(1, 9))
@@ -47,11 +47,10 @@ def random_design(generator: random.Random, sites: list[Site], shape: tuple[int,
     )
 
 
-def check(
-    model: nn.Module, network: FeatureNetwork, design: Design, base: Cost, counter: Counter
-) -> None:
-    sites = {site.name: site for site in sites_of(network)}
-    expected = base
+def check(base: Base, design: Design, counter: Counter) -> None:
+    sites = {site.name: site for site in base.sites}
+    part, shape = base.network.path, base.network.input_shape
+    expected = count(base.network.module, shape, counter=counter)
     for one in design.insertions:
         expected += bam_cost(
             sites[one.site],
@@ -60,33 +59,24 @@ def check(
             variant=design.variant,
             init=design.init,
         )
-    rewritten = insert_unchecked(model, network, list(sites.values()), design).get_submodule(
-        network.path
-    )
-    cost = count(rewritten, network.input_shape, counter=counter)
+    rewritten = base.insert(design).module.get_submodule(part)
+    cost = count(rewritten, shape, counter=counter)
     assert integers(cost) == integers(expected), design
 
 
 @pytest.mark.parametrize(("name", "shape"), FAST, ids=[name for name, _ in FAST])
 def test_random_designs(name: str, shape: tuple[int, ...]) -> None:
-    model = build_model(name, shape, initialise=False)
-    network = find_network(model, shape)
-    sites = sites_of(network)
-    base = count(network.module, network.input_shape, counter="fvcore")
+    base = Base(build_model(name, shape, initialise=False), shape)
     generator = random.Random(name)
     for _ in range(2):
-        check(model, network, random_design(generator, sites, shape), base, "fvcore")
+        check(base, random_design(generator, base.sites, shape), "fvcore")
 
 
 @pytest.mark.zoo
 @pytest.mark.parametrize("name", [name for name in model_names() if name not in HUGE])
 def test_every_model(name: str) -> None:
     shape = default_input_shape(name)
-    model = build_model(name, shape, initialise=False)
-    network = find_network(model, shape)
-    sites = sites_of(network)
-    if not sites:
+    base = Base(build_model(name, shape, initialise=False), shape)
+    if not base.sites:
         pytest.skip("no site")
-    base = count(network.module, network.input_shape, counter="FlopCounterMode")
-    design = random_design(random.Random(name), sites, shape)
-    check(model, network, design, base, "FlopCounterMode")
+    check(base, random_design(random.Random(name), base.sites, shape), "FlopCounterMode")

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+import bamsearch
 from bamsearch import Design, Insertion, save
 from bamsearch.attention.bam import BAM
-from bamsearch.errors import DesignError, ModelError
+from bamsearch.errors import DesignError, InvalidValueError, ModelError
 from bamsearch.profiling.compare import Subject, open_subjects, profile
 from bamsearch.records import Cost
 
@@ -51,7 +52,7 @@ def subject(length: int, size: int = 8) -> Subject:
 
 
 def test_counts() -> None:
-    (one,) = profile([subject(2)])
+    (one,) = profile(subject(2), modes=[])
     # 3 x 3 weights and 3 biases twice; 3 * 3 products at 64 positions twice; 3 * 64 outputs twice
     assert (one.cost.params, one.cost.macs) == (24, 1152)
     assert one.activations[""] == 384
@@ -61,7 +62,7 @@ def test_counts() -> None:
 
 
 def test_one_network_is_timed_alone() -> None:
-    (one,) = profile([subject(3)], modes=["eager"], samples=4, clock=ConvolutionClock())
+    (one,) = profile(subject(3), modes=["eager"], samples=4, clock=ConvolutionClock())
     (measured,) = one.measured
     assert measured.pair is None
     assert measured.timing is not None
@@ -70,7 +71,7 @@ def test_one_network_is_timed_alone() -> None:
 
 def test_others_are_paired_with_the_first() -> None:
     subjects = [subject(2), subject(3), subject(5)]
-    base, three, five = profile(subjects, modes=["eager"], samples=4, clock=ConvolutionClock())
+    base, three, five = profile(*subjects, modes=["eager"], samples=4, clock=ConvolutionClock())
     assert base.measured[0].timing is not None
     assert base.measured[0].timing.median == 2
     assert base.measured[0].pair is None
@@ -81,9 +82,7 @@ def test_others_are_paired_with_the_first() -> None:
 
 def test_a_mode_that_fails_leaves_the_others() -> None:
     # a CUDA graph needs CUDA
-    (one,) = profile(
-        [subject(1)], modes=["cudagraph", "eager"], samples=3, clock=ConvolutionClock()
-    )
+    (one,) = profile(subject(1), modes=["cudagraph", "eager"], samples=3, clock=ConvolutionClock())
     failed, worked = one.measured
     assert failed.timing is None
     assert failed.trouble
@@ -93,14 +92,14 @@ def test_a_mode_that_fails_leaves_the_others() -> None:
 
 def test_other_inputs_are_not_compared() -> None:
     _, other = profile(
-        [subject(1, 8), subject(1, 16)], modes=["eager"], samples=3, clock=ConvolutionClock()
+        subject(1, 8), subject(1, 16), modes=["eager"], samples=3, clock=ConvolutionClock()
     )
     assert other.measured[0].timing is None
     assert "(3, 16, 16)" in str(other.measured[0].trouble)
 
 
 def test_memory_on_request() -> None:
-    (one,) = profile([subject(2)], memory=True)
+    (one,) = profile(subject(2), memory=True, modes=[])
     inference, training = one.memory
     assert (inference.train, training.train) == (False, True)
     assert inference.bytes is None
@@ -112,7 +111,7 @@ def test_a_design_shows_where_its_time_goes(tmp_path: Path) -> None:
     design = Design("resnet18", (3, 64, 64), (Insertion("layer2", 8, 2), Insertion("layer3")))
     save(design, tmp_path)
     opened = open_subjects(["resnet18", str(tmp_path)])
-    base, inserted = profile(opened, modes=["eager"], samples=3, clock=ConvolutionClock())
+    base, inserted = profile(*opened, modes=["eager"], samples=3, clock=ConvolutionClock())
     sites = inserted.measured[0].sites
     assert [(site.name, one.reduction) for site, one, _ in sites] == [("layer2", 8), ("layer3", 16)]
     # four convolutions in a BAM, and resnet18 has 20 of its own
@@ -156,3 +155,20 @@ def test_what_is_no_target(tmp_path: Path) -> None:
         open_subjects(["resnet81"])
     with pytest.raises(DesignError, match="no design at"):
         open_subjects([str(tmp_path / "nowhere" / "design.json")])
+
+
+def test_what_python_can_profile(tmp_path: Path) -> None:
+    design = Design("resnet18", (3, 64, 64), (Insertion("layer1"),))
+    save(design, tmp_path)
+    module = torch.nn.Conv2d(3, 2, 3)
+    profiled = bamsearch.profile("resnet18", design, tmp_path, module, input_size=64, modes=[])
+    names = [one.subject.name for one in profiled]
+    assert names == ["resnet18", "resnet18", str(tmp_path), "torch.nn.modules.conv:Conv2d"]
+    base, first, second, own = (one.cost for one in profiled)
+    assert (own.params, own.macs) == (2 * (27 + 1), 62 * 62 * 2 * 27)
+    assert first == second
+    assert first.params - base.params == sum(value.numel() for value in BAM(64).parameters())
+    with pytest.raises(InvalidValueError, match="profile needs a network"):
+        bamsearch.profile()
+    with pytest.raises(InvalidValueError, match="networks must be"):
+        bamsearch.profile(3)

@@ -36,7 +36,7 @@ def test_resolve(present, here, name, device):
 @pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps"])
 def test_a_device_that_is_not_here(present, name):
     present("cpu")
-    with pytest.raises(DeviceError, match=f"device {name} does not exist: use --device cpu"):
+    with pytest.raises(DeviceError, match=f"device {name} does not exist: use `device=cpu`"):
         resolve_device(name)
 
 

@@ -16,11 +16,12 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import DeviceError, InvalidValueError, NoSiteError
+from bamsearch.graph.base import Base
 from bamsearch.graph.sites import find_sites
 from bamsearch.profiling import cache, latency, single_bams
 from bamsearch.profiling.latency import additive_fit, measure_latency
 from bamsearch.profiling.single_bams import bams_alone, same_network
-from bamsearch.profiling.summary import summarise_module
+from bamsearch.profiling.summary import summarise_base
 from bamsearch.records import (
     DeviceFacts,
     HeldOut,
@@ -65,7 +66,7 @@ def net() -> nn.Module:
 @pytest.fixture(scope="module")
 def summary(net) -> ModelSummary:
     # "resnet18" so that tables are kept: the name is what says whether they may be.
-    found = summarise_module("resnet18", net, SHAPE)
+    found = summarise_base("resnet18", Base(net, SHAPE))
     assert [site.name for site in found.sites] == ["one", "two", "three"]
     return found
 
@@ -354,7 +355,7 @@ def test_a_table_is_kept_and_measured_again_when_something_changes(
 
 def test_without_whole_designs_too(net, summary, monkeypatch) -> None:
     runs = counted(monkeypatch)
-    larger = summarise_module("resnet18", net, (3, 16, 32))
+    larger = summarise_base("resnet18", Base(net, (3, 16, 32)))
     for number, (given, change) in enumerate(
         [
             (summary, {}),

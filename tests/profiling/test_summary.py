@@ -6,10 +6,11 @@ from torch import nn
 
 from bamsearch import build, count, find_sites
 from bamsearch.errors import InvalidValueError, ModelError, NoSiteError
+from bamsearch.graph.base import Base
 from bamsearch.graph.models import build_model
 from bamsearch.graph.placement import plan_insertions
 from bamsearch.profiling import cache, summary
-from bamsearch.profiling.summary import check_has_sites, cost_of, summarise, summarise_module
+from bamsearch.profiling.summary import check_has_sites, cost_of, summarise, summarise_base
 from bamsearch.records import Cost, Design, Insertion, ModelSummary
 
 SMALL = "squeezenet1_1"
@@ -164,7 +165,7 @@ def test_a_module_at_hand():
         nn.MaxPool2d(2),
         nn.Conv2d(8, 8, 3),
     )
-    found = summarise_module("mine", module, (3, 8, 8))
+    found = summarise_base("mine", Base(module, (3, 8, 8)))
     # the last convolution has no padding: it makes 2x2 of 4x4
     assert [(site.name, site.reducer) for site in found.sites] == [("1", "2"), ("2", "3")]
     # biases are no MACs: 8·8·(27·4 + 36·8) + 2·2·72·8

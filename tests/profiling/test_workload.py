@@ -234,7 +234,7 @@ def test_an_impossible_shape():
 
 
 def test_no_such_device():
-    with pytest.raises(DeviceError, match="device cuda:9 does not exist: use --device"):
+    with pytest.raises(DeviceError, match="device cuda:9 does not exist: use `device="):
         workload(Net(), SHAPE, device="cuda:9")
 
 
@@ -276,7 +276,7 @@ def test_a_model_that_cannot_be_compiled(monkeypatch):
     monkeypatch.setattr(torch, "compile", compiled)
     said = (
         "^Net does not run in float32, mode compile, on cpu: InvalidCxxCompiler: none found. "
-        "Use --mode eager$"
+        "Use `mode=eager`$"
     )
     with pytest.raises(DeviceError, match=said):
         workload(Net(), SHAPE, mode="compile")
@@ -350,7 +350,7 @@ def test_a_model_that_cannot_be_captured(monkeypatch):
         yield
 
     monkeypatch.setattr(torch.cuda, "graph", refuse)
-    with pytest.raises(DeviceError, match=r"mode cudagraph.*is capturing\. Use --mode eager"):
+    with pytest.raises(DeviceError, match=r"mode cudagraph.*is capturing\. Use `mode=eager`"):
         workload(Net(), SHAPE, mode="cudagraph")
 
 
@@ -364,7 +364,7 @@ def test_a_dtype_that_the_device_lacks():
         return tensor
 
     workload(Net(lacks), SHAPE)
-    with pytest.raises(DeviceError, match=r"in float16.*for 'Half'\. Use --dtype float32$"):
+    with pytest.raises(DeviceError, match=r"in float16.*for 'Half'\. Use `dtype=float32`$"):
         workload(Net(lacks), SHAPE, dtype="float16")
 
 
@@ -401,7 +401,7 @@ def test_batch_norm_and_a_batch_of_one():
     pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     workload(pooled, SHAPE)
     workload(pooled, SHAPE, batch_size=2, train=True)
-    with pytest.raises(DeviceError, match=r"more than 1 value per.*use --batch-size 2 or more"):
+    with pytest.raises(DeviceError, match=r"more than 1 value per.*use `batch_size=2` or more"):
         workload(pooled, SHAPE, train=True)
 
 
@@ -412,7 +412,7 @@ def test_out_of_memory_says_which_batch_fits(gpu):
     with pytest.raises(
         DeviceError,
         match=r"^Greedy with a batch of 64 does not fit into the memory of .*, but a batch of "
-        r"16 does: use --batch-size 16, or --fit-batch to choose it automatically$",
+        r"16 does: use `batch_size=16`, or `fit_batch` to choose it automatically$",
     ) as caught:
         workload(Greedy(17), SHAPE, batch_size=64)
     assert "\n" not in str(caught.value)

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from bamsearch.records import ANOTHER_SEED, Audit, Budget, cited
 from bamsearch.reporting.audit.charts import agreements_spec, scatter_spec
 from bamsearch.reporting.audit.content import make_audit_report, score_names
-from bamsearch.reporting.audit.writing import audit_csv, audit_text, write_audit_report
+from bamsearch.reporting.audit.writing import AuditDocument, audit_csv
 from bamsearch.reporting.charts.pareto_and_ranking import standalone, svg
 from bamsearch.reporting.content import make_report
 
@@ -33,28 +34,32 @@ def begun(audit: Audit) -> Audit:
     )
 
 
+def document(audit: Audit, name: str) -> AuditDocument:
+    return AuditDocument(audit, Path(name), name)
+
+
 def test_markdown(audit, golden):
-    golden(audit_text(make_audit_report(audit, "net-digits-001"), "md"), "audit.md")
+    golden(document(audit, "net-digits-001").text("md"), "audit.md")
 
 
 def test_markdown_of_an_audit_that_has_just_begun(audit, golden):
-    golden(audit_text(make_audit_report(begun(audit), "net-digits-001"), "md"), "audit_begun.md")
+    golden(document(begun(audit), "net-digits-001").text("md"), "audit_begun.md")
 
 
 def test_the_answer_stands_first_in_the_page_and_nothing_runs_in_it(audit):
-    page = audit_text(make_audit_report(audit, "a"), "html")
+    page = document(audit, "a").text("html")
     assert page.index(audit.verdict) < page.index("How far scores agree")
     assert "<script" not in page
     assert "script-src 'none'" in page
     for text in ("0.35 [0.00, 0.60]", "+0.04 [-0.10, +0.15]", "+0.39 [+0.23, +0.55]"):
         assert text in page
-    assert audit_text(make_audit_report(audit, "a"), "html") == page
+    assert document(audit, "a").text("html") == page
 
 
 def test_what_a_record_holds_is_text_in_the_page(audit):
     evil = replace(audit, name=EVIL, verdict=EVIL, command=EVIL, remarks=(EVIL,))
-    assert EVIL not in audit_text(make_audit_report(evil, EVIL), "html")
-    assert "\\<script\\>" in audit_text(make_audit_report(evil, "a"), "md")
+    assert EVIL not in document(evil, EVIL).text("html")
+    assert "\\<script\\>" in document(evil, "a").text("md")
 
 
 def test_scores_are_in_the_order_of_their_worth(audit):
@@ -94,7 +99,7 @@ def test_csv_has_a_row_a_design(audit):
 
 
 def test_json_is_the_answer_and_the_record(audit):
-    found = json.loads(audit_text(make_audit_report(audit, "a"), "json"))
+    found = json.loads(document(audit, "a").text("json"))
     assert found["answer"]["default"] == "params"
     assert found["answer"]["headline"] == audit.verdict
     assert Audit.from_json(json.dumps(found["audit"])) == audit
@@ -196,7 +201,7 @@ def test_what_the_intervals_are_over(audit):
     assert "bootstrap intervals over designs;" in once.intervals
     assert "Scores drawn once (snip): the interval does not include the noise" in once.intervals
     for format in ("md", "html"):
-        assert "Scores drawn once (snip)" in audit_text(once, format)
+        assert "Scores drawn once (snip)" in document(audit, "a").text(format)
     several = make_audit_report(with_draws(audit), "a").intervals
     assert "95% bootstrap intervals over designs and draws of the score;" in several
     assert "drawn once" not in several
@@ -204,12 +209,12 @@ def test_what_the_intervals_are_over(audit):
 
 
 def test_files(audit, tmp_path):
-    written = write_audit_report(audit, tmp_path / "a")
+    written = AuditDocument(audit, tmp_path / "a").write()
     names = ["report.md", "report.html", "report.json", "designs.csv"]
     assert {path.name for path in written} == {*names, "agreement.svg", "accuracy.svg"}
     before = {path: path.read_bytes() for path in written}
-    write_audit_report(audit, tmp_path / "a")
+    AuditDocument(audit, tmp_path / "a").write()
     assert {path: path.read_bytes() for path in written} == before
     assert "![Tau" in (tmp_path / "a" / "report.md").read_text()
-    only = write_audit_report(audit, tmp_path / "b", ["csv"])
+    only = AuditDocument(audit, tmp_path / "b").write(None, ["csv"])
     assert [path.name for path in only] == ["designs.csv"]

@@ -8,11 +8,12 @@ import pytest
 
 from bamsearch.cli.text.search import _evidence_lines
 from bamsearch.records import AnalysisPlan, Difference, Evidence, Opening
-from bamsearch.reporting.as_json import json_text, schema_text
+from bamsearch.reporting.as_json import json_value, schema_text
 from bamsearch.reporting.content import make_report
 from bamsearch.reporting.markdown import markdown
 from bamsearch.reporting.page import html_page
-from bamsearch.reporting.several import several_table, several_text
+from bamsearch.reporting.several import RunsDocument, several_table
+from bamsearch.reporting.writing import RunDocument
 
 PLAN = AnalysisPlan(
     "abc123", ("base: no BAM", "found: layer2 r4 d2"), 10_000, 10, (5, 10), 0.03, {}
@@ -45,10 +46,10 @@ def every_format(record):
         "terminal": "\n".join(_evidence_lines(report.answer)),
         "md": markdown(report, charts=True).replace("\\", ""),
         "html": html_page(report),
-        "json": json_text(report),
-        "several md": several_text([report, report], "md").replace("\\", ""),
-        "several html": several_text([report, report], "html"),
-        "several json": several_text([report, report], "json"),
+        "json": RunDocument(report).text("json"),
+        "several md": RunsDocument([report, report]).text("md").replace("\\", ""),
+        "several html": RunsDocument([report, report]).text("html"),
+        "several json": RunsDocument([report, report]).text("json"),
     }
 
 
@@ -102,7 +103,7 @@ def test_seeds_needed_are_a_range(looked):
 
 
 def test_looks_are_in_the_report_for_programs(looked, trained):
-    value = json.loads(json_text(make_report(looked, "net-001")))
+    value = json_value(make_report(looked, "net-001"))
     jsonschema.validate(value, json.loads(schema_text()))
     assert value["evidence"]["over"] == "seeds"
     assert value["evidence"]["exploratory"] is None
@@ -110,8 +111,8 @@ def test_looks_are_in_the_report_for_programs(looked, trained):
     assert value["evidence"]["plans"][0]["looks"] == [5, 10]
     ranged = replace(looked.evidence.differences[1], seeds_at_least=4)
     more = changed(looked, differences=(looked.evidence.differences[0], ranged))
-    jsonschema.validate(json.loads(json_text(make_report(more, "x"))), json.loads(schema_text()))
-    assert "evidence" not in json.loads(json_text(make_report(trained, "net-001")))
+    jsonschema.validate(json_value(make_report(more, "x")), json.loads(schema_text()))
+    assert "evidence" not in json_value(make_report(trained, "net-001"))
 
 
 def test_a_first_look_at_work_is_no_evidence_yet(looked):

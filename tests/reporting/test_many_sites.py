@@ -15,7 +15,7 @@ from bamsearch.graph.placement import place, why_not_paper
 from bamsearch.profiling.costs import DesignCosts
 from bamsearch.profiling.summary import cost_of
 from bamsearch.records import Cost, Design, Insertion, ModelSummary, Run, RunRecord, Site
-from bamsearch.reporting.as_json import json_text
+from bamsearch.reporting.as_json import json_value
 from bamsearch.reporting.content import make_report
 from bamsearch.reporting.csv_table import csv_text
 from bamsearch.reporting.markdown import markdown
@@ -77,7 +77,7 @@ def test_every_report_of_many_sites_says_how_many_designs_there_are(many, capsys
     said = f"{fit} of {designs}, 5.9%"
     assert said in html_page(report)
     assert said in markdown(report, charts=False)
-    health = json.loads(json_text(report))["health"]
+    health = json_value(report)["health"]
     assert (health["designs"], health["feasible"]) == (designs, fit)
     assert search_result_json(many)["designs"] == designs
     print_result(Console(), report)

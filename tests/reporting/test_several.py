@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bamsearch.reporting.content import make_report
-from bamsearch.reporting.several import several_json, several_notes, several_table, several_text
+from bamsearch.reporting.several import RunsDocument, several_notes, several_table
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ def test_which_scores_can_be_compared(record, record_with, reports):
 
 @pytest.mark.parametrize("format", ["md", "html", "csv", "json"])
 def test_every_format_names_every_run_and_the_same_bytes_come_twice(reports, format):
-    text = several_text(reports, format)
-    assert text == several_text(reports, format)
+    text = RunsDocument(reports).text(format)
+    assert text == RunsDocument(reports).text(format)
     assert all(name in text for name in ("net-001", "other"))
     # A run without trials has no row of CSV.
     assert ("new" in text) == (format != "csv")
@@ -73,12 +73,12 @@ def test_every_format_names_every_run_and_the_same_bytes_come_twice(reports, for
 def test_a_name_with_markup_stays_text(record):
     strange = replace(record, run=replace(record.run, name="<script>alert(1)</script>"))
     both = [make_report(record, "a"), make_report(strange, "<script>alert(1)</script>")]
-    assert "<script>alert" not in several_text(both, "html")
-    before_the_fences = several_text(both, "md").partition("## Reproduce")[0]
+    assert "<script>alert" not in RunsDocument(both).text("html")
+    before_the_fences = RunsDocument(both).text("md").partition("## Reproduce")[0]
     assert "<script>alert" not in before_the_fences
 
 
 def test_the_json_of_several_has_each_report(reports):
-    value = several_json(reports)
+    value = RunsDocument(reports).value()
     assert [one["run"] for one in value["runs"]] == ["net-001", "other", "net-001"]
     json.dumps(value, allow_nan=False)

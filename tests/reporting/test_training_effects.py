@@ -14,7 +14,7 @@ import pytest
 from bamsearch.records import Gain
 from bamsearch.records.run_files import trial_line
 from bamsearch.reporting.answer import answer
-from bamsearch.reporting.as_json import json_text, json_value, schema_text
+from bamsearch.reporting.as_json import json_value, schema_text
 from bamsearch.reporting.charts.curves import curve_sentence
 from bamsearch.reporting.charts.data import Point, pareto_data
 from bamsearch.reporting.charts.intervals import effects_svg, ranking_svg
@@ -189,7 +189,7 @@ def test_too_few_designs_have_a_ranking_and_no_effects(learned):
 
 
 def test_json_has_all_of_it(learned):
-    value = json.loads(json_text(make_report(learned, "net-train")))
+    value = json_value(make_report(learned, "net-train"))
     jsonschema.validate(value, json.loads(schema_text()))
     found = value["mattered"]
     assert (found["trainings"], found["designs"], found["noise"]) == (8, 6, 0.31)

@@ -192,7 +192,7 @@ def test_new_parameters_learn_at_their_own_rate(digits):
 def test_a_loss_that_is_no_number_says_where_and_what_to_try(digits, tmp_path):
     recipe = Recipe("r", 2, 256, lr=1e30)
     says = r"the loss is (nan|inf) in epoch 1, step [23] of 5, at a learning rate of \S+: "
-    with pytest.raises(DivergedError, match=says + "start again with --lr 1e\\+29"):
+    with pytest.raises(DivergedError, match=says + "start again with `lr=1e\\+29`"):
         train(linear(), digits, recipe, device="cpu", output=tmp_path / "run")
     assert (tmp_path / "run" / "checkpoint.pt").is_file()
 
@@ -214,6 +214,6 @@ def test_a_training_is_not_overwritten(digits, quick, tmp_path):
     once = quick.changed(epochs=1)
     train(linear(), digits, once, device="cpu", output=tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
-    with pytest.raises(OutputError, match=r"already has a training: continue with --resume"):
+    with pytest.raises(OutputError, match=r"already has a training: continue with `resume="):
         train(linear(), digits, once, device="cpu", output=tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == before

@@ -30,15 +30,15 @@ from bamsearch.cli.options import (
     threads_option,
     variant_option,
 )
+from bamsearch.cli.output import write_beside
 from bamsearch.cli.space_options import search_init_option, space_options, take_budgets
 from bamsearch.cli.text.audit import (
     audit_plan_json,
-    audit_result_json,
     print_audit,
     print_audit_plan,
 )
 from bamsearch.cli.text.train import train_view
-from bamsearch.errors import InvalidValueError, OutputError
+from bamsearch.errors import InvalidValueError
 from bamsearch.records import value_range_text
 from bamsearch.score.table import SCORES
 from bamsearch.training.recipe import DEFAULT_RECIPE, RECIPES
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from bamsearch.evidence.audit.request import AuditPlan
     from bamsearch.evidence.audit.workers import Watch
     from bamsearch.records import Audit
+    from bamsearch.reporting.audit.writing import AuditDocument
 
 # Options that a run sets.
 _SET_BY_RUN = (
@@ -173,13 +174,13 @@ def audit(
             {"train": "the same command without --dry-run"}, _files(folder), dry_run=True
         )
         return
-    result = _run_audit(console, planned, folder, jobs, force=force)
+    document = _run_audit(console, planned, folder, jobs, force=force)
     if as_json:
-        console.print_json(audit_result_json(result, _argument(folder)))
+        console.print_json(document.value())
     else:
         console.print()
-        print_audit(console, result, _argument(folder))
-    _finish(console, result, folder)
+        print_audit(console, document.report)
+    _finish(console, document.report.audit, folder)
 
 
 def _check_run(ctx: click.Context, run: str) -> None:
@@ -213,7 +214,7 @@ def _with_folder(
 
 def _run_audit(
     console: Console, planned: AuditPlan, folder: AuditFolder, jobs: int, *, force: bool
-) -> Audit:
+) -> AuditDocument:
     """Train, score and write the report."""
     from bamsearch.evidence.audit.run import run_audit
 
@@ -230,29 +231,25 @@ def _run_audit(
     except KeyboardInterrupt:
         console.finish({"continue": "the same command again"}, [folder.path])
         raise
-    try:
-        with console.progress("making the report"):
-            from bamsearch.reporting.audit.writing import write_audit_report
+    from bamsearch.reporting.audit.writing import AuditDocument
 
-            write_audit_report(result, folder.path)
-    except OutputError as error:
-        # The audit is on disk: 'bamsearch report' can write the report later.
-        console.warn(f"no report: {error}")
-    return result
+    document = AuditDocument(result, folder.path)
+    write_beside(console, document)
+    return document
 
 
 def _files(folder: AuditFolder) -> list[Path]:
     from bamsearch.records.audit_files import AUDIT_FILE, TRAININGS_FILE
-    from bamsearch.reporting.audit.writing import AUDIT_FILES
+    from bamsearch.reporting.writing import FILES
 
-    names = (AUDIT_FILE, TRAININGS_FILE, AUDIT_FILES["html"])
+    names = (AUDIT_FILE, TRAININGS_FILE, FILES["html"])
     return [folder.path / name for name in names]
 
 
 def _argument(folder: AuditFolder) -> str:
-    from bamsearch.reporting.audit.writing import audit_place
+    from bamsearch.records.run_files import place_of
 
-    return audit_place(folder.path)
+    return place_of(folder.path)
 
 
 def _finish(console: Console, result: Audit, folder: AuditFolder) -> None:

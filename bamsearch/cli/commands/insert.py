@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -40,6 +41,7 @@ from bamsearch.records import Design, How, Init, Variant
 if TYPE_CHECKING:
     from torch import nn
 
+    from bamsearch.graph.base import Base
     from bamsearch.graph.weights import Loaded
 
 
@@ -120,11 +122,13 @@ def insert(
             data, input_size, num_classes, download=download, contents=False
         )
     loaded = _load(console, model, weights, input_size, num_classes, seed) if weights else None
-    published = module = None
-    if loaded is not None:
-        module, num_classes, published = loaded.module, loaded.num_classes, loaded.published
+    num_classes, published = (
+        (loaded.num_classes, loaded.published) if loaded else (num_classes, None)
+    )
+    base = cache(partial(_base, model, input_size, num_classes, loaded))
     with model_work(console, f"tracing and counting {model}", model):
-        summary = summarise(model, input_size, num_classes, published, module)
+        built = base if output or loaded else None
+        summary = summarise(model, input_size, num_classes, published, built)
     check_model_fits_data(facts, summary)
     check_has_sites(summary)
     insertions = plan_insertions(
@@ -145,20 +149,17 @@ def insert(
         with model_work(console, "checking the network", model):
             from bamsearch.graph.designs import insert_checked
 
-            inserted = insert_checked(design, module)
+            inserted = insert_checked(design, base())
         design = replace(design, how=inserted.how)
     if as_json:
         console.print_json(insert_json(summary, design, cost, inserted))
     else:
         source = loaded.source if loaded else None
         print_insertion(console, summary, design, cost, source, inserted)
-    written: list[Path] = []
+    written = []
     if output is not None and inserted is not None:
         result = inserted.module if loaded else None
-        with model_work(console, f"writing {output}", model):
-            written = _planned(output, loaded)
-            if not dry_run:
-                written = _write(design, output, result, force)
+        written = _write(console, design, result, output, force=force, dry_run=dry_run)
     steps = insert_next_steps(summary, repeated_arguments(ctx), None if dry_run else output)
     console.finish(steps, written, dry_run=dry_run and output is not None)
 
@@ -175,12 +176,10 @@ def _load(
     with model_work(console, f"loading {weights}", model):
         import torch
 
-        from bamsearch.graph.models import default_input_shape
         from bamsearch.graph.weights import build_with_weights
 
         torch.manual_seed(seed)
-        shape = default_input_shape(model)
-        shape = (*shape[:-2], *input_size) if input_size else shape
+        shape = _shape(model, input_size)
         loaded = build_with_weights(model, weights, shape, num_classes=num_classes)
     if loaded.left_random:
         console.warn(
@@ -189,12 +188,40 @@ def _load(
     return loaded
 
 
-def _planned(output: Path, loaded: Loaded | None) -> list[Path]:
-    names = ["design.json"] if loaded is None else ["design.json", "model.safetensors"]
-    return [output / name for name in names]
+def _shape(model: str, input_size: tuple[int, int] | None) -> tuple[int, ...]:
+    from bamsearch.graph.models import default_input_shape
+
+    shape = default_input_shape(model)
+    return (*shape[:-2], *input_size) if input_size else shape
 
 
-def _write(design: Design, output: Path, module: nn.Module | None, force: bool) -> list[Path]:
-    from bamsearch.graph.designs import save
+def _base(
+    model: str,
+    input_size: tuple[int, int] | None,
+    num_classes: int | None,
+    loaded: Loaded | None,
+) -> Base:
+    from bamsearch.graph.base import Base, base_to_examine
 
-    return save(design, output, module, force=force)
+    shape = _shape(model, input_size)
+    if loaded is not None:
+        return Base(loaded.module, shape)
+    return base_to_examine(model, shape, num_classes)
+
+
+def _write(
+    console: Console,
+    design: Design,
+    module: nn.Module | None,
+    output: Path,
+    *,
+    force: bool,
+    dry_run: bool,
+) -> list[Path]:
+    """Save the design, with the weights of its network; return the files."""
+    from bamsearch.graph.designs import DESIGN_FILE, WEIGHTS_FILE, save
+
+    if not dry_run:
+        with model_work(console, f"writing {output}", design.model):
+            save(design, output, module, force=force)
+    return [output / name for name in [DESIGN_FILE, WEIGHTS_FILE][: 1 if module is None else 2]]

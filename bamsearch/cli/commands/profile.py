@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import bamsearch
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, resolve
 from bamsearch.cli.model_work import announce_code_of, model_work
@@ -159,10 +160,8 @@ def profile(
     if fit_batch:
         conditions["batch_size"] = _fitting_batch(console, subjects, conditions)
     with console.progress("counting and timing" if timed else "counting") as step:
-        from bamsearch.profiling.compare import profile as profile_networks
-
-        profiled = profile_networks(
-            subjects,
+        profiled = bamsearch.profile(
+            *subjects,
             modes=modes if timed else (),
             memory=memory,
             samples=samples,

@@ -39,6 +39,7 @@ from bamsearch.cli.options import (
     threads_option,
     variant_option,
 )
+from bamsearch.cli.output import write_beside
 from bamsearch.cli.search_folder import (
     check_folder,
     check_scored,
@@ -47,7 +48,7 @@ from bamsearch.cli.search_folder import (
 )
 from bamsearch.cli.space_options import search_init_option, space_options, take_budgets
 from bamsearch.cli.storage_option import storage_option
-from bamsearch.errors import InvalidValueError, OutputError
+from bamsearch.errors import InvalidValueError
 from bamsearch.records import (
     DType,
     Mode,
@@ -58,7 +59,6 @@ from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Recipe
 
 if TYPE_CHECKING:
     from bamsearch.records import Cited, Run
-    from bamsearch.reporting.content import Report
     from bamsearch.study.folder import RunFolder
     from bamsearch.study.request import SearchPlan, SearchRequest
 
@@ -365,12 +365,15 @@ def _search(
     timeout: float | None,
     as_json: bool,
 ) -> None:
-    from bamsearch.cli.text.search import print_result, run_argument, search_next_steps
+    from bamsearch.cli.text.search import print_result, search_next_steps
     from bamsearch.cli.text.search_fit import feasibility_text
     from bamsearch.cli.text.search_json import search_result_json
     from bamsearch.cli.text.search_live import search_view
+    from bamsearch.records.run_files import place_of
     from bamsearch.reporting.content import make_report
     from bamsearch.reporting.text import duration_text
+    from bamsearch.reporting.writing import RunDocument
+    from bamsearch.study.folder import REPORTED
     from bamsearch.study.run import SearchOptions, run_search
 
     console.note(f"{feasibility_text(planned)}\n")
@@ -390,33 +393,21 @@ def _search(
             record = run_search(planned, folder, options)
         except KeyboardInterrupt:
             record, interrupted = folder.read_record(), True
-    report = make_report(record, run_argument(folder.path))
+    report = make_report(record, place_of(folder.path))
     if as_json:
         console.print_json(search_result_json(record))
     else:
         print_result(console, report)
     # On stderr, as stdout is reproducible.
     console.note(f"\ntotal time {duration_text(view.seconds)}")
-    written = [folder.path, *_written(console, report, folder)]
+    best = folder.path / "best" / "design.json"
+    designs = [best] if record.best is not None and best.exists() else []
+    files = write_beside(console, RunDocument(report, folder.path))
+    if files:
+        folder.log(REPORTED)
+    pages = [file for file in files if file.suffix == ".html"]
+    written = [folder.path, *designs, *pages]
     console.finish(search_next_steps(record, folder.path), written)
     if interrupted:
         raise KeyboardInterrupt
     check_scored(record)
-
-
-def _written(console: Console, report: Report, folder: RunFolder) -> list[Path]:
-    """Write the report; return the best design and the HTML file."""
-    from bamsearch.reporting.writing import report_folder, write_report
-    from bamsearch.study.folder import REPORTED
-
-    best = folder.path / "best" / "design.json"
-    written = [best] if report.record.best is not None and best.exists() else []
-    try:
-        with console.progress("making the report"):
-            files = write_report(report, report_folder(folder.path))
-            folder.log(REPORTED)
-    except OutputError as error:
-        # The trials are on disk: 'bamsearch report' can write the report later.
-        console.warn(f"no report: {error}")
-        return written
-    return [*written, *(file for file in files if file.suffix == ".html")]

@@ -25,9 +25,9 @@ from bamsearch.cli.options import (
     pass_console,
     precision_option,
 )
+from bamsearch.cli.output import write_beside
 from bamsearch.cli.text.train import train_view
 from bamsearch.cli.text.verify import answer_json, print_answer, print_verify_plan, verify_plan_json
-from bamsearch.errors import OutputError
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES
 
 if TYPE_CHECKING:
@@ -165,10 +165,10 @@ def _warn_of_init(console: Console, planned: VerifyPlan) -> None:
 
 def _run_verify(console: Console, planned: VerifyPlan) -> Report:
     """Train and test; write the evidence and the updated report."""
-    from bamsearch.cli.text.search import run_argument
     from bamsearch.evidence.verify.run import run_verify
+    from bamsearch.records.run_files import place_of
     from bamsearch.reporting.content import make_report
-    from bamsearch.reporting.writing import report_folder, write_report
+    from bamsearch.reporting.writing import RunDocument
 
     @contextmanager
     def follow(title: str) -> Iterator[Watch]:
@@ -183,13 +183,8 @@ def _run_verify(console: Console, planned: VerifyPlan) -> Report:
     except KeyboardInterrupt:
         console.finish({"continue": "the same command again"}, [_output_paths(planned)[0]])
         raise
-    report = make_report(folder.read_record(), run_argument(folder.path))
-    try:
-        with console.progress("making the report"):
-            write_report(report, report_folder(folder.path))
-    except OutputError as error:
-        # The evidence is on disk: 'bamsearch report' can write the report later.
-        console.warn(f"no report: {error}")
+    report = make_report(folder.read_record(), place_of(folder.path))
+    write_beside(console, RunDocument(report, folder.path))
     return report
 
 
@@ -203,9 +198,9 @@ def _output_paths(planned: VerifyPlan) -> list[Path]:
 
 
 def _finish(console: Console, planned: VerifyPlan, *, dry_run: bool = False) -> None:
-    from bamsearch.cli.text.search import run_argument
+    from bamsearch.records.run_files import place_of
 
-    name = shlex.quote(run_argument(planned.folder.path))
+    name = shlex.quote(place_of(planned.folder.path))
     step = {"read": f"bamsearch report {name}"}
     if dry_run:
         step = {"train": "the same command without --dry-run"}

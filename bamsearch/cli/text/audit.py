@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
-from bamsearch.records import Audit
 from bamsearch.reporting.text import count_text, duration_text, shape_text
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
     from bamsearch.evidence.audit.estimate import AuditEstimate
     from bamsearch.evidence.audit.request import AuditPlan
-    from bamsearch.reporting.writing import ReportFormat
+    from bamsearch.reporting.audit.content import AuditReport
 
 
 def print_audit_plan(
@@ -66,15 +63,14 @@ def audit_plan_json(planned: AuditPlan, estimate: AuditEstimate) -> dict[str, An
     }
 
 
-def print_audit(console: Console, audit: Audit, argument: str) -> None:
+def print_audit(console: Console, report: AuditReport) -> None:
     """Print the answer, and the tables behind it."""
-    from bamsearch.reporting.audit.content import MEASURE_NAMES, make_audit_report
+    from bamsearch.reporting.audit.content import MEASURE_NAMES
 
-    report = make_audit_report(audit, argument)
     console.print(printable(report.headline))
     for line in report.remarks:
         console.print(f"  {printable(line)}")
-    if not audit.finished:
+    if not report.audit.finished:
         return
     console.print(f"\n{MEASURE_NAMES['tau']} with trained accuracy, and its 95% interval")
     tau = report.agreements["tau"]
@@ -88,58 +84,3 @@ def print_audit(console: Console, audit: Audit, argument: str) -> None:
     if report.effects.rows:
         console.print("\neffects of BAM")
         console.table(report.effects.header, report.effects.rows, report.effects.align)
-
-
-def audit_result_json(audit: Audit, argument: str) -> dict[str, Any]:
-    """The output of ``audit --json``: the answer, and ``audit.json``."""
-    from bamsearch.reporting.audit.content import make_audit_report
-    from bamsearch.reporting.audit.writing import audit_json
-
-    return audit_json(make_audit_report(audit, argument))
-
-
-def report_audit(
-    console: Console,
-    folder: Path,
-    formats: Sequence[ReportFormat],
-    output: Path | None,
-    *,
-    stdout: bool,
-    as_json: bool,
-    dry_run: bool,
-) -> None:
-    """Run ``bamsearch report AUDIT``.
-
-    Args:
-        console: console of the command.
-        folder: folder of the audit.
-        formats: formats to write.
-        output: folder of the report, if not the audit's.
-        stdout: print the only format instead of writing files.
-        as_json: print the result as JSON.
-        dry_run: write no files.
-    """
-    from bamsearch.records.audit_files import read_audit
-    from bamsearch.reporting.audit.content import make_audit_report
-    from bamsearch.reporting.audit.writing import (
-        AUDIT_FILES,
-        audit_place,
-        audit_text,
-        write_audit_report,
-    )
-
-    audit, argument = read_audit(folder), audit_place(folder)
-    if stdout:
-        console.print_exactly(audit_text(make_audit_report(audit, argument), formats[0]))
-        return
-    target = output or folder
-    written = [target / AUDIT_FILES[format] for format in AUDIT_FILES if format in formats]
-    if not dry_run:
-        with console.progress("making the report"):
-            written = write_audit_report(audit, target, formats, argument)
-    if as_json:
-        console.print_json(audit_result_json(audit, argument))
-    else:
-        print_audit(console, audit, argument)
-    steps = {} if audit.finished or not audit.command else {"continue": audit.command}
-    console.finish(steps, written, dry_run=dry_run)

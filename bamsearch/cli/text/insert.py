@@ -13,7 +13,7 @@ from bamsearch.reporting.text import change, giga, map_text, mega, shape_text
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
-    from bamsearch.graph.insertion import Inserted
+    from bamsearch.graph.base import Inserted
 
 CONVENTION = "1 MAC = 1 FLOP (fvcore), norm and pooling included"
 

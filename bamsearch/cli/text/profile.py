@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bamsearch.cli.console import Console
+from bamsearch.cli.console import Console, with_options
 from bamsearch.reporting.text import change, giga, map_text, mega, shape_text
 from bamsearch.text import csv_file_text, printable
 
@@ -168,7 +168,7 @@ def _print_times(
         header = [in_mode.mode, "median ms", "IQR ms", "n", "", "ratio to the first, 95%"]
         console.table(header, rows, "lrrrll")
     for trouble in troubles:
-        console.print(f"  {printable(trouble)}")
+        console.print(f"  {printable(with_options(trouble))}")
     for network in profiled:
         _print_site_times(console, network, network.measured[number])
 
@@ -262,7 +262,7 @@ def _measured_json(measured: Measured) -> dict[str, Any]:
     pair = measured.pair
     return {
         "mode": measured.mode,
-        "trouble": measured.trouble,
+        "trouble": measured.trouble and with_options(measured.trouble),
         "timing": None if measured.timing is None else asdict(measured.timing),
         "median_ms": None if measured.timing is None else measured.timing.median,
         "noisy": None if measured.timing is None else measured.timing.noisy,

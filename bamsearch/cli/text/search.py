@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 
 from bamsearch.cli.console import Console
 from bamsearch.records import Design, RunRecord, Trial
-from bamsearch.records.run_files import RUNS
+from bamsearch.records.run_files import place_of
 from bamsearch.reporting.answer import Answer, verify_line
 from bamsearch.reporting.comparison import LABELS, baseline_label
 from bamsearch.reporting.content import Report
@@ -190,22 +190,17 @@ def _print_finalists(console: Console, record: RunRecord, design: _Designs) -> N
 def search_next_steps(record: RunRecord, folder: Path) -> dict[str, str]:
     """Useful commands after a search."""
     run = record.run
-    name = shlex.quote(run_argument(folder))
+    name = shlex.quote(place_of(folder))
     steps = {}
     if record.best is not None:
         steps["use"] = f'model = bamsearch.load("{folder}")'
         model = shlex.quote(run.model)
         steps["time"] = f"bamsearch profile {model} {shlex.quote(str(folder))}"
         if record.best.design.insertions:
-            steps["prove"] = verify_line(record, run_argument(folder))
+            steps["prove"] = verify_line(record, place_of(folder))
     if run.until is not None and record.finished and len(record.trials) < run.trials:
         steps["continue"] = f"bamsearch search --resume {name} --until {run.until / 2:g}"
     elif run.repeats or len(record.trials) < run.feasible_designs - 1:
         more = run.trials if len(record.trials) < run.trials else 2 * run.trials
         steps["continue"] = f"bamsearch search --resume {name} --trials {more}"
     return steps
-
-
-def run_argument(folder: Path) -> str:
-    """Argument that names a run: its name if it is below ``runs/``, else its path."""
-    return folder.name if folder.parent == RUNS else str(folder)

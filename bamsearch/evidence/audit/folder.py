@@ -17,7 +17,6 @@ from bamsearch.errors import OutputError, RunError
 from bamsearch.records import ANOTHER_SEED, TRAIN, Audit, Insertion
 from bamsearch.records.audit_files import (
     AUDIT_FILE,
-    AUDITS,
     SCORES_FILE,
     TRAIN_FOLDER,
     TRAININGS_FILE,
@@ -34,7 +33,7 @@ from bamsearch.records.disk import (
     whole_file,
     whole_folder,
 )
-from bamsearch.records.run_files import TRAINING_FILES
+from bamsearch.records.run_files import AUDITS, TRAINING_FILES
 from bamsearch.study.folder import check_name
 
 ScoreDraws = Sequence[Sequence[float | None]]
@@ -106,7 +105,7 @@ class AuditFolder:
             except Timeout as error:
                 raise RunError(
                     f"another audit is running in {self.path}: wait for it, or choose another "
-                    "--name"
+                    "`name`"
                 ) from error
         try:
             yield
@@ -131,7 +130,7 @@ class AuditFolder:
                 option, now, before = difference
                 raise RunError(
                     f"{self.path} was made with {option} {before}, not {now}: use the same "
-                    "options, choose another --name, or add --force to start again"
+                    "options, choose another `name`, or add `force` to start again"
                 )
             if requested.score_seeds > stored.score_seeds:
                 stored = replace(
@@ -157,7 +156,7 @@ class AuditFolder:
                 path = self.path / TRAININGS_FILE
                 raise RunError(
                     f"{path}, line {number} has {odd} that was not requested: "
-                    "use the options that it was made with, or choose another --name"
+                    "use the options that it was made with, or choose another `name`"
                 )
             trainings[training.insertions, training.seed] = training
         return trainings
@@ -285,30 +284,30 @@ def _options(audit: Audit) -> list[tuple[str, object]]:
     texts = {budget.quantity: budget.text for budget in audit.budgets}
     facts = audit.data
     budgets: list[tuple[str, object]] = [
-        (f"--budget-{quantity}", texts.get(quantity, "none"))
+        (f"`budget_{quantity}`", texts.get(quantity, "none"))
         for quantity in ("gflops", "params", "memory", "ms")
     ]
     return [
         ("MODEL", audit.model),
         ("the content of MODEL", audit.source),
-        ("--data", f"{facts.name.partition(':')[0]} of hash {facts.hash}"),
-        ("--input-size", "x".join(map(str, audit.summary.input_shape))),
+        ("`data`", f"{facts.name.partition(':')[0]} of hash {facts.hash}"),
+        ("`input_size`", "x".join(map(str, audit.summary.input_shape))),
         *budgets,
-        ("--space", audit.space.get("name")),
-        ("the content of --space", json.dumps(audit.space, sort_keys=True)),
-        ("--with-stem", audit.with_stem),
-        ("--variant", audit.variant),
-        ("--init", audit.init),
-        ("--designs", audit.number),
-        ("--seeds", len(audit.seeds)),
-        ("--seed", audit.seeds[0]),
-        ("--recipe", audit.recipe["name"]),
-        ("--epochs", audit.recipe["epochs"]),
-        ("--precision", audit.recipe["precision"]),
-        ("the content of --recipe", json.dumps(audit.recipe, sort_keys=True)),
-        ("--scores", ", ".join(audit.scores)),
-        ("--device", audit.device),
-        ("--threads", audit.threads),
+        ("`space`", audit.space.get("name")),
+        ("the content of `space`", json.dumps(audit.space, sort_keys=True)),
+        ("`with_stem`", audit.with_stem),
+        ("`variant`", audit.variant),
+        ("`init`", audit.init),
+        ("`designs`", audit.number),
+        ("`seeds`", len(audit.seeds)),
+        ("`seed`", audit.seeds[0]),
+        ("`recipe`", audit.recipe["name"]),
+        ("`epochs`", audit.recipe["epochs"]),
+        ("`precision`", audit.recipe["precision"]),
+        ("the content of `recipe`", json.dumps(audit.recipe, sort_keys=True)),
+        ("`scores`", ", ".join(audit.scores)),
+        ("`device`", audit.device),
+        ("`threads`", audit.threads),
     ]
 
 

@@ -130,7 +130,7 @@ def plan_audit(request: AuditRequest) -> AuditPlan:
     if recipe.name == FINE_TUNE:
         raise InvalidValueError(
             f"recipe {FINE_TUNE} is for trained weights, but an audit trains from random weights: "
-            "choose another --recipe"
+            "choose another `recipe`"
         )
     recipe = recipe.changed(epochs=request.epochs, precision=request.precision)
     device = str(resolve_device(request.device))
@@ -182,7 +182,7 @@ def _of_run(request: AuditRequest) -> tuple[PlannedSearch, Data]:
         raise InvalidValueError(f"{request.what!r} is not a run")
     check_is_classifier(run.model)
     if request.data is None and run.data is None:
-        raise InvalidValueError(f"--data is missing: run {run.name} was searched without data")
+        raise InvalidValueError(f"`data` is missing: run {run.name} was searched without data")
     split_seed, name = 0, request.data
     recorded = None if run.data is None else run.data.hash
     value_range = request.value_range or (None if run.data is None else run.data.value_range)
@@ -197,7 +197,7 @@ def _of_run(request: AuditRequest) -> tuple[PlannedSearch, Data]:
 def _of_model(request: AuditRequest, device: str) -> tuple[PlannedSearch, Data]:
     if request.data is None:
         raise InvalidValueError(
-            "--data is missing: 'bamsearch audit MODEL --data NAME', with a NAME such as digits or "
+            "`data` is missing: 'bamsearch audit MODEL --data NAME', with a NAME such as digits or "
             "imagefolder:DIR"
         )
     check_is_classifier(request.what)
@@ -212,8 +212,8 @@ def _of_model(request: AuditRequest, device: str) -> tuple[PlannedSearch, Data]:
     if native is not None and size is not None and size != native:
         sizes = ["x".join(map(str, shape)) for shape in (native, size)]
         raise InvalidValueError(
-            f"--data {request.data} has images of {sizes[0]}, but --input-size is {sizes[1]}: "
-            "leave --input-size out"
+            f"`data={request.data}` has images of {sizes[0]}, but `input_size` is {sizes[1]}: "
+            "leave `input_size` out"
         )
     searched = plan_search(
         SearchRequest(
@@ -232,7 +232,7 @@ def _of_model(request: AuditRequest, device: str) -> tuple[PlannedSearch, Data]:
     )
     if searched.run.summary.input_shape != facts.input_shape:
         raise DataError(
-            f"--data {facts.name} has inputs of {'x'.join(map(str, facts.input_shape))}, but "
+            f"`data={facts.name}` has inputs of {'x'.join(map(str, facts.input_shape))}, but "
             f"{request.what} takes {'x'.join(map(str, searched.run.summary.input_shape))}: "
             "choose another MODEL"
         )
@@ -258,17 +258,17 @@ def _scores(names: tuple[str, ...]) -> tuple[str, ...]:
 def _check(request: AuditRequest) -> None:
     if request.designs < LEAST_DESIGNS:
         raise InvalidValueError(
-            f"--designs {request.designs}: at least {LEAST_DESIGNS} designs are needed to assess a "
+            f"`designs={request.designs}`: at least {LEAST_DESIGNS} designs are needed to assess a "
             "score"
         )
     if request.seeds < 2:
         raise InvalidValueError(
-            f"--seeds {request.seeds}: at least 2 seeds are needed to measure the noise"
+            f"`seeds={request.seeds}`: at least 2 seeds are needed to measure the noise"
         )
     if request.score_seeds < 1:
-        raise InvalidValueError(f"--score-seeds {request.score_seeds}: give at least 1")
+        raise InvalidValueError(f"`score_seeds={request.score_seeds}`: give at least 1")
     if request.seed + max(request.seeds, request.score_seeds) > 2**32:
-        raise InvalidValueError(f"--seed {request.seed}: the last seed would be over {2**32 - 1}")
+        raise InvalidValueError(f"`seed={request.seed}`: the last seed would be over {2**32 - 1}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InvalidValueError(
             "audit trains each network in one process: start it without torchrun, with -j N"

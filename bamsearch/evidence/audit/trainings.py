@@ -154,7 +154,7 @@ def _in_processes(
     except BrokenProcessPool as error:
         raise TrainingError(
             "a training process was killed, possibly for lack of memory: run the same command with "
-            "fewer --jobs to continue"
+            "fewer `jobs` to continue"
         ) from error
     finally:
         stop.set()

@@ -145,8 +145,8 @@ def plan_verify(request: VerifyRequest) -> VerifyPlan:
     name = request.data or (None if record.run.data is None else record.run.data.name)
     if name is None:
         raise InvalidValueError(
-            f"run {record.run.name} was searched without data: add --data NAME, such as "
-            "--data digits"
+            f"run {record.run.name} was searched without data: add `data=NAME`, such as "
+            "`data=digits`"
         )
     hashes = [] if record.run.data is None else [record.run.data.hash]
     hashes += [] if record.evidence is None else [record.evidence.data_hash]
@@ -164,7 +164,7 @@ def plan_verify(request: VerifyRequest) -> VerifyPlan:
     recipe = find_recipe(request.recipe or usual)
     if recipe.name == FINE_TUNE and request.weights is None:
         raise InvalidValueError(
-            f"recipe {FINE_TUNE} is for trained weights: add --weights, or choose another recipe"
+            f"recipe {FINE_TUNE} is for trained weights: add `weights`, or choose another recipe"
         )
     recipe = recipe.changed(epochs=request.epochs, precision=request.precision)
     plan = _plan(request, chosen, data.facts, recipe, seeds)
@@ -215,11 +215,11 @@ def fresh_seeds(record: RunRecord, number: int, first: int | None = None) -> ran
     shared = used.intersection(seeds)
     if shared:
         raise InvalidValueError(
-            f"--seed {first}: the search of run {record.run.name} used seed {min(shared)}: "
-            f"omit --seed, or give at least {max(used) + 1}"
+            f"`seed={first}`: the search of run {record.run.name} used seed {min(shared)}: "
+            f"omit `seed`, or give at least {max(used) + 1}"
         )
     if seeds[-1] >= 2**32:
-        raise InvalidValueError(f"--seed {first}: the last seed would be over {2**32 - 1}")
+        raise InvalidValueError(f"`seed={first}`: the last seed would be over {2**32 - 1}")
     return seeds
 
 
@@ -249,12 +249,12 @@ def check_data_fit_run(run: Run, facts: DataFacts) -> None:
 def _check(request: VerifyRequest) -> None:
     if request.seeds < 2:
         raise InvalidValueError(
-            f"--seeds {request.seeds}: at least 2 seeds are needed for a confidence interval"
+            f"`seeds={request.seeds}`: at least 2 seeds are needed for a confidence interval"
         )
     if request.looks < 1:
-        raise InvalidValueError(f"--looks {request.looks}: give at least 1")
+        raise InvalidValueError(f"`looks={request.looks}`: give at least 1")
     if not 0 < request.margin < float("inf"):
-        raise InvalidValueError(f"--margin {request.margin:g}: give points above 0, such as 0.5")
+        raise InvalidValueError(f"`margin={request.margin:g}`: give points above 0, such as 0.5")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InvalidValueError("verify trains in one process: start it without torchrun")
 

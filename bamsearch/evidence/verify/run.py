@@ -72,8 +72,8 @@ def run_verify(planned: VerifyPlan, follow: Follow = lambda title: nullcontext()
         if not has_base(evidence):
             raise TrainingError(
                 f"{list(results.values()).count(None)} of {len(results)} trainings diverged, and "
-                "fewer than two pairs with the base remain: choose another --recipe, or "
-                "--precision 32"
+                "fewer than two pairs with the base remain: choose another `recipe`, or "
+                "`precision=32`"
             )
         planned.folder.log("verify: evidence.json is written")
     return evidence

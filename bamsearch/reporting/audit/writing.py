@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bamsearch.records import Audit
-from bamsearch.records.audit_files import AUDITS
-from bamsearch.reporting.audit.content import AuditReport, make_audit_report
+from bamsearch.records.run_files import place_of
+from bamsearch.reporting.audit.content import make_audit_report
 from bamsearch.reporting.audit.draws import mean_ranks, score_title
-from bamsearch.reporting.writing import FORMATS, ReportFormat, write_texts
-from bamsearch.text import csv_file_text, indented_json
-
-AUDIT_FILES: dict[ReportFormat, str] = {
-    "md": "report.md",
-    "html": "report.html",
-    "csv": "designs.csv",
-    "json": "report.json",
-}
-"""Each format's main file."""
+from bamsearch.reporting.writing import FILES, Document
+from bamsearch.text import csv_file_text
 
 AUDIT_REPORT_VERSION = 1
 """Format of an audit's ``report.json``."""
@@ -28,33 +19,69 @@ AUDIT_REPORT_VERSION = 1
 _DESIGNS_SHOWN = 20
 
 
-def audit_place(folder: Path) -> str:
-    """The audit as commands take it: its name below ``audits/``, otherwise its path."""
-    return folder.name if folder.parent == AUDITS else str(folder)
+class AuditDocument(Document):
+    """The report of an audit.
 
+    Args:
+        audit: the record.
+        folder: folder of the audit, which its report is written into.
+        name: name or folder of the audit, as commands take it; None: from the folder.
 
-def audit_text(report: AuditReport, format: ReportFormat) -> str:
-    """The report in one format; Markdown without its chart files."""
-    makers: dict[ReportFormat, Callable[[], str]] = {
-        "csv": lambda: audit_csv(report.audit),
-        "md": lambda: _markdown(report, charts=False),
-        "html": lambda: _page(report),
-        "json": lambda: indented_json(audit_json(report)) + "\n",
-    }
-    return makers[format]()
+    Attributes:
+        report: its statements.
+    """
 
+    files = FILES | {"csv": "designs.csv"}
 
-def audit_json(report: AuditReport) -> dict[str, Any]:
-    """The answer and the content of ``audit.json``."""
-    return {
-        "bamsearch_audit_report": AUDIT_REPORT_VERSION,
-        "answer": {
-            "default": report.audit.default,
-            "headline": report.headline,
-            "remarks": list(report.remarks),
-        },
-        "audit": json.loads(report.audit.to_json()),
-    }
+    def __init__(self, audit: Audit, folder: Path, name: str | None = None) -> None:
+        self.folder = folder
+        self.report = make_audit_report(audit, name or place_of(folder))
+
+    def _value(self) -> dict[str, Any]:
+        audit = self.report.audit
+        return {
+            "bamsearch_audit_report": AUDIT_REPORT_VERSION,
+            "answer": {
+                "default": audit.default,
+                "headline": self.report.headline,
+                "remarks": list(self.report.remarks),
+            },
+            "audit": json.loads(audit.to_json()),
+        }
+
+    def _csv(self) -> str:
+        return audit_csv(self.report.audit)
+
+    def _markdown(self, *, charts: bool = False) -> str:
+        from bamsearch.reporting.markdown import markdown_environment, shortened
+
+        template = markdown_environment().get_template("audit.md.j2")
+        designs = shortened(self.report.designs, _DESIGNS_SHOWN)
+        return template.render(report=self.report, charts=charts, designs=designs)
+
+    def _page(self, beside: frozenset[str] = frozenset()) -> str:
+        from bamsearch.reporting.audit.charts import agreements_spec, scatter_spec
+        from bamsearch.reporting.charts.pareto_and_ranking import svg
+        from bamsearch.reporting.page import html_environment
+
+        template = html_environment().get_template("audit.html.j2")
+        return template.render(
+            report=self.report,
+            agreement=svg(agreements_spec(self.report.audit)),
+            accuracy=svg(scatter_spec(self.report.audit)),
+        )
+
+    def _charts(self) -> dict[str, str]:
+        from bamsearch.reporting.audit.charts import agreements_spec, scatter_spec
+        from bamsearch.reporting.charts.pareto_and_ranking import standalone, svg
+
+        audit = self.report.audit
+        if not audit.finished:
+            return {}
+        return {
+            "agreement.svg": standalone(svg(agreements_spec(audit))),
+            "accuracy.svg": standalone(svg(scatter_spec(audit))),
+        }
 
 
 def audit_csv(audit: Audit) -> str:
@@ -82,56 +109,3 @@ def audit_csv(audit: Audit) -> str:
         rows.append(row)
     columns = list(rows[0]) if rows else []
     return csv_file_text(columns, (list(row.values()) for row in rows))
-
-
-def write_audit_report(
-    audit: Audit, folder: Path, formats: Sequence[ReportFormat] = FORMATS, name: str | None = None
-) -> list[Path]:
-    """Write the report of an audit.
-
-    Args:
-        audit: the record.
-        folder: target folder; created if missing.
-        formats: formats to write; Markdown comes with SVG files of its charts.
-        name: name or folder of the audit, as commands take it; None: from the folder.
-
-    Returns:
-        The written files.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    report = make_audit_report(audit, name or audit_place(folder))
-    texts = {
-        AUDIT_FILES[format]: audit_text(report, format) for format in formats if format != "md"
-    }
-    if "md" in formats:
-        from bamsearch.reporting.audit.charts import agreements_spec, scatter_spec
-        from bamsearch.reporting.charts.pareto_and_ranking import standalone, svg
-
-        texts[AUDIT_FILES["md"]] = _markdown(report, charts=True)
-        if audit.finished:
-            texts["agreement.svg"] = standalone(svg(agreements_spec(audit)))
-            texts["accuracy.svg"] = standalone(svg(scatter_spec(audit)))
-    return write_texts(texts, folder)
-
-
-def _markdown(report: AuditReport, *, charts: bool) -> str:
-    from bamsearch.reporting.markdown import markdown_environment, shortened
-
-    template = markdown_environment().get_template("audit.md.j2")
-    designs = shortened(report.designs, _DESIGNS_SHOWN)
-    return template.render(report=report, charts=charts, designs=designs)
-
-
-def _page(report: AuditReport) -> str:
-    from bamsearch.reporting.audit.charts import agreements_spec, scatter_spec
-    from bamsearch.reporting.charts.pareto_and_ranking import svg
-    from bamsearch.reporting.page import html_environment
-
-    template = html_environment().get_template("audit.html.j2")
-    return template.render(
-        report=report,
-        agreement=svg(agreements_spec(report.audit)),
-        accuracy=svg(scatter_spec(report.audit)),
-    )

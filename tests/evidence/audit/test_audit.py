@@ -313,12 +313,12 @@ def test_an_audit_of_one_draw_says_so(planned, whole, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"seeds": 3}, "was made with --seeds 2, not 3"),
-        ({"epochs": 2}, "--epochs 1, not 2"),
-        ({"seed": 1}, "--seed 0, not 1"),
-        ({"budgets": {"params": "+90%"}}, r"--budget-params none, not \+90%"),
-        ({"scores": ("snip",)}, "--scores naswot, params, macs, not snip, params"),
-        ({"init": "identity"}, "--init paper, not identity"),
+        ({"seeds": 3}, "was made with `seeds` 2, not 3"),
+        ({"epochs": 2}, "`epochs` 1, not 2"),
+        ({"seed": 1}, "`seed` 0, not 1"),
+        ({"budgets": {"params": "+90%"}}, r"`budget_params` none, not \+90%"),
+        ({"scores": ("snip",)}, "`scores` naswot, params, macs, not snip, params"),
+        ({"init": "identity"}, "`init` paper, not identity"),
     ],
 )
 def test_another_request_is_refused_by_its_first_difference(whole, change, says):
@@ -457,7 +457,7 @@ def test_the_same_command_finds_its_folder(planned, tmp_path, monkeypatch):
     first.create(planned.audit)
     assert usual_folder(planned.audit).name == "small-digits-001"
     other = replace(planned.audit, threads=2)
-    assert first_difference(other, planned.audit) == ("--threads", "2", "1")
+    assert first_difference(other, planned.audit) == ("`threads`", "2", "1")
     assert usual_folder(other).name == "small-digits-002"
     with first.locked(), pytest.raises(RunError, match="another audit is running in"):
         run_audit(planned, AuditFolder(first.path))
@@ -485,7 +485,7 @@ def test_a_run_sets_model_space_budgets_and_data(tmp_path):
     assert (audit.budgets, audit.feasible_designs) == (run.budgets, run.feasible_designs)
     assert all(one.params <= run.budgets[0].limit for one in audit.designs)
     with pytest.raises(
-        InvalidValueError, match="--data is missing: run run was searched without data"
+        InvalidValueError, match="`data` is missing: run run was searched without data"
     ):
         asked(what=str(tmp_path / "run"), data=None)
     search(f"{NETS}:small", score="params", trials=2, input_size=(16, 16), output=tmp_path / "big")
@@ -498,12 +498,12 @@ def test_a_run_sets_model_space_budgets_and_data(tmp_path):
     [
         ({"designs": 7}, InvalidValueError, "at least 8"),
         ({"seeds": 1}, InvalidValueError, "at least 2"),
-        ({"score_seeds": 0}, InvalidValueError, "--score-seeds 0: give at least 1"),
+        ({"score_seeds": 0}, InvalidValueError, "`score_seeds=0`: give at least 1"),
         ({"seed": 2**32 - 2, "score_seeds": 3}, InvalidValueError, "the last seed"),
         ({"seed": 2**32 - 1}, InvalidValueError, "the last seed"),
         ({"recipe": "fine-tune"}, InvalidValueError, "from random weights"),
-        ({"data": None}, InvalidValueError, "--data is missing"),
-        ({"input_size": (9, 9)}, InvalidValueError, "has images of 8x8, but --input-size is 9x9"),
+        ({"data": None}, InvalidValueError, "`data` is missing"),
+        ({"input_size": (9, 9)}, InvalidValueError, "has images of 8x8, but `input_size` is 9x9"),
         ({"scores": ("snap",)}, ScoreError, "did you mean snip"),
     ],
 )

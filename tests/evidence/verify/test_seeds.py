@@ -31,7 +31,7 @@ def test_the_usual_seeds_are_far_from_those_of_a_search(record):
 @pytest.mark.parametrize(("first", "shared"), [(0, 4), (4, 4), (6, 6), (5, 6)])
 def test_seeds_of_trainings_of_the_search_are_refused(record, first, shared):
     run = trained(record, 4, 0, 2)  # the seeds 4 and 6
-    says = f"the search of run small used seed {shared}: omit --seed, or give at least 7"
+    says = f"the search of run small used seed {shared}: omit `seed`, or give at least 7"
     with pytest.raises(InvalidValueError, match=says) as caught:
         fresh_seeds(run, 5, first)
     assert caught.value.exit_code == 2

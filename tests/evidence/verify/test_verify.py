@@ -185,7 +185,7 @@ def test_trainings_of_another_kind_are_refused_and_forced(verified, run, plan):
         ({"recipe": "paper-cifar"}, "recipe name short, not paper-cifar"),
     ):
         for call in (estimate_verify, run_verify):
-            with pytest.raises(TrainingError, match=f"{says}.*add --force to train again"):
+            with pytest.raises(TrainingError, match=f"{says}.*add `force` to train again"):
                 call(plan(**others))
     planned = plan(epochs=2, force=True)
     assert estimate_verify(planned).done == 0
@@ -286,8 +286,8 @@ def test_the_weights_of_the_base_are_tuned_in_all(verified, run, plan):
 
 def test_what_cannot_be_asked(plan, run):
     for others, says in (
-        ({"seeds": 1}, "--seeds 1: at least 2 seeds are needed for a confidence interval"),
-        ({"margin": 0.0}, "--margin 0: give points above 0"),
+        ({"seeds": 1}, "`seeds=1`: at least 2 seeds are needed for a confidence interval"),
+        ({"margin": 0.0}, "`margin=0`: give points above 0"),
         ({"first": 2**32 - 1}, "the last seed would be over"),
         ({"recipe": "fine-tune"}, "recipe fine-tune is for trained weights"),
     ):

@@ -88,14 +88,14 @@ def test_what_is_no_budget(quantity, text) -> None:
         parse_budget(quantity, text, 100)
     example = {"gflops": "8", "params": "45M", "memory": "200MiB", "ms": "12"}[quantity]
     assert str(failure.value) == (
-        f"invalid --budget-{quantity} {text!r}: give a number such as {example}, "
+        f"invalid `budget_{quantity}` {text!r}: give a number such as {example}, "
         "or +2% for 2% above the base"
     )
 
 
 @pytest.mark.parametrize("text", ["0", "0.0", "0M"])
 def test_nothing_at_all(text) -> None:
-    with pytest.raises(InvalidValueError, match=r"^--budget-params must be more than 0, not '0"):
+    with pytest.raises(InvalidValueError, match=r"^`budget_params` must be more than 0, not '0"):
         parse_budget("params", text, 100)
 
 
@@ -125,4 +125,4 @@ def test_as_people_read_it() -> None:
     assert amount_text("memory", 3 * 2**19) == "1.5 MiB"
     assert amount_text("ms", 12_344_000) == "12.34 ms"
     assert amount_text("gflops", 823_456) == "0.00082 GFLOPs"
-    assert option_name("ms") == "--budget-ms"
+    assert option_name("ms") == "`budget_ms`"

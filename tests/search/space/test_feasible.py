@@ -21,7 +21,7 @@ from bamsearch.space.fitting import feasible
 from bamsearch.space.space import read_space, search_space
 
 CASES = [(seed, seed % 4, seed % 3 == 0) for seed in range(60)]
-NAMED = re.compile(r"--budget-(\w+) (\S+)")
+NAMED = re.compile(r"`budget_(\w+)` (\S+)")
 STEP = {"gflops": Decimal("0.0001"), "params": 1, "memory": 1, "ms": Decimal("0.01")}
 
 
@@ -165,11 +165,11 @@ def test_what_nothing_fits_says(toys) -> None:
     with pytest.raises(NothingFitsError) as failure:
         feasible(space, [parse_budget("params", "1.01k", 1000)])
     assert str(failure.value) == (
-        "no design of net in space toy is within --budget-params 1.01k: the base alone takes "
-        "0.0010 M params; the smallest feasible budget is --budget-params 1020"
+        "no design of net in space toy is within `budget_params` 1.01k: the base alone takes "
+        "0.0010 M params; the smallest feasible budget is `budget_params` 1020"
     )
     # Fewer than the base has.
-    with pytest.raises(NothingFitsError, match=r"feasible budget is --budget-gflops 1\.0001$"):
+    with pytest.raises(NothingFitsError, match=r"feasible budget is `budget_gflops` 1\.0001$"):
         feasible(space, [parse_budget("gflops", "0.5", 10**9)])
 
 
@@ -178,7 +178,7 @@ def test_one_budget_too_small_and_two_ways_out(toys) -> None:
     options = [Option(), Option(1, 1, params=1, memory=100), Option(2, 1, params=90, memory=1)]
     with pytest.raises(NothingFitsError) as failure:
         feasible(toys.space([options]), [toys.budget("params", 5), toys.budget("memory", 5)])
-    assert str(failure.value).endswith("the smallest feasible budget is --budget-params 1090")
+    assert str(failure.value).endswith("the smallest feasible budget is `budget_params` 1090")
 
 
 def test_required_sites_that_no_single_quantity_fits(toys) -> None:

@@ -16,7 +16,7 @@ from bamsearch.errors import InvalidValueError, OutputError, RunError
 from bamsearch.records import Budget, Design, Insertion, Run, Trial
 from bamsearch.records.disk import whole_file
 from bamsearch.reporting.content import make_report
-from bamsearch.reporting.writing import write_report
+from bamsearch.reporting.writing import RunDocument
 from bamsearch.study.folder import (
     ENDED,
     REPORTED,
@@ -107,7 +107,7 @@ def test_half_a_line_on_a_full_disk_is_taken_back(folder, monkeypatch):
     before = (folder.path / "trials.jsonl").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full_disk)
-        with pytest.raises(OutputError, match=r"No space left on device.*--resume"):
+        with pytest.raises(OutputError, match=r"No space left on device.*`resume`"):
             folder.append([(None, a_trial(1))])
     assert (folder.path / "trials.jsonl").read_bytes() == before
     folder.append([(None, a_trial(2))])
@@ -178,7 +178,7 @@ def test_the_lock_goes_with_a_killed_process(folder):
 def test_a_folder_is_created_once(place, run):
     folder = RunFolder(place / "a" / "b")
     folder.create(run)
-    with pytest.raises(OutputError, match=r"already exists: continue with --resume b"):
+    with pytest.raises(OutputError, match=r"already exists: continue with `resume=b`"):
         folder.create(run)
     (place / "file").touch()
     with pytest.raises(OutputError, match="cannot be created"):
@@ -289,9 +289,9 @@ def test_a_new_report_is_there_whole_or_not_at_all(folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OutputError, match="No space left"):
-            write_report(report, target, ["md", "json"])
+            RunDocument(report).write(target, ["md", "json"])
     assert not list(target.parent.iterdir())
-    write_report(report, target, ["json"])
+    RunDocument(report).write(target, ["json"])
     assert [path.name for path in target.iterdir()] == ["report.json"]
 
 
@@ -345,6 +345,6 @@ def test_a_file_takes_the_place_of_a_link(folder, place):
 def test_the_report_s_files_are_known(folder):
     """What --force removes is what a report has."""
     folder.append([(None, a_trial(0))])
-    write_report(make_report(folder.read_record(), "run"), folder.path / "report")
+    RunDocument(make_report(folder.read_record(), "run"), folder.path).write()
     folder.restart(folder.read_run())
     assert not (folder.path / "report").exists()

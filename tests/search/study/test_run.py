@@ -121,7 +121,7 @@ def test_a_locked_run(engine, run):
 def test_a_name_that_is_taken_in_the_database(engine, planned, place, url):
     record = engine.search(place / "one" / "run", planned, url=url)
     with pytest.raises(
-        RunError, match=r"study run already exists in this database: .*--resume run"
+        RunError, match=r"study run already exists in this database: .*`resume=run`"
     ):
         engine.search(place / "two" / "run", planned, url=url)
     assert not (place / "two").exists()
@@ -204,7 +204,7 @@ def test_a_full_disk_of_the_database(engine, planned, place):
     engine.search(place / "run", few)
     sqlalchemy.event.listen(sqlalchemy.pool.Pool, "connect", limit)
     try:
-        with pytest.raises(StorageError, match=r"database or disk is full.*--resume"):
+        with pytest.raises(StorageError, match=r"database or disk is full.*`resume`"):
             engine.search(place / "run", replace(planned, run=replace(planned.run, trials=250)))
     finally:
         sqlalchemy.event.remove(sqlalchemy.pool.Pool, "connect", limit)

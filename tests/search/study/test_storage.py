@@ -52,7 +52,7 @@ def test_a_url_is_shown_without_its_password(url, shown):
     ],
 )
 def test_what_is_no_url_is_not_repeated(url):
-    with pytest.raises(StorageError, match="--storage") as raised, open_storage(url):
+    with pytest.raises(StorageError, match="`storage`") as raised, open_storage(url):
         pass
     error: BaseException | None = raised.value
     while error is not None:

@@ -252,14 +252,14 @@ def test_a_search_stops_when_it_has_seen_enough_and_stays_stopped(searched, tmp_
 
 @pytest.mark.parametrize("until", [0.0, -1.0, float("inf"), float("nan")])
 def test_until_is_points_above_zero(until):
-    with pytest.raises(InvalidValueError, match=r"--until .*: give points above 0, such as 0.2"):
+    with pytest.raises(InvalidValueError, match=r"`until=.*: give points above 0, such as 0.2"):
         planned(until=until)
 
 
 def test_what_does_not_fit_together_is_refused():
     with pytest.raises(InvalidValueError, match="score params is not an accuracy"):
         planned(score="params", recipe=None, until=0.2)
-    with pytest.raises(InvalidValueError, match="score train needs data: give --data NAME"):
+    with pytest.raises(InvalidValueError, match="score train needs data: give `data=NAME`"):
         planned(data=None, score="train")
     with pytest.raises(InvalidValueError, match="for scores that train, not for params"):
         planned(score="params")

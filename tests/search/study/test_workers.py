@@ -335,7 +335,7 @@ def test_a_server_that_stays_away(engine, server, url, place, monkeypatch):
         return engine.score(design)
 
     try:
-        with pytest.raises(StorageError, match=r"does not answer .*continue later with --resume"):
+        with pytest.raises(StorageError, match=r"does not answer .*continue later with `resume`"):
             engine.search(place / "run", planned, score, url=url)
     finally:
         server.start()

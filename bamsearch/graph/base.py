@@ -1,0 +1,143 @@
+"""The base of a design: a network without BAM, traced at most once, that takes BAM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import nn
+
+from bamsearch.errors import BamsearchError, ModelError
+from bamsearch.graph.attach import Bams, attach
+from bamsearch.graph.bams import make_bams
+from bamsearch.graph.checking import LARGEST_RUN, Check, ComparedBy
+from bamsearch.graph.initial import fork_rng
+from bamsearch.graph.models import build_model, published
+from bamsearch.graph.network import FeatureNetwork, find_network
+from bamsearch.graph.placement import place
+from bamsearch.graph.rewrite import rewrite
+from bamsearch.graph.sites import sites_of
+from bamsearch.graph.tracing.copying import copy_model
+from bamsearch.records import Design, How, Site
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inserted:
+    """A network with BAM, and the method of its insertion.
+
+    Attributes:
+        module: the network.
+        how: ``rewrite`` or ``attach``; the requested value if the design has no BAM.
+        why: the reason for attaching instead of rewriting, if ``auto`` did so.
+        compared: the properties compared with the base; None if nothing was run.
+    """
+
+    module: nn.Module
+    how: How
+    why: str | None = None
+    compared: ComparedBy | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A network without BAM.
+
+    Attributes:
+        module: the network, which is never changed.
+        input_shape: shape of one input without the batch.
+        example_inputs: see :func:`bamsearch.find_sites`.
+        known_sites: its sites, if a summary has them.
+    """
+
+    module: nn.Module
+    input_shape: tuple[int, ...]
+    example_inputs: Any = None
+    known_sites: tuple[Site, ...] | None = None
+
+    @cached_property
+    def network(self) -> FeatureNetwork:
+        """The feature network.
+
+        Raises:
+            ModelError: the module cannot be traced, or does not accept this input.
+        """
+        return find_network(self.module, self.input_shape, self.example_inputs)
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """All sites, in network order; raises ModelError as :attr:`network`."""
+        return tuple(sites_of(self.network)) if self.known_sites is None else self.known_sites
+
+    def insert(self, design: Design, *, check: bool = False) -> Inserted:
+        """Insert BAM into a copy by the method that the design names.
+
+        Args:
+            design: the BAMs and the method; its model and input_shape are ignored.
+            check: run base and result and compare them; False accepts the first method without an
+                error.
+
+        Raises:
+            InvalidValueError, ModelError: as :func:`bamsearch.insert_bam`.
+        """
+        if not design.insertions:
+            return Inserted(copy_model(self.module), design.how)
+        chosen = place(self.sites, [insertion.site for insertion in design.insertions])
+        bams = make_bams(self.network.module, chosen, design)
+        comparison = None
+        if check:
+            shape, example = self.input_shape, self.example_inputs
+            comparison = Check(self.module, self.network, self.sites, shape, example)
+        reasons: dict[How, str] = {}
+        methods: tuple[How, ...] = ("rewrite", "attach") if design.how == "auto" else (design.how,)
+        for how in methods:
+            try:
+                module = self._insert(chosen, bams, how)
+                compared = comparison.compare(module) if comparison else None
+            except ModelError as error:
+                reasons[how] = str(error)
+            else:
+                return Inserted(module, how, reasons.get("rewrite"), compared)
+        why = "; ".join(f"{how}: {reason}" for how, reason in reasons.items())
+        raise ModelError(f"{type(self.module).__name__} cannot take BAM at these sites ({why})")
+
+    def _insert(self, chosen: Sequence[Site], bams: Bams, how: How) -> nn.Module:
+        """A copy of the model with the BAMs inserted."""
+        result = copy_model(self.module)
+        part = result.get_submodule(self.network.path)
+        prefix = f"{self.network.path}." if self.network.path else ""
+        names = [site.name.removeprefix(prefix) for site in chosen]
+        if how == "attach":
+            attach(part, self.network.deep, names, chosen, bams)
+            return result
+        try:
+            rewritten = rewrite(part, names, chosen, bams)
+        except BamsearchError:
+            raise
+        except Exception as error:  # torch.fx fails in many ways on unusual code
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+            raise ModelError(f"torch.fx cannot rewrite it: {reason}") from error
+        if not self.network.path:
+            return rewritten
+        result.set_submodule(self.network.path, rewritten)
+        return result
+
+
+def base_to_examine(
+    model: str,
+    input_shape: tuple[int, ...],
+    num_classes: int | None = None,
+    weights: str | None = None,
+) -> Base:
+    """A newly built MODEL that can be traced, counted and checked; keeps torch's random state.
+
+    A network that is published as too large for a check with values has uninitialised weights.
+    """
+    numbers = published(model)
+    runs = numbers is None or numbers.params <= LARGEST_RUN
+    with fork_rng():
+        module = build_model(
+            model, input_shape, num_classes=num_classes, weights=weights, initialise=runs
+        )
+    return Base(module, input_shape)
