@@ -59,8 +59,11 @@ if TYPE_CHECKING:
     import pandas
     from torch import nn
 
+    from bamsearch.data.datasets import Datasets
     from bamsearch.records import Audit, Evidence
     from bamsearch.training.engine import Trained
+else:
+    Datasets = Any  # checked when the data are opened, so that this module does not load torch
 
 
 class Picture(str):
@@ -182,7 +185,7 @@ def search(  # noqa: PLR0913
     seed: int = 0,
     input_size: tuple[int, int] | int | None = None,
     num_classes: int | None = None,
-    data: str | None = None,
+    data: str | Datasets | None = None,
     value_range: ValueRange | None = None,
     recipe: str | None = None,
     epochs: int | None = None,
@@ -222,8 +225,9 @@ def search(  # noqa: PLR0913
         seed: random seed.
         input_size: (H, W), or one number for both; None is the model's default.
         num_classes: classes of the head of a MODEL; None is the model's default.
-        data: name of a data set, which sets input_size and num_classes and is trained on by score
-            train; see :func:`bamsearch.data.loading.load_data`.
+        data: name of a data set, a torch Dataset of (image, label), or a pair of them for training
+            and validation. It sets input_size and num_classes, and score train trains on it; see
+            :func:`bamsearch.data.loading.load_data`.
         value_range: (lo, hi), values mapped to black and white in images of more than 8 bits; None
             is the range of their type, if the data set fills it.
         recipe: training recipe of score train; None is the short one.
@@ -270,7 +274,16 @@ def search(  # noqa: PLR0913
     }
     if resume and data is not None and value_range is None:
         value_range = recorded_range(os.fspath(output or ""))
-    input_size, num_classes, facts = resolve(data, input_size, num_classes, value_range=value_range)
+    given = None
+    if data is not None and not isinstance(data, str):
+        from bamsearch.data.loading import load_data
+
+        given = load_data(data, input_size=input_size, value_range=value_range)
+        input_size, classes, facts = resolve(given, input_size, num_classes)
+    else:
+        input_size, classes, facts = resolve(data, input_size, num_classes, value_range=value_range)
+    if module is None:
+        num_classes = classes
     trains = recipe is not None or epochs is not None
     name = score if isinstance(score, str | None) else name_of(score)
     request = SearchRequest(
@@ -292,7 +305,8 @@ def search(  # noqa: PLR0913
         data=facts,
         recipe=find_recipe(recipe or DEFAULT_RECIPE).changed(epochs=epochs) if trains else None,
         timing=LatencySettings(
-            search_device(device, name, data, timed=budget_ms is not None), threads=threads
+            search_device(device, name, trains=facts is not None, timed=budget_ms is not None),
+            threads=threads,
         ),
     )
     watcher = _Watcher(callbacks, timeout)
@@ -300,6 +314,7 @@ def search(  # noqa: PLR0913
         url=storage,
         jobs=jobs,
         module=module,
+        data=given,
         score=score if callable(score) else None,
         stop=watcher.stops,
         watch=watcher.watch,
@@ -355,10 +370,10 @@ def _check_together(options: Mapping[str, Any]) -> None:
     for name in ("jobs", "threads"):
         if options[name] < 1:
             raise InvalidValueError(f"{name}={options[name]}: give at least 1")
-    if options["jobs"] > 1 and not (
-        isinstance(options["model"], str) and isinstance(score, str | None)
+    if options["jobs"] > 1 and not all(
+        isinstance(options[name], str | None) for name in ("model", "score", "data")
     ):
-        raise InvalidValueError("jobs is for a MODEL and a score with names: workers build them")
+        raise InvalidValueError("jobs is for names of MODEL, score and data: workers load them")
     if options["compare_random"] and sampler in ("random", "exhaustive"):
         raise InvalidValueError(f"compare_random is not for sampler {sampler}: omit it")
     if not isinstance(score, str | None):
@@ -400,7 +415,7 @@ def _typed(value: float | str) -> str:
 @checked
 def train(
     network: str | os.PathLike[str] | Design | nn.Module,
-    data: str,
+    data: str | Datasets,
     *,
     output: str | os.PathLike[str] | None = None,
     device: str = "auto",
@@ -413,7 +428,7 @@ def train(
     Args:
         network: a design, its file or folder, a run, a MODEL, or a module, of which a copy is
             trained.
-        data: name of the data, see :func:`bamsearch.data.loading.load_data`.
+        data: the data, as in :func:`search`.
         output: folder of the training; None keeps nothing on disk.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         resume: continue the training in output; other options may be left out.
@@ -456,7 +471,9 @@ def train(
 
 
 @checked
-def verify(run: str | os.PathLike[str], data: str | None = None, **options: Any) -> Evidence:
+def verify(
+    run: str | os.PathLike[str], data: str | Datasets | None = None, **options: Any
+) -> Evidence:
     """Train the best design of a run and its baselines in pairs, and test whether it helps.
 
     The evidence is written into the folder of the run; the same call continues after an
@@ -464,7 +481,7 @@ def verify(run: str | os.PathLike[str], data: str | None = None, **options: Any)
 
     Args:
         run: name or folder of a run, or a result with a folder.
-        data: name of the data; None is that of the run.
+        data: the data, as in :func:`search`; None is that of the run, if it has a name.
         options: fields of :class:`bamsearch.evidence.verify.request.VerifyRequest`, such as seeds,
             looks, recipe, epochs, weights, device, margin and over.
 

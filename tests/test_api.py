@@ -251,7 +251,7 @@ def test_several_processes_score_what_one_does(tmp_path):
     assert scores[0] == scores[1]
     with pytest.raises(InvalidValueError, match="jobs=0: give at least 1"):
         bamsearch.search("resnet18", jobs=0)
-    with pytest.raises(InvalidValueError, match="jobs is for a MODEL"):
+    with pytest.raises(InvalidValueError, match="jobs is for names of MODEL, score and data"):
         bamsearch.search(torchvision.models.resnet18(), jobs=2)
 
 

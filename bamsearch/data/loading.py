@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bamsearch.attention.levels import Levels
+from bamsearch.data.datasets import Datasets, open_datasets
 from bamsearch.data.duplicates import (
     count_levels,
     first_copies,
@@ -51,7 +52,7 @@ CONTENTS = "c:"
 
 
 def load_data(  # noqa: PLR0913
-    name: str,
+    name: str | Datasets,
     *,
     input_size: tuple[int, int] | None = None,
     download: bool = False,
@@ -71,7 +72,9 @@ def load_data(  # noqa: PLR0913
 
     Args:
         name: ``digits``, ``imagefolder:DIR``, or ``KIND:DIR`` with a KIND of
-            :data:`bamsearch.data.kinds.KINDS` or the name of its class in torchvision.
+            :data:`bamsearch.data.kinds.KINDS` or the name of its class in torchvision; or a
+            torchvision-style data set, or a pair of them for training and validation, see
+            :func:`bamsearch.data.datasets.open_datasets`.
         input_size: (H, W) of the images after resizing the short side and cropping the centre;
             None is their native size, or default_size if sizes differ.
         download: download missing data.
@@ -93,7 +96,11 @@ def load_data(  # noqa: PLR0913
     """
     _check_numbers(input_size, split_seed, channels)
     value_range = None if value_range is None else check_value_range(value_range)
-    dataset = _open(name, download)
+    if isinstance(name, str):
+        dataset = _open(name, download)
+    else:
+        dataset = open_datasets(name, input_size or default_size)
+        name = dataset.kind
     check_classes(dataset)
     unopened = dataset.test if isinstance(dataset.test, LazySplit) else None
     height, width = input_size or dataset.size or default_size

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bamsearch.errors import InvalidValueError
 from bamsearch.records import DataFacts, ValueRange
 
+if TYPE_CHECKING:
+    from bamsearch.data.splits import Data
+
 
 def resolve(
-    data: str | None,
+    data: str | Data | None,
     input_size: tuple[int, int] | None,
     num_classes: int | None,
     *,
@@ -18,7 +23,7 @@ def resolve(
     """Resolve input size and classes of a network for a data set.
 
     Args:
-        data: value of ``--data``; None returns the other two unchanged.
+        data: value of ``--data``, or loaded data; None returns the other two unchanged.
         input_size: value of ``--input-size``; only for data with images of different sizes.
         num_classes: value of ``--num-classes``.
         download: download missing data.
@@ -39,25 +44,26 @@ def resolve(
         if value_range is not None:
             raise InvalidValueError("`value_range` requires data: add `data=NAME`")
         return input_size, num_classes, None
-    # Imported here because it loads torch.
-    from bamsearch.data.loading import load_data
+    if isinstance(data, str):
+        # Imported here because it loads torch.
+        from bamsearch.data.loading import load_data
 
-    loaded = load_data(
-        data,
-        input_size=input_size,
-        download=download,
-        contents=contents,
-        value_range=value_range,
-    )
-    facts, native = loaded.facts, loaded.native_size
+        data = load_data(
+            data,
+            input_size=input_size,
+            download=download,
+            contents=contents,
+            value_range=value_range,
+        )
+    facts, native = data.facts, data.native_size
     if native is not None and input_size not in (None, native):
         raise InvalidValueError(
-            f"`data={data}` has images of {_size(native)}, but `input_size` is "
+            f"`data={facts.name}` has images of {_size(native)}, but `input_size` is "
             f"{_size(input_size)}: omit `input_size`"
         )
     if num_classes not in (None, facts.classes):
         raise InvalidValueError(
-            f"`data={data}` has {facts.classes} classes, but `num_classes` is {num_classes}: "
+            f"`data={facts.name}` has {facts.classes} classes, but `num_classes` is {num_classes}: "
             "omit `num_classes`"
         )
     return facts.input_shape[1:], facts.classes, facts

@@ -10,7 +10,7 @@ from bamsearch.data.splits import Data
 from bamsearch.records import Design
 from bamsearch.training.engine import train
 from bamsearch.training.folder import TrainingFolder
-from bamsearch.training.initial_model import build_initial_model
+from bamsearch.training.initial_model import InitialModel, build_initial_model
 from bamsearch.training.progress import EpochMetrics, Progress
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.start_or_resume import train_to_end
@@ -39,7 +39,7 @@ class TrainingOutcome:
 
 
 def train_once(
-    design: Design,
+    network: Design | InitialModel,
     data: Data,
     recipe: Recipe,
     *,
@@ -48,14 +48,14 @@ def train_once(
     checkpoints: Path | None = None,
     watch: Callable[[Progress], None] | None = None,
 ) -> TrainingOutcome:
-    """Train a design from random weights, see :func:`.build_initial_model`.
+    """Train a design from random weights, see :func:`.build_initial_model`, or a given network.
 
     With equal seeds, all designs of a model have the same base weights and the same order of
     images. On a CPU with one thread, results are reproducible bit for bit, even if the training was
     killed and resumed.
 
     Args:
-        design: design to train.
+        network: design or network to train.
         data: training and validation data; the test split is not read.
         recipe: training recipe.
         seed: random seed.
@@ -69,12 +69,13 @@ def train_once(
         KeyboardInterrupt: on an interrupt; a checkpoint has been written if there is a folder.
         DesignError, NothingToDoError: the design does not match the data.
     """
-    initial = build_initial_model(design, data, seed=seed)
+    if isinstance(network, Design):
+        network = build_initial_model(network, data, seed=seed)
     if checkpoints is None:
-        rows = train(initial, data, recipe, seed=seed, device=device, watch=watch).rows
+        rows = train(network, data, recipe, seed=seed, device=device, watch=watch).rows
     else:
         folder = TrainingFolder(checkpoints, force=True)
-        train_to_end(initial, data, recipe, seed=seed, device=device, folder=folder, watch=watch)
+        train_to_end(network, data, recipe, seed=seed, device=device, folder=folder, watch=watch)
         rows = tuple(folder.read_checkpoint()["progress"].rows)
         folder.remove()
     images = len(data.validation)

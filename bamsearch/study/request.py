@@ -120,16 +120,16 @@ class SearchPlan:
         return self.feasible.space
 
 
-def search_device(device: str, score: str | None, data: str | None, *, timed: bool) -> str:
+def search_device(device: str, score: str | None, *, trains: bool, timed: bool) -> str:
     """The device of a search; scores that need no network skip the choice, as it loads torch.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         score: name of the score, if any.
-        data: name of the data, if any.
+        trains: whether the default score is train, because the search has data.
         timed: whether a latency budget needs the device.
     """
-    entry = SCORES.get(score or ("train" if data else DEFAULT_SCORE))
+    entry = SCORES.get(score or ("train" if trains else DEFAULT_SCORE))
     if not timed and entry is not None and not entry.needs_module:
         return "cpu"
     from bamsearch.profiling.devices import resolve_device
@@ -379,16 +379,12 @@ def _check_trains(request: SearchRequest, module: nn.Module | None) -> None:
         raise InvalidValueError(
             f"score {request.score} needs data: give `data=NAME`, such as `data=digits`"
         )
-    if module is not None:
-        raise InvalidValueError(
-            f"score {request.score} builds each network from its MODEL, which a module lacks: "
-            "give FILE.py:FUNCTION or package.module:function that builds it"
-        )
     # Imported here because they load torch.
     from bamsearch.training.fabric import check_fabric
     from bamsearch.training.initial_model import check_is_classifier
 
-    check_is_classifier(request.model)
+    if module is None:
+        check_is_classifier(request.model)
     check_fabric()
 
 

@@ -39,6 +39,7 @@ from bamsearch.study.study import SearchStudy
 if TYPE_CHECKING:
     from torch import nn
 
+    from bamsearch.data.splits import Data
     from bamsearch.training.progress import Progress
 
 FollowTraining = Callable[[Design, "Progress"], None]
@@ -52,6 +53,7 @@ class SearchOptions:
         url: database URL; None is a file in the folder of the run.
         jobs: number of worker processes.
         module: base network, if no MODEL name builds it.
+        data: the data of the run, if no name loads them.
         score: score function, if it has no name.
         stop: polled between trials; True stops the search.
         watch: called with newly finished trials; the first call has those of an earlier session.
@@ -61,6 +63,7 @@ class SearchOptions:
     url: str | None = None
     jobs: int = 1
     module: nn.Module | None = None
+    data: Data | None = None
     score: Score | None = None
     stop: Callable[[], bool] = lambda: False
     watch: Callable[[Sequence[Finished]], None] = lambda trials: None
@@ -294,7 +297,13 @@ def _evaluator(
         from bamsearch.study.train_evaluator import train_evaluator
 
         return train_evaluator(
-            study.run, study, folder=folder.path, masked_url=masked_url, follow=options.follow
+            study.run,
+            study,
+            folder=folder.path,
+            masked_url=masked_url,
+            follow=options.follow,
+            module=options.module,
+            data=options.data,
         )
     return _score(study.run, options)
 

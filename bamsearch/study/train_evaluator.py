@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from torch import nn
+
 from bamsearch.data.loading import load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import (
@@ -18,6 +20,7 @@ from bamsearch.errors import (
     StorageError,
     TrainingError,
 )
+from bamsearch.graph.base import Base
 from bamsearch.records import Design, Insertion, Run
 from bamsearch.sampler.early import FEWEST, cannot_win, expected_last
 from bamsearch.sampler.training_model import TrainingModel
@@ -25,6 +28,7 @@ from bamsearch.score.trained import accuracies, train_once
 from bamsearch.study.loop import Evaluator, failure, raise_disk_error
 from bamsearch.study.storage import retry_until
 from bamsearch.study.study import SearchStudy, TrialLease, TrialOutcome
+from bamsearch.training.engine import with_bam
 from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
@@ -79,6 +83,8 @@ def train_evaluator(
     folder: Path | None,
     masked_url: str,
     follow: Callable[[Design, Progress], None] | None = None,
+    module: nn.Module | None = None,
+    data: Data | None = None,
 ) -> Evaluator:
     """Make an evaluator that trains.
 
@@ -88,11 +94,16 @@ def train_evaluator(
         folder: folder of the run, for checkpoints; None, as on another machine, writes none.
         masked_url: database URL without its password, for errors.
         follow: called with a design and the progress of its training, every few steps.
+        module: the searched module, if no MODEL names it: its weights are those of every base.
+        data: the data of the run, if no name loads them.
 
     Raises:
         DataError: as :func:`data_of`.
     """
-    data = data_of(run)
+    images = data_of(run) if data is None else data
+    base = None
+    if module is not None:
+        base = Base(module, run.summary.input_shape, known_sites=run.summary.sites)
     recipe = Recipe.from_dict(run.recipe or {})
 
     def evaluate(lease: TrialLease) -> TrialOutcome:
@@ -106,8 +117,8 @@ def train_evaluator(
         watch = _watcher(design, follow, rule, record_start)
         try:
             result = train_once(
-                design,
-                data,
+                design if base is None else with_bam(base, design, images, seed),
+                images,
                 recipe,
                 seed=seed,
                 device=run.device,

@@ -13,6 +13,8 @@ from torch import nn
 
 from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError
+from bamsearch.graph.base import Base
+from bamsearch.graph.initial import fork_rng, initialise_bams
 from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.records import Design
@@ -161,3 +163,12 @@ def _as_initial_model(
     module = copy_model(network)
     check_gives_classes(module, type(network).__name__, data.facts)
     return InitialModel(None, module, data.mean, data.std, GIVEN)
+
+
+def with_bam(base: Base, design: Design, data: Data, seed: int) -> InitialModel:
+    """The caller's network with the BAMs of a design, initialised by the seed."""
+    with fork_rng():
+        module = base.insert(design).module
+    initialise_bams(module, design, seed)
+    names, given = (dict(each.named_parameters()).keys() for each in (module, base.module))
+    return InitialModel(None, module, data.mean, data.std, GIVEN, frozenset(names - given))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bamsearch.data.datasets import Datasets
 from bamsearch.data.loading import DEFAULT_SIZE, load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError, TrainingError
@@ -36,7 +37,7 @@ class TrainingRequest:
 
     Attributes:
         what: a design; a DESIGN, see :func:`bamsearch.graph.designs.find_design`; or a MODEL.
-        data: name of the data, see :func:`bamsearch.data.loading.load_data`.
+        data: the data, see :func:`bamsearch.data.loading.load_data`.
         download: download the data if missing.
         recipe: name of the recipe.
         epochs: override of the recipe's number of epochs.
@@ -49,7 +50,7 @@ class TrainingRequest:
     """
 
     what: str | Design | None = None
-    data: str | None = None
+    data: str | Datasets | None = None
     download: bool = False
     recipe: str | None = None
     epochs: int | None = None
@@ -207,7 +208,7 @@ def _base(model: str, data: Data) -> Design:
 
 
 def load_for(
-    name: str,
+    name: str | Datasets,
     design: Design | None,
     download: bool,
     split_seed: int = 0,

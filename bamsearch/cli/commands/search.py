@@ -213,7 +213,9 @@ def search(
         input_size, num_classes, facts = resolve(
             data, input_size, num_classes, download=download, value_range=value_range
         )
-        resolved_device = search_device(device, score, data, timed="ms" in budgets)
+        resolved_device = search_device(
+            device, score, trains=data is not None, timed="ms" in budgets
+        )
         request = SearchRequest(
             model=model or DEFAULT_MODEL,
             budgets=budgets,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from bamsearch.data.datasets import Datasets
 from bamsearch.data.splits import Data
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.evidence.verify.looks import Rule, look_sizes, nominal_level
@@ -63,7 +64,7 @@ class VerifyRequest:
     """
 
     run: str
-    data: str | None = None
+    data: str | Datasets | None = None
     download: bool = False
     seeds: int = DEFAULT_SEEDS
     looks: int = DEFAULT_LOOKS

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from scipy import stats
 
 from bamsearch.api import search
@@ -265,8 +264,6 @@ def test_what_does_not_fit_together_is_refused():
         planned(score="params")
     with pytest.raises(NothingToDoError, match="is a detector"):
         plan_search(SearchRequest("ssd300_vgg16", data=load_data("digits").facts, num_classes=10))
-    with pytest.raises(InvalidValueError, match="which a module lacks"):
-        search(torch.nn.Linear(1, 1), data="digits")
 
 
 def test_other_data_under_the_same_name_are_noticed(searched, tmp_path):
