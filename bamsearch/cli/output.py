@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bamsearch.errors import OutputError
-from bamsearch.records.disk import DRAFT, remove_dead_drafts
+from bamsearch.files import DRAFT, remove_dead_drafts
 
 if TYPE_CHECKING:
     from bamsearch.cli.console import Console

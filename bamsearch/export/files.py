@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bamsearch.errors import OutputError
 from bamsearch.export.exported import Exported, ExportFormat
-from bamsearch.records.disk import draft_folder, sync_files, sync_folder
+from bamsearch.files import draft_folder, sync_files, sync_folder, written
 from bamsearch.text import is_utf8
 
 
@@ -27,10 +27,8 @@ def drafted(target: Path | None, format: ExportFormat) -> Iterator[Path]:
         raise OutputError(f"{target} is not UTF-8: choose another path")
     parent = next(folder for folder in target.absolute().parents if folder.exists())
     with ExitStack() as stack:
-        try:
+        with written(target):
             draft = stack.enter_context(draft_folder(parent / target.name))
-        except OSError as error:
-            raise OutputError(f"{target} cannot be written: {error}") from error
         yield draft / target.name
 
 
@@ -42,15 +40,13 @@ def keep(exported: Exported, target: Path, force: bool) -> Exported:
     """
     targets = tuple(target.with_name(file.name) for file in exported.files)
     refuse_taken(targets, force)
-    try:
+    with written(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         sync_files(exported.files[0].parent)
         # the main file last, so that it never exists without its weights
         for draft, path in reversed([*zip(exported.files, targets, strict=True)]):
             os.replace(draft, path)
         sync_folder(target.parent)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error}") from error
     return replace(exported, path=target, files=targets)
 
 

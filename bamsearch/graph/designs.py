@@ -17,6 +17,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from bamsearch.errors import DesignError, InvalidValueError, OutputError, WeightsError
+from bamsearch.files import draft_folder, sync_files, sync_folder, whole_folder, written
 from bamsearch.graph.attach import is_attached
 from bamsearch.graph.base import Base, Inserted, base_to_examine
 from bamsearch.graph.checkpoints import check_finite
@@ -26,7 +27,6 @@ from bamsearch.graph.rebuilding import design_of
 from bamsearch.records import Design
 from bamsearch.records.arguments import checked
 from bamsearch.records.designs import DESIGN
-from bamsearch.records.disk import draft_folder, sync_files, sync_folder, whole_folder
 from bamsearch.records.hints import shown
 from bamsearch.records.run_files import RUN_FILE, find_run, read_record, read_run
 
@@ -125,7 +125,7 @@ def save(
     taken = [path for path in (target, weights) if path.exists()]
     if taken and not force:
         raise OutputError(f"{taken[0]} exists already: choose another folder, or force it")
-    try:
+    with written(folder, "", SafetensorError):
         if not folder.exists():
             with whole_folder(folder) as draft:
                 _write(design, module, draft)
@@ -137,8 +137,6 @@ def save(
                 sync_files(draft)
                 _replace_all(draft, folder)
                 sync_folder(folder)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{folder} cannot be written: {error}") from error
     return [target] if module is None else [target, weights]
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bamsearch.errors import InvalidValueError, OutputError
+from bamsearch.errors import InvalidValueError
+from bamsearch.files import write_whole
 from bamsearch.records import LatencyEntry, LatencyTable, ModelSummary
 from bamsearch.records.codec import read_bytes
 from bamsearch.records.hints import MOST_MS, Misfit, shown
@@ -81,14 +81,7 @@ def write_latency_csv(table: LatencyTable, path: str | os.PathLike[str]) -> None
     path = Path(path)
     rows: list[tuple[Any, ...]] = [(BASE, "", "", table.base_ms)]
     rows += [(entry.site, entry.reduction, entry.dilation, entry.ms) for entry in table.entries]
-    text = csv_file_text(COLUMNS, rows)
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-            draft = Path(folder) / path.name
-            draft.write_bytes(text.encode())
-            os.replace(draft, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    write_whole(path, csv_file_text(COLUMNS, rows).encode())
 
 
 def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from bamsearch.errors import OutputError
+from bamsearch.files import written
 from bamsearch.profiling.workload import Workload
 
 _CALLS = 5
@@ -30,9 +30,7 @@ def write_trace(work: Workload, path: Path) -> None:
         for call in range(_CALLS):
             with torch.profiler.record_function(f"call {call}"):
                 work.run()
-    try:
+    with written(path, "", RuntimeError):
         # torch.profiler ignores write errors: check first.
         path.touch()
         traced.export_chrome_trace(str(path))
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error

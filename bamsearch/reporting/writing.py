@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bamsearch.errors import InvalidValueError, OutputError
-from bamsearch.records.disk import refuse_links, remove_dead_drafts, whole_file, whole_folder
+from bamsearch.errors import InvalidValueError
+from bamsearch.files import refuse_links, remove_dead_drafts, whole_folder, write_whole, written
 from bamsearch.reporting.content import Report
 from bamsearch.text import indented_json
 
 ReportFormat = Literal["csv", "md", "html", "json"]
 FORMATS: tuple[ReportFormat, ...] = ("md", "html", "csv", "json")
+
+_ELSEWHERE = "choose another folder with -o"
 
 REPORT_FOLDER = "report"
 """Subfolder of a run's folder."""
@@ -186,19 +188,12 @@ def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
     names = [*first, *(name for name in texts if name not in first)]
     # As bytes, as CSV has its own line ends. A lone surrogate, which JSON can hold, becomes "?".
     contents = {name: texts[name].encode(errors="replace") for name in names}
-    try:
-        if not folder.exists():
-            with whole_folder(folder) as draft:
-                for name, content in contents.items():
-                    (draft / name).write_bytes(content)
-        else:
+    if not folder.exists():
+        with written(folder, _ELSEWHERE), whole_folder(folder) as draft:
             for name, content in contents.items():
-                remove_dead_drafts(folder / name)
-                with whole_file(folder / name) as file:
-                    file.write(content)
-    except OSError as error:
-        path = error.filename or folder
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}; choose another folder with -o"
-        ) from error
+                (draft / name).write_bytes(content)
+    else:
+        for name, content in contents.items():
+            remove_dead_drafts(folder / name)
+            write_whole(folder / name, content, _ELSEWHERE)
     return [folder / name for name in names]

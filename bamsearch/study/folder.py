@@ -28,9 +28,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from bamsearch.errors import InvalidValueError, OutputError, RunError
+from bamsearch.files import (
+    append,
+    locked,
+    remove_drafts,
+    remove_files,
+    whole_folder,
+    write_whole,
+    written,
+)
 from bamsearch.records import (
     BaselineKind,
     Budget,
@@ -40,14 +47,6 @@ from bamsearch.records import (
     RunRecord,
     TrainingAnalysis,
     Trial,
-)
-from bamsearch.records.disk import (
-    append,
-    refuse_links,
-    remove_drafts,
-    remove_files,
-    whole_file,
-    whole_folder,
 )
 from bamsearch.records.run_files import (
     EVIDENCE_FILE,
@@ -76,9 +75,7 @@ ENDED = "all trials are finished"
 REPORTED = "the report is written"
 """Log lines of a search: at its start, when all trials are finished, and after its report."""
 _MOST_RUNS = 10_000
-# Seconds to wait for a lock: a process that only checks it holds it for a moment.
-_LOCK_TIMEOUT = 0.5
-_RESUME_HINT = "; fix this, then continue with `resume`"
+_RESUME_HINT = "fix this, then continue with `resume`"
 _STUDY_FILES = tuple(f"{STUDY_FILE}{end}" for end in ("", "-wal", "-shm", "-journal"))
 _REPORT_FILES = (
     *("report.md", "report.html", "report.json", "trials.csv", "effects.csv"),
@@ -171,19 +168,12 @@ class RunFolder:
             RunError: another process holds it.
             OutputError: a file that would be written is a link.
         """
-        refuse_links(self.path, _NAMES)
-        lock = FileLock(self.path / LOCK_FILE, timeout=_LOCK_TIMEOUT)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise RunError(
-                f"another search is running on run {self.name}: wait for it, "
-                "or start a new one with another `name`"
-            ) from error
-        try:
+        busy = RunError(
+            f"another search is running on run {self.name}: wait for it, "
+            "or start a new one with another `name`"
+        )
+        with locked(self.path, LOCK_FILE, _NAMES, busy):
             yield
-        finally:
-            lock.release()
 
     def busy(self) -> bool:
         """Whether a search is running here; False if the lock of another user cannot be read."""
@@ -192,7 +182,7 @@ class RunFolder:
                 return False
         except RunError:
             return True
-        except PermissionError:
+        except OutputError:
             return False
 
     def write_run(self, run: Run) -> None:
@@ -213,7 +203,7 @@ class RunFolder:
             return
         text = "".join(trial_line(trial, kind) for kind, trial in trials)
         path = self.path / TRIALS_FILE
-        with _as_output_error(path):
+        with written(path, _RESUME_HINT):
             append(path, text)
 
     def repair(self) -> None:
@@ -260,17 +250,7 @@ class RunFolder:
             file.write(f"{now} {printable(text)}\n")
 
     def _write(self, name: str, text: str) -> None:
-        target = self.path / name
-        with _as_output_error(target), whole_file(target) as file:
-            file.write(text.encode())
-
-
-@contextmanager
-def _as_output_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}{_RESUME_HINT}") from error
+        write_whole(self.path / name, text.encode(), _RESUME_HINT)
 
 
 def new_folder(run: Run, parent: Path = RUNS) -> RunFolder:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 
 from bamsearch.errors import BamsearchError, ScoreError
+from bamsearch.files import disk_error
 from bamsearch.records import Run
-from bamsearch.records.disk import disk_error
 from bamsearch.records.hints import MOST_FLOAT
 from bamsearch.study.storage import retry_until
 from bamsearch.study.study import SearchStudy, TrialLease, TrialOutcome, Waiting

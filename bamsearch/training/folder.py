@@ -22,21 +22,21 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors.torch import save_model
 from torch import nn
 
 from bamsearch.errors import InvalidValueError, OutputError, TrainingError
-from bamsearch.graph.designs import DESIGN_FILE, WEIGHTS_FILE, save
-from bamsearch.records import Design
-from bamsearch.records.disk import (
+from bamsearch.files import (
     disk_error,
-    refuse_links,
+    locked,
     remove_drafts,
     remove_files,
     whole_file,
     whole_folder,
+    written,
 )
+from bamsearch.graph.designs import DESIGN_FILE, WEIGHTS_FILE, save
+from bamsearch.records import Design
 from bamsearch.records.hints import shown
 from bamsearch.records.run_files import TRAINING_FILES
 from bamsearch.training.metadata import CHECKPOINT, FACTS_FILE, Checkpoint
@@ -47,6 +47,7 @@ METRICS_FILE = "metrics.csv"
 EVENTS = "tensorboard"
 FILES = (FACTS_FILE, DESIGN_FILE, CHECKPOINT_FILE, METRICS_FILE, WEIGHTS_FILE)
 _LOCK_FILE = ".lock"
+_UNCHANGED = "existing files are unchanged"
 
 CHECKPOINT_VERSION = 1
 """Format of ``checkpoint.pt``."""
@@ -91,20 +92,10 @@ class TrainingFolder:
             TrainingError: another process trains in the folder.
             OutputError: the lock cannot be written, or the folder contains links.
         """
-        refuse_links(self.path, (*FILES, EVENTS, _LOCK_FILE))
-        lock = FileLock(self.path / _LOCK_FILE)
-        with _written(self.path / _LOCK_FILE):
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise TrainingError(
-                    f"another process trains in {self.path}: wait until it ends"
-                ) from None
-        try:
+        busy = TrainingError(f"another process trains in {self.path}: wait until it ends")
+        with locked(self.path, _LOCK_FILE, (*FILES, EVENTS), busy):
             remove_drafts(self.path)
             yield
-        finally:
-            lock.release()
 
     def begin(
         self, metadata: Mapping[str, Any], design: Design | None, state: Mapping[str, Any]
@@ -119,12 +110,12 @@ class TrainingFolder:
         if not self.is_new:
             if (self.path / CHECKPOINT_FILE).exists() and not self.force:
                 raise taken(self.path)
-            with _written(self.path):
+            with written(self.path, _UNCHANGED, RuntimeError):
                 remove_files(self.path, FILES)
             self._write_first(metadata, design, state)
             return
         try:
-            with _written(self.path), whole_folder(self.path) as draft:
+            with written(self.path, _UNCHANGED, RuntimeError), whole_folder(self.path) as draft:
                 replace(self, path=draft)._write_first(metadata, design, state)
         except OutputError as error:
             if not self.is_new:  # another training was faster
@@ -200,12 +191,12 @@ class TrainingFolder:
             save(design, self.path, module, force=True)
             return
         path = self.path / WEIGHTS_FILE
-        with _written(path), whole_file(path) as file:
+        with written(path, _UNCHANGED, RuntimeError), whole_file(path) as file:
             save_model(module, file.name)
 
     def _replace(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
         path = self.path / name
-        with _written(path), whole_file(path) as file:
+        with written(path, _UNCHANGED, RuntimeError), whole_file(path) as file:
             write(file)
 
 
@@ -223,15 +214,3 @@ def check_tensorboard() -> None:
         raise InvalidValueError(
             "tensorboard is not installed: run pip install tensorboard, or omit `tensorboard`"
         )
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Convert write errors to OutputError; for a full disk torch.save raises RuntimeError."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise OutputError(
-            f"{path} cannot be written ({reason}): existing files are unchanged"
-        ) from error

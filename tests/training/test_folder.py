@@ -81,7 +81,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(kept, monkeypat
         raise RuntimeError("[enforce fail at inline_container.cc:672] file write failed")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OutputError, match=r"checkpoint.pt cannot be written \(.*write failed\)"):
+    with pytest.raises(OutputError, match=r"checkpoint.pt cannot be written: .*write failed"):
         kept.write_checkpoint({"step": torch.tensor(2)})
     assert torch.load(kept.path / CHECKPOINT_FILE, weights_only=True)["step"] == 1
 

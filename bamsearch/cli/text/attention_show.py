@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from bamsearch.attention.maps import AttentionMap, attention_maps
 from bamsearch.attention.photographs import Framed, as_input, frame, read_photograph
 from bamsearch.attention.pictures import contact_sheet
 from bamsearch.cli.attention_networks import NetworkRequest, ShownNetwork
-from bamsearch.errors import InvalidValueError, ModelError, OutputError, WeightsError
+from bamsearch.errors import InvalidValueError, ModelError, WeightsError
+from bamsearch.files import write_whole
 from bamsearch.records import ValueRange, value_range_text
 from bamsearch.reporting.text import shape_text
 
@@ -173,15 +173,7 @@ def write_sheet(
     executed = [site for column in columns for site in column.heats]
     # sites that were not executed have no row, and sites that were executed twice have two
     rows = [site for site in dict.fromkeys([*sites, *executed]) if site in executed]
-    content = contact_sheet(title, columns, rows)
-    draft = path.with_name(f".writing-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    write_whole(path, contact_sheet(title, columns, rows))
 
 
 def _maps_by_site(network: ShownNetwork, images: Tensor) -> dict[str, AttentionMap]:

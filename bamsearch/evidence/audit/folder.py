@@ -11,9 +11,16 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from bamsearch.errors import OutputError, RunError
+from bamsearch.errors import RunError
+from bamsearch.files import (
+    append,
+    locked,
+    remove_drafts,
+    remove_files,
+    whole_file,
+    whole_folder,
+    written,
+)
 from bamsearch.records import ANOTHER_SEED, TRAIN, Audit, Insertion
 from bamsearch.records.audit_files import (
     AUDIT_FILE,
@@ -25,14 +32,6 @@ from bamsearch.records.audit_files import (
     read_trainings,
 )
 from bamsearch.records.codec import Format
-from bamsearch.records.disk import (
-    append,
-    refuse_links,
-    remove_drafts,
-    remove_files,
-    whole_file,
-    whole_folder,
-)
 from bamsearch.records.run_files import AUDITS, TRAINING_FILES
 from bamsearch.study.folder import check_name
 
@@ -84,7 +83,7 @@ class AuditFolder:
         Raises:
             OutputError: it has files already, or cannot be created.
         """
-        with _as_output_error(self.path), whole_folder(self.path) as draft:
+        with written(self.path, _REMEDY), whole_folder(self.path) as draft:
             text = replace(audit, name=self.name).to_json()
             (draft / AUDIT_FILE).write_text(text, encoding="utf-8", newline="\n")
 
@@ -96,21 +95,12 @@ class AuditFolder:
             RunError: another process holds the lock.
             OutputError: the lock cannot be written, or the folder has symbolic links.
         """
-        names = (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE, TRAIN_FOLDER, _LOCK_FILE)
-        refuse_links(self.path, names)
-        lock = FileLock(self.path / _LOCK_FILE)
-        with _as_output_error(self.path / _LOCK_FILE):
-            try:
-                lock.acquire(timeout=0.5)
-            except Timeout as error:
-                raise RunError(
-                    f"another audit is running in {self.path}: wait for it, or choose another "
-                    "`name`"
-                ) from error
-        try:
+        busy = RunError(
+            f"another audit is running in {self.path}: wait for it, or choose another `name`"
+        )
+        names = (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE, TRAIN_FOLDER)
+        with locked(self.path, _LOCK_FILE, names, busy):
             yield
-        finally:
-            lock.release()
 
     def opened(self, requested: Audit) -> Audit:
         """The stored audit if there is one, otherwise the requested one with the folder's name.
@@ -163,7 +153,7 @@ class AuditFolder:
 
     def clear(self) -> None:
         """Remove the results of an earlier audit; ``audit.json`` and other files stay."""
-        with _as_output_error(self.path):
+        with written(self.path, _REMEDY):
             remove_files(self.path, (TRAININGS_FILE, SCORES_FILE, *_TRAIN_FILES))
 
     def remove_trainings(self) -> None:
@@ -182,7 +172,7 @@ class AuditFolder:
     def append(self, training: AuditTraining) -> None:
         """Append a finished training; it is on the disk when the call returns."""
         path = self.path / TRAININGS_FILE
-        with _as_output_error(path):
+        with written(path, _REMEDY):
             append(path, training.to_line())
 
     def read_scores(self, audit: Audit) -> dict[str, list[list[float | None]]]:
@@ -218,7 +208,7 @@ class AuditFolder:
 
     def _write(self, name: str, text: str) -> None:
         target = self.path / name
-        with _as_output_error(target), whole_file(target) as file:
+        with written(target, _REMEDY), whole_file(target) as file:
             file.write(text.encode())
 
 
@@ -309,11 +299,3 @@ def _options(audit: Audit) -> list[tuple[str, object]]:
         ("`device`", audit.device),
         ("`threads`", audit.threads),
     ]
-
-
-@contextmanager
-def _as_output_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}; {_REMEDY}") from error

@@ -17,8 +17,8 @@ from bamsearch.evidence.verify.trainings import (
     stored_result,
     train_one,
 )
+from bamsearch.files import remove_drafts
 from bamsearch.records import Evidence
-from bamsearch.records.disk import remove_drafts
 from bamsearch.training.progress import Progress
 
 Watch = Callable[[Progress], None]

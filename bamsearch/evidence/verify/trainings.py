@@ -10,7 +10,6 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from bamsearch.data.splits import Split
-from bamsearch.errors import DesignError, OutputError, TrainingError
+from bamsearch.errors import DesignError, TrainingError
 from bamsearch.evidence.verify.networks import ComparedNetwork
 from bamsearch.evidence.verify.request import VerifyPlan, misfit
+from bamsearch.files import write_whole
 from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.records.codec import Format
-from bamsearch.records.disk import whole_file
 from bamsearch.records.hints import Natural
 from bamsearch.training.fabric import make_fabric
 from bamsearch.training.folder import TrainingFolder
@@ -163,15 +162,6 @@ def evaluate_one(
             initial, planned.data, planned.recipe, seed, fabric, scaler, saved
         )
         reached = HeldOutResult(classify(trainer, images).numpy())
-    _write(folder / TEST_FILE, reached.to_json())
+    text = reached.to_json()
+    write_whole(folder / TEST_FILE, text.encode(), "fix this, then verify again")
     return reached
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with whole_file(path) as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}; fix this, then verify again"
-        ) from error

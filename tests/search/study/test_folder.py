@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from bamsearch.errors import InvalidValueError, OutputError, RunError
+from bamsearch.files import whole_file
 from bamsearch.records import Budget, Design, Insertion, Run, Trial
-from bamsearch.records.disk import whole_file
 from bamsearch.reporting.content import make_report
 from bamsearch.reporting.writing import RunDocument
 from bamsearch.study.folder import (

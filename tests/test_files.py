@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bamsearch.records.disk import draft_folder, remove_dead_drafts, whole_file, whole_folder
+from bamsearch.files import draft_folder, remove_dead_drafts, whole_file, whole_folder
 
 
 def gone() -> int:

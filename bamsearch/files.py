@@ -15,7 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import IO
 
-from bamsearch.errors import OutputError
+from filelock import FileLock, Timeout
+
+from bamsearch.errors import BamsearchError, OutputError
 
 DRAFT = ".writing-"
 """Prefix of unfinished files and folders."""
@@ -48,6 +50,63 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: Path, content: bytes, advice: str = "") -> None:
+    """Write a file whole or not at all; missing folders are created.
+
+    Raises:
+        OutputError: see :func:`written`; an old file is unchanged.
+    """
+    with written(path, advice):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            file.write(content)
+
+
+@contextmanager
+def written(path: Path, advice: str = "", *errors: type[Exception]) -> Iterator[None]:
+    """Convert OSError in the block to OutputError, for a file or folder that it writes.
+
+    Args:
+        path: the file or folder, for the message.
+        advice: next step, for the message.
+        errors: further errors to convert: torch reports a full disk as RuntimeError.
+    """
+    converted: tuple[type[Exception], ...] = (OSError, *errors)
+    try:
+        yield
+    except converted as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        more = f"; {advice}" if advice else ""
+        raise OutputError(f"{path} cannot be written: {reason}{more}") from error
+
+
+@contextmanager
+def locked(folder: Path, lock: str, names: Iterable[str], busy: BamsearchError) -> Iterator[None]:
+    """Hold the lock of a folder for a block; the system releases it when the process dies.
+
+    Args:
+        folder: the folder.
+        lock: name of the lock file in it.
+        names: files and folders in it that will be written.
+        busy: raised if another process holds the lock for half a second: a process that only checks
+            it holds it for a moment.
+
+    Raises:
+        OutputError: the lock cannot be written, or one of the names is a symbolic link.
+    """
+    refuse_links(folder, (*names, lock))
+    file = FileLock(folder / lock, timeout=0.5)
+    with written(folder / lock):
+        try:
+            file.acquire()
+        except Timeout:
+            raise busy from None
+    try:
+        yield
+    finally:
+        file.release()
 
 
 def append(path: Path, text: str) -> None:
