@@ -60,9 +60,15 @@ def test_sixteen_bits_that_are_fewer(write, values, name, said):
     ("values", "said"),
     [
         ((RAMP * 255).astype(np.int32), "integer values, 0 to 255, .* `value_range=0:255`$"),
-        ((RAMP * 1e9).astype(np.int32), r"integer values, 0 to 1e\+09, .* 0:1073741823`$"),
+        (
+            (RAMP * 1e9).astype(np.int32),
+            r"integer values, 0 to 1e\+09, .*=0:1073741823`$",
+        ),
         ((RAMP * 2000 - 1000).astype(np.int32), "-1000 to 1000, .* `value_range=-1000:1000`$"),
-        ((RAMP * 1.02).astype(np.float32), "floating-point values, 0 to 1.02, .* 0:1.02`$"),
+        (
+            (RAMP * 1.02).astype(np.float32),
+            "floating-point values, 0 to 1.02, .*=0:1.02`$",
+        ),
         ((RAMP * 0.01).astype(np.float32), "floating-point values, 0 to 0.01,"),
         ((RAMP - 0.001).astype(np.float32), "floating-point values, -0.001 to 0.999,"),
         (np.full((4, 4), np.nan, np.float32), "a.tiff has NaN or infinite pixels"),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bamsearch import files
 from bamsearch.errors import InvalidValueError, OutputError
-from bamsearch.profiling import latency_csv
 from bamsearch.profiling.latency_csv import read_latency_csv, write_latency_csv
 from bamsearch.records import Cost, LatencyEntry, LatencyTable, ModelSummary, Site
 
@@ -113,14 +113,14 @@ def test_files_that_cannot_be(tmp_path, monkeypatch) -> None:
     with pytest.raises(InvalidValueError, match=r"none\.csv cannot be read: No such file"):
         read_latency_csv(tmp_path / "none.csv", SUMMARY)
     with pytest.raises(OutputError, match="cannot be written"):
-        write_latency_csv(TABLE, tmp_path / "none" / "times.csv")
+        write_latency_csv(TABLE, Path("/proc/none/times.csv"))
     path = tmp_path / "times.csv"
     write_latency_csv(TABLE, path)
 
     def full(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(latency_csv.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(OutputError, match="No space left"):
         write_latency_csv(dataclasses.replace(TABLE, base_ms=2.0), path)
     assert read_latency_csv(path, SUMMARY) == TABLE
