@@ -86,7 +86,9 @@ def _write_pt2(
     archive = io.BytesIO()
     torch.export.save(program, archive, extra_files=metadata)
     # Not written by torch, which aborts the process if the disk is full.
-    path.write_bytes(archive.getbuffer())
+    # The view is released even then: Python 3.12.1 crashes when it collects a BytesIO with a view.
+    with archive.getbuffer() as content:
+        path.write_bytes(content)
 
 
 def _reopen_pt2(path: Path) -> RunExport:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from traceback import walk_tb
 
 import pytest
 import torch
@@ -64,9 +65,13 @@ def test_a_full_disk_is_no_reason_to_fix_the_batch(tmp_path, monkeypatch, apart)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(type(tmp_path), "write_bytes", full)
-    with pytest.raises(OutputError, match=r"cannot be written: .*No space left"):
+    with pytest.raises(OutputError, match=r"cannot be written: .*No space left") as failure:
         export_network(apart(torch.relu), tmp_path / "net.pt2", "pt2", input_shape=(3, 8, 9))
     assert not [*tmp_path.iterdir()]
+    assert failure.value.__cause__ is not None
+    frames = [frame.f_locals for frame, _ in walk_tb(failure.value.__cause__.__traceback__)]
+    (archive,) = (names["archive"] for names in frames if "archive" in names)
+    archive.truncate(0)  # a BufferError if a view of it is held
 
 
 def test_a_draft_of_a_killed_export_goes(tmp_path, apart):
