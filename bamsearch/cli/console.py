@@ -148,13 +148,28 @@ def one_line(text: str) -> str:
 
 
 def with_options(text: str) -> str:
-    """A message of the library that names options instead of parameters, marked by backticks."""
-    return _PARAMETER.sub(_option, text)
+    """A message of the library with options of the command for parameters, marked by backticks."""
+    options = _options()
+
+    def option(match: re.Match[str]) -> str:
+        if match[1] not in options:
+            return match[0]
+        name = options[match[1]]
+        return f"{name} {match[2]}" if match[2] else name
+
+    return _PARAMETER.sub(option, text)
 
 
-def _option(match: re.Match[str]) -> str:
-    name = {"objectives": "objective"}.get(match[1], match[1]).replace("_", "-")
-    return f"--{name} {match[2]}" if match[2] else f"--{name}"
+def _options() -> dict[str, str]:
+    """Options of the command that runs, by the names of parameters."""
+    context = click.get_current_context(silent=True)
+    command = None if context is None else context.command
+    if isinstance(command, click.Group) and context is not None and context.invoked_subcommand:
+        command = command.get_command(context, context.invoked_subcommand)
+    if command is None:
+        return {}
+    names = [(p.name or "", p.opts[-1]) for p in command.params if p.opts[-1].startswith("-")]
+    return {name.lstrip("-").replace("-", "_"): name for _, name in names} | dict(names)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import click
 
 import bamsearch
-from bamsearch.cli.console import Console, is_terminal
+from bamsearch.cli.console import Console, is_terminal, with_options
 from bamsearch.cli.failures import reported
 from bamsearch.cli.options import HELP_NAMES, quiet_option, verbose_option
 from bamsearch.cli.storage_option import hide_password
@@ -121,7 +121,7 @@ class _Notes(logging.Handler):
         text = record.getMessage()
         if text not in self._shown:
             self._shown.add(text)
-            self._console.note(text)
+            self._console.note(with_options(text))
 
 
 @contextmanager

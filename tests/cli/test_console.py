@@ -4,9 +4,10 @@ import pty
 import subprocess
 import sys
 
+import click
 import pytest
 
-from bamsearch.cli.console import Console, one_line
+from bamsearch.cli.console import Console, one_line, with_options
 
 ROWS = [["layer1", "256×56×56", "16"], ["layer2.0", "512×28×28", "4"]]
 
@@ -164,3 +165,14 @@ def test_progress_shows_on_a_terminal():
 
 def test_progress_keeps_quiet_when_asked():
     assert on_terminal(PROGRESS.replace("Console()", "Console(quiet=True)")) == ""
+
+
+def test_parameters_are_shown_as_options_of_the_command():
+    from bamsearch.cli.main import cli
+
+    text = "`trials=0` or `input_size`: `objectives=ms`, `weight` and `Other`"
+    assert with_options(text) == text
+    search = cli.get_command(click.Context(cli), "search")
+    with click.Context(search):
+        shown = with_options(text)
+    assert shown == "--trials 0 or --input-size: --objective ms, `weight` and `Other`"
