@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from bamsearch.graph.rewrite import rewrite
 from bamsearch.graph.sites import sites_of
 from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.records import Design, How, Site
+from bamsearch.records.sources import source_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +41,11 @@ class Inserted:
     compared: ComparedBy | None = None
 
 
+_MOST_TRACED = 8
+_TRACED: dict[tuple[object, ...] | None, tuple[FeatureNetwork, tuple[Site, ...]]] = {}
+# Tracing and probing resnet20 takes 0.8 s, most of a short training's start.
+
+
 @dataclass(frozen=True, eq=False)
 class Base:
     """A network without BAM.
@@ -49,12 +55,15 @@ class Base:
         input_shape: shape of one input without the batch.
         example_inputs: see :func:`bamsearch.find_sites`.
         known_sites: its sites, if a summary has them.
+        key: what determines the graph and the sites of a MODEL, which are then traced once; None
+            for other modules.
     """
 
     module: nn.Module
     input_shape: tuple[int, ...]
     example_inputs: Any = None
     known_sites: tuple[Site, ...] | None = None
+    key: tuple[object, ...] | None = None
 
     @cached_property
     def network(self) -> FeatureNetwork:
@@ -63,12 +72,25 @@ class Base:
         Raises:
             ModelError: the module cannot be traced, or does not accept this input.
         """
+        if self.key in _TRACED:
+            known, _ = _TRACED[self.key]
+            return replace(known, module=self.module.get_submodule(known.path))
         return find_network(self.module, self.input_shape, self.example_inputs)
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
         """All sites, in network order; raises ModelError as :attr:`network`."""
-        return tuple(sites_of(self.network)) if self.known_sites is None else self.known_sites
+        if self.known_sites is not None:
+            return self.known_sites
+        if self.key in _TRACED:
+            return _TRACED[self.key][1]
+        sites = tuple(sites_of(self.network))
+        # A recording holds tensors of its run.
+        if self.key is not None and self.network.recording is None:
+            if len(_TRACED) >= _MOST_TRACED:
+                del _TRACED[next(iter(_TRACED))]
+            _TRACED[self.key] = replace(self.network, module=nn.Identity()), sites
+        return sites
 
     def insert(self, design: Design, *, check: bool = False) -> Inserted:
         """Insert BAM into a copy by the method that the design names.
@@ -137,7 +159,27 @@ def base_to_examine(
     numbers = published(model)
     runs = numbers is None or numbers.params <= LARGEST_RUN
     with fork_rng():
-        module = build_model(
+        return build_base(
             model, input_shape, num_classes=num_classes, weights=weights, initialise=runs
         )
-    return Base(module, input_shape)
+
+
+def build_base(
+    model: str,
+    input_shape: tuple[int, ...],
+    *,
+    num_classes: int | None = None,
+    weights: str | None = None,
+    initialise: bool = True,
+) -> Base:
+    """Build a MODEL, see :func:`bamsearch.graph.models.build_model`."""
+    module = build_model(
+        model, input_shape, num_classes=num_classes, weights=weights, initialise=initialise
+    )
+    source = source_of(model)
+    if source is None:
+        return Base(module, input_shape)
+    # With the parameters, as a function of the user may build another network each time.
+    parameters = tuple((name, tuple(value.shape)) for name, value in module.named_parameters())
+    key = (model, tuple(input_shape), num_classes, weights, source, parameters)
+    return Base(module, input_shape, key=key)

@@ -19,10 +19,9 @@ from torch import nn
 from bamsearch.errors import DesignError, InvalidValueError, OutputError, WeightsError
 from bamsearch.files import draft_folder, sync_files, sync_folder, whole_folder, written
 from bamsearch.graph.attach import is_attached
-from bamsearch.graph.base import Base, Inserted, base_to_examine
+from bamsearch.graph.base import Base, Inserted, base_to_examine, build_base
 from bamsearch.graph.checkpoints import check_finite
 from bamsearch.graph.initial import fork_rng
-from bamsearch.graph.models import build_model
 from bamsearch.graph.rebuilding import design_of
 from bamsearch.records import Design
 from bamsearch.records.arguments import checked
@@ -271,12 +270,11 @@ def insert_checked(design: Design, base: Base | None = None) -> Inserted:
 
 
 def _build(design: Design, *, initialise: bool) -> nn.Module:
-    module = build_model(
+    base = build_base(
         design.model,
         design.input_shape,
         num_classes=design.num_classes,
         weights=design.weights,
         initialise=initialise,
     )
-    check = design.how == "auto" and initialise
-    return Base(module, design.input_shape).insert(design, check=check).module
+    return base.insert(design, check=design.how == "auto" and initialise).module

@@ -129,16 +129,14 @@ def _survey(
 ) -> ModelSummary:
     from dataclasses import replace
 
-    from bamsearch.graph.base import Base
-    from bamsearch.graph.models import build_model, default_input_shape, published
+    from bamsearch.graph.base import build_base
+    from bamsearch.graph.models import default_input_shape, published
 
     default = default_input_shape(model)
     shape = (*default[:-2], *size) if size else default
     if base is None:
-        module = build_model(
-            model, shape, num_classes=num_classes, weights=weights, initialise=False
-        )
-        summary = summarise_base(model, Base(module, shape))
+        built = build_base(model, shape, num_classes=num_classes, weights=weights, initialise=False)
+        summary = summarise_base(model, built)
     else:
         summary = summarise_base(model, base())
     numbers = published(model)

@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from bamsearch.graph.bams import refuse_bam
-from bamsearch.graph.base import Base
+from bamsearch.graph.base import Base, build_base
 from bamsearch.graph.initial import fork_rng, initialise_bams
-from bamsearch.graph.models import build_model
 from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.profiling.devices import resolve_device
@@ -57,12 +56,12 @@ class Networks:
         with fork_rng():
             torch.default_generator.manual_seed(seed)
             base = (
-                build_model(summary.model, summary.input_shape, num_classes=num_classes)
+                build_base(summary.model, summary.input_shape, num_classes=num_classes)
                 if module is None
-                else copy_model(module)
+                else Base(copy_model(module), summary.input_shape)
             )
-            refuse_bam(base)
-            self._base = Base(base.to(self.device), summary.input_shape)
+            refuse_bam(base.module)
+            self._base = replace(base, module=base.module.to(self.device))
             self._base.network  # noqa: B018 - traced here, so an error comes at once
 
     def share_weights(self) -> None:

@@ -317,7 +317,7 @@ def net(num_classes=10):
 def test_the_model_is_built_once_and_traced_deeply_once(
     bamsearch_cli, tmp_path, monkeypatch, options
 ):
-    from bamsearch.graph import network
+    from bamsearch.graph import base, network
     from bamsearch.graph.models import build_model
 
     monkeypatch.chdir(tmp_path)
@@ -325,6 +325,7 @@ def test_the_model_is_built_once_and_traced_deeply_once(
     torch.save(build_model("counted.py:net").state_dict(), "w.pt")
     Path("builds").unlink()
     traces = []
+    monkeypatch.setattr(base, "_TRACED", {})
     monkeypatch.setattr(
         network, "trace", lambda part, trace=network.trace: traces.append(1) or trace(part)
     )
