@@ -480,7 +480,8 @@ def verify(
     interruption, and repeats nothing once it is finished.
 
     Args:
-        run: name or folder of a run, or a result with a folder.
+        run: name or folder of a run, or a result with a folder; that of a module must be a result,
+            whose module gives all networks their weights.
         data: the data, as in :func:`search`; None is that of the run, if it has a name.
         options: fields of :class:`bamsearch.evidence.verify.request.VerifyRequest`, such as seeds,
             looks, recipe, epochs, weights, device, margin and over.
@@ -492,6 +493,7 @@ def verify(
     from bamsearch.evidence.verify.request import VerifyRequest, plan_verify
     from bamsearch.evidence.verify.run import run_verify
 
+    options["module"] = run.module if isinstance(run, SearchResult) else None
     request = checked(VerifyRequest)(os.fspath(run), data, command="bamsearch.verify", **options)
     return run_verify(plan_verify(request))
 

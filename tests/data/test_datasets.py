@@ -119,5 +119,11 @@ def test_a_module_is_trained_and_searched_on_a_data_set(tmp_path):
     assert [trial.score for trial in again.trials] == [trial.score for trial in result.trials]
     more = bamsearch.search(net, data=data, output=tmp_path / "run", resume=True, trials=3)
     assert more.trials[:2] == result.trials
+    evidence = bamsearch.verify(more, data, seeds=2, looks=1, **DIGITS)
+    assert any("from the module's own weights" in remark for remark in evidence.remarks)
+    assert evidence.plans[0].weights == "the caller's"
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    with pytest.raises(InvalidValueError, match="`weights` is for a MODEL"):
+        bamsearch.verify(more, data, weights="DEFAULT")
     with pytest.raises(bamsearch.BamsearchError, match="`data`"):
         bamsearch.search(net, data="digits", output=tmp_path / "run", resume=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from torch import nn
+
 from bamsearch.data.datasets import Datasets
 from bamsearch.data.splits import Data
 from bamsearch.errors import DataError, InvalidValueError
@@ -23,6 +25,7 @@ from bamsearch.records import (
     ValueRange,
 )
 from bamsearch.study.folder import RunFolder, find_folder
+from bamsearch.training.engine import GIVEN
 from bamsearch.training.initial_model import check_is_classifier
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
 from bamsearch.training.request import load_for
@@ -61,6 +64,7 @@ class VerifyRequest:
         force: repeat existing trainings that were made with other settings.
         command: command line.
         value_range: value range of the data; None: the run's.
+        module: the searched module, if no MODEL names it: all networks start from its weights.
     """
 
     run: str
@@ -80,6 +84,7 @@ class VerifyRequest:
     force: bool = False
     command: str = ""
     value_range: ValueRange | None = None
+    module: nn.Module | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,7 +199,7 @@ def _plan(
         looks=sizes,
         level=nominal_level(sizes, chosen.comparisons),
         recipe=recipe.to_dict(),
-        weights=request.weights,
+        weights=request.weights if request.module is None else GIVEN,
     )
 
 
@@ -256,6 +261,8 @@ def _check(request: VerifyRequest) -> None:
         raise InvalidValueError(f"`looks={request.looks}`: give at least 1")
     if not 0 < request.margin < float("inf"):
         raise InvalidValueError(f"`margin={request.margin:g}`: give points above 0, such as 0.5")
+    if request.module is not None and request.weights is not None:
+        raise InvalidValueError("`weights` is for a MODEL: a module has its own weights")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InvalidValueError("verify trains in one process: start it without torchrun")
 

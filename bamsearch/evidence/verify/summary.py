@@ -160,6 +160,8 @@ def _recipe(planned: VerifyPlan, seeds: range) -> str:
     recipe, weights = planned.recipe, planned.request.weights
     epochs = f"{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'}"
     start = "" if weights is None else f", fine-tuned from weights {weights}"
+    if planned.request.module is not None:
+        start = ", from the module's own weights"
     return f"Recipe {recipe.name}, {epochs}{start}, seeds {seeds[0]} to {seeds[-1]}."
 
 

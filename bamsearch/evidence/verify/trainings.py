@@ -21,9 +21,11 @@ from bamsearch.errors import DesignError, TrainingError
 from bamsearch.evidence.verify.networks import ComparedNetwork
 from bamsearch.evidence.verify.request import VerifyPlan, misfit
 from bamsearch.files import write_whole
+from bamsearch.graph.base import Base
 from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.records.codec import Format
 from bamsearch.records.hints import Natural
+from bamsearch.training.engine import with_bam
 from bamsearch.training.fabric import make_fabric
 from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.initial_model import InitialModel, build_initial_model
@@ -98,7 +100,11 @@ def initial_model_of(planned: VerifyPlan, seed: int, network: ComparedNetwork) -
     Raises:
         DataError: the network has other classes than the data.
     """
-    weights = planned.request.weights
+    weights, module = planned.request.weights, planned.request.module
+    if module is not None:
+        summary = planned.record.run.summary
+        base = Base(module, summary.input_shape, known_sites=summary.sites)
+        return with_bam(base, network.design, planned.data, seed)
     try:
         return build_initial_model(network.design, planned.data, weights=weights, seed=seed)
     except DesignError as error:
