@@ -15,6 +15,8 @@ from bamsearch.text import indented_json
 ReportFormat = Literal["csv", "md", "html", "json"]
 FORMATS: tuple[ReportFormat, ...] = ("md", "html", "csv", "json")
 
+# Up to the answer and its first reasons.
+_REPR_LINES = 10
 _ELSEWHERE = "choose another folder with -o"
 
 REPORT_FOLDER = "report"
@@ -118,8 +120,11 @@ class Document(ABC):
     def _repr_html_(self) -> str:
         return self.text("html")
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return self.text("md")
+
+    def __repr__(self) -> str:
+        return "\n".join([*str(self).splitlines()[:_REPR_LINES], "…"])
 
 
 class RunDocument(Document):

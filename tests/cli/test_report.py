@@ -292,6 +292,9 @@ def test_python_makes_the_same_report(bamsearch_cli, here):
         assert printed == report.text(format).encode()
     assert report.value() == json.loads(bamsearch_cli("report", "one", "--json").stdout)
     assert report._repr_html_().startswith("<!DOCTYPE html>")
+    assert str(report) == report.text("md")
+    assert "**Not known: scores only, no training evidence.**" in repr(report)
+    assert len(repr(report).splitlines()) == 11
     both = bamsearch.report("one", Path("runs/two"))
     assert both.text("md") == bamsearch_cli("report", "one", "two", "-f", "md", "-o", "-").stdout
     with pytest.raises(InvalidValueError, match="a report of several runs needs a folder"):
