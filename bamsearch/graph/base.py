@@ -21,7 +21,7 @@ from bamsearch.graph.rewrite import rewrite
 from bamsearch.graph.sites import sites_of
 from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.records import Design, How, Site
-from bamsearch.records.sources import source_of
+from bamsearch.records.sources import user_code
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,10 +176,10 @@ def build_base(
     module = build_model(
         model, input_shape, num_classes=num_classes, weights=weights, initialise=initialise
     )
-    source = source_of(model)
-    if source is None:
+    # The imports of the user's code may change, in a notebook for instance.
+    if user_code(model) is not None:
         return Base(module, input_shape)
-    # With the parameters, as a function of the user may build another network each time.
+    # With the parameters, which arguments of the builder alone need not determine.
     parameters = tuple((name, tuple(value.shape)) for name, value in module.named_parameters())
-    key = (model, tuple(input_shape), num_classes, weights, source, parameters)
+    key = (model, tuple(input_shape), num_classes, weights, parameters)
     return Base(module, input_shape, key=key)

@@ -16,7 +16,7 @@ from torch import nn
 def net():
     width = int(os.environ["WIDTH"])
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.ReLU(), {pool}nn.Conv2d(4, width, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, width, 3), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(width, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     )
 """
@@ -50,18 +50,25 @@ def test_a_design_that_is_built_again_is_not_traced_again(traces):
     assert len(traces) == 2
 
 
-def test_other_code_and_other_parameters_are_traced(traces, monkeypatch):
-    file = Path("net.py")
-    file.write_text(NET.format(pool=""))
-    built = []
+def test_other_parameters_are_traced(traces, monkeypatch, tmp_path):
+    (tmp_path / "varies").mkdir()
+    (tmp_path / "varies/__init__.py").write_text(NET)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(base, "user_code", lambda model: None)
     for width in (8, 8, 12):
         monkeypatch.setenv("WIDTH", str(width))
-        built.append(build_base("net.py:net", (3, 32, 32)))
-        assert built[-1].sites[-1].channels == width
+        assert build_base("varies:net", (3, 32, 32)).sites[-1].channels == width
     assert len(traces) == 2
-    file.write_text(NET.format(pool="nn.MaxPool2d(2), "))
-    changed = build_base("net.py:net", (3, 32, 32))
-    assert len(changed.sites) > len(built[0].sites)
+
+
+def test_the_users_own_code_is_always_traced(traces, monkeypatch):
+    monkeypatch.setenv("WIDTH", "8")
+    Path("net.py").write_text(NET)
+    few = build_base("net.py:net", (3, 32, 32)).sites
+    # The same parameters, another graph: such as an import that was edited and loaded again.
+    Path("net.py").write_text(NET.replace("nn.Flatten()", "nn.Flatten(2)"))
+    assert build_base("net.py:net", (3, 32, 32)).sites == few
+    assert len(traces) == 2
 
 
 def test_a_few_are_kept(traces, monkeypatch):
