@@ -182,8 +182,10 @@ class RunFolder:
                 return False
         except RunError:
             return True
-        except OutputError:
-            return False
+        except OutputError as error:
+            if isinstance(error.__cause__, PermissionError):
+                return False
+            raise
 
     def write_run(self, run: Run) -> None:
         """Write ``run.json``."""

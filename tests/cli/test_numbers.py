@@ -73,7 +73,7 @@ def test_a_number_out_of_range_names_its_option(bamsearch_cli, command, option, 
 def test_a_budget_out_of_range(option):
     quantity = option.removeprefix("--budget-")
     for text in (*HUGE[1:], "+1e308%", "+inf%", f"+{'9' * 5000}%", "1e100"):
-        with pytest.raises(InvalidValueError, match=f"invalid {option} ") as failure:
+        with pytest.raises(InvalidValueError, match=f"invalid `budget_{quantity}` ") as failure:
             parse_budget(quantity, text, 1000)
         assert len(str(failure.value)) < 200
     assert parse_budget(quantity, HUGE[0], 1000).limit >= 10**21

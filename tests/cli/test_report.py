@@ -291,7 +291,7 @@ def test_python_makes_the_same_report(bamsearch_cli, here):
         printed = bamsearch_cli("report", "one", "-f", format, "-o", "-").stdout_bytes
         assert printed == report.text(format).encode()
     assert report.value() == json.loads(bamsearch_cli("report", "one", "--json").stdout)
-    assert report._repr_html_().startswith("<!DOCTYPE html>")
+    assert report._repr_html_().startswith("<!doctype html>")
     assert str(report) == report.text("md")
     assert "**Not known: scores only, no training evidence.**" in repr(report)
     assert len(repr(report).splitlines()) == 11
