@@ -274,12 +274,12 @@ def search(  # noqa: PLR0913
     }
     if resume and data is not None and value_range is None:
         value_range = recorded_range(os.fspath(output or ""))
-    given = None
+    loaded = None
     if data is not None and not isinstance(data, str):
         from bamsearch.data.loading import load_data
 
-        given = load_data(data, input_size=input_size, value_range=value_range)
-        input_size, classes, facts = resolve(given, input_size, num_classes)
+        loaded = load_data(data, input_size=input_size, value_range=value_range)
+        input_size, classes, facts = resolve(loaded, input_size, num_classes)
     else:
         input_size, classes, facts = resolve(data, input_size, num_classes, value_range=value_range)
     if module is None:
@@ -314,7 +314,7 @@ def search(  # noqa: PLR0913
         url=storage,
         jobs=jobs,
         module=module,
-        data=given,
+        data=loaded,
         score=score if callable(score) else None,
         stop=watcher.stops,
         watch=watcher.watch,

@@ -55,8 +55,7 @@ class Base:
         input_shape: shape of one input without the batch.
         example_inputs: see :func:`bamsearch.find_sites`.
         known_sites: its sites, if a summary has them.
-        key: what determines the graph and the sites of a MODEL, which are then traced once; None
-            for other modules.
+        key: identity of a MODEL, whose graph and sites are traced once; None for other modules.
     """
 
     module: nn.Module
@@ -73,8 +72,8 @@ class Base:
             ModelError: the module cannot be traced, or does not accept this input.
         """
         if self.key in _TRACED:
-            known, _ = _TRACED[self.key]
-            return replace(known, module=self.module.get_submodule(known.path))
+            traced, _ = _TRACED[self.key]
+            return replace(traced, module=self.module.get_submodule(traced.path))
         return find_network(self.module, self.input_shape, self.example_inputs)
 
     @cached_property

@@ -47,7 +47,7 @@ def report(
 
 
 def newest_run() -> Path:
-    """The folder of the newest run below ``runs/``; raises NothingToDoError if it has none."""
+    """The folder of the newest run below ``runs/``; raises NothingToDoError if it is empty."""
     folders = all_folders()
     if not folders:
         raise NothingToDoError("there are no runs below runs/ yet: 'bamsearch search' creates one")

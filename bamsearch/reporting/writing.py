@@ -151,8 +151,8 @@ class RunDocument(Document):
     def _more_tables(self) -> dict[str, str]:
         from bamsearch.reporting.csv_table import effects_csv
 
-        found = self.report.training_effects
-        return {} if found is None else {"effects.csv": effects_csv(found.effects)}
+        effects = self.report.training_effects
+        return {} if effects is None else {"effects.csv": effects_csv(effects.effects)}
 
     def _markdown(self, *, charts: bool = False) -> str:
         from bamsearch.reporting.markdown import markdown

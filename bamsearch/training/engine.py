@@ -170,5 +170,6 @@ def with_bam(base: Base, design: Design, data: Data, seed: int) -> InitialModel:
     with fork_rng():
         module = base.insert(design).module
     initialise_bams(module, design, seed)
-    names, given = (dict(each.named_parameters()).keys() for each in (module, base.module))
-    return InitialModel(None, module, data.mean, data.std, GIVEN, frozenset(names - given))
+    trained = dict(base.module.named_parameters())
+    fresh = frozenset(name for name, _ in module.named_parameters() if name not in trained)
+    return InitialModel(None, module, data.mean, data.std, GIVEN, fresh)

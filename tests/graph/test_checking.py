@@ -199,7 +199,7 @@ def test_a_base_that_takes_no_image_is_run_on_examples(caplog: pytest.LogCapture
 def test_too_large_networks_are_compared_by_shapes(
     base: nn.Module, result: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "_MOST_PARAMETERS", 10)
+    monkeypatch.setattr(checking, "LARGEST_RUN", 10)
     check = check_of(base)
     assert check.compare(result) == "shapes"
     result.fc = nn.Linear(8, 9)
