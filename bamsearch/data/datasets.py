@@ -87,6 +87,11 @@ def _item(dataset: Dataset[Any], number: int, name: str) -> tuple[Tensor, int]:
 def _pixels(image: object, name: str) -> Tensor:
     """An image as (1 or 3, H, W) uint8."""
     if isinstance(image, Image.Image):
+        if image.mode.startswith(("I", "F")):  # Pillow would clip them to 0..255
+            raise DataError(
+                f"{name} has more than 8 bits (mode {image.mode}): convert it to 8 bits, or use "
+                "imagefolder:DIR with `value_range`"
+            )
         image = F.pil_to_tensor(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     elif isinstance(image, np.ndarray):
         image = F.to_image(image)

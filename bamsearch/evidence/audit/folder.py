@@ -17,8 +17,8 @@ from bamsearch.files import (
     locked,
     remove_drafts,
     remove_files,
-    whole_file,
     whole_folder,
+    write_whole,
     written,
 )
 from bamsearch.records import ANOTHER_SEED, TRAIN, Audit, Insertion
@@ -207,9 +207,7 @@ class AuditFolder:
         self._write(AUDIT_FILE, audit.to_json())
 
     def _write(self, name: str, text: str) -> None:
-        target = self.path / name
-        with written(target, _REMEDY), whole_file(target) as file:
-            file.write(text.encode())
+        write_whole(self.path / name, text.encode(), _REMEDY)
 
 
 _Draw = list[float | None]
