@@ -9,7 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bamsearch.api import SearchResult, audit, search, train, verify
+    from bamsearch.api.audit import audit
+    from bamsearch.api.result import SearchResult
+    from bamsearch.api.search import search
+    from bamsearch.api.train import train
+    from bamsearch.api.verify import verify
     from bamsearch.attention.bam import BAM
     from bamsearch.attention.maps import attention_maps
     from bamsearch.errors import BamsearchError
@@ -34,11 +38,11 @@ HOMES = {
     "Cost": "bamsearch.records",
     "Design": "bamsearch.records",
     "Insertion": "bamsearch.records",
-    "SearchResult": "bamsearch.api",
+    "SearchResult": "bamsearch.api.result",
     "Site": "bamsearch.records",
     "Trial": "bamsearch.records",
     "attention_maps": "bamsearch.attention.maps",
-    "audit": "bamsearch.api",
+    "audit": "bamsearch.api.audit",
     "bam_parameters": "bamsearch.graph.bams",
     "build": "bamsearch.graph.designs",
     "count": "bamsearch.profiling.counting",
@@ -52,11 +56,11 @@ HOMES = {
     "profile": "bamsearch.profiling.compare",
     "report": "bamsearch.reporting.opening",
     "save": "bamsearch.graph.designs",
-    "search": "bamsearch.api",
+    "search": "bamsearch.api.search",
     "time_model": "bamsearch.profiling.timing",
     "time_pair": "bamsearch.profiling.timing",
-    "train": "bamsearch.api",
-    "verify": "bamsearch.api",
+    "train": "bamsearch.api.train",
+    "verify": "bamsearch.api.verify",
 }
 """Public name → the module that defines it."""
 

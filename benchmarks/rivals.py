@@ -19,13 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler, TPESampler
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import (
-    ConstantKernel,
-    DotProduct,
-    Kernel,
-    Matern,
-    WhiteKernel,
-)
+from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel, Matern, WhiteKernel
 
 from bamsearch.sampler.acquire import candidates, log_expected_improvement
 from bamsearch.sampler.codes import Floats, Rows

@@ -9,13 +9,7 @@ import torchvision
 
 import bamsearch
 from bamsearch.attention.bam import BAM
-from bamsearch.errors import (
-    InvalidValueError,
-    NothingToDoError,
-    OutputError,
-    RunError,
-    ScoreError,
-)
+from bamsearch.errors import InvalidValueError, NothingToDoError, OutputError, RunError, ScoreError
 from bamsearch.examples import resnet20
 from bamsearch.records import Design
 

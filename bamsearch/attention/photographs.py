@@ -17,14 +17,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.functional import normalize, to_tensor
 
-from bamsearch.attention.levels import (
-    COLOUR,
-    Levels,
-    RangeOption,
-    as_bytes,
-    wide_type,
-    wide_values,
-)
+from bamsearch.attention.levels import COLOUR, Levels, RangeOption, as_bytes, wide_type, wide_values
 from bamsearch.errors import BamsearchError, InvalidValueError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")

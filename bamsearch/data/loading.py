@@ -16,12 +16,7 @@ from torch import Tensor
 
 from bamsearch.attention.levels import Levels
 from bamsearch.data.datasets import Datasets, open_datasets
-from bamsearch.data.duplicates import (
-    count_levels,
-    first_copies,
-    pixel_digests,
-    refuse_leaks,
-)
+from bamsearch.data.duplicates import count_levels, first_copies, pixel_digests, refuse_leaks
 from bamsearch.data.folders import KIND, open_folder
 from bamsearch.data.images import Fit
 from bamsearch.data.kinds import find_kind

@@ -23,13 +23,7 @@ from bamsearch.profiling.conditions import as_device_error as as_device_error
 from bamsearch.profiling.conditions import preserve_torch_state as preserve_torch_state
 from bamsearch.profiling.devices import device_facts as device_facts
 from bamsearch.profiling.devices import resolve_device
-from bamsearch.records import (
-    DeviceFacts,
-    DType,
-    MemoryFormat,
-    Mode,
-    check_input_shape,
-)
+from bamsearch.records import DeviceFacts, DType, MemoryFormat, Mode, check_input_shape
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 # By default torch silently stops compiling a function after eight variants: eight ResNets.

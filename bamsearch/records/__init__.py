@@ -35,17 +35,9 @@ from bamsearch.records.choices import (
     check_input_size,
     check_positive,
 )
-from bamsearch.records.costs import (
-    Cost,
-    ModelSummary,
-)
+from bamsearch.records.costs import Cost, ModelSummary
 from bamsearch.records.data import DataFacts, ValueRange, check_value_range, value_range_text
-from bamsearch.records.designs import (
-    DESIGN_VERSION,
-    Design,
-    Insertion,
-    Site,
-)
+from bamsearch.records.designs import DESIGN_VERSION, Design, Insertion, Site
 from bamsearch.records.evidence import Accuracy, Difference, Evidence, Verdict
 from bamsearch.records.latencies import (
     POOR_ERROR,
@@ -66,13 +58,7 @@ from bamsearch.records.runs import (
     RunRecord,
     Trial,
 )
-from bamsearch.records.timings import (
-    NOISY,
-    DeviceFacts,
-    Memory,
-    PairedTiming,
-    Timing,
-)
+from bamsearch.records.timings import NOISY, DeviceFacts, Memory, PairedTiming, Timing
 from bamsearch.records.training_analysis import AccuracyEstimate, Effect, Gain, TrainingAnalysis
 
 __all__ = [

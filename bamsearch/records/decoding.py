@@ -19,15 +19,7 @@ from typing import (
 )
 
 from bamsearch.errors import InvalidValueError
-from bamsearch.records.hints import (
-    Mark,
-    Misfit,
-    PlainTable,
-    Range,
-    marks_of,
-    named_fields,
-    shown,
-)
+from bamsearch.records.hints import Mark, Misfit, PlainTable, Range, marks_of, named_fields, shown
 from bamsearch.records.scalars import (
     any_number,
     any_value,

@@ -19,13 +19,7 @@ from itertools import groupby, zip_longest
 from rich.cells import cell_len
 from rich.text import Text
 
-from bamsearch.reporting.network import (
-    NetworkPicture,
-    PlacedSite,
-    Stage,
-    name_range,
-    shorten,
-)
+from bamsearch.reporting.network import NetworkPicture, PlacedSite, Stage, name_range, shorten
 from bamsearch.reporting.text import option_text, shape_text
 from bamsearch.text import printable
 

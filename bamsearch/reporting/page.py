@@ -21,12 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from bamsearch.records import Trial
 from bamsearch.reporting.charts.curves import curve_sentence
 from bamsearch.reporting.charts.data import UNITS, cost_axis, drawn, pareto_data
-from bamsearch.reporting.charts.intervals import (
-    EFFECTS,
-    TOP,
-    effects_page_svg,
-    ranking_page_svg,
-)
+from bamsearch.reporting.charts.intervals import EFFECTS, TOP, effects_page_svg, ranking_page_svg
 from bamsearch.reporting.charts.look import PALETTE
 from bamsearch.reporting.charts.pareto_and_ranking import (
     curve_spec,

@@ -20,13 +20,7 @@ from bamsearch.training.initial_model import (
     check_is_classifier,
     check_trainable,
 )
-from bamsearch.training.recipe import (
-    DEFAULT_RECIPE,
-    FINE_TUNE,
-    Precision,
-    Recipe,
-    find_recipe,
-)
+from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
 from bamsearch.training.resume import design_of, training_metadata
 from bamsearch.training.start_or_resume import state_of
 

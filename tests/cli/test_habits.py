@@ -8,7 +8,7 @@ import click
 import pytest
 from PIL import Image
 
-from bamsearch.api import search
+from bamsearch.api.search import search
 from bamsearch.cli import options
 from bamsearch.cli.main import COMMANDS, cli
 from bamsearch.graph.designs import build, save

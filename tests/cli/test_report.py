@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import bamsearch
-from bamsearch.api import search
+from bamsearch.api.search import search
 from bamsearch.errors import InvalidValueError, RunError
 from bamsearch.records.run_files import read_record
 

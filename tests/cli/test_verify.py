@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from bamsearch.api import search
+from bamsearch.api.search import search
 from bamsearch.data.splits import Data
 from bamsearch.evidence.verify.looks import meets
 from bamsearch.records.run_files import read_record

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bamsearch.api import search
+from bamsearch.api.search import search
 from bamsearch.evidence.verify.request import VerifyPlan, VerifyRequest, plan_verify
 
 NETS = Path(__file__).parents[1] / "training" / "nets.py"

@@ -8,13 +8,7 @@ from torch import nn
 
 from bamsearch.data.random_splits import permutation
 from bamsearch.data.splits import Data
-from bamsearch.errors import (
-    DesignError,
-    DeviceError,
-    DivergedError,
-    InvalidValueError,
-    OutputError,
-)
+from bamsearch.errors import DesignError, DeviceError, DivergedError, InvalidValueError, OutputError
 from bamsearch.records import Design, Insertion
 from bamsearch.training.engine import Trained, train
 from bamsearch.training.initial_model import InitialModel

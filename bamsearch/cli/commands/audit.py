@@ -32,11 +32,7 @@ from bamsearch.cli.options import (
 )
 from bamsearch.cli.output import write_beside
 from bamsearch.cli.space_options import search_init_option, space_options, take_budgets
-from bamsearch.cli.text.audit import (
-    audit_plan_json,
-    print_audit,
-    print_audit_plan,
-)
+from bamsearch.cli.text.audit import audit_plan_json, print_audit, print_audit_plan
 from bamsearch.cli.text.train import train_view
 from bamsearch.errors import InvalidValueError
 from bamsearch.records import value_range_text

@@ -27,12 +27,7 @@ from bamsearch.cli.options import (
     threads_option,
 )
 from bamsearch.cli.output import check_output_file
-from bamsearch.cli.text.profile import (
-    print_latency,
-    print_profile,
-    profile_csv,
-    profile_json,
-)
+from bamsearch.cli.text.profile import print_latency, print_profile, profile_csv, profile_json
 from bamsearch.errors import InvalidValueError
 from bamsearch.records import DType, Mode
 

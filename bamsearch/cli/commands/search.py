@@ -49,11 +49,7 @@ from bamsearch.cli.search_folder import (
 from bamsearch.cli.space_options import search_init_option, space_options, take_budgets
 from bamsearch.cli.storage_option import storage_option
 from bamsearch.errors import InvalidValueError
-from bamsearch.records import (
-    DType,
-    Mode,
-    ValueRange,
-)
+from bamsearch.records import DType, Mode, ValueRange
 from bamsearch.score.table import DEFAULT_SCORE, SCORES
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES, Recipe, find_recipe
 

@@ -41,11 +41,7 @@ from bamsearch.cli.text.train import (
 )
 from bamsearch.records import Design
 from bamsearch.reporting.text import duration_text
-from bamsearch.training.recipe import (
-    DEFAULT_RECIPE,
-    FINE_TUNE,
-    RECIPES,
-)
+from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES
 
 if TYPE_CHECKING:
     from bamsearch.training.folder import TrainingFolder

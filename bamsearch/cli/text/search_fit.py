@@ -11,14 +11,7 @@ from bamsearch.graph.placement import plan_insertions
 from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import Insertion, Quantity
 from bamsearch.reporting.comparison import LABELS
-from bamsearch.reporting.text import (
-    bare_amount,
-    conditions_text,
-    count_text,
-    giga,
-    mega,
-    title,
-)
+from bamsearch.reporting.text import bare_amount, conditions_text, count_text, giga, mega, title
 from bamsearch.space.choices import SearchSpace
 from bamsearch.space.fitting import smallest
 from bamsearch.study.request import SearchPlan

@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING
 from bamsearch.cli.console import Console, terminal_width
 from bamsearch.cli.layout import table_text
 from bamsearch.records import BaselineKind, Design, Run, Trial
-from bamsearch.reporting.text import (
-    design_text,
-    duration_text,
-    giga,
-    mega,
-    score_text,
-    title,
-)
+from bamsearch.reporting.text import design_text, duration_text, giga, mega, score_text, title
 from bamsearch.text import number_text, share_text, shortened_text
 
 if TYPE_CHECKING:

@@ -26,13 +26,7 @@ from bamsearch.study.request import SearchPlan as PlannedSearch
 from bamsearch.study.request import SearchRequest as SearchRequest
 from bamsearch.study.request import plan_of_run, plan_search, with_insertion_method
 from bamsearch.training.initial_model import check_is_classifier
-from bamsearch.training.recipe import (
-    DEFAULT_RECIPE,
-    FINE_TUNE,
-    Precision,
-    Recipe,
-    find_recipe,
-)
+from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
 from bamsearch.training.request import load_for
 
 DEFAULT_DESIGNS = 40

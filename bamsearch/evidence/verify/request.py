@@ -15,15 +15,7 @@ from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.evidence.verify.looks import Rule, look_sizes, nominal_level
 from bamsearch.evidence.verify.networks import Chosen, ComparedNetwork, choose
 from bamsearch.evidence.verify.statistics import CONFIDENCE
-from bamsearch.records import (
-    AnalysisPlan,
-    DataFacts,
-    Expected,
-    Over,
-    Run,
-    RunRecord,
-    ValueRange,
-)
+from bamsearch.records import AnalysisPlan, DataFacts, Expected, Over, Run, RunRecord, ValueRange
 from bamsearch.study.folder import RunFolder, find_folder
 from bamsearch.training.engine import GIVEN
 from bamsearch.training.initial_model import check_is_classifier

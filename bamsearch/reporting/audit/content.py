@@ -8,13 +8,7 @@ from dataclasses import dataclass
 from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit, Audited, Measure, Setting
 from bamsearch.reporting.audit.draws import intervals_text, one_draw_text, seeds_text
 from bamsearch.reporting.tables import Table
-from bamsearch.reporting.text import (
-    count_text,
-    design_text,
-    giga,
-    mega,
-    shape_text,
-)
+from bamsearch.reporting.text import count_text, design_text, giga, mega, shape_text
 from bamsearch.space.budget import amount_text
 from bamsearch.text import number_text, printable
 

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bamsearch.evidence.audit.agreement import (
-    Comparison,
-    agreements,
-    draw_resamples,
-    resamples,
-)
+from bamsearch.evidence.audit.agreement import Comparison, agreements, draw_resamples, resamples
 from bamsearch.evidence.audit.correlation import partial, spearman, tau_b
 
 

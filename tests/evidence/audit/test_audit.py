@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bamsearch.api import search
+from bamsearch.api.search import search
 from bamsearch.errors import (
     DataError,
     DivergedError,

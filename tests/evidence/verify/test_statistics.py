@@ -5,12 +5,7 @@ from math import sqrt
 import pytest
 from scipy import stats
 
-from bamsearch.evidence.verify.statistics import (
-    interval,
-    power,
-    seeds_needed,
-    smallest_detectable,
-)
+from bamsearch.evidence.verify.statistics import interval, power, seeds_needed, smallest_detectable
 
 FOUND = [91.2, 90.4, 91.9, 90.8, 91.5]
 BASE = [90.9, 90.5, 91.1, 90.2, 91.3]

@@ -14,13 +14,7 @@ import torch
 from scipy import stats
 
 from bamsearch.data.loading import load_data
-from bamsearch.errors import (
-    DataError,
-    DivergedError,
-    InvalidValueError,
-    RunError,
-    TrainingError,
-)
+from bamsearch.errors import DataError, DivergedError, InvalidValueError, RunError, TrainingError
 from bamsearch.evidence.verify import trainings
 from bamsearch.evidence.verify.estimate import estimate_verify
 from bamsearch.evidence.verify.run import run_verify

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from bamsearch.api import search
+from bamsearch.api.search import search
 from bamsearch.data.loading import load_data
 from bamsearch.errors import (
     DataError,

@@ -1,4 +1,4 @@
-"""The work of the commands from Python: search, train, verify and audit."""
+"""The public function ``search``."""
 
 from __future__ import annotations
 
@@ -8,37 +8,29 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from html import escape
 from inspect import signature
-from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress
 
+from bamsearch.api.result import SearchResult
 from bamsearch.data.resolving import resolve
-from bamsearch.errors import InvalidValueError, NothingToDoError
+from bamsearch.errors import InvalidValueError
 from bamsearch.records import (
-    BaselineKind,
-    Design,
     Init,
     Objective,
     Quantity,
-    RunRecord,
     Trial,
     ValueRange,
     Variant,
-    check_choice,
     check_input_size,
 )
 from bamsearch.records.arguments import checked
 from bamsearch.records.sources import name_of
-from bamsearch.reporting.content import make_report
-from bamsearch.reporting.csv_table import csv_text
-from bamsearch.reporting.text import design_text, giga, mega, score_text, title
 from bamsearch.score.scorer import takes_network
 from bamsearch.space.measured_costs import LatencySettings
 from bamsearch.study.folder import RunFolder
@@ -52,119 +44,14 @@ from bamsearch.study.request import (
 )
 from bamsearch.study.resume import check_same, recorded_range
 from bamsearch.study.run import Finished, SearchOptions, run_search, start_run
-from bamsearch.training.progress import Progress as TrainingProgress
 from bamsearch.training.recipe import DEFAULT_RECIPE, find_recipe
 
 if TYPE_CHECKING:
-    import pandas
     from torch import nn
 
     from bamsearch.data.datasets import Datasets
-    from bamsearch.records import Audit, Evidence
-    from bamsearch.training.engine import Trained
 else:
     Datasets = Any  # checked when the data are opened, so that this module does not load torch
-
-
-class Picture(str):
-    """An SVG as text, which notebooks display."""
-
-    def _repr_svg_(self) -> str:
-        return str(self)
-
-
-@dataclass(frozen=True, repr=False)
-class SearchResult:
-    """The result of a search; notebooks display it with its chart.
-
-    Attributes:
-        record: the run and all its trials.
-        folder: folder of the run; None if it was not kept.
-        module: the searched module, if no MODEL names it.
-    """
-
-    record: RunRecord
-    folder: Path | None
-    module: nn.Module | None = None
-
-    def __fspath__(self) -> str:
-        if self.folder is None:
-            raise InvalidValueError("the result has no folder: search again with output=DIR")
-        return str(self.folder)
-
-    def __repr__(self) -> str:
-        run, best, base = self.record.run, self.best, self.baseline("base")
-        ranked = [(name, trial) for name, trial in (("best", best), ("base", base)) if trial]
-        return "\n".join(
-            [
-                f"SearchResult of {title(run)}",
-                f"  {len(self.trials)} of {run.trials} trials, score {run.score}, "
-                f"sampler {run.sampler}, seed {run.seed}",
-                *(
-                    f"  {name} {score_text(trial.score)}: {design_text(trial.design)[:80]}, "
-                    f"{mega(trial.params)} parameters, {giga(trial.macs)} GFLOPs"
-                    for name, trial in ranked
-                ),
-                f"  folder {self.folder}" if self.folder else "  not kept on disk",
-            ]
-        )
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(repr(self))}</pre>{self.plot()}"
-
-    def plot(self, chart: Literal["pareto", "curve"] = "pareto") -> Picture:
-        """A chart of the report as SVG.
-
-        Args:
-            chart: ``pareto``, all designs by score and cost, or ``curve``, the best score so far.
-        """
-        check_choice("chart", chart, ("pareto", "curve"))
-        from bamsearch.reporting.charts.pareto_and_ranking import curve_svg, pareto_svg
-
-        report = make_report(self.record, self.record.run.name)
-        return Picture(pareto_svg(report) if chart == "pareto" else curve_svg(report))
-
-    def to_dataframe(self) -> pandas.DataFrame:
-        """All trials and baselines, one per row, with the columns of the report's trials.csv."""
-        import pandas
-
-        return pandas.read_csv(StringIO(csv_text([self.record])))
-
-    def best_model(self) -> nn.Module:
-        """The network of the best design: the searched module with BAM, or a newly built MODEL.
-
-        A search stores no weights: those of a MODEL are random, as :func:`bamsearch.build` makes
-        them; ``bamsearch train`` trains them.
-
-        Raises:
-            NothingToDoError: no trial has a score.
-        """
-        if self.best is None:
-            raise NothingToDoError("no trial has a score yet, so there is no best design")
-        from bamsearch.graph.designs import build
-        from bamsearch.graph.insertion import insert_bam
-
-        design = self.best.design
-        return build(design) if self.module is None else insert_bam(self.module, design=design)
-
-    @property
-    def best(self) -> Trial | None:
-        """The trial with the best score; None if every trial failed."""
-        return self.record.best
-
-    @property
-    def trials(self) -> tuple[Trial, ...]:
-        """The search's own trials, in the order in which they finished."""
-        return self.record.trials
-
-    @property
-    def pareto(self) -> list[Trial]:
-        """The Pareto-optimal trials: in the objectives, or in score and multiply-adds."""
-        return self.record.pareto()
-
-    def baseline(self, kind: BaselineKind) -> Trial | None:
-        """A baseline: base, paper, largest, or the best of random."""
-        return self.record.baseline(kind)
 
 
 @checked
@@ -410,119 +297,3 @@ def _typed(value: float | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.6f}".rstrip("0").rstrip(".")
-
-
-@checked
-def train(
-    network: str | os.PathLike[str] | Design | nn.Module,
-    data: str | Datasets,
-    *,
-    output: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    resume: bool = False,
-    callback: Callable[[TrainingProgress], None] | None = None,
-    **options: Any,
-) -> Trained:
-    """Train a network with a recipe, as ``bamsearch train`` does.
-
-    Args:
-        network: a design, its file or folder, a run, a MODEL, or a module, of which a copy is
-            trained.
-        data: the data, as in :func:`search`.
-        output: folder of the training; None keeps nothing on disk.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        resume: continue the training in output; other options may be left out.
-        callback: called with the progress every few steps and after every epoch.
-        options: fields of :class:`bamsearch.training.request.TrainingRequest`, such as recipe,
-            epochs, batch_size, lr, precision, weights and seed.
-
-    Returns:
-        The trained network, its validation accuracy and the metrics of each epoch.
-
-    Raises:
-        InvalidValueError: resume without output, or an option out of range.
-        BamsearchError: see :func:`bamsearch.training.engine.train`.
-    """
-    from torch import nn
-
-    from bamsearch.training.engine import train as run
-    from bamsearch.training.folder import TrainingFolder
-    from bamsearch.training.request import (
-        TrainingRequest,
-        load_for,
-        plan_resumed,
-        plan_training,
-    )
-
-    if resume and output is None:
-        raise InvalidValueError("resume=True needs output: the folder of the training")
-    folder = None if output is None else TrainingFolder(Path(output), command="bamsearch.train")
-    start = partial(run, device=device, output=folder, resume=resume, watch=callback)
-    if isinstance(network, nn.Module):
-        request = checked(TrainingRequest)(None, data, **options)
-        images = load_for(data, None, request.download, value_range=request.value_range)
-        recipe = request.changed(find_recipe(request.recipe or DEFAULT_RECIPE))
-        return start(network, images, recipe, seed=request.seed or 0)
-    named = network if isinstance(network, Design) else os.fspath(network)
-    request = checked(TrainingRequest)(named, data, **options)
-    resumed = plan_resumed(request, folder) if resume and folder is not None else None
-    planned = resumed or plan_training(request)
-    return start(planned.initial, planned.data, planned.recipe, seed=planned.seed)
-
-
-@checked
-def verify(
-    run: str | os.PathLike[str], data: str | Datasets | None = None, **options: Any
-) -> Evidence:
-    """Train the best design of a run and its baselines in pairs, and test whether it helps.
-
-    The evidence is written into the folder of the run; the same call continues after an
-    interruption, and repeats nothing once it is finished.
-
-    Args:
-        run: name or folder of a run, or a result with a folder; that of a module must be a result,
-            whose module gives all networks their weights.
-        data: the data, as in :func:`search`; None is that of the run, if it has a name.
-        options: fields of :class:`bamsearch.evidence.verify.request.VerifyRequest`, such as seeds,
-            looks, recipe, epochs, weights, device, margin and over.
-
-    Raises:
-        InvalidValueError: a result without a folder, or an option out of range.
-        BamsearchError: see :func:`bamsearch.evidence.verify.request.plan_verify`.
-    """
-    from bamsearch.evidence.verify.request import VerifyRequest, plan_verify
-    from bamsearch.evidence.verify.run import run_verify
-
-    options["module"] = run.module if isinstance(run, SearchResult) else None
-    request = checked(VerifyRequest)(os.fspath(run), data, command="bamsearch.verify", **options)
-    return run_verify(plan_verify(request))
-
-
-@checked
-def audit(
-    model: str | os.PathLike[str],
-    data: str | None = None,
-    *,
-    output: str | os.PathLike[str],
-    jobs: int = 1,
-    **options: Any,
-) -> Audit:
-    """Train a sample of designs, and measure which scores rank them as training does.
-
-    Args:
-        model: a MODEL; or the name or folder of a run, which sets model, space and budgets.
-        data: name of the data; None is that of the run.
-        output: folder of the audit; the same call continues an interrupted audit in it.
-        jobs: number of training processes.
-        options: fields of :class:`bamsearch.evidence.audit.request.AuditRequest`, such as designs,
-            seeds, scores, space, epochs and ``budgets={"gflops": "8"}``.
-
-    Raises:
-        BamsearchError: see :func:`bamsearch.evidence.audit.request.plan_audit`.
-    """
-    from bamsearch.evidence.audit.folder import AuditFolder
-    from bamsearch.evidence.audit.request import AuditRequest, plan_audit
-    from bamsearch.evidence.audit.run import run_audit
-
-    request = checked(AuditRequest)(os.fspath(model), data, command="bamsearch.audit", **options)
-    return run_audit(plan_audit(request), AuditFolder(Path(output)), jobs=jobs)

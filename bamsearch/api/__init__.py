@@ -1,0 +1,1 @@
+"""The work of the commands search, train, verify and audit from Python."""
