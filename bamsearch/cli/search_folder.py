@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bamsearch.cli.output import check_output_folder
 from bamsearch.errors import OutputError, ScoreError
+from bamsearch.files import check_output_folder
 from bamsearch.records import Run, RunRecord
 from bamsearch.records.run_files import RUN_FILE
 

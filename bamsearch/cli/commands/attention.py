@@ -22,9 +22,9 @@ from bamsearch.cli.options import (
     pass_console,
     seed_option,
 )
-from bamsearch.cli.output import check_output_file
 from bamsearch.cli.text.attention import attention_json, print_attention
 from bamsearch.errors import InvalidValueError, OutputError
+from bamsearch.files import check_output_file
 from bamsearch.records import ValueRange, value_range_text
 
 if TYPE_CHECKING:

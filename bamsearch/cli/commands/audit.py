@@ -194,8 +194,8 @@ def _with_folder(
     """The folder of the audit, and the request merged with an audit that it already has."""
     from dataclasses import replace
 
-    from bamsearch.cli.output import check_output_folder
     from bamsearch.evidence.audit.folder import AuditFolder, named_audit_folder, usual_folder
+    from bamsearch.files import check_output_folder
 
     if output is not None:
         folder = AuditFolder(output)

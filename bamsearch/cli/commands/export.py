@@ -17,7 +17,7 @@ from bamsearch.cli.options import (
     pass_console,
     seed_option,
 )
-from bamsearch.cli.output import check_output_file
+from bamsearch.files import check_output_file
 from bamsearch.records import Design
 from bamsearch.reporting.text import shape_text
 from bamsearch.text import printable

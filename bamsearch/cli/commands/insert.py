@@ -31,9 +31,9 @@ from bamsearch.cli.options import (
     variant_option,
     weights_option,
 )
-from bamsearch.cli.output import check_output_folder
 from bamsearch.cli.text.insert import insert_json, print_insertion
 from bamsearch.errors import InvalidValueError
+from bamsearch.files import check_output_folder
 from bamsearch.graph.placement import plan_insertions
 from bamsearch.profiling.summary import check_has_sites, cost_of, summarise
 from bamsearch.records import Design, How, Init, Variant

@@ -26,9 +26,9 @@ from bamsearch.cli.options import (
     seed_option,
     threads_option,
 )
-from bamsearch.cli.output import check_output_file
 from bamsearch.cli.text.profile import print_latency, print_profile, profile_csv, profile_json
 from bamsearch.errors import InvalidValueError
+from bamsearch.files import check_output_file
 from bamsearch.records import DType, Mode
 
 if TYPE_CHECKING:

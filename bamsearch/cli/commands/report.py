@@ -54,7 +54,7 @@ def report(
     RUN is a name below runs/ or a folder, by default the newest run. Several runs are compared.
     RUN can also be the name or folder of a single audit.
     """
-    from bamsearch.cli.output import check_output_folder
+    from bamsearch.files import check_output_folder
 
     if schema:
         from bamsearch.reporting.as_json import schema_text

@@ -31,7 +31,6 @@ from bamsearch.cli.options import (
     precision_option,
     seed_option,
 )
-from bamsearch.cli.output import check_output_folder
 from bamsearch.cli.text.train import (
     print_trained,
     recipe_text,
@@ -39,6 +38,7 @@ from bamsearch.cli.text.train import (
     train_view,
     trained_json,
 )
+from bamsearch.files import check_output_folder
 from bamsearch.records import Design
 from bamsearch.reporting.text import duration_text
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES

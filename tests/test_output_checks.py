@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from bamsearch.cli import output
-from bamsearch.cli.output import check_output_file, check_output_folder
+from bamsearch import files
 from bamsearch.errors import OutputError
+from bamsearch.files import check_output_file, check_output_folder
 
 
 @pytest.mark.parametrize("check", [check_output_file, check_output_folder])
@@ -25,7 +25,7 @@ def test_a_file_is_not_overwritten(tmp_path):
     path = tmp_path / "file"
     path.write_text("mine")
     with pytest.raises(
-        OutputError, match="file exists already: choose another path, or add --force"
+        OutputError, match="file exists already: choose another path, or add `force`"
     ):
         check_output_file(path, force=False)
     check_output_file(path, force=True)
@@ -61,6 +61,6 @@ def test_below_a_file_there_is_no_place(check, tmp_path):
 @pytest.mark.parametrize("check", [check_output_file, check_output_folder])
 def test_no_permission(check, tmp_path, monkeypatch):
     # root may write anywhere, so the answer is given rather than asked for
-    monkeypatch.setattr(output.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
     with pytest.raises(OutputError, match="no permission"):
         check(tmp_path / "new", force=False)
