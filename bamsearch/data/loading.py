@@ -19,8 +19,7 @@ from bamsearch.data.datasets import Datasets, open_datasets
 from bamsearch.data.duplicates import count_levels, first_copies, pixel_digests, refuse_leaks
 from bamsearch.data.folders import KIND, open_folder
 from bamsearch.data.images import Fit
-from bamsearch.data.kinds import find_kind
-from bamsearch.data.random_splits import stratified
+from bamsearch.data.published import find_kind, open_digits, open_published
 from bamsearch.data.sources import (
     DatasetSource,
     LazySplit,
@@ -29,7 +28,7 @@ from bamsearch.data.sources import (
     check_classes,
     check_enough,
 )
-from bamsearch.data.splits import Data, Split
+from bamsearch.data.splits import Data, Split, stratified
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.records import (
     DataFacts,
@@ -67,7 +66,7 @@ def load_data(  # noqa: PLR0913
 
     Args:
         name: ``digits``, ``imagefolder:DIR``, or ``KIND:DIR`` with a KIND of
-            :data:`bamsearch.data.kinds.KINDS` or the name of its class in torchvision; or a
+            :data:`bamsearch.data.published.KINDS` or the name of its class in torchvision; or a
             torchvision-style data set, or a pair of them for training and validation, see
             :func:`bamsearch.data.datasets.open_datasets`.
         input_size: (H, W) of the images after resizing the short side and cropping the centre;
@@ -146,9 +145,6 @@ def _open(name: str, download: bool) -> DatasetSource:
     if kind == "digits":
         if colon:
             raise DataError(f"digits are part of scikit-learn: use digits, not {name}")
-        # Imported here: scikit-learn takes a second to import.
-        from bamsearch.data.digits import open_digits
-
         return open_digits()
     if not folder:
         raise DataError(f"{typed} needs a folder: use {kind}:DIR")
@@ -157,8 +153,6 @@ def _open(name: str, download: bool) -> DatasetSource:
         if download:
             raise DataError(f"{name} is a local folder: omit `download`")
         return open_folder(path)
-    from bamsearch.data.torchvision_sets import open_published
-
     return open_published(kind, path, download=download)
 
 

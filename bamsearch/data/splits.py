@@ -1,19 +1,22 @@
-"""A data set in three splits, with a lazily read test split."""
+"""Random splits of a data set, their images, and batches in reproducible order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from bamsearch.data.images import Fit
 from bamsearch.data.sources import Source, spoilt_error
-from bamsearch.errors import DataError
-from bamsearch.records import DataFacts
+from bamsearch.errors import DataError, InvalidValueError
+from bamsearch.records import DataFacts, check_positive
+
+SHARE = 10
+"""A split takes one in ten images of each class, rounded down, but at least one."""
 
 HELD_BYTES = 2**30
 """Maximum size of a split in memory, as bytes in the network's input size: 1 GiB, which is 350,000
@@ -22,6 +25,44 @@ images of 3x32x32, or 7,100 of 3x224x224."""
 STATISTICS_IMAGES = 2_000
 """Number of images, drawn with the split seed, for mean and deviation of a training split that is
 not in memory."""
+
+
+def permutation(count: int, *seeds: int) -> Tensor:
+    """A permutation of the numbers below count, (count,) int64, determined by the seeds.
+
+    Args:
+        count: number of elements.
+        seeds: random seeds, each in 0..2**32 - 1.
+    """
+    # The legacy generator has the same stream, and so gives the same splits, in all NumPy versions.
+    numbers = np.random.RandomState(list(seeds))
+    return torch.from_numpy(numbers.permutation(count).astype(np.int64))
+
+
+def stratified(labels: Tensor, splits: int, seed: int, first: Tensor | None = None) -> list[Tensor]:
+    """Draw stratified splits from labelled images.
+
+    Args:
+        labels: (N,) int64; each class occurs more than ``splits`` times.
+        splits: number of splits to draw.
+        seed: random seed.
+        first: index of the first copy of each image, (N,) int64; first copies are drawn, and the
+            others follow into the same split. None means that there are no copies.
+
+    Returns:
+        Sorted indices, int64, of the remaining images, then of each split.
+    """
+    first = torch.arange(len(labels)) if first is None else first
+    drawn = first == torch.arange(len(labels))
+    parts: list[list[Tensor]] = [[] for _ in range(splits + 1)]
+    for label in range(int(labels.max()) + 1):
+        members = ((labels == label) & drawn).nonzero().flatten()
+        members = members[permutation(len(members), seed, label)]
+        size = max(len(members) // SHARE, 1)
+        for number in range(splits):
+            parts[number + 1].append(members[number * size : (number + 1) * size])
+        parts[0].append(members[splits * size :])
+    return [torch.isin(first, torch.cat(part)).nonzero().flatten() for part in parts]
 
 
 class Split(Dataset[tuple[Tensor, int]]):
@@ -162,3 +203,80 @@ class Data:
             means.append(mean)
             deviations.append(max(variance**0.5, 1 / 255))
         return tuple(means), tuple(deviations)
+
+
+def batches(
+    split: Split,
+    size: int,
+    *,
+    seed: int,
+    epoch: int,
+    shuffle: bool,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Iterate over all images of a split once; the last batch may be smaller.
+
+    The order depends only on the seed, the epoch and the number of images, not on device, batch
+    size, workers or earlier random numbers, so different trainings see the same order.
+
+    Args:
+        split: the split. If it is in memory, it is moved to the device and indexed there; otherwise
+            a DataLoader reads its files.
+        size: batch size.
+        seed: random seed of the order, in 0..2**32 - 1.
+        epoch: number of the epoch, from 0; each has a different order.
+        shuffle: False keeps the order of the split.
+        device: device of the batches.
+        workers: number of processes that read files; 0 reads in this process.
+
+    Returns:
+        Images (N, C, H, W) uint8 and labels (N,) int64, on the device.
+
+    Raises:
+        InvalidValueError: invalid batch size, or a seed or an epoch out of range.
+        DataError: while reading, a file that is not an image.
+    """
+    check_positive("the batch size", size)
+    for name, value in (("seed", seed), ("epoch", epoch)):
+        if not 0 <= value < 2**32:
+            raise InvalidValueError(f"{name} must be in 0..{2**32 - 1}, not {value}")
+    count = len(split)
+    order = permutation(count, seed, epoch) if shuffle else torch.arange(count)
+    if split.images is None:
+        return _read(split, order, size, torch.device(device), workers)
+    return _indexed(split, order, size, device)
+
+
+def _indexed(
+    split: Split, order: Tensor, size: int, device: torch.device | str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    images, labels = split.on(device)
+    for rows in torch.split(order.to(device), size):
+        yield images[rows], labels[rows]
+
+
+def _read(
+    split: Split, order: Tensor, size: int, device: torch.device, workers: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    pinned = device.type == "cuda"
+    loader = DataLoader(
+        split,
+        batch_size=size,
+        sampler=order.tolist(),
+        num_workers=workers,
+        pin_memory=pinned,
+        # A separate generator: seeding the workers must not change the training's random state.
+        generator=torch.Generator(),
+    )
+    try:
+        for images, labels in loader:
+            yield images.to(device, non_blocking=pinned), labels.to(device, non_blocking=pinned)
+    except DataError as error:
+        # A worker's error contains its traceback as text; the message is the last line.
+        message = str(error).strip().splitlines()[-1]
+        # The traceback forms a reference cycle with torch's workers, which delays their end by 5 s.
+        error.__traceback__ = None
+    else:
+        return
+    raise DataError(message.removeprefix(f"{DataError.__module__}.DataError: "))

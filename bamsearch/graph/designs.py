@@ -25,7 +25,6 @@ from bamsearch.graph.initial import fork_rng
 from bamsearch.graph.rebuilding import design_of
 from bamsearch.records import Design
 from bamsearch.records.arguments import checked
-from bamsearch.records.designs import DESIGN
 from bamsearch.records.hints import shown
 from bamsearch.records.run_files import RUN_FILE, find_run, read_record, read_run
 
@@ -248,7 +247,7 @@ def read_design(path: Path) -> Design:
         DesignError: the file is unreadable, truncated or from a newer bamsearch.
     """
     try:
-        return DESIGN.read(path)
+        return Design.read(path)
     except OSError as error:
         raise DesignError(f"{path} cannot be read: {error}") from error
 

@@ -22,7 +22,7 @@ from typing import TypeVar
 import platformdirs
 
 from bamsearch.records import ModelSummary
-from bamsearch.records.codec import read_bytes
+from bamsearch.records.formats import read_bytes
 from bamsearch.records.hints import Misfit
 
 T = TypeVar("T")

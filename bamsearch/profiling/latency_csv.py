@@ -15,7 +15,7 @@ from typing import Any
 from bamsearch.errors import InvalidValueError
 from bamsearch.files import write_whole
 from bamsearch.records import LatencyEntry, LatencyTable, ModelSummary
-from bamsearch.records.codec import read_bytes
+from bamsearch.records.formats import read_bytes
 from bamsearch.records.hints import MOST_MS, Misfit, shown
 from bamsearch.text import csv_file_text, csv_value
 

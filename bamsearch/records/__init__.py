@@ -4,20 +4,7 @@ Only these outlive a process: live modules never leave the process that made the
 the standard library only.
 """
 
-from bamsearch.records.audits import (
-    ANOTHER_SEED,
-    TRAIN,
-    Agreement,
-    Audit,
-    Audited,
-    Ceiling,
-    Cited,
-    Measure,
-    Setting,
-    cited,
-)
-from bamsearch.records.budgets import Budget, Quantity
-from bamsearch.records.choices import (
+from bamsearch.records.arguments import (
     BaselineKind,
     DType,
     How,
@@ -34,101 +21,46 @@ from bamsearch.records.choices import (
     check_input_shape,
     check_input_size,
     check_positive,
+    checked,
 )
-from bamsearch.records.costs import Cost, ModelSummary
+from bamsearch.records.audits import (
+    ANOTHER_SEED,
+    TRAIN,
+    Agreement,
+    Audit,
+    Audited,
+    Ceiling,
+    Cited,
+    Measure,
+    Setting,
+    cited,
+)
 from bamsearch.records.data import DataFacts, ValueRange, check_value_range, value_range_text
-from bamsearch.records.designs import DESIGN_VERSION, Design, Insertion, Site
-from bamsearch.records.evidence import Accuracy, Difference, Evidence, Verdict
-from bamsearch.records.latencies import (
+from bamsearch.records.designs import Design, Insertion, Site
+from bamsearch.records.evidence import (
+    Accuracy,
+    AnalysisPlan,
+    Difference,
+    Evidence,
+    Expected,
+    Opening,
+    Over,
+    Verdict,
+)
+from bamsearch.records.problems import Budget, Cost, ModelSummary, Quantity
+from bamsearch.records.runs import BASE_SEEDS, MEASURED, Finalist, Run, RunRecord, Trial
+from bamsearch.records.timings import (
+    NOISY,
     POOR_ERROR,
     POOR_R2,
+    DeviceFacts,
     HeldOut,
     LatencyConditions,
     LatencyEntry,
     LatencyFit,
     LatencyTable,
+    Memory,
+    PairedTiming,
+    Timing,
 )
-from bamsearch.records.openings import AnalysisPlan, Expected, Opening, Over
-from bamsearch.records.runs import (
-    BASE_SEEDS,
-    MEASURED,
-    RUN_VERSION,
-    Finalist,
-    Run,
-    RunRecord,
-    Trial,
-)
-from bamsearch.records.timings import NOISY, DeviceFacts, Memory, PairedTiming, Timing
 from bamsearch.records.training_analysis import AccuracyEstimate, Effect, Gain, TrainingAnalysis
-
-__all__ = [
-    "ANOTHER_SEED",
-    "BASE_SEEDS",
-    "DESIGN_VERSION",
-    "MEASURED",
-    "NOISY",
-    "POOR_ERROR",
-    "POOR_R2",
-    "RUN_VERSION",
-    "TRAIN",
-    "Accuracy",
-    "AccuracyEstimate",
-    "Agreement",
-    "AnalysisPlan",
-    "Audit",
-    "Audited",
-    "BaselineKind",
-    "Budget",
-    "Ceiling",
-    "Cited",
-    "Cost",
-    "DType",
-    "DataFacts",
-    "Design",
-    "DeviceFacts",
-    "Difference",
-    "Effect",
-    "Evidence",
-    "Expected",
-    "Finalist",
-    "Gain",
-    "HeldOut",
-    "How",
-    "Init",
-    "InputShape",
-    "Insertion",
-    "Kind",
-    "LatencyConditions",
-    "LatencyEntry",
-    "LatencyFit",
-    "LatencyTable",
-    "Layout",
-    "Measure",
-    "Memory",
-    "MemoryFormat",
-    "Mode",
-    "ModelSummary",
-    "Objective",
-    "Opening",
-    "Over",
-    "PairedTiming",
-    "Quantity",
-    "Role",
-    "Run",
-    "RunRecord",
-    "Setting",
-    "Site",
-    "Timing",
-    "TrainingAnalysis",
-    "Trial",
-    "ValueRange",
-    "Variant",
-    "Verdict",
-    "check_choice",
-    "check_input_shape",
-    "check_input_size",
-    "check_positive",
-    "check_value_range",
-    "cited",
-    "value_range_text",
-]

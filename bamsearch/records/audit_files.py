@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Annotated
 
 from bamsearch.errors import RunError
-from bamsearch.records.audits import AUDIT, Audit
-from bamsearch.records.codec import Format, parse_json
-from bamsearch.records.decoding import decode
+from bamsearch.records.audits import Audit
+from bamsearch.records.codec import decode, encode
 from bamsearch.records.designs import Insertions
-from bamsearch.records.encoding import encode
+from bamsearch.records.formats import Format, parse_json
 from bamsearch.records.hints import Key, Misfit, Natural, Percent
-from bamsearch.records.run_files import AUDITS, read_lines, readable_lines
+from bamsearch.records.run_files import AUDITS, find_folder, read_lines
 from bamsearch.records.runs import Run
 
 AUDIT_FILE = "audit.json"
@@ -80,9 +79,8 @@ class AuditTraining:
             content = parse_json(line)
             if isinstance(content, dict) and content.get("diverged") is True:
                 content = {key: content[key] for key in ("design", "seed") if key in content}
-                training: AuditTraining = decode(AuditTraining, content)
-                return training
-            training = decode(AuditTraining, content)
+                return _TRAINING.value(content, source)
+            training: AuditTraining = decode(AuditTraining, content)
             if training.right is None or not training.images or training.right > training.images:
                 raise Misfit("needs right in 0..images, and images above 0")
             return training
@@ -104,21 +102,17 @@ def read_trainings(folder: Path) -> tuple[list[AuditTraining], int]:
         RunError: a line is not a training, and complete lines follow it.
     """
     path = folder / TRAININGS_FILE
-    content = read_lines(path)
-    lines = readable_lines(content)
-    whole = len(b"".join(lines))
-    if readable_lines(content[whole:].partition(b"\n")[2]):
-        raise RunError(f"{path}, line {len(lines) + 1} is not a training: fix or remove that line")
-    numbered = enumerate(lines, start=1)
-    return [
-        AuditTraining.from_line(line, f"{path}, line {number}") for number, line in numbered
-    ], whole
+    lines = read_lines(path, "training", _TRAINING.remedy)
+    trainings = [
+        AuditTraining.from_line(line, f"{path}, line {number}")
+        for number, line in enumerate(lines, start=1)
+    ]
+    return trainings, sum(map(len, lines))
 
 
 def find_audit(audit: str) -> Path | None:
     """The folder of an audit, by its name or path; None if it does not exist."""
-    folders = (AUDITS / audit, Path(audit)) if audit else ()
-    return next((folder for folder in folders if (folder / AUDIT_FILE).is_file()), None)
+    return find_folder(audit, AUDITS, AUDIT_FILE)
 
 
 def read_audit(folder: Path) -> Audit:
@@ -128,7 +122,7 @@ def read_audit(folder: Path) -> Audit:
         RunError: there is no audit, or it cannot be read or is from a newer bamsearch.
     """
     try:
-        return AUDIT.read(folder / AUDIT_FILE)
+        return Audit.read(folder / AUDIT_FILE)
     except OSError as error:
         raise RunError(f"no audit at {folder}: 'bamsearch audit MODEL' makes one") from error
 

@@ -11,26 +11,20 @@ from math import asin, pi
 from typing import Annotated, Any, Literal
 
 from bamsearch.errors import RunError
-from bamsearch.records.budgets import Budget, Quantity
-from bamsearch.records.codec import Format
 from bamsearch.records.data import DataFacts
 from bamsearch.records.designs import Insertions
+from bamsearch.records.formats import Format, Stored
 from bamsearch.records.hints import (
     Amount,
     AnyNatural,
     Mark,
     Natural,
     Percent,
-    PlainTable,
     Positive,
     Range,
 )
-from bamsearch.records.problems import Problem
-from bamsearch.records.tables import RecipeTable
+from bamsearch.records.problems import Budget, Problem, Quantity, RecipeTable
 from bamsearch.records.training_analysis import Effect
-
-AUDIT_VERSION = 1
-"""Format of ``audit.json``; raised only when an older bamsearch could misread a newer audit."""
 
 Setting = Literal["band", "space", "size"]
 """``space``: all designs of the sample with BAM. ``band``: those in the most expensive quarter of
@@ -154,7 +148,7 @@ class Ceiling:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit(Problem):
+class Audit(Problem, Stored):
     """Options and results of an audit.
 
     Attributes:
@@ -187,7 +181,7 @@ class Audit(Problem):
     """
 
     data: DataFacts
-    recipe: Annotated[Mapping[str, Any], PlainTable(RecipeTable)]
+    recipe: Annotated[Mapping[str, Any], RecipeTable]
     number: Positive
     seeds: Annotated[tuple[int, ...], Range(1)]
     scores: tuple[str, ...]
@@ -224,27 +218,14 @@ class Audit(Problem):
         """The noise ceiling of a setting; None if unknown."""
         return next((ceiling for ceiling in self.ceilings if ceiling.setting == setting), None)
 
-    def to_json(self) -> str:
-        """The audit as indented JSON text, the content of ``audit.json``."""
-        return AUDIT.text(self)
 
-    @classmethod
-    def from_json(cls, text: str | bytes, source: str = "audit.json") -> Audit:
-        """Read what :meth:`to_json` wrote.
-
-        Raises:
-            RunError: not JSON, a key or value that does not fit, or made by a newer bamsearch.
-        """
-        return AUDIT.parse(text, source)
-
-
-AUDIT: Format[Audit] = Format(
+Audit.FORMAT = Format(
     Audit,
     "audit",
     RunError,
     "audit again, with another `name` or `force`",
     key="bamsearch_audit",
-    version=AUDIT_VERSION,
+    file="audit.json",
 )
 
 

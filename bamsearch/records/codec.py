@@ -1,158 +1,268 @@
-"""JSON for frozen dataclasses, encoded and decoded by their type hints.
-
-A :class:`Format` is one kind of file. Reading checks the type and range of every value, and that
-no key is missing or unknown. An error names the file, the key and the value:
-``runs/x/run.json: key budgets[0].limit is 'abc', expected an integer``.
-
-Tuples are lists in JSON, and a mapping whose keys are tuples is a list of rows ``[*key, *value]``.
-Integers have at most 64 bits unless a ``Range`` says otherwise, floats are finite and at most 1e100
-in size, and values without a type of their own (``Any``) are nested at most 64 levels deep.
-"""
+"""Encodes values as JSON and decodes them, by their type hints."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from types import GenericAlias, NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    NotRequired,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
-from bamsearch.errors import BamsearchError
-from bamsearch.records.decoding import decode
-from bamsearch.records.encoding import encode
-from bamsearch.records.hints import MOST_DIGITS, Misfit, shown
+from bamsearch.errors import InvalidValueError
+from bamsearch.records.hints import MOST_FLOAT, Key, Mark, Misfit, Range, shown
 
-T = TypeVar("T")
-
-MOST_BYTES = 64 << 20
-"""Size of the largest file that is read as one value, in bytes: 64 MiB."""
-
-MOST_LINES_BYTES = 1 << 30
-"""Size of the largest file that is read line by line, in bytes: 1 GiB."""
-
-
-@dataclass(frozen=True)
-class Format(Generic[T]):
-    """A kind of JSON file.
-
-    Attributes:
-        kind: type of the content.
-        noun: name of the kind in errors, such as ``run``.
-        error: class of the errors.
-        remedy: next step for the user, at the end of most errors.
-        key: first key of the file; its value is the version. Empty where the file has no version.
-        version: newest version that is read, and the one that is written.
-        indent: spaces of each level; None writes one line.
-    """
-
-    kind: Any
-    noun: str
-    error: type[BamsearchError]
-    remedy: str
-    key: str = ""
-    version: int = 1
-    indent: int | None = 2
-
-    def text(self, value: T) -> str:
-        """The value as JSON, with a newline at the end."""
-        content = encode(self.kind, value)
-        if self.key:
-            content = {self.key: self.version} | content
-        return json.dumps(content, indent=self.indent, allow_nan=False) + "\n"
-
-    def parse(self, text: str | bytes, source: str) -> T:
-        """Read what :meth:`text` wrote.
-
-        Args:
-            text: JSON; bytes are UTF-8.
-            source: name in errors, usually a path.
-
-        Raises:
-            BamsearchError: of the class ``error``: not JSON, too deep, a key missing or unknown, a
-                value of another type or out of range, or made by a newer bamsearch.
-        """
-        with self.refusing(source):
-            content = parse_json(text)
-            if self.key:
-                self._check_version(content, source)
-                content = {key: value for key, value in content.items() if key != self.key}
-        return self.value(content, source)
-
-    def value(self, content: Any, source: str) -> T:
-        """Read a value from parsed JSON, without the version's key.
-
-        Raises:
-            BamsearchError: as :meth:`parse`.
-        """
-        with self.refusing(source):
-            value: T = decode(self.kind, content)
-        return value
-
-    def read(self, path: Path) -> T:
-        """Read a file, see :meth:`parse`.
-
-        Raises:
-            BamsearchError: as :meth:`parse`; or it is larger than :data:`MOST_BYTES`.
-            OSError: it cannot be read.
-        """
-        with self.refusing(str(path)):
-            content = read_bytes(path)
-        return self.parse(content, str(path))
-
-    @contextmanager
-    def refusing(self, source: str) -> Iterator[None]:
-        """Raise ``error`` where the block raises :class:`Misfit`."""
-        try:
-            yield
-        except Misfit as misfit:
-            prefix = "" if misfit.of_all else f"is not a valid {self.noun}: "
-            raise self.error(f"{source} {prefix}{misfit}; {self.remedy}") from misfit
-
-    def _check_version(self, content: Any, source: str) -> None:
-        if not isinstance(content, dict) or self.key not in content:
-            raise Misfit(f"is not a bamsearch {self.noun}: key {self.key!r} is missing")
-        version = content[self.key]
-        if type(version) is not int or not 1 <= version <= self.version:
-            raise self.error(
-                f"{source} has {self.noun} format {shown(version)}, this bamsearch reads up to "
-                f"{self.version}: pip install --upgrade bamsearch"
-            )
+MOST_DEPTH = 64
+"""Largest nesting depth of lists and objects in a value of any type."""
 
 
-def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """Content of a file.
+class _Field(NamedTuple):
+    """A field of a dataclass, or a key of a TypedDict."""
 
-    Raises:
-        Misfit: it is larger than ``most`` bytes.
-        OSError: it cannot be read.
-    """
-    with open(path, "rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise Misfit(f"has more than {most:,} bytes")
+    name: str
+    hint: Any
+    needed: bool
+    left_out: object
+    """Value with which it is left out; a unique object if it never is."""
+
+
+@cache
+def _fields_of(kind: Any) -> dict[str, _Field]:
+    """The fields by their names in JSON."""
+    hints = get_type_hints(kind, include_extras=True)
+    if is_typeddict(kind):
+        # Not __required_keys__, which is wrong where annotations are text.
+        return {
+            key: _Field(key, hint, get_origin(hint) is not NotRequired, object())
+            for key, hint in hints.items()
+        }
+    named = {}
+    for field in (field for field in fields(kind) if field.init):
+        hint = hints[field.name]
+        marks = get_args(hint) if get_origin(hint) is Annotated else ()
+        key = next((mark.name for mark in marks if isinstance(mark, Key)), field.name)
+        no_default = field.default is MISSING and field.default_factory is MISSING
+        left_out = field.default if Mark.SPARSE in marks else object()
+        named[key] = _Field(field.name, hint, no_default or Mark.NEEDED in marks, left_out)
+    return named
+
+
+def encode(kind: Any, value: Any) -> Any:
+    """Encode a value of type ``kind`` as JSON content."""
+    origin, args = get_origin(kind), get_args(kind)
+    content = value
+    if value is None:
+        pass
+    elif origin is Annotated:
+        content = encode(args[0], value)
+        if Mark.ROW in args:
+            content = list(content.values())
+        elif Mark.BARE in args and len(content) == 1:
+            content = content[0]
+    elif origin in (Union, UnionType):
+        content = encode(next(arg for arg in args if arg is not NoneType), value)
+    elif origin in (Mapping, dict):
+        content = {key: encode(args[1], item) for key, item in value.items()}
+        if get_origin(args[0]) is tuple:
+            content = [[*key, *item] for key, item in content.items()]
+    elif origin in (tuple, list, Sequence):
+        each = args[0] if origin is not tuple or args[-1] is Ellipsis else Any
+        content = [encode(each, item) for item in value]
+    elif is_dataclass(kind):
+        content = _encode_dataclass(kind, value)
     return content
 
 
-def parse_json(text: str | bytes) -> Any:
-    """JSON as Python's own values.
+def _encode_dataclass(kind: Any, value: Any) -> dict[str, Any]:
+    return {
+        key: encode(field.hint, getattr(value, field.name))
+        for key, field in _fields_of(kind).items()
+        if getattr(value, field.name) != field.left_out
+    }
+
+
+def decode(kind: Any, value: Any) -> Any:
+    """Decode JSON content as a value of a type.
+
+    Args:
+        kind: a dataclass or a TypedDict, or a type built of these, tuples, mappings, unions,
+            literals, numbers, text and Any. A dataclass of the type is returned unchanged.
+        value: content from :func:`parse_json`.
 
     Raises:
-        Misfit: not JSON or not UTF-8, nested too deeply, or a number of too many digits.
+        Misfit: the content is not of this type.
     """
+    of_origin = _DECODERS.get(get_origin(kind))
+    if of_origin is not None:
+        return of_origin(value, *get_args(kind))
+    if is_dataclass(kind) or is_typeddict(kind):
+        return _decode_object(kind, value)
+    return _decode_any(value) if kind is Any else _decode_scalar(kind, value)
+
+
+def decode_at(key: str | int, kind: Any, value: Any) -> Any:
+    """Decode the value of a key; a :class:`Misfit` then names the key too."""
     try:
-        if isinstance(text, bytes):
-            text = text.decode()
-        return json.loads(text, parse_int=_int)
-    except UnicodeDecodeError as error:
-        raise Misfit(f"is not UTF-8 at byte {error.start}") from error
-    except ValueError as error:
-        raise Misfit(f"is not a whole JSON file ({error})") from error
-    except RecursionError as error:
-        raise Misfit("is nested too deeply") from error
+        return decode(kind, value)
+    except Misfit as misfit:
+        misfit.path.insert(0, key)
+        raise
 
 
-def _int(text: str) -> int:
-    if len(text) > MOST_DIGITS:
-        raise Misfit(f"has a number of {len(text):,} digits")
-    return int(text)
+def expected_object(value: Any) -> dict[str, Any]:
+    """The value, which must be a JSON object."""
+    if not isinstance(value, dict):
+        raise _unexpected(value, "an object")
+    return value
+
+
+def _decode_annotated(value: Any, kind: Any, *marks: Any) -> Any:
+    if Mark.OPAQUE in marks:
+        return expected_object(value)
+    if Mark.ANY_FLOAT in marks and isinstance(value, float):
+        return value
+    if Mark.BARE in marks and not isinstance(value, list):
+        value = [value]
+    if Mark.ROW in marks:
+        names = list(_fields_of(kind))
+        if not isinstance(value, list) or len(value) > len(names):
+            raise _unexpected(value, f"a list of {', '.join(names)}")
+        value = dict(zip(names, value, strict=False))
+    limits = next((mark for mark in marks if isinstance(mark, Range)), None)
+    if kind is int and type(value) is int and limits is not None:
+        if not limits.has(value):
+            raise _unexpected(value, f"an integer {limits}")
+        return value if limits.high is not None else _decode_scalar(int, value)
+    decoded = decode(next(filter(is_typeddict, marks), kind), value)
+    if limits is not None and not limits.has(decoded):
+        noun = "a number" if isinstance(decoded, int | float) else "a length"
+        raise _unexpected(value, f"{noun} {limits}")
+    return decoded
+
+
+def _decode_union(value: Any, *kinds: Any) -> Any:
+    if value is None and NoneType in kinds:
+        return None
+    *others, last = [kind for kind in kinds if kind is not NoneType]
+    for kind in others:
+        try:
+            return decode(kind, value)
+        except Misfit:
+            continue
+    return decode(last, value)
+
+
+def _decode_literal(value: Any, *choices: Any) -> Any:
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise _unexpected(value, f"one of {', '.join(map(str, choices))}")
+    return value
+
+
+def _decode_tuple(value: Any, *kinds: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise _unexpected(value, "a list")
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(value)
+    if len(value) != len(kinds):
+        raise Misfit(f"has {len(value)} items, expected {len(kinds)}")
+    return tuple(map(decode_at, range(len(value)), kinds, value))
+
+
+def _decode_list(value: Any, kind: Any) -> list[Any]:
+    return list(_decode_tuple(value, kind, Ellipsis))
+
+
+def _decode_mapping(value: Any, key_kind: Any, kind: Any) -> dict[Any, Any]:
+    if get_origin(key_kind) is tuple:
+        split = len(get_args(key_kind))
+        row_kind = GenericAlias(tuple, (*get_args(key_kind), *get_args(kind)))
+        return {row[:split]: row[split:] for row in _decode_list(value, row_kind)}
+    return {
+        decode(key_kind, key): decode_at(key, kind, item)
+        for key, item in expected_object(value).items()
+    }
+
+
+def _decode_object(kind: Any, value: Any) -> Any:
+    """A dataclass, or a TypedDict, which may have keys of any type besides its own."""
+    if not is_typeddict(kind) and isinstance(value, kind):
+        return value
+    named, values = _fields_of(kind), {}
+    for key, item in expected_object(value).items():
+        field = named.get(key)
+        if field is not None:
+            values[field.name] = decode_at(key, field.hint, item)
+        elif is_typeddict(kind):
+            values[key] = decode_at(key, Any, item)
+        else:
+            raise Misfit("is unknown", key)
+    missing = next((key for key, field in named.items() if field.needed and key not in value), None)
+    if missing is not None:
+        raise Misfit("is missing", missing)
+    try:
+        return kind(**values)
+    except InvalidValueError as error:
+        raise Misfit(str(error), is_value=False) from error
+
+
+def _decode_any(value: Any, depth: int = 0) -> Any:
+    if depth > MOST_DEPTH:
+        raise Misfit("is nested too deeply")
+    if isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            _decode_any(item, depth + 1)
+        for key in value if isinstance(value, dict) else ():
+            _decode_scalar(str, key)
+        return value
+    kind = type(value)
+    return None if value is None else _decode_scalar(kind if kind in _SCALARS else str, value)
+
+
+_SCALARS: dict[type, tuple[type | UnionType, str]] = {
+    bool: (bool, "true or false"),
+    int: (int, "an integer"),
+    float: (int | float, "a finite number"),
+    str: (str, "a string"),
+}
+"""Accepted type, and its name, for each type."""
+
+
+def _decode_scalar(kind: type, value: Any) -> Any:
+    accepted, name = _SCALARS[kind]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise _unexpected(value, name)
+    if isinstance(value, float) and not abs(value) <= MOST_FLOAT:
+        raise _unexpected(value, name)
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise _unexpected(value, "an integer of at most 64 bits")
+    if isinstance(value, str) and "\0" in value:
+        raise Misfit(f"is {shown(value)}, which has a NUL character")
+    return value
+
+
+def _unexpected(value: Any, expected: str) -> Misfit:
+    return Misfit(f"is {shown(value)}, expected {expected}")
+
+
+_DECODERS: dict[Any, Callable[..., Any]] = {
+    Annotated: _decode_annotated,
+    Union: _decode_union,
+    UnionType: _decode_union,
+    Literal: _decode_literal,
+    NotRequired: lambda value, kind: decode(kind, value),
+    tuple: _decode_tuple,
+    list: _decode_list,
+    Sequence: _decode_list,
+    Mapping: _decode_mapping,
+    dict: _decode_mapping,
+}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, get_args
 
 from bamsearch.errors import DesignError, InvalidValueError
-from bamsearch.records.choices import (
+from bamsearch.records.arguments import (
     How,
     Init,
     Kind,
@@ -18,11 +18,8 @@ from bamsearch.records.choices import (
     check_input_shape,
     check_positive,
 )
-from bamsearch.records.codec import Format
+from bamsearch.records.formats import Format, Stored
 from bamsearch.records.hints import Mark, Natural, Positive
-
-DESIGN_VERSION = 1
-"""Format of ``design.json``; raised only when an older bamsearch could misread a newer file."""
 
 # BAM's multiply-adds are below 20 times that; sums of them over sites fit 64 bits.
 _MOST_WORK = 2**55
@@ -91,7 +88,7 @@ Insertions = tuple[Annotated[Insertion, Mark.ROW], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
+class Design(Stored):
     """A model and its BAM insertions: everything needed to rebuild the network.
 
     Attributes:
@@ -145,29 +142,12 @@ class Design:
         if twice is not None:
             raise InvalidValueError(f"site {twice} is in the design twice: a site takes one BAM")
 
-    def to_json(self) -> str:
-        """The design as indented JSON text, the content of ``design.json``."""
-        return DESIGN.text(self)
 
-    @classmethod
-    def from_json(cls, text: str | bytes, source: str = "design.json") -> Design:
-        """Read what :meth:`to_json` wrote.
-
-        Args:
-            text: the JSON text.
-            source: name in errors, usually a path.
-
-        Raises:
-            DesignError: not JSON, cut short, keys missing or unknown, or made by a newer bamsearch.
-        """
-        return DESIGN.parse(text, source)
-
-
-DESIGN: Format[Design] = Format(
+Design.FORMAT = Format(
     Design,
     "design",
     DesignError,
     "write it again with 'bamsearch insert MODEL -o DIR'",
     key="bamsearch_design",
-    version=DESIGN_VERSION,
+    file="design.json",
 )

@@ -1,13 +1,13 @@
-"""Annotations of record fields: ranges, names in JSON, encodings.
+"""Annotations of record fields, which the codec reads: ranges, names in JSON, encodings.
 
-The codec (:mod:`bamsearch.records.codec`) reads them from ``Annotated[int, Range(1)]``.
+``Annotated[int, Range(1)]`` is checked when a file is read, see :mod:`bamsearch.records.codec`.
 """
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
 
 MOST_DIGITS = 4300
 """Most digits of a number in a file: Python's own limit."""
@@ -46,13 +46,6 @@ class Key:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class PlainTable:
-    """A mapping of plain values; a TypedDict gives the types of some keys."""
-
-    keys: Any
-
-
 class Mark(Enum):
     """Exceptions from the usual encoding of a field."""
 
@@ -77,20 +70,21 @@ AnyNatural = Annotated[int, Range(0, 10**MOST_DIGITS - 1)]
 
 
 class Misfit(Exception):
-    """Content that does not fit its type; a :class:`Format` turns it into its error.
+    """Content that does not fit its type; :class:`bamsearch.records.formats.Format` converts it.
 
     Args:
         reason: text after the name of the key, such as ``is 'abc', expected an integer``.
+        path: keys and indices that lead to the content.
         is_value: False if the reason is a complete sentence.
     """
 
-    def __init__(self, reason: str, *, is_value: bool = True) -> None:
+    def __init__(self, reason: str, *path: str | int, is_value: bool = True) -> None:
         # One line, even for names with line breaks.
         escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in reason[:1000])
         self.reason = "".join(escaped)
         super().__init__(self.reason)
         self.is_value = is_value
-        self.path: list[str | int] = []
+        self.path = list(path)
 
     @property
     def of_all(self) -> bool:
@@ -113,19 +107,3 @@ def shown(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}..."
-
-
-def named_fields(kind: Any) -> list[tuple[str, Field[Any], Any]]:
-    """(JSON name, field, type) of each field of a dataclass."""
-    hints = get_type_hints(kind, include_extras=True)
-    named = []
-    for field in fields(kind):
-        keys = [mark.name for mark in marks_of(hints[field.name]) if isinstance(mark, Key)]
-        if field.init:
-            named.append((keys[0] if keys else field.name, field, hints[field.name]))
-    return named
-
-
-def marks_of(hint: Any) -> tuple[Any, ...]:
-    """The metadata of a type hint."""
-    return get_args(hint)[1:] if get_origin(hint) is Annotated else ()

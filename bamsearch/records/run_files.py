@@ -9,18 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bamsearch.errors import RunError
-from bamsearch.records.choices import BaselineKind
-from bamsearch.records.codec import MOST_LINES_BYTES, Format, parse_json, read_bytes
-from bamsearch.records.decoding import at_key, decode
-from bamsearch.records.designs import Design, Insertions
-from bamsearch.records.encoding import encode
-from bamsearch.records.evidence import EVIDENCE
+from bamsearch.errors import InvalidValueError, RunError
+from bamsearch.records.arguments import BaselineKind
+from bamsearch.records.codec import decode, decode_at, encode, expected_object
+from bamsearch.records.designs import Insertions
+from bamsearch.records.evidence import Evidence
+from bamsearch.records.formats import MOST_LINES_BYTES, Format, parse_json, read_bytes
 from bamsearch.records.hints import Misfit
-from bamsearch.records.runs import RUN, Finalist, Run, RunRecord, Trial
-from bamsearch.records.scalars import expected_object
+from bamsearch.records.runs import Finalist, Run, RunRecord, Trial
 from bamsearch.records.sources import split_model
-from bamsearch.records.training_analysis import LEARNED
+from bamsearch.records.training_analysis import TrainingAnalysis
 
 T = TypeVar("T")
 Item = TypeVar("Item", Trial, Finalist)
@@ -45,14 +43,19 @@ RUNS, AUDITS = Path("runs"), Path("audits")
 
 def trial_line(trial: Trial, baseline: BaselineKind | None) -> str:
     """A trial as a line of ``trials.jsonl``."""
-    content = {"reference": baseline} | _stored(Trial, trial, trial.design)
+    content = {"reference": baseline} | _stored(trial)
     return json.dumps(content, allow_nan=False) + "\n"
 
 
 def find_run(run: str) -> Path | None:
     """The folder of a run, by its name or path; None if it does not exist."""
-    folders = (RUNS / run, Path(run)) if run else ()
-    return next((folder for folder in folders if (folder / RUN_FILE).is_file()), None)
+    return find_folder(run, RUNS, RUN_FILE)
+
+
+def find_folder(name: str, parent: Path, file: str) -> Path | None:
+    """The folder with this file, by its name in the parent or by its path; None if missing."""
+    folders = (parent / name, Path(name)) if name else ()
+    return next((folder for folder in folders if (folder / file).is_file()), None)
 
 
 def place_of(folder: Path) -> str:
@@ -67,7 +70,7 @@ def read_run(folder: Path) -> Run:
         RunError: there is no run, or it cannot be read or is from a newer bamsearch.
     """
     try:
-        run = RUN.read(folder / RUN_FILE)
+        run = Run.read(folder / RUN_FILE)
     except OSError as error:
         raise RunError(f"no run at {folder}: 'bamsearch runs' lists all runs") from error
     if run.started_in is None:
@@ -123,14 +126,25 @@ def _moved(run: Run, start: str, end: str) -> Run:
     return replace(run, summary=summary, score=code(run.score), data=data)
 
 
-def read_lines(path: Path) -> bytes:
-    """Content of a file of lines; empty if the file does not exist.
+def read_lines(path: Path, noun: str, remedy: str) -> list[bytes]:
+    """The complete lines of a file of JSON objects; none if the file does not exist.
+
+    Args:
+        path: the file; a power cut can corrupt its last lines, which are left out.
+        noun: name of a line's content, for errors.
+        remedy: next step for the user, for errors.
 
     Raises:
-        RunError: it is larger than :data:`~bamsearch.records.codec.MOST_LINES_BYTES`.
+        RunError: a line is corrupt, and complete lines follow it; or the file is larger than
+            :data:`~bamsearch.records.formats.MOST_LINES_BYTES`.
     """
     with _LINES.refusing(str(path)):
-        return read_bytes(path, MOST_LINES_BYTES) if path.exists() else b""
+        content = read_bytes(path, MOST_LINES_BYTES) if path.exists() else b""
+    lines = readable_lines(content)
+    rest = content[sum(map(len, lines)) :]
+    if readable_lines(rest.partition(b"\n")[2]):
+        raise RunError(f"{path}, line {len(lines) + 1} is not a {noun}: {remedy}")
+    return lines
 
 
 def readable_lines(content: bytes) -> list[bytes]:
@@ -157,21 +171,13 @@ def read_record(folder: Path) -> RunRecord:
     run = read_run(folder)
     path = folder / TRIALS_FILE
     trials: dict[tuple[BaselineKind | None, int], Trial] = {}
-    file = read_lines(path)
-    lines = readable_lines(file)
-    spoiled = file[len(b"".join(lines)) :]
-    if readable_lines(spoiled.partition(b"\n")[2]):
-        raise RunError(
-            f"{path}, line {len(lines) + 1} is not a trial: "
-            f"'bamsearch search --resume {run.name}' repairs it"
-        )
+    lines = read_lines(path, "trial", f"'bamsearch search --resume {run.name}' repairs it")
     for number, line in enumerate(lines, start=1):
         with TRIAL.refusing(f"{path}, line {number}"):
             content = dict(expected_object(parse_json(line)))
             if "reference" not in content:
                 raise Misfit("has no key 'reference'")
-            baseline = content.pop("reference")
-            kind = at_key("reference", lambda x: decode(BaselineKind | None, x), baseline)
+            kind = decode_at("reference", BaselineKind | None, content.pop("reference"))
             trial: Trial = decode(Trial, _with_design(content, run))
         # Older versions wrote a line again after an interruption.
         trials.setdefault((kind, trial.number), trial)
@@ -180,8 +186,8 @@ def read_record(folder: Path) -> RunRecord:
         tuple(trial for (kind, _), trial in trials.items() if kind is None),
         tuple((kind, trial) for (kind, _), trial in trials.items() if kind is not None),
         read_finalists(folder, run),
-        _read(EVIDENCE, folder / EVIDENCE_FILE),
-        _read(LEARNED, folder / LEARNED_FILE),
+        _read(Evidence.FORMAT, folder / EVIDENCE_FILE),
+        _read(TrainingAnalysis.FORMAT, folder / LEARNED_FILE),
     )
 
 
@@ -197,24 +203,27 @@ def read_finalists(folder: Path, run: Run) -> tuple[Finalist, ...]:
 
 def finalists_text(finalists: Sequence[Finalist]) -> str:
     """The content of ``finalists.json``."""
-    return _FINALISTS.text([_stored(Finalist, finalist, finalist.design) for finalist in finalists])
+    return _FINALISTS.text(list(map(_stored, finalists)))
 
 
 def _read(format: Format[T], path: Path) -> T | None:
     return format.read(path) if path.exists() else None
 
 
-def _stored(kind: type, value: Any, design: Design) -> dict[str, Any]:
-    """A dataclass as JSON, storing only the insertions of its design."""
-    return {**encode(kind, value), "design": encode(Insertions, design.insertions)}
+def _stored(value: Trial | Finalist) -> dict[str, Any]:
+    """A record as JSON, storing only the insertions of its design."""
+    return {**encode(type(value), value), "design": encode(Insertions, value.design.insertions)}
 
 
 def _with_design(content: dict[str, Any], run: Run) -> dict[str, Any]:
     """The inverse of :func:`_stored` for a design of the run."""
     if "design" not in content:
         return content
-    rows = content["design"]
-    return content | {"design": at_key("design", lambda x: run.design(decode(Insertions, x)), rows)}
+    insertions = decode_at("design", Insertions, content["design"])
+    try:
+        return content | {"design": run.design(insertions)}
+    except InvalidValueError as error:
+        raise Misfit(str(error), "design", is_value=False) from error
 
 
 _LINES: Format[Any] = Format(Any, "file of lines", RunError, "move it away")

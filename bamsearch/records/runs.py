@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from bamsearch.errors import RunError
+from bamsearch.records.arguments import BaselineKind, Objective
 from bamsearch.records.audits import Cited
-from bamsearch.records.choices import BaselineKind, Objective
-from bamsearch.records.codec import Format
 from bamsearch.records.data import DataFacts
 from bamsearch.records.designs import Design
 from bamsearch.records.evidence import Evidence
+from bamsearch.records.formats import Format, Stored
 from bamsearch.records.hints import (
     Amount,
     AnyNatural,
@@ -24,16 +24,11 @@ from bamsearch.records.hints import (
     Milliseconds,
     Natural,
     Percent,
-    PlainTable,
     Positive,
     Range,
 )
-from bamsearch.records.problems import Problem
-from bamsearch.records.tables import LatencyFacts, RecipeTable
+from bamsearch.records.problems import Problem, RecipeTable
 from bamsearch.records.training_analysis import TrainingAnalysis
-
-RUN_VERSION = 1
-"""Format of ``run.json``; raised only when an older bamsearch could misread a newer run."""
 
 BASE_SEEDS = 3
 """Trainings of the base in a search with score ``train``, to measure the noise."""
@@ -109,8 +104,21 @@ class Finalist:
     base_ms: Milliseconds | None = None
 
 
+class LatencyFacts(TypedDict):
+    """Conditions and error of predicted times, see :mod:`bamsearch.space.measured_costs`."""
+
+    device: str
+    batch_size: Positive
+    dtype: str
+    mode: str
+    threads: Positive | None
+    samples: Positive
+    base_ms: Milliseconds
+    worst_error: float
+
+
 @dataclass(frozen=True, slots=True)
-class Run(Problem):
+class Run(Problem, Stored):
     """Options of a search, and everything needed to resume it.
 
     Attributes:
@@ -160,13 +168,13 @@ class Run(Problem):
     storage: str | None = None
     heartbeat: Positive = 20
     added: Mapping[tuple[str, str], tuple[Amount, Amount]] = field(default_factory=dict)
-    latency: Annotated[Mapping[str, Any], PlainTable(LatencyFacts)] | None = None
+    latency: Annotated[Mapping[str, Any], LatencyFacts] | None = None
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     created: str = ""
     data: DataFacts | None = None
-    recipe: Annotated[Mapping[str, Any], PlainTable(RecipeTable)] | None = None
+    recipe: Annotated[Mapping[str, Any], RecipeTable] | None = None
     supernet: Mapping[str, Any] | None = None
     audit: Cited | None = None
     until: float | None = None
@@ -189,24 +197,8 @@ class Run(Problem):
         base = BASE_SEEDS if self.trained else 1
         return self.trials + base + 2 + (self.trials if self.compare_random else 0)
 
-    def to_json(self) -> str:
-        """The run as indented JSON text, the content of ``run.json``."""
-        return RUN.text(self)
 
-    @classmethod
-    def from_json(cls, text: str | bytes, source: str = "run.json") -> Run:
-        """Read what :meth:`to_json` wrote.
-
-        Raises:
-            RunError: not JSON, a key or value that does not fit, or made by a newer bamsearch.
-        """
-        return RUN.parse(text, source)
-
-
-RUN: Format[Run] = Format(
-    Run, "run", RunError, "search again", key="bamsearch_run", version=RUN_VERSION
-)
-"""The format of ``run.json``."""
+Run.FORMAT = Format(Run, "run", RunError, "search again", key="bamsearch_run", file="run.json")
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from bamsearch.errors import RunError
-from bamsearch.records.codec import Format
 from bamsearch.records.designs import Insertion
+from bamsearch.records.formats import Format, Stored
 from bamsearch.records.hints import Mark, Natural, Share
-
-LEARNED_VERSION = 1
-"""Format of ``learned.json``."""
 
 Aspect = Literal["site", "r", "d"]
 
@@ -81,7 +78,7 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingAnalysis:
+class TrainingAnalysis(Stored):
     """A statistical model of a search's trainings.
 
     Attributes:
@@ -114,25 +111,12 @@ class TrainingAnalysis:
         wanted = tuple(insertions)
         return next((estimate for estimate in self.ranking if estimate.insertions == wanted), None)
 
-    def to_json(self) -> str:
-        """The analysis as indented JSON text, the content of ``learned.json``."""
-        return LEARNED.text(self)
 
-    @classmethod
-    def from_json(cls, text: str | bytes, source: str = "learned.json") -> TrainingAnalysis:
-        """Read what :meth:`to_json` wrote.
-
-        Raises:
-            RunError: not JSON, a key or value that does not fit, or made by a newer bamsearch.
-        """
-        return LEARNED.parse(text, source)
-
-
-LEARNED: Format[TrainingAnalysis] = Format(
+TrainingAnalysis.FORMAT = Format(
     TrainingAnalysis,
     "analysis of trainings",
     RunError,
     "move it away, then 'bamsearch search --resume' makes it again",
     key="bamsearch_learned",
-    version=LEARNED_VERSION,
+    file="learned.json",
 )

@@ -30,7 +30,7 @@ from bamsearch.errors import NoSiteError, SpaceError
 from bamsearch.graph.placement import PLACEMENTS, place
 from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import Init, ModelSummary, Site, Variant
-from bamsearch.records.codec import read_bytes
+from bamsearch.records.formats import read_bytes
 from bamsearch.records.hints import Misfit, shown
 from bamsearch.space.choices import Choice, SearchSpace, make_choice
 

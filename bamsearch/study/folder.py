@@ -64,7 +64,7 @@ from bamsearch.records.run_files import (
     run_text,
     trial_line,
 )
-from bamsearch.records.runs import RUN, Finalist
+from bamsearch.records.runs import Finalist
 from bamsearch.text import printable
 
 STUDY_FILE = "study.db"
@@ -228,7 +228,7 @@ class RunFolder:
         """Write ``best/design.json``, unless it is up to date."""
         path = self.path / "best" / "design.json"
         # Files are relative to the same folder as in run.json.
-        text = replace(design, model=RUN.read(self.path / RUN_FILE).model).to_json()
+        text = replace(design, model=Run.read(self.path / RUN_FILE).model).to_json()
         if not path.exists() or path.read_bytes() != text.encode():
             path.parent.mkdir(exist_ok=True)
             self._write("best/design.json", text)

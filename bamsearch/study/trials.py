@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bamsearch.errors import RunError
 from bamsearch.records import BaselineKind, Insertion
-from bamsearch.records.codec import Format
 from bamsearch.records.designs import Insertions
+from bamsearch.records.formats import Format
 
 MOST_RETRIES = 3
 """Most retries of a trial whose worker died: the design itself may kill its worker."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from bamsearch.errors import TrainingError
-from bamsearch.records.codec import Format
+from bamsearch.records.formats import Format
 from bamsearch.records.hints import Mark, Positive, Range
 from bamsearch.training.progress import Progress
 

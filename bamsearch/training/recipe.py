@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 
 from bamsearch.errors import InvalidValueError
 from bamsearch.records import check_choice, check_positive
-from bamsearch.records.codec import Format
-from bamsearch.records.encoding import encode
+from bamsearch.records.codec import encode
+from bamsearch.records.formats import Format
 
 Schedule = Literal["step", "cosine"]
 Augment = Literal["none", "crop", "flip-crop", "resized-crop"]

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from bamsearch.data.batches import batches
-from bamsearch.data.random_splits import permutation
-from bamsearch.data.splits import Split
+from bamsearch.data.splits import Split, batches, permutation
 
 _READERS = 8
 """Maximum number of processes that read files."""

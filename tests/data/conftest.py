@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bamsearch.data import kinds, torchvision_sets
+from bamsearch.data.published import KINDS
 
 
 def _write_idx(path: Path, values: np.ndarray) -> None:
@@ -41,8 +41,8 @@ def set_published(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]
     """``set_published("mnist", 10)``: as if torchvision's test split had 10 images."""
 
     def change(name: str, images: int) -> None:
-        smaller = replace(kinds.KINDS[name], test_images=images)
-        monkeypatch.setitem(torchvision_sets.KINDS, name, smaller)
+        smaller = replace(KINDS[name], test_images=images)
+        monkeypatch.setitem(KINDS, name, smaller)
 
     return change
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from bamsearch.data.loading import load_data
 from bamsearch.records import DataFacts
-from bamsearch.records.decoding import decode
+from bamsearch.records.codec import decode
 from bamsearch.records.hints import Misfit
 
 

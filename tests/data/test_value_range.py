@@ -12,7 +12,7 @@ from bamsearch.data import duplicates
 from bamsearch.data.loading import load_data, same_data
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.records import DataFacts
-from bamsearch.records.codec import Format
+from bamsearch.records.formats import Format
 
 TWELVE = (0.0, 4095.0)
 

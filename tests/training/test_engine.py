@@ -6,8 +6,7 @@ import torch
 from scipy.special import softmax
 from torch import nn
 
-from bamsearch.data.random_splits import permutation
-from bamsearch.data.splits import Data
+from bamsearch.data.splits import Data, permutation
 from bamsearch.errors import DesignError, DeviceError, DivergedError, InvalidValueError, OutputError
 from bamsearch.records import Design, Insertion
 from bamsearch.training.engine import Trained, train

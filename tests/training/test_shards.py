@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bamsearch.data.batches import batches
 from bamsearch.data.loading import load_data
+from bamsearch.data.splits import batches
 from bamsearch.training.shards import readers, steps_of, training_batches, validation_batches
 
 

@@ -31,7 +31,7 @@ from bamsearch.records.audit_files import (
     read_audit,
     read_trainings,
 )
-from bamsearch.records.codec import Format
+from bamsearch.records.formats import Format
 from bamsearch.records.run_files import AUDITS, TRAINING_FILES
 from bamsearch.study.folder import check_name
 

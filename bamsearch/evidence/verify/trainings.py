@@ -23,7 +23,7 @@ from bamsearch.evidence.verify.request import VerifyPlan, misfit
 from bamsearch.files import write_whole
 from bamsearch.graph.base import Base
 from bamsearch.profiling.conditions import preserve_torch_state
-from bamsearch.records.codec import Format
+from bamsearch.records.formats import Format
 from bamsearch.records.hints import Natural
 from bamsearch.training.engine import with_bam
 from bamsearch.training.fabric import make_fabric

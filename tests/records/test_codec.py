@@ -8,20 +8,17 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 import pytest
 
 from bamsearch.errors import InvalidValueError, RunError
-from bamsearch.records.codec import MOST_BYTES, Format, parse_json, read_bytes
-from bamsearch.records.decoding import decode
-from bamsearch.records.encoding import encode
+from bamsearch.records.codec import MOST_DEPTH, decode, encode
+from bamsearch.records.formats import MOST_BYTES, Format, parse_json, read_bytes
 from bamsearch.records.hints import (
     AnyNatural,
     Key,
     Mark,
     Misfit,
-    PlainTable,
     Positive,
     Range,
     Share,
 )
-from bamsearch.records.scalars import MOST_DEPTH
 
 
 class Facts(TypedDict):
@@ -47,7 +44,7 @@ class Everything:
     rows: tuple[Annotated[Point, Mark.ROW], ...]
     pair: tuple[str, int]
     share: Share
-    table: Annotated[Mapping[str, Any], PlainTable(Facts)]
+    table: Annotated[Mapping[str, Any], Facts]
     by_pair: Mapping[tuple[str, str], tuple[int, int]]
     draws: Mapping[str, Annotated[tuple[float | None, ...], Mark.BARE]]
     named: Annotated[str, Key("other name")] = "n"
