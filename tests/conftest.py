@@ -10,7 +10,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # before torch is first imported: with one thread a training is the same each time, and faster too
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from collections.abc import Callable
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,7 +50,24 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     return compare
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with ``python`` and ``bamsearch``, which start with torch loaded: preloaded.py."""
+    folder = tmp_path_factory.mktemp("preloaded")
+    server = [sys.executable, str(Path(__file__).with_name("preloaded.py"))]
+    at = str(folder / "socket")
+    own = shlex.join([server[0], "-IS", server[1], "run", at])
+    for name, start in (("python", ""), ("bamsearch", " -m bamsearch")):
+        (folder / name).write_text(f'#!/bin/sh\nexec {own}{start} "$@"\n')
+        (folder / name).chmod(0o755)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([*server, "serve", at], start_new_session=True, **pipes) as process:
+        assert process.stdout.readline() == b"ready\n"
+        yield folder
+        process.stdin.close()
+
+
+@pytest.fixture(scope="session")
 def bamsearch_cli() -> Callable[..., Result]:
     """``bamsearch_cli("env", "--json")`` runs the command line in this process.
 

@@ -348,7 +348,7 @@ def test_a_model_is_a_model_though_a_design_is_called_so(bamsearch_cli, tmp_path
 # what comes from outside in the middle of the work
 
 
-def test_ctrl_c_while_tracing():
+def test_ctrl_c_while_tracing(preloaded):
     code = (
         "import os, signal, torch.fx\n"
         "real = torch.fx.Tracer.create_proxy\n"
@@ -359,16 +359,16 @@ def test_ctrl_c_while_tracing():
         "from bamsearch.cli.main import main\n"
         f"main(['insert', '{SMALL}', '--input-size', '225'])"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = subprocess.run([preloaded / "python", "-c", code], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (130, "")
     assert result.stderr == "bamsearch: interrupted\n"
 
 
-def test_a_stdout_that_is_full():
+def test_a_stdout_that_is_full(preloaded):
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "bamsearch", "insert", SMALL]
+        command = [preloaded / "bamsearch", "insert", SMALL]
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 2
     assert result.stderr.startswith("bamsearch: error: No space left on device")

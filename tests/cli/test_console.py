@@ -2,7 +2,7 @@ import json
 import os
 import pty
 import subprocess
-import sys
+from collections.abc import Callable
 
 import click
 import pytest
@@ -80,28 +80,35 @@ def test_one_line():
     assert one_line("a:\n\n  b c\n") == "a: b c"
 
 
-def on_terminal(code: str, **environment: str) -> str:
+@pytest.fixture
+def on_terminal(preloaded) -> Callable[..., str]:
     """What a process that runs code on a terminal shows there."""
-    ours, theirs = pty.openpty()
-    clean = {name: os.environ[name] for name in os.environ if name not in ("NO_COLOR", "COLUMNS")}
-    code = f"from bamsearch.cli.console import Console; {code}"
-    subprocess.run(
-        [sys.executable, "-c", code],
-        env=clean | {"TERM": "xterm"} | environment,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        check=True,
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            shown += chunk
-    except OSError:  # how Linux says that nobody writes any more
-        pass
-    os.close(ours)
-    return shown.decode().replace("\r\n", "\n")
+
+    def run(code: str, **environment: str) -> str:
+        ours, theirs = pty.openpty()
+        clean = {
+            name: os.environ[name] for name in os.environ if name not in ("NO_COLOR", "COLUMNS")
+        }
+        code = f"from bamsearch.cli.console import Console; {code}"
+        subprocess.run(
+            [preloaded / "python", "-c", code],
+            env=clean | {"TERM": "xterm"} | environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            check=True,
+        )
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+        except OSError:  # how Linux says that nobody writes any more
+            pass
+        os.close(ours)
+        return shown.decode().replace("\r\n", "\n")
+
+    return run
 
 
 TABLE = "Console().table(['name'], [['x' * 100]], 'l')"
@@ -110,7 +117,7 @@ with Console().progress('counting', total=1) as step: step()
 """
 
 
-def test_on_a_terminal_tables_have_style_and_its_width():
+def test_on_a_terminal_tables_have_style_and_its_width(on_terminal):
     shown = on_terminal(TABLE, COLUMNS="60")
     assert "\x1b[1m" in shown
     assert max(len(line) for line in shown.splitlines()[1:]) <= 60
@@ -130,7 +137,7 @@ print_insertion(Console(), summary, design, DesignCost(cost, ()), None, inserted
 """
 
 
-def test_a_long_reason_is_wrapped_at_words():
+def test_a_long_reason_is_wrapped_at_words(on_terminal):
     lines = on_terminal(INSERTED, COLUMNS="60", NO_COLOR="1").splitlines()
     start = next(at for at, line in enumerate(lines) if line.startswith("not rewritten: the"))
     reason = lines[start : lines.index("", start)]
@@ -148,22 +155,22 @@ Console().note(name); Console().warn(name); Console().finish({'use': name}, [nam
 """
 
 
-def test_names_neither_style_nor_control_a_terminal():
+def test_names_neither_style_nor_control_a_terminal(on_terminal):
     shown = on_terminal(MARKUP, COLUMNS="100")
     assert "\x1b]0" not in shown
     assert "\x07" not in shown
     assert shown.count(r"[/red]\x1b]0;title\x07[bold]\xff") >= 8
 
 
-def test_no_color_leaves_no_escape():
+def test_no_color_leaves_no_escape(on_terminal):
     assert "\x1b" not in on_terminal(TABLE, NO_COLOR="1")
 
 
-def test_progress_shows_on_a_terminal():
+def test_progress_shows_on_a_terminal(on_terminal):
     assert "counting" in on_terminal(PROGRESS)
 
 
-def test_progress_keeps_quiet_when_asked():
+def test_progress_keeps_quiet_when_asked(on_terminal):
     assert on_terminal(PROGRESS.replace("Console()", "Console(quiet=True)")) == ""
 
 

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -166,15 +165,20 @@ main(sys.argv[1:])
 """
 
 
-def insert_killed(moves: int, *args: str) -> None:
+@pytest.fixture
+def insert_killed(preloaded):
     """Kill ``insert`` while it writes the weights (0), or before its n-th rename."""
-    code = KILL.replace("MOVES", str(moves))
-    result = subprocess.run([sys.executable, "-c", code, "insert", SMALL, *args])
-    assert result.returncode == -9
+
+    def run(moves: int, *args: str) -> None:
+        code = KILL.replace("MOVES", str(moves))
+        result = subprocess.run([preloaded / "python", "-c", code, "insert", SMALL, *args])
+        assert result.returncode == -9
+
+    return run
 
 
 @pytest.mark.parametrize("moves", [0, 1])
-def test_a_kill_leaves_no_half_design(tmp_path, weights, moves):
+def test_a_kill_leaves_no_half_design(insert_killed, tmp_path, weights, moves):
     folder = tmp_path / "kept"
     insert_killed(moves, "--weights", weights, "-o", str(folder))
     assert not (folder / "design.json").exists()
@@ -182,7 +186,9 @@ def test_a_kill_leaves_no_half_design(tmp_path, weights, moves):
         load(folder)
 
 
-def test_a_kill_while_writing_leaves_the_old_design_whole(bamsearch_cli, tmp_path, weights):
+def test_a_kill_while_writing_leaves_the_old_design_whole(
+    bamsearch_cli, insert_killed, tmp_path, weights
+):
     line = ["--weights", weights, "-o", str(tmp_path)]
     assert bamsearch_cli("insert", SMALL, *line).exit_code == 0
     before = contents(tmp_path)
@@ -192,7 +198,9 @@ def test_a_kill_while_writing_leaves_the_old_design_whole(bamsearch_cli, tmp_pat
     load(tmp_path)
 
 
-def test_a_kill_never_leaves_weights_beside_another_design(bamsearch_cli, tmp_path, weights):
+def test_a_kill_never_leaves_weights_beside_another_design(
+    bamsearch_cli, insert_killed, tmp_path, weights
+):
     # d changes no shape: these weights would load into the old design, and compute something else
     line = ["--weights", weights, "-o", str(tmp_path)]
     assert bamsearch_cli("insert", SMALL, *line).exit_code == 0

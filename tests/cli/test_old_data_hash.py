@@ -1,6 +1,7 @@
 """Records from before hashes of image folders were over contents are continued."""
 
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -8,7 +9,7 @@ from PIL import Image
 from bamsearch.data import loading
 from bamsearch.records import Run
 
-NET = "bamsearch.examples:resnet20"
+NET = f"{Path(__file__).parents[1] / 'training' / 'nets.py'}:small"
 SHORT = ("--recipe", "short", "--epochs", "1")
 
 

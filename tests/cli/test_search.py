@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -24,11 +23,22 @@ def _folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def done(bamsearch_cli):
-    """A finished search called ``done``."""
-    result = bamsearch_cli(*LINE, "--name", "done")
+@pytest.fixture(scope="module")
+def finished(bamsearch_cli, tmp_path_factory):
+    """A finished search called ``done``, and the folder where it ran."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = bamsearch_cli(*LINE, "--name", "done")
     assert result.exit_code == 0, result.stderr
+    return result, folder
+
+
+@pytest.fixture
+def done(finished):
+    """What the finished search printed; a copy of it is in the current folder."""
+    result, folder = finished
+    shutil.copytree(folder, ".", dirs_exist_ok=True)
     return result
 
 
@@ -359,21 +369,17 @@ def test_spaces_lists_what_ships(bamsearch_cli, golden):
     assert names == ["stages", "bottlenecks", "paper", "blocks", "mobile"]
 
 
-def started(*line: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "bamsearch", *line],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def test_ctrl_c_leaves_what_is_finished_and_says_how_to_go_on():
+def test_ctrl_c_leaves_what_is_finished_and_says_how_to_go_on(preloaded):
     Path("slow.py").write_text(
         "import time\n\ndef score(module, design):\n    time.sleep(0.3)\n    return 1.0\n"
     )
     line = ["search", "resnet18", "--input-size", "32", "--score", "slow.py:score", "--name", "a"]
-    process = started(*line, "--sampler", "random")
+    process = subprocess.Popen(
+        [preloaded / "bamsearch", *line, "--sampler", "random"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     trials = Path("runs/a/trials.jsonl")
     while not trials.exists() or trials.read_bytes().count(b"\n") < 3:
         assert process.poll() is None, process.communicate()[1]

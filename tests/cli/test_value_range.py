@@ -1,6 +1,7 @@
 """--value-range goes from the command line into records, and back out of them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from bamsearch.records import Run
 
-NET = "bamsearch.examples:resnet20"
+NET = f"{Path(__file__).parents[1] / 'training' / 'nets.py'}:small"
 SHORT = ("--recipe", "short", "--epochs", "1")
 RANGE = ("--value-range", "0:4095")
 

@@ -45,7 +45,6 @@ def _console(block: Example) -> None:
         assert first in _COMMANDS, f"{first} is not run here: mark the block with a skip"
         result = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command],
-            env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
         )
@@ -67,9 +66,15 @@ def commands(session: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def run_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], list[str]]:
+def run_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preloaded: Path
+) -> Callable[[Path], list[str]]:
     """``run_document(path)`` runs all blocks in tmp_path; returns their languages."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "bamsearch").symlink_to(preloaded / "bamsearch")
+    folders = [tmp_path / "bin", Path(sys.executable).parent, os.environ["PATH"]]
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, folders)))
 
     def run(path: Path) -> list[str]:
         found = blocks(path)

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,12 +49,12 @@ def whole(digits, design, quick, tmp_path, outcome):
     ids=["between two checkpoints of an epoch", "after the checkpoint of an epoch"],
 )
 def test_killed_in_an_epoch(
-    digits, design, quick, tmp_path, outcome, whole, epoch, step, minutes, kept
+    digits, design, quick, preloaded, tmp_path, outcome, whole, epoch, step, minutes, kept
 ):
     placed, folder = design(("1", 4, 2)), tmp_path / "killed"
     file = tmp_path / "design.json"
     file.write_text(placed.to_json())
-    line = [sys.executable, "-c", KILLED, file, folder, epoch, step, minutes]
+    line = [preloaded / "python", "-c", KILLED, file, folder, epoch, step, minutes]
     done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (folder / "model.safetensors").exists()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import torch
@@ -128,13 +130,24 @@ def _one_by_one(
         yield job, training
 
 
+def _process_context() -> BaseContext:
+    """Starts processes without this one's threads and CUDA, which do not survive a fork.
+
+    On Linux they are forked from a server that imports torch once for all of them.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([train_in_worker.__module__])
+    return context
+
+
 def _in_processes(
     planned: AuditPlan, folder: Path, waiting: list[AuditJob], jobs: int
 ) -> Iterator[tuple[AuditJob, AuditTraining]]:
     """Trainings as they finish; only the parent writes their results."""
     audit = planned.audit
-    # Not forked: torch's threads and CUDA do not survive a fork.
-    context = multiprocessing.get_context("spawn")
+    context = _process_context()
     stop = context.Event()
     base = audit.design(audit.designs[0].insertions)
     worker = WorkerSettings(audit.data, base, planned.recipe, audit.device, audit.threads)

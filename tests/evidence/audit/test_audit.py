@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -229,12 +228,12 @@ def test_stopped_anywhere_it_ends_the_same(planned, whole, tmp_path, monkeypatch
     assert (folder.path / "audit.json").read_bytes() == before
 
 
-def test_killed_and_run_again(planned, whole, tmp_path):
+def test_killed_and_run_again(planned, whole, preloaded, tmp_path):
     folder = AuditFolder(tmp_path / "killed")
     folder.path.mkdir()
     lines = (whole / "trainings.jsonl").read_text().splitlines(keepends=True)
     (folder.path / "trainings.jsonl").write_text("".join(lines[:13]))
-    line = [sys.executable, "-c", KILLED, f"{NETS}:small", str(folder.path)]
+    line = [preloaded / "python", "-c", KILLED, f"{NETS}:small", str(folder.path)]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(read_trainings(folder.path)[0]) == 14

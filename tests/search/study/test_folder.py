@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -155,7 +154,7 @@ def test_one_search_at_a_time(folder):
         pass
 
 
-def test_the_lock_goes_with_a_killed_process(folder):
+def test_the_lock_goes_with_a_killed_process(preloaded, folder):
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -164,12 +163,13 @@ def test_the_lock_goes_with_a_killed_process(folder):
         "    print('locked', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    command = [sys.executable, "-c", script, str(folder.path)]
+    command = [preloaded / "python", "-c", script, str(folder.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         assert folder.busy()
         process.kill()
+        process.stdout.read()  # until the process behind it is gone too
     assert process.returncode == -signal.SIGKILL
     with folder.locked():
         pass
