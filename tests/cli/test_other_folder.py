@@ -19,17 +19,24 @@ NET = (Path(__file__).parents[1] / "training" / "nets.py").read_text()
 SCORE = "def more(design):\n    return len(design.insertions)\n"
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch, bamsearch_cli) -> Path:
-    """A project with a run, and another current folder that has other files of the same names."""
-    folder = tmp_path / "project"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, bamsearch_cli) -> Path:
+    """A project with a run."""
+    folder = tmp_path_factory.mktemp("made")
     (folder / "net.py").write_text(NET)
     (folder / "score.py").write_text(SCORE)
-    monkeypatch.chdir(folder)
     line = ("search", "net.py:small", "--data", "digits", "--score", "score.py:more")
-    result = bamsearch_cli(*line, "--trials", "3", "--no-random", "--name", "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = bamsearch_cli(*line, "--trials", "3", "--no-random", "--name", "run")
     assert result.exit_code == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def project(made, tmp_path, monkeypatch) -> Path:
+    """A copy of it, and another current folder that has other files of the same names."""
+    folder = Path(shutil.copytree(made, tmp_path / "project"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     for name in ("net.py", "score.py"):

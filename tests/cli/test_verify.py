@@ -43,6 +43,25 @@ def start(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def finished(start, bamsearch_cli, tmp_path_factory):
+    """What a verify of that run printed, and the folder where it ran."""
+    folder = shutil.copytree(start, tmp_path_factory.mktemp("finished"), dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = bamsearch_cli("verify", "small", *QUICK)
+    assert result.exit_code == 0, result.stderr
+    return result, folder
+
+
+@pytest.fixture
+def verified(finished, here):
+    """What that verify printed; its files are in the current folder."""
+    result, folder = finished
+    shutil.copytree(folder, here, dirs_exist_ok=True)
+    return result
+
+
 @pytest.fixture(autouse=True)
 def here(start, tmp_path, monkeypatch):
     """The current folder, a copy of it."""
@@ -51,14 +70,12 @@ def here(start, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_answer_stands_first_in_every_format(bamsearch_cli, here):
-    made("runs/r20", "bamsearch.examples:resnet20", input_size=(8, 8), num_classes=10)
-    result = bamsearch_cli("verify", "r20", *QUICK)
-    assert result.exit_code == 0, result.stderr
-    evidence = read_record(here / "runs" / "r20").evidence
+def test_the_answer_stands_first_in_every_format(bamsearch_cli, verified, here):
+    result = verified
+    evidence = read_record(here / "runs" / "small").evidence
     first = evidence.differences[0]
     networks = len({tuple(one) for one in evidence.designs.values()})
-    report = here / "runs" / "r20" / "report"
+    report = here / "runs" / "small" / "report"
     headline = json.loads((report / "report.json").read_text())["answer"]["headline"]
     assert f"95% [{first.low:+.2f}, {first.high:+.2f}] over seeds, 2 paired seeds" in headline
     plan, _, answer = result.stdout.partition(f"\n\n{headline}\n")
@@ -72,7 +89,7 @@ def test_the_answer_stands_first_in_every_format(bamsearch_cli, here):
     assert 0 < markdown.index(headline) < markdown.index("## Comparison")
     page = (report / "report.html").read_text()
     assert page.index(headline) < page.index("Comparison</h2>")
-    assert f"EVIDENCE  {headline}" in bamsearch_cli("report", "r20").stdout
+    assert f"EVIDENCE  {headline}" in bamsearch_cli("report", "small").stdout
 
 
 def test_a_dry_run_writes_nothing_and_reads_no_test_image(bamsearch_cli, here, monkeypatch):
@@ -93,7 +110,7 @@ def test_a_dry_run_writes_nothing_and_reads_no_test_image(bamsearch_cli, here, m
     assert after == before
 
 
-def test_what_is_not_as_expected_is_exit_code_4(bamsearch_cli, here):
+def test_what_is_not_as_expected_is_exit_code_4(bamsearch_cli, verified):
     line = ["verify", "small", *QUICK, "--margin", "0.001", "--json"]
     whole = bamsearch_cli(*line)
     assert whole.exit_code == 0, whole.stderr
@@ -118,9 +135,8 @@ def test_what_is_expected(low, better, not_worse):
     assert meets(low, "not-worse", 0.5) == not_worse
 
 
-def test_ctrl_c_and_the_same_command_again(bamsearch_cli, here, monkeypatch):
-    shutil.copytree("runs/small", "runs/cut")
-    assert bamsearch_cli("verify", "small", *QUICK).exit_code == 0
+def test_ctrl_c_and_the_same_command_again(start, verified, bamsearch_cli, here, monkeypatch):
+    shutil.copytree(start / "runs/small", "runs/cut")
     plain, calls = TrainerState.__init__, []
 
     def interrupted(trainer, *args) -> None:
@@ -146,7 +162,7 @@ def test_ctrl_c_and_the_same_command_again(bamsearch_cli, here, monkeypatch):
     assert ends[0] == ends[1]
 
 
-def test_another_plan_after_a_look_is_exploratory_and_never_as_expected(bamsearch_cli, here):
+def test_another_plan_after_a_look_is_exploratory_and_never_as_expected(bamsearch_cli, verified):
     line = ["verify", "small", *QUICK, "--margin", "1000", "--expect", "not-worse", "--json"]
     first = bamsearch_cli(*line)
     assert first.exit_code == 0, first.stderr
@@ -194,8 +210,7 @@ def test_classes_that_no_one_named_are_refused_too(bamsearch_cli, here):
     assert "'bamsearch search net.py:twelve --data digits' makes a run that fits" in result.stderr
 
 
-def test_trained_weights_that_init_paper_disturbs_are_warned_of(bamsearch_cli, here):
-    assert bamsearch_cli("verify", "small", *QUICK).exit_code == 0
+def test_trained_weights_that_init_paper_disturbs_are_warned_of(bamsearch_cli, verified):
     weights = "runs/small/verify/10000-base/model.safetensors"
     made("runs/other", "net.py:small", input_size=(8, 8), num_classes=10)
     result = bamsearch_cli("verify", "other", *QUICK, "--weights", weights, "-n")

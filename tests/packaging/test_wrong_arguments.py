@@ -74,6 +74,8 @@ def test_a_wrong_type_is_refused_at_the_door(name, parameter, tmp_path, monkeypa
         for value in WRONG:
             if callable(value) and key in ("callback", "progress", "score"):
                 continue  # its call is checked, not its type
+            if key == "budget_ms" and isinstance(value, int):
+                continue  # a number is right, and measured for long
             message = ""
             try:
                 getattr(bamsearch, name)(**RIGHT[name] | {key: value})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import weakref
 from collections import OrderedDict
 from types import SimpleNamespace
@@ -51,6 +52,15 @@ class Greedy(nn.Module):
 
 SEEN: list[SimpleNamespace] = []
 KEPT: list[weakref.ref] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections():
+    """What other tests left is not looked at in each collection of garbage after a failure."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
