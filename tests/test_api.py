@@ -318,4 +318,4 @@ def test_verify_and_audit_refuse_other_types(value, tmp_path):
     with pytest.raises(InvalidValueError, match="epochs must be"):
         bamsearch.train("resnet18", "digits", epochs=value or "1")
     with pytest.raises(InvalidValueError, match="output must be"):
-        bamsearch.audit("resnet18", "digits", output=value)
+        bamsearch.audit("resnet18", "digits", output=value or 3)

@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from bamsearch.records.arguments import checked
-
-if TYPE_CHECKING:
-    from bamsearch.records import Audit
+from bamsearch.evidence.audit.request import AuditRequest, plan_audit
+from bamsearch.evidence.audit.run import run_audit
+from bamsearch.evidence.audit.trainings import estimate_audit
+from bamsearch.records import Audit
+from bamsearch.records.arguments import parameters_of
+from bamsearch.training.progress import SILENT
 
 
-@checked
-def audit(
-    model: str | os.PathLike[str],
-    data: str | None = None,
-    *,
-    output: str | os.PathLike[str],
-    jobs: int = 1,
-    **options: Any,
-) -> Audit:
+@parameters_of(AuditRequest)
+def audit(request: AuditRequest) -> Audit:
     """Train a sample of designs, and measure which scores rank them as training does.
 
-    Args:
-        model: a MODEL; or the name or folder of a run, which sets model, space and budgets.
-        data: name of the data; None is that of the run.
-        output: folder of the audit; the same call continues an interrupted audit in it.
-        jobs: number of training processes.
-        options: fields of :class:`bamsearch.evidence.audit.request.AuditRequest`, such as designs,
-            seeds, scores, space, epochs and ``budgets={"gflops": "8"}``.
+    The same call continues after an interruption.
 
     Raises:
-        BamsearchError: see :func:`bamsearch.evidence.audit.request.plan_audit`.
+        KeyboardInterrupt: Ctrl-C.
+        BamsearchError: see :func:`bamsearch.evidence.audit.request.plan_audit` and
+            :func:`bamsearch.evidence.audit.run.run_audit`.
     """
-    from bamsearch.evidence.audit.folder import AuditFolder
-    from bamsearch.evidence.audit.request import AuditRequest, plan_audit
-    from bamsearch.evidence.audit.run import run_audit
-
-    request = checked(AuditRequest)(os.fspath(model), data, command="bamsearch.audit", **options)
-    return run_audit(plan_audit(request), AuditFolder(Path(output)), jobs=jobs)
+    view = request.shown
+    with view.work(f"determining the feasible designs of {request.target}"):
+        plan = plan_audit(request, view.execute)
+    if view is not SILENT:
+        with view.work("timing a few steps"):
+            estimate = estimate_audit(plan)
+        view.plan(plan, estimate)
+    return plan.audit if request.dry_run else run_audit(plan, view)

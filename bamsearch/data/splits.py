@@ -205,28 +205,35 @@ class Data:
         return tuple(means), tuple(deviations)
 
 
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order of the images in an epoch of a training, (count,) int64.
+
+    It depends on nothing else, so different trainings see the same order.
+
+    Raises:
+        InvalidValueError: seed or epoch are not in 0..2**32 - 1.
+    """
+    for name, value in (("seed", seed), ("epoch", epoch)):
+        if not 0 <= value < 2**32:
+            raise InvalidValueError(f"{name} must be in 0..{2**32 - 1}, not {value}")
+    return permutation(count, seed, epoch)
+
+
 def batches(
     split: Split,
     size: int,
+    order: Tensor,
     *,
-    seed: int,
-    epoch: int,
-    shuffle: bool,
     device: torch.device | str = "cpu",
     workers: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterate over all images of a split once; the last batch may be smaller.
-
-    The order depends only on the seed, the epoch and the number of images, not on device, batch
-    size, workers or earlier random numbers, so different trainings see the same order.
+    """Iterate over images of a split; the last batch may be smaller.
 
     Args:
         split: the split. If it is in memory, it is moved to the device and indexed there; otherwise
             a DataLoader reads its files.
         size: batch size.
-        seed: random seed of the order, in 0..2**32 - 1.
-        epoch: number of the epoch, from 0; each has a different order.
-        shuffle: False keeps the order of the split.
+        order: indices of the images, (N,) int64.
         device: device of the batches.
         workers: number of processes that read files; 0 reads in this process.
 
@@ -234,15 +241,10 @@ def batches(
         Images (N, C, H, W) uint8 and labels (N,) int64, on the device.
 
     Raises:
-        InvalidValueError: invalid batch size, or a seed or an epoch out of range.
+        InvalidValueError: invalid batch size.
         DataError: while reading, a file that is not an image.
     """
     check_positive("the batch size", size)
-    for name, value in (("seed", seed), ("epoch", epoch)):
-        if not 0 <= value < 2**32:
-            raise InvalidValueError(f"{name} must be in 0..{2**32 - 1}, not {value}")
-    count = len(split)
-    order = permutation(count, seed, epoch) if shuffle else torch.arange(count)
     if split.images is None:
         return _read(split, order, size, torch.device(device), workers)
     return _indexed(split, order, size, device)

@@ -16,6 +16,7 @@ from typing import get_type_hints as hints_of
 from bamsearch.errors import InvalidValueError
 
 P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 Kind = Literal["stem", "bottleneck", "head", "block", "neck"]
@@ -86,6 +87,8 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
     hinted = SimpleNamespace(__annotations__=annotations)
     kinds = {parameter.kind: name for name, parameter in signature.parameters.items()}
     variadic = kinds.get(inspect.Parameter.VAR_POSITIONAL)
+    # Inherited fields of a dataclass have the annotations of another module.
+    sources: Sequence[Any] = inspect.getmro(function) if isinstance(function, type) else [function]
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -94,7 +97,10 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
         except TypeError:
             return function(*args, **kwargs)  # raises Python's message for this signature
         torch_nn = sys.modules.get("torch.nn", _NO_TORCH)
-        hints = hints_of(hinted, vars(sys.modules[function.__module__]), {"nn": torch_nn})
+        names: dict[str, Any] = {}
+        for each in reversed(sources):
+            names |= vars(sys.modules[each.__module__])
+        hints = hints_of(hinted, names, {"nn": torch_nn})
         for name, value in arguments.items():
             if get_origin(hints[name]) is Unpack:
                 fields = hints_of(get_args(hints[name])[0])
@@ -108,6 +114,32 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
         return function(*args, **kwargs)
 
     return call
+
+
+def parameters_of(request: Callable[P, R]) -> Callable[[Callable[[R], T]], Callable[P, T]]:
+    """Give a function of a request the fields of the request's class as checked parameters.
+
+    The class declares and documents them: its ``Attributes`` are the ``Args`` of the function.
+    """
+
+    def decorate(function: Callable[[R], T]) -> Callable[P, T]:
+        make = checked(request)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            return function(make(*args, **kwargs))
+
+        classes = [each for each in inspect.getmro(cast(type, request)) if each is not object]
+        entries = [(each.__doc__ or "").partition("Attributes:\n")[2].rstrip() for each in classes]
+        section = re.compile(r"^    (?=Returns:|Raises:)", re.MULTILINE)
+        args = "\n".join(["    Args:", *filter(None, entries), "", "    "])
+        call.__doc__ = section.sub(args.replace("\\", r"\\"), function.__doc__ or "", count=1)
+        returned = inspect.signature(function).return_annotation
+        signature = inspect.signature(request).replace(return_annotation=returned)
+        vars(call)["__signature__"] = signature
+        return call
+
+    return decorate
 
 
 def _check(name: str, value: object, hint: Any) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bamsearch.data.splits import Data
 from bamsearch.records import Design
-from bamsearch.training.engine import train
+from bamsearch.training.engine import run_training, train_to_end
 from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.initial_model import InitialModel, build_initial_model
-from bamsearch.training.progress import EpochMetrics, Progress
+from bamsearch.training.progress import EpochMetrics, Watch
 from bamsearch.training.recipe import Recipe
-from bamsearch.training.start_or_resume import train_to_end
+from bamsearch.training.trainer import Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def train_once(
     seed: int,
     device: str = "cpu",
     checkpoints: Path | None = None,
-    watch: Callable[[Progress], None] | None = None,
+    watch: Watch | None = None,
 ) -> TrainingOutcome:
     """Train a design from random weights, see :func:`.build_initial_model`, or a given network.
 
@@ -71,11 +71,12 @@ def train_once(
     """
     if isinstance(network, Design):
         network = build_initial_model(network, data, seed=seed)
+    training = Training(network, data, recipe, seed, device)
     if checkpoints is None:
-        rows = train(network, data, recipe, seed=seed, device=device, watch=watch).rows
+        rows = run_training(training, None, False, watch).rows
     else:
         folder = TrainingFolder(checkpoints, force=True)
-        train_to_end(network, data, recipe, seed=seed, device=device, folder=folder, watch=watch)
+        train_to_end(training, folder, watch)
         rows = tuple(folder.read_checkpoint()["progress"].rows)
         folder.remove()
     images = len(data.validation)

@@ -11,6 +11,7 @@ from bamsearch.space.fitting import smallest
 from bamsearch.training.initial_model import InitialModel, build_initial_model
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.timing import step_seconds, training_seconds
+from bamsearch.training.trainer import Training
 
 Timer = Callable[[Run, InitialModel, Data], float]
 """Seconds per step, on the device and with the recipe of the run."""
@@ -19,7 +20,7 @@ Timer = Callable[[Run, InitialModel, Data], float]
 def timed(run: Run, initial: InitialModel, data: Data) -> float:
     """Measured seconds per training step."""
     recipe = Recipe.from_dict(run.recipe or {})
-    return step_seconds(initial, data, recipe, device=run.device, threads=run.threads)
+    return step_seconds(Training(initial, data, recipe, device=run.device), run.threads)
 
 
 def design_seconds(run: Run, feasible: Feasible, data: Data, timer: Timer = timed) -> float:

@@ -28,8 +28,8 @@ from bamsearch.score.trained import accuracies, train_once
 from bamsearch.study.loop import Evaluator, failure, raise_disk_error
 from bamsearch.study.storage import retry_until
 from bamsearch.study.study import SearchStudy, TrialLease, TrialOutcome
-from bamsearch.training.engine import with_bam
 from bamsearch.training.folder import TrainingFolder
+from bamsearch.training.initial_model import with_bam
 from bamsearch.training.progress import Progress
 from bamsearch.training.recipe import Recipe
 

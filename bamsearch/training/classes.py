@@ -17,11 +17,7 @@ OWN_LOOP = "see 'Your own training loop' in the README"
 
 
 def class_scores(output: object) -> list[Tensor]:
-    """The logits (N, K) in a network's output: the main head's, then those of auxiliary heads.
-
-    Args:
-        output: a tensor or a tuple of tensors; other outputs have no logits.
-    """
+    """The logits (N, K) in a network's output: the main head's, then those of auxiliary heads."""
     if isinstance(output, dict | list):
         return []
     leaves = pytree.tree_leaves(output)
@@ -29,13 +25,7 @@ def class_scores(output: object) -> list[Tensor]:
 
 
 def total_loss(output: object, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy summed over images, plus that of auxiliary heads times their weight.
-
-    Args:
-        output: output of the network.
-        labels: (N,) int64.
-        smoothing: label smoothing.
-    """
+    """Cross-entropy summed over images, plus that of auxiliary heads times their weight."""
     main, *auxiliary = (
         F.cross_entropy(scores.float(), labels, reduction="sum", label_smoothing=smoothing)
         for scores in class_scores(output)
@@ -56,10 +46,7 @@ def correct(output: object, labels: Tensor) -> Tensor:
 def check_gives_classes(module: nn.Module, name: str, facts: DataFacts) -> None:
     """Raise an error unless the network outputs one score per class of the data.
 
-    Args:
-        module: the network; its mode, parameters and buffers are preserved.
-        name: name of the network for messages.
-        facts: facts about the data.
+    Its mode, parameters and buffers are preserved; messages call it by its name.
 
     Raises:
         NothingToDoError: it outputs something else, such as boxes.

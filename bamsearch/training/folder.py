@@ -25,16 +25,8 @@ import torch
 from safetensors.torch import save_model
 from torch import nn
 
+from bamsearch import files
 from bamsearch.errors import InvalidValueError, OutputError, TrainingError
-from bamsearch.files import (
-    disk_error,
-    locked,
-    remove_drafts,
-    remove_files,
-    whole_file,
-    whole_folder,
-    written,
-)
 from bamsearch.graph.designs import DESIGN_FILE, WEIGHTS_FILE, save
 from bamsearch.records import Design
 from bamsearch.records.hints import shown
@@ -80,8 +72,8 @@ class TrainingFolder:
     def remove(self) -> None:
         """Remove the files of a training, and the folder if it is empty then."""
         with suppress(OSError):
-            remove_drafts(self.path)
-            remove_files(self.path, TRAINING_FILES)
+            files.remove_drafts(self.path)
+            files.remove_files(self.path, TRAINING_FILES)
             self.path.rmdir()
 
     @contextmanager
@@ -93,8 +85,8 @@ class TrainingFolder:
             OutputError: the lock cannot be written, or the folder contains links.
         """
         busy = TrainingError(f"another process trains in {self.path}: wait until it ends")
-        with locked(self.path, _LOCK_FILE, (*FILES, EVENTS), busy):
-            remove_drafts(self.path)
+        with files.locked(self.path, _LOCK_FILE, (*FILES, EVENTS), busy):
+            files.remove_drafts(self.path)
             yield
 
     def begin(
@@ -110,12 +102,15 @@ class TrainingFolder:
         if not self.is_new:
             if (self.path / CHECKPOINT_FILE).exists() and not self.force:
                 raise taken(self.path)
-            with written(self.path, _UNCHANGED, RuntimeError):
-                remove_files(self.path, FILES)
+            with files.written(self.path, _UNCHANGED, RuntimeError):
+                files.remove_files(self.path, FILES)
             self._write_first(metadata, design, state)
             return
         try:
-            with written(self.path, _UNCHANGED, RuntimeError), whole_folder(self.path) as draft:
+            with (
+                files.written(self.path, _UNCHANGED, RuntimeError),
+                files.whole_folder(self.path) as draft,
+            ):
                 replace(self, path=draft)._write_first(metadata, design, state)
         except OutputError as error:
             if not self.is_new:  # another training was faster
@@ -153,7 +148,7 @@ class TrainingFolder:
             content = torch.load(path, map_location="cpu", weights_only=True)
             version = content["bamsearch_checkpoint"]
         except Exception as error:  # torch.load can raise any exception of its parts
-            if disk_error(error) is not None:
+            if files.disk_error(error) is not None:
                 raise
             raise TrainingError(
                 f"{path} is not a training checkpoint ({type(error).__name__}): start again"
@@ -191,12 +186,12 @@ class TrainingFolder:
             save(design, self.path, module, force=True)
             return
         path = self.path / WEIGHTS_FILE
-        with written(path, _UNCHANGED, RuntimeError), whole_file(path) as file:
+        with files.written(path, _UNCHANGED, RuntimeError), files.whole_file(path) as file:
             save_model(module, file.name)
 
     def _replace(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
         path = self.path / name
-        with written(path, _UNCHANGED, RuntimeError), whole_file(path) as file:
+        with files.written(path, _UNCHANGED, RuntimeError), files.whole_file(path) as file:
             write(file)
 
 

@@ -13,12 +13,14 @@ from torch import nn
 from bamsearch.attention.bam import BAM
 from bamsearch.data.splits import Data
 from bamsearch.errors import DesignError, NothingToDoError, TrainingError
+from bamsearch.graph.base import Base
 from bamsearch.graph.checkpoints import load_all, read_checkpoint
 from bamsearch.graph.designs import build, load
 from bamsearch.graph.initial import fork_rng, initialise_bams
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import is_versioned, split_model
 from bamsearch.graph.normalisation import normalisation
+from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.graph.weights import build_with_weights
 from bamsearch.records import DataFacts, Design
 from bamsearch.training.classes import OWN_LOOP, check_gives_classes
@@ -26,6 +28,9 @@ from bamsearch.training.metadata import FACTS_FILE, PIXELS
 
 RANDOM = "random"
 """Value of weights that ignores the weights next to the design."""
+
+GIVEN = "the caller's"
+"""Origin of the weights of a module."""
 
 PixelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of pixels in 0..1, one number per channel."""
@@ -100,12 +105,35 @@ def build_initial_model(
             initial = InitialModel(design, build(design), *default)
             initialise_bams(initial.module, design, seed)
         elif _has_bam(weights):
-            initial = _with_all(design, _load_all(design, Path(weights)), Path(weights), default)
+            module = build(design)
+            load_all(module, Path(weights), "this design")
+            initial = _with_all(design, module, Path(weights), default)
         else:
             initial = _with_base(design, weights, default)
             initialise_bams(initial.module, design, seed)
     check_gives_classes(initial.module, design.model, data.facts)
     return initial
+
+
+def module_as_given(module: nn.Module, data: Data) -> InitialModel:
+    """A copy of the caller's network, with its weights.
+
+    Raises:
+        ModelError, DesignError, NothingToDoError: it does not classify these images.
+    """
+    copied = copy_model(module)
+    check_gives_classes(copied, type(module).__name__, data.facts)
+    return InitialModel(None, copied, data.mean, data.std, GIVEN)
+
+
+def with_bam(base: Base, design: Design, data: Data, seed: int) -> InitialModel:
+    """The caller's network with the BAMs of a design, initialised by the seed."""
+    with fork_rng():
+        module = base.insert(design).module
+    initialise_bams(module, design, seed)
+    trained = dict(base.module.named_parameters())
+    fresh = frozenset(name for name, _ in module.named_parameters() if name not in trained)
+    return InitialModel(None, module, data.mean, data.std, GIVEN, fresh)
 
 
 def check_trainable(design: Design, facts: DataFacts) -> None:
@@ -141,12 +169,6 @@ def _with_all(
 ) -> InitialModel:
     """A network with trained weights for base and BAM."""
     return InitialModel(design, module, *_pixels(design, path, default), str(path), _closed(module))
-
-
-def _load_all(design: Design, path: Path) -> nn.Module:
-    module = build(design)
-    load_all(module, path, "this design")
-    return module
 
 
 def _with_base(design: Design, weights: str, default: PixelStatistics) -> InitialModel:

@@ -17,8 +17,7 @@ _Handler = Callable[[int, FrameType | None], None]
 def defer_signals(*, wait: bool) -> Iterator[Callable[[], bool]]:
     """Defer the first SIGINT or SIGTERM during the block; a second one interrupts immediately.
 
-    Args:
-        wait: False keeps the existing handlers, as does running outside the main thread.
+    Without ``wait``, and outside the main thread, the existing handlers stay.
 
     Yields:
         A function that tells whether a signal has arrived. The block should then raise

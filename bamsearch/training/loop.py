@@ -9,60 +9,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch import Tensor
 
-from bamsearch.data.splits import Data, Split
+from bamsearch.data.splits import Split
 from bamsearch.errors import DivergedError
-from bamsearch.training.augment import Transform
 from bamsearch.training.classes import correct, right, total_loss
 from bamsearch.training.progress import Progress
-from bamsearch.training.recipe import Recipe
 from bamsearch.training.shards import LabelledBatch, training_batches, validation_batches
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from bamsearch.training.trainer import TrainerState
 
 _LOOK = 20
 """Number of steps between reads of the loss, which synchronise with a GPU."""
-
-
-@dataclass(slots=True, eq=False)
-class TrainerState:
-    """The state of a running training.
-
-    Attributes:
-        fabric: devices, precision and processes.
-        module: the network.
-        network: the network wrapped by Fabric.
-        optimizer: the optimizer wrapped by Fabric.
-        plain: torch's optimizer inside the wrapper.
-        scheduler: learning rate scheduler, stepped after each step.
-        scaler: gradient scaler for 16-mixed; None otherwise.
-        recipe: the recipe.
-        data: the data set.
-        seed: random seed.
-        augment: augmentation, from bytes to bytes.
-        normalise: normalisation, from bytes to floats.
-    """
-
-    fabric: Fabric
-    module: nn.Module
-    network: Callable[[Tensor], object]
-    optimizer: Optimizer
-    plain: Optimizer
-    scheduler: LRScheduler
-    scaler: torch.amp.GradScaler | None
-    recipe: Recipe
-    data: Data
-    seed: int
-    augment: Transform
-    normalise: Transform
 
 
 def _take_step(trainer: TrainerState, epoch: int, step: int, batch: LabelledBatch) -> Tensor:
@@ -86,14 +45,10 @@ def train_epoch(
     pause: Callable[[], bool],
     paused: Callable[[], None],
 ) -> None:
-    """Run the remaining steps of the current epoch.
+    """Run the remaining steps of the current epoch, and update the progress.
 
-    Args:
-        trainer: the training.
-        progress: progress of the training; updated.
-        pause: called after each step; tells whether to call paused.
-        paused: called between steps with up-to-date progress, if pause is true, after every few
-            steps, and after the last step.
+    After each step, ``pause`` tells whether to call ``paused``, which sees up-to-date progress; it
+    is also called after every few steps, and after the last one.
 
     Raises:
         DivergedError: the loss became NaN or infinite.

@@ -1,11 +1,17 @@
-"""Progress of a training, as saved in checkpoints, with one row of metrics per epoch."""
+"""Progress of a training, as saved in checkpoints, and the views that show it."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import Annotated, Any
 
 from bamsearch.records.hints import Mark, Natural, Positive, Share
+from bamsearch.training.recipe import Recipe
 
 AnyFloat = Annotated[float, Mark.ANY_FLOAT]
 
@@ -75,3 +81,72 @@ class Progress:
         self.epoch += 1
         self.step = self.right = self.images = 0
         self.loss = self.seconds = 0.0
+
+
+Watch = Callable[[Progress], object]
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process, or rank 0 of ``torchrun``."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+class TrainingView:
+    """Follows train, verify or audit. Its methods do nothing: override some of them."""
+
+    def execute(self, model: str) -> None:
+        """The code of a recorded MODEL is about to be executed."""
+
+    @contextmanager
+    def work(self, title: str) -> Iterator[None]:
+        """Data are loaded or steps are timed in the block, before anything is trained."""
+        yield
+
+    def plan(self, plan: Any, estimate: Any) -> None:
+        """Everything is ready to train.
+
+        Args:
+            plan: TrainingPlan, VerifyPlan or AuditPlan.
+            estimate: VerifyEstimate or AuditEstimate; None for train.
+        """
+
+    @contextmanager
+    def train(self, title: str, recipe: Recipe) -> Iterator[Watch | None]:
+        """A network is trained in the block.
+
+        Yields:
+            A function that is called after every few steps and every epoch, or None.
+        """
+        yield None
+
+    def trained(self, text: str) -> None:
+        """The result of a training of an audit, as text."""
+
+
+SILENT = TrainingView()
+
+
+class ProgressBars(TrainingView):
+    """A progress bar for each training, on stderr."""
+
+    def plan(self, plan: Any, estimate: Any) -> None:
+        """Print the number of trainings, and their duration."""
+        if estimate is not None:
+            seconds = timedelta(seconds=round(estimate.seconds))
+            counts = f"{estimate.trainings} trainings, {estimate.done} done"
+            print(f"at most {counts}, about {seconds} remaining", file=sys.stderr)
+
+    @contextmanager
+    def train(self, title: str, recipe: Recipe) -> Iterator[Watch]:
+        """Show the steps of a training."""
+        from rich.console import Console
+        from rich.progress import Progress as ProgressBar
+
+        with ProgressBar(console=Console(stderr=True)) as bar:
+            task = bar.add_task(title, total=None)
+
+            def watch(progress: Progress) -> None:
+                done = progress.epoch * progress.steps + progress.step
+                bar.update(task, completed=done, total=recipe.epochs * progress.steps)
+
+            yield watch

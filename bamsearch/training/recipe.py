@@ -197,3 +197,11 @@ def find_recipe(name: str) -> Recipe:
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(RECIPES)}"
         raise InvalidValueError(f"no recipe is called {name!r}: {hint}")
     return RECIPES[name]
+
+
+def check_starts_from(recipe: Recipe, weights: object) -> None:
+    """Raise InvalidValueError for the recipe fine-tune without trained weights."""
+    if recipe.name == FINE_TUNE and weights is None:
+        raise InvalidValueError(
+            f"recipe {FINE_TUNE} requires trained weights: add `weights`, or use another recipe"
+        )

@@ -1,186 +1,294 @@
-"""Turn a request by names into the arguments of :func:`bamsearch.training.engine.train`."""
+"""Turn a request by names into a training that is ready to start."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, replace
+from itertools import count
 from pathlib import Path
+
+from torch import nn
 
 from bamsearch.data.datasets import Datasets
 from bamsearch.data.loading import DEFAULT_SIZE, load_data
 from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError, TrainingError
+from bamsearch.files import check_output_folder
 from bamsearch.graph.designs import build, find_design, is_design
 from bamsearch.records import Design, ValueRange, check_value_range
+from bamsearch.records.sources import name_of
+from bamsearch.training.engine import state_of
 from bamsearch.training.fabric import check_fabric
-from bamsearch.training.folder import TrainingFolder, taken
+from bamsearch.training.folder import CHECKPOINT_FILE, TrainingFolder, taken
 from bamsearch.training.initial_model import (
+    GIVEN,
     InitialModel,
     build_initial_model,
     check_is_classifier,
     check_trainable,
+    module_as_given,
 )
-from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
-from bamsearch.training.resume import design_of, training_metadata
-from bamsearch.training.start_or_resume import state_of
+from bamsearch.training.metadata import design_of
+from bamsearch.training.progress import SILENT, ProgressBars, TrainingView, Watch, is_first_process
+from bamsearch.training.recipe import (
+    DEFAULT_RECIPE,
+    FINE_TUNE,
+    Precision,
+    Recipe,
+    check_starts_from,
+    find_recipe,
+)
+from bamsearch.training.trainer import Training
+
+TRAINED = Path("trained")
+"""Parent folder of trainings with output ``auto``."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingRequest:
-    """The options of a training; None is the default, or the value of a resumed training.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOptions:
+    """The options that train, verify and audit share.
 
     Attributes:
-        what: a design; a DESIGN, see :func:`bamsearch.graph.designs.find_design`; or a MODEL.
-        data: the data, see :func:`bamsearch.data.loading.load_data`.
-        download: download the data if missing.
-        recipe: name of the recipe.
-        epochs: override of the recipe's number of epochs.
-        batch_size: override of the images per step.
-        lr: override of the learning rate.
-        precision: override of the numeric precision.
-        weights: see :func:`bamsearch.training.initial_model.build_initial_model`.
-        seed: random seed.
-        value_range: value range of the pixels, see :func:`bamsearch.data.loading.load_data`.
+        recipe: name of the training recipe; None is short, or fine-tune with trained weights.
+        epochs: overrides the recipe's number of epochs.
+        precision: overrides the recipe's numeric precision: 32, bf16-mixed or 16-mixed.
+        value_range: (lo, hi), values mapped to black and white in images of more than 8 bits; None
+            is the range of their type, or that of the run or training before.
+        download: download the data if they are missing.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; auto prefers a GPU.
+        force: replace earlier trainings that were made with other settings.
+        dry_run: only plan: nothing is trained or written, and the result has no numbers.
+        verbose: show a progress bar for each training.
+        view: follows the work, a :class:`bamsearch.training.progress.TrainingView`; None is silent,
+            or the progress bars.
+        command: command line to record.
     """
 
-    what: str | Design | None = None
-    data: str | Datasets | None = None
-    download: bool = False
     recipe: str | None = None
     epochs: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None
     precision: Precision | None = None
-    weights: str | None = None
-    seed: int | None = None
     value_range: ValueRange | None = None
+    download: bool = False
+    device: str = "auto"
+    force: bool = False
+    dry_run: bool = False
+    verbose: bool = False
+    view: TrainingView | None = None
+    command: str = "bamsearch"
+
+    @property
+    def shown(self) -> TrainingView:
+        """The view that follows the work."""
+        return self.view or (ProgressBars() if self.verbose else SILENT)
+
+    def chosen_recipe(self, weights: object) -> Recipe:
+        """The recipe with its overrides, for a training from weights of this origin, if any."""
+        default = DEFAULT_RECIPE if weights in (None, GIVEN) else FINE_TUNE
+        recipe = find_recipe(self.recipe or default)
+        check_starts_from(recipe, weights)
+        return self.changed(recipe)
 
     def changed(self, recipe: Recipe) -> Recipe:
         """The recipe with the overrides of the request."""
-        return recipe.changed(
-            epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, precision=self.precision
+        return recipe.changed(epochs=self.epochs, precision=self.precision)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest(TrainingOptions):
+    """The options of a training; None is the default, or the value of a resumed training.
+
+    Attributes:
+        network: a design, its file or folder, a run (its best design), ``RUN@K``, a MODEL, or a
+            module, of which a copy is trained.
+        data: name of a data set, a torch Dataset of (image, label), or a pair of them for training
+            and validation, see :func:`bamsearch.data.loading.load_data`.
+        batch_size: overrides the images per step.
+        lr: overrides the learning rate.
+        weights: trained weights: DEFAULT, a published name or a file; None are those beside the
+            design, if any, and ``random`` ignores these.
+        seed: random seed; None is 0.
+        output: folder of the training; ``auto`` is a new one below ``trained``, and None keeps
+            nothing on disk. The same call resumes an interrupted training in its folder.
+        resume: resume the training in output; other options may be left out.
+        tensorboard: also write TensorBoard events.
+        callback: called with the progress every few steps and after every epoch.
+    """
+
+    network: str | os.PathLike[str] | Design | nn.Module | None = None
+    data: str | Datasets | None = None
+    _: KW_ONLY
+    batch_size: int | None = None
+    lr: float | None = None
+    weights: str | None = None
+    seed: int | None = None
+    output: str | os.PathLike[str] | None = None
+    resume: bool = False
+    tensorboard: bool = False
+    callback: Watch | None = None
+    command: str = "bamsearch.train"
+
+    def changed(self, recipe: Recipe) -> Recipe:
+        """The recipe with the overrides of the request."""
+        changed = recipe.changed(epochs=self.epochs, precision=self.precision)
+        return changed.changed(batch_size=self.batch_size, lr=self.lr)
+
+    def folder(self, path: str | os.PathLike[str]) -> TrainingFolder:
+        """The folder of the training at a path."""
+        return TrainingFolder(
+            Path(path), tensorboard=self.tensorboard, force=self.force, command=self.command
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TrainingPlan:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TrainingPlan(Training):
     """A training that is ready to start.
 
     Attributes:
-        initial: the initial network.
-        design: its design.
-        data: the data set.
-        recipe: the recipe.
-        seed: random seed.
+        design: its design; that of a module has only its class, input and classes.
+        folder: folder of the training; None keeps nothing on disk.
+        resumes: whether the training in the folder is resumed.
     """
 
-    initial: InitialModel
     design: Design
-    data: Data
-    recipe: Recipe
-    seed: int
+    folder: TrainingFolder | None = None
+    resumes: bool = False
 
 
 def plan_training(
     request: TrainingRequest, before: Callable[[str], object] = lambda model: None
 ) -> TrainingPlan:
-    """Prepare a new training.
+    """Prepare a new training, or one that was interrupted.
 
     Args:
         request: the options.
         before: called with the MODEL of a design, before its code is executed.
 
     Raises:
-        InvalidValueError: design or data are missing, or the recipe is unknown.
+        InvalidValueError: design or data are missing, an unknown recipe, options that do not go
+            together.
         NothingToDoError: the model is a detector or a segmenter.
         DesignError, DataError, ModelError, WeightsError: missing, unreadable or mismatched input.
+        OutputError: the folder has another training, a finished one, or other files.
+        TrainingError: the checkpoint to resume is unreadable, or is of another training.
         MissingExtraError: Lightning Fabric is not installed.
     """
-    if request.what is None or request.data is None:
-        missing = "DESIGN or MODEL" if request.what is None else "`data`"
+    _check(request)
+    started = not request.resume and _check_output(request)
+    check_fabric()
+    if request.resume:
+        return _plan_resumed(request, before)
+    design, data, initial = _new_training(request, before)
+    recipe = request.chosen_recipe(initial.weights)
+    plan = TrainingPlan(initial, data, recipe, request.seed or 0, request.device, design=design)
+    if request.output is None:
+        return plan
+    folder = request.folder(_new_folder(design) if request.output == "auto" else request.output)
+    return replace(plan, folder=folder, resumes=started and _is_unfinished(plan, folder))
+
+
+def _check(request: TrainingRequest) -> None:
+    if request.resume and request.output is None:
+        raise InvalidValueError("resume=True needs output: the folder of the training")
+    if request.resume and request.weights is not None:
+        raise InvalidValueError("`weights` is for new trainings: omit it with `resume`")
+    if isinstance(request.network, nn.Module) and request.weights is not None:
+        raise InvalidValueError("`weights` is for a MODEL: a module has its own weights")
+    if not request.resume and (request.network is None or request.data is None):
+        missing = "DESIGN or MODEL" if request.network is None else "`data`"
         raise InvalidValueError(
             f"{missing} is missing: 'bamsearch train DESIGN --data NAME', with a NAME such as "
             "digits or imagefolder:DIR"
         )
-    check_fabric()
-    saved, beside = _saved_design(request.what)
-    check_is_classifier(str(request.what) if saved is None else saved.model)
-    data = load_for(request.data, saved, request.download, value_range=request.value_range)
-    design = saved or _base(str(request.what), data)
-    seed = request.seed or 0
+
+
+def _check_output(request: TrainingRequest) -> bool:
+    """Whether the folder has a training; raise OutputError for other files."""
+    if request.output in (None, "auto"):
+        return False
+    path = Path(request.output or "")
+    started = not request.force and (path / CHECKPOINT_FILE).exists()
+    if not started and is_first_process():
+        check_output_folder(path, force=request.force)
+    return started
+
+
+def _new_training(
+    request: TrainingRequest, before: Callable[[str], object]
+) -> tuple[Design, Data, InitialModel]:
+    network, name = request.network, "" if request.data is None else request.data
+    if isinstance(network, nn.Module):
+        data = load_for(name, None, request.download, value_range=request.value_range)
+        return _base(name_of(type(network)), data), data, module_as_given(network, data)
+    saved, beside = _saved_design(network or "")
+    model = str(network) if saved is None else saved.model
+    check_is_classifier(model)
+    data = load_for(name, saved, request.download, value_range=request.value_range)
+    design = saved or _base(model, data)
     check_trainable(design, data.facts)
     if saved is not None:
-        before(saved.model)
-    initial = build_initial_model(design, data, weights=request.weights, beside=beside, seed=seed)
-    default = DEFAULT_RECIPE if initial.weights is None else FINE_TUNE
-    recipe = request.changed(find_recipe(request.recipe or default))
-    return TrainingPlan(initial, initial.design or design, data, recipe, seed)
+        before(model)
+    weights, seed = request.weights, request.seed or 0
+    initial = build_initial_model(design, data, weights=weights, beside=beside, seed=seed)
+    return initial.design or design, data, initial
 
 
-def is_unfinished_training(planned: TrainingPlan, folder: TrainingFolder) -> bool:
-    """Whether a folder has this training, killed or interrupted before its end.
+def _new_folder(design: Design) -> Path:
+    """The first free ``trained/NAME-NNN``."""
+    name = design.model.rpartition(":")[2] + ("-bam" if design.insertions else "")
+    folders = (TRAINED / f"{name}-{number:03d}" for number in count(1))
+    return next(folder for folder in folders if not folder.exists())
 
-    Raises:
-        OutputError: the training is finished, or the folder has another training.
-    """
-    metadata = training_metadata(planned.initial, planned.data.facts, planned.recipe, planned.seed)
-    try:
-        if state_of(folder.path, metadata) == "started":
+
+def _is_unfinished(training: Training, folder: TrainingFolder) -> bool:
+    """Whether the folder has this training, killed or interrupted before its end."""
+    with suppress(TrainingError):
+        if state_of(folder.path, training.metadata()) == "started":
             return True
-    except TrainingError:
-        pass
     with folder.locked():  # removes leftover files of a killed process
         raise taken(folder.path)
 
 
-def plan_resumed(
-    request: TrainingRequest,
-    folder: TrainingFolder,
-    before: Callable[[str], object] = lambda model: None,
-) -> TrainingPlan:
-    """Prepare to resume a training; ``train`` refuses a request with other settings.
-
-    Args:
-        request: the options.
-        folder: folder of the training.
-        before: called with the MODEL, before its code is executed.
-
-    Raises:
-        TrainingError: the checkpoint is unreadable, or is of a module trained from Python.
-        InvalidValueError: the request has initial weights.
-        DesignError, DataError, ModelError: missing, unreadable or mismatched input.
-        MissingExtraError: Lightning Fabric is not installed.
-    """
-    check_fabric()
+def _plan_resumed(request: TrainingRequest, before: Callable[[str], object]) -> TrainingPlan:
+    """Prepare to resume a training; ``train`` refuses a request with other settings."""
+    folder, network = request.folder(request.output or ""), request.network
     metadata = folder.read_checkpoint()["about"]
-    design = design_of(metadata)
-    if design is None:
+    saved = design_of(metadata)
+    if saved is None and not isinstance(network, nn.Module):
         raise TrainingError(f"{folder.path} was trained from Python: resume it from Python")
-    if request.weights is not None:
-        raise InvalidValueError("`weights` is for new trainings: omit it with `resume`")
-    before(design.model)
+    if saved is not None:
+        before(saved.model)
     facts = metadata["data"]
-    name, seed = request.data or facts["name"], facts["split_seed"]
     # Older checkpoints have no value range.
-    saved = facts.get("value_range")
-    value_range = request.value_range or (None if saved is None else check_value_range(saved))
-    data = load_for(name, design, request.download, seed, facts["hash"], value_range)
-    initial = InitialModel(
-        _named(request.what, design, data),
-        build(design),
-        tuple(metadata["mean"]),
-        tuple(metadata["std"]),
-        metadata["weights"],
-        frozenset(metadata["fresh"]),
+    values = facts.get("value_range")
+    data = load_for(
+        facts["name"] if request.data is None else request.data,
+        saved,
+        request.download,
+        facts["split_seed"],
+        facts["hash"],
+        request.value_range or (None if values is None else check_value_range(values)),
     )
+    if isinstance(network, nn.Module):
+        design, initial = _base(name_of(type(network)), data), module_as_given(network, data)
+    elif saved is not None:
+        design, module = saved, build(saved)
+        pixels = tuple(metadata["mean"]), tuple(metadata["std"])
+        fresh = frozenset(metadata["fresh"])
+        named = _named(network, saved, data)
+        initial = InitialModel(named, module, *pixels, metadata["weights"], fresh)
     recipe = Recipe.from_dict(metadata["recipe"])
     if request.recipe is not None and request.recipe != recipe.name:
         recipe = find_recipe(request.recipe)
+    recipe = request.changed(recipe)
     seed = metadata["seed"] if request.seed is None else request.seed
-    return TrainingPlan(initial, design, data, request.changed(recipe), seed)
+    return TrainingPlan(
+        initial, data, recipe, seed, request.device, design=design, folder=folder, resumes=True
+    )
 
 
-def _named(network: str | Design | None, design: Design, data: Data) -> Design:
+def _named(network: str | os.PathLike[str] | Design | None, design: Design, data: Data) -> Design:
     """The requested design, to be compared with that of the checkpoint."""
     if network is None:
         return design
@@ -190,11 +298,11 @@ def _named(network: str | Design | None, design: Design, data: Data) -> Design:
     return replace(named, weights=design.weights, num_classes=classes)
 
 
-def _saved_design(network: str | Design) -> tuple[Design | None, Path | None]:
+def _saved_design(network: str | os.PathLike[str] | Design) -> tuple[Design | None, Path | None]:
     """The design and the weights beside its file, if any; (None, None) for a MODEL."""
     if isinstance(network, Design):
         return network, None
-    return find_design(network) if is_design(network) else (None, None)
+    return find_design(network) if is_design(os.fspath(network)) else (None, None)
 
 
 def _base(model: str, data: Data) -> Design:
@@ -209,16 +317,7 @@ def load_for(
     recorded: str | None = None,
     value_range: ValueRange | None = None,
 ) -> Data:
-    """Load data in the input shape of a design, as far as possible.
-
-    Args:
-        name: see :func:`bamsearch.data.loading.load_data`.
-        design: the design; None uses the default size.
-        download: download missing data.
-        split_seed: random seed of the splits.
-        recorded: recorded hash of the data, see :func:`bamsearch.data.loading.load_data`.
-        value_range: see :func:`bamsearch.data.loading.load_data`.
-    """
+    """Load data in the input shape of a design, as far as possible; see :func:`load_data`."""
     shape = None if design is None else design.input_shape
     channels = 1 if shape is not None and shape[0] == 1 else 3
     size = DEFAULT_SIZE if shape is None or len(shape) != 3 else (shape[1], shape[2])

@@ -9,7 +9,7 @@ import pytest
 
 from bamsearch.records.audit_files import read_audit, read_trainings
 from bamsearch.records.run_files import read_run
-from bamsearch.training.loop import TrainerState
+from bamsearch.training.trainer import TrainerState
 
 NET = """
 from torch import nn
@@ -162,7 +162,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(bamsearch_cli, here, audit, mo
 
 def _begin(folder) -> None:
     """An audit with three seeds that has just begun."""
-    from bamsearch.evidence.audit.folder import AuditFolder
     from bamsearch.evidence.audit.request import AuditRequest, plan_audit
 
     request = AuditRequest(
@@ -173,8 +172,10 @@ def _begin(folder) -> None:
         epochs=1,
         device="cpu",
         scores=("macs",),
+        output=folder,
     )
-    AuditFolder(folder).write_audit(plan_audit(request).audit)
+    plan = plan_audit(request)
+    plan.folder.write_audit(plan.audit)
 
 
 def test_what_a_run_says_is_not_said_again(bamsearch_cli, here):

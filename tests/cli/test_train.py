@@ -7,12 +7,12 @@ import signal
 import pytest
 
 from bamsearch.cli.console import Console
-from bamsearch.cli.text.train import TrainView
+from bamsearch.cli.training_view import TrainingDisplay
 from bamsearch.graph.designs import build, save
 from bamsearch.records import Design, Insertion
-from bamsearch.training.loop import TrainerState
 from bamsearch.training.progress import EpochMetrics, Progress
 from bamsearch.training.recipe import Recipe
+from bamsearch.training.trainer import TrainerState
 
 NET = """
 from torch import nn
@@ -205,7 +205,7 @@ def test_only_the_first_process_prints(bamsearch_cli, monkeypatch):
 def test_the_view_counts_what_is_left(capsys):
     now = iter([0.0, 0.0, 40.0, 40.0, 100.0, 100.0]).__next__
     recipe = Recipe("r", epochs=2, batch_size=1, lr=0.1)
-    view = TrainView(recipe, "title", Console(), None, clock=now)
+    view = TrainingDisplay(recipe, "title", Console(), None, clock=now)
     progress = Progress(steps=10)
     view.watch(progress)
     progress.step, progress.images, progress.loss, progress.right = 4, 8, 4.0, 2
@@ -225,7 +225,7 @@ def test_the_view_counts_what_is_left(capsys):
 def test_the_view_is_drawn_on_a_terminal():
     drawn = []
     recipe = Recipe("r", epochs=2, batch_size=1, lr=0.1)
-    view = TrainView(recipe, "title", Console(), drawn.append, clock=lambda: 0.0)
+    view = TrainingDisplay(recipe, "title", Console(), drawn.append, clock=lambda: 0.0)
     progress = Progress(steps=10)
     view.watch(progress)
     progress.next_epoch(EpochMetrics(1, 0.1, 0.5, 0.25, 0.6, 0.75, 100.0))

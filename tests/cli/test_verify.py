@@ -12,7 +12,7 @@ from bamsearch.api.search import search
 from bamsearch.data.splits import Data
 from bamsearch.evidence.verify.looks import meets
 from bamsearch.records.run_files import read_record
-from bamsearch.training.loop import TrainerState
+from bamsearch.training.trainer import TrainerState
 
 NET = """
 from torch import nn
@@ -217,3 +217,23 @@ def test_trained_weights_that_init_paper_disturbs_are_warned_of(bamsearch_cli, v
     assert "recipe fine-tune: 1 epoch, batch 64, lr 0.01" in result.stdout
     assert f"all fine-tuned from weights {weights}" in result.stdout
     assert "the run has init paper" in result.stderr
+
+
+def test_a_run_of_a_module_is_verified_from_python(bamsearch_cli, here):
+    from torch import nn
+
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    made("runs/own", nn.Sequential(*layers, nn.Linear(8, 10)), input_size=(8, 8))
+    for line, advice in (
+        (
+            ["verify", "own", *QUICK],
+            "call bamsearch.verify(result) from Python",
+        ),
+        (["audit", "own", "--data", "digits"], "write a function that builds it"),
+    ):
+        result = bamsearch_cli(*line)
+        assert result.exit_code == 2
+        assert result.stderr.splitlines()[-1].startswith(
+            f"bamsearch: error: run own searched a module that no MODEL builds: {advice}"
+        )

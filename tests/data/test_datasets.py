@@ -130,3 +130,22 @@ def test_a_module_is_trained_and_searched_on_a_data_set(tmp_path):
         bamsearch.verify(more, data, weights="DEFAULT")
     with pytest.raises(bamsearch.BamsearchError, match="`data`"):
         bamsearch.search(net, data="digits", output=tmp_path / "run", resume=True)
+
+
+def test_an_audit_trains_on_a_data_set_in_one_process(tmp_path):
+    images, labels = digits()
+    data = Listed(list(zip(images[:300], labels[:300], strict=True)))
+    options = {"designs": 8, "seeds": 2, "scores": ("params",), "epochs": 1, "device": "cpu"}
+    options["output"] = tmp_path / "audit"
+    model = "bamsearch.examples:resnet20"
+    planned = bamsearch.audit(model, data, dry_run=True, **options)
+    assert (planned.data.name, planned.finished) == ("Listed", False)
+    assert not (tmp_path / "audit").exists()
+    with pytest.raises(InvalidValueError, match="`jobs` is for data with a name"):
+        bamsearch.audit(model, data, jobs=2, **options)
+    audit = bamsearch.audit(model, data, **options)
+    assert audit.finished
+    assert audit.data == planned.data
+    assert bamsearch.audit(model, (data, data), dry_run=True, **options | {"output": None})
+    with pytest.raises(bamsearch.BamsearchError, match="was made with `data`"):
+        bamsearch.audit(model, "digits", **options)

@@ -5,7 +5,7 @@ from bamsearch.data import splits
 from bamsearch.data.images import Fit
 from bamsearch.data.loading import load_data
 from bamsearch.data.sources import Source
-from bamsearch.data.splits import Data, Split, batches, permutation, stratified
+from bamsearch.data.splits import Data, Split, batches, epoch_order, permutation, stratified
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.records import DataFacts
 
@@ -137,10 +137,10 @@ def numbered(count: int) -> Split:
     return Split(Source(numbers, pixels), torch.arange(count), Fit((1, 1, 1)))
 
 
-def order(split: Split, size: int = 7, **options) -> list[int]:
-    given = {"seed": 0, "epoch": 0, "shuffle": True} | options
+def order(split: Split, size: int = 7, seed=0, epoch=0, workers=0) -> list[int]:
     found = []
-    for images, labels in batches(split, size, **given):
+    rows = epoch_order(len(split), seed, epoch)
+    for images, labels in batches(split, size, rows, workers=workers):
         assert images.dtype == torch.uint8
         assert labels.dtype == torch.int64
         assert images.flatten().tolist() == labels.tolist()
@@ -162,8 +162,9 @@ def test_the_order_is_that_of_seed_and_epoch():
     assert first not in others
 
 
-def test_the_splits_own_order():
-    assert order(numbered(20), shuffle=False, epoch=3) == list(range(20))
+def test_a_given_order():
+    found = batches(numbered(20), 2, torch.tensor([3, 19, 5]))
+    assert [labels.tolist() for _, labels in found] == [[3, 19], [5]]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_the_splits_own_order():
     [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3]), (2, 1, [1, 1])],
 )
 def test_the_last_batch_is_as_small_as_it_comes(count, size, sizes):
-    found = batches(numbered(count), size, seed=0, epoch=0, shuffle=True)
+    found = batches(numbered(count), size, torch.arange(count))
     assert [len(labels) for _, labels in found] == sizes
 
 
@@ -191,9 +192,8 @@ def test_the_trainers_random_numbers_are_left_alone(monkeypatch):
 
 
 def test_batches_are_on_the_device():
-    images, labels = next(
-        batches(numbered(5), 2, seed=0, epoch=0, shuffle=False, device=torch.device("meta"))
-    )
+    meta = torch.device("meta")
+    images, labels = next(batches(numbered(5), 2, torch.arange(5), device=meta))
     assert images.device.type == labels.device.type == "meta"
     assert (images.shape, labels.shape) == ((2, 1, 1, 1), (2,))
 
@@ -206,7 +206,7 @@ def test_a_spoilt_file_is_one_line(folder, monkeypatch, workers):
     for path in own.glob("cat/*.png"):
         path.write_bytes(b"spoilt")
     with pytest.raises(DataError, match=r"^/.*\.png is not a readable image") as raised:
-        for _ in batches(data.train, 4, seed=0, epoch=0, shuffle=True, workers=workers):
+        for _ in batches(data.train, 4, torch.arange(len(data.train)), workers=workers):
             pass
     assert "\n" not in str(raised.value)
 
@@ -215,6 +215,5 @@ def test_a_spoilt_file_is_one_line(folder, monkeypatch, workers):
     "options", [{"size": 0}, {"seed": -1}, {"epoch": -1}, {"seed": 2**32}, {"size": 1.5}]
 )
 def test_numbers_out_of_range(options):
-    given = {"size": 4, "seed": 0, "epoch": 0, "shuffle": True} | options
     with pytest.raises(InvalidValueError):
-        batches(numbered(5), given.pop("size"), **given)
+        order(numbered(5), **options)

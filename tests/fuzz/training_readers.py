@@ -17,14 +17,12 @@ from bamsearch.errors import BamsearchError
 from bamsearch.evidence.verify.trainings import HeldOutResult
 from bamsearch.records import Design
 from bamsearch.records.run_files import read_run
+from bamsearch.training.engine import state_of
 from bamsearch.training.folder import CHECKPOINT_FILE, TrainingFolder
 from bamsearch.training.initial_model import _pixels
-from bamsearch.training.metadata import METADATA
+from bamsearch.training.metadata import METADATA, design_of
 from bamsearch.training.recipe import Recipe
-from bamsearch.training.restore import restore
-from bamsearch.training.resume import design_of
-from bamsearch.training.schedule import make_schedule
-from bamsearch.training.start_or_resume import state_of
+from bamsearch.training.trainer import make_schedule, restore
 
 from .mutations import WILD, spoil_bytes
 from .reader import RUNS, Reader

@@ -11,8 +11,8 @@ from bamsearch.errors import DesignError, DeviceError, DivergedError, InvalidVal
 from bamsearch.records import Design, Insertion
 from bamsearch.training.engine import Trained, train
 from bamsearch.training.initial_model import InitialModel
-from bamsearch.training.loop import TrainerState
 from bamsearch.training.recipe import RECIPES, Recipe
+from bamsearch.training.trainer import TrainerState
 
 
 def linear() -> nn.Module:

@@ -7,7 +7,7 @@ import torch
 from torch.optim import SGD
 
 from bamsearch.training.recipe import RECIPES, Recipe
-from bamsearch.training.schedule import make_schedule
+from bamsearch.training.trainer import make_schedule
 
 
 def rates(recipe: Recipe, steps: int, factor: float = 1.0) -> list[float]:

@@ -3,57 +3,33 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
+import bamsearch
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, value_range_option
-from bamsearch.cli.model_work import announce_code, model_work, silence_third_party
-from bamsearch.cli.options import (
-    Count,
-    command,
-    device_option,
-    epochs_option,
-    input_size_option,
-    jobs_option,
-    json_option,
-    output_options,
-    pass_console,
-    precision_option,
-    seed_option,
-    threads_option,
-    variant_option,
-)
+from bamsearch.cli.model_work import model_work
 from bamsearch.cli.output import write_beside
 from bamsearch.cli.space_options import search_init_option, space_options, take_budgets
 from bamsearch.cli.text.audit import audit_plan_json, print_audit, print_audit_plan
-from bamsearch.cli.text.train import train_view
-from bamsearch.errors import InvalidValueError
+from bamsearch.cli.training_view import TerminalView, command_line, recipe_options, typed
 from bamsearch.records import value_range_text
+from bamsearch.records.audit_files import AUDIT_FILE, TRAININGS_FILE
+from bamsearch.records.run_files import place_of
 from bamsearch.score.table import SCORES
-from bamsearch.training.recipe import DEFAULT_RECIPE, RECIPES
+from bamsearch.training.recipe import DEFAULT_RECIPE
 
 if TYPE_CHECKING:
-    from bamsearch.evidence.audit.folder import AuditFolder
-    from bamsearch.evidence.audit.request import AuditPlan
-    from bamsearch.evidence.audit.workers import Watch
     from bamsearch.records import Audit
-    from bamsearch.reporting.audit.writing import AuditDocument
-
-# Options that a run sets.
-_SET_BY_RUN = (
-    *(f"budget_{quantity}" for quantity in ("gflops", "params", "memory", "ms")),
-    *("space", "with_stem", "variant", "init", "input_size"),
-)
 
 
-@command(
+@options.command(
     "audit",
     examples=[
         "bamsearch audit bamsearch.examples:resnet20 --data digits --epochs 1 --dry-run",
@@ -66,12 +42,12 @@ _SET_BY_RUN = (
 @download_option
 @value_range_option
 @space_options
-@variant_option
+@options.variant_option
 @search_init_option
-@input_size_option
+@options.input_size_option
 @click.option(
     "--designs",
-    type=Count(min=8),
+    type=options.Count(min=8),
     default=40,
     show_default=True,
     metavar="N",
@@ -79,7 +55,7 @@ _SET_BY_RUN = (
 )
 @click.option(
     "--seeds",
-    type=Count(min=2),
+    type=options.Count(min=2),
     default=3,
     show_default=True,
     metavar="N",
@@ -87,7 +63,7 @@ _SET_BY_RUN = (
 )
 @click.option(
     "--score-seeds",
-    type=Count(min=1),
+    type=options.Count(min=1),
     default=8,
     show_default=True,
     metavar="N",
@@ -101,155 +77,77 @@ _SET_BY_RUN = (
     metavar="LIST",
     help=f"Comma-separated scores to audit: {', '.join(SCORES)}, FILE.py:FUNCTION.",
 )
-@click.option(
-    "--recipe",
-    type=click.Choice(list(RECIPES)),
-    default=DEFAULT_RECIPE,
-    show_default=True,
-    help="Training recipe.",
-)
-@epochs_option
-@precision_option
-@device_option
-@threads_option
-@jobs_option
-@seed_option
+@recipe_options(DEFAULT_RECIPE)
+@options.precision_option
+@options.device_option
+@options.threads_option
+@options.jobs_option
+@options.seed_option
 @click.option("--name", metavar="NAME", help="Name of the audit.  [default: MODEL-DATA-NNN]")
-@json_option
-@output_options("Folder of the audit.  [default: audits/NAME]")
-@pass_console
-@click.pass_context
-def audit(
-    ctx: click.Context,
-    console: Console,
-    /,
-    target: str,
-    scores: str,
-    jobs: int,
-    name: str | None,
-    as_json: bool,
-    output: Path | None,
-    force: bool,
-    dry_run: bool,
-    **options: Any,
-) -> None:
+@options.json_option
+@options.output_options("Folder of the audit.  [default: audits/NAME]")
+@options.pass_console
+def audit(console: Console, /, target: str, as_json: bool, dry_run: bool, **values: Any) -> None:
     """Train a sample of designs, and measure which scores rank them as training does.
 
     Half of the sample is from the most expensive quarter of the feasible designs, where a search
     under a budget looks. A RUN sets model, space and budgets. After Ctrl-C or a kill, the same
     command continues. Later searches of the model cite the results.
     """
-    if name is not None and output is not None:
-        raise click.UsageError("--name and --output: choose one")
-    with model_work(console, f"determining the feasible designs of {target}", target):
-        from bamsearch.evidence.audit.request import AuditRequest, is_run, plan_audit
-        from bamsearch.study.folder import find_folder
-
-        if is_run(target):
-            _check_run(ctx, target)
-            announce_code(console, find_folder(target).read_run().model)
-        request = AuditRequest(
-            what=target,
-            budgets=take_budgets(options),
-            scores=tuple(score.strip() for score in scores.split(",") if score.strip()),
-            command=shlex.join(["bamsearch", *sys.argv[1:]]),
-            **options,
+    budgets = take_budgets(values)
+    values = typed(values)
+    if "scores" in values:
+        names = (name.strip() for name in values["scores"].split(","))
+        values["scores"] = tuple(name for name in names if name)
+    view = _View(console, as_json=as_json)
+    view.target = target
+    with view.running():
+        result = bamsearch.audit(
+            target, budgets=budgets, dry_run=dry_run, view=view, command=command_line(), **values
         )
-        planned = plan_audit(request)
-        planned, folder = _with_folder(planned, name, output, force=force)
-    with console.progress("timing a few steps"), silence_third_party(console):
-        from bamsearch.evidence.audit.estimate import estimate_audit
-
-        estimate = estimate_audit(planned, folder, force=force)
-    if not as_json:
-        print_audit_plan(console, planned, estimate, jobs)
+    folder = view.planned.folder.path
     if dry_run:
         if as_json:
-            console.print_json(audit_plan_json(planned, estimate))
-        console.finish(
-            {"train": "the same command without --dry-run"}, _files(folder), dry_run=True
-        )
+            console.print_json(audit_plan_json(view.planned, view.estimate))
+        step = {"train": "the same command without --dry-run"}
+        console.finish(step, _files(folder), dry_run=True)
         return
-    document = _run_audit(console, planned, folder, jobs, force=force)
+    from bamsearch.reporting.audit.writing import AuditDocument
+
+    document = AuditDocument(result, folder)
+    write_beside(console, document)
     if as_json:
         console.print_json(document.value())
     else:
         console.print()
         print_audit(console, document.report)
-    _finish(console, document.report.audit, folder)
+    console.finish(_next_steps(result, folder), _files(folder))
 
 
-def _check_run(ctx: click.Context, run: str) -> None:
-    """Raise InvalidValueError if an option that the run sets is on the command line."""
-    for name in _SET_BY_RUN:
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise InvalidValueError(
-                f"--{name.replace('_', '-')} is set by run {run}: leave it out, or give a MODEL"
-            )
+class _View(TerminalView):
+    target: str
 
+    def print_plan(self) -> None:
+        if not self.as_json:
+            print_audit_plan(self.console, self.planned, self.estimate)
 
-def _with_folder(
-    planned: AuditPlan, name: str | None, output: Path | None, *, force: bool
-) -> tuple[AuditPlan, AuditFolder]:
-    """The folder of the audit, and the request merged with an audit that it already has."""
-    from dataclasses import replace
-
-    from bamsearch.evidence.audit.folder import AuditFolder, named_audit_folder, usual_folder
-    from bamsearch.files import check_output_folder
-
-    if output is not None:
-        folder = AuditFolder(output)
-    else:
-        folder = named_audit_folder(name) if name is not None else usual_folder(planned.audit)
-    check_output_folder(
-        folder.path, force=folder.is_audit, advice="it is not an audit, so choose another path"
-    )
-    audit = planned.audit if force else folder.opened(planned.audit)
-    return replace(planned, audit=audit), folder
-
-
-def _run_audit(
-    console: Console, planned: AuditPlan, folder: AuditFolder, jobs: int, *, force: bool
-) -> AuditDocument:
-    """Train, score and write the report."""
-    from bamsearch.evidence.audit.run import run_audit
+    def continuing(self) -> tuple[str, Path]:
+        return "the same command again", self.planned.folder.path
 
     @contextmanager
-    def follow(title: str) -> Iterator[Watch]:
-        with train_view(console, planned.recipe, title) as view:
-            yield view.watch
-
-    try:
-        with silence_third_party(console):
-            result = run_audit(
-                planned, folder, jobs=jobs, follow=follow, say=console.note, force=force
-            )
-    except KeyboardInterrupt:
-        console.finish({"continue": "the same command again"}, [folder.path])
-        raise
-    from bamsearch.reporting.audit.writing import AuditDocument
-
-    document = AuditDocument(result, folder.path)
-    write_beside(console, document)
-    return document
+    def work(self, title: str) -> Iterator[None]:
+        with model_work(self.console, title, self.target):
+            yield
 
 
-def _files(folder: AuditFolder) -> list[Path]:
-    from bamsearch.records.audit_files import AUDIT_FILE, TRAININGS_FILE
+def _files(folder: Path) -> list[Path]:
     from bamsearch.reporting.writing import FILES
 
-    names = (AUDIT_FILE, TRAININGS_FILE, FILES["html"])
-    return [folder.path / name for name in names]
+    return [folder / name for name in (AUDIT_FILE, TRAININGS_FILE, FILES["html"])]
 
 
-def _argument(folder: AuditFolder) -> str:
-    from bamsearch.records.run_files import place_of
-
-    return place_of(folder.path)
-
-
-def _finish(console: Console, result: Audit, folder: AuditFolder) -> None:
-    steps = {"read": f"bamsearch report {shlex.quote(_argument(folder))}"}
+def _next_steps(result: Audit, folder: Path) -> dict[str, str]:
+    steps = {"read": f"bamsearch report {shlex.quote(place_of(folder))}"}
     if result.default is not None:
         words = [result.model, "--data", result.data.name, "--score", result.default]
         if result.data.value_range is not None:
@@ -257,4 +155,4 @@ def _finish(console: Console, result: Audit, folder: AuditFolder) -> None:
         for budget in result.budgets:
             words += [f"--budget-{budget.quantity}", budget.text]
         steps["search"] = shlex.join(["bamsearch", "search", *words])
-    console.finish(steps, _files(folder))
+    return steps

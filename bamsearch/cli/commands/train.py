@@ -3,55 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import sys
-from contextlib import suppress
-from dataclasses import replace
-from functools import partial
-from itertools import count
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from click.core import ParameterSource
 
+import bamsearch
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import data_option, download_option, value_range_option
-from bamsearch.cli.model_work import announce_code, silence_third_party
-from bamsearch.cli.options import (
-    Count,
-    Real,
-    command,
-    device_option,
-    epochs_option,
-    json_option,
-    output_options,
-    pass_console,
-    precision_option,
-    seed_option,
-)
-from bamsearch.cli.text.train import (
-    print_trained,
-    recipe_text,
-    title_text,
-    train_view,
-    trained_json,
-)
-from bamsearch.files import check_output_folder
-from bamsearch.records import Design
+from bamsearch.cli.text.train import print_trained, recipe_text, title_text, trained_json
+from bamsearch.cli.training_view import TerminalView, command_line, recipe_options, typed
 from bamsearch.reporting.text import duration_text
-from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES
-
-if TYPE_CHECKING:
-    from bamsearch.training.folder import TrainingFolder
-    from bamsearch.training.request import TrainingPlan
-
-TRAINED = Path("trained")
-"""Parent folder of trainings without -o."""
+from bamsearch.training.progress import Watch, is_first_process
+from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Recipe
 
 
-@command(
+@options.command(
     "train",
     examples=[
         "bamsearch train bamsearch.examples:resnet20 --data digits",
@@ -64,22 +35,17 @@ TRAINED = Path("trained")
 @data_option
 @download_option
 @value_range_option
-@click.option(
-    "--recipe",
-    type=click.Choice(list(RECIPES)),
-    help=f"Training recipe.  [default: {DEFAULT_RECIPE}; with trained weights {FINE_TUNE}]",
-)
-@epochs_option
+@recipe_options(f"{DEFAULT_RECIPE}; with trained weights {FINE_TUNE}")
 @click.option(
     "--batch-size",
-    type=Count(min=1),
+    type=options.Count(min=1),
     metavar="N",
     show_default="the recipe's",
     help="Batch size.",
 )
 @click.option(
     "--lr",
-    type=Real(),
+    type=options.Real(),
     metavar="X",
     help="Override the recipe's learning rate.",
 )
@@ -88,31 +54,25 @@ TRAINED = Path("trained")
     metavar="DEFAULT|NAME|FILE|random",
     help="Trained weights to start from.  [default: model.safetensors beside DESIGN, else random]",
 )
-@precision_option
-@device_option
-@seed_option
+@options.precision_option
+@options.device_option
+@options.seed_option
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="DIR", help="Resume the training in DIR."
 )
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events.")
-@json_option
-@output_options("Folder of the training.  [default: trained/NAME-NNN]")
-@pass_console
-@click.pass_context
+@options.json_option
+@options.output_options("Folder of the training.  [default: trained/NAME-NNN]")
+@options.pass_console
 def train(
-    ctx: click.Context,
     console: Console,
     /,
     design: str | None,
-    device: str,
-    seed: int,
     resume: Path | None,
-    tensorboard: bool,
     as_json: bool,
     output: Path | None,
-    force: bool,
     dry_run: bool,
-    **options: Any,
+    **values: Any,
 ) -> None:
     """Train DESIGN on the data and report its validation accuracy.
 
@@ -122,110 +82,59 @@ def train(
     """
     if resume is not None and output is not None:
         raise click.UsageError("--resume and --output: choose one")
-    first = _is_first_process()
-    console.quiet |= not first
-    started = resume is None and output is not None and not force and _is_training(output)
-    if first and not started:
-        check_output_folder(output, force=force)
-    with console.progress(f"loading {resume or design} and its data"), silence_third_party(console):
-        from bamsearch.training.folder import FILES, TrainingFolder
-        from bamsearch.training.request import (
-            TrainingRequest,
-            is_unfinished_training,
-            plan_resumed,
-            plan_training,
+    console.quiet |= not is_first_process()
+    view = _View(console, as_json=as_json)
+    with view.running():
+        trained = bamsearch.train(
+            design,
+            output=resume or output or "auto",
+            resume=resume is not None,
+            dry_run=dry_run,
+            view=view,
+            command=command_line(),
+            **typed(values),
         )
-
-        typed = ctx.get_parameter_source("seed") is ParameterSource.COMMANDLINE
-        request = TrainingRequest(
-            what=design, seed=seed if typed or resume is None else None, **options
-        )
-        folder = TrainingFolder(
-            resume or output or TRAINED / "NAME",
-            tensorboard=tensorboard,
-            force=force,
-            command=shlex.join(["bamsearch", *sys.argv[1:]]),
-        )
-        say = partial(announce_code, console)
-        if resume is None:
-            planned = plan_training(request, say)
-        else:
-            planned = plan_resumed(request, folder, say)
-        resumes = resume is not None or (started and is_unfinished_training(planned, folder))
-    if not as_json and first:
-        console.print(f"{title_text(planned.design, planned.data.facts)}\n{recipe_text(planned)}\n")
-    if planned.initial.fresh and planned.design.init == "paper" and planned.design.insertions:
-        console.warn(
-            "init paper scales features by about 1.5 at each site: trained weights must adapt "
-            "first; 'bamsearch insert --init identity' preserves their output"
-        )
+    folder = view.planned.folder.path
     if dry_run:
-        console.finish({}, [folder.path / name for name in FILES], dry_run=True)
+        from bamsearch.training.folder import FILES
+
+        console.finish({}, [folder / name for name in FILES], dry_run=True)
         return
-    if first and resume is None and output is None:
-        folder = replace(folder, path=_new_folder(planned.design))
-    _train(console, planned, folder, device, resume=resumes, as_json=as_json)
-
-
-def _is_first_process() -> bool:
-    """Whether this is the only process, or rank 0 of ``torchrun``."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _is_training(folder: Path) -> bool:
-    return (folder / "checkpoint.pt").exists()
-
-
-def _new_folder(design: Design) -> Path:
-    """The first free ``trained/NAME-NNN``."""
-    name = design.model.rpartition(":")[2] + ("-bam" if design.insertions else "")
-    folders = (TRAINED / f"{name}-{number:03d}" for number in count(1))
-    return next(folder for folder in folders if not folder.exists())
-
-
-def _train(
-    console: Console,
-    planned: TrainingPlan,
-    folder: TrainingFolder,
-    device: str,
-    *,
-    resume: bool,
-    as_json: bool,
-) -> None:
-    from bamsearch.training.engine import train as run
-
-    path, recipe = folder.path, planned.recipe
-    title = title_text(planned.design, planned.data.facts)
-    try:
-        # A network may print, but stdout is for data.
-        with train_view(console, recipe, title) as view, silence_third_party(console):
-            trained = run(
-                planned.initial,
-                planned.data,
-                recipe,
-                seed=planned.seed,
-                device=device,
-                output=folder,
-                resume=resume,
-                watch=view.watch,
-            )
-    except KeyboardInterrupt:
-        console.finish({"continue": f"bamsearch train --resume {shlex.quote(str(path))}"}, [path])
-        raise
-    except BaseException:
-        with suppress(OSError):
-            path.rmdir()  # succeeds only if nothing was written yet
-        raise
-    if not _is_first_process():
+    if not is_first_process():
         return
     if as_json:
-        console.print_json(trained_json(trained, planned, path))
+        console.print_json(trained_json(trained, view.planned, folder))
     else:
         print_trained(console, trained)
-    console.note(f"\ntotal time {duration_text(view.seconds)}")
-    argument = shlex.quote(str(path))
+    if view.shown is not None:
+        console.note(f"\ntotal time {duration_text(view.shown.seconds)}")
+    argument = shlex.quote(str(folder))
     steps = {
-        "use": f"model = bamsearch.load({json.dumps(str(path), ensure_ascii=False)})",
+        "use": f"model = bamsearch.load({json.dumps(str(folder), ensure_ascii=False)})",
         "export": f"bamsearch export {argument} --format onnx",
     }
-    console.finish(steps, [path / "model.safetensors", path / "metrics.csv"])
+    console.finish(steps, [folder / "model.safetensors", folder / "metrics.csv"])
+
+
+class _View(TerminalView):
+    def print_plan(self) -> None:
+        design, initial = self.planned.design, self.planned.initial
+        if not self.as_json and is_first_process():
+            title = title_text(design, self.planned.data.facts)
+            self.console.print(f"{title}\n{recipe_text(self.planned)}\n")
+        if initial.fresh and design.init == "paper" and design.insertions:
+            self.console.warn(
+                "init paper scales features by about 1.5 at each site: trained weights must adapt "
+                "first; 'bamsearch insert --init identity' preserves their output"
+            )
+
+    def continuing(self) -> tuple[str, Path]:
+        path = self.planned.folder.path
+        return f"bamsearch train --resume {shlex.quote(str(path))}", path
+
+    @contextmanager
+    def train(self, title: str, recipe: Recipe) -> Iterator[Watch]:
+        with super().train(
+            title_text(self.planned.design, self.planned.data.facts), recipe
+        ) as watch:
+            yield watch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,33 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import bamsearch
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.data_option import download_option, value_range_option
 from bamsearch.cli.failures import NOT_AS_EXPECTED
-from bamsearch.cli.model_work import announce_code, silence_third_party
-from bamsearch.cli.options import (
-    Count,
-    Real,
-    command,
-    device_option,
-    epochs_option,
-    json_option,
-    pass_console,
-    precision_option,
-)
 from bamsearch.cli.output import write_beside
-from bamsearch.cli.text.train import train_view
 from bamsearch.cli.text.verify import answer_json, print_answer, print_verify_plan, verify_plan_json
-from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, RECIPES
+from bamsearch.cli.training_view import TerminalView, command_line, recipe_options, typed
+from bamsearch.records.run_files import EVIDENCE_FILE, place_of
+from bamsearch.training.progress import Watch
+from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Recipe
 
 if TYPE_CHECKING:
     from bamsearch.evidence.verify.request import VerifyPlan
-    from bamsearch.evidence.verify.run import Watch
-    from bamsearch.records import Expected
     from bamsearch.reporting.content import Report
 
 
-@command(
+@options.command(
     "verify",
     examples=[
         "bamsearch verify resnet20-5pct-001 --data digits --dry-run",
@@ -56,7 +46,7 @@ if TYPE_CHECKING:
 @value_range_option
 @click.option(
     "--seeds",
-    type=Count(min=2),
+    type=options.Count(min=2),
     default=10,
     show_default=True,
     metavar="N",
@@ -64,7 +54,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--looks",
-    type=Count(min=1),
+    type=options.Count(min=1),
     default=5,
     show_default=True,
     metavar="N",
@@ -77,22 +67,17 @@ if TYPE_CHECKING:
     metavar="N",
     help="First seed; seeds must differ from those of the search.  [default: 10000]",
 )
-@click.option(
-    "--recipe",
-    type=click.Choice(list(RECIPES)),
-    help=f"Training recipe.  [default: {DEFAULT_RECIPE}; with --weights {FINE_TUNE}]",
-)
-@epochs_option
+@recipe_options(f"{DEFAULT_RECIPE}; with --weights {FINE_TUNE}")
 @click.option(
     "--weights",
     metavar="DEFAULT|NAME|FILE",
     help="Trained weights of the base: all networks are fine-tuned for the same steps.",
 )
-@precision_option
-@device_option
+@options.precision_option
+@options.device_option
 @click.option(
     "--margin",
-    type=Real(),
+    type=options.Real(),
     default=0.5,
     show_default=True,
     metavar="P",
@@ -111,11 +96,11 @@ if TYPE_CHECKING:
     help="Exit with 4 unless the best design is better than the base, or its interval is above "
     "-margin.",
 )
-@click.option("--force", is_flag=True, help="Overwrite existing output.")
-@json_option
+@options.force_option
+@options.json_option
 @click.option("-n", "--dry-run", is_flag=True, help="Run without training.")
-@pass_console
-def verify(console: Console, /, run: str, as_json: bool, dry_run: bool, **options: Any) -> None:
+@options.pass_console
+def verify(console: Console, /, run: str, as_json: bool, dry_run: bool, **values: Any) -> None:
     """Train the best design of RUN and its baselines, and test whether it helps.
 
     The base, the paper default, the largest feasible design, a random design and the best design
@@ -123,100 +108,73 @@ def verify(console: Console, /, run: str, as_json: bool, dry_run: bool, **option
     its cost and the smallest detectable differences, is printed first. Training stops early once
     looks at the test split decide. After Ctrl-C or a kill, the same command continues.
     """
-    with console.progress(f"loading {run} and its data"), silence_third_party(console):
-        from bamsearch.evidence.verify.estimate import estimate_verify
-        from bamsearch.evidence.verify.request import VerifyRequest, plan_verify
-        from bamsearch.records.run_files import find_run, read_run
-
-        request = VerifyRequest(
-            run=run, command=shlex.join(["bamsearch", *sys.argv[1:]]), **options
-        )
-        path = find_run(run)
-        if path is not None:
-            announce_code(console, read_run(path).model)
-        planned = plan_verify(request)
-    with console.progress("timing a few steps of each network"), silence_third_party(console):
-        estimated = estimate_verify(planned)
-    _warn_of_init(console, planned)
-    if not as_json:
-        print_verify_plan(console, planned, estimated)
+    view = _View(console, as_json=as_json)
+    with view.running():
+        bamsearch.verify(run, dry_run=dry_run, view=view, command=command_line(), **typed(values))
+    folder = view.planned.folder.path
     if dry_run:
         if as_json:
-            console.print_json(verify_plan_json(planned, estimated))
-        _finish(console, planned, dry_run=True)
+            console.print_json(verify_plan_json(view.planned, view.estimate))
+        step = {"train": "the same command without --dry-run"}
+        console.finish(step, _output_paths(folder), dry_run=True)
         return
-    report = _run_verify(console, planned)
+    report = _write_report(console, view.planned)
     if as_json:
         console.print_json(answer_json(report))
     else:
         console.print()
         print_answer(console, report)
-    _finish(console, planned)
-    _check_expected(console, report, request.expect, request.margin)
+    console.finish(
+        {"read": f"bamsearch report {shlex.quote(place_of(folder))}"}, _output_paths(folder)
+    )
+    _check_expected(console, view.planned, report)
 
 
-def _warn_of_init(console: Console, planned: VerifyPlan) -> None:
-    if planned.request.weights is not None and planned.record.run.init == "paper":
-        console.warn(
-            "the run has init paper, which scales features by about 1.5 at each site: trained "
-            "weights must adapt first; 'bamsearch search --init identity' preserves their output"
-        )
+class _View(TerminalView):
+    def print_plan(self) -> None:
+        if self.planned.request.weights is not None and self.planned.record.run.init == "paper":
+            self.console.warn(
+                "the run has init paper, which scales features by about 1.5 at each site: trained "
+                "weights must adapt first; 'bamsearch search --init identity' preserves their "
+                "output"
+            )
+        if not self.as_json:
+            print_verify_plan(self.console, self.planned, self.estimate)
+
+    def continuing(self) -> tuple[str, Path]:
+        return "the same command again", _output_paths(self.planned.folder.path)[0]
+
+    @contextmanager
+    def train(self, title: str, recipe: Recipe) -> Iterator[Watch]:
+        self.console.note(title)
+        with super().train(title, recipe) as watch:
+            yield watch
 
 
-def _run_verify(console: Console, planned: VerifyPlan) -> Report:
-    """Train and test; write the evidence and the updated report."""
-    from bamsearch.evidence.verify.run import run_verify
-    from bamsearch.records.run_files import place_of
+def _write_report(console: Console, plan: VerifyPlan) -> Report:
     from bamsearch.reporting.content import make_report
     from bamsearch.reporting.writing import RunDocument
 
-    @contextmanager
-    def follow(title: str) -> Iterator[Watch]:
-        console.note(title)
-        with train_view(console, planned.recipe, title) as view:
-            yield view.watch
-
-    folder = planned.folder
-    try:
-        with silence_third_party(console):
-            run_verify(planned, follow)
-    except KeyboardInterrupt:
-        console.finish({"continue": "the same command again"}, [_output_paths(planned)[0]])
-        raise
-    report = make_report(folder.read_record(), place_of(folder.path))
-    write_beside(console, RunDocument(report, folder.path))
+    report = make_report(plan.folder.read_record(), place_of(plan.folder.path))
+    write_beside(console, RunDocument(report, plan.folder.path))
     return report
 
 
-def _output_paths(planned: VerifyPlan) -> list[Path]:
+def _output_paths(folder: Path) -> list[Path]:
     from bamsearch.evidence.verify.request import VERIFY_FOLDER
-    from bamsearch.records.run_files import EVIDENCE_FILE
     from bamsearch.reporting.writing import REPORT_FOLDER
 
-    folder = planned.folder.path
     return [folder / name for name in (VERIFY_FOLDER, EVIDENCE_FILE, REPORT_FOLDER)]
 
 
-def _finish(console: Console, planned: VerifyPlan, *, dry_run: bool = False) -> None:
-    from bamsearch.records.run_files import place_of
-
-    name = shlex.quote(place_of(planned.folder.path))
-    step = {"read": f"bamsearch report {name}"}
-    if dry_run:
-        step = {"train": "the same command without --dry-run"}
-    console.finish(step, _output_paths(planned), dry_run=dry_run)
-
-
-def _check_expected(
-    console: Console, report: Report, expect: Expected | None, margin: float
-) -> None:
+def _check_expected(console: Console, plan: VerifyPlan, report: Report) -> None:
     """Exit with code 4 unless the answer is as expected and not exploratory."""
     from bamsearch.evidence.verify.looks import meets
 
-    evidence = report.record.evidence
+    evidence, expect = report.record.evidence, plan.request.expect
     if expect is None or evidence is None:
         return
-    if not evidence.exploratory and meets(evidence.differences[0].low, expect, margin):
+    if not evidence.exploratory and meets(evidence.differences[0].low, expect, plan.request.margin):
         return
     console.warn(f"expected {expect}: {report.answer.headline}")
     raise click.exceptions.Exit(NOT_AS_EXPECTED)

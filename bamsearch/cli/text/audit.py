@@ -11,18 +11,17 @@ from bamsearch.reporting.text import count_text, duration_text, shape_text
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
-    from bamsearch.evidence.audit.estimate import AuditEstimate
     from bamsearch.evidence.audit.request import AuditPlan
+    from bamsearch.evidence.audit.trainings import AuditEstimate
     from bamsearch.reporting.audit.content import AuditReport
 
 
-def print_audit_plan(
-    console: Console, planned: AuditPlan, estimate: AuditEstimate, jobs: int
-) -> None:
+def print_audit_plan(console: Console, planned: AuditPlan, estimate: AuditEstimate) -> None:
     """Print the sample and the number of trainings; the estimated time goes to stderr."""
     from bamsearch.reporting.audit.content import make_audit_report
     from bamsearch.reporting.audit.draws import seeds_text
 
+    jobs = planned.request.jobs
     audit, recipe, facts = planned.audit, planned.recipe, planned.audit.data
     report = make_audit_report(audit, audit.name)
     console.print(report.title)

@@ -10,8 +10,8 @@ from bamsearch.reporting.text import count_text, design_text, duration_text, sha
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
-    from bamsearch.evidence.verify.estimate import VerifyEstimate
     from bamsearch.evidence.verify.request import VerifyPlan
+    from bamsearch.evidence.verify.trainings import VerifyEstimate
     from bamsearch.reporting.content import Report
 
 

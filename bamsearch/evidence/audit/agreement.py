@@ -1,4 +1,4 @@
-"""Agreement of scores with training: rank correlations and their intervals.
+"""Agreement of scores with training: rank correlations, their intervals and the noise ceiling.
 
 Intervals are percentile bootstrap intervals over designs. A score that depends on a seed has
 several draws: its value is the mean rank over them, and each bootstrap sample resamples the draws
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from math import sqrt
 
 import numpy as np
 
@@ -22,7 +24,7 @@ from bamsearch.evidence.audit.correlation import (
     spearman,
     tau_b,
 )
-from bamsearch.records import Agreement, Measure, Setting
+from bamsearch.records import Agreement, Ceiling, Measure, Setting
 
 RESAMPLES = 10_000
 LEAST = 4
@@ -53,13 +55,7 @@ class Comparison:
 
 
 def resamples(designs: int, seed: int, number: int = RESAMPLES) -> Counts:
-    """Bootstrap samples of designs as counts, (samples, designs).
-
-    Args:
-        designs: number of designs, also in each sample.
-        seed: random seed.
-        number: number of samples.
-    """
+    """Bootstrap samples of designs as counts, (samples, designs)."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(designs, np.full(designs, 1 / designs), size=number).astype(np.float64)
 
@@ -225,3 +221,53 @@ def _interval(
     half = (1 - confidence) / 2
     low, high = np.quantile(finite, [half, 1 - half])
     return round(value, _DIGITS), round(float(low), _DIGITS), round(float(high), _DIGITS)
+
+
+def ceiling(accuracies: Values, setting: Setting) -> Ceiling | None:
+    """Spread of trainings and designs, and the reliability of the mean over seeds.
+
+    With r the correlation between two seeds, the mean of S seeds has reliability
+    S r / (1 + (S - 1) r) (Spearman and Brown 1910): the square of its correlation with the mean of
+    infinitely many seeds, and so the square of the correlation expected of a perfect score.
+
+    Args:
+        accuracies: (designs, seeds), in percent, none missing.
+        setting: setting of the designs.
+
+    Returns:
+        None with fewer than four designs, or with one seed.
+    """
+    designs, seeds = accuracies.shape
+    if designs < LEAST or seeds < 2:
+        return None
+    within = accuracies.var(axis=1, ddof=1).mean()
+    # A shift that a seed gives all designs changes neither their order nor paired differences.
+    centred = accuracies - accuracies.mean(axis=0)
+    rest = centred - centred.mean(axis=1, keepdims=True)
+    paired = (rest**2).sum() / ((designs - 1) * (seeds - 1))
+    between = max(float(accuracies.mean(axis=1).var(ddof=1) - paired / seeds), 0.0)
+    pearson = _pearson(accuracies)
+    reliability = highest = None
+    if pearson is not None:
+        above = max(pearson, 0.0)
+        reliability = round(seeds * above / (1 + (seeds - 1) * above), _DIGITS)
+        highest = round(sqrt(reliability), _DIGITS)
+    return Ceiling(
+        setting,
+        designs,
+        run_sd=round(sqrt(within), _DIGITS),
+        paired_sd=round(sqrt(paired), _DIGITS),
+        design_sd=round(sqrt(between), _DIGITS),
+        pearson=None if pearson is None else round(pearson, _DIGITS),
+        reliability=reliability,
+        highest=highest,
+    )
+
+
+def _pearson(accuracies: Values) -> float | None:
+    """Mean correlation between two seeds; None if all designs are equal for one seed."""
+    if np.any(np.ptp(accuracies, axis=0) == 0):
+        return None
+    table = np.atleast_2d(np.corrcoef(accuracies.T))
+    pairs = combinations(range(accuracies.shape[1]), 2)
+    return float(np.mean([table[first, second] for first, second in pairs]))

@@ -10,18 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import get_args
 
+from bamsearch import files
 from bamsearch.errors import RunError
-from bamsearch.files import (
-    append,
-    locked,
-    remove_drafts,
-    remove_files,
-    whole_folder,
-    write_whole,
-    written,
-)
-from bamsearch.records import ANOTHER_SEED, TRAIN, Audit, Insertion
+from bamsearch.records import ANOTHER_SEED, TRAIN, Audit, Insertion, Quantity
 from bamsearch.records.audit_files import (
     AUDIT_FILE,
     SCORES_FILE,
@@ -31,6 +24,7 @@ from bamsearch.records.audit_files import (
     read_audit,
     read_trainings,
 )
+from bamsearch.records.comparison import FieldDifference, first_difference
 from bamsearch.records.formats import Format
 from bamsearch.records.run_files import AUDITS, TRAINING_FILES
 from bamsearch.study.folder import check_name
@@ -47,11 +41,7 @@ _REMEDY = "fix this, then run the same audit again to continue"
 
 
 class AuditFolder:
-    """An audit's folder.
-
-    Args:
-        path: path of the folder; its name is that of the audit.
-    """
+    """An audit's folder, whose name is that of the audit."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,7 +73,7 @@ class AuditFolder:
         Raises:
             OutputError: it has files already, or cannot be created.
         """
-        with written(self.path, _REMEDY), whole_folder(self.path) as draft:
+        with files.written(self.path, _REMEDY), files.whole_folder(self.path) as draft:
             text = replace(audit, name=self.name).to_json()
             (draft / AUDIT_FILE).write_text(text, encoding="utf-8", newline="\n")
 
@@ -99,7 +89,7 @@ class AuditFolder:
             f"another audit is running in {self.path}: wait for it, or choose another `name`"
         )
         names = (AUDIT_FILE, TRAININGS_FILE, SCORES_FILE, TRAIN_FOLDER)
-        with locked(self.path, _LOCK_FILE, names, busy):
+        with files.locked(self.path, _LOCK_FILE, names, busy):
             yield
 
     def opened(self, requested: Audit) -> Audit:
@@ -107,17 +97,14 @@ class AuditFolder:
 
         More score seeds than before add draws; fewer keep the existing ones.
 
-        Args:
-            requested: the audit, without results.
-
         Raises:
             RunError: the folder has another audit, or trainings of other designs or seeds.
         """
         if self.started:
             stored = read_audit(self.path)
-            difference = first_difference(requested, stored)
+            difference = audit_difference(stored, requested)
             if difference is not None:
-                option, now, before = difference
+                option, before, now = difference
                 raise RunError(
                     f"{self.path} was made with {option} {before}, not {now}: use the same "
                     "options, choose another `name`, or add `force` to start again"
@@ -153,17 +140,17 @@ class AuditFolder:
 
     def clear(self) -> None:
         """Remove the results of an earlier audit; ``audit.json`` and other files stay."""
-        with written(self.path, _REMEDY):
-            remove_files(self.path, (TRAININGS_FILE, SCORES_FILE, *_TRAIN_FILES))
+        with files.written(self.path, _REMEDY):
+            files.remove_files(self.path, (TRAININGS_FILE, SCORES_FILE, *_TRAIN_FILES))
 
     def remove_trainings(self) -> None:
         """Remove the checkpoints of all trainings."""
         with suppress(OSError):
-            remove_files(self.path, _TRAIN_FILES)
+            files.remove_files(self.path, _TRAIN_FILES)
 
     def repair(self) -> None:
         """Remove files and lines that a kill or a power cut left half-written."""
-        remove_drafts(self.path)
+        files.remove_drafts(self.path)
         path = self.path / TRAININGS_FILE
         whole = read_trainings(self.path)[1]
         if path.exists() and whole < path.stat().st_size:
@@ -172,8 +159,8 @@ class AuditFolder:
     def append(self, training: AuditTraining) -> None:
         """Append a finished training; it is on the disk when the call returns."""
         path = self.path / TRAININGS_FILE
-        with written(path, _REMEDY):
-            append(path, training.to_line())
+        with files.written(path, _REMEDY):
+            files.append(path, training.to_line())
 
     def read_scores(self, audit: Audit) -> dict[str, list[list[float | None]]]:
         """The scores in ``scores.json``: name to draws. A list of numbers is one draw.
@@ -207,7 +194,7 @@ class AuditFolder:
         self._write(AUDIT_FILE, audit.to_json())
 
     def _write(self, name: str, text: str) -> None:
-        write_whole(self.path / name, text.encode(), _REMEDY)
+        files.write_whole(self.path / name, text.encode(), _REMEDY)
 
 
 _Draw = list[float | None]
@@ -222,8 +209,8 @@ def _draws(values: _Draw | list[_Draw]) -> list[_Draw]:
     return several or [[value for value in values if not isinstance(value, list)]]
 
 
-def first_difference(requested: Audit, stored: Audit) -> tuple[str, str, str] | None:
-    """The first option in which two audits differ, with both values; None if they agree."""
+def audit_difference(stored: Audit, requested: Audit) -> FieldDifference | None:
+    """The first option in which two audits differ; None if they agree."""
     # Imported here because it loads torch.
     from bamsearch.data.loading import same_data
 
@@ -232,68 +219,57 @@ def first_difference(requested: Audit, stored: Audit) -> tuple[str, str, str] | 
     if stored.source is None:
         # Older versions did not record it.
         requested = replace(requested, source=None)
-    for (option, now), (_, before) in zip(_options(requested), _options(stored), strict=True):
-        if now != before:
-            return option, str(now), str(before)
-    return None
+    return first_difference(_options(stored), _options(requested))
 
 
-def named_audit_folder(name: str) -> AuditFolder:
-    """The folder of an audit by its name.
+def _options(audit: Audit) -> dict[str, object]:
+    """Everything that determines an audit's numbers, by the option that sets it."""
+    facts, recipe = audit.data, audit.recipe
+    texts = {budget.quantity: budget.text for budget in audit.budgets}
+    return {
+        "MODEL": audit.model,
+        "the content of MODEL": audit.source,
+        "`data`": f"{facts.name.partition(':')[0]} of hash {facts.hash}",
+        "`input_size`": "x".join(map(str, audit.summary.input_shape)),
+        **{f"`budget_{quantity}`": texts.get(quantity) for quantity in get_args(Quantity)},
+        "`space`": audit.space.get("name"),
+        "the content of `space`": json.dumps(audit.space, sort_keys=True),
+        "`with_stem`": audit.with_stem,
+        "`variant`": audit.variant,
+        "`init`": audit.init,
+        "`designs`": audit.number,
+        "`seeds`": len(audit.seeds),
+        "`seed`": audit.seeds[0],
+        "`recipe`": recipe["name"],
+        "`epochs`": recipe["epochs"],
+        "`precision`": recipe["precision"],
+        "the content of `recipe`": json.dumps(recipe, sort_keys=True),
+        "`scores`": audit.scores,
+        "`device`": audit.device,
+        "`threads`": audit.threads,
+    }
+
+
+def folder_of(
+    name: str | None, output: str | os.PathLike[str] | None, requested: Audit
+) -> AuditFolder:
+    """The folder of an audit; unnamed, the ``audits/MODEL-DATA-NNN`` of the same options.
 
     Raises:
         InvalidValueError: the name is not a plain word.
     """
-    check_name("an audit", name)
-    return AuditFolder(AUDITS / name)
-
-
-def usual_folder(requested: Audit) -> AuditFolder:
-    """The folder of an unnamed audit: the one with the same options, otherwise a new one.
-
-    It is ``audits/MODEL-DATA-NNN``, so that the same command resumes its audit.
-    """
+    if output is not None:
+        return AuditFolder(Path(output))
+    if name is not None:
+        check_name("an audit", name)
+        return AuditFolder(AUDITS / name)
     words = (requested.model.rpartition(":")[2], requested.data.name.partition(":")[0])
     stem = "-".join(re.sub(r"[^\w.+-]+", "-", word).strip("-.+").lower() for word in words)
     for number in count(1):
         folder = AuditFolder(AUDITS / f"{stem}-{number:03d}")
         if not folder.path.exists():
             break
-        try:
-            if first_difference(requested, read_audit(folder.path)) is None:
+        with suppress(RunError):
+            if audit_difference(read_audit(folder.path), requested) is None:
                 break
-        except RunError:
-            continue
     return folder
-
-
-def _options(audit: Audit) -> list[tuple[str, object]]:
-    """Everything that determines an audit's numbers, with the options that set it."""
-    texts = {budget.quantity: budget.text for budget in audit.budgets}
-    facts = audit.data
-    budgets: list[tuple[str, object]] = [
-        (f"`budget_{quantity}`", texts.get(quantity, "none"))
-        for quantity in ("gflops", "params", "memory", "ms")
-    ]
-    return [
-        ("MODEL", audit.model),
-        ("the content of MODEL", audit.source),
-        ("`data`", f"{facts.name.partition(':')[0]} of hash {facts.hash}"),
-        ("`input_size`", "x".join(map(str, audit.summary.input_shape))),
-        *budgets,
-        ("`space`", audit.space.get("name")),
-        ("the content of `space`", json.dumps(audit.space, sort_keys=True)),
-        ("`with_stem`", audit.with_stem),
-        ("`variant`", audit.variant),
-        ("`init`", audit.init),
-        ("`designs`", audit.number),
-        ("`seeds`", len(audit.seeds)),
-        ("`seed`", audit.seeds[0]),
-        ("`recipe`", audit.recipe["name"]),
-        ("`epochs`", audit.recipe["epochs"]),
-        ("`precision`", audit.recipe["precision"]),
-        ("the content of `recipe`", json.dumps(audit.recipe, sort_keys=True)),
-        ("`scores`", ", ".join(audit.scores)),
-        ("`device`", audit.device),
-        ("`threads`", audit.threads),
-    ]

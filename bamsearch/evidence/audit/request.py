@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from platform import python_version
 
+from bamsearch.data.datasets import Datasets
 from bamsearch.data.loading import load_data
+from bamsearch.data.resolving import resolve
 from bamsearch.data.splits import Data
 from bamsearch.errors import DataError, InvalidValueError
+from bamsearch.evidence.audit.folder import AuditFolder, folder_of
 from bamsearch.evidence.audit.sample import draw_sample
-from bamsearch.evidence.verify.request import check_data_fit_run
+from bamsearch.evidence.verify.request import check_is_named, data_for_run
+from bamsearch.files import check_output_folder
 from bamsearch.profiling.devices import resolve_device
-from bamsearch.records import Audit, Audited, Init, Quantity, ValueRange, Variant
+from bamsearch.records import Audit, Audited, Init, Quantity, Run, Variant, check_input_size
+from bamsearch.records.problems import Problem
 from bamsearch.records.run_files import find_run, read_run
 from bamsearch.records.sources import source_of
 from bamsearch.score.scorer import check_score
 from bamsearch.score.table import SCORES
 from bamsearch.space.feasible import Feasible
 from bamsearch.space.measured_costs import LatencySettings
-from bamsearch.study.request import SearchPlan as PlannedSearch
-from bamsearch.study.request import SearchRequest as SearchRequest
-from bamsearch.study.request import plan_of_run, plan_search, with_insertion_method
+from bamsearch.study.request import (
+    SearchPlan,
+    SearchRequest,
+    plan_of_run,
+    plan_search,
+    with_insertion_method,
+)
 from bamsearch.training.initial_model import check_is_classifier
-from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
-from bamsearch.training.request import load_for
+from bamsearch.training.recipe import FINE_TUNE, Recipe
+from bamsearch.training.request import TrainingOptions
 
 DEFAULT_DESIGNS = 40
 DEFAULT_SEEDS = 3
@@ -35,6 +44,7 @@ DEFAULT_SCORE_SEEDS = 8
 LEAST_DESIGNS = 8
 """Fewest designs that can assess a score."""
 
+_SET_BY_RUN = ("space", "with_stem", "variant", "init", "input_size")
 _VERSIONS = ("bamsearch", "torch", "torchvision", "lightning-fabric", "scipy")
 
 ALL = "all"
@@ -42,55 +52,56 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
-class AuditRequest:
-    """Options of an audit.
+class AuditRequest(TrainingOptions):
+    """The options of an audit.
 
     Attributes:
-        what: a MODEL; or the name or folder of a run, which sets all but data, sample and training.
-        data: name of the data; None: the run's.
-        download: download missing data.
-        budgets: quantity to text, as typed.
-        space: name or file of the search space.
-        with_stem: whether the stem is added.
-        variant: variant of BAM.
-        init: initialisation of BAM.
-        input_size: (H, W) for images of different sizes; None: native size.
+        model: a MODEL; or the name or folder of a run, which sets budgets, space, with_stem,
+            variant, init and input_size.
+        data: the data, as in :func:`bamsearch.search`; None is that of the run.
+        budgets: quantity (gflops, params, memory or ms) to its budget, as text.
+        space: name or file of the search space; None is stages.
+        with_stem: add the stem to the space.
+        variant: variant of BAM; None is paper.
+        init: initialisation of BAM; None is paper.
+        input_size: (H, W), or one number for both, for images of different sizes.
         designs: number of designs in the sample.
         seeds: number of training seeds, at least two.
         score_seeds: number of draws of each score that depends on initial weights and images; their
             seeds are ``seed`` and the ones after it.
         seed: first training seed, and seed of the sample and of the intervals.
-        recipe: name of the training recipe.
-        epochs: number of epochs; None: the recipe's.
-        precision: numeric precision of training; None: the recipe's.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        threads: torch threads on a CPU.
         scores: names of scores; ``all`` for every zero-cost score.
-        command: command line.
-        value_range: value range of the data; None: the run's.
+        threads: torch threads on a CPU.
+        jobs: number of training processes; they load the data by name.
+        output: folder of the audit; the same call continues an interrupted audit in it.
+        name: name of the audit, whose folder is ``audits/NAME``. Without name and output it is
+            MODEL-DATA-NNN.
     """
 
-    what: str
-    data: str | None = None
-    download: bool = False
+    model: str | os.PathLike[str]
+    data: str | Datasets | None = None
+    _: KW_ONLY
     budgets: Mapping[Quantity, str] = field(default_factory=dict)
-    space: str = "stages"
+    space: str | None = None
     with_stem: bool = False
-    variant: Variant = "paper"
-    init: Init = "paper"
-    input_size: tuple[int, int] | None = None
+    variant: Variant | None = None
+    init: Init | None = None
+    input_size: tuple[int, int] | int | None = None
     designs: int = DEFAULT_DESIGNS
     seeds: int = DEFAULT_SEEDS
     score_seeds: int = DEFAULT_SCORE_SEEDS
     seed: int = 0
-    recipe: str = DEFAULT_RECIPE
-    epochs: int | None = None
-    precision: Precision | None = None
-    device: str = "auto"
-    threads: int = 1
     scores: tuple[str, ...] = (ALL,)
-    command: str = ""
-    value_range: ValueRange | None = None
+    threads: int = 1
+    jobs: int = 1
+    output: str | os.PathLike[str] | None = None
+    name: str | None = None
+    command: str = "bamsearch.audit"
+
+    @property
+    def target(self) -> str:
+        """The MODEL or run as text."""
+        return os.fspath(self.model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,48 +109,56 @@ class AuditPlan:
     """An audit that is ready to train.
 
     Attributes:
-        audit: the audit with the designs of its sample, but without name and results.
+        request: the options.
+        audit: the audit with the designs of its sample, but without results.
         data: training and validation data.
         recipe: training recipe.
+        folder: folder of the audit, which may not exist yet.
     """
 
+    request: AuditRequest
     audit: Audit
     data: Data
     recipe: Recipe
+    folder: AuditFolder
 
 
-def plan_audit(request: AuditRequest) -> AuditPlan:
+def plan_audit(
+    request: AuditRequest, before: Callable[[str], object] = lambda model: None
+) -> AuditPlan:
     """Load the data, find the feasible designs, and draw the sample.
+
+    An audit that the folder already has is continued: it may add score seeds.
+
+    Args:
+        request: the options.
+        before: called with the MODEL of a run, before its code is executed.
 
     Raises:
         InvalidValueError: numbers, names or options out of range, or ``torchrun``.
-        RunError: the run cannot be read.
+        RunError: the run cannot be read, or the folder has another audit.
+        OutputError: the folder has other files, or cannot be written.
         NothingToDoError: not a classifier, no site for BAM, or no feasible design.
         DataError: the data are missing, or do not fit the network.
         ScoreError: unknown score.
     """
     _check(request)
     scores = _scores(request.scores)
-    recipe = find_recipe(request.recipe)
-    if recipe.name == FINE_TUNE:
+    if request.recipe == FINE_TUNE:
         raise InvalidValueError(
             f"recipe {FINE_TUNE} is for trained weights, but an audit trains from random weights: "
             "choose another `recipe`"
         )
-    recipe = recipe.changed(epochs=request.epochs, precision=request.precision)
+    recipe = request.chosen_recipe(None)
     device = str(resolve_device(request.device))
-    searched, data = _of_run(request) if is_run(request.what) else _of_model(request, device)
+    path = find_run(request.target)
+    searched, data = (
+        _of_model(request, device) if path is None else _of_run(request, read_run(path), before)
+    )
     run, feasible = searched.run, searched.feasible
     sample = draw_sample(feasible, request.designs, request.seed)
     audit = Audit(
-        name="",
-        summary=run.summary,
-        variant=run.variant,
-        init=run.init,
-        num_classes=run.num_classes,
-        space=run.space,
-        with_stem=run.with_stem,
-        budgets=run.budgets,
+        **{each.name: getattr(run, each.name) for each in fields(Problem)},
         data=data.facts,
         recipe=recipe.to_dict(),
         number=request.designs,
@@ -161,74 +180,68 @@ def plan_audit(request: AuditRequest) -> AuditPlan:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         source=source_of(run.model),
     )
-    return AuditPlan(audit, data, recipe)
+    folder = folder_of(request.name, request.output, audit)
+    check_output_folder(
+        folder.path, force=folder.is_audit, advice="it is not an audit, so choose another path"
+    )
+    audit = audit if request.force else folder.opened(audit)
+    return AuditPlan(request, audit, data, recipe, folder)
 
 
-def is_run(name: str) -> bool:
-    """Whether that is the name or the folder of a run."""
-    return find_run(name) is not None
-
-
-def _of_run(request: AuditRequest) -> tuple[PlannedSearch, Data]:
-    path = find_run(request.what)
-    run = read_run(path) if path is not None else None
-    if run is None:
-        raise InvalidValueError(f"{request.what!r} is not a run")
+def _of_run(
+    request: AuditRequest, run: Run, before: Callable[[str], object]
+) -> tuple[SearchPlan, Data]:
+    options = {name: getattr(request, name) for name in _SET_BY_RUN}
+    options |= {f"budget_{quantity}": text for quantity, text in request.budgets.items()}
+    for name, value in options.items():
+        if value:
+            raise InvalidValueError(
+                f"`{name}` is set by run {request.target}: leave it out, or give a MODEL"
+            )
+    before(run.model)
     check_is_classifier(run.model)
-    if request.data is None and run.data is None:
-        raise InvalidValueError(f"`data` is missing: run {run.name} was searched without data")
-    split_seed, name = 0, request.data
+    check_is_named(run, "write a function that builds it, and give that as MODEL")
     recorded = None if run.data is None else run.data.hash
-    value_range = request.value_range or (None if run.data is None else run.data.value_range)
-    if name is None and run.data is not None:
-        name, split_seed = run.data.name, run.data.split_seed
-    base = run.design(())
-    data = load_for(name or "", base, request.download, split_seed, recorded, value_range)
-    check_data_fit_run(run, data.facts)
+    data = data_for_run(run, request, request.data, recorded)
     return plan_of_run(with_insertion_method(run)), data
 
 
-def _of_model(request: AuditRequest, device: str) -> tuple[PlannedSearch, Data]:
+def _of_model(request: AuditRequest, device: str) -> tuple[SearchPlan, Data]:
+    model = request.target
     if request.data is None:
         raise InvalidValueError(
             "`data` is missing: 'bamsearch audit MODEL --data NAME', with a NAME such as digits or "
             "imagefolder:DIR"
         )
-    check_is_classifier(request.what)
+    check_is_classifier(model)
+    size = None if request.input_size is None else check_input_size(request.input_size)
     data = load_data(
         request.data,
-        input_size=request.input_size,
+        input_size=size,
         download=request.download,
         value_range=request.value_range,
     )
-    facts, native = data.facts, data.native_size
-    size = request.input_size
-    if native is not None and size is not None and size != native:
-        sizes = ["x".join(map(str, shape)) for shape in (native, size)]
-        raise InvalidValueError(
-            f"`data={request.data}` has images of {sizes[0]}, but `input_size` is {sizes[1]}: "
-            "leave `input_size` out"
-        )
+    resolved, classes, facts = resolve(data, size, None)
     searched = plan_search(
         SearchRequest(
-            model=request.what,
+            model=model,
             budgets=request.budgets,
-            space=request.space,
+            space=request.space or "stages",
             with_stem=request.with_stem,
-            input_size=facts.input_shape[1:],
-            num_classes=facts.classes,
+            input_size=resolved,
+            num_classes=classes,
             data=facts,
-            variant=request.variant,
-            init=request.init,
+            variant=request.variant or "paper",
+            init=request.init or "paper",
             seed=request.seed,
             timing=LatencySettings(device=device, threads=request.threads),
         )
     )
-    if searched.run.summary.input_shape != facts.input_shape:
+    takes = searched.run.summary.input_shape
+    if takes != data.facts.input_shape:
         raise DataError(
-            f"`data={facts.name}` has inputs of {'x'.join(map(str, facts.input_shape))}, but "
-            f"{request.what} takes {'x'.join(map(str, searched.run.summary.input_shape))}: "
-            "choose another MODEL"
+            f"`data={data.facts.name}` has inputs of {'x'.join(map(str, data.facts.input_shape))}, "
+            f"but {model} takes {'x'.join(map(str, takes))}: choose another MODEL"
         )
     return searched, data
 
@@ -261,6 +274,12 @@ def _check(request: AuditRequest) -> None:
         )
     if request.score_seeds < 1:
         raise InvalidValueError(f"`score_seeds={request.score_seeds}`: give at least 1")
+    if request.jobs < 1:
+        raise InvalidValueError(f"`jobs={request.jobs}`: give at least 1")
+    if request.jobs > 1 and not isinstance(request.data, str | None):
+        raise InvalidValueError("`jobs` is for data with a name: processes load them by it")
+    if request.name is not None and request.output is not None:
+        raise InvalidValueError("`name` and `output`: choose one")
     if request.seed + max(request.seeds, request.score_seeds) > 2**32:
         raise InvalidValueError(f"`seed={request.seed}`: the last seed would be over {2**32 - 1}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -2,71 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from bamsearch.evidence.audit.agreement import Comparison, agreements
-from bamsearch.evidence.audit.ceiling import ceiling
+from bamsearch.errors import ScoreError
+from bamsearch.evidence.audit.agreement import Comparison, agreements, ceiling
 from bamsearch.evidence.audit.correlation import Values
 from bamsearch.evidence.audit.folder import AuditFolder, Scores
 from bamsearch.evidence.audit.request import AuditPlan
-from bamsearch.evidence.audit.scores import score_missing
-from bamsearch.evidence.audit.trainings import Follow, Say, train_missing
+from bamsearch.evidence.audit.trainings import train_missing
 from bamsearch.evidence.audit.verdict import (
     default_score,
     draw_sentences,
     trained_sentences,
     verdict,
 )
+from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.records import ANOTHER_SEED, TRAIN, Agreement, Audit, Audited, Ceiling, Effect
 from bamsearch.records.audits import Setting
 from bamsearch.sampler.effects import EffectObservation, effects
+from bamsearch.score.scorer import make_scorer
+from bamsearch.score.table import is_drawn
+from bamsearch.training.progress import SILENT, TrainingView
 
 
-def run_audit(
-    planned: AuditPlan,
-    folder: AuditFolder,
-    *,
-    jobs: int = 1,
-    follow: Follow = lambda title: nullcontext(),
-    say: Say = lambda text: None,
-    scored: Callable[[], None] = lambda: None,
-    force: bool = False,
-) -> Audit:
+def run_audit(planned: AuditPlan, view: TrainingView = SILENT) -> Audit:
     """Run the missing trainings, score the sample, and write ``audit.json``.
 
     Interrupted trainings are resumed, finished ones are not repeated. On a CPU the numbers are bit
     for bit those of an uninterrupted audit.
 
     Args:
-        planned: the plan.
-        folder: folder of the audit.
-        jobs: number of training processes.
-        follow: context for each training of this process, see :data:`Follow`.
-        say: called with the result of each training, as text.
-        scored: called after each score.
-        force: remove the files of an earlier audit first.
+        planned: the plan; with ``force``, the files of an earlier audit are removed first.
+        view: follows the trainings.
 
     Raises:
         RunError: the folder has another audit, or one is running in it.
         KeyboardInterrupt: interrupted; the same call resumes.
     """
+    folder = planned.folder
     if not folder.is_audit:
         folder.create(planned.audit)
     with folder.locked():
-        if force:
+        if planned.request.force:
             folder.clear()
             folder.write_audit(replace(planned.audit, name=folder.name))
         audit = folder.opened(planned.audit)
         folder.repair()
         if not folder.started:
             folder.write_audit(audit)
-        train_missing(replace(planned, audit=audit), folder, jobs=jobs, follow=follow, say=say)
-        scores = score_missing(audit, folder, scored)
+        train_missing(replace(planned, audit=audit), view)
+        scores = score_missing(audit, folder)
         audit = with_results(audit, folder, scores)
         audit = with_analysis(audit, effects(audit.summary.sites, _trainings(audit)))
         folder.write_audit(audit)
@@ -74,13 +64,7 @@ def run_audit(
 
 
 def with_results(audit: Audit, folder: AuditFolder, scores: Scores) -> Audit:
-    """The audit with accuracies and scores of its designs.
-
-    Args:
-        audit: the audit.
-        folder: folder with the trainings.
-        scores: scores from any source; each draw has a value for every design.
-    """
+    """The audit with the accuracies in its folder, and a value of each draw for every design."""
     trained = folder.trainings(audit)
     designs = []
     for index, design in enumerate(audit.designs):
@@ -182,3 +166,38 @@ def _remarks(audit: Audit, complete: int, band: int) -> list[str]:
     if len(audit.designs) < audit.number:
         remarks.append(f"{audit.number} designs were requested; fewer are feasible.")
     return remarks
+
+
+def score_missing(audit: Audit, folder: AuditFolder) -> Scores:
+    """The draws of each score over all designs; those in ``scores.json`` are not computed again.
+
+    A draw is a score seed: initial weights, images and labels. ``params`` and ``macs`` have one.
+    Other scores in the file, such as those of a supernet, are audited too.
+    """
+    scores = folder.read_scores(audit)
+    for name in audit.scores:
+        draws = scores.setdefault(name, [])
+        first = audit.seeds[0]
+        wanted = audit.score_seeds if is_drawn(name) else 1
+        for seed in range(first + len(draws), first + wanted):
+            draws.append(_values(audit, name, seed))
+            folder.write_scores(scores)
+    return scores
+
+
+def _values(audit: Audit, name: str, seed: int) -> list[float | None]:
+    values: list[float | None] = []
+    with preserve_torch_state(torch.device(audit.device), audit.threads):
+        scorer = make_scorer(
+            name,
+            audit.summary,
+            seed=seed,
+            num_classes=audit.num_classes,
+            device=audit.device,
+        )
+        for design in audit.designs:
+            try:
+                values.append(scorer(audit.design(design.insertions)))
+            except ScoreError:
+                values.append(None)
+    return values

@@ -1,37 +1,43 @@
-"""Runs the missing trainings of an audit, one after another or in several processes."""
+"""The trainings of an audit: their duration, and running them one by one or in processes."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.context import BaseContext
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import FrameType
 
+import numpy as np
 import torch
 
-from bamsearch.errors import TrainingError
+from bamsearch.data.splits import Data
+from bamsearch.errors import DataError, DivergedError, TrainingError
 from bamsearch.evidence.audit.folder import AuditFolder
 from bamsearch.evidence.audit.request import AuditPlan
-from bamsearch.evidence.audit.workers import (
-    Watch,
-    WorkerSettings,
-    start_worker,
-    train_design,
-    train_in_worker,
-)
 from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.records import Audit, Audited
 from bamsearch.records.audit_files import AuditTraining
+from bamsearch.score.trained import train_once
+from bamsearch.training.folder import TrainingFolder
+from bamsearch.training.initial_model import build_initial_model
+from bamsearch.training.progress import SILENT, TrainingView, Watch
+from bamsearch.training.recipe import Recipe
+from bamsearch.training.request import load_for
+from bamsearch.training.timing import step_seconds, training_seconds
+from bamsearch.training.trainer import Training
 
-Follow = Callable[[str], AbstractContextManager[Watch | None]]
-"""Title of a training → context that gives a callback for its progress, or None."""
-
-Say = Callable[[str], None]
+_LOOK = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,7 @@ class AuditJob:
 def missing(audit: Audit, folder: AuditFolder | None) -> list[AuditJob]:
     """The missing trainings, seed by seed, so that an interruption leaves complete seeds.
 
-    Args:
-        audit: the audit.
-        folder: folder with the finished trainings; None: ignore them.
+    Without a folder, all trainings are missing.
     """
     done = {} if folder is None else folder.trainings(audit)
     every = [(seed, index) for seed in audit.seeds for index in range(len(audit.designs))]
@@ -76,57 +80,86 @@ def missing(audit: Audit, folder: AuditFolder | None) -> list[AuditJob]:
     return jobs
 
 
-def train_missing(
-    planned: AuditPlan,
-    folder: AuditFolder,
-    *,
-    jobs: int = 1,
-    follow: Follow = lambda title: nullcontext(),
-    say: Say = lambda text: None,
-) -> None:
-    """Run the missing trainings; each one adds a line to ``trainings.jsonl``.
+@dataclass(frozen=True, slots=True)
+class AuditEstimate:
+    """Estimate made before the trainings.
+
+    Attributes:
+        trainings: number of trainings in total.
+        done: number of finished trainings.
+        seconds: duration of the remaining trainings in one process.
+    """
+
+    trainings: int
+    done: int
+    seconds: float
+
+
+def estimate_audit(
+    planned: AuditPlan, clock: Callable[[], float] = time.perf_counter
+) -> AuditEstimate:
+    """Count finished trainings and estimate the duration of the others; writes nothing.
+
+    The duration of a step is interpolated between the timed designs by their multiply-adds.
 
     Args:
-        planned: the plan, with the audit's name.
-        folder: folder of the audit, locked by the caller.
-        jobs: number of processes.
-        follow: see :data:`Follow`; used with one process only.
-        say: called with the result of each training, as text.
+        planned: the plan; with ``force``, finished trainings are ignored.
+        clock: clock in seconds.
+    """
+    audit = planned.audit
+    trainings = len(audit.designs) * len(audit.seeds)
+    folder = None if planned.request.force else planned.folder
+    remaining = sorted(missing(audit, folder), key=lambda job: job.audited.macs)
+    if not remaining:
+        return AuditEstimate(trainings, trainings, 0.0)
+    step_times: dict[int, float] = {}
+    for job in (remaining[0], remaining[len(remaining) // 2], remaining[-1]):
+        if job.audited.macs not in step_times:
+            initial = build_initial_model(
+                audit.design(job.audited.insertions), planned.data, seed=audit.seeds[0]
+            )
+            training = Training(initial, planned.data, planned.recipe, device=audit.device)
+            step_times[job.audited.macs] = step_seconds(training, audit.threads, clock)
+    macs = [job.audited.macs for job in remaining]
+    steps = np.interp(macs, list(step_times), list(step_times.values()))
+    seconds = sum(training_seconds(step, planned.data, planned.recipe) for step in steps.tolist())
+    return AuditEstimate(trainings, trainings - len(remaining), seconds)
+
+
+def train_missing(planned: AuditPlan, view: TrainingView = SILENT) -> None:
+    """Run the missing trainings; each one adds a line to ``trainings.jsonl``.
+
+    The folder is locked by the caller.
 
     Raises:
         KeyboardInterrupt: interrupted, after writing checkpoints.
         TrainingError: a process was killed.
     """
+    folder = planned.folder
     waiting = missing(planned.audit, folder)
-    jobs = min(jobs, len(waiting))
+    jobs = min(planned.request.jobs, len(waiting))
     if jobs > 1:
         finished = _in_processes(planned, folder.train, waiting, jobs)
     else:
-        finished = _one_by_one(planned, folder.train, waiting, follow)
+        finished = _one_by_one(planned, folder.train, waiting, view)
     for job, training in finished:
         folder.append(training)
         reached = training.percent
-        say(f"{job.title}: {'diverged' if reached is None else f'{reached:.2f}%'}")
+        view.trained(f"{job.title}: {'diverged' if reached is None else f'{reached:.2f}%'}")
     folder.remove_trainings()
 
 
 def _one_by_one(
-    planned: AuditPlan, folder: Path, waiting: list[AuditJob], follow: Follow
+    planned: AuditPlan, folder: Path, waiting: list[AuditJob], view: TrainingView
 ) -> Iterator[tuple[AuditJob, AuditTraining]]:
     audit = planned.audit
     device = torch.device(audit.device)
     for job in waiting:
-        with follow(job.title) as watch, preserve_torch_state(device, audit.threads):
-            design = audit.design(job.audited.insertions)
-            training = train_design(
-                design,
-                planned.data,
-                planned.recipe,
-                job.seed,
-                audit.device,
-                folder / job.place,
-                watch,
-            )
+        with (
+            view.train(job.title, planned.recipe) as watch,
+            preserve_torch_state(device, audit.threads),
+        ):
+            training = _train(audit, planned.data, planned.recipe, job, folder, watch)
         yield job, training
 
 
@@ -138,7 +171,7 @@ def _process_context() -> BaseContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([train_in_worker.__module__])
+    context.set_forkserver_preload([__name__])
     return context
 
 
@@ -146,20 +179,18 @@ def _in_processes(
     planned: AuditPlan, folder: Path, waiting: list[AuditJob], jobs: int
 ) -> Iterator[tuple[AuditJob, AuditTraining]]:
     """Trainings as they finish; only the parent writes their results."""
-    audit = planned.audit
     context = _process_context()
     stop = context.Event()
-    base = audit.design(audit.designs[0].insertions)
-    worker = WorkerSettings(audit.data, base, planned.recipe, audit.device, audit.threads)
-    pool = ProcessPoolExecutor(jobs, context, start_worker, (worker, stop))
+    pool = ProcessPoolExecutor(
+        jobs, context, _start_worker, (planned.audit, planned.recipe, folder, stop)
+    )
     running: dict[Future[AuditTraining], AuditJob] = {}
     ahead = iter(waiting)
     try:
         while True:
             # Submit no more than can run, so that nothing has to be cancelled.
             while len(running) < jobs and (job := next(ahead, None)) is not None:
-                design = audit.design(job.audited.insertions)
-                running[pool.submit(train_in_worker, design, job.seed, folder / job.place)] = job
+                running[pool.submit(_train_in_worker, job)] = job
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -172,3 +203,80 @@ def _in_processes(
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _train(
+    audit: Audit, data: Data, recipe: Recipe, job: AuditJob, folder: Path, watch: Watch | None
+) -> AuditTraining:
+    """Train a design to the end; a diverged training has no result.
+
+    The training resumes from the checkpoints in its folder, which is removed at the end.
+    """
+    insertions, checkpoints = job.audited.insertions, folder / job.place
+    try:
+        reached = train_once(
+            audit.design(insertions),
+            data,
+            recipe,
+            seed=job.seed,
+            device=audit.device,
+            checkpoints=checkpoints,
+            watch=watch,
+        )
+    except DivergedError:
+        TrainingFolder(checkpoints).remove()
+        return AuditTraining(insertions, job.seed)
+    return AuditTraining(
+        insertions, job.seed, reached.right, reached.images, reached.curve, reached.seconds
+    )
+
+
+# State of a training process: audit, recipe and folder, and the running training.
+_worker: list[tuple[Audit, Recipe, Path]] = []
+_running: list[AuditJob] = []
+
+
+def _start_worker(audit: Audit, recipe: Recipe, folder: Path, stop: Event) -> None:
+    """Initialise this training process, which the event stops."""
+    # Ctrl-C is handled by the parent, which then stops all processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    threading.Thread(target=_watch_stop, args=(stop,), daemon=True).start()
+    torch.set_num_threads(audit.threads)
+    _worker[:] = [(audit, recipe, folder)]
+
+
+def _watch_stop(stop: Event) -> None:
+    """Stop this process after a checkpoint when requested, or when its parent is gone."""
+    parent = os.getppid()
+    while not stop.wait(_LOOK):
+        if os.getppid() != parent:
+            os._exit(1)
+    # On SIGTERM a training saves a checkpoint and stops.
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    """Interrupt a training during its set-up; an idle process stops with its pool."""
+    if _running:
+        raise KeyboardInterrupt
+
+
+def _train_in_worker(job: AuditJob) -> AuditTraining:
+    audit, recipe, folder = _worker[0]
+    _running[:] = [job]
+    try:
+        return _train(audit, _data(), recipe, job, folder, None)
+    finally:
+        _running.clear()
+
+
+@cache
+def _data() -> Data:
+    """The data, read once per process."""
+    audit = _worker[0][0]
+    facts, base = audit.data, audit.design(())
+    data = load_for(facts.name, base, False, facts.split_seed, facts.hash, facts.value_range)
+    if data.facts.hash != facts.hash:
+        raise DataError(f"{facts.name} has changed since the audit started: audit again")
+    return data

@@ -34,12 +34,7 @@ _DIGITS = 5
 
 
 def look_sizes(seeds: int, looks: int) -> tuple[int, ...]:
-    """Pairs at each look, evenly spaced; fewer looks than requested if seeds are few.
-
-    Args:
-        seeds: pairs at the last look, at least two.
-        looks: number of looks, at least one.
-    """
+    """Pairs at each look, evenly spaced; fewer looks than requested if seeds are few."""
     first = min(max(FEWEST_PAIRS, seeds / looks), seeds) if looks > 1 else seeds
     return tuple(sorted({floor(size + 0.5) for size in np.linspace(first, seeds, looks)} | {seeds}))
 
@@ -115,13 +110,7 @@ class Rule:
 
 
 def meets(low: float, expect: Expected, margin: float) -> bool:
-    """Whether the lower end of an interval meets an expectation.
-
-    Args:
-        low: lower end in points.
-        expect: ``better``: above 0; ``not-worse``: above -margin.
-        margin: margin in points.
-    """
+    """Whether the lower end of an interval in points meets an expectation."""
     return low > (0.0 if expect == "better" else -margin)
 
 

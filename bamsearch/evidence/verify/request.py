@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from itertools import count
 from pathlib import Path
 
@@ -11,16 +13,16 @@ from torch import nn
 
 from bamsearch.data.datasets import Datasets
 from bamsearch.data.splits import Data
-from bamsearch.errors import DataError, InvalidValueError
+from bamsearch.errors import BamsearchError, DataError, InvalidValueError
 from bamsearch.evidence.verify.looks import Rule, look_sizes, nominal_level
 from bamsearch.evidence.verify.networks import Chosen, ComparedNetwork, choose
 from bamsearch.evidence.verify.statistics import CONFIDENCE
-from bamsearch.records import AnalysisPlan, DataFacts, Expected, Over, Run, RunRecord, ValueRange
+from bamsearch.profiling.summary import summarise
+from bamsearch.records import AnalysisPlan, DataFacts, Expected, Over, Run, RunRecord
 from bamsearch.study.folder import RunFolder, find_folder
-from bamsearch.training.engine import GIVEN
-from bamsearch.training.initial_model import check_is_classifier
-from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Precision, Recipe, find_recipe
-from bamsearch.training.request import load_for
+from bamsearch.training.initial_model import GIVEN, check_is_classifier
+from bamsearch.training.recipe import Recipe
+from bamsearch.training.request import TrainingOptions, load_for
 
 VERIFY_FOLDER = "verify"
 """Folder of the trainings in the run's folder."""
@@ -34,49 +36,40 @@ DEFAULT_MARGIN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyRequest:
-    """Options of a verification.
+class VerifyRequest(TrainingOptions):
+    """The options of a verification.
 
     Attributes:
-        run: name or folder of a run.
-        data: name of the data, see :func:`bamsearch.data.loading.load_data`; None: the run's.
-        download: download missing data.
+        run: name or folder of a run, or a result with a folder; that of a module must be a result,
+            whose module gives all networks their weights.
+        data: the data, as in :func:`bamsearch.search`; None is that of the run, if it has a name.
         seeds: largest number of seeds, at least two.
         looks: largest number of looks at the test split; a look can decide comparisons.
-        first: first seed; None: the first multiple of 10,000 after which the seeds are unused by
+        first: first seed; None is the first multiple of 10,000 after which the seeds are unused by
             the search.
-        recipe: name of the training recipe; None: the default.
-        epochs: number of epochs; None: the recipe's.
-        precision: numeric precision of training; None: the recipe's.
-        weights: weights of the base, from which all networks are fine-tuned; None: random weights.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        weights: weights of the base, from which all networks are fine-tuned; None is random.
         margin: differences smaller than this many points count as equivalent.
-        over: variation covered by the intervals.
-        expect: expectation that can also decide the comparison with the base.
-        force: repeat existing trainings that were made with other settings.
-        command: command line.
-        value_range: value range of the data; None: the run's.
-        module: the searched module, if no MODEL names it: all networks start from its weights.
+        over: variation covered by the intervals: seeds or images.
+        expect: expectation that can also decide the comparison with the base: better or not-worse.
     """
 
-    run: str
+    run: str | os.PathLike[str]
     data: str | Datasets | None = None
-    download: bool = False
+    _: KW_ONLY
     seeds: int = DEFAULT_SEEDS
     looks: int = DEFAULT_LOOKS
     first: int | None = None
-    recipe: str | None = None
-    epochs: int | None = None
-    precision: Precision | None = None
     weights: str | None = None
-    device: str = "auto"
     margin: float = DEFAULT_MARGIN
     over: Over = "seeds"
     expect: Expected | None = None
-    force: bool = False
-    command: str = ""
-    value_range: ValueRange | None = None
-    module: nn.Module | None = None
+    command: str = "bamsearch.verify"
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The searched module of a result, if no MODEL names it."""
+        module: nn.Module | None = getattr(self.run, "module", None)
+        return module
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,47 +117,37 @@ class VerifyPlan:
         return self.folder.path / VERIFY_FOLDER / f"{seed}-{network.name}"
 
 
-def plan_verify(request: VerifyRequest) -> VerifyPlan:
+def plan_verify(
+    request: VerifyRequest, before: Callable[[str], object] = lambda model: None
+) -> VerifyPlan:
     """Find the run, the networks to train, and the data.
+
+    Args:
+        request: the options.
+        before: called with the MODEL of the run, before its code is executed.
 
     Raises:
         InvalidValueError: fewer than two seeds, seeds that the search used, a margin of 0, an
-            unknown recipe, or ``torchrun``.
+            unknown recipe, ``torchrun``, or a run of a module instead of its result.
         RunError: unknown run.
         NothingToDoError: a detector, or the best design is the base.
         DataError: the data are missing, or do not fit the run.
     """
     _check(request)
-    folder = find_folder(request.run)
+    folder = find_folder(os.fspath(request.run))
     record = folder.read_record()
+    if request.module is None:
+        before(record.run.model)
+        advice = "call bamsearch.verify(result) from Python, with the result of bamsearch.search"
+        check_is_named(record.run, advice)
     check_is_classifier(record.run.model)
     seeds = fresh_seeds(record, request.seeds, request.first)
     chosen = choose(record)
-    name = request.data or (None if record.run.data is None else record.run.data.name)
-    if name is None:
-        raise InvalidValueError(
-            f"run {record.run.name} was searched without data: add `data=NAME`, such as "
-            "`data=digits`"
-        )
     hashes = [] if record.run.data is None else [record.run.data.hash]
     hashes += [] if record.evidence is None else [record.evidence.data_hash]
     recorded = hashes[0 if request.data is None else -1] if hashes else None
-    run_range = None if record.run.data is None else record.run.data.value_range
-    data = load_for(
-        name,
-        chosen.designs["base"],
-        request.download,
-        recorded=recorded,
-        value_range=request.value_range or run_range,
-    )
-    check_data_fit_run(record.run, data.facts)
-    usual = DEFAULT_RECIPE if request.weights is None else FINE_TUNE
-    recipe = find_recipe(request.recipe or usual)
-    if recipe.name == FINE_TUNE and request.weights is None:
-        raise InvalidValueError(
-            f"recipe {FINE_TUNE} is for trained weights: add `weights`, or choose another recipe"
-        )
-    recipe = recipe.changed(epochs=request.epochs, precision=request.precision)
+    data = data_for_run(record.run, request, request.data, recorded)
+    recipe = request.chosen_recipe(request.weights)
     plan = _plan(request, chosen, data.facts, recipe, seeds)
     first = None if record.evidence is None else record.evidence.plan_for(data.facts.hash)
     changes = [] if first is None else first.changes(plan)
@@ -196,12 +179,7 @@ def _plan(
 
 
 def fresh_seeds(record: RunRecord, number: int, first: int | None = None) -> range:
-    """Consecutive training seeds that the search has not used.
-
-    Args:
-        record: the run.
-        number: number of seeds.
-        first: see :class:`VerifyRequest`.
+    """Consecutive training seeds that the search has not used; see :class:`VerifyRequest`.
 
     Raises:
         InvalidValueError: the search used one of them, or the last is over 2^32 - 1.
@@ -222,13 +200,7 @@ def fresh_seeds(record: RunRecord, number: int, first: int | None = None) -> ran
 
 
 def misfit(run: Run, facts: DataFacts, classes: int | None) -> DataError:
-    """The error for data that do not fit a run.
-
-    Args:
-        run: the run.
-        facts: facts of the data.
-        classes: classes of the run's networks, if known.
-    """
+    """The error for data that do not fit a run, whose networks have these classes, if known."""
     head = "" if classes is None else f" and {classes} classes"
     return DataError(
         f"run {run.name} is for {_size(run.summary.input_shape)}{head}, but {facts.name} has "
@@ -237,11 +209,42 @@ def misfit(run: Run, facts: DataFacts, classes: int | None) -> DataError:
     )
 
 
-def check_data_fit_run(run: Run, facts: DataFacts) -> None:
-    """Raise DataError if data do not fit the networks of a run."""
-    shapes = run.summary.input_shape == facts.input_shape
-    if not shapes or run.num_classes not in (None, facts.classes):
-        raise misfit(run, facts, run.num_classes)
+def check_is_named(run: Run, advice: str) -> None:
+    """Raise InvalidValueError if a run searched a module, which no MODEL builds."""
+    if "model" in run.sources:
+        return
+    # So it is with a module, and in runs of older versions.
+    summary = run.summary
+    with suppress(BamsearchError):
+        named = summarise(run.model, summary.input_shape[-2:], run.num_classes)
+        if (named.base, named.sites) == (summary.base, summary.sites):
+            return
+    raise InvalidValueError(f"run {run.name} searched a module that no MODEL builds: {advice}")
+
+
+def data_for_run(
+    run: Run, options: TrainingOptions, name: str | Datasets | None, recorded: str | None
+) -> Data:
+    """The requested data, or those of the run, in the input of its networks.
+
+    Raises:
+        InvalidValueError: the run was searched without data.
+        DataError: the data are missing, or do not fit the networks.
+    """
+    facts, split_seed = run.data, 0
+    if name is None:
+        if facts is None:
+            raise InvalidValueError(
+                f"`data` is missing: run {run.name} was searched without data: add `data=NAME`, "
+                "such as `data=digits`"
+            )
+        name, split_seed = facts.name, facts.split_seed
+    value_range = options.value_range or (None if facts is None else facts.value_range)
+    data = load_for(name, run.design(()), options.download, split_seed, recorded, value_range)
+    shapes = run.summary.input_shape == data.facts.input_shape
+    if not shapes or run.num_classes not in (None, data.facts.classes):
+        raise misfit(run, data.facts, run.num_classes)
+    return data
 
 
 def _check(request: VerifyRequest) -> None:

@@ -6,6 +6,7 @@ comparison, see :mod:`bamsearch.evidence.verify.looks`, so that all hold simulta
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -122,12 +123,9 @@ def _quantile(confidence: float, freedom: int) -> float:
 
 
 def sd_limits(sd: float, freedom: int, sure: float = SURE) -> tuple[float, float]:
-    """Lower and upper limit of a normal standard deviation, each by itself (chi-square).
+    """Lower and upper limit of a normal standard deviation, each with confidence ``sure``.
 
-    Args:
-        sd: standard deviation of the sample.
-        freedom: degrees of freedom, at least one.
-        sure: confidence of each limit.
+    The limits are those of chi-square with ``freedom`` degrees of freedom, at least one.
     """
     low, high = stats.chi2.ppf([sure, 1 - sure], freedom)
     return sd * sqrt(freedom / low), sd * sqrt(freedom / high)
@@ -159,13 +157,7 @@ def _deviations(freedom: int) -> NDArray[np.float64]:
 
 
 def smallest_detectable(sd: float, seeds: int, confidence: float) -> float:
-    """The difference that a number of pairs detects with 80% power.
-
-    Args:
-        sd: standard deviation of a pair's difference.
-        seeds: number of pairs, at least two.
-        confidence: confidence of the interval.
-    """
+    """The difference that a number of pairs detects with 80% power; arguments: :func:`power`."""
     # In standard errors: a few of them beyond the limit the power is close to 1.
     limit = _quantile(confidence, seeds - 1)
     shift = brentq(lambda z: power(z, sqrt(seeds), seeds, confidence) - POWER, 0.0, 4 * limit + 4)
@@ -182,15 +174,7 @@ def seeds_needed(sd: float, confidence: float, difference: float = TARGET_DIFFER
         confidence: confidence of the interval after the last pair.
         difference: true difference in points.
     """
-    low, high = 1, 2
-    while power(difference, sd, high, confidence) < POWER:
-        low, high = high, 2 * high
-        if high > _MOST_SEEDS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        if power(difference, sd, middle, confidence) < POWER:
-            low = middle
-        else:
-            high = middle
-    return high
+    seeds = bisect_left(
+        range(_MOST_SEEDS + 1), POWER, 2, key=lambda seeds: power(difference, sd, seeds, confidence)
+    )
+    return seeds if seeds <= _MOST_SEEDS else None

@@ -60,13 +60,7 @@ def undecided_networks(
 
 
 def evidence_of(planned: VerifyPlan, results: Results, looks: int | None = None) -> Evidence:
-    """The evidence after a number of looks.
-
-    Args:
-        planned: the verification.
-        results: results of the looks so far.
-        looks: number of looks; None: all.
-    """
+    """The evidence after a number of looks; None: all."""
     looks = len(planned.plan.looks) if looks is None else looks
     accuracies: dict[Role, Accuracy] = {}
     differences: list[Difference] = []

@@ -1,4 +1,4 @@
-"""One training of ``verify``: its folder, its state and its result on the test images.
+"""One training of ``verify``: its folder, state, duration, and its result on the test images.
 
 ``RUN/verify/SEED-NETWORK/`` is a training folder as made by ``bamsearch train``. Its ``test.json``
 records which test images the network classifies correctly; a look writes it after training.
@@ -7,10 +7,11 @@ records which test images the network classifies correctly; a look writes it aft
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from math import sqrt
 
 import numpy as np
 import torch
@@ -20,20 +21,20 @@ from bamsearch.data.splits import Split
 from bamsearch.errors import DesignError, TrainingError
 from bamsearch.evidence.verify.networks import ComparedNetwork
 from bamsearch.evidence.verify.request import VerifyPlan, misfit
+from bamsearch.evidence.verify.statistics import RUN_SD, sd_limits, smallest_detectable
 from bamsearch.files import write_whole
 from bamsearch.graph.base import Base
 from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.records.formats import Format
 from bamsearch.records.hints import Natural
-from bamsearch.training.engine import with_bam
+from bamsearch.training.engine import state_of, train_to_end
 from bamsearch.training.fabric import make_fabric
 from bamsearch.training.folder import TrainingFolder
-from bamsearch.training.initial_model import InitialModel, build_initial_model
+from bamsearch.training.initial_model import build_initial_model, with_bam
 from bamsearch.training.loop import classify
-from bamsearch.training.progress import Progress
-from bamsearch.training.resume import training_metadata
-from bamsearch.training.run import make_trainer_state
-from bamsearch.training.start_or_resume import train_to_end
+from bamsearch.training.progress import Watch
+from bamsearch.training.timing import step_seconds, training_seconds
+from bamsearch.training.trainer import Training, make_trainer_state
 
 TEST_FILE = "test.json"
 
@@ -94,33 +95,28 @@ class _Stored:
 _TEST: Format[_Stored] = Format(_Stored, "test result", TrainingError, "verify again", indent=None)
 
 
-def initial_model_of(planned: VerifyPlan, seed: int, network: ComparedNetwork) -> InitialModel:
-    """The network before its training.
+def training_of(planned: VerifyPlan, seed: int, network: ComparedNetwork) -> Training:
+    """The training before its start.
 
     Raises:
         DataError: the network has other classes than the data.
     """
-    weights, module = planned.request.weights, planned.request.module
-    if module is not None:
-        summary = planned.record.run.summary
-        base = Base(module, summary.input_shape, known_sites=summary.sites)
-        return with_bam(base, network.design, planned.data, seed)
-    try:
-        return build_initial_model(network.design, planned.data, weights=weights, seed=seed)
-    except DesignError as error:
-        raise misfit(planned.record.run, planned.data.facts, network.design.num_classes) from error
-
-
-def metadata_of(planned: VerifyPlan, initial: InitialModel, seed: int) -> dict[str, Any]:
-    """Everything that determines the result of a training, see :func:`training_metadata`."""
-    return training_metadata(initial, planned.data.facts, planned.recipe, seed)
+    request, run = planned.request, planned.record.run
+    if request.module is not None:
+        base = Base(request.module, run.summary.input_shape, known_sites=run.summary.sites)
+        initial = with_bam(base, network.design, planned.data, seed)
+    else:
+        try:
+            initial = build_initial_model(
+                network.design, planned.data, weights=request.weights, seed=seed
+            )
+        except DesignError as error:
+            raise misfit(run, planned.data.facts, network.design.num_classes) from error
+    return Training(initial, planned.data, planned.recipe, seed, request.device)
 
 
 def train_one(
-    planned: VerifyPlan,
-    seed: int,
-    network: ComparedNetwork,
-    watch: Callable[[Progress], None] | None = None,
+    planned: VerifyPlan, seed: int, network: ComparedNetwork, watch: Watch | None = None
 ) -> None:
     """Train a network to the end, resuming if it was interrupted; finished ones are kept.
 
@@ -129,20 +125,9 @@ def train_one(
         TrainingError: the folder has another training, without ``force``.
         KeyboardInterrupt: interrupted, after saving a checkpoint.
     """
-    folder = TrainingFolder(
-        planned.place(seed, network),
-        command=planned.request.command,
-        force=planned.request.force,
-    )
-    train_to_end(
-        initial_model_of(planned, seed, network),
-        planned.data,
-        planned.recipe,
-        seed=seed,
-        device=planned.request.device,
-        folder=folder,
-        watch=watch,
-    )
+    request, path = planned.request, planned.place(seed, network)
+    folder = TrainingFolder(path, command=request.command, force=request.force)
+    train_to_end(training_of(planned, seed, network), folder, watch)
 
 
 def stored_result(planned: VerifyPlan, seed: int, network: ComparedNetwork) -> HeldOutResult | None:
@@ -159,15 +144,85 @@ def evaluate_one(
     planned: VerifyPlan, seed: int, network: ComparedNetwork, images: Split
 ) -> HeldOutResult:
     """Classify the test images with a trained network, and write ``test.json``."""
-    folder = planned.place(seed, network)
-    initial = initial_model_of(planned, seed, network)
-    fabric, scaler = make_fabric(planned.request.device, planned.recipe)
+    folder, training = planned.place(seed, network), training_of(planned, seed, network)
+    fabric, scaler = make_fabric(training.device, training.recipe)
     with preserve_torch_state(fabric.device, torch.get_num_threads()):
         saved = TrainingFolder(folder).read_checkpoint()
-        trainer = make_trainer_state(
-            initial, planned.data, planned.recipe, seed, fabric, scaler, saved
-        )
+        trainer = make_trainer_state(training, fabric, scaler, saved)
         reached = HeldOutResult(classify(trainer, images).numpy())
     text = reached.to_json()
     write_whole(folder / TEST_FILE, text.encode(), "fix this, then verify again")
     return reached
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyEstimate:
+    """Estimate made before the trainings.
+
+    Attributes:
+        seconds: duration of all remaining trainings and tests, if no comparison is decided early.
+        done: number of finished trainings.
+        trainings: largest number of trainings.
+        detectable: differences in points that all seeds detect with 80% power, for the lower and
+            the upper spread.
+        run_sd: lower and upper spread: standard deviation of one training over seeds, in points.
+        measured: whether the search measured the spread; ``run_sd`` then has its 90% limits.
+    """
+
+    seconds: float
+    done: int
+    trainings: int
+    detectable: tuple[float, float]
+    run_sd: tuple[float, float]
+    measured: bool
+
+
+def estimate_verify(
+    planned: VerifyPlan, clock: Callable[[], float] = time.perf_counter
+) -> VerifyEstimate:
+    """Count finished trainings and estimate the duration of the others.
+
+    Writes nothing, and does not read the test split.
+
+    Args:
+        planned: the plan.
+        clock: clock in seconds, read after each step. An epoch of one step is timed from its start.
+
+    Raises:
+        TrainingError: the folder has a different training, without ``force``.
+        DataError: the networks have other classes than the data.
+    """
+    seconds, done = 0.0, 0
+    for network in planned.chosen.networks:
+        training = training_of(planned, planned.seeds[0], network)
+        missing = sum(not _is_done(planned, seed, network, training) for seed in planned.seeds)
+        done += len(planned.seeds) - missing
+        if missing:
+            step = step_seconds(training, clock=clock)
+            tested = planned.data.facts.test
+            seconds += missing * training_seconds(step, planned.data, planned.recipe, tested)
+    data, analysis = planned.record.run.data, planned.record.analysis
+    if data is not None and data.hash != planned.data.facts.hash:
+        analysis = None
+    run_sd = RUN_SD
+    if analysis is not None:
+        # Only designs trained with several seeds show the spread over seeds.
+        repeats = max(analysis.trainings - len(analysis.ranking), 1)
+        run_sd = sd_limits(analysis.noise, repeats)
+    low, high = (
+        # Spread of a difference of two trainings, if a common seed does not correlate them.
+        smallest_detectable(sqrt(2) * sd, len(planned.seeds), 1 - planned.plan.level)
+        for sd in run_sd
+    )
+    trainings = len(planned.trainings)
+    return VerifyEstimate(seconds, done, trainings, (low, high), run_sd, analysis is not None)
+
+
+def _is_done(planned: VerifyPlan, seed: int, network: ComparedNetwork, training: Training) -> bool:
+    metadata = replace(training, seed=seed).metadata()
+    try:
+        return state_of(planned.place(seed, network), metadata) == "done"
+    except TrainingError:
+        if planned.request.force:
+            return False
+        raise

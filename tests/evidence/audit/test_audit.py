@@ -21,13 +21,12 @@ from bamsearch.errors import (
     RunError,
     ScoreError,
 )
+from bamsearch.evidence.audit import run as audit_run
 from bamsearch.evidence.audit import trainings as audit_trainings
-from bamsearch.evidence.audit import workers as audit_workers
-from bamsearch.evidence.audit.estimate import estimate_audit
-from bamsearch.evidence.audit.folder import AuditFolder, first_difference, usual_folder
+from bamsearch.evidence.audit.folder import AuditFolder, audit_difference, folder_of
 from bamsearch.evidence.audit.request import AuditRequest, plan_audit
 from bamsearch.evidence.audit.run import run_audit, with_analysis
-from bamsearch.evidence.audit.trainings import missing
+from bamsearch.evidence.audit.trainings import estimate_audit, missing
 from bamsearch.evidence.audit.verdict import (
     default_score,
     draw_sentences,
@@ -39,6 +38,7 @@ from bamsearch.records.audit_files import read_audit, read_trainings
 from bamsearch.score.scorer import make_scorer
 from bamsearch.score.table import DEFAULT_SCORE
 from bamsearch.score.trained import train_once
+from bamsearch.training.progress import SILENT, TrainingView
 
 NETS = Path(__file__).parents[2] / "training" / "nets.py"
 SCORES = ("naswot", "macs")
@@ -50,21 +50,23 @@ import os, signal, sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from bamsearch.evidence.audit.folder import AuditFolder
 from bamsearch.evidence.audit.request import AuditRequest, plan_audit
 from bamsearch.evidence.audit.run import run_audit
+from bamsearch.training.progress import TrainingView
 
 begun, seen = [], []
 
-def follow(title):
-    begun.append(title)
-    seen.clear()
-    def watch(progress):
+class Killing(TrainingView):
+    def train(self, title, recipe):
+        begun.append(title)
+        seen.clear()
+        return nullcontext(self.watch)
+
+    def watch(self, progress):
         seen.append(progress)
         # In the middle of the second training, with a step behind it.
         if len(begun) == 2 and len(seen) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-    return nullcontext(watch)
 
 planned = plan_audit(
     AuditRequest(
@@ -76,17 +78,23 @@ planned = plan_audit(
         score_seeds=3,
         scores=("naswot", "macs"),
         device="cpu",
+        output=sys.argv[2],
     )
 )
-planned = replace(planned, recipe=planned.recipe.changed(batch_size=256))
-run_audit(planned, AuditFolder(Path(sys.argv[2])), follow=follow)
+run_audit(replace(planned, recipe=planned.recipe.changed(batch_size=256)), Killing())
 """
 
 
 def asked(**others):
-    usual = {"what": f"{NETS}:small", "data": "digits", "designs": 8, "seeds": 2, "epochs": 1}
+    usual = {"model": f"{NETS}:small", "data": "digits", "designs": 8, "seeds": 2, "epochs": 1}
     usual |= {"score_seeds": 3}
     return plan_audit(AuditRequest(**(usual | {"scores": SCORES, "device": "cpu"} | others)))
+
+
+def run_in(folder, planned, view=SILENT, **options) -> Audit:
+    """The audit, run in a folder."""
+    request = replace(planned.request, **options)
+    return run_audit(replace(planned, folder=folder, request=request), view)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +108,7 @@ def planned():
 def whole(planned, tmp_path_factory):
     """The folder of an audit that was not interrupted."""
     folder = AuditFolder(tmp_path_factory.mktemp("audit") / "small")
-    run_audit(planned, folder)
+    run_in(folder, planned)
     return folder.path
 
 
@@ -198,33 +206,34 @@ def test_stopped_anywhere_it_ends_the_same(planned, whole, tmp_path, monkeypatch
     (folder.path / "trainings.jsonl").write_text("".join(lines[:10]))
     titles = []
 
-    @contextmanager
-    def follow(title):
-        titles.append(title)
-        seen = []
+    class Cutting(TrainingView):
+        @contextmanager
+        def train(self, title, recipe):
+            titles.append(title)
+            seen = []
 
-        def interrupt(progress):
-            seen.append(progress)
-            # Before the first step, and in the middle of a training.
-            if len(titles) == 2 and len(seen) == calls:
-                raise KeyboardInterrupt
+            def interrupt(progress):
+                seen.append(progress)
+                # Before the first step, and in the middle of a training.
+                if len(titles) == 2 and len(seen) == calls:
+                    raise KeyboardInterrupt
 
-        yield interrupt
+            yield interrupt
 
     for stop in (1, 2):
         calls = stop
         titles.clear()
         with pytest.raises(KeyboardInterrupt):
-            run_audit(planned, folder, follow=follow)
+            run_in(folder, planned, Cutting())
         assert not record(folder.path).finished
         with open(folder.path / "trainings.jsonl", "ab") as file:
             file.write(b'{"design": [["3", 4')
     assert len(read_trainings(folder.path)[0]) == 12
-    run_audit(planned, folder)
+    run_in(folder, planned)
     assert results(folder.path) == results(whole)
     before = (folder.path / "audit.json").read_bytes()
-    monkeypatch.setattr(audit_workers, "train_once", lambda *a, **k: pytest.fail("trained"))
-    run_audit(planned, folder)
+    monkeypatch.setattr(audit_trainings, "train_once", lambda *a, **k: pytest.fail("trained"))
+    run_in(folder, planned)
     assert (folder.path / "audit.json").read_bytes() == before
 
 
@@ -237,7 +246,7 @@ def test_killed_and_run_again(planned, whole, preloaded, tmp_path):
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(read_trainings(folder.path)[0]) == 14
-    run_audit(planned, folder)
+    run_in(folder, planned)
     assert results(folder.path) == results(whole)
 
 
@@ -247,7 +256,7 @@ def test_trainings_that_were_done_elsewhere_are_taken(planned, whole, tmp_path):
     lines = (whole / "trainings.jsonl").read_text().splitlines(keepends=True)
     (folder.path / "trainings.jsonl").write_text("".join(reversed(lines[2:])))
     assert [job.index for job in missing(planned.audit, folder)] == [0, 1]
-    run_audit(planned, folder)
+    run_in(folder, planned)
     assert replace(record(folder.path), name="") == replace(record(whole), name="")
 
 
@@ -263,8 +272,6 @@ def test_a_process_of_its_own_gives_the_same(planned, whole, tmp_path):
 
 
 def test_more_score_seeds_are_added_and_fewer_take_none_away(planned, whole, tmp_path, monkeypatch):
-    from bamsearch.evidence.audit import scores as audit_scores
-
     folder = AuditFolder(Path(shutil.copytree(whole, tmp_path / "more")))
     before = json.loads((whole / "scores.json").read_text())
     asked_seeds = []
@@ -273,18 +280,18 @@ def test_more_score_seeds_are_added_and_fewer_take_none_away(planned, whole, tmp
         asked_seeds.append((name, seed))
         return make_scorer(name, *args, seed=seed, **others)
 
-    monkeypatch.setattr(audit_scores, "make_scorer", counted)
-    monkeypatch.setattr(audit_workers, "train_once", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(audit_run, "make_scorer", counted)
+    monkeypatch.setattr(audit_trainings, "train_once", lambda *a, **k: pytest.fail("trained"))
     command = "bamsearch audit --score-seeds 5"
     more = replace(planned, audit=replace(planned.audit, score_seeds=5, command=command))
-    audit = run_audit(more, folder)
+    audit = run_in(folder, more)
     assert asked_seeds == [("naswot", 3), ("naswot", 4)]
     assert (audit.score_seeds, audit.command) == (5, command)
     assert audit.agreement("naswot", "space").draws == 5
     after = json.loads((folder.path / "scores.json").read_text())
     assert after["naswot"][:3] == before["naswot"]
     assert (len(after["naswot"]), after["macs"]) == (5, before["macs"])
-    assert run_audit(planned, folder) == audit
+    assert run_in(folder, planned) == audit
 
 
 def test_an_audit_of_one_draw_says_so(planned, whole, tmp_path):
@@ -292,7 +299,7 @@ def test_an_audit_of_one_draw_says_so(planned, whole, tmp_path):
     for name in ("audit.json", "scores.json"):
         (folder.path / name).unlink()
     once = replace(planned, audit=replace(planned.audit, score_seeds=1))
-    audit = run_audit(once, folder)
+    audit = run_in(folder, once)
     there = audit.agreement("naswot", "space")
     assert (there.draws, there.one_draw, there.draw_sd) == (1, None, None)
     # The first of the three draws of the other audit.
@@ -322,7 +329,7 @@ def test_an_audit_of_one_draw_says_so(planned, whole, tmp_path):
 )
 def test_another_request_is_refused_by_its_first_difference(whole, change, says):
     with pytest.raises(RunError, match=says):
-        run_audit(asked(**change), AuditFolder(whole))
+        run_in(AuditFolder(whole), asked(**change))
 
 
 def test_trainings_of_something_else_are_refused(planned, whole, tmp_path):
@@ -330,12 +337,12 @@ def test_trainings_of_something_else_are_refused(planned, whole, tmp_path):
     folder.path.mkdir()
     shutil.copy(whole / "trainings.jsonl", folder.path)
     with pytest.raises(RunError, match="line 9 has seed 1 that was not requested"):
-        run_audit(replace(planned, audit=replace(planned.audit, seeds=(0, 7))), folder)
+        run_in(folder, replace(planned, audit=replace(planned.audit, seeds=(0, 7))))
     (folder.path / "trainings.jsonl").write_text(
         '{"design": [["3", 5, 1]], "seed": 0, "diverged": true}\n'
     )
     with pytest.raises(RunError, match="line 1 has a design that was not requested"):
-        run_audit(planned, folder)
+        run_in(folder, planned)
 
 
 def test_force_starts_anew(planned, whole, tmp_path, monkeypatch):
@@ -346,8 +353,8 @@ def test_force_starts_anew(planned, whole, tmp_path, monkeypatch):
         trained.append(seed)
         raise DivergedError("the loss is nan")
 
-    monkeypatch.setattr(audit_workers, "train_once", quick)
-    audit = run_audit(planned, folder, force=True)
+    monkeypatch.setattr(audit_trainings, "train_once", quick)
+    audit = run_in(folder, planned, force=True)
     assert trained == [0] * 8 + [1] * 8
     assert {one.accuracies for one in audit.designs} == {(None, None)}
     assert audit.default is None
@@ -357,8 +364,6 @@ def test_force_starts_anew(planned, whole, tmp_path, monkeypatch):
 
 
 def test_a_score_that_fails_on_a_design_is_a_gap(planned, tmp_path, monkeypatch):
-    from bamsearch.evidence.audit import scores as audit_scores
-
     folder = AuditFolder(tmp_path / "gap")
     folder.path.mkdir()
 
@@ -370,10 +375,10 @@ def test_a_score_that_fails_on_a_design_is_a_gap(planned, tmp_path, monkeypatch)
 
         return score
 
-    monkeypatch.setattr(audit_scores, "make_scorer", make)
+    monkeypatch.setattr(audit_run, "make_scorer", make)
     own = [float(n) for n in range(8)]
     (folder.path / "scores.json").write_text(json.dumps({"supernet": own}))
-    scores = audit_scores.score_missing(planned.audit, folder)
+    scores = audit_run.score_missing(planned.audit, folder)
     assert scores["naswot"] == [[None] + [1.0] * 7] * 3
     # What another source has put there is audited too: a list of numbers is one draw.
     assert list(scores) == ["supernet", "naswot", "params", "macs"]
@@ -417,13 +422,15 @@ def test_scores_that_are_no_numbers_are_refused(planned, tmp_path, spoiled):
 def test_the_time_of_what_is_left(planned, whole, tmp_path):
     folder = AuditFolder(tmp_path / "new")
     ticks = iter(range(0, 1000, 2))
-    known = estimate_audit(planned, folder, clock=lambda: float(next(ticks)))
+    known = estimate_audit(replace(planned, folder=folder), lambda: float(next(ticks)))
     # 5 steps of 2 s, and 176 images of which a batch of 256 takes a third of a step.
     assert known.seconds == pytest.approx(16 * 2.0 * (5 + 176 / 256 / 3))
     assert (known.trainings, known.done) == (16, 0)
-    done = estimate_audit(planned, AuditFolder(whole))
+    there = replace(planned, folder=AuditFolder(whole))
+    done = estimate_audit(there)
     assert (done.done, done.seconds) == (16, 0.0)
-    assert estimate_audit(planned, AuditFolder(whole), force=True).done == 0
+    forced = replace(there, request=replace(planned.request, force=True))
+    assert estimate_audit(forced).done == 0
     assert not folder.path.exists()
 
 
@@ -431,10 +438,10 @@ def test_an_audit_of_an_edited_model_is_another_one(planned):
     source = planned.audit.source
     assert source is not None
     edited = replace(planned.audit, source="sha256 0")
-    difference = ("the content of MODEL", "sha256 0", source)
-    assert first_difference(edited, planned.audit) == difference
+    difference = ("the content of MODEL", source, "sha256 0")
+    assert audit_difference(planned.audit, edited) == difference
     # An older version did not know it.
-    assert first_difference(edited, replace(planned.audit, source=None)) is None
+    assert audit_difference(replace(planned.audit, source=None), edited) is None
 
 
 def test_clearing_an_audit_leaves_other_files(whole, tmp_path):
@@ -451,21 +458,21 @@ def test_clearing_an_audit_leaves_other_files(whole, tmp_path):
 
 def test_the_same_command_finds_its_folder(planned, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first = usual_folder(planned.audit)
+    first = folder_of(None, None, planned.audit)
     assert str(first.path) == "audits/small-digits-001"
     first.create(planned.audit)
-    assert usual_folder(planned.audit).name == "small-digits-001"
+    assert folder_of(None, None, planned.audit).name == "small-digits-001"
     other = replace(planned.audit, threads=2)
-    assert first_difference(other, planned.audit) == ("`threads`", "2", "1")
-    assert usual_folder(other).name == "small-digits-002"
+    assert audit_difference(planned.audit, other) == ("`threads`", "1", "2")
+    assert folder_of(None, None, other).name == "small-digits-002"
     with first.locked(), pytest.raises(RunError, match="another audit is running in"):
-        run_audit(planned, AuditFolder(first.path))
+        run_in(AuditFolder(first.path), planned)
     with pytest.raises(OutputError, match="cannot be written"):
         first.create(other)
     assert first.opened(planned.audit).threads == 1
     # Killed before the folder was renamed.
     AuditFolder(Path("audits/.writing-small-digits-002-17")).create(other)
-    assert usual_folder(other).name == "small-digits-002"
+    assert folder_of(None, None, other).name == "small-digits-002"
 
 
 def test_a_run_sets_model_space_budgets_and_data(tmp_path):
@@ -479,17 +486,17 @@ def test_a_run_sets_model_space_budgets_and_data(tmp_path):
         variant="official",
         output=tmp_path / "run",
     ).record.run
-    audit = asked(what=str(tmp_path / "run")).audit
+    audit = asked(model=str(tmp_path / "run")).audit
     assert (audit.model, audit.variant, audit.num_classes) == (run.model, "official", 10)
     assert (audit.budgets, audit.feasible_designs) == (run.budgets, run.feasible_designs)
     assert all(one.params <= run.budgets[0].limit for one in audit.designs)
     with pytest.raises(
         InvalidValueError, match="`data` is missing: run run was searched without data"
     ):
-        asked(what=str(tmp_path / "run"), data=None)
+        asked(model=str(tmp_path / "run"), data=None)
     search(f"{NETS}:small", score="params", trials=2, input_size=(16, 16), output=tmp_path / "big")
     with pytest.raises(DataError, match="run big is for 3x16x16"):
-        asked(what=str(tmp_path / "big"))
+        asked(model=str(tmp_path / "big"))
 
 
 @pytest.mark.parametrize(

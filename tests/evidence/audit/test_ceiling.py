@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bamsearch.evidence.audit.ceiling import ceiling
+from bamsearch.evidence.audit.agreement import ceiling
 
 
 def test_by_hand():

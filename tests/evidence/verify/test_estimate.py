@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from bamsearch.evidence.verify.estimate import estimate_verify
+from bamsearch.evidence.verify.trainings import estimate_verify
 from bamsearch.records.training_analysis import AccuracyEstimate, TrainingAnalysis
 from bamsearch.training.timing import TIMED_STEPS
 

@@ -16,13 +16,13 @@ from scipy import stats
 from bamsearch.data.loading import load_data
 from bamsearch.errors import DataError, DivergedError, InvalidValueError, RunError, TrainingError
 from bamsearch.evidence.verify import trainings
-from bamsearch.evidence.verify.estimate import estimate_verify
 from bamsearch.evidence.verify.run import run_verify
 from bamsearch.evidence.verify.summary import evidence_of, has_base
-from bamsearch.evidence.verify.trainings import HeldOutResult
+from bamsearch.evidence.verify.trainings import HeldOutResult, estimate_verify
 from bamsearch.graph.designs import load
 from bamsearch.records.run_files import read_record
-from bamsearch.training import start_or_resume
+from bamsearch.training import engine
+from bamsearch.training.progress import TrainingView
 
 KILLED = """
 import os, signal, sys
@@ -30,20 +30,22 @@ from contextlib import nullcontext
 import torch
 from bamsearch.evidence.verify.request import VerifyRequest, plan_verify
 from bamsearch.evidence.verify.run import run_verify
+from bamsearch.training.progress import TrainingView
 
 torch.set_num_threads(1)
 wanted = sys.argv[2]
 
-def follow(title):
-    def watch(progress):
-        if title.startswith(wanted) and progress.step == 20:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return nullcontext(watch)
+class Killing(TrainingView):
+    def train(self, title, recipe):
+        def watch(progress):
+            if title.startswith(wanted) and progress.step == 20:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return nullcontext(watch)
 
 request = VerifyRequest(
     sys.argv[1], "digits", seeds=2, epochs=1, device="cpu", command="bamsearch verify"
 )
-run_verify(plan_verify(request), follow)
+run_verify(plan_verify(request), Killing())
 """
 
 
@@ -129,15 +131,16 @@ def test_killed_and_run_again(verified, run, plan, wanted):
 def test_an_interruption_leaves_what_can_be_gone_on_with(verified, run, plan):
     from contextlib import nullcontext
 
-    def follow(title):
-        def watch(progress):
-            if title.startswith("training 2 of") and progress.step == 20:
-                os.kill(os.getpid(), signal.SIGINT)
+    class Cutting(TrainingView):
+        def train(self, title, recipe):
+            def watch(progress):
+                if title.startswith("training 2 of") and progress.step == 20:
+                    os.kill(os.getpid(), signal.SIGINT)
 
-        return nullcontext(watch)
+            return nullcontext(watch)
 
     with pytest.raises(KeyboardInterrupt):
-        run_verify(plan(), follow)
+        run_verify(plan(), Cutting())
     assert not (run / "evidence.json").exists()
     run_verify(plan())
     assert undated(run) == undated(verified)
@@ -145,7 +148,7 @@ def test_an_interruption_leaves_what_can_be_gone_on_with(verified, run, plan):
 
 def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, monkeypatch):
     copied(verified, run)
-    monkeypatch.setattr(start_or_resume, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(engine, "run_training", lambda *a, **k: pytest.fail("trained again"))
     planned = plan()
     monkeypatch.setattr(type(planned.data), "test", lambda data: pytest.fail("tested again"))
     known = estimate_verify(planned, lambda: pytest.fail("timed again"))
@@ -160,13 +163,13 @@ def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, 
 
 def test_more_seeds_train_those_that_are_new(verified, run, plan, monkeypatch):
     copied(verified, run)
-    plain, seeds = start_or_resume.train, []
+    plain, seeds = engine.run_training, []
 
-    def spy(*args, **options):
-        seeds.append(options["seed"])
-        return plain(*args, **options)
+    def spy(training, *args):
+        seeds.append(training.seed)
+        return plain(training, *args)
 
-    monkeypatch.setattr(start_or_resume, "train", spy)
+    monkeypatch.setattr(engine, "run_training", spy)
     evidence = run_verify(plan(seeds=3))
     assert set(seeds) == {10002}
     assert evidence.differences[0].seeds == 3
@@ -283,7 +286,7 @@ def test_what_cannot_be_asked(plan, run):
         ({"seeds": 1}, "`seeds=1`: at least 2 seeds are needed for a confidence interval"),
         ({"margin": 0.0}, "`margin=0`: give points above 0"),
         ({"first": 2**32 - 1}, "the last seed would be over"),
-        ({"recipe": "fine-tune"}, "recipe fine-tune is for trained weights"),
+        ({"recipe": "fine-tune"}, "recipe fine-tune requires trained weights"),
     ):
         with pytest.raises(InvalidValueError, match=says):
             plan(**others)
@@ -307,16 +310,16 @@ def test_data_of_another_shape_are_refused(plan, run):
 def test_how_far_a_training_is(verified, run, plan):
     planned = plan()
     base = planned.chosen.networks[0]
-    wanted = trainings.metadata_of(planned, trainings.initial_model_of(planned, 10000, base), 10000)
+    wanted = trainings.training_of(planned, 10000, base).metadata()
     place = planned.place(10000, base)
-    assert start_or_resume.state_of(place, wanted) == "new"
+    assert engine.state_of(place, wanted) == "new"
     shutil.copytree(verified / "verify" / "10000-base", place)
-    assert start_or_resume.state_of(place, wanted) == "done"
+    assert engine.state_of(place, wanted) == "done"
     (place / "model.safetensors").unlink()
-    assert start_or_resume.state_of(place, wanted) == "started"
+    assert engine.state_of(place, wanted) == "started"
     # A kill between the first file and the first checkpoint.
     (place / "checkpoint.pt").unlink()
-    assert start_or_resume.state_of(place, wanted) == "new"
+    assert engine.state_of(place, wanted) == "new"
 
 
 @pytest.mark.parametrize("kept", [5, None])
