@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 
 def small(num_classes=10):
-    return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+    network = ResNet(BasicBlock, [1, 1, 1, 1])
+    network.layer4, network.fc = nn.Conv2d(256, 8, 3, 2, 1), nn.Linear(8, num_classes)
+    return network
 
 
 def grey():
@@ -35,16 +38,27 @@ DESIGN = Design("nets.py:small", (3, 64, 64), SITES)
 MEANS_NOTHING = "the weights are random (seed 0), so the maps are meaningless"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
     """A folder with a design and its weights in ``design``, and photographs."""
+    folder = tmp_path_factory.mktemp("attention")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        torch.manual_seed(0)
+        Path("nets.py").write_text(NETS, encoding="utf-8")
+        save(DESIGN, "design", build(DESIGN))
+        noise = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
+        Image.fromarray(noise).save("photo.png")
+        Image.fromarray(noise[:, ::-1]).save("other.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def folder(made, tmp_path, monkeypatch) -> Path:
+    """A copy of it, in which the command runs."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    Path("nets.py").write_text(NETS, encoding="utf-8")
-    save(DESIGN, "design", build(DESIGN))
-    noise = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
-    Image.fromarray(noise).save("photo.png")
-    Image.fromarray(noise[:, ::-1]).save("other.png")
     return tmp_path
 
 

@@ -15,11 +15,15 @@ from bamsearch.graph.designs import build, load, save
 from bamsearch.records import Design, Insertion
 
 NETS = """\
+from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 
 def small(num_classes=10):
-    return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+    network = ResNet(BasicBlock, [1, 1, 1, 1])
+    network.layer3, network.layer4 = nn.Conv2d(128, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+    network.fc = nn.Linear(8, num_classes)
+    return network
 """
 DESIGN = Design("nets.py:small", (3, 32, 48), (Insertion("layer1", 8, 2), Insertion("layer2", 8)))
 RANDOM = (
@@ -153,9 +157,10 @@ def test_a_fixed_batch(bamsearch_cli):
 def test_a_batch_that_cannot_be_free_is_fixed_and_said(bamsearch_cli):
     Path("nets.py").write_text(
         NETS.replace(
-            "    return ResNet",
+            "    network = ResNet",
             "    class Net(ResNet):\n        def forward(self, x):\n"
-            "            return super().forward(x if x.shape[0] == 1 else x + 1)\n\n    return Net",
+            "            return super().forward(x if x.shape[0] == 1 else x + 1)\n\n"
+            "    network = Net",
         ),
         encoding="utf-8",
     )
