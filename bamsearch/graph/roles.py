@@ -36,6 +36,7 @@ _BATCH = 2
 _STEP = 128
 
 _CONVOLUTIONS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
+_BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 _POOLING = (
     nn.modules.pooling._MaxPoolNd,
     nn.modules.pooling._AvgPoolNd,
@@ -164,6 +165,15 @@ class _ShapeRecorder(fx.Interpreter):
         if isinstance(result, torch.Tensor) and n.op != "output":
             self.shapes[n] = tuple(result.shape)
         return result
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # On the meta device torch runs batch norm in Python, which takes most of the time.
+        module = self.fetch_attr(target)
+        if type(module) in _BATCH_NORMS and not kwargs and args[0].device.type == "meta":
+            module._check_input_dim(args[0])
+            if args[0].shape[1] == module.num_features:
+                return torch.empty_like(args[0])
+        return super().call_module(target, args, kwargs)
 
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
         # Convert fx's immutable lists: Swin3d modifies its argument.
