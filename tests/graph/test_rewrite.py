@@ -54,16 +54,18 @@ FAMILIES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("swin_v2_t", (3, 64, 64), {}),
     ("vgg11_bn", (3, 64, 64), {}),
 ]
-IDS = [name for name, _, _ in FAMILIES]
 HEAVY = {
     "alexnet",
-    "inception_v3",
-    "vgg11_bn",
     "deeplabv3_mobilenet_v3_large",
-    "resnext50_32x4d",
-} | {
+    "densenet121",
+    "googlenet",
+    "inception_v3",
     "quantized_resnet18",
+    "regnet_y_400mf",
+    "resnext50_32x4d",
+    "swin3d_t",
     "swin_v2_t",
+    "vgg11_bn",
 }
 
 
@@ -140,12 +142,18 @@ def test_train_mode_stays_random(name: str, silence: Silence) -> None:
     assert not torch.equal(logits[0], logits[2])
 
 
-@pytest.mark.parametrize(("name", "shape", "options"), FAMILIES[3:6], ids=IDS[3:6])
-@pytest.mark.parametrize("variant", ["paper", "official"])
-def test_identity_changes_no_bit(
-    name: str, shape: tuple[int, ...], options: dict[str, Any], variant: Any, same: Same
-) -> None:
-    base = build_model(name, shape, **options).eval()
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("densenet121", "paper"),
+        ("googlenet", "official"),
+        ("efficientnet_b0", "paper"),
+        ("efficientnet_b0", "official"),
+    ],
+)
+def test_identity_changes_no_bit(name: str, variant: Any, same: Same) -> None:
+    shape = (3, 64, 64)
+    base = build_model(name, shape).eval()
     result = insert_bam(base, shape, sites="blocks", init="identity", variant=variant)
     x = torch.randn(2, *shape)
     for training in (False, True):

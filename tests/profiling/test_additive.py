@@ -18,8 +18,6 @@ FAST = [
     ("mobilenet_v2", (3, 64, 64)),
     ("swin_t", (3, 64, 64)),
     ("r3d_18", (3, 4, 32, 48)),
-    ("swin3d_t", (3, 4, 64, 64)),
-    ("densenet121", (3, 64, 64)),
     ("lraspp_mobilenet_v3_large", (3, 64, 64)),
 ]
 # Too large for two at once in memory; their smaller sisters stand for them.
