@@ -24,9 +24,9 @@ def train(request: TrainingRequest) -> Trained:
             :func:`bamsearch.training.engine.train`.
     """
     view = request.shown
-    what = request.output if request.resume else request.network
-    named = what if isinstance(what, str) else "the network"
-    with view.work(f"loading {named} and its data"):
+    source = request.output if request.resume else request.network
+    name = source if isinstance(source, str) else "the network"
+    with view.work(f"loading {name} and its data"):
         plan = plan_training(request, view.execute)
     view.plan(plan, None)
     if request.dry_run:

@@ -63,7 +63,7 @@ def step_seconds(
 
 
 def training_seconds(step: float, data: Data, recipe: Recipe, tested: int = 0) -> float:
-    """Seconds of a training with its validations, and a test of so many images.
+    """Seconds of a training with its validations, and a test of ``tested`` images.
 
     ``step`` is the duration of a training step.
     """

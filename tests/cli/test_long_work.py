@@ -45,7 +45,7 @@ def test_listing_and_reading_say_how_far_they_are(bamsearch_cli, own, monkeypatc
     assert f"listing {place}: 1 files\nreading {place}: 0 of 8 images\n" in result.stderr
 
 
-@pytest.mark.parametrize("work", ["listing._entries", "duplicates.read_photograph"])
+@pytest.mark.parametrize("work", ["folders._entries", "duplicates.read_photograph"])
 def test_ctrl_c_ends_it(bamsearch_cli, own, monkeypatch, work):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt

@@ -37,7 +37,7 @@ RIGHT = {
     "search": {"model": NET, "input_size": 16, "score": "params", "trials": 1},
     "time_model": {"model": NET, "input_shape": 16, "samples": 1},
     "time_pair": {"a": NET, "b": NET, "input_shape": 16, "samples": 1},
-    "train": {"network": "bamsearch.examples:resnet20", "data": "digits", "epochs": 1},
+    "train": {"network": "bamsearch.examples:resnet20", "data": "digits", "dry_run": True},
 }
 """Arguments of a call that works, if the design of load is there."""
 
