@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 
 import torch
 
@@ -26,12 +25,11 @@ train(network, load_data("digits"), recipe, seed=3, device="cpu", output=Path(sy
 """
 
 
-def test_two_processes_do_what_one_does(digits, tmp_path, outcome):
+def test_two_processes_do_what_one_does(digits, preloaded, tmp_path, outcome):
     recipe = Recipe("r", epochs=2, batch_size=256, lr=0.1)
-    script = tmp_path / "trains.py"
-    script.write_text(TRAINS)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    line = [*torchrun, "--nproc-per-node", "2", script, json.dumps(recipe.to_dict())]
+    python = preloaded / "python"
+    torchrun = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    line = [*torchrun, "--no-python", python, "-c", TRAINS, json.dumps(recipe.to_dict())]
     subprocess.run([*line, tmp_path / "two"], check=True, capture_output=True)
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))

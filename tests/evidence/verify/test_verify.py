@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -116,8 +115,8 @@ def test_every_network_of_a_seed_sees_the_same(verified):
 
 
 @pytest.mark.parametrize("wanted", ["training 3 of", "training 1 of"])
-def test_killed_and_run_again(verified, run, plan, wanted):
-    line = [sys.executable, "-c", KILLED, str(run), wanted]
+def test_killed_and_run_again(verified, run, plan, preloaded, wanted):
+    line = [preloaded / "python", "-c", KILLED, str(run), wanted]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (run / "evidence.json").exists()

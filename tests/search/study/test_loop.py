@@ -238,7 +238,7 @@ run_search(plan_of_run(folder.read_run()), folder, SearchOptions(score=score))
 
 
 @pytest.mark.parametrize("sampler", ["gp", "nsga2"])
-def test_kill_9_at_any_moment(engine, place, sampler):
+def test_kill_9_at_any_moment(engine, preloaded, place, sampler):
     planned = engine.planned(sampler=sampler, trials=16)
     whole = engine.search(place / "whole", planned)
     folder = RunFolder(place / "parts")
@@ -247,7 +247,7 @@ def test_kill_9_at_any_moment(engine, place, sampler):
     kills = 0
     while True:
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", SCRIPT, str(folder.path)],
+            [preloaded / "python", "-W", "error", "-c", SCRIPT, str(folder.path)],
             stdout=subprocess.PIPE,
         )
         with process:
@@ -256,6 +256,7 @@ def test_kill_9_at_any_moment(engine, place, sampler):
             if kills < 3:
                 time.sleep(generator.uniform(0.05, 0.7))
                 process.kill()
+            process.stdout.read()  # until the process behind it is gone too
         kills += process.returncode == -signal.SIGKILL
         if process.returncode != -signal.SIGKILL:
             break

@@ -205,12 +205,12 @@ def test_a_full_disk_of_the_database(engine, planned, place):
     sqlalchemy.event.listen(sqlalchemy.pool.Pool, "connect", limit)
     try:
         with pytest.raises(StorageError, match=r"database or disk is full.*`resume`"):
-            engine.search(place / "run", replace(planned, run=replace(planned.run, trials=250)))
+            engine.search(place / "run", replace(planned, run=replace(planned.run, trials=60)))
     finally:
         sqlalchemy.event.remove(sqlalchemy.pool.Pool, "connect", limit)
-    after = engine.search(place / "run", replace(planned, run=replace(planned.run, trials=250)))
-    assert len(after.trials) == 250
-    assert len({trial.design for trial in after.trials}) == 250
+    after = engine.search(place / "run", replace(planned, run=replace(planned.run, trials=60)))
+    assert len(after.trials) == 60
+    assert len({trial.design for trial in after.trials}) == 60
 
 
 def test_a_full_disk_of_the_folder(engine, planned, place, monkeypatch):

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,10 +147,10 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(searched, tmp_path)
     assert (again.path / LEARNED_FILE).read_bytes() == (folder.path / LEARNED_FILE).read_bytes()
 
 
-def test_killed_and_resumed(searched, tmp_path):
+def test_killed_and_resumed(searched, preloaded, tmp_path):
     _, done = searched
     folder = RunFolder(tmp_path / "run")
-    line = [sys.executable, "-c", KILLED, MODEL, str(folder.path)]
+    line = [preloaded / "python", "-c", KILLED, MODEL, str(folder.path)]
     killed = subprocess.run(line, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(folder.read_record().trials) < 4
@@ -359,7 +358,9 @@ run_search(plan_of_run(folder.read_run()), folder, SearchOptions(follow=kill))
 
 
 @pytest.mark.parametrize(("when", "state"), [("an epoch later", "complete"), ("at once", "failed")])
-def test_kills_count_only_while_a_training_gets_no_further(tmp_path, when, state, monkeypatch):
+def test_kills_count_only_while_a_training_gets_no_further(
+    preloaded, tmp_path, when, state, monkeypatch
+):
     """With MOST_RETRIES kills each one epoch further, and then with as many at the same place."""
     monkeypatch.setattr(trials, "MOST_RETRIES", 1)
     folder = RunFolder(tmp_path / "run")
@@ -369,7 +370,7 @@ def test_kills_count_only_while_a_training_gets_no_further(tmp_path, when, state
     code = KILLED_TWICE.replace("first = []", "first = []\nfrom bamsearch.study import trials")
     code = code.replace("folder = Run", "trials.MOST_RETRIES = 1\nfolder = Run")
     for _ in range(3):
-        command = [sys.executable, "-c", code, str(folder.path), when]
+        command = [preloaded / "python", "-c", code, str(folder.path), when]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     record = run_search(plan_of_run(folder.read_run()), folder, SearchOptions())
     base = [trial for kind, trial in record.baselines if kind == "base"]
