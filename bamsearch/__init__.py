@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bamsearch.profiling.memory import peak_memory
     from bamsearch.profiling.timing import time_model, time_pair
     from bamsearch.records import Cost, Design, Insertion, Site, Trial
-    from bamsearch.reporting.opening import report
+    from bamsearch.reporting.documents import report
 
     __version__: str
 
@@ -54,7 +54,7 @@ HOMES = {
     "measure_latency": "bamsearch.profiling.latency",
     "peak_memory": "bamsearch.profiling.memory",
     "profile": "bamsearch.profiling.compare",
-    "report": "bamsearch.reporting.opening",
+    "report": "bamsearch.reporting.documents",
     "save": "bamsearch.graph.designs",
     "search": "bamsearch.api.search",
     "time_model": "bamsearch.profiling.timing",

@@ -179,14 +179,11 @@ def _run() -> int:
 
 
 def _leave_out_charts() -> None:
-    from bamsearch.reporting import page, page_data
-    from bamsearch.reporting.audit import charts as audit_charts
-    from bamsearch.reporting.charts import intervals as interval_charts
-    from bamsearch.reporting.charts import pareto_and_ranking as charts
+    from bamsearch.reporting import charts, page, page_data
+    from bamsearch.reporting.charts import look, pareto
 
-    for module in (charts, interval_charts, audit_charts, page, page_data):
-        for name in ("pareto_spec", "curve_spec", "_spec", "agreements_spec", "scatter_spec"):
-            if hasattr(module, name):
-                setattr(module, name, lambda *data: {"datasets": {}})
-    charts.svg_of = lambda spec, version: json.dumps(spec)
+    for module in (charts, pareto, page_data):
+        for name in [name for name in vars(module) if name.endswith("_spec")]:
+            setattr(module, name, lambda *data: {"datasets": {}})
+    look.svg_of = lambda spec, version: json.dumps(spec)
     page.vl_convert.javascript_bundle = lambda text: text

@@ -17,15 +17,13 @@ from bamsearch.profiling.costs import DesignCosts
 from bamsearch.profiling.summary import summarise
 from bamsearch.records.audit_files import read_audit
 from bamsearch.records.run_files import read_record
-from bamsearch.reporting.audit.writing import AuditDocument
 from bamsearch.reporting.content import Report, make_report
+from bamsearch.reporting.documents import AuditDocument, RunDocument, write_texts
 from bamsearch.reporting.markdown import markdown_environment
 from bamsearch.reporting.network import found_picture
 from bamsearch.reporting.network_svg import network_svg
 from bamsearch.reporting.page import html_environment
-from bamsearch.reporting.several import several_notes, several_table
-from bamsearch.reporting.tables import Table
-from bamsearch.reporting.writing import RunDocument, write_texts
+from bamsearch.reporting.tables import Table, several_notes, several_table
 
 HERE = Path(__file__).parent
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from bamsearch.errors import InvalidValueError, NothingToDoError
 from bamsearch.records import BaselineKind, RunRecord, Trial, check_choice
 from bamsearch.reporting.content import make_report
-from bamsearch.reporting.csv_table import csv_text
+from bamsearch.reporting.csv_tables import csv_text
 from bamsearch.reporting.text import design_text, giga, mega, score_text, title
 
 if TYPE_CHECKING:
@@ -72,10 +72,11 @@ class SearchResult:
             chart: ``pareto``, all designs by score and cost, or ``curve``, the best score so far.
         """
         check_choice("chart", chart, ("pareto", "curve"))
-        from bamsearch.reporting.charts.pareto_and_ranking import curve_svg, pareto_svg
+        from bamsearch.reporting.charts import run_charts
+        from bamsearch.reporting.charts.look import standalone, svg
 
-        report = make_report(self.record, self.record.run.name)
-        return Picture(pareto_svg(report) if chart == "pareto" else curve_svg(report))
+        charts = run_charts(make_report(self.record, self.record.run.name))
+        return Picture(standalone(svg(charts[chart])))
 
     def to_dataframe(self) -> pandas.DataFrame:
         """All trials and baselines, one per row, with the columns of the report's trials.csv."""

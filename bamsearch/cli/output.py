@@ -9,7 +9,7 @@ from bamsearch.errors import OutputError
 
 if TYPE_CHECKING:
     from bamsearch.cli.console import Console
-    from bamsearch.reporting.writing import Document
+    from bamsearch.reporting.documents import Document
 
 
 def write_beside(console: Console, document: Document) -> list[Path]:

@@ -6,12 +6,11 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
-from bamsearch.records import MEASURED, Cited, Difference, Evidence, Over, Run, RunRecord
+from bamsearch.records import MEASURED, Cited, Difference, Evidence, Over, RunRecord
 from bamsearch.records import Verdict as Shown
-from bamsearch.reporting.comparison import LABELS
-from bamsearch.reporting.size_correlation import SizeCorrelation
-from bamsearch.reporting.text import count_text, design_text, over_text
-from bamsearch.reporting.training_effects import interval_text
+from bamsearch.reporting.comparison import SHORT_LABELS
+from bamsearch.reporting.run_statistics import SizeCorrelation
+from bamsearch.reporting.text import count_text, design_text, interval_text, over_text
 from bamsearch.score.table import COSTS, DEFAULT_REASON, DEFAULT_SCORE, SCORES, is_drawn
 
 SHARED_SEEDS = (
@@ -54,12 +53,15 @@ def answer(record: RunRecord, sizes: SizeCorrelation, name: str) -> Answer:
         sizes: correlations of its score with size.
         name: name or folder of the run.
     """
-    remarks = tuple(score_remarks(record, sizes))
+    remarks = tuple(_score_remarks(record, sizes))
     next_step = verify_line(record, name)
     evidence = record.shown_evidence
     if record.best is None:
         return Answer(
-            "unknown", "Not known: nothing has a score yet.", (), _resume_line(record, name)
+            "unknown",
+            "Not known: nothing has a score yet.",
+            (),
+            f"bamsearch search --resume {name} --trials {record.run.trials}",
         )
     if evidence is None and record.evidence is not None:
         headline = "Not known: the best design is no longer the one that was trained."
@@ -82,73 +84,57 @@ def answer(record: RunRecord, sizes: SizeCorrelation, name: str) -> Answer:
 
 
 def verify_line(record: RunRecord, name: str) -> str:
-    """The command that estimates the cost of training the best design.
-
-    Args:
-        record: the run; the command names its data, if it has any.
-        name: name or folder of the run.
-    """
+    """The command that estimates the cost of training the best design of the run ``name``."""
     data = "NAME" if record.run.data is None else record.run.data.name
     return shlex.join(["bamsearch", "verify", name, "--data", data, "--dry-run"])
 
 
-def score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
-    """Remarks on what the scores are worth: trained, audited, or neither.
-
-    Args:
-        record: the run.
-        sizes: correlations of its score with size.
-    """
-    run = record.run
-    if record.shown_evidence is not None:
-        lines = []
-    elif run.score == "train":
-        lines = _trained_remarks(record)
-    elif run.score == "supernet":
-        lines = [
-            "Accuracies are those of one weight-sharing supernet on the validation images: only an "
-            "audit shows how well they rank designs."
-        ]
-    elif run.audit is not None and run.audit.score == run.score:
-        lines = [f"Nothing was trained; {_audited(run.audit)}"]
-    elif run.score in SCORES:
-        lines = [
-            f"Nothing was trained; {run.score} has not been audited in this budget{_reason(run)}."
-        ]
+def _score_remarks(record: RunRecord, sizes: SizeCorrelation) -> list[str]:
+    """Remarks on what the scores are worth: trained, audited, or neither."""
+    run, best = record.run, record.best
+    lines = _evidence_remarks(record)
+    if run.score in COSTS:
+        more = "--data NAME" if run.data is None else "--score train"
+        first = ", with d=4 first" if run.sampler == "sorted" else ""
+        lines.append(
+            f"{run.score} {SCORES[run.score].failure}. It needs no search; designs that differ "
+            f"only in d tie{first}. Train to learn more: {more}."
+        )
     else:
-        lines = [f"One value of {run.score} per design: no interval, no repeated seeds."]
-    lines.append(_cost_line(run) if run.score in COSTS else _tracks(run, sizes))
-    base, best = record.baseline("base"), record.best
-    tied = sum(best is not None and trial.score == best.score for trial in record.ranking())
+        lines.append(tracks("accuracy" if run.score in MEASURED else run.score, sizes))
+    if best is None:
+        return lines
+    tied = sum(trial.score == best.score for trial in record.ranking())
     if tied > 1:
         lines.append(f"{tied} designs tie for the best score; fewer multiply-adds rank first.")
     random = record.baseline("random")
-    if best is not None and random is not None and (random.score or 0.0) > (best.score or 0.0):
+    if random is not None and (random.score or 0.0) > (best.score or 0.0):
         lines.append("Random search with as many trials scored higher here: give more --trials.")
-    if best is not None and not best.design.insertions:
+    if not best.design.insertions:
         lines.append("No design scores higher than the base network.")
-    elif base is not None and not record.base_may_win:
+    elif record.baseline("base") is not None and not record.base_may_win:
         lines.append("The base is shown but not ranked: this score grows with network size.")
     return lines
 
 
-def _reason(run: Run) -> str:
-    """The reason why the default score is the default."""
-    return f"; {DEFAULT_REASON}" if run.score == DEFAULT_SCORE else ""
-
-
-def _cost_line(run: Run) -> str:
-    """The remark on a score that is a cost."""
-    more = "--data NAME" if run.data is None else "--score train"
-    first = ", with d=4 first" if run.sampler == "sorted" else ""
-    return (
-        f"{run.score} {SCORES[run.score].failure}. It needs no search; designs that differ only in "
-        f"d tie{first}. Train to learn more: {more}."
-    )
-
-
-def _tracks(run: Run, sizes: SizeCorrelation) -> str:
-    return tracks("accuracy" if run.score in MEASURED else run.score, sizes)
+def _evidence_remarks(record: RunRecord) -> list[str]:
+    """Remarks on the evidence behind the scores; empty if the best design was trained."""
+    run = record.run
+    if record.shown_evidence is not None:
+        return []
+    if run.score == "train":
+        return _trained_remarks(record)
+    if run.score == "supernet":
+        return [
+            "Accuracies are those of one weight-sharing supernet on the validation images: only an "
+            "audit shows how well they rank designs."
+        ]
+    if run.audit is not None and run.audit.score == run.score:
+        return [f"Nothing was trained; {_audited(run.audit)}"]
+    if run.score in SCORES:
+        reason = f"; {DEFAULT_REASON}" if run.score == DEFAULT_SCORE else ""
+        return [f"Nothing was trained; {run.score} has not been audited in this budget{reason}."]
+    return [f"One value of {run.score} per design: no interval, no repeated seeds."]
 
 
 def _trained_remarks(record: RunRecord) -> list[str]:
@@ -158,20 +144,17 @@ def _trained_remarks(record: RunRecord) -> list[str]:
         "test result. Run verify for one."
     ]
     best, analysis = record.best, record.analysis
-    if best is None or analysis is None:
+    if best is None or analysis is None or analysis.gain is None:
         return lines
     first, gain = analysis.ranking[0].insertions, analysis.gain
-    if gain is None:
-        return lines
     subject = "the best design"
     if first != best.design.insertions:
         design = design_text(record.run.design(first))
         subject = f"{design}, a baseline that no searched design beats"
-    interval = interval_text(gain.low, gain.high, signed=True)
     caveat = "" if gain.low > 0 or gain.high < 0 else ", not distinguishable from 0"
     lines.append(
         f"Expected gain of {subject}: {gain.points:+.2f} points over base, "
-        f"{analysis.confidence:.0%} {interval}{caveat}."
+        f"{analysis.confidence:.0%} {interval_text(gain.low, gain.high, '+.2f')}{caveat}."
     )
     return lines
 
@@ -201,9 +184,7 @@ def _audited(audit: Cited) -> str:
         where = f"inside the budget{suffix}" if audit.budgets else "in the most expensive quarter"
     interval = ""
     if audit.low is not None and audit.high is not None:
-        # + 0.0 turns -0.0 into 0.0.
-        low, high = (round(end, 2) + 0.0 for end in (audit.low, audit.high))
-        interval = f" [{low:.2f}, {high:.2f}]"
+        interval = f" {interval_text(audit.low, audit.high, 'z.2f')}"
     noise = ""
     if audit.another_seed is not None:
         noise = f"; between two seeds {audit.another_seed:.2f}"
@@ -228,13 +209,15 @@ def _draws(audit: Cited) -> str:
 
 def _sentence(record: RunRecord, difference: Difference, evidence: Evidence, word: str) -> str:
     """The difference with its interval: ``+0.41 points over base, 95% [+0.12, +0.70], ...``."""
-    other = "the best design" if difference.against == "found" else LABELS[difference.against]
+    other = SHORT_LABELS[difference.against]
+    if difference.against == "found":
+        other = f"the {other}"
     if difference.against == "random":
         scored = record.baseline("random") is not None
         other = "the best of random search" if scored else "a random design"
-    other = other.replace(" (r16 d4)", "")
     over = f" over {over_text(evidence.over)}" if evidence.over else ""
-    interval = f"{evidence.confidence:.0%} [{difference.low:+.2f}, {difference.high:+.2f}]{over}"
+    interval = interval_text(difference.low, difference.high, "+.2f")
+    interval = f"{evidence.confidence:.0%} {interval}{over}"
     seeds = count_text(difference.seeds, "paired seed")
     if difference.distinguished:
         return f"{difference.points:+.2f} points {word}{other}, {interval}, {seeds}."
@@ -252,7 +235,3 @@ def _needed(difference: Difference) -> str:
         return f"; about {most} seeds would detect {difference.detectable:g} points" if most else ""
     range_text = f"{least:,} seeds or more" if most is None else f"{least:,} to {most:,} seeds"
     return f"; about {range_text} would detect {difference.detectable:g} points with 80% power"
-
-
-def _resume_line(record: RunRecord, name: str) -> str:
-    return f"bamsearch search --resume {name} --trials {record.run.trials}"

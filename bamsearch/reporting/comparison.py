@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bamsearch.errors import NoSiteError
 from bamsearch.graph.placement import plan_insertions
@@ -17,6 +17,8 @@ from bamsearch.records import (
     RunRecord,
     Trial,
 )
+from bamsearch.reporting.run_statistics import is_over_budget, random_trials
+from bamsearch.reporting.text import change, estimate_text, score_text
 
 LABELS: dict[BaselineKind, str] = {
     "base": "base",
@@ -24,6 +26,15 @@ LABELS: dict[BaselineKind, str] = {
     "largest": "largest that fits",
     "random": "best of {} random",
 }
+
+SHORT_LABELS: dict[Role, str] = {
+    "base": "base",
+    "paper": "paper default",
+    "largest": "largest that fits",
+    "random": "best random",
+    "found": "best design",
+}
+"""Labels in sentences and charts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +85,42 @@ class Compared:
     expected: AccuracyEstimate | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Texts for one row against another; empty if there is nothing to compare.
+
+    Attributes:
+        params: relative: ``+0.81%``.
+        gflops: relative.
+        score: absolute, in the score's unit; empty for expected accuracies, because the interval
+            of their difference does not follow from their own.
+        accuracy: points with their interval, from pairs with the same seed only.
+    """
+
+    params: str = ""
+    gflops: str = ""
+    score: str = ""
+    accuracy: str = ""
+
+
 def comparison(record: RunRecord) -> tuple[Compared, ...]:
     """All rows; the best design is the last."""
     rows: list[tuple[Role, str, Trial | None, str]] = [
         (kind, baseline_label(record, kind), *_baseline(record, kind)) for kind in LABELS
     ]
     note = "" if record.best else "nothing has a score yet"
-    rows.append(("found", "best design", record.best, note))
+    rows.append(("found", SHORT_LABELS["found"], record.best, note))
     return tuple(_compared(record, *row) for row in rows)
+
+
+def trial_of(record: RunRecord, role: Role) -> Trial | None:
+    """The best design, or the best scored baseline of a kind; None if there is none yet."""
+    return record.best if role == "found" else record.baseline(role)
 
 
 def baseline_label(record: RunRecord, kind: BaselineKind) -> str:
     """Label of a baseline: ``best of 100 random``."""
-    number = sum(baseline == "random" for baseline, _ in record.baselines)
+    number = len(random_trials(record))
     return LABELS[kind].format(number) if number else LABELS[kind].replace("of {} ", "")
 
 
@@ -108,53 +142,77 @@ def _baseline(record: RunRecord, kind: BaselineKind) -> tuple[Trial | None, str]
     except NoSiteError:
         return None, "the model lacks the paper's sites"
     cost = DesignCosts(run.summary, variant=run.variant, init=run.init).cost(insertions)
-    taken = {"gflops": cost.macs, "params": cost.params}
-    over = not all(b.admits(taken.get(b.quantity, 0)) for b in run.budgets)
-    note = "over the budget: not scored" if over else "not scored"
-    return Trial(-1, run.design(insertions), None, cost.params, cost.macs, "failed"), note
+    trial = Trial(-1, run.design(insertions), None, cost.params, cost.macs, "failed")
+    over = is_over_budget(run, trial)
+    return trial, "over the budget: not scored" if over else "not scored"
 
 
 def _compared(
     record: RunRecord, role: Role, label: str, trial: Trial | None, note: str
 ) -> Compared:
-    accuracy, difference = _trained(record, role, trial)
-    if trial is None:
-        return Compared(role, label, note=note, accuracy=accuracy, difference=difference)
-    return Compared(
-        role,
-        label,
-        trial.design,
-        trial.params,
-        trial.macs,
-        trial.score,
-        note,
-        _latency(record, trial.design),
-        accuracy,
-        difference,
-        None if record.analysis is None else record.analysis.of(trial.design.insertions),
-    )
-
-
-def _trained(
-    record: RunRecord, role: Role, trial: Trial | None
-) -> tuple[Accuracy | None, Difference | None]:
-    """Accuracy and difference of the row; None if the row now has another design than trained."""
+    row, analysis = Compared(role, label, note=note), record.analysis
+    if trial is not None:
+        row = replace(
+            row,
+            design=trial.design,
+            params=trial.params,
+            macs=trial.macs,
+            score=trial.score,
+            latency=_latency(record, trial.design),
+            expected=None if analysis is None else analysis.of(trial.design.insertions),
+        )
     evidence = record.shown_evidence
-    if evidence is None:
-        return None, None
-    if trial is not None and not evidence.is_of(role, trial.design.insertions):
-        return None, None
+    # A row may have another design than the one that was trained.
+    if evidence is None or (trial and not evidence.is_of(role, trial.design.insertions)):
+        return row
     difference = next((paired for paired in evidence.differences if paired.against == role), None)
-    return evidence.accuracies.get(role), difference
+    return replace(row, accuracy=evidence.accuracies.get(role), difference=difference)
 
 
 def _latency(record: RunRecord, design: Design) -> Latency | None:
     for finalist in record.finalists:
-        base = finalist.base_ms
+        base, ms = finalist.base_ms, finalist.ms
         if base is not None and design == finalist.design:
-            return Latency(
-                finalist.ms / base, finalist.low / base, finalist.high / base, finalist.ms
-            )
+            return Latency(ms / base, finalist.low / base, finalist.high / base, ms)
         if base is not None and not design.insertions:
             return Latency(1.0, 1.0, 1.0, base)
     return None
+
+
+def differences(row: Compared, other: Compared) -> Differences:
+    """Row minus other; all texts are empty if both are the same row."""
+    if row.role == other.role:
+        return Differences()
+    return Differences(
+        _relative(row.params, other.params),
+        _relative(row.macs, other.macs),
+        "" if row.expected or other.expected else _absolute(row.score, other.score),
+        _accuracy(row, other),
+    )
+
+
+def _relative(now: int | None, base: int | None) -> str:
+    return "" if now is None or base is None else change(base, now)
+
+
+def _absolute(now: float | None, base: float | None) -> str:
+    """The difference with as many decimals as the scores."""
+    if now is None or base is None:
+        return ""
+    shown = score_text(max(abs(now), abs(base)))
+    if "e" in shown:
+        return f"{now - base:+.4e}"
+    decimals = len(shown.partition(".")[2])
+    return f"{now - base:+,.{decimals}f}"
+
+
+def _accuracy(row: Compared, other: Compared) -> str:
+    """The difference to or from the best design; no other rows are paired."""
+    if row.role == "found" and other.difference is not None:
+        difference, sign = other.difference, 1
+    elif other.role == "found" and row.difference is not None:
+        difference, sign = row.difference, -1
+    else:
+        return ""
+    low, high = sorted((sign * difference.low, sign * difference.high))
+    return estimate_text(sign * difference.points, low, high, "+.2f")

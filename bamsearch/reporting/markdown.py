@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bamsearch.reporting.charts.curves import curve_sentence
-from bamsearch.reporting.charts.intervals import EFFECTS, TOP
-from bamsearch.reporting.content import CONVENTION, Report
+from bamsearch.reporting.content import Report
 from bamsearch.reporting.network import found_picture
 from bamsearch.reporting.network_text import network_text
-from bamsearch.reporting.tables import (
-    Table,
-    axis_names,
-    comparison_table,
-    front_table,
-    health_table,
-    importance_table,
-    provenance_table,
-    sites_table,
-    sizes_table,
-)
+from bamsearch.reporting.tables import Table, comparison_table, front_table, run_content
 from bamsearch.reporting.text import title
-from bamsearch.reporting.training_effects_tables import (
-    effects_legend,
-    effects_table,
-    ranking_legend,
-    ranking_table,
-)
 from bamsearch.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-_FRONT_SHOWN = 20
-_IMPORTANCES_SHOWN = 12
 
 
 def markdown(report: Report, *, charts: bool) -> str:
@@ -46,41 +25,20 @@ def markdown(report: Report, *, charts: bool) -> str:
         charts: refer to ``network.svg`` and the other charts beside the file; otherwise the network
             is drawn as text and the other charts are left out.
     """
-    picture = found_picture(report.record)
-    return (
-        markdown_environment()
-        .get_template("report.md.j2")
-        .render(
-            report=report,
-            run=report.record.run,
-            title=title(report.record.run),
-            charts=charts,
-            network=network_text(picture),
-            convention=CONVENTION,
-            curve=curve_sentence(report.curves),
-            comparison=comparison_table(report),
-            sites=sites_table(report),
-            front=shortened(front_table(report), _FRONT_SHOWN),
-            axes=axis_names(report),
-            importances=shortened(importance_table(report), _IMPORTANCES_SHOWN),
-            effects=shortened(effects_table(report), EFFECTS),
-            effects_legend=effects_legend(report),
-            ranking=ranking_table(report, TOP),
-            ranking_legend=ranking_legend(report),
-            sizes=sizes_table(report),
-            health=health_table(report),
-            provenance=provenance_table(report),
-        )
+    return render_markdown(
+        "report.md.j2",
+        title=title(report.record.run),
+        charts=charts,
+        network=network_text(found_picture(report.record)),
+        comparison=comparison_table(report),
+        front=front_table(report),
+        **run_content(report),
     )
 
 
-def shortened(table: Table, rows: int) -> Table:
-    """The first rows of a table, and a last row with the number of the others."""
-    more = len(table.rows) - rows
-    if more <= 0:
-        return table
-    last = (f"and {more:,} more", *[""] * (len(table.header) - 1))
-    return Table(table.header, table.align, (*table.rows[:rows], last))
+def render_markdown(template: str, **content: Any) -> str:
+    """A template of a Markdown report with its content."""
+    return markdown_environment().get_template(template).render(content)
 
 
 def escaped(text: str) -> str:

@@ -78,6 +78,13 @@ class NetworkPicture:
         return tuple(placed for stage in self.stages for placed in stage.sites)
 
     @property
+    def input_name(self) -> str:
+        """``image``, ``clip``, or ``input`` of a part of a detector."""
+        if self.summary.part:
+            return "input"
+        return "image" if len(self.summary.part_input) == 3 else "clip"
+
+    @property
     def heading(self) -> str:
         """``resnet101 · 3×224×224``, and the part of a detector that is shown."""
         summary = self.summary

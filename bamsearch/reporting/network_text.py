@@ -19,7 +19,7 @@ from itertools import groupby, zip_longest
 from rich.cells import cell_len
 from rich.text import Text
 
-from bamsearch.reporting.network import NetworkPicture, PlacedSite, Stage, name_range, shorten
+from bamsearch.reporting.network import NetworkPicture, Stage, name_range, shorten
 from bamsearch.reporting.text import option_text, shape_text
 from bamsearch.text import printable
 
@@ -64,31 +64,23 @@ def network_text(picture: NetworkPicture, width: int = 100) -> str:
 
 def _units(picture: NetworkPicture, width: int) -> Iterator[tuple[_Column, ...]]:
     """Columns that stay together in a row: a stage and the connection after it."""
-    summary = picture.summary
-    shape = summary.part_input
-    image = "input" if summary.part else "image" if len(shape) == 3 else "clip"
     cells = min(_LONGEST_LABEL, width - 12)
-    yield (_Column.of([f" {image} ", f" {_size_text(shape[1:])} "]), _Column.of([_LINE]))
+    size = _size_text(picture.summary.part_input[1:])
+    yield (_Column.of([f" {picture.input_name} ", f" {size} "]), _Column.of([_LINE]))
     for stage in picture.stages:
         lines = [stage.label, _size_text(stage.sizes), stage.channels, *_blocks_with_bam(stage)]
         stage_column = _Column.of([f" {shorten(line, cells)} " for line in lines])
         insertion = stage.sites[-1].insertion
+        mark = [_LINE]
         if insertion is not None:
             mark = [f"{_LINE}■{_LINE}", f"r{insertion.reduction}", f"d{insertion.dilation}"]
-            yield (stage_column, _Column.of(mark))
-        else:
-            yield (stage_column, _Column.of([_LINE]))
+        yield (stage_column, _Column.of(mark))
 
 
 def _blocks_with_bam(stage: Stage) -> list[str]:
     """Lines such as ``.1–3 r16 d4``, padded to equal width."""
-
-    def option(placed: PlacedSite) -> tuple[int, int] | None:
-        insertion = placed.insertion
-        return None if insertion is None else (insertion.reduction, insertion.dilation)
-
     lines = []
-    for _, group in groupby(stage.sites[:-1], option):
+    for _, group in groupby(stage.sites[:-1], lambda placed: option_text(placed.insertion)):
         same = list(group)
         first = same[0]
         if first.insertion is not None:
@@ -118,19 +110,16 @@ def _draw(row: Sequence[tuple[_Column, ...]], *, first: bool, last: bool) -> str
     if not first:
         columns.insert(0, _Column.of([_LINE]))
     blanks = [" " * column.width for column in columns]
-    lines = ["".join(parts) for parts in _across(columns, blanks)]
+    lines = [
+        "".join(part or blank for part, blank in zip(parts, blanks, strict=True))
+        for parts in zip_longest(*(column.lines for column in columns))
+    ]
     if first:
         flow = lines[0].lstrip(_LINE)
         lines[0] = " " * (len(lines[0]) - len(flow)) + flow
     if last:
         lines[0] = lines[0].rstrip(f"{_LINE} ")
     return "".join(f"{_INDENT}{line}".rstrip() + "\n" for line in lines)
-
-
-def _across(columns: Sequence[_Column], blanks: Sequence[str]) -> Iterator[list[str]]:
-    """Each line across all columns, with blanks for columns that have fewer."""
-    for parts in zip_longest(*(column.lines for column in columns)):
-        yield [blank if part is None else part for part, blank in zip(parts, blanks, strict=True)]
 
 
 def _size_text(sizes: Sequence[int]) -> str:

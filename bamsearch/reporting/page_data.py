@@ -8,19 +8,21 @@ its r and d among those that occur at the site. Numbers are stored as columns.
 from __future__ import annotations
 
 import string
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from bamsearch.records import Design, Insertion, Trial
-from bamsearch.reporting.charts.data import KINDS, UNITS, cost_axis, drawn, pareto_data
-from bamsearch.reporting.charts.pareto_and_ranking import pareto_spec
-from bamsearch.reporting.content import Report
-from bamsearch.reporting.differences import differences
-from bamsearch.reporting.sites import SiteRow, site_rows
+from bamsearch.reporting.charts.curves import curve_spec
+from bamsearch.reporting.charts.pareto import UNITS, pareto_data, pareto_spec, point_of
+from bamsearch.reporting.comparison import SHORT_LABELS, differences, trial_of
+from bamsearch.reporting.content import Report, site_rows
+from bamsearch.reporting.run_statistics import all_trials, random_trials
 from bamsearch.reporting.tables import Table, sites_table
+from bamsearch.reporting.text import design_text, giga, mega, score_text
 from bamsearch.text import printable
 
 NONE = "."
@@ -57,30 +59,47 @@ class DesignCodes:
         return "".join(letters.get(site, NONE) for site in self.options)
 
     @cached_property
-    def rows(self) -> list[SiteRow]:
-        """Rows of the site table for all BAMs that occur, site by site."""
-        most = max((len(options) for options in self.options.values()), default=0)
-        by_insertion: dict[Insertion, SiteRow] = {}
-        for at in range(most):
-            layer = [options[at] for options in self.options.values() if at < len(options)]
-            by_insertion |= {
-                row.insertion: row for row in site_rows(self._run, self._run.design(layer))
-            }
-        return [
-            by_insertion[insertion] for options in self.options.values() for insertion in options
-        ]
+    def sites(self) -> Table:
+        """The site table of all BAMs that occur."""
+        return sites_table(site_rows(self._run, chain.from_iterable(self.options.values())))
 
 
-def option_table(report: Report, codes: DesignCodes) -> Table:
-    """The site table with one row per BAM that occurs in the run."""
-    return sites_table(replace(report, sites=tuple(codes.rows)))
+def listed_designs(report: Report, codes: DesignCodes, front: int) -> list[dict[str, Any]]:
+    """The designs that the page can show: the best design, the baselines and the front.
+
+    Args:
+        report: report of a run.
+        codes: codes of its designs.
+        front: number of designs of the front.
+
+    Returns:
+        Label, texts and code of each, and its point in the chart: None if it is not there.
+    """
+    offered: list[tuple[str, Trial, str]] = []
+    for row in (report.best, *report.comparison[:-1]):
+        if row.design is not None and row.params is not None and row.macs is not None:
+            trial = Trial(-1, row.design, row.score, row.params, row.macs)
+            offered.append((row.label, trial_of(report.record, row.role) or trial, row.note))
+    for number, trial in enumerate(report.front[:front], start=1):
+        offered.append((f"front {number}", trial, ""))
+    return [
+        {
+            "label": label,
+            "text": design_text(trial.design),
+            "code": codes.code(trial.design),
+            "score": note or score_text(trial.score),
+            "gflops": giga(trial.macs),
+            "params": mega(trial.params),
+            "at": point_of(label, trial, report.cost),
+        }
+        for label, trial, note in offered
+    ]
 
 
 def page_data(report: Report, codes: DesignCodes) -> dict[str, Any]:
     """The page's data as JSON values."""
-    rows = iter(option_table(report, codes).rows)
-    data = pareto_data(report)
-    cost = cost_axis(report)
+    rows = iter(codes.sites.rows)
+    data, cost = pareto_data(report), report.cost
     column = {"gflops": "macs", "params": "params", "ms": "ms"}[cost]
     return {
         "model": printable(report.record.run.model),
@@ -101,26 +120,26 @@ def page_data(report: Report, codes: DesignCodes) -> dict[str, Any]:
             other.role: [asdict(differences(row, other)) for row in report.comparison]
             for other in report.comparison
         },
+        "curve": curve_spec(report),
     }
 
 
 def _columns(report: Report, codes: DesignCodes) -> dict[str, list[Any]]:
     """All points of the chart in drawing order: random search, search, baselines."""
-    record, cost = report.record, cost_axis(report)
-    random = [trial for kind, trial in record.baselines if kind == "random"]
-    named = [
-        (KINDS[kind], trial)
-        for kind in ("base", "paper", "largest")
-        if (trial := record.baseline(kind)) is not None
-    ]
+    record, cost = report.record, report.cost
     points = [
-        *(("random search", trial) for trial in drawn(record.designs(random), cost)),
-        *(("search", trial) for trial in drawn(record.designs(record.trials), cost)),
-        *((kind, trial) for kind, trial in named if drawn([trial], cost)),
+        *(("random search", trial) for trial in record.designs(random_trials(record))),
+        *(("search", trial) for trial in record.designs(record.trials)),
+        *(
+            (SHORT_LABELS[kind], trial)
+            for kind in ("base", "paper", "largest")
+            if (trial := record.baseline(kind)) is not None
+        ),
     ]
+    points = [(kind, trial) for kind, trial in points if point_of(kind, trial, cost)]
     trials = [trial for _, trial in points]
     columns: dict[str, list[Any]] = {
-        "kind": _runs([kind for kind, _ in points]),
+        "kind": list(Counter(kind for kind, _ in points).items()),
         "code": [codes.code(trial.design) for trial in trials],
         "score": [trial.score for trial in trials],
         "macs": [trial.macs for trial in trials],
@@ -131,16 +150,6 @@ def _columns(report: Report, codes: DesignCodes) -> dict[str, list[Any]]:
     return columns
 
 
-def _runs(kinds: Sequence[str]) -> list[tuple[str, int]]:
-    """``[("search", 100), …]``: each kind and its number of points."""
-    counts: dict[str, int] = {}
-    for kind in kinds:
-        counts[kind] = counts.get(kind, 0) + 1
-    return list(counts.items())
-
-
 def _designs(report: Report) -> Iterable[Design]:
-    record = report.record
-    trials: list[Trial] = [*record.trials, *(trial for _, trial in record.baselines)]
-    yield from (trial.design for trial in trials)
+    yield from (trial.design for trial in all_trials(report.record))
     yield from (row.design for row in report.comparison if row.design is not None)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.resources import files
 from math import floor, log10
+from typing import TypeVar
 
 from bamsearch.records import Budget, Design, Insertion, Over, Quantity, Run, Site
 from bamsearch.space.budget import amount_text
 from bamsearch.text import printable
 
+Value = TypeVar("Value")
+
 EXPECTED = "expected accuracy, %"
 """Name of a design's score if designs are trained."""
+
+
+@cache
+def template_file(name: str) -> str:
+    """A file of the folder ``templates``."""
+    return (files("bamsearch.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -42,6 +53,21 @@ def change(base: int, now: int) -> str:
 def design_text(design: Design) -> str:
     """``layer1 r16 d4, layer3 r8 d2``, or ``no BAM``."""
     return ", ".join(f"{printable(i.site)} {option_text(i)}" for i in design.insertions) or "no BAM"
+
+
+def optional(format: Callable[[Value], str], value: Value | None, instead: str = "–") -> str:
+    """The formatted value, or a dash for None."""
+    return instead if value is None else format(value)
+
+
+def interval_text(low: float, high: float, form: str = ".2f") -> str:
+    """``[90.12, 91.30]``; with the form ``+.2f``, ``[-0.10, +0.30]``."""
+    return f"[{low:{form}}, {high:{form}}]"
+
+
+def estimate_text(value: float, low: float, high: float, form: str = ".2f") -> str:
+    """A value and its interval: ``90.71 [90.12, 91.30]``."""
+    return f"{value:{form}} {interval_text(low, high, form)}"
 
 
 def option_text(insertion: Insertion | None) -> str:
@@ -96,6 +122,16 @@ def budget_text(run: Run, budget: Budget) -> str:
     return (
         f"{amount_text(budget.quantity, budget.limit)}, base {bare_amount(budget.quantity, base)}"
     )
+
+
+def budgets_text(run: Run) -> str:
+    """All budgets: ``8.000 GFLOPs, base 7.834; …``, or ``none``."""
+    return "; ".join(budget_text(run, budget) for budget in run.budgets) or "none"
+
+
+def limits_text(budgets: Sequence[Budget]) -> str:
+    """The limits of budgets: ``8.000 GFLOPs, 200 MiB``; empty without any."""
+    return ", ".join(amount_text(budget.quantity, budget.limit) for budget in budgets)
 
 
 def bare_amount(quantity: Quantity, amount: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bamsearch.records import AccuracyEstimate, Design, Effect, RunRecord, TrainingAnalysis
-from bamsearch.reporting.comparison import LABELS
+from bamsearch.reporting.comparison import SHORT_LABELS
 from bamsearch.reporting.text import count_text
 from bamsearch.text import printable
 
@@ -28,10 +28,14 @@ class Ranked:
     estimate: AccuracyEstimate
 
     @property
+    def kind(self) -> str:
+        """The role in words; empty for other designs."""
+        return SHORT_LABELS["found"] if self.role == "found" else self.role
+
+    @property
     def label(self) -> str:
         """``3``, ``3 base`` or ``3 best design``."""
-        role = "best design" if self.role == "found" else self.role
-        return f"{self.rank} {role}".rstrip()
+        return f"{self.rank} {self.kind}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +68,13 @@ class TrainingEffects:
 def training_effects(record: RunRecord) -> TrainingEffects | None:
     """Effects and ranking of a run; None if no training has finished."""
     analysis = record.analysis
-    if record.run.score != "train" or analysis is None or not analysis.ranking:
+    if not record.run.trained or analysis is None or not analysis.ranking:
         return None
     roles = {} if record.best is None else {record.best.design.insertions: "found"}
     for kind in ("base", "paper", "largest"):
         baseline = record.baseline(kind)
         if baseline is not None:
-            label = LABELS[kind].replace(" (r16 d4)", "")
-            roles.setdefault(baseline.design.insertions, label)
+            roles.setdefault(baseline.design.insertions, SHORT_LABELS[kind])
     ranking = tuple(
         Ranked(rank, roles.get(each.insertions, ""), record.run.design(each.insertions), each)
         for rank, each in enumerate(analysis.ranking, start=1)
@@ -85,12 +88,6 @@ def effect_text(effect: Effect) -> str:
     if effect.aspect == "site":
         return f"BAM at {' and '.join(map(printable, effect.sites))}"
     return f"{effect.aspect} doubled"
-
-
-def interval_text(low: float, high: float, *, signed: bool = False) -> str:
-    """``[90.12, 91.30]``, or ``[-0.10, +0.30]``."""
-    form = "+.2f" if signed else ".2f"
-    return f"[{low:{form}}, {high:{form}}]"
 
 
 def chance_text(chance: float) -> str:

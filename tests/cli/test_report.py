@@ -244,7 +244,7 @@ def test_a_search_that_is_interrupted_leaves_a_report(bamsearch_cli, tmp_path, m
 
 def test_a_report_that_cannot_be_written_is_a_warning(bamsearch_cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bamsearch.reporting.writing.REPORT_FOLDER", "run.json/report")
+    monkeypatch.setattr("bamsearch.reporting.documents.REPORT_FOLDER", "run.json/report")
     line = ["search", "resnet18", "--input-size", "64", "--score", "params", "--trials", "3"]
     result = bamsearch_cli(*line, "--no-random", "--name", "new")
     assert result.exit_code == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bamsearch.evidence.audit.folder import AuditFolder, first_difference
 from bamsearch.records.audit_files import audits_of, read_audit, read_trainings
-from bamsearch.reporting.audit.writing import AuditDocument
+from bamsearch.reporting.documents import AuditDocument
 
 from .reader import AUDIT, Reader, in_place_of
 

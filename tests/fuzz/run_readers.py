@@ -16,10 +16,9 @@ from bamsearch.records.run_files import (
 )
 from bamsearch.records.runs import Finalist
 from bamsearch.reporting.content import make_report
+from bamsearch.reporting.documents import RunDocument, RunsDocument
 from bamsearch.reporting.network import found_picture
 from bamsearch.reporting.network_text import network_text
-from bamsearch.reporting.several import RunsDocument
-from bamsearch.reporting.writing import RunDocument
 from bamsearch.study.request import plan_of_run
 
 from .reader import RUNS, Reader, in_place_of

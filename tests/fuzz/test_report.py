@@ -31,11 +31,11 @@ from bamsearch.records import (
 )
 from bamsearch.reporting.as_json import json_value, schema_text
 from bamsearch.reporting.content import make_report
-from bamsearch.reporting.csv_table import csv_text
+from bamsearch.reporting.csv_tables import csv_text
+from bamsearch.reporting.documents import RunDocument
 from bamsearch.reporting.markdown import markdown
 from bamsearch.reporting.page import html_page
 from bamsearch.reporting.text import printable
-from bamsearch.reporting.writing import RunDocument
 from bamsearch.text import csv_value
 
 EVIL = "</script><b id=evil onload=x>|`*_[x](http://e)\\\n\r\x00\x1b]0;t\x07\u202e\udcff,\"'=&lt;"

@@ -11,11 +11,12 @@ from xml.etree import ElementTree
 import pytest
 
 from bamsearch.records import ANOTHER_SEED, Audit, Budget, cited
-from bamsearch.reporting.audit.charts import agreements_spec, scatter_spec
-from bamsearch.reporting.audit.content import make_audit_report, score_names
-from bamsearch.reporting.audit.writing import AuditDocument, audit_csv
-from bamsearch.reporting.charts.pareto_and_ranking import standalone, svg
+from bamsearch.reporting.audit import AuditReport, score_names
+from bamsearch.reporting.charts.audit import agreements_spec, scatter_spec
+from bamsearch.reporting.charts.look import standalone, svg
 from bamsearch.reporting.content import make_report
+from bamsearch.reporting.csv_tables import audit_csv
+from bamsearch.reporting.documents import AuditDocument
 
 EVIL = "<script>alert(1)</script>"
 
@@ -64,14 +65,14 @@ def test_what_a_record_holds_is_text_in_the_page(audit):
 
 def test_scores_are_in_the_order_of_their_worth(audit):
     assert score_names(audit) == ["snip", "params", ANOTHER_SEED, "train"]
-    report = make_audit_report(audit, "a")
+    report = AuditReport(audit, "a")
     names = [row[0] for row in report.agreements["tau"].rows]
     assert names[:2] == ["snip", "params"]
     assert report.reasons == ("params, size held fixed: it is the size itself.",)
 
 
 def test_designs_from_the_most_accurate_on(audit):
-    rows = make_audit_report(audit, "a").designs.rows
+    rows = AuditReport(audit, "a").designs.rows
     assert [row[1] for row in rows] == ["83.75", "83.00", "81.50", "80.75", "80.50", "diverged"]
     assert rows[0] == (
         "layer1 r4 d1, layer2 r4 d1",
@@ -182,10 +183,10 @@ def with_draws(audit: Audit) -> Audit:
 
 def test_several_draws_are_ranks_and_one_draw_has_a_column(audit):
     drawn = with_draws(audit)
-    table = make_audit_report(drawn, "a").agreements["tau"]
+    table = AuditReport(drawn, "a").agreements["tau"]
     assert table.header[-1] == "one draw, inside the band"
     assert [row[-1] for row in table.rows] == ["0.28 (sd 0.08)", "–", "–", "–"]
-    assert make_audit_report(audit, "a").agreements["tau"].header == table.header[:-1]
+    assert AuditReport(audit, "a").agreements["tau"].header == table.header[:-1]
     rows = list(csv.DictReader(io.StringIO(audit_csv(drawn), newline="")))
     # Ranks of 9.5, 3, 4, 6, 7 are 5, 1, 2, 3, 4; those of 1, 5, 4, 4, 9 are 1, 4, 2.5, 2.5, 5.
     ranks = [row["score (snip), mean rank of 2 draws"] for row in rows]
@@ -197,15 +198,15 @@ def test_several_draws_are_ranks_and_one_draw_has_a_column(audit):
 
 
 def test_what_the_intervals_are_over(audit):
-    once = make_audit_report(audit, "a")
+    once = AuditReport(audit, "a")
     assert "bootstrap intervals over designs;" in once.intervals
     assert "Scores drawn once (snip): the interval does not include the noise" in once.intervals
     for format in ("md", "html"):
         assert "Scores drawn once (snip)" in document(audit, "a").text(format)
-    several = make_audit_report(with_draws(audit), "a").intervals
+    several = AuditReport(with_draws(audit), "a").intervals
     assert "95% bootstrap intervals over designs and draws of the score;" in several
     assert "drawn once" not in several
-    assert ("score seeds", "0 to 1") in make_audit_report(with_draws(audit), "a").provenance.rows
+    assert ("score seeds", "0 to 1") in AuditReport(with_draws(audit), "a").provenance.rows
 
 
 def test_files(audit, tmp_path):

@@ -7,19 +7,21 @@ from xml.etree import ElementTree
 import pytest
 
 from bamsearch.records import Budget, RunRecord
-from bamsearch.reporting.charts.curves import Curves
-from bamsearch.reporting.charts.data import Point, curve_points, pareto_data, thinned
-from bamsearch.reporting.charts.pareto_and_ranking import (
-    curve_svg,
-    curves_spec,
-    curves_svg,
-    pareto_page_svg,
-    pareto_spec,
-    pareto_svg,
-)
+from bamsearch.reporting.charts.curves import curve_points, curve_spec, curves_spec
+from bamsearch.reporting.charts.look import standalone, svg
+from bamsearch.reporting.charts.pareto import Point, pareto_data, pareto_spec, still_spec, thinned
 from bamsearch.reporting.content import make_report
+from bamsearch.reporting.run_statistics import Curves
 
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+def pareto_svg(report) -> str:
+    return standalone(svg(still_spec(report)))
+
+
+def curve_svg(report) -> str:
+    return standalone(svg(curve_spec(report)))
 
 
 def texts(svg: str) -> set[str]:
@@ -49,7 +51,7 @@ def test_the_points_of_the_pareto_chart(record):
     )
     assert data.front == (Point("best design", 101e-6, 9.0),)
     assert data.joined
-    assert (data.x.objective, data.y.objective) == ("gflops", "score")
+    assert (data.x.title, data.y.title) == ("GFLOPs (1 MAC = 1 FLOP, fvcore)", "score")
     assert data.x.low < 100e-6 < 102e-6 < data.x.high
     assert data.y.low < 1 < 9 < data.y.high
 
@@ -86,7 +88,7 @@ def test_a_budget_of_time_is_in_milliseconds(record_with):
         record, trials=tuple(replace(one, ms=1 + one.number / 10) for one in record.trials)
     )
     data = pareto_data(make_report(timed, "net-001"))
-    assert data.x.objective == "ms"
+    assert data.x.title == "predicted milliseconds"
     assert data.limit == 2.0
     # references have no time here, and so no place
     assert {point.kind for point in (*data.trials, *data.marked)} == {"search", "best design"}
@@ -95,7 +97,7 @@ def test_a_budget_of_time_is_in_milliseconds(record_with):
 def test_three_objectives_are_no_line(record_with):
     report = make_report(record_with(objectives=("score", "params", "gflops")), "net-001")
     data = pareto_data(report)
-    assert data.x.objective == "params"
+    assert data.x.title == "parameters, M"
     assert not data.joined
     assert "three objectives" in " ".join(data.notes)
 
@@ -142,17 +144,17 @@ def test_many_points_on_each_other_are_drawn_once():
 def test_an_svg_stands_alone(record, trained):
     for one in (record, trained, budgeted(record, 103_000)):
         for draw in (pareto_svg, curve_svg):
-            svg = draw(make_report(one, "net-001"))
-            root = ElementTree.fromstring(svg)
+            drawing = draw(make_report(one, "net-001"))
+            root = ElementTree.fromstring(drawing)
             assert root.tag == f"{SVG}svg"
-            assert {"score", "best score so far"} & texts(svg)
-            assert "var(" not in svg
-            assert not re.search(r"<script|<image|<foreignObject|href=|url\(", svg)
+            assert {"score", "best score so far"} & texts(drawing)
+            assert "var(" not in drawing
+            assert not re.search(r"<script|<image|<foreignObject|href=|url\(", drawing)
 
 
 def test_the_page_has_its_colours_in_its_hands(record):
-    svg = pareto_page_svg(make_report(record, "net-001"))
-    used = set(re.findall(r'(?:fill|stroke)="([^"]*)"', svg))
+    drawing = svg(still_spec(make_report(record, "net-001")))
+    used = set(re.findall(r'(?:fill|stroke)="([^"]*)"', drawing))
     assert all(colour in ("none", "transparent") or "var(--chart-" in colour for colour in used)
 
 
@@ -195,6 +197,6 @@ def test_several_curves_are_shares_of_the_best_random(record, record_with):
         {"x": 3, "y": 9 / 8, "run": "one"},
         {"x": 4, "y": 9 / 8, "run": "one"},
     ]
-    assert texts(curves_svg([make_report(two, "two")])) == {
+    assert texts(svg(curves_spec([make_report(two, "two")]))) == {
         "no run has a random search to compare with"
     }

@@ -11,7 +11,7 @@ from bamsearch.records import DataFacts, Evidence, Insertion, RunRecord
 from bamsearch.records.run_files import read_record, trial_line
 from bamsearch.records.runs import Finalist
 from bamsearch.reporting.content import make_report
-from bamsearch.reporting.importance import importances
+from bamsearch.reporting.run_statistics import importances
 
 
 def by_role(report):
@@ -121,7 +121,7 @@ def test_the_front(record):
 
 def test_health(record):
     health = make_report(record, "net-001").health
-    assert (health.designs, health.feasible, health.share) == (125, 25, 0.2)
+    assert (health.designs, health.feasible) == (125, 25)
     assert (health.wanted, health.scored, health.failed) == (4, 3, 1)
     assert health.reasons == (("out of luck", 1),)
     assert health.over_budget == 0

@@ -10,10 +10,10 @@ from bamsearch.cli.text.search import _evidence_lines
 from bamsearch.records import AnalysisPlan, Difference, Evidence, Opening
 from bamsearch.reporting.as_json import json_value, schema_text
 from bamsearch.reporting.content import make_report
+from bamsearch.reporting.documents import RunDocument, RunsDocument
 from bamsearch.reporting.markdown import markdown
 from bamsearch.reporting.page import html_page
-from bamsearch.reporting.several import RunsDocument, several_table
-from bamsearch.reporting.writing import RunDocument
+from bamsearch.reporting.tables import several_table
 
 PLAN = AnalysisPlan(
     "abc123", ("base: no BAM", "found: layer2 r4 d2"), 10_000, 10, (5, 10), 0.03, {}

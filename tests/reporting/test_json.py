@@ -9,7 +9,7 @@ import pytest
 from bamsearch.records.runs import Finalist
 from bamsearch.reporting.as_json import json_value, schema_text
 from bamsearch.reporting.content import make_report
-from bamsearch.reporting.writing import RunDocument
+from bamsearch.reporting.documents import RunDocument
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from bamsearch.profiling.summary import cost_of
 from bamsearch.records import Cost, Design, Insertion, ModelSummary, Run, RunRecord, Site
 from bamsearch.reporting.as_json import json_value
 from bamsearch.reporting.content import make_report
-from bamsearch.reporting.csv_table import csv_text
+from bamsearch.reporting.csv_tables import csv_text
 from bamsearch.reporting.markdown import markdown
 from bamsearch.reporting.network import network_picture
 from bamsearch.reporting.network_text import network_text

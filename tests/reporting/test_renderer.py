@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bamsearch.reporting.charts import renderer
-from bamsearch.reporting.charts.pareto_and_ranking import empty_spec, standalone, svg
+from bamsearch.reporting.charts.look import empty_spec, standalone, svg
 from bamsearch.reporting.charts.renderer import svg_of
 from bamsearch.reporting.content import make_report
 from bamsearch.reporting.page import html_page
@@ -61,7 +61,7 @@ def test_what_no_chart_can_be_made_of_is_said(fresh):
 def test_little_memory_costs_the_charts_alone(record):
     """V8 reserves more address space than this."""
     code = (
-        "from bamsearch.reporting.charts.pareto_and_ranking import empty_spec, svg\n"
+        "from bamsearch.reporting.charts.look import empty_spec, svg\n"
         "print('could not be drawn' in svg(empty_spec('text')))"
     )
     done = subprocess.run(

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from bamsearch.reporting.content import make_report
-from bamsearch.reporting.several import RunsDocument, several_notes, several_table
+from bamsearch.reporting.documents import RunsDocument
+from bamsearch.reporting.tables import several_notes, several_table
 
 
 @pytest.fixture

@@ -15,18 +15,16 @@ from bamsearch.records import Gain
 from bamsearch.records.run_files import trial_line
 from bamsearch.reporting.answer import answer
 from bamsearch.reporting.as_json import json_value, schema_text
-from bamsearch.reporting.charts.curves import curve_sentence
-from bamsearch.reporting.charts.data import Point, pareto_data
-from bamsearch.reporting.charts.intervals import effects_svg, ranking_svg
-from bamsearch.reporting.charts.look import PALETTE
-from bamsearch.reporting.charts.pareto_and_ranking import curve_svg
+from bamsearch.reporting.charts.curves import curve_spec
+from bamsearch.reporting.charts.intervals import effects_spec, ranking_spec
+from bamsearch.reporting.charts.look import PALETTE, standalone, svg
+from bamsearch.reporting.charts.pareto import Point, pareto_data
+from bamsearch.reporting.comparison import differences
 from bamsearch.reporting.content import make_report
-from bamsearch.reporting.csv_table import csv_text, effects_csv
-from bamsearch.reporting.differences import differences
-from bamsearch.reporting.importance import importances
+from bamsearch.reporting.csv_tables import csv_text, effects_csv
 from bamsearch.reporting.markdown import markdown
 from bamsearch.reporting.page import html_page
-from bamsearch.reporting.size_correlation import size_correlation
+from bamsearch.reporting.run_statistics import curve_sentence, importances, size_correlation
 from bamsearch.reporting.tables import compared_score
 from bamsearch.reporting.text import design_text
 from bamsearch.reporting.training_effects import chance_text, effect_text, training_effects
@@ -124,7 +122,7 @@ def test_the_curve_is_no_lucky_training(learned):
     assert report.curves.search == (91.0, 91.3, 91.3, 91.3, 91.3, 91.3)
     said = curve_sentence(report.curves)
     assert said.startswith("The best expected accuracy, 91.300, was reached at trial 2 of 6")
-    texts = {one.text for one in ElementTree.fromstring(curve_svg(report)).iter(f"{SVG}text")}
+    texts = {one.text for one in ElementTree.fromstring(svg(curve_spec(report))).iter(f"{SVG}text")}
     assert {"best expected accuracy so far", "trials"} <= texts
 
 
@@ -232,23 +230,23 @@ def test_csv_has_each_training_beside_what_is_expected(learned):
 
 def test_dots_are_filled_where_told_from_none(learned):
     found = training_effects(learned)
-    svg = effects_svg(found)
-    assert "var(" not in svg
-    texts = {one.text for one in ElementTree.fromstring(svg).iter(f"{SVG}text")}
+    drawing = standalone(svg(effects_spec(found)))
+    assert "var(" not in drawing
+    texts = {one.text for one in ElementTree.fromstring(drawing).iter(f"{SVG}text")}
     assert {"BAM at layer2", "BAM at layer1", "r doubled", "points of accuracy"} <= texts
     blue, grey = PALETTE["chart-search"][0], PALETTE["chart-muted"][0]
-    dots = [one.attrib for one in ElementTree.fromstring(svg).iter(f"{SVG}path")]
+    dots = [one.attrib for one in ElementTree.fromstring(drawing).iter(f"{SVG}path")]
     fills = [one["fill"] for one in dots if one.get("stroke") in (blue, grey)]
     assert fills == [blue, PALETTE["chart-back"][0], PALETTE["chart-back"][0]]
-    ranked = ranking_svg(found)
+    ranked = standalone(svg(ranking_spec(found)))
     texts = {one.text for one in ElementTree.fromstring(ranked).iter(f"{SVG}text")}
     assert {"1 best design", "2", "4 base", "5 paper default", "expected accuracy, %"} <= texts
 
 
 def test_bars_reach_from_end_to_end(learned):
     """On the scale that the dots have: a bar is as long as its interval, whatever the scale is."""
-    svg = ElementTree.fromstring(effects_svg(training_effects(learned)))
-    found = [one.attrib for one in svg.iter(f"{SVG}line") if one.get("stroke-width") == "2"]
+    drawing = ElementTree.fromstring(svg(effects_spec(training_effects(learned))))
+    found = [one.attrib for one in drawing.iter(f"{SVG}line") if one.get("stroke-width") == "2"]
     lengths = [abs(float(one["x2"])) for one in found]
     assert lengths[0] / lengths[1] == pytest.approx((0.73 - 0.11) / (0.2 + 0.4), rel=1e-3)
     assert lengths[2] / lengths[1] == pytest.approx((0.23 + 0.33) / (0.2 + 0.4), rel=1e-3)

@@ -112,7 +112,7 @@ def audit(console: Console, /, target: str, as_json: bool, dry_run: bool, **valu
         step = {"train": "the same command without --dry-run"}
         console.finish(step, _files(folder), dry_run=True)
         return
-    from bamsearch.reporting.audit.writing import AuditDocument
+    from bamsearch.reporting.documents import AuditDocument
 
     document = AuditDocument(result, folder)
     write_beside(console, document)
@@ -141,7 +141,7 @@ class _View(TerminalView):
 
 
 def _files(folder: Path) -> list[Path]:
-    from bamsearch.reporting.writing import FILES
+    from bamsearch.reporting.documents import FILES
 
     return [folder / name for name in (AUDIT_FILE, TRAININGS_FILE, FILES["html"])]
 

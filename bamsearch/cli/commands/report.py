@@ -10,7 +10,14 @@ import click
 import bamsearch
 from bamsearch.cli.console import Console
 from bamsearch.cli.options import command, json_option, output_options, pass_console
-from bamsearch.reporting.writing import FORMATS, Document, ReportFormat
+from bamsearch.reporting.documents import (
+    FORMATS,
+    AuditDocument,
+    Document,
+    ReportFormat,
+    RunDocument,
+    RunsDocument,
+)
 
 STDOUT = Path("-")
 
@@ -65,9 +72,7 @@ def report(
         raise click.UsageError("-o - takes one format: add -f md, -f csv, -f json or -f html")
     if output != STDOUT:
         check_output_folder(output, force=force)
-    if not runs:
-        runs = (_newest(console, named=output != STDOUT and not as_json),)
-    with console.progress("reading runs", len(runs)) as step:
+    with console.progress("reading runs", max(len(runs), 1)) as step:
         document = bamsearch.report(*runs, progress=step)
     if output == STDOUT:
         with console.progress("making the report"):
@@ -82,33 +87,24 @@ def report(
     if as_json:
         console.print_json(document.value())
     else:
-        _print(console, document)
+        _print(console, document, newest=not runs)
     console.finish(_next_steps(document, bool(written)), written, dry_run=dry_run)
 
 
-def _newest(console: Console, *, named: bool) -> str:
-    """The newest run below runs/; its name is printed if ``named``."""
-    from bamsearch.reporting.opening import newest_run
-    from bamsearch.study.folder import all_folders
-
-    newest = newest_run()
-    if named:
-        console.print(f"run {newest.name}, the newest of {len(all_folders())}")
-    return str(newest)
-
-
-def _print(console: Console, document: Document) -> None:
+def _print(console: Console, document: Document, *, newest: bool) -> None:
     from bamsearch.cli.text.audit import print_audit
     from bamsearch.cli.text.search import print_result
-    from bamsearch.reporting.audit.writing import AuditDocument
     from bamsearch.reporting.network import found_picture
     from bamsearch.reporting.network_text import network_text
-    from bamsearch.reporting.several import RunsDocument, several_notes, several_table
-    from bamsearch.reporting.writing import RunDocument
+    from bamsearch.reporting.tables import several_notes, several_table
+    from bamsearch.study.folder import all_folders
 
     if isinstance(document, RunDocument):
-        print_result(console, document.report)
-        console.print("\n" + network_text(found_picture(document.report.record)))
+        report = document.report
+        if newest:
+            console.print(f"run {report.place}, the newest of {len(all_folders())}")
+        print_result(console, report)
+        console.print("\n" + network_text(found_picture(report.record)))
     elif isinstance(document, AuditDocument):
         print_audit(console, document.report)
     elif isinstance(document, RunsDocument):
@@ -121,9 +117,6 @@ def _print(console: Console, document: Document) -> None:
 
 def _next_steps(document: Document, written: bool) -> dict[str, str]:
     from bamsearch.cli.text.search import search_next_steps
-    from bamsearch.reporting.audit.writing import AuditDocument
-    from bamsearch.reporting.several import RunsDocument
-    from bamsearch.reporting.writing import RunDocument
 
     if isinstance(document, RunDocument) and document.folder is not None:
         return search_next_steps(document.report.record, document.folder.parent)

@@ -24,7 +24,8 @@ def runs(console: Console, as_json: bool) -> None:
         for folder in all_folders():
             try:
                 record = folder.read_record()
-                state = _state(record, busy=folder.busy())
+                state = "done" if record.finished else "interrupted"
+                state = "running" if folder.busy() else state
                 items.append(formatted(record, state))
             except BamsearchError as error:
                 console.warn(str(error))
@@ -46,12 +47,6 @@ def runs(console: Console, as_json: bool) -> None:
     console.finish(steps)
 
 
-def _state(record: RunRecord, *, busy: bool) -> str:
-    if busy:
-        return "running"
-    return "done" if record.finished else "interrupted"
-
-
 def _json(record: RunRecord, state: str) -> dict[str, Any]:
     from bamsearch.cli.text.search_json import search_result_json
 
@@ -63,16 +58,14 @@ def _json(record: RunRecord, state: str) -> dict[str, Any]:
 
 
 def _row(record: RunRecord, state: str) -> list[str]:
-    from bamsearch.reporting.text import design_text, score_text
-    from bamsearch.space.budget import amount_text
+    from bamsearch.reporting.text import design_text, limits_text, score_text
 
     run, best = record.run, record.best
-    limits = [amount_text(b.quantity, b.limit) for b in run.budgets]
     return [
         run.name,
         run.model,
         run.space["name"],
-        ", ".join(limits) or "none",
+        limits_text(run.budgets) or "none",
         run.score,
         f"{len(record.trials)}/{run.trials}",
         state,

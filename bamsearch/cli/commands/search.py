@@ -369,8 +369,8 @@ def _search(
     from bamsearch.cli.text.search_live import search_view
     from bamsearch.records.run_files import place_of
     from bamsearch.reporting.content import make_report
+    from bamsearch.reporting.documents import RunDocument
     from bamsearch.reporting.text import duration_text
-    from bamsearch.reporting.writing import RunDocument
     from bamsearch.study.folder import REPORTED
     from bamsearch.study.run import SearchOptions, run_search
 

@@ -153,7 +153,7 @@ class _View(TerminalView):
 
 def _write_report(console: Console, plan: VerifyPlan) -> Report:
     from bamsearch.reporting.content import make_report
-    from bamsearch.reporting.writing import RunDocument
+    from bamsearch.reporting.documents import RunDocument
 
     report = make_report(plan.folder.read_record(), place_of(plan.folder.path))
     write_beside(console, RunDocument(report, plan.folder.path))
@@ -162,7 +162,7 @@ def _write_report(console: Console, plan: VerifyPlan) -> Report:
 
 def _output_paths(folder: Path) -> list[Path]:
     from bamsearch.evidence.verify.request import VERIFY_FOLDER
-    from bamsearch.reporting.writing import REPORT_FOLDER
+    from bamsearch.reporting.documents import REPORT_FOLDER
 
     return [folder / name for name in (VERIFY_FOLDER, EVIDENCE_FILE, REPORT_FOLDER)]
 

@@ -13,17 +13,16 @@ from bamsearch.text import printable
 if TYPE_CHECKING:
     from bamsearch.evidence.audit.request import AuditPlan
     from bamsearch.evidence.audit.trainings import AuditEstimate
-    from bamsearch.reporting.audit.content import AuditReport
+    from bamsearch.reporting.audit import AuditReport
 
 
 def print_audit_plan(console: Console, planned: AuditPlan, estimate: AuditEstimate) -> None:
     """Print the sample and the number of trainings; the estimated time goes to stderr."""
-    from bamsearch.reporting.audit.content import make_audit_report
-    from bamsearch.reporting.audit.draws import seeds_text
+    from bamsearch.reporting.audit import AuditReport, seeds_text
 
     jobs = planned.request.jobs
     audit, recipe, facts = planned.audit, planned.recipe, planned.audit.data
-    report = make_audit_report(audit, audit.name)
+    report = AuditReport(audit, audit.name)
     console.print(report.title)
     console.print(
         f"{facts.name} · {shape_text(facts.input_shape)} · {facts.train:,} images to train, "
@@ -64,10 +63,10 @@ def audit_plan_json(planned: AuditPlan, estimate: AuditEstimate) -> dict[str, An
 
 def print_audit(console: Console, report: AuditReport) -> None:
     """Print the answer, and the tables behind it."""
-    from bamsearch.reporting.audit.content import MEASURE_NAMES
+    from bamsearch.reporting.audit import MEASURE_NAMES
 
     console.print(printable(report.headline))
-    for line in report.remarks:
+    for line in report.audit.remarks:
         console.print(f"  {printable(line)}")
     if not report.audit.finished:
         return

@@ -14,9 +14,13 @@ from bamsearch.records.run_files import place_of
 from bamsearch.reporting.answer import Answer, verify_line
 from bamsearch.reporting.comparison import LABELS, baseline_label
 from bamsearch.reporting.content import Report
-from bamsearch.reporting.health import over_budget
-from bamsearch.reporting.markdown import shortened
-from bamsearch.reporting.tables import axis_names
+from bamsearch.reporting.run_statistics import over_budget
+from bamsearch.reporting.tables import (
+    axis_names,
+    effects_legend,
+    effects_table,
+    estimate_cells,
+)
 from bamsearch.reporting.text import (
     budget_text,
     conditions_text,
@@ -29,11 +33,6 @@ from bamsearch.reporting.text import (
     title,
 )
 from bamsearch.reporting.training_effects import TrainingEffects
-from bamsearch.reporting.training_effects_tables import (
-    effects_legend,
-    effects_table,
-    estimate_cells,
-)
 from bamsearch.text import number_text, printable
 
 _SHOWN = 5
@@ -83,7 +82,7 @@ def _print_effects(console: Console, report: Report, training_effects: TrainingE
     for remark in training_effects.analysis.remarks:
         console.print(f"          {printable(remark)}")
     if training_effects.effects:
-        table = shortened(effects_table(report), _EFFECTS)
+        table = effects_table(report).shortened(_EFFECTS)
         console.table(table.header, table.rows, table.align)
     for line in wrap(effects_legend(report), 90):
         console.print(f"          {line}")

@@ -7,8 +7,7 @@ from typing import Any
 from bamsearch.records import Run, RunRecord
 from bamsearch.reporting.as_json import trial_json
 from bamsearch.reporting.comparison import LABELS
-from bamsearch.reporting.health import over_budget
-from bamsearch.reporting.size_correlation import size_correlation
+from bamsearch.reporting.run_statistics import over_budget, size_correlation
 from bamsearch.text import json_count
 
 

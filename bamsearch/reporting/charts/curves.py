@@ -1,74 +1,89 @@
-"""The best score so far, of the search and of random search."""
+"""The best score so far, of one run or of several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from bamsearch.records import RunRecord, Trial
-from bamsearch.reporting.text import score_text
+import altair as alt
+
+from bamsearch.reporting.charts.look import (
+    SERIES,
+    Axis,
+    Spec,
+    empty_spec,
+    encoded,
+    layered,
+    marks_of,
+    on,
+    plottable,
+)
+from bamsearch.reporting.charts.pareto import Point, rows_of
+from bamsearch.reporting.content import Report
+from bamsearch.reporting.run_statistics import Curves
+
+_COUNTS = alt.Axis(format=",d", tickMinStep=1)
+_LINES = on("curves").mark_line(interpolate="step-after", strokeWidth=2, aria=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Curves:
-    """Best scores after 1, 2, … trials; None before the first score.
+def curve_points(curves: Curves) -> list[Point]:
+    """Points of both curves where they change, and their ends; x is the number of trials."""
+    both: dict[str, Sequence[float | None]] = {
+        "search": curves.search,
+        "random search": curves.random,
+    }
+    points = []
+    for kind, scores in both.items():
+        for at, score in enumerate(scores):
+            changed = at == 0 or score != scores[at - 1] or at == len(scores) - 1
+            if score is not None and plottable(score) and changed:
+                points.append(Point(kind, at + 1, score))
+    return points
 
-    Attributes:
-        search: over the trials of the search, in the order in which they finished.
-        random: over the random search; empty if that was left out.
-        what: name of the scores.
-    """
 
-    search: tuple[float | None, ...]
-    random: tuple[float | None, ...]
-    what: str = "score"
-
-
-def curves(record: RunRecord) -> Curves:
-    """The curves of a run; failed and stopped trials count.
-
-    If designs are trained, the best score so far would be the luckiest training, so a trial counts
-    with the final expected accuracy of its design.
-    """
-    random = [trial for kind, trial in record.baselines if kind == "random"]
-    quantity = "expected accuracy" if record.run.score == "train" else "score"
-    return Curves(
-        _best_so_far(_scores(record, record.trials)),
-        _best_so_far(_scores(record, random)),
-        quantity,
+def curve_spec(report: Report) -> Spec:
+    """The best score so far against the number of trials."""
+    points = curve_points(report.curves)
+    if not points:
+        return empty_spec("nothing has a score yet")
+    ys = [point.y for point in points]
+    x = alt.X(
+        "x:Q",
+        title="designs tried" if report.curves.what == "score" else "trials",
+        axis=_COUNTS,
+        scale=alt.Scale(domain=[0, max(p.x for p in points)]),
+    )
+    axis = Axis.padded(min(ys), max(ys), f"best {report.curves.what} so far")
+    marks = marks_of({point.kind for point in points})
+    dashes = alt.Scale(domain=list(marks), range=[[1, 0], [5, 3]][: len(marks)])
+    dash = alt.StrokeDash("kind:N", title=None, scale=dashes)
+    return layered(
+        [_LINES.encode(x, axis.encoding(alt.Y), encoded(marks)[0], dash)],
+        {"curves": rows_of(points)},
     )
 
 
-def curve_sentence(curves: Curves) -> str:
-    """The best scores of the search and of random search, in words."""
-    search, random = curves.search, curves.random
-    if not search or search[-1] is None:
-        return "No trial has a score yet."
-    number = search.index(search[-1]) + 1
-    best = f"The best {curves.what}, {score_text(search[-1])},"
-    reached = f"{best} was reached at trial {number} of {len(search)}"
-    if not random or random[-1] is None:
-        return f"{reached}; there is no random search to compare with."
-    trial = next((n for n, s in enumerate(search, 1) if s is not None and s >= random[-1]), None)
-    end = "never reached that" if trial is None else f"reached that at trial {trial}"
-    return (
-        f"{reached}. Random search over {len(random)} designs reached {score_text(random[-1])}; "
-        f"the search {end}."
-    )
+def curves_spec(reports: Sequence[Report]) -> Spec:
+    """Best scores so far, as a share of the best score of each run's random search.
 
-
-def _scores(record: RunRecord, trials: Sequence[Trial]) -> list[float | None]:
-    if record.run.score != "train":
-        return [trial.score for trial in trials]
-    expected = {trial.design: trial.score for trial in record.designs(trials)}
-    return [None if trial.score is None else expected[trial.design] for trial in trials]
-
-
-def _best_so_far(scores: Iterable[float | None]) -> tuple[float | None, ...]:
-    bests: list[float | None] = []
-    best: float | None = None
-    for score in scores:
-        if score is not None and (best is None or score > best):
-            best = score
-        bests.append(best)
-    return tuple(bests)
+    Args:
+        reports: reports of the runs; a run is left out if it has no random search, or if the best
+            score of that search is not above 0.
+    """
+    rows = []
+    for report in reports:
+        best = next(iter(report.curves.random[-1:]), None)
+        if best is not None and best > 0:
+            rows += [
+                {"x": point.x, "y": point.y / best, "run": report.place}
+                for point in curve_points(report.curves)
+                if point.kind == "search" and plottable(point.y / best)
+            ]
+    if not rows:
+        return empty_spec("no run has a random search to compare with")
+    encoding = {
+        "x": alt.X("x:Q", title="designs tried", axis=_COUNTS),
+        "y": alt.Y("y:Q", title="best score / best random", scale=alt.Scale(zero=False)),
+        "color": alt.Color("run:N", title=None, scale=alt.Scale(range=SERIES)),
+        "strokeDash": alt.StrokeDash("run:N", title=None),
+    }
+    return layered([_LINES.encode(**encoding)], {"curves": rows})

@@ -7,25 +7,12 @@ from dataclasses import asdict, dataclass
 
 import altair as alt
 
-from bamsearch.reporting.charts.data import plottable
-from bamsearch.reporting.charts.pareto_and_ranking import Spec, empty_spec, layered, standalone, svg
-from bamsearch.reporting.training_effects import Ranked, TrainingEffects, effect_text
-
-TOP = 10
-"""Designs of the ranking that are shown, in addition to those with a role."""
-
-EFFECTS = 20
-"""Number of effects that are shown; the largest ones."""
+from bamsearch.reporting.charts.look import MARKS, Spec, css, empty_spec, layered, on, plottable
+from bamsearch.reporting.tables import EFFECTS, TOP
+from bamsearch.reporting.training_effects import TrainingEffects, effect_text
 
 _WIDTH, _STEP = 260, 24
 _LABEL, _LETTER = 160, 6.6
-
-_ROLES = {
-    "found": "chart-found",
-    "base": "chart-ink",
-    "paper default": "chart-default",
-    "largest that fits": "chart-largest",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,44 +27,26 @@ class Dot:
     fill: str
 
 
-def effects_page_svg(training_effects: TrainingEffects) -> str:
-    """Effects in points as SVG with CSS variables; hollow dots are not distinguishable from 0."""
+def effects_spec(training_effects: TrainingEffects) -> Spec:
+    """Effects in points; hollow dots are not distinguishable from 0."""
     dots = []
     for effect in training_effects.effects[:EFFECTS]:
         colour = "var(--chart-search)" if effect.distinguished else "var(--chart-muted)"
         fill = colour if effect.distinguished else "var(--chart-back)"
         dots.append(Dot(effect_text(effect), effect.points, effect.low, effect.high, colour, fill))
-    return svg(_spec(dots, "points of accuracy", 0.0))
+    return _spec(dots, "points of accuracy", 0.0)
 
 
-def ranking_page_svg(training_effects: TrainingEffects) -> str:
-    """Expected accuracies by rank, with a line at the base's, as SVG with CSS variables."""
-    dots = [_ranked(ranked) for ranked in training_effects.top(TOP)]
-    base = next(
-        (
-            ranked.estimate.mean
-            for ranked in training_effects.ranking
-            if not ranked.estimate.insertions
-        ),
-        None,
-    )
-    return svg(_spec(dots, "expected accuracy, %", base))
-
-
-def effects_svg(training_effects: TrainingEffects) -> str:
-    """The effects as a standalone SVG in light colours."""
-    return standalone(effects_page_svg(training_effects))
-
-
-def ranking_svg(training_effects: TrainingEffects) -> str:
-    """The ranking as a standalone SVG in light colours."""
-    return standalone(ranking_page_svg(training_effects))
-
-
-def _ranked(ranked: Ranked) -> Dot:
-    colour = f"var(--{_ROLES.get(ranked.role, 'chart-search')})"
-    value = ranked.estimate
-    return Dot(ranked.label, value.mean, value.low, value.high, colour, colour)
+def ranking_spec(training_effects: TrainingEffects) -> Spec:
+    """Expected accuracies by rank, with a line at the base's."""
+    dots = []
+    for ranked in training_effects.top(TOP):
+        colour = f"var(--{MARKS[ranked.kind or 'search'][0]})"
+        value = ranked.estimate
+        dots.append(Dot(ranked.label, value.mean, value.low, value.high, colour, colour))
+    estimates = (ranked.estimate for ranked in training_effects.ranking)
+    base = next((estimate.mean for estimate in estimates if not estimate.insertions), None)
+    return _spec(dots, "expected accuracy, %", base)
 
 
 def _spec(dots: Sequence[Dot], title: str, line: float | None) -> Spec:
@@ -94,7 +63,7 @@ def _spec(dots: Sequence[Dot], title: str, line: float | None) -> Spec:
     room = min(max(len(dot.label) for dot in dots) * _LETTER, 1.2 * _LABEL) + 10
     labels = alt.Axis(labelLimit=_LABEL, minExtent=room, grid=False)
     y = alt.Y("label:N", sort=None, title=None, axis=labels)
-    rows = alt.Chart(alt.NamedData("dots"))
+    rows = on("dots")
     x = alt.X("value:Q", title=title, scale=scale, axis=axis)
     colour = alt.Color("colour:N", scale=None)
     layers = [
@@ -106,8 +75,8 @@ def _spec(dots: Sequence[Dot], title: str, line: float | None) -> Spec:
         ),
     ]
     if lines:
-        rule = alt.Chart(alt.NamedData("line")).mark_rule(strokeDash=[4, 3], aria=False)
-        layers.insert(0, rule.encode(x, color=alt.value("var(--chart-muted)")))
+        rule = on("line").mark_rule(strokeDash=[4, 3], aria=False)
+        layers.insert(0, rule.encode(x, color=css("muted")))
     marked = [{"value": value} for value in lines]
     spec = layered(layers, {"dots": [asdict(dot) for dot in dots], "line": marked})
     return spec | {"width": _WIDTH, "height": {"step": _STEP}}

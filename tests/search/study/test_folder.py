@@ -15,7 +15,7 @@ from bamsearch.errors import InvalidValueError, OutputError, RunError
 from bamsearch.files import whole_file
 from bamsearch.records import Budget, Design, Insertion, Run, Trial
 from bamsearch.reporting.content import make_report
-from bamsearch.reporting.writing import RunDocument
+from bamsearch.reporting.documents import RunDocument
 from bamsearch.study.folder import (
     ENDED,
     REPORTED,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bamsearch.records import Insertion
-from bamsearch.reporting.csv_table import csv_text
+from bamsearch.reporting.csv_tables import csv_text
 
 STRANGE = ['a,b "c"', "line\nbreak\r\nmore", "<script>alert(1)</script>", "a|b", "日本 é", "=1+1"]
 

@@ -1,32 +1,29 @@
-"""The content of the charts as plain values: points, limits of the axes, the budget."""
+"""The Pareto chart: all designs by score and cost, the front and the budget."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from bamsearch.records import Objective, Role, Trial
-from bamsearch.reporting.charts.curves import Curves
+import altair as alt
+
+from bamsearch.records import Objective, Trial
+from bamsearch.reporting.charts.look import (
+    Axis,
+    Spec,
+    css,
+    empty_spec,
+    encoded,
+    layered,
+    marks_of,
+    on,
+    plottable,
+)
+from bamsearch.reporting.comparison import SHORT_LABELS, trial_of
 from bamsearch.reporting.content import Report
+from bamsearch.reporting.run_statistics import random_trials
 from bamsearch.reporting.text import EXPECTED, count_text
-
-PointKind = Literal[
-    "search",
-    "random search",
-    "base",
-    "paper default",
-    "largest that fits",
-    "best random",
-    "best design",
-]
-KINDS: dict[Role, PointKind] = {
-    "base": "base",
-    "paper": "paper default",
-    "largest": "largest that fits",
-    "random": "best random",
-    "found": "best design",
-}
 
 UNITS: dict[Objective, float] = {"score": 1, "gflops": 1e9, "params": 1e6, "ms": 1}
 """Divisors of a trial's values on an axis."""
@@ -38,8 +35,9 @@ TITLES: dict[Objective, str] = {
     "ms": "predicted milliseconds",
 }
 
-_LARGEST = 1e300
-_MANY = 3000
+_MANY, _FAINT = 3000, 2000
+"""More points are thinned in a still drawing; more than 2,000 overlap and are drawn fainter."""
+
 _FEW = 0.02
 """Share of designs that may lie off the scale if they would take up more than half of it."""
 
@@ -48,26 +46,9 @@ _FEW = 0.02
 class Point:
     """A design in the chart; ``kind`` sets its colour and mark."""
 
-    kind: PointKind
+    kind: str
     x: float
     y: float
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """An axis of the chart.
-
-    Attributes:
-        objective: objective that the axis shows.
-        low: left or lower end, in the axis' unit.
-        high: right or upper end.
-        title: title; None: the one in ``TITLES``.
-    """
-
-    objective: Objective
-    low: float
-    high: float
-    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,45 +76,36 @@ class ParetoData:
     notes: tuple[str, ...]
 
 
-def cost_axis(report: Report) -> Objective:
-    """The objective of the x axis: the first one that is not the score."""
-    return next(axis for axis in report.axes if axis != "score")
-
-
-def plottable(value: float | None) -> bool:
-    """Whether a chart can show the value; sums and differences of larger ones overflow."""
-    return value is not None and abs(value) <= _LARGEST
-
-
-def drawn(trials: Iterable[Trial], objective: Objective) -> list[Trial]:
-    """The trials that have a score and a value on the other axis."""
-    return [t for t in trials if plottable(t.score) and plottable(t.cost(objective))]
+def point_of(kind: str, trial: Trial | None, cost: Objective) -> Point | None:
+    """A trial's point; None without a score or a value on the other axis."""
+    if trial is None or not plottable(trial.score) or not plottable(trial.cost(cost)):
+        return None
+    return Point(kind, trial.cost(cost) / UNITS[cost], trial.cost("score"))
 
 
 def pareto_data(report: Report) -> ParetoData | None:
     """The Pareto chart of a report; None if nothing has a score."""
-    record, cost = report.record, cost_axis(report)
+    record, cost = report.record, report.cost
 
-    def points(kind: PointKind, trials: Iterable[Trial]) -> list[Point]:
-        shown = drawn(trials, cost)
-        return [Point(kind, t.cost(cost) / UNITS[cost], t.cost("score")) for t in shown]
+    def points(kind: str, trials: Iterable[Trial | None]) -> list[Point]:
+        return [p for trial in trials if (p := point_of(kind, trial, cost)) is not None]
 
-    random = [trial for kind, trial in record.baselines if kind == "random"]
     trials = [
-        *points("random search", record.designs(random)),
+        *points("random search", record.designs(random_trials(record))),
         *points("search", record.designs(record.trials)),
     ]
-    marked = []
-    for row in report.comparison:
-        trial = record.best if row.role == "found" else record.baseline(row.role)
-        marked += points(KINDS[row.role], [trial] if trial is not None else [])
+    marked = [
+        point
+        for row in report.comparison
+        for point in points(SHORT_LABELS[row.role], [trial_of(record, row.role)])
+    ]
     front = sorted(points("best design", report.front), key=lambda point: (point.x, point.y))
     if not trials and not marked:
         return None
     limits = [b.limit / _limit_unit(cost) for b in record.run.budgets if b.quantity == cost]
     x, limit, notes = _cost_axis(cost, trials, marked, next(iter(limits), None))
     y, below = _score_axis(trials, marked)
-    y = replace(y, title=EXPECTED if report.trained else None)
+    y = replace(y, title=EXPECTED) if report.trained else y
     joined = len(report.axes) == 2
     if not joined:
         notes.append("The front has three objectives, so it is not a line in this chart.")
@@ -145,21 +117,6 @@ def pareto_data(report: Report) -> ParetoData | None:
 def limit_text(limit: float) -> str:
     """A budget in its axis' unit: ``8.000``, ``0.00012``."""
     return f"{limit:.3f}" if limit >= 0.1 else f"{limit:.3g}"
-
-
-def curve_points(curves: Curves) -> list[Point]:
-    """Points of both curves where they change, and their ends; x is the number of trials."""
-    both: dict[PointKind, Sequence[float | None]] = {
-        "search": curves.search,
-        "random search": curves.random,
-    }
-    points = []
-    for kind, scores in both.items():
-        for at, score in enumerate(scores):
-            changed = at == 0 or score != scores[at - 1] or at == len(scores) - 1
-            if score is not None and plottable(score) and changed:
-                points.append(Point(kind, at + 1, score))
-    return points
 
 
 def thinned(points: Sequence[Point]) -> list[Point]:
@@ -195,7 +152,7 @@ def _cost_axis(
     if limit is not None:
         # The padding beyond the limit is shaded.
         low, high = min(low, limit), max(high, limit)
-    return _padded(cost, low, high), limit, notes
+    return Axis.padded(low, high, TITLES[cost]), limit, notes
 
 
 def _score_axis(trials: Sequence[Point], marked: Sequence[Point]) -> tuple[Axis, list[str]]:
@@ -205,7 +162,7 @@ def _score_axis(trials: Sequence[Point], marked: Sequence[Point]) -> tuple[Axis,
     if high - most < (high - low) / 2:
         low = most
     low, high, notes = _widened(low, high, [(p.kind, p.y) for p in marked])
-    axis = _padded("score", low, high)
+    axis = Axis.padded(low, high, TITLES["score"])
     below = sum(score < axis.low for score in scores)
     if below:
         notes.append(f"{count_text(below, 'design')} below the scale, drawn at its edge.")
@@ -213,7 +170,7 @@ def _score_axis(trials: Sequence[Point], marked: Sequence[Point]) -> tuple[Axis,
 
 
 def _widened(
-    low: float, high: float, marked: Iterable[tuple[PointKind, float]]
+    low: float, high: float, marked: Iterable[tuple[str, float]]
 ) -> tuple[float, float, list[str]]:
     """Ends that include all marked points; not the base if it would take up over half the scale."""
     notes = []
@@ -228,6 +185,81 @@ def _widened(
     return low, high, notes
 
 
-def _padded(objective: Objective, low: float, high: float) -> Axis:
-    margin = (high - low) * 0.05 or abs(high) * 0.01 or 1.0
-    return Axis(objective, low - margin, high + margin)
+def still_spec(report: Report) -> Spec:
+    """The Pareto chart with its points, thinned."""
+    data = pareto_data(report)
+    if data is None:
+        return empty_spec("nothing has a score yet")
+    spec = pareto_spec(data)
+    spec["datasets"]["trials"] = rows_of(thinned(data.trials))
+    return spec
+
+
+def pareto_spec(data: ParetoData) -> Spec:
+    """The Pareto chart; the data sets ``trials`` and ``chosen`` are empty."""
+    x, y = data.x.encoding(alt.X), data.y.encoding(alt.Y)
+    look = encoded(marks_of({point.kind for point in (*data.trials, *data.marked)}))
+    many = len(data.trials) > _FAINT
+    layers = [
+        *_budget_layers(data, x),
+        on("trials")
+        .mark_point(size=26, opacity=0.35 if many else 0.65, filled=True, aria=False)
+        .encode(x, y, *look),
+        on("front")
+        .mark_point(size=26, filled=True, opacity=1, aria=False)
+        .encode(x, y, color=css("found")),
+        on("marked")
+        .mark_point(size=130, strokeWidth=2, opacity=1, fill="var(--chart-back)", aria=False)
+        .encode(x, y, *look),
+        on("found")
+        .mark_point(size=190, filled=True, opacity=1, aria=False)
+        .encode(x, y, color=css("found")),
+        on("found")
+        .mark_text(text="1", fontWeight="bold", aria=False)
+        .encode(x, y, color=css("back")),
+        on("chosen")
+        .mark_point(size=420, strokeWidth=2.5, filled=False, opacity=1, aria=False)
+        .encode(x, y, color=css("ink")),
+    ]
+    if data.joined:
+        line = on("front").mark_line(interpolate="step-after", strokeWidth=1.5, aria=False)
+        layers.insert(-5, line.encode(x, y, color=css("found")))
+    best = [point for point in data.marked if point.kind == "best design"]
+    baselines = [point for point in data.marked if point.kind != "best design"]
+    return layered(
+        layers,
+        {
+            "trials": [],
+            "front": rows_of(data.front),
+            "marked": rows_of(baselines),
+            "found": rows_of(best),
+            "chosen": [],
+        },
+    )
+
+
+def _budget_layers(data: ParetoData, x: alt.X) -> list[alt.Chart]:
+    if data.limit is None:
+        return []
+    over = alt.InlineData([{"x": data.limit, "end": data.x.high}])
+    chart = alt.Chart(over)
+    ink = css("muted")
+    label = chart.mark_text(
+        text=f"over the budget, {limit_text(data.limit)}",
+        angle=270,
+        align="left",
+        baseline="top",
+        dx=6,
+        dy=4,
+        aria=False,
+    )
+    return [
+        chart.mark_rect(aria=False).encode(x, x2="end:Q", color=css("over")),
+        chart.mark_rule(strokeWidth=1.5, aria=False).encode(x, color=ink),
+        label.encode(x, y=alt.value("height"), color=ink),
+    ]
+
+
+def rows_of(points: Sequence[Point]) -> list[dict[str, Any]]:
+    """Points as the rows of a data set."""
+    return [asdict(point) for point in points]

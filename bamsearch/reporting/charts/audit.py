@@ -1,4 +1,4 @@
-"""Charts of an audit; see :mod:`bamsearch.reporting.charts.pareto_and_ranking` for the drawing."""
+"""The charts of an audit: agreement of scores with training, and accuracy of the designs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import Any
 
 import altair as alt
 
-from bamsearch.records import ANOTHER_SEED, Agreement, Audit
-from bamsearch.records.audits import Setting
-from bamsearch.reporting.audit.content import LABELS, SETTINGS, label, score_names
-from bamsearch.reporting.audit.draws import mean_ranks, score_title
-from bamsearch.reporting.charts.look import config
-from bamsearch.reporting.charts.pareto_and_ranking import Spec, empty_spec
+from bamsearch.records import ANOTHER_SEED, Agreement, Audit, Setting
+from bamsearch.reporting.audit import (
+    LABELS,
+    SETTINGS,
+    label,
+    mean_ranks,
+    score_names,
+    score_title,
+)
+from bamsearch.reporting.charts.look import Spec, css, empty_spec, encoded, styled
 
 Panel = alt.LayerChart | alt.FacetChart
 
@@ -19,6 +23,11 @@ _PANEL, _ROW, _LETTER = 165, 24, 7.5
 _MARGIN = 0.04
 _SIDE = 250
 _IN, _OUT = "in the band", "below it"
+_MARKS = {
+    _IN: ("chart-found", "circle"),
+    _OUT: ("chart-search", "triangle-up"),
+    "base": ("chart-ink", "square"),
+}
 
 
 def agreements_spec(audit: Audit) -> Spec:
@@ -70,11 +79,10 @@ def _panel(
         scale=alt.Scale(domain=[False, True], range=["var(--chart-search)", "var(--chart-found)"]),
         legend=None,
     )
-    chart = alt.Chart(alt.InlineData(rows))
-    zero = alt.Chart(alt.InlineData([{"value": 0}]))
+    chart, zero = _chart(rows), _chart([{"value": 0}])
     layers = [
         *_noise(audit, setting, x, scale),
-        zero.mark_rule(strokeWidth=1, aria=False).encode(x, color=alt.value("var(--chart-muted)")),
+        zero.mark_rule(strokeWidth=1, aria=False).encode(x, color=css("muted")),
         chart.mark_rule(strokeWidth=2, aria=False).encode(
             alt.X("low:Q", scale=scale), y, colour, x2="high:Q"
         ),
@@ -91,19 +99,17 @@ def _noise(audit: Audit, setting: Setting, x: alt.X, scale: alt.Scale) -> list[a
     layers = []
     other = audit.agreement(ANOTHER_SEED, setting)
     if other is not None and other.value is not None and other.low is not None:
-        chart = alt.Chart(
-            alt.InlineData([{"value": other.value, "low": other.low, "high": other.high}])
-        )
+        chart = _chart([{"value": other.value, "low": other.low, "high": other.high}])
         band = chart.mark_rect(aria=False).encode(
-            alt.X("low:Q", scale=scale), x2="high:Q", color=alt.value("var(--chart-over)")
+            alt.X("low:Q", scale=scale), x2="high:Q", color=css("over")
         )
         line = chart.mark_rule(strokeWidth=1.5, aria=False)
-        layers += [band, line.encode(x, color=alt.value("var(--chart-muted)"))]
+        layers += [band, line.encode(x, color=css("muted"))]
     ceiling = audit.ceiling(setting)
     if ceiling is not None and ceiling.highest_tau is not None:
-        chart = alt.Chart(alt.InlineData([{"value": round(ceiling.highest_tau, 4)}]))
+        chart = _chart([{"value": round(ceiling.highest_tau, 4)}])
         line = chart.mark_rule(strokeWidth=1.5, strokeDash=[4, 3], aria=False)
-        layers.append(line.encode(x, color=alt.value("var(--chart-default)")))
+        layers.append(line.encode(x, color=css("default")))
     return layers
 
 
@@ -138,11 +144,10 @@ def scatter_spec(audit: Audit) -> Spec:
         # A score cannot rank the base.
         inserted = [audited for audited in shown if audited.insertions]
         values = mean_ranks(inserted, name)
+        inserted_rows = [row for row in rows if row["where"] != "base"]
         scored = [
             row | {"score": value}
-            for row, value in zip(
-                (row for row in rows if row["where"] != "base"), values, strict=True
-            )
+            for row, value in zip(inserted_rows, values, strict=True)
             if value is not None
         ]
         panels.append(_scatter(scored, "score", name + score_title(audit, name), first=False))
@@ -151,22 +156,12 @@ def scatter_spec(audit: Audit) -> Spec:
 
 def _scatter(rows: list[dict[str, Any]], column: str, title: str, *, first: bool) -> Panel:
     keys = (column, "accuracy", "low", "high", "where")
-    chart = alt.Chart(alt.InlineData([{key: row[key] for key in keys} for row in rows]))
+    chart = _chart([{key: row[key] for key in keys} for row in rows])
     zero = alt.Scale(zero=False)
     x = alt.X(f"{column}:Q", title=title, scale=zero, axis=alt.Axis(tickCount=4))
     shown = "accuracy, %: mean and range over seeds" if first else None
     y = alt.Y("accuracy:Q", title=shown, scale=zero)
-    kinds = {_IN: "chart-found", _OUT: "chart-search", "base": "chart-ink"}
-    colour = alt.Color(
-        "where:N",
-        title=None,
-        scale=alt.Scale(domain=list(kinds), range=[f"var(--{name})" for name in kinds.values()]),
-    )
-    shape = alt.Shape(
-        "where:N",
-        title=None,
-        scale=alt.Scale(domain=list(kinds), range=["circle", "triangle-up", "square"]),
-    )
+    colour, shape = encoded(_MARKS, "where")
     bars = chart.mark_rule(strokeWidth=1, opacity=0.5, aria=False)
     points = chart.mark_point(filled=True, size=45, opacity=0.95, aria=False)
     panel: Panel = alt.layer(
@@ -176,11 +171,16 @@ def _scatter(rows: list[dict[str, Any]], column: str, title: str, *, first: bool
     return panel
 
 
+def _chart(rows: list[dict[str, Any]]) -> alt.Chart:
+    return alt.Chart(alt.InlineData(rows))
+
+
 def _finished(chart: alt.HConcatChart) -> Spec:
-    spec: Spec = chart.to_dict()
-    spec["background"] = "var(--chart-back)"
-    look = config()
-    ink = "var(--chart-ink)"
-    look["title"] = {"color": ink, "fontSize": 12, "fontWeight": "normal", "anchor": "start"}
-    spec["config"] = look
+    spec = styled(chart.to_dict())
+    spec["config"]["title"] = {
+        "color": "var(--chart-ink)",
+        "fontSize": 12,
+        "fontWeight": "normal",
+        "anchor": "start",
+    }
     return spec

@@ -3,7 +3,7 @@ from scipy import stats
 
 from bamsearch.profiling.summary import summarise
 from bamsearch.records import Insertion, Run, RunRecord, Trial
-from bamsearch.reporting.size_correlation import size_correlation
+from bamsearch.reporting.run_statistics import size_correlation
 
 
 @pytest.fixture
