@@ -1,28 +1,7 @@
-"""The exceptions of bamsearch, as one tree.
+"""The exceptions of bamsearch.
 
-::
-
-    BamsearchError                  exit code 2: the input cannot be used
-    ├── InvalidValueError           a number, name or option out of range (also a ValueError)
-    ├── ModelError                  a model that cannot be found, built or traced
-    ├── WeightsError                weights that cannot be found or do not fit
-    ├── DesignError                 a design that cannot be read or is for another model
-    ├── DataError                   data that cannot be found, read or split, or that do not fit
-    ├── SpaceError                  a search space that cannot be read or is not for the model
-    ├── RunError                    a run or an audit that cannot be read, resumed or shared
-    ├── TrainingError               a training that cannot be resumed, or too few results
-    │   └── DivergedError           a training whose loss became NaN or infinite
-    ├── StorageError                a database that cannot be reached
-    ├── ScoreError                  a score that cannot be found or that failed on a design
-    ├── ExportError                 a network that cannot be exported without changing its output
-    ├── DeviceError                 a device that is missing or lacks a dtype, memory or a compiler
-    ├── OutputError                 a file or folder that cannot be written
-    ├── MissingExtraError           an optional dependency that is not installed
-    └── NothingToDoError            exit code 3: the input is fine, but there is nothing to do
-        ├── NoSiteError             a model without a site for BAM
-        └── NothingFitsError        no design meets the budget
-
-A message is one line: the thing, its value and what to do next.
+A message is one line: the thing, its value and what to do next. ``exit_code`` is that of the
+command line: 2 if the input cannot be used, 3 if it is fine, but there is nothing to do.
 """
 
 

@@ -19,7 +19,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import floor, log10
 from typing import Any
 from unicodedata import category
@@ -51,21 +51,12 @@ def printable(text: str) -> str:
     """
     if text.isspace() and set(text) == {" "}:
         return "␣" * len(text)
-    if text.isprintable():
-        return text
-    return "".join(
-        character if _is_harmless(character) else _escaped(character) for character in text
-    )
+    return _replaced(text, _escaped)
 
 
 def printable_lines(text: str) -> str:
     """Return several lines, each with unprintable characters escaped; blanks are unchanged."""
-    if text.isascii() and text.replace("\n", "").isprintable():
-        return text
-    return "".join(
-        character if character == "\n" or _is_harmless(character) else _escaped(character)
-        for character in text
-    )
+    return _replaced(text, _escaped, "\n")
 
 
 def is_utf8(text: str) -> bool:
@@ -128,12 +119,7 @@ def indented_json(value: Any) -> str:
         ValueError: a number is not finite.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    if text.isascii() and text.replace("\n", "").isprintable():
-        return text
-    return "".join(
-        character if character == "\n" or _is_harmless(character) else json.dumps(character)[1:-1]
-        for character in text
-    )
+    return _replaced(text, lambda character: json.dumps(character)[1:-1], "\n")
 
 
 def number_text(number: int) -> str:
@@ -162,6 +148,16 @@ def share_text(part: int, whole: int) -> str:
 def json_count(number: int) -> int | str:
     """Return a count for JSON: text from 10^300 on, as JSON readers cannot hold such numbers."""
     return number if number < _LARGEST_FLOAT else number_text(number)
+
+
+def _replaced(text: str, escape: Callable[[str], str], allowed: str = "") -> str:
+    """The text with its unprintable characters escaped, except for the allowed one."""
+    if text.replace(allowed, "").isprintable():
+        return text
+    return "".join(
+        character if character == allowed or _is_harmless(character) else escape(character)
+        for character in text
+    )
 
 
 def _is_harmless(character: str) -> bool:

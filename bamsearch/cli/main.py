@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,28 +16,17 @@ from typing import Any, TextIO
 import click
 
 import bamsearch
+from bamsearch.cli import options
 from bamsearch.cli.console import Console, is_terminal, with_options
 from bamsearch.cli.failures import reported
-from bamsearch.cli.options import HELP_NAMES, quiet_option, verbose_option
-from bamsearch.cli.storage_option import hide_password
+from bamsearch.study.jobs import STORAGE_VARIABLE
 
 COMMANDS = {
-    "insert": "bamsearch.cli.commands.insert",
-    "sites": "bamsearch.cli.commands.sites",
-    "models": "bamsearch.cli.commands.models",
-    "profile": "bamsearch.cli.commands.profile",
-    "export": "bamsearch.cli.commands.export",
-    "attention": "bamsearch.cli.commands.attention",
-    "search": "bamsearch.cli.commands.search",
-    "train": "bamsearch.cli.commands.train",
-    "verify": "bamsearch.cli.commands.verify",
-    "audit": "bamsearch.cli.commands.audit",
-    "worker": "bamsearch.cli.commands.worker",
-    "runs": "bamsearch.cli.commands.runs",
-    "report": "bamsearch.cli.commands.report",
-    "spaces": "bamsearch.cli.commands.spaces",
-    "env": "bamsearch.cli.commands.env",
-    "completion": "bamsearch.cli.commands.completion",
+    name: f"bamsearch.cli.commands.{name}"
+    for name in (
+        *("insert", "sites", "models", "profile", "export", "attention", "search", "train"),
+        *("verify", "audit", "worker", "runs", "report", "spaces", "env", "completion"),
+    )
 }
 """Command → module with a function of that name, in the order of the help."""
 
@@ -57,6 +48,10 @@ NOTE_LOGGERS = (
 
 PIPE_HELP_WIDTH = 80
 """Width of help in files and pipes, whatever COLUMNS says."""
+
+
+# user:password@host, or ?password=
+_WITH_PASSWORD = re.compile(r"://[^/@]*:.+@|password=")
 
 
 class LazyGroup(click.Group):
@@ -144,11 +139,11 @@ def _show_notes(console: Console) -> Iterator[None]:
 @click.group(
     cls=LazyGroup,
     invoke_without_command=True,
-    context_settings={**HELP_NAMES, "max_content_width": 100},
+    context_settings={**options.HELP_NAMES, "max_content_width": 100},
 )
 @click.version_option(bamsearch.__version__, "--version", message="%(prog)s %(version)s")
-@quiet_option
-@verbose_option
+@options.quiet
+@options.verbose
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Insert BAM, the Bottleneck Attention Module, into a network and see what it costs."""
@@ -169,6 +164,36 @@ def main(args: Sequence[str] | None = None) -> None:
     if args is None:
         hide_password(sys.argv[1:])
     cli.main(args, prog_name="bamsearch")
+
+
+def hide_password(args: Sequence[str]) -> None:
+    """Restart the process with the URL in the environment if the URL contains a password.
+
+    All users of a machine can read command lines; the environment is private.
+
+    Args:
+        args: arguments of the process, without the program's name.
+    """
+    remaining, url = _without_url(args)
+    if url is None or not _WITH_PASSWORD.search(url):
+        return
+    command = [sys.executable, "-m", "bamsearch", *remaining]
+    os.execve(sys.executable, command, os.environ | {STORAGE_VARIABLE: url})
+
+
+def _without_url(args: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return the arguments without ``--storage``, and its value."""
+    remaining: list[str] = []
+    url = None
+    rest = iter(args)
+    for word in rest:
+        if word == "--storage":
+            url = next(rest, None)
+        elif word.startswith("--storage="):
+            url = word.partition("=")[2]
+        else:
+            remaining.append(word)
+    return remaining, url
 
 
 def _show_warning(

@@ -1,14 +1,14 @@
-"""Options shared by several commands.
+"""Options shared by several commands, as decorators.
 
 Every command is created by :func:`command`, which adds ``-h``, ``-q`` and ``-v``. A complete
 command::
 
-    @command("insert", examples=["bamsearch insert resnet101", "bamsearch insert resnet101 -o DIR"])
+    @options.command("insert", examples=["bamsearch insert resnet101 -o DIR"])
     @click.argument("model")
-    @seed_option
-    @json_option
-    @output_options("Folder for design.json and the weights.")
-    @pass_console
+    @options.seed
+    @options.json
+    @options.output("Folder for design.json and the weights.")
+    @options.pass_console
     def insert(
         console: Console,
         model: str,
@@ -31,377 +31,24 @@ that ``--help`` stays fast.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import click
-from click.shell_completion import CompletionItem
 
 from bamsearch.cli.console import Console
-from bamsearch.graph.placement import PLACEMENTS
-from bamsearch.records import Init, Variant
+from bamsearch.cli.parameter_types import DEVICE, INPUT_SIZE, VALUE_RANGE, Count, Real
+from bamsearch.records import DType, Init, Quantity, Variant
+from bamsearch.study.jobs import STORAGE_VARIABLE
 from bamsearch.training.recipe import Precision
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Any], Any]
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
-DTYPES = ("float32", "bfloat16", "float16")
-
 pass_console = click.make_pass_decorator(Console, ensure=True)
 """Pass the :class:`Console` to the command as its first argument."""
-
-
-class Count(click.IntRange):
-    """An integer of at least ``min`` and at most ``most``, which help does not show."""
-
-    def __init__(self, min: int, most: int = 1_000_000) -> None:
-        super().__init__(min=min)
-        self._most = most
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number.
-
-        Raises:
-            click.BadParameter: the number is out of range.
-        """
-        number: int = super().convert(value, param, ctx)
-        if number > self._most:
-            self.fail(f"{value} is not in the range {self.min}<=x<={self._most}.", param, ctx)
-        return number
-
-
-class Real(click.FloatRange):
-    """A finite number above 0; 0 itself is allowed unless ``open``."""
-
-    _MOST = 1e9
-
-    def __init__(self, *, open: bool = True) -> None:
-        super().__init__(min=0, min_open=open)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return the number.
-
-        Raises:
-            click.BadParameter: the number is out of range.
-        """
-        number: float = super().convert(value, param, ctx)
-        if not number <= self._MOST:
-            least = "0<x" if self.min_open else "0<=x"
-            self.fail(f"{value} is not in the range {least}<={self._MOST:g}.", param, ctx)
-        return number
-
-
-class DeviceType(click.ParamType[str]):
-    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; availability is checked later."""
-
-    name = "device"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return the placeholder shown in help."""
-        return "auto|cpu|cuda[:N]|mps"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the value unchanged.
-
-        Raises:
-            click.BadParameter: the value is not the name of a device.
-        """
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
-            self.fail(f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps.", param, ctx)
-        return value
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem[str]]:
-        """Return the device names that start with incomplete."""
-        names = ("auto", "cpu", "cuda", "mps")
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
-
-
-def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    # the command's default must not undo a -q before the command's name
-    if value:
-        ctx.ensure_object(Console).quiet = True
-
-
-def _set_verbose(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.ensure_object(Console).verbose = True
-
-
-quiet_option = click.option(
-    "-q",
-    "--quiet",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_set_quiet,
-    help="Print only the result, warnings and errors.",
-)
-
-verbose_option = click.option(
-    "-v",
-    "--verbose",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_set_verbose,
-    help="Print details and, after an error, the traceback.",
-)
-
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."
-)
-"""Adds ``as_json: bool``."""
-
-device_option = click.option(
-    "--device",
-    type=DeviceType(),
-    default="auto",
-    show_default=True,
-    help="Device; auto prefers cuda, then mps, then cpu.",
-)
-"""Adds ``device: str``, the input of :func:`bamsearch.profiling.devices.resolve_device`."""
-
-seed_option = click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Random seed.",
-)
-"""Adds ``seed: int``."""
-
-batch_size_option = click.option(
-    "--batch-size",
-    type=Count(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Batch size.",
-)
-"""Adds ``batch_size: int``."""
-
-dtype_option = click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="float32",
-    show_default=True,
-    help="Data type of weights and inputs.",
-)
-"""Adds ``dtype: str``, a name in torch."""
-
-
-threads_option = click.option(
-    "--threads",
-    type=Count(min=1, most=1024),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Number of CPU threads.",
-)
-"""Adds ``threads: int``."""
-
-
-jobs_option = click.option(
-    "-j",
-    "--jobs",
-    type=Count(min=1, most=1024),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Number of processes.",
-)
-"""Adds ``jobs: int``."""
-
-epochs_option = click.option(
-    "--epochs", type=Count(min=1), metavar="N", help="Override the recipe's number of epochs."
-)
-"""Adds ``epochs: int | None``."""
-
-precision_option = click.option(
-    "--precision",
-    type=click.Choice(get_args(Precision)),
-    help="Numeric precision of training.  [default: 32]",
-)
-"""Adds ``precision: Precision | None``."""
-
-
-class InputSizeType(click.ParamType[tuple[int, int]]):
-    """``H`` or ``HxW``, both at least 1."""
-
-    name = "size"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return the placeholder shown in help."""
-        return "H[xW]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Return (height, width) in pixels.
-
-        Raises:
-            click.BadParameter: the value is not H or HxW.
-        """
-        match = re.fullmatch(r"(\d{1,5})(?:[xX×](\d{1,5}))?", str(value))
-        height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if height < 1 or width < 1:
-            self.fail(f"{value!r} is not H or HxW, such as 224 or 512x1024.", param, ctx)
-        return height, width
-
-
-class SitesType(click.ParamType["str | list[str]"]):
-    """Name of a placement, or comma-separated names of sites."""
-
-    name = "sites"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return the placeholder shown in help."""
-        return "PLACEMENT|NAME,…"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | list[str]:
-        """Return the name of the placement, or the list of site names."""
-        if not isinstance(value, str) or value in PLACEMENTS:
-            return value  # type: ignore[no-any-return]
-        return [name.strip() for name in value.split(",") if name.strip()]
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem[str]]:
-        """Return the placements that start with incomplete."""
-        return [CompletionItem(name) for name in PLACEMENTS if name.startswith(incomplete)]
-
-
-Override = tuple[str, int | None, int | None]
-"""Site, reduction r, dilation d; None means the common value."""
-
-
-class OverrideType(click.ParamType[Override]):
-    """``NAME:r=8,d=2``, or only r or only d."""
-
-    name = "override"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return the placeholder shown in help."""
-        return "NAME:r=R,d=D"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Override:
-        """Return (site, r, d).
-
-        Raises:
-            click.BadParameter: the value is not NAME:r=R,d=D.
-        """
-        if isinstance(value, tuple):
-            return value
-        name, _, rest = str(value).rpartition(":")
-        values: dict[str, int] = {}
-        for part in rest.split(","):
-            match = re.fullmatch(r"\s*([rd])\s*=\s*(\d{1,6})\s*", part)
-            if match is None or match[1] in values or not name:
-                self.fail(f"{value!r} is not NAME:r=R,d=D, such as layer3:r=8,d=2.", param, ctx)
-            values[match[1]] = int(match[2])
-        return name, values.get("r"), values.get("d")
-
-
-model_argument = click.argument("model", metavar="MODEL")
-"""Adds ``model: str``: a torchvision name, ``timm:NAME``, or a factory after a colon."""
-
-input_size_option = click.option(
-    "--input-size", type=InputSizeType(), help="Image size.  [default: the model's]"
-)
-"""Adds ``input_size: tuple[int, int] | None``."""
-
-num_classes_option = click.option(
-    "--num-classes",
-    type=Count(min=1),
-    metavar="N",
-    help="Number of classes.  [default: the model's]",
-)
-"""Adds ``num_classes: int | None``."""
-
-reduction_option = click.option(
-    "-r",
-    "--reduction",
-    type=Count(min=1),
-    default=16,
-    show_default=True,
-    metavar="R",
-    help="Reduction ratio of the channels inside BAM.",
-)
-"""Adds ``reduction: int``."""
-
-dilation_option = click.option(
-    "-d",
-    "--dilation",
-    type=Count(min=1),
-    default=4,
-    show_default=True,
-    metavar="D",
-    help="Dilation of BAM's 3x3 convolutions.",
-)
-"""Adds ``dilation: int``."""
-
-variant_option = click.option(
-    "--variant",
-    type=click.Choice(get_args(Variant)),
-    default="paper",
-    show_default=True,
-    help="BAM as in the paper's equations, or as in the authors' code.",
-)
-"""Adds ``variant: Variant``."""
-
-init_option = click.option(
-    "--init",
-    type=click.Choice(get_args(Init)),
-    help="Initialisation of BAM; identity preserves the output of the base network.  "
-    "[default: identity with --weights, else paper]",
-)
-"""Adds ``init: Init | None``."""
-
-weights_option = click.option(
-    "--weights",
-    metavar="DEFAULT|NAME|FILE",
-    help="Trained weights: DEFAULT or a published name, or a .safetensors or state_dict file.",
-)
-"""Adds ``weights: str | None``."""
-
-
-force_option = click.option("--force", is_flag=True, help="Overwrite existing output.")
-"""Adds ``force: bool``."""
-
-
-def output_options(output_help: str) -> Callable[[Function], Function]:
-    """Add ``-o/--output``, ``--force`` and ``-n/--dry-run``.
-
-    The command gets ``output: Path | None``, ``force: bool`` and ``dry_run: bool``.
-
-    Args:
-        output_help: help text of ``--output``.
-    """
-
-    def decorate(function: Function) -> Function:
-        for option in (
-            click.option("-n", "--dry-run", is_flag=True, help="Run without writing any files."),
-            force_option,
-            click.option(
-                "-o", "--output", type=click.Path(path_type=Path), metavar="PATH", help=output_help
-            ),
-        ):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 def command(name: str, *, examples: Sequence[str]) -> Callable[[Callable[..., Any]], click.Command]:
@@ -416,6 +63,232 @@ def command(name: str, *, examples: Sequence[str]) -> Callable[[Callable[..., An
         # \b keeps click from wrapping the examples into one paragraph
         epilog = "\n".join(["\b", "Examples:", *(f"  {example}" for example in examples)])
         make = click.command(name, epilog=epilog, context_settings=HELP_NAMES)
-        return make(quiet_option(verbose_option(function)))
+        return make(quiet(verbose(function)))
 
     return decorate
+
+
+def count(
+    *names: str,
+    default: int | None = None,
+    least: int = 1,
+    most: int = 1_000_000,
+    metavar: str = "N",
+    shown: str = "",
+    help: str,
+) -> Decorator:
+    """An option whose value is an integer from ``least`` to ``most``.
+
+    Args:
+        names: names of the option.
+        default: value without the option.
+        least: smallest value.
+        most: largest value; help does not show it.
+        metavar: placeholder in help.
+        shown: default as shown in help, if it is not ``default``.
+        help: description.
+    """
+    return click.option(
+        *names,
+        type=Count(least, most),
+        default=default,
+        show_default=shown or default is not None,
+        metavar=metavar,
+        help=help,
+    )
+
+
+def choice(
+    *names: str, choices: Sequence[str], default: Any = None, multiple: bool = False, help: str
+) -> Decorator:
+    """An option whose value is one of the choices."""
+    kind, shown = click.Choice(choices), default is not None
+    return click.option(
+        *names, type=kind, default=default, show_default=shown, multiple=multiple, help=help
+    )
+
+
+def _joined(*options: Decorator) -> Decorator:
+    """The options as one decorator, in the order of the help."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _console_flag(short: str, name: str, help: str) -> Decorator:
+    """A flag that sets the attribute of the console with its name."""
+
+    def set_flag(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        # the command's default must not undo a flag before the command's name
+        if value:
+            setattr(ctx.ensure_object(Console), name, True)
+
+    return click.option(
+        short,
+        f"--{name}",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=set_flag,
+        help=help,
+    )
+
+
+quiet = _console_flag("-q", "quiet", "Print only the result, warnings and errors.")
+verbose = _console_flag("-v", "verbose", "Print details and, after an error, the traceback.")
+
+json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+"""Adds ``as_json: bool``."""
+
+force = click.option("--force", is_flag=True, help="Overwrite existing output.")
+
+
+def output(output_help: str) -> Decorator:
+    """Add ``-o/--output``, ``--force`` and ``-n/--dry-run``.
+
+    The command gets ``output: Path | None``, ``force: bool`` and ``dry_run: bool``.
+
+    Args:
+        output_help: help text of ``--output``.
+    """
+    path = click.Path(path_type=Path)
+    return _joined(
+        click.option("-o", "--output", type=path, metavar="PATH", help=output_help),
+        force,
+        click.option("-n", "--dry-run", is_flag=True, help="Run without writing any files."),
+    )
+
+
+device = click.option(
+    "--device",
+    type=DEVICE,
+    default="auto",
+    show_default=True,
+    help="Device; auto prefers cuda, then mps, then cpu.",
+)
+"""Adds ``device: str``, the input of :func:`bamsearch.profiling.devices.resolve_device`."""
+
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Random seed.",
+)
+batch_size = count("--batch-size", default=1, help="Batch size.")
+dtype = choice(
+    "--dtype", choices=get_args(DType), default="float32", help="Data type of weights and inputs."
+)
+threads = count("--threads", default=1, most=1024, help="Number of CPU threads.")
+jobs = count("-j", "--jobs", default=1, most=1024, help="Number of processes.")
+timeout = click.option(
+    "--timeout", type=Real(open=False), metavar="S", help="Stop after S seconds."
+)
+epochs = count("--epochs", help="Override the recipe's number of epochs.")
+precision = choice(
+    "--precision",
+    choices=get_args(Precision),
+    help="Numeric precision of training.  [default: 32]",
+)
+
+storage = click.option(
+    "--storage",
+    envvar=STORAGE_VARIABLE,
+    metavar="URL",
+    help="Study database, such as postgresql+psycopg://USER@HOST/DB; "
+    f"also set by ${STORAGE_VARIABLE}.",
+)
+
+model = click.argument("model", metavar="MODEL")
+"""Adds ``model: str``: a torchvision name, ``timm:NAME``, or a factory after a colon."""
+
+input_size = click.option(
+    "--input-size", type=INPUT_SIZE, help="Image size.  [default: the model's]"
+)
+"""Adds ``input_size: tuple[int, int] | None``, (H, W)."""
+
+num_classes = count("--num-classes", help="Number of classes.  [default: the model's]")
+reduction = count(
+    *("-r", "--reduction"),
+    default=16,
+    metavar="R",
+    help="Reduction ratio of the channels inside BAM.",
+)
+dilation = count(
+    *("-d", "--dilation"), default=4, metavar="D", help="Dilation of BAM's 3x3 convolutions."
+)
+variant = choice(
+    "--variant",
+    choices=get_args(Variant),
+    default="paper",
+    help="BAM as in the paper's equations, or as in the authors' code.",
+)
+init = choice(
+    "--init",
+    choices=get_args(Init),
+    help="Initialisation of BAM; identity preserves the output of the base network.  "
+    "[default: identity with --weights, else paper]",
+)
+search_init = choice(
+    "--init", choices=get_args(Init), default="paper", help="Initialisation of BAM."
+)
+weights = click.option(
+    "--weights",
+    metavar="DEFAULT|NAME|FILE",
+    help="Trained weights: DEFAULT or a published name, or a .safetensors or state_dict file.",
+)
+
+data = click.option(
+    "--data",
+    metavar="NAME",
+    help="Data set: digits, or KIND:DIR such as imagefolder:DIR; sets input size and classes.",
+)
+"""Adds ``data: str | None``, the input of :func:`bamsearch.data.resolving.resolve` or
+:func:`bamsearch.data.loading.load_data`."""
+
+download = click.option("--download", is_flag=True, help="Download --data if it is missing.")
+
+value_range = click.option(
+    "--value-range",
+    type=VALUE_RANGE,
+    help="Pixel values shown as black and white in images of more than 8 bits.  "
+    "[default: the range of the data type, if the images use all of it]",
+)
+"""Adds ``value_range: ValueRange | None``, for use with :data:`data`."""
+
+space = _joined(
+    click.option(
+        "--budget-gflops",
+        metavar="N",
+        help="Budget in GFLOPs (10^9 multiply-adds): 8, or +2% over the base.",
+    ),
+    click.option("--budget-params", metavar="N", help="Parameter budget: 45M, or +2%."),
+    click.option(
+        "--budget-memory",
+        metavar="N",
+        help="Budget of activation memory kept for backward in one training step: 200MiB, or +2%.",
+    ),
+    click.option(
+        "--budget-ms", metavar="N", help="Latency budget on --device, in milliseconds: 12, or +2%."
+    ),
+    click.option(
+        "--space",
+        default="stages",
+        show_default=True,
+        metavar="NAME|FILE",
+        help="Search space; see 'bamsearch spaces'.",
+    ),
+    click.option("--with-stem", is_flag=True, help="Add the stem to the search space."),
+)
+"""Adds ``budget_gflops``, ``…_params``, ``…_memory``, ``…_ms``, ``space`` and ``with_stem``."""
+
+
+def take_budgets(values: dict[str, Any]) -> dict[Quantity, str]:
+    """Remove the budgets from the values of options; return the stated ones, as typed."""
+    texts = {quantity: values.pop(f"budget_{quantity}") for quantity in get_args(Quantity)}
+    return {quantity: text for quantity, text in texts.items() if text is not None}

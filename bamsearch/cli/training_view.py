@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.layout import table_text
 from bamsearch.cli.model_work import announce_code, silence_third_party
-from bamsearch.cli.options import epochs_option
 from bamsearch.cli.text.train import HEADER, cells
 from bamsearch.reporting.text import duration_text
 from bamsearch.training.progress import Progress, TrainingView, Watch
@@ -207,4 +207,4 @@ def recipe_options(default: str) -> Callable[[Function], Function]:
     """
     choice = click.Choice(list(RECIPES))
     option = click.option("--recipe", type=choice, help=f"Training recipe.  [default: {default}]")
-    return lambda function: option(epochs_option(function))
+    return lambda function: option(options.epochs(function))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bamsearch.errors import InvalidValueError
-from bamsearch.records import DataFacts, ValueRange
+from bamsearch.errors import DataError, InvalidValueError
+from bamsearch.records import DataFacts, ModelSummary, ValueRange
 
 if TYPE_CHECKING:
     from bamsearch.data.splits import Data
@@ -71,3 +71,12 @@ def resolve(
 
 def _size(size: tuple[int, int] | None) -> str:
     return "x".join(map(str, size or ()))
+
+
+def check_model_fits_data(facts: DataFacts | None, summary: ModelSummary) -> None:
+    """Raise DataError if the model's input shape differs from the data's, as for video clips."""
+    if facts is not None and facts.input_shape != summary.input_shape:
+        raise DataError(
+            f"`data={facts.name}` has inputs of {'x'.join(map(str, facts.input_shape))}, but "
+            f"{summary.model} takes {'x'.join(map(str, summary.input_shape))}: choose another MODEL"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -141,41 +142,26 @@ class Split(Dataset[tuple[Tensor, int]]):
         return images
 
 
+@dataclass(eq=False)
 class Data:
     """A data set with its splits.
 
-    Args:
+    Attributes:
         facts: facts about the data set.
         class_names: names of the classes by label.
         native_size: (H, W) of all images; None if they differ.
         train: training split.
         validation: validation split.
-        open_test: function that reads the test split.
+        test: function that reads the test split, or raises DataError if it is missing or differs
+            from the published one. Use it only once, after all choices have been made.
     """
 
-    def __init__(
-        self,
-        facts: DataFacts,
-        class_names: tuple[str, ...],
-        native_size: tuple[int, int] | None,
-        train: Split,
-        validation: Split,
-        open_test: Callable[[], Split],
-    ) -> None:
-        self.facts = facts
-        self.class_names = class_names
-        self.native_size = native_size
-        self.train = train
-        self.validation = validation
-        self._open_test = open_test
-
-    def test(self) -> Split:
-        """Read the test split. Use it only once, after all choices have been made.
-
-        Raises:
-            DataError: the test split is missing, or differs from the published one.
-        """
-        return self._open_test()
+    facts: DataFacts
+    class_names: tuple[str, ...]
+    native_size: tuple[int, int] | None
+    train: Split
+    validation: Split
+    test: Callable[[], Split]
 
     @property
     def mean(self) -> tuple[float, ...]:

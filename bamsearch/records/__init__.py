@@ -50,9 +50,6 @@ from bamsearch.records.evidence import (
 from bamsearch.records.problems import Budget, Cost, ModelSummary, Quantity
 from bamsearch.records.runs import BASE_SEEDS, MEASURED, Finalist, Run, RunRecord, Trial
 from bamsearch.records.timings import (
-    NOISY,
-    POOR_ERROR,
-    POOR_R2,
     DeviceFacts,
     HeldOut,
     LatencyConditions,

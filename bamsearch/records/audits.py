@@ -84,11 +84,9 @@ class Agreement:
         measure: measure of correlation.
         designs: number of designs.
         value: the correlation, -1..1; None if undefined.
-        low: lower end of its interval.
-        high: upper end.
+        low, high: its interval.
         more: the value minus that of ``params`` with the same trainings; None for ``params``.
-        more_low: lower end of the interval of that difference.
-        more_high: upper end.
+        more_low, more_high: interval of that difference.
         reason: reason for a missing value or interval.
         draws: score seeds whose ranks were averaged. With one, its noise is not in the interval;
             with more, the interval resamples designs and draws.
@@ -239,8 +237,7 @@ class Cited:
         score: score of the search.
         setting: ``band``, or ``space`` if the band has too few designs.
         tau: Kendall's tau with trained accuracy.
-        low: lower end of its interval, if any.
-        high: upper end.
+        low, high: its interval, if any.
         designs: number of designs.
         another_seed: tau of one seed against another over the same designs.
         budgets: whether the audit had budgets.

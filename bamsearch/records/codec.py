@@ -97,7 +97,7 @@ def decode(kind: Any, value: Any) -> Any:
     Args:
         kind: a dataclass or a TypedDict, or a type built of these, tuples, mappings, unions,
             literals, numbers, text and Any. A dataclass of the type is returned unchanged.
-        value: content from :func:`parse_json`.
+        value: parsed JSON.
 
     Raises:
         Misfit: the content is not of this type.

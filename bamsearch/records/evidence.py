@@ -28,8 +28,7 @@ class Accuracy:
 
     Attributes:
         mean: mean over the seeds, in percent.
-        low: lower end of its interval.
-        high: upper end.
+        low, high: its interval.
         seeds: number of trainings.
     """
 
@@ -46,8 +45,7 @@ class Difference:
     Attributes:
         against: role of the other design.
         points: percentage points, above 0 if the best design is better.
-        low: lower end of the interval.
-        high: upper end.
+        low, high: its interval.
         seeds: number of pairs.
         seeds_needed: pairs that would detect a difference of ``detectable`` points with 80% power,
             for the upper 90% limit of the spread (format 1: for the spread measured); None if

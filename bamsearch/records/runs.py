@@ -90,8 +90,7 @@ class Finalist:
     Attributes:
         design: the design.
         ms: milliseconds of the base times the paired ratio.
-        low: lower end of its 95% interval.
-        high: upper end; the design meets a time budget if this does.
+        low, high: 95% interval of ms; the design meets a time budget if ``high`` does.
         kept: whether it meets the budget, and so stays in the ranking.
         base_ms: milliseconds of the base in that pair; None if an older bamsearch timed it.
     """

@@ -92,8 +92,7 @@ class PairedTiming:
         a: the first model, the reference.
         b: the second model.
         ratio: median over the pairs of time(b) / time(a).
-        low: lower end of its interval.
-        high: upper end.
+        low, high: its interval.
         confidence: confidence of the interval.
     """
 
@@ -172,8 +171,7 @@ class HeldOut:
         insertions: the design.
         predicted_ms: prediction of the table.
         measured_ms: paired ratio times the table's base.
-        low_ms: lower end of its 95% interval.
-        high_ms: upper end.
+        low_ms, high_ms: 95% interval of measured_ms.
     """
 
     insertions: tuple[Insertion, ...]

@@ -23,8 +23,7 @@ class Effect:
             BAM; ``r`` and ``d``: each doubling, at all sites with BAM.
         sites: site names; several if they vary together in all designs. For r and d all sites.
         points: percentage points of validation accuracy.
-        low: lower end of its interval.
-        high: upper end.
+        low, high: its interval.
         designs: number of designs with BAM at the sites.
     """
 
@@ -48,8 +47,7 @@ class AccuracyEstimate:
     Attributes:
         insertions: insertions; empty for the base.
         mean: expected accuracy of its next training, in percent.
-        low: lower end of the interval of that expectation.
-        high: upper end.
+        low, high: interval of that expectation.
         trainings: number of trainings of this design, including those stopped early.
         chance: probability that no other trained design is better, 0..1.
     """
@@ -68,8 +66,7 @@ class Gain:
 
     Attributes:
         points: percentage points of validation accuracy.
-        low: lower end of its interval.
-        high: upper end.
+        low, high: its interval.
     """
 
     points: float

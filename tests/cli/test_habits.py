@@ -46,11 +46,11 @@ RUNS = {
 """Command → a quick line that succeeds in ``folder``."""
 
 SHARED = {
-    "--json": options.json_option,
-    "--device": options.device_option,
-    "--seed": options.seed_option,
-    "--batch-size": options.batch_size_option,
-    "--dtype": options.dtype_option,
+    "--json": options.json,
+    "--device": options.device,
+    "--seed": options.seed,
+    "--batch-size": options.batch_size,
+    "--dtype": options.dtype,
 }
 
 HEAVY = (

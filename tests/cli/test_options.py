@@ -6,12 +6,12 @@ from bamsearch.cli import options
 
 
 @options.command("all", examples=["bamsearch all"])
-@options.device_option
-@options.dtype_option
-@options.seed_option
-@options.batch_size_option
-@options.json_option
-@options.output_options("A folder.")
+@options.device
+@options.dtype
+@options.seed
+@options.batch_size
+@options.json
+@options.output("A folder.")
 @options.pass_console
 def everything(console, **values):
     """Take every option."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from itertools import chain, zip_longest
@@ -11,17 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import value_range_option
 from bamsearch.cli.model_work import announce_code, silence_third_party
-from bamsearch.cli.options import (
-    command,
-    device_option,
-    json_option,
-    output_options,
-    pass_console,
-    seed_option,
-)
+from bamsearch.cli.parameter_types import CHANNELS
 from bamsearch.cli.text.attention import attention_json, print_attention
 from bamsearch.errors import InvalidValueError, OutputError
 from bamsearch.files import check_output_file
@@ -32,37 +24,9 @@ if TYPE_CHECKING:
     from bamsearch.cli.text.attention_show import Photograph, PhotographMaps
 
 LEAST_STD = 1e-6
-_MOST = 1e6
 
 
-class ChannelsType(click.ParamType[tuple[float, ...]]):
-    """One number, or three comma-separated numbers."""
-
-    name = "channels"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return the placeholder shown in help."""
-        return "R,G,B"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        """Return the numbers.
-
-        Raises:
-            click.BadParameter: the value is not one or three numbers.
-        """
-        if isinstance(value, tuple):
-            return value
-        numbers = str(value).split(",")
-        number = r"\s*-?(\d+\.?\d*|\.\d+)\s*"
-        shapes = len(numbers) in (1, 3) and all(re.fullmatch(number, n) for n in numbers)
-        if not shapes or max(abs(float(n)) for n in numbers) > _MOST:
-            self.fail(f"{value!r} is not R,G,B, such as 0.485,0.456,0.406.", param, ctx)
-        return tuple(map(float, numbers))
-
-
-@command(
+@options.command(
     "attention",
     examples=[
         "bamsearch attention r50-bam cat.jpg -o maps",
@@ -92,17 +56,17 @@ class ChannelsType(click.ParamType[tuple[float, ...]]):
 )
 @click.option("--full", is_flag=True, help="Show the whole photograph, at its aspect ratio.")
 @click.option(
-    "--mean", type=ChannelsType(), help="Mean subtracted from pixels in 0..1.  [default: MODEL's]"
+    "--mean", type=CHANNELS, help="Mean subtracted from pixels in 0..1.  [default: MODEL's]"
 )
 @click.option(
-    "--std", type=ChannelsType(), help="Standard deviation that divides them.  [default: MODEL's]"
+    "--std", type=CHANNELS, help="Standard deviation that divides them.  [default: MODEL's]"
 )
-@value_range_option
-@device_option
-@seed_option
-@json_option
-@output_options("Folder for the contact sheets, one PNG per photograph.")
-@pass_console
+@options.value_range
+@options.device
+@options.seed
+@options.json
+@options.output("Folder for the contact sheets, one PNG per photograph.")
+@options.pass_console
 def attention(
     console: Console,
     design: str,

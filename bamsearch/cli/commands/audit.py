@@ -13,10 +13,8 @@ import click
 import bamsearch
 from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import data_option, download_option, value_range_option
 from bamsearch.cli.model_work import model_work
 from bamsearch.cli.output import write_beside
-from bamsearch.cli.space_options import search_init_option, space_options, take_budgets
 from bamsearch.cli.text.audit import audit_plan_json, print_audit, print_audit_plan
 from bamsearch.cli.training_view import TerminalView, command_line, recipe_options, typed
 from bamsearch.records import value_range_text
@@ -38,35 +36,18 @@ if TYPE_CHECKING:
     ],
 )
 @click.argument("target", metavar="MODEL|RUN")
-@data_option
-@download_option
-@value_range_option
-@space_options
-@options.variant_option
-@search_init_option
-@options.input_size_option
-@click.option(
-    "--designs",
-    type=options.Count(min=8),
-    default=40,
-    show_default=True,
-    metavar="N",
-    help="Number of designs to train.",
-)
-@click.option(
-    "--seeds",
-    type=options.Count(min=2),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="Number of trainings per design.",
-)
-@click.option(
+@options.data
+@options.download
+@options.value_range
+@options.space
+@options.variant
+@options.search_init
+@options.input_size
+@options.count("--designs", default=40, least=8, help="Number of designs to train.")
+@options.count("--seeds", default=3, least=2, help="Number of trainings per design.")
+@options.count(
     "--score-seeds",
-    type=options.Count(min=1),
     default=8,
-    show_default=True,
-    metavar="N",
     help="Draws of each score (initial weights, images), with seeds from --seed on; ranks are "
     "averaged. More can be added later.",
 )
@@ -78,14 +59,14 @@ if TYPE_CHECKING:
     help=f"Comma-separated scores to audit: {', '.join(SCORES)}, FILE.py:FUNCTION.",
 )
 @recipe_options(DEFAULT_RECIPE)
-@options.precision_option
-@options.device_option
-@options.threads_option
-@options.jobs_option
-@options.seed_option
+@options.precision
+@options.device
+@options.threads
+@options.jobs
+@options.seed
 @click.option("--name", metavar="NAME", help="Name of the audit.  [default: MODEL-DATA-NNN]")
-@options.json_option
-@options.output_options("Folder of the audit.  [default: audits/NAME]")
+@options.json
+@options.output("Folder of the audit.  [default: audits/NAME]")
 @options.pass_console
 def audit(console: Console, /, target: str, as_json: bool, dry_run: bool, **values: Any) -> None:
     """Train a sample of designs, and measure which scores rank them as training does.
@@ -94,7 +75,7 @@ def audit(console: Console, /, target: str, as_json: bool, dry_run: bool, **valu
     under a budget looks. A RUN sets model, space and budgets. After Ctrl-C or a kill, the same
     command continues. Later searches of the model cite the results.
     """
-    budgets = take_budgets(values)
+    budgets = options.take_budgets(values)
     values = typed(values)
     if "scores" in values:
         names = (name.strip() for name in values["scores"].split(","))

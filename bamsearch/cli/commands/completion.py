@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.options import command, pass_console
 
 INSTALL = {
     "bash": "bamsearch completion bash > ~/.local/share/bash-completion/completions/bamsearch",
@@ -16,9 +16,9 @@ INSTALL = {
 """Shell → command line that installs the completion."""
 
 
-@command("completion", examples=list(INSTALL.values()))
+@options.command("completion", examples=list(INSTALL.values()))
 @click.argument("shell", type=click.Choice(list(INSTALL)), metavar="SHELL")
-@pass_console
+@options.pass_console
 @click.pass_context
 def completion(ctx: click.Context, console: Console, shell: str) -> None:
     """Print the completion script for SHELL: bash, zsh or fish."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import re
-from dataclasses import dataclass
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import bamsearch
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.options import command, json_option, pass_console
 from bamsearch.profiling.cache import cache_folder
 from bamsearch.profiling.devices import Device, list_devices
 
@@ -20,25 +20,9 @@ DEVELOPMENT_EXTRAS = ("dev", "bench")
 NOT_INSTALLED = "not installed"
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """A package that bamsearch requires, and the extra that requires it ("" without an extra)."""
-
-    package: str
-    extra: str
-
-    @property
-    def version(self) -> str | None:
-        """The installed version, or None."""
-        try:
-            return metadata.version(self.package)
-        except metadata.PackageNotFoundError:
-            return None
-
-
-@command("env", examples=["bamsearch env", "bamsearch env --json > env.json"])
-@json_option
-@pass_console
+@options.command("env", examples=["bamsearch env", "bamsearch env --json > env.json"])
+@options.json
+@options.pass_console
 def env(console: Console, as_json: bool) -> None:
     """Show versions, devices, extras and the cache folder, for bug reports."""
     with console.progress("loading torch"):
@@ -52,34 +36,34 @@ def env(console: Console, as_json: bool) -> None:
 
 def describe() -> dict[str, Any]:
     """The output of ``env --json``."""
-    requirements = read_requirements()
-    extras = sorted({requirement.extra for requirement in requirements} - {""})
+    versions = {
+        extra: {package: _version(package) for package in packages}
+        for extra, packages in sorted(read_requirements().items())
+    }
     threads, devices, trouble = _torch_facts()
     cache = cache_folder()
     return {
         "bamsearch": bamsearch.__version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
-        "packages": _versions(requirements, ""),
+        "packages": versions.pop(""),
         "system": platform.platform(),
         "cpu": {"cores": os.cpu_count(), "torch_threads": threads},
         "devices": {device.name: device.description for device in devices},
         "torch_trouble": trouble,
-        "extras": {extra: _versions(requirements, extra) for extra in extras},
+        "extras": versions,
         "cache": {"path": str(cache), "bytes": folder_bytes(cache)},
     }
 
 
-def read_requirements() -> list[Requirement]:
-    """Read the requirements of bamsearch from its metadata, without development tools."""
-    requirements = []
+def read_requirements() -> dict[str, list[str]]:
+    """Packages that bamsearch requires, by extra ("" without one), without development tools."""
+    packages: dict[str, list[str]] = {"": []}
     for line in metadata.requires("bamsearch") or []:
         package = re.match(r"[\w.-]+", line)
         extra = re.search(r"""extra == ['"]([\w-]+)['"]""", line)
         if package is not None:
-            requirements.append(Requirement(package[0], extra[1] if extra else ""))
-    return [
-        requirement for requirement in requirements if requirement.extra not in DEVELOPMENT_EXTRAS
-    ]
+            packages.setdefault(extra[1] if extra else "", []).append(package[0])
+    return {extra: names for extra, names in packages.items() if extra not in DEVELOPMENT_EXTRAS}
 
 
 def folder_bytes(folder: Path) -> int:
@@ -105,8 +89,10 @@ def _torch_facts() -> tuple[int | None, list[Device], str | None]:
         return None, [], f"{type(error).__name__}: {error}"
 
 
-def _versions(requirements: list[Requirement], extra: str) -> dict[str, str | None]:
-    return {need.package: need.version for need in requirements if need.extra == extra}
+def _version(package: str) -> str | None:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
 
 
 def _lines(content: dict[str, Any]) -> list[list[str]]:

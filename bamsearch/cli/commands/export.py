@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.model_work import announce_code_of
-from bamsearch.cli.options import (
-    Count,
-    command,
-    json_option,
-    output_options,
-    pass_console,
-    seed_option,
-)
 from bamsearch.files import check_output_file
 from bamsearch.records import Design
 from bamsearch.reporting.text import shape_text
@@ -36,7 +29,7 @@ USE = {
 """Code that loads an exported file, by format."""
 
 
-@command(
+@options.command(
     "export",
     examples=[
         "bamsearch export r50-bam --format onnx",
@@ -45,10 +38,10 @@ USE = {
     ],
 )
 @click.argument("design", metavar="DESIGN", type=click.Path())
-@click.option(
+@options.choice(
     "--format",
     "chosen",
-    type=click.Choice(FORMATS),
+    choices=FORMATS,
     help="onnx, or PyTorch's pt2.  [default: by the suffix of -o, else onnx]",
 )
 @click.option(
@@ -57,17 +50,11 @@ USE = {
     metavar="FILE",
     help="state_dict of the network with BAM.  [default: model.safetensors beside DESIGN]",
 )
-@click.option(
-    "--batch-size",
-    type=Count(min=1),
-    metavar="N",
-    show_default="any",
-    help="Batch size.",
-)
-@seed_option
-@json_option
-@output_options("File to write.  [default: MODEL-bam.FORMAT in this folder]")
-@pass_console
+@options.count("--batch-size", shown="any", help="Batch size.")
+@options.seed
+@options.json
+@options.output("File to write.  [default: MODEL-bam.FORMAT in this folder]")
+@options.pass_console
 def export(
     console: Console,
     design: str,

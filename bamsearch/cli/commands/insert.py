@@ -9,29 +9,13 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import check_model_fits_data, data_option, download_option, resolve
 from bamsearch.cli.insert_steps import insert_next_steps, repeated_arguments
 from bamsearch.cli.model_work import model_work, silence_third_party
-from bamsearch.cli.options import (
-    Override,
-    OverrideType,
-    SitesType,
-    command,
-    dilation_option,
-    init_option,
-    input_size_option,
-    json_option,
-    model_argument,
-    num_classes_option,
-    output_options,
-    pass_console,
-    reduction_option,
-    seed_option,
-    variant_option,
-    weights_option,
-)
+from bamsearch.cli.parameter_types import OVERRIDE, SITES, Override
 from bamsearch.cli.text.insert import insert_json, print_insertion
+from bamsearch.data.resolving import check_model_fits_data, resolve
 from bamsearch.errors import InvalidValueError
 from bamsearch.files import check_output_folder
 from bamsearch.graph.placement import plan_insertions
@@ -45,7 +29,7 @@ if TYPE_CHECKING:
     from bamsearch.graph.weights import Loaded
 
 
-@command(
+@options.command(
     "insert",
     examples=[
         "bamsearch insert resnet101",
@@ -53,43 +37,42 @@ if TYPE_CHECKING:
         "bamsearch insert mobilenet_v2 --sites stages --weights DEFAULT -o mv2-bam",
     ],
 )
-@model_argument
+@options.model
 @click.option(
     "--sites",
     "placement",
-    type=SitesType(),
+    type=SITES,
     default="paper",
     show_default=True,
     help="paper, bottlenecks, stages, blocks, or comma-separated site names.",
 )
-@reduction_option
-@dilation_option
+@options.reduction
+@options.dilation
 @click.option(
     "--at",
     "overrides",
-    type=OverrideType(),
+    type=OVERRIDE,
     multiple=True,
     help="r and d for a single site; repeatable. Sites not in --sites are added.",
 )
-@variant_option
-@init_option
-@click.option(
+@options.variant
+@options.init
+@options.choice(
     "--how",
-    type=click.Choice(get_args(How)),
+    choices=get_args(How),
     default="auto",
-    show_default=True,
     help="Rewrite the graph, or attach BAM by hooks, which keeps the class; auto attaches if "
     "rewriting fails. With -o, the network is compared with its base and rejected if it differs.",
 )
-@weights_option
-@input_size_option
-@num_classes_option
-@data_option
-@download_option
-@seed_option
-@json_option
-@output_options("Folder for design.json and, with --weights, model.safetensors.")
-@pass_console
+@options.weights
+@options.input_size
+@options.num_classes
+@options.data
+@options.download
+@options.seed
+@options.json
+@options.output("Folder for design.json and, with --weights, model.safetensors.")
+@options.pass_console
 @click.pass_context
 def insert(
     ctx: click.Context,

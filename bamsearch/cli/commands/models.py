@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.options import command, json_option, pass_console
 from bamsearch.errors import NothingToDoError
 
 
-@command("models", examples=["bamsearch models", "bamsearch models mobile"])
+@options.command("models", examples=["bamsearch models", "bamsearch models mobile"])
 @click.argument("part", default="")
-@json_option
-@pass_console
+@options.json
+@options.pass_console
 def models(console: Console, part: str, as_json: bool) -> None:
     """List torchvision's models, or those with PART in their name."""
     with console.progress("loading torchvision"):

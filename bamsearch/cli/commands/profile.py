@@ -9,24 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 import bamsearch
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import data_option, download_option, resolve
 from bamsearch.cli.model_work import announce_code_of, model_work
-from bamsearch.cli.options import (
-    Count,
-    batch_size_option,
-    command,
-    device_option,
-    dtype_option,
-    force_option,
-    input_size_option,
-    json_option,
-    num_classes_option,
-    pass_console,
-    seed_option,
-    threads_option,
-)
 from bamsearch.cli.text.profile import print_latency, print_profile, profile_csv, profile_json
+from bamsearch.data.resolving import resolve
 from bamsearch.errors import InvalidValueError
 from bamsearch.files import check_output_file
 from bamsearch.records import DType, Mode
@@ -40,7 +27,7 @@ DILATIONS = (1, 2, 4, 6)
 """r and d of latency tables: those of the shipped search spaces."""
 
 
-@command(
+@options.command(
     "profile",
     examples=[
         "bamsearch profile resnet101 r101-bam --device cuda",
@@ -52,36 +39,27 @@ DILATIONS = (1, 2, 4, 6)
 @click.option(
     "--time/--no-time", "timed", default=True, help="Also measure latency.  [default: yes]"
 )
-@click.option(
+@options.count(
     "--depth",
-    type=Count(min=0),
-    metavar="N",
+    least=0,
     help="Show modules down to this depth.  [default: 1 for one network, else 0]",
 )
-@device_option
-@batch_size_option
-@dtype_option
+@options.device
+@options.batch_size
+@options.dtype
 @click.option("--channels-last", is_flag=True, help="Use the memory format channels_last.")
-@click.option(
+@options.choice(
     "--mode",
     "modes",
-    type=click.Choice(["eager", "compile", "cudagraph"]),
-    multiple=True,
+    choices=["eager", "compile", "cudagraph"],
     default=["eager"],
-    show_default=True,
+    multiple=True,
     help="Execution mode of the networks; repeatable.",
 )
 @click.option("--train", is_flag=True, help="Time forward and backward.")
 @click.option("--memory", is_flag=True, help="Also measure peak memory.")
-@click.option(
-    "--samples",
-    type=Count(min=3),
-    default=40,
-    show_default=True,
-    metavar="N",
-    help="Number of timing samples, or of pairs.",
-)
-@threads_option
+@options.count("--samples", default=40, least=3, help="Number of timing samples, or of pairs.")
+@options.threads
 @click.option("--fit-batch", is_flag=True, help="Reduce the batch size if memory is too small.")
 @click.option(
     "--latency-table",
@@ -95,15 +73,15 @@ DILATIONS = (1, 2, 4, 6)
     metavar="FILE",
     help="Write a torch.profiler trace of the last network.",
 )
-@force_option
-@input_size_option
-@num_classes_option
-@data_option
-@download_option
-@seed_option
-@json_option
+@options.force
+@options.input_size
+@options.num_classes
+@options.data
+@options.download
+@options.seed
+@options.json
 @click.option("--csv", "as_csv", is_flag=True, help="Print the comparison as CSV on stdout.")
-@pass_console
+@options.pass_console
 def profile(
     console: Console,
     targets: tuple[str, ...],

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 import bamsearch
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.options import command, json_option, output_options, pass_console
 from bamsearch.reporting.documents import (
     FORMATS,
     AuditDocument,
@@ -22,7 +22,7 @@ from bamsearch.reporting.documents import (
 STDOUT = Path("-")
 
 
-@command(
+@options.command(
     "report",
     examples=[
         "bamsearch report",
@@ -32,20 +32,20 @@ STDOUT = Path("-")
     ],
 )
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
-@click.option(
+@options.choice(
     "-f",
     "--format",
     "formats",
-    type=click.Choice(FORMATS),
+    choices=FORMATS,
     multiple=True,
     help="Format to write; repeatable.  [default: all]",
 )
 @click.option("--schema", is_flag=True, help="Print the JSON schema of report.json and exit.")
-@json_option
-@output_options(
+@options.json
+@options.output(
     "Folder of the report, - for stdout.  [default: RUN/report, or nothing for several runs]"
 )
-@pass_console
+@options.pass_console
 def report(
     console: Console,
     runs: tuple[str, ...],

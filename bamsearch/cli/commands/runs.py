@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.options import command, json_option, pass_console
 from bamsearch.errors import BamsearchError, NothingToDoError
 from bamsearch.records import RunRecord
 
 
-@command("runs", examples=["bamsearch runs", "bamsearch runs --json"])
-@json_option
-@pass_console
+@options.command("runs", examples=["bamsearch runs", "bamsearch runs --json"])
+@options.json
+@options.pass_console
 def runs(console: Console, as_json: bool) -> None:
     """List the runs below runs/: model, budget, best design and state."""
     from bamsearch.study.folder import all_folders

@@ -12,42 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import (
-    check_model_fits_data,
-    data_option,
-    download_option,
-    resolve,
-    value_range_option,
-)
 from bamsearch.cli.model_work import announce_code, model_work, silence_third_party
-from bamsearch.cli.options import (
-    Count,
-    Real,
-    batch_size_option,
-    command,
-    device_option,
-    dtype_option,
-    epochs_option,
-    input_size_option,
-    jobs_option,
-    json_option,
-    num_classes_option,
-    output_options,
-    pass_console,
-    seed_option,
-    threads_option,
-    variant_option,
-)
 from bamsearch.cli.output import write_beside
+from bamsearch.cli.parameter_types import Real
 from bamsearch.cli.search_folder import (
     check_folder,
     check_scored,
     is_unfinished_search,
     same_search,
 )
-from bamsearch.cli.space_options import search_init_option, space_options, take_budgets
-from bamsearch.cli.storage_option import storage_option
+from bamsearch.data.resolving import check_model_fits_data, resolve
 from bamsearch.errors import InvalidValueError
 from bamsearch.records import DType, Mode, ValueRange
 from bamsearch.score.table import DEFAULT_SCORE, SCORES
@@ -61,7 +37,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "resnet101"
 
 
-@command(
+@options.command(
     "search",
     examples=[
         "bamsearch search --budget-gflops 8",
@@ -72,7 +48,7 @@ DEFAULT_MODEL = "resnet101"
     ],
 )
 @click.argument("model", metavar="[MODEL]", required=False)
-@space_options
+@options.space
 @click.option(
     "--score",
     metavar="NAME|FILE.py:FUNCTION",
@@ -80,25 +56,22 @@ DEFAULT_MODEL = "resnet101"
     "or (module, design).  "
     f"[default: train with --data, else {DEFAULT_SCORE}, the number of parameters]",
 )
-@click.option(
+@options.choice(
     "--objective",
     "objectives",
-    type=click.Choice(["score", "gflops", "params", "ms"]),
-    multiple=True,
+    choices=["score", "gflops", "params", "ms"],
     default=["score"],
-    show_default=True,
+    multiple=True,
     help="Objective to optimise; repeat for a Pareto front.",
 )
-@click.option(
+@options.choice(
     "--sampler",
-    type=click.Choice(["gp", "tpe", "nsga2", "sorted", "random", "exhaustive"]),
+    choices=["gp", "tpe", "nsga2", "sorted", "random", "exhaustive"],
     help="Sampler that proposes designs.  [default: gp; exhaustive if at most --trials designs are "
     "feasible; sorted with score params or macs]",
 )
-@click.option(
+@options.count(
     "--trials",
-    type=Count(min=1),
-    metavar="N",
     help="Total number of trials, also with --resume.  [default: 100; 40 with score train]",
 )
 @click.option(
@@ -108,13 +81,13 @@ DEFAULT_MODEL = "resnet101"
     help="With score train: stop before --trials once the expected regret of stopping is below "
     "this many accuracy points.",
 )
-@click.option(
+@options.choice(
     "--recipe",
-    type=click.Choice([name for name in RECIPES if name != FINE_TUNE]),
+    choices=[name for name in RECIPES if name != FINE_TUNE],
     help=f"Training recipe for score train.  [default: {DEFAULT_RECIPE}]",
 )
-@epochs_option
-@click.option("--timeout", type=Real(open=False), metavar="S", help="Stop after S seconds.")
+@options.epochs
+@options.timeout
 @click.option(
     "--random/--no-random",
     "compare_random",
@@ -122,41 +95,38 @@ DEFAULT_MODEL = "resnet101"
     help="Compare with a random search of the same length.  [default: yes; no with score train, "
     "params or macs]",
 )
-@jobs_option
+@options.jobs
 @click.option("--resume", metavar="RUN", help="Resume a run.")
 @click.option("--name", metavar="NAME", help="Name of the run.  [default: MODEL-BUDGET-NNN]")
-@storage_option
-@click.option(
+@options.storage
+@options.count(
     "--heartbeat",
-    type=Count(min=1),
     default=20,
-    show_default=True,
     metavar="S",
     help="Heartbeat interval of workers, in seconds; a worker that misses three is considered "
     "dead.",
 )
-@device_option
-@threads_option
-@batch_size_option
-@dtype_option
-@click.option(
+@options.device
+@options.threads
+@options.batch_size
+@options.dtype
+@options.choice(
     "--mode",
-    type=click.Choice(["eager", "compile", "cudagraph"]),
+    choices=["eager", "compile", "cudagraph"],
     default="eager",
-    show_default=True,
     help="Execution mode of networks for --budget-ms.",
 )
-@variant_option
-@search_init_option
-@input_size_option
-@num_classes_option
-@data_option
-@download_option
-@value_range_option
-@seed_option
-@json_option
-@output_options("Folder of the run.  [default: runs/NAME]")
-@pass_console
+@options.variant
+@options.search_init
+@options.input_size
+@options.num_classes
+@options.data
+@options.download
+@options.value_range
+@options.seed
+@options.json
+@options.output("Folder of the run.  [default: runs/NAME]")
+@options.pass_console
 @click.pass_context
 def search(
     ctx: click.Context,
@@ -185,7 +155,7 @@ def search(
     output: Path | None,
     force: bool,
     dry_run: bool,
-    **options: Any,
+    **values: Any,
 ) -> None:
     """Find the r, d and placement of BAM in MODEL that score best under a budget.
 
@@ -193,7 +163,7 @@ def search(
     the largest feasible one. MODEL defaults to resnet101. Finished trials are always kept: stop
     with Ctrl-C, continue with --resume.
     """
-    budgets = take_budgets(options)
+    budgets = options.take_budgets(values)
     if sum(option is not None for option in (resume, name, output)) > 1:
         raise click.UsageError("--resume, --name and --output: choose one")
     if resume is not None and force:
@@ -221,7 +191,7 @@ def search(
             data=facts,
             recipe=_recipe(recipe, epochs),
             timing=LatencySettings(resolved_device, batch_size, dtype, mode, threads),
-            **options,
+            **values,
         )
         folder: RunFolder | None
         if resume is not None:

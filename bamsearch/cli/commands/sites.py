@@ -8,20 +8,10 @@ from dataclasses import asdict
 import click
 
 from bamsearch.attention.cost import bam_cost, effective_dilation
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import check_model_fits_data, data_option, download_option, resolve
 from bamsearch.cli.model_work import model_work
-from bamsearch.cli.options import (
-    command,
-    dilation_option,
-    input_size_option,
-    json_option,
-    model_argument,
-    num_classes_option,
-    pass_console,
-    reduction_option,
-    variant_option,
-)
+from bamsearch.data.resolving import check_model_fits_data, resolve
 from bamsearch.graph.placement import why_not_paper
 from bamsearch.profiling.summary import check_has_sites, summarise
 from bamsearch.records import Cost, ModelSummary, Site, Variant
@@ -29,20 +19,20 @@ from bamsearch.reporting.text import giga, map_text, shape_text
 from bamsearch.text import printable
 
 
-@command(
+@options.command(
     "sites", examples=["bamsearch sites resnet101", "bamsearch sites timm:convnext_tiny --json"]
 )
-@model_argument
-@input_size_option
-@num_classes_option
-@data_option
-@download_option
-@reduction_option
-@dilation_option
-@variant_option
+@options.model
+@options.input_size
+@options.num_classes
+@options.data
+@options.download
+@options.reduction
+@options.dilation
+@options.variant
 @click.option("--blocks/--no-blocks", default=True, help="Also show block outputs.  [default: yes]")
-@json_option
-@pass_console
+@options.json
+@options.pass_console
 def sites(
     console: Console,
     model: str,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.options import command, json_option, pass_console
 from bamsearch.space.space import SHIPPED, shipped_spaces
 
 
-@command("spaces", examples=["bamsearch spaces", "bamsearch spaces --json"])
-@json_option
-@pass_console
+@options.command("spaces", examples=["bamsearch spaces", "bamsearch spaces --json"])
+@options.json
+@options.pass_console
 def spaces(console: Console, as_json: bool) -> None:
     """List the search spaces that come with bamsearch."""
     shipped = shipped_spaces()

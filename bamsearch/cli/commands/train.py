@@ -14,7 +14,7 @@ import click
 import bamsearch
 from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import data_option, download_option, value_range_option
+from bamsearch.cli.parameter_types import Real
 from bamsearch.cli.text.train import print_trained, recipe_text, title_text, trained_json
 from bamsearch.cli.training_view import TerminalView, command_line, recipe_options, typed
 from bamsearch.reporting.text import duration_text
@@ -32,20 +32,14 @@ from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Recipe
     ],
 )
 @click.argument("design", metavar="[DESIGN|MODEL]", required=False)
-@data_option
-@download_option
-@value_range_option
+@options.data
+@options.download
+@options.value_range
 @recipe_options(f"{DEFAULT_RECIPE}; with trained weights {FINE_TUNE}")
-@click.option(
-    "--batch-size",
-    type=options.Count(min=1),
-    metavar="N",
-    show_default="the recipe's",
-    help="Batch size.",
-)
+@options.count("--batch-size", shown="the recipe's", help="Batch size.")
 @click.option(
     "--lr",
-    type=options.Real(),
+    type=Real(),
     metavar="X",
     help="Override the recipe's learning rate.",
 )
@@ -54,15 +48,15 @@ from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Recipe
     metavar="DEFAULT|NAME|FILE|random",
     help="Trained weights to start from.  [default: model.safetensors beside DESIGN, else random]",
 )
-@options.precision_option
-@options.device_option
-@options.seed_option
+@options.precision
+@options.device
+@options.seed
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="DIR", help="Resume the training in DIR."
 )
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events.")
-@options.json_option
-@options.output_options("Folder of the training.  [default: trained/NAME-NNN]")
+@options.json
+@options.output("Folder of the training.  [default: trained/NAME-NNN]")
 @options.pass_console
 def train(
     console: Console,

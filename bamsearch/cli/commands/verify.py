@@ -13,9 +13,9 @@ import click
 import bamsearch
 from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.data_option import download_option, value_range_option
 from bamsearch.cli.failures import NOT_AS_EXPECTED
 from bamsearch.cli.output import write_beside
+from bamsearch.cli.parameter_types import Real
 from bamsearch.cli.text.verify import answer_json, print_answer, print_verify_plan, verify_plan_json
 from bamsearch.cli.training_view import TerminalView, command_line, recipe_options, typed
 from bamsearch.records.run_files import EVIDENCE_FILE, place_of
@@ -42,22 +42,12 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Data set to train and test on: digits, or KIND:DIR.  [default: the run's]",
 )
-@download_option
-@value_range_option
-@click.option(
-    "--seeds",
-    type=options.Count(min=2),
-    default=10,
-    show_default=True,
-    metavar="N",
-    help="Maximum number of trainings per network.",
-)
-@click.option(
+@options.download
+@options.value_range
+@options.count("--seeds", default=10, least=2, help="Maximum number of trainings per network.")
+@options.count(
     "--looks",
-    type=options.Count(min=1),
     default=5,
-    show_default=True,
-    metavar="N",
     help="Interim looks at the test split; decided comparisons are not trained further.",
 )
 @click.option(
@@ -73,31 +63,30 @@ if TYPE_CHECKING:
     metavar="DEFAULT|NAME|FILE",
     help="Trained weights of the base: all networks are fine-tuned for the same steps.",
 )
-@options.precision_option
-@options.device_option
+@options.precision
+@options.device
 @click.option(
     "--margin",
-    type=options.Real(),
+    type=Real(),
     default=0.5,
     show_default=True,
     metavar="P",
     help="Differences smaller than this many points count as equivalent.",
 )
-@click.option(
+@options.choice(
     "--over",
-    type=click.Choice(["seeds", "images"]),
+    choices=["seeds", "images"],
     default="seeds",
-    show_default=True,
     help="Variation that intervals cover: other seeds on these test images, or other images too.",
 )
-@click.option(
+@options.choice(
     "--expect",
-    type=click.Choice(["better", "not-worse"]),
+    choices=["better", "not-worse"],
     help="Exit with 4 unless the best design is better than the base, or its interval is above "
     "-margin.",
 )
-@options.force_option
-@options.json_option
+@options.force
+@options.json
 @click.option("-n", "--dry-run", is_flag=True, help="Run without training.")
 @options.pass_console
 def verify(console: Console, /, run: str, as_json: bool, dry_run: bool, **values: Any) -> None:

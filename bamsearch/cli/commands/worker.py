@@ -7,15 +7,14 @@ import time
 
 import click
 
+from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.model_work import model_work
-from bamsearch.cli.options import Real, command, device_option, pass_console
-from bamsearch.cli.storage_option import storage_option
 from bamsearch.errors import InvalidValueError
 from bamsearch.study.jobs import STORAGE_VARIABLE, orphaned
 
 
-@command(
+@options.command(
     "worker",
     examples=[
         "bamsearch worker resnet101-8g-001 --storage postgresql+psycopg://me@host/db",
@@ -23,10 +22,10 @@ from bamsearch.study.jobs import STORAGE_VARIABLE, orphaned
     ],
 )
 @click.argument("name", metavar="NAME")
-@storage_option
-@device_option
-@click.option("--timeout", type=Real(open=False), metavar="S", help="Stop after S seconds.")
-@pass_console
+@options.storage
+@options.device
+@options.timeout
+@options.pass_console
 def worker(
     console: Console, name: str, storage: str | None, device: str, timeout: float | None
 ) -> None:

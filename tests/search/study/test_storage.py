@@ -8,7 +8,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import OperationalError
 
-from bamsearch.cli.storage_option import hide_password
+from bamsearch.cli.main import hide_password
 from bamsearch.errors import MissingExtraError, StorageError
 from bamsearch.study import storage as module
 from bamsearch.study.storage import mask_url, open_storage, retry_until, sqlite_url
