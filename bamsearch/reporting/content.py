@@ -158,9 +158,9 @@ def site_rows(run: Run, insertions: Iterable[Insertion]) -> tuple[SiteRow, ...]:
     costs = DesignCosts(run.summary, variant=run.variant, init=run.init)
     sites = run.summary.sites
     order = {site.name: number for number, site in enumerate(sites)}
-    known = [insertion for insertion in insertions if insertion.site in order]
-    known.sort(key=lambda insertion: order[insertion.site])
-    return tuple(_site_row(run, costs, sites[order[each.site]], each) for each in known)
+    placed = [insertion for insertion in insertions if insertion.site in order]
+    placed.sort(key=lambda insertion: order[insertion.site])
+    return tuple(_site_row(run, costs, sites[order[each.site]], each) for each in placed)
 
 
 def _site_row(run: Run, costs: DesignCosts, site: Site, insertion: Insertion) -> SiteRow:
