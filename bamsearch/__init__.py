@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bamsearch.api.attention import show_attention
     from bamsearch.api.audit import audit
+    from bamsearch.api.insertion import insert
     from bamsearch.api.result import SearchResult
     from bamsearch.api.search import search
     from bamsearch.api.train import train
@@ -49,6 +51,7 @@ HOMES = {
     "export_network": "bamsearch.export.network",
     "find_sites": "bamsearch.graph.sites",
     "freeze_bam_bn": "bamsearch.graph.bams",
+    "insert": "bamsearch.api.insertion",
     "insert_bam": "bamsearch.graph.insertion",
     "load": "bamsearch.graph.designs",
     "measure_latency": "bamsearch.profiling.latency",
@@ -57,6 +60,7 @@ HOMES = {
     "report": "bamsearch.reporting.documents",
     "save": "bamsearch.graph.designs",
     "search": "bamsearch.api.search",
+    "show_attention": "bamsearch.api.attention",
     "time_model": "bamsearch.profiling.timing",
     "time_pair": "bamsearch.profiling.timing",
     "train": "bamsearch.api.train",
@@ -82,6 +86,7 @@ __all__ = [
     "export_network",
     "find_sites",
     "freeze_bam_bn",
+    "insert",
     "insert_bam",
     "load",
     "measure_latency",
@@ -90,6 +95,7 @@ __all__ = [
     "report",
     "save",
     "search",
+    "show_attention",
     "time_model",
     "time_pair",
     "train",

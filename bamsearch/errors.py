@@ -91,3 +91,9 @@ class NoSiteError(NothingToDoError):
 
 class NothingFitsError(NothingToDoError):
     """No design meets the budget; the message gives the smallest budget that a design can meet."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class if the message is empty."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)

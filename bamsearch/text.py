@@ -138,6 +138,11 @@ def number_text(number: int) -> str:
     return f"{'-' if number < 0 else ''}{mantissa}e+{exponent}"
 
 
+def size_text(shape: Iterable[int]) -> str:
+    """Format a shape as ``3x224x224``, as in options and messages."""
+    return "x".join(map(str, shape))
+
+
 def share_text(part: int, whole: int) -> str:
     """Format ``part / whole`` as ``20.0%``; ``?`` if whole is capped or smaller than part."""
     if whole >= LARGEST_COUNT or part > whole:

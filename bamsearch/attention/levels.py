@@ -117,11 +117,6 @@ class Levels:
     def add(self, path: Path, wide: Wide, values: np.ndarray) -> None:
         """Add an image to the statistics.
 
-        Args:
-            path: file of the image.
-            wide: type of the image.
-            values: values from :func:`wide_values`.
-
         Raises:
             DataError: NaN or infinite pixels, or integers of unknown range.
         """

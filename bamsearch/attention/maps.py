@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from bamsearch.attention.bam import BAM
-from bamsearch.errors import BamsearchError, InvalidValueError, ModelError, NothingToDoError
+from bamsearch.errors import (
+    BamsearchError,
+    InvalidValueError,
+    ModelError,
+    NothingToDoError,
+    first_line,
+)
 from bamsearch.records.arguments import checked
 
 
@@ -84,9 +90,8 @@ def attention_maps(model: nn.Module, images: Tensor) -> list[AttentionMap]:
                 calls[path] += 1
                 maps.append(_map_of(module, path, calls[path], *args, **kwargs))
 
-            handle = bam.register_forward_hook(note, with_kwargs=True)
-            stack.callback(handle.remove)
-        stack.enter_context(_evaluating(model))
+            stack.enter_context(bam.register_forward_hook(note, with_kwargs=True))
+        stack.enter_context(in_mode(model, training=False))
         _run(model, images, next(iter(bams.values())).spatial.reduce.weight)
     if not maps:
         raise ModelError(
@@ -117,22 +122,21 @@ def _run(model: nn.Module, images: Tensor, like: Tensor) -> None:
     except Exception as error:
         if "can't allocate memory" in str(error):  # the CPU allocator has no dedicated error class
             raise
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        shape = tuple(images.shape)
         raise ModelError(
-            f"{type(model).__name__} does not accept images of shape {shape}: {reason}"
+            f"{type(model).__name__} does not accept images of shape {tuple(images.shape)}: "
+            f"{first_line(error)}"
         ) from error
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Set eval mode in the block, then restore each module's mode.
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Set train or eval mode in the block, then restore each module's mode.
 
     Calls ``train()`` instead of setting the attribute only, because rewritten networks switch their
     graph there.
     """
     before = [(module, module.training) for module in model.modules()]
-    model.eval()
+    model.train(training)
     try:
         yield
     finally:

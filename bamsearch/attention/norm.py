@@ -69,35 +69,27 @@ def batch_normalise(
 torch.fx.wrap("batch_normalise")
 
 
-def _forward(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
-    mean, var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
-    if norm.training and mean is not None and var is not None and batches is not None:
-        return batch_normalise(
-            x, mean, var, batches, norm.weight, norm.bias, norm.momentum, norm.eps
-        )
-    # Without running statistics, torch uses batch statistics in both modes.
-    return F.batch_norm(x, mean, var, norm.weight, norm.bias, mean is None, 0.0, norm.eps)
+class _SingleValues(nn.modules.batchnorm._BatchNorm):
+    """Forward of a batch norm that trains on a single value per channel.
 
-
-class BatchNorm1d(nn.BatchNorm1d):
-    """:class:`torch.nn.BatchNorm1d` for (N, C) that trains on N = 1.
-
-    A single value per channel is normalised by the running statistics, which stay unchanged, as
-    does ``num_batches_tracked``.
+    The value is normalised by the running statistics, which stay unchanged, as does
+    ``num_batches_tracked``.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (N, C) to (N, C)."""
-        return _forward(self, input)
+        """Normalise over all axes but the second."""
+        mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        if self.training and mean is not None and var is not None and batches is not None:
+            return batch_normalise(
+                input, mean, var, batches, self.weight, self.bias, self.momentum, self.eps
+            )
+        # Without running statistics, torch uses batch statistics in both modes.
+        return F.batch_norm(input, mean, var, self.weight, self.bias, mean is None, 0.0, self.eps)
 
 
-class BatchNorm2d(nn.BatchNorm2d):
-    """:class:`torch.nn.BatchNorm2d` for (N, C, H, W) that trains on N·H·W = 1.
+class BatchNorm1d(_SingleValues, nn.BatchNorm1d):
+    """:class:`torch.nn.BatchNorm1d` for (N, C) that trains on N = 1."""
 
-    A single value per channel is normalised by the running statistics, which stay unchanged, as
-    does ``num_batches_tracked``.
-    """
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise (N, C, H, W) to (N, C, H, W)."""
-        return _forward(self, input)
+class BatchNorm2d(_SingleValues, nn.BatchNorm2d):
+    """:class:`torch.nn.BatchNorm2d` for (N, C, H, W) that trains on N·H·W = 1."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms.functional import normalize, to_tensor
 
 from bamsearch.attention.levels import COLOUR, Levels, RangeOption, as_bytes, wide_type, wide_values
-from bamsearch.errors import BamsearchError, InvalidValueError
+from bamsearch.errors import BamsearchError, InvalidValueError, first_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
 
@@ -130,13 +130,9 @@ def frame(photograph: Image.Image, input_shape: Sequence[int], *, whole: bool = 
         scale = min(height, width) / min(old_width, old_height)
         height, width = round(old_height * scale), round(old_width * scale)
     scale = max(height / old_height, width / old_width)
-    left, top = (old_width - width / scale) / 2, (old_height - height / scale) / 2
-    box = (
-        max(left, 0.0),
-        max(top, 0.0),
-        min(old_width - left, old_width),
-        min(old_height - top, old_height),
-    )
+    left = max((old_width - width / scale) / 2, 0.0)
+    top = max((old_height - height / scale) / 2, 0.0)
+    box = (left, top, old_width - left, old_height - top)
     picture = photograph.resize((width, height), Image.Resampling.BILINEAR, box=box)
     return Framed(picture.convert("L") if channels == 1 else picture, box)
 
@@ -182,9 +178,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         # Decoders raise many different exceptions for damaged files.
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise InvalidValueError(
-            f"{path} cannot be read as an image ({reason}): convert it to PNG or JPEG"
+            f"{path} cannot be read as an image ({first_line(error)}): convert it to PNG or JPEG"
         ) from error
 
 

@@ -12,13 +12,16 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from bamsearch.attention.heat import Heat, SheetColumn, pale, resize_map, scale_of
-from bamsearch.text import printable
+from bamsearch.errors import OutputError
+from bamsearch.files import write_whole
+from bamsearch.text import printable, shortened_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +32,9 @@ OPACITY = 0.6
 MAX_NETWORKS = 6
 """Maximum number of networks with legible titles."""
 
+LEAST_SPAN = 0.02
+"""Minimum width of a colour scale, so that negligible differences are not exaggerated."""
+
 _DPI = 100
 _MOST_WIDTH, _MOST_HEIGHT, _MOST_PANEL = 2400, 30_000, 320
 _MARGIN, _GAP, _BAR, _TICKS, _BETWEEN = 28, 12, 14, 52, 28
@@ -37,12 +43,50 @@ _LEAST_CURVE, _CURVE_HEIGHT = 260, 150
 _GREY = "0.45"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Heat:
+    """Maps of a BAM for a photograph, after the sigmoid.
+
+    Attributes:
+        shape: shape of the feature map, as text.
+        settings: r, d and gate, as text.
+        m_c: M_c, (C,).
+        m_s: M_s, (H, W).
+        m: mean of M over the channels, (H, W).
+    """
+
+    shape: str
+    settings: str
+    m_c: np.ndarray
+    m_s: np.ndarray
+    m: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SheetColumn:
+    """A network's column in a contact sheet.
+
+    Attributes:
+        label: name of the network.
+        about: model, weights and initialisation of BAM, in one line.
+        warning: caveat about the validity of the maps; "" for none.
+        picture: the photograph as this network sees it.
+        heats: maps by site.
+    """
+
+    label: str
+    about: str
+    warning: str
+    picture: Image.Image
+    heats: dict[str, Heat]
+
+
 def contact_sheet(title: str, columns: Sequence[SheetColumn], sites: Sequence[str]) -> bytes:
     """Draw a contact sheet.
 
     Args:
         title: title with the name of the photograph.
-        columns: the networks, at most :data:`MAX_NETWORKS`.
+        columns: the networks.
         sites: the rows; networks without BAM at a site have an empty cell.
 
     Returns:
@@ -53,6 +97,39 @@ def contact_sheet(title: str, columns: Sequence[SheetColumn], sites: Sequence[st
         buffer = io.BytesIO()
         sheet.figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def write_sheet(
+    path: Path, title: str, columns: Sequence[SheetColumn], order: Sequence[str]
+) -> None:
+    """Draw a contact sheet and write it atomically."""
+    executed = [site for column in columns for site in column.heats]
+    # sites that were not executed have no row, and sites that were executed twice have two
+    rows = [site for site in dict.fromkeys([*order, *executed]) if site in executed]
+    write_whole(path, contact_sheet(title, columns, rows))
+
+
+def sheet_paths(images: Sequence[Path], output: Path | None) -> list[Path]:
+    """One sheet per picture, with its name; pictures of the same name are numbered."""
+    if output is None:
+        return []
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output} is a file, not a folder: choose another path")
+    stems = [image.stem.casefold() for image in images]
+    taken: set[str] = set()
+    paths = []
+    for image in images:
+        name, number = image.stem, 1
+        while name.casefold() in taken or (number > 1 and name.casefold() in stems):
+            number += 1
+            name = f"{image.stem}-{number}"
+        taken.add(name.casefold())
+        paths.append(output / f"{name}.png")
+    pictures = {image.resolve() for image in images}
+    for path in paths:
+        if path.resolve() in pictures:
+            raise OutputError(f"{path} is one of the pictures to show: choose another folder")
+    return paths
 
 
 @contextmanager
@@ -114,9 +191,7 @@ class _Sheet:
             if width <= room:
                 return
             letters = min(letters - 1, int(letters * room / width))
-            shown.set_text(
-                f"{text[: letters // 2]}…{text[len(text) - letters + letters // 2 + 1 :]}"
-            )
+            shown.set_text(shortened_text(text, letters))
 
     def _axes(self, x: float, y: float, width: float, height: float) -> Axes:
         w, h = self.width, self.height
@@ -158,47 +233,34 @@ class _Sheet:
         self._text(f"{site} · M_s", x, y, self.group, **heading)
         self._text("M, mean over channels", x + step, y, self.group, **heading)
         self._text("M_c by channel", x + 2 * step + _TICKS, y, self.curve, **heading)
-        self._maps(
-            heats, [None if heat is None else heat.m_s for heat in heats], x, maps, facts=True
-        )
-        self._maps(
-            heats, [None if heat is None else heat.m for heat in heats], x + step, maps, facts=False
-        )
+        self._maps(heats, "m_s", x, maps)
+        self._maps(heats, "m", x + step, maps)
         self._curves(heats, x + 2 * step + _TICKS, maps)
 
     def _maps(
-        self,
-        heats: Sequence[Heat | None],
-        maps: Sequence[np.ndarray | None],
-        x: float,
-        y: float,
-        *,
-        facts: bool,
+        self, heats: Sequence[Heat | None], kind: Literal["m_s", "m"], x: float, y: float
     ) -> None:
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
-        low, high = scale_of([values for values in maps if values is not None])
+        low, high = scale_of([getattr(heat, kind) for heat in heats if heat is not None])
         norm = Normalize(low, high)
-        for number, (column, heat, values) in enumerate(
-            zip(self.columns, heats, maps, strict=True)
-        ):
+        for number, (column, heat) in enumerate(zip(self.columns, heats, strict=True)):
             panel_x = x + number * (self.panel + _GAP)
-            if heat is None or values is None:
+            if heat is None:
                 self._empty(panel_x, y)
                 continue
+            values: np.ndarray = getattr(heat, kind)
             axes = self._picture(pale(column.picture), panel_x, y)
             over = resize_map(values, column.picture.size)
             axes.imshow(over, cmap=COLOURS, norm=norm, alpha=OPACITY, interpolation="nearest")
             lines = [column.label] if len(self.columns) > 1 else []
-            if facts:
-                lines += self._facts(heat)
+            lines += self._facts(heat) if kind == "m_s" else []
             self._over([*lines, _three(values)], panel_x, y, self.panel)
         bar_axes = self._axes(x + self.group + _GAP, y, _BAR, self.panel_height)
         bar = self.figure.colorbar(ScalarMappable(norm, COLOURS), cax=bar_axes, alpha=OPACITY)
-        bar.set_ticks(
-            [low, (low + high) / 2, high], labels=_decimals([low, (low + high) / 2, high])
-        )
+        ticks = [low, (low + high) / 2, high]
+        bar.set_ticks(ticks, labels=_decimals(ticks))
         bar.ax.tick_params(labelsize=8)
 
     def _facts(self, heat: Heat) -> list[str]:
@@ -208,8 +270,8 @@ class _Sheet:
     def _curves(self, heats: Sequence[Heat | None], x: float, y: float) -> None:
         axes = self._axes(x, y, self.curve, max(self.panel_height, _CURVE_HEIGHT) - 14)
         present = [(number, heat) for number, heat in enumerate(heats) if heat is not None]
-        axes.set_ylim(*scale_of([heat.m_c for _, heat in present]))
-        axes.set_xlim(1, max(2, *(heat.m_c.size for _, heat in present)))
+        most = max(2, *(heat.m_c.size for _, heat in present))
+        axes.set(xlim=(1, most), ylim=scale_of([heat.m_c for _, heat in present]))
         several = len(self.columns) > 1
         lines, colours = [], [f"C{number}" for number, _ in present]
         for (number, heat), colour in zip(present, colours, strict=True):
@@ -249,11 +311,8 @@ class _Sheet:
 
     def _empty(self, x: float, y: float) -> None:
         axes = self._axes(x, y, self.panel, self.panel_height)
-        axes.set_facecolor("0.96")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set_color("0.88")
+        axes.set(facecolor="0.96", xticks=[], yticks=[])
+        axes.spines[:].set_color("0.88")
         axes.text(0.5, 0.5, "no BAM here", ha="center", va="center", color=_GREY, fontsize=9)
 
 
@@ -263,3 +322,25 @@ def _three(values: np.ndarray) -> str:
 
 def _decimals(values: Sequence[float]) -> list[str]:
     return [f"{value:.3f}" for value in values]
+
+
+def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a map (H, W) to (height, width) of its picture with bilinear interpolation.
+
+    Cells tile the picture: cell (i, j) of an H x W map covers row i of H and column j of W.
+    """
+    image = Image.fromarray(np.ascontiguousarray(values, np.float32))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+
+
+def scale_of(maps: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Limits of a common colour scale for several maps, at least :data:`LEAST_SPAN` apart."""
+    low = min(float(values.min()) for values in maps)
+    high = max(float(values.max()) for values in maps)
+    short = max(LEAST_SPAN - (high - low), 0.0) / 2
+    return low - short, high + short
+
+
+def pale(picture: Image.Image) -> Image.Image:
+    """Convert a picture to light greys, as a neutral background of a heat map."""
+    return picture.convert("L").point(lambda value: 40 + value * 215 / 255)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from bamsearch.errors import ExportError
-from bamsearch.export.exported import ExportFormat
-from bamsearch.export.exporters import reason
+from bamsearch.export.formats import ExportFormat, by_name, reason
 
 TOLERANCE = 1e-4
 """Maximum difference, relative to the largest absolute value of the same output.
@@ -26,11 +22,7 @@ def random_inputs(shape: tuple[int, ...], batch: int) -> Tensor:
 
 
 def expected_outputs(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """PyTorch's outputs by name.
-
-    Raises:
-        ExportError: the network does not accept these inputs, or its outputs cannot be compared.
-    """
+    """PyTorch's outputs by name."""
     try:
         with torch.no_grad():
             outputs = network(inputs)
@@ -47,34 +39,10 @@ def expected_outputs(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     return named
 
 
-def by_name(outputs: Any, name: str = "") -> dict[str, Tensor]:
-    """Tensors by name: ``output`` for a single one, a dict's keys, ``output_0`` in a list."""
-    if isinstance(outputs, Tensor):
-        return {name or "output": outputs}
-    if isinstance(outputs, Mapping):
-        # a pyramid's maps are called "0", "1", …, which need a prefix
-        prefix = name or ("output" if any(str(key).isdigit() for key in outputs) else "")
-        items = [(f"{prefix}_{key}" if prefix else str(key), part) for key, part in outputs.items()]
-    elif isinstance(outputs, (list, tuple)):
-        items = [(f"{name or 'output'}_{i}", part) for i, part in enumerate(outputs)]
-    else:
-        raise ExportError(f"a network that returns {type(outputs).__name__} cannot be exported")
-    return {key: value for inner, part in items for key, value in by_name(part, inner).items()}
-
-
 def output_differences(
     expected: dict[int, dict[str, Tensor]], got: dict[int, dict[str, Tensor]], format: ExportFormat
 ) -> tuple[float, float]:
-    """The largest absolute and relative difference over all batches and outputs.
-
-    Args:
-        expected: PyTorch's outputs by batch size.
-        got: the file's outputs by batch size.
-        format: format of the file for messages.
-
-    Raises:
-        ExportError: they differ by more than :data:`TOLERANCE`, or in names or shapes.
-    """
+    """The largest absolute and relative difference over all batches and outputs."""
     absolute = relative = 0.0
     for batch, outputs in expected.items():
         shapes, shapes_got = _shapes(outputs), _shapes(got[batch])

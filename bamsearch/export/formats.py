@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Callable, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
-from bamsearch.errors import ExportError, MissingExtraError
-from bamsearch.export.comparison import by_name
-from bamsearch.export.exported import ExportFormat
+from bamsearch.errors import ExportError, MissingExtraError, OutputError, first_line
 from bamsearch.records import check_choice
+
+ExportFormat = Literal["onnx", "pt2"]
 
 RunExport = Callable[[Tensor], dict[str, Tensor]]
 """Runs a file on a batch; returns outputs by name."""
 
-Write = Callable[[torch.export.ExportedProgram, Path, Sequence[str], dict[str, str]], int | None]
+Write = Callable[[ExportedProgram, Path, Sequence[str], dict[str, str]], int | None]
 """Writes a program to a path, with output names and metadata; returns ONNX's opset."""
 
 
 def check_format(format: str) -> None:
-    """Check that files of this format can be written and verified.
-
-    Raises:
-        InvalidValueError: unknown format.
-        MissingExtraError: a required package is not installed.
-    """
+    """Check that files of this format can be written and verified."""
     check_choice("format", format, get_args(ExportFormat))
     for package in PACKAGES[format]:
         if importlib.util.find_spec(package) is None:
@@ -37,10 +36,7 @@ def check_format(format: str) -> None:
 
 
 def _write_onnx(
-    program: torch.export.ExportedProgram,
-    path: Path,
-    names: Sequence[str],
-    metadata: dict[str, str],
+    program: ExportedProgram, path: Path, names: Sequence[str], metadata: dict[str, str]
 ) -> int:
     (input_name,) = program.graph_signature.user_inputs
     made = torch.onnx.export(
@@ -77,10 +73,7 @@ def _reopen_onnx(path: Path) -> RunExport:
 
 
 def _write_pt2(
-    program: torch.export.ExportedProgram,
-    path: Path,
-    names: Sequence[str],
-    metadata: dict[str, str],
+    program: ExportedProgram, path: Path, names: Sequence[str], metadata: dict[str, str]
 ) -> None:
     # the program contains the structure of the outputs, and so their names
     archive = io.BytesIO()
@@ -99,3 +92,61 @@ def _reopen_pt2(path: Path) -> RunExport:
 PACKAGES: dict[str, tuple[str, ...]] = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "pt2": ()}
 WRITE: dict[str, Write] = {"onnx": _write_onnx, "pt2": _write_pt2}
 REOPEN: dict[str, Callable[[Path], RunExport]] = {"onnx": _reopen_onnx, "pt2": _reopen_pt2}
+
+
+def by_name(outputs: Any, name: str = "") -> dict[str, Tensor]:
+    """Tensors by name: ``output`` for a single one, a dict's keys, ``output_0`` in a list."""
+    if isinstance(outputs, Tensor):
+        return {name or "output": outputs}
+    if isinstance(outputs, Mapping):
+        # a pyramid's maps are called "0", "1", …, which need a prefix
+        prefix = name or ("output" if any(str(key).isdigit() for key in outputs) else "")
+        items = [(f"{prefix}_{key}" if prefix else str(key), part) for key, part in outputs.items()]
+    elif isinstance(outputs, (list, tuple)):
+        items = [(f"{name or 'output'}_{i}", part) for i, part in enumerate(outputs)]
+    else:
+        raise ExportError(f"a network that returns {type(outputs).__name__} cannot be exported")
+    return {key: value for inner, part in items for key, value in by_name(part, inner).items()}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence torch and onnx.
+
+    Their warnings, such as deprecations of internal functions, depend on the version, and users
+    cannot act on them. The correctness of the file is measured, and errors contain what is logged
+    before them.
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        # torch prints graphs that it could not follow instead of logging them
+        silent = io.StringIO()
+        with redirect_stdout(silent), redirect_stderr(silent), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(torch|onnx|copyreg|bamsearch\.export)")
+            # Attributes that forward stores are not exported; the warning names wrong modules.
+            warnings.filterwarnings("ignore", r"The tensor attributes? .* assigned during export")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+@contextmanager
+def one_line_failures(format: ExportFormat) -> Iterator[None]:
+    """Convert any error of an exporter to a one-line error with the reason."""
+    try:
+        yield
+    except ExportError:
+        raise
+    except OSError as error:
+        raise OutputError(f"the {format} file cannot be written: {error}") from error
+    except Exception as error:
+        raise ExportError(f"{format} export failed: {reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """The first line of the innermost cause, which torch.onnx wraps in advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line[:300]}"

@@ -9,11 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from bamsearch.errors import BamsearchError, ModelError
-from bamsearch.graph.attach import Bams, attach
-from bamsearch.graph.bams import make_bams
+from bamsearch.errors import BamsearchError, ModelError, first_line
+from bamsearch.graph.bams import Bams, attach, fork_rng, make_bams
 from bamsearch.graph.checking import LARGEST_RUN, Check, ComparedBy
-from bamsearch.graph.initial import fork_rng
 from bamsearch.graph.models import build_model, published
 from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.placement import place
@@ -66,11 +64,7 @@ class Base:
 
     @cached_property
     def network(self) -> FeatureNetwork:
-        """The feature network.
-
-        Raises:
-            ModelError: the module cannot be traced, or does not accept this input.
-        """
+        """The feature network."""
         if self.key in _TRACED:
             traced, _ = _TRACED[self.key]
             return replace(traced, module=self.module.get_submodule(traced.path))
@@ -98,9 +92,6 @@ class Base:
             design: the BAMs and the method; its model and input_shape are ignored.
             check: run base and result and compare them; False accepts the first method without an
                 error.
-
-        Raises:
-            InvalidValueError, ModelError: as :func:`bamsearch.insert_bam`.
         """
         if not design.insertions:
             return Inserted(copy_model(self.module), design.how)
@@ -137,7 +128,7 @@ class Base:
         except BamsearchError:
             raise
         except Exception as error:  # torch.fx fails in many ways on unusual code
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+            reason = first_line(error)[:150]
             raise ModelError(f"torch.fx cannot rewrite it: {reason}") from error
         if not self.network.path:
             return rewritten

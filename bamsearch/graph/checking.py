@@ -14,16 +14,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bamsearch.errors import ModelError
-from bamsearch.graph.closing import calls_failure, close, learning_failure
+from bamsearch.attention.bam import BAM
+from bamsearch.errors import ModelError, first_line
+from bamsearch.graph.bams import bams_of
 from bamsearch.graph.network import FeatureNetwork
 from bamsearch.graph.tracing.copying import copy_model, meta_copy, remove_hooks, unwrapped
-from bamsearch.graph.tracing.example import example_from, example_of
-from bamsearch.graph.tracing.observing import ObservedRun, difference, observe, output_tensors
+from bamsearch.graph.tracing.example import Example, example_from, example_of, tensors_in
+from bamsearch.graph.tracing.observing import ObservedRun, difference, observe
 from bamsearch.records import Site
 
 ComparedBy = Literal["values", "shapes", "nothing"]
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 _BATCH = 2
 # Above, networks run on the meta device; and copies to run share parameters with the original.
@@ -31,25 +31,25 @@ LARGEST_RUN = 300_000_000
 _MOST_COPIED = 20_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """A module to run (the model or its feature network), and the inputs to try."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    """A run of the module at path (the model or its feature network) in one mode.
+
+    once: whether each BAM must run exactly once; a model may call its feature network repeatedly.
+    """
 
     path: str
-    trials: tuple[Inputs, ...]
+    example: Example
+    training: bool
+    once: bool
+
+    @property
+    def mode(self) -> str:
+        return "train" if self.training else "eval"
 
 
 class Check:
-    """Compares networks with the model that they were derived from.
-
-    Args:
-        model: the model without BAM.
-        network: its feature network.
-        sites: its sites; their strides determine the size of the first input.
-        input_shape: shape of one image for the model, without the batch.
-        example_inputs: inputs to call the model with, see
-            :func:`bamsearch.graph.tracing.example.example_from`; None for images alone.
-    """
+    """Compares networks with the model that they were derived from."""
 
     def __init__(
         self,
@@ -61,8 +61,13 @@ class Check:
     ) -> None:
         self._model = unwrapped(model)
         self._on_meta = _size(model) > LARGEST_RUN
-        self._subjects = _subjects(self._model, network, sites, input_shape, example_inputs)
-        self._base: dict[tuple[str, int, bool], ObservedRun | None] = {}
+        examples = _examples(self._model, network, sites, input_shape, example_inputs)
+        self._trials = [
+            [_Trial(path, example, training, once=number == 0) for example in inputs]
+            for number, (path, inputs) in enumerate(examples.items())
+            for training in (False, True)
+        ]
+        self._base: dict[_Trial, ObservedRun | None] = {}
 
     def compare(self, result: nn.Module) -> ComparedBy:
         """Compare a network with its base.
@@ -75,47 +80,46 @@ class Check:
             ModelError: the network behaves differently from its base, or a BAM is not called
                 exactly once, gets a map of an unexpected shape, or cannot learn.
         """
-        ran = [self._compare(subject, result) for subject in self._subjects]
+        ran = [self._compare(trials, result) for trials in self._trials]
         if not any(ran):
             return "nothing"
         return "shapes" if self._on_meta else "values"
 
-    def _compare(self, subject: _Subject, result: nn.Module) -> bool:
-        """Whether the base ran in any mode."""
-        ran = False
-        for training in (False, True):
-            failure = None
-            for number in range(len(subject.trials)):
-                base = self._observed(subject, number, training)
-                if base is None:
-                    continue
+    def _compare(self, trials: Sequence[_Trial], result: nn.Module) -> bool:
+        """Whether the base ran in any trial; the last, real size decides.
+
+        Smaller inputs may take other paths through forward.
+        """
+        ran, failure = False, None
+        for trial in trials:
+            base = self._observed(trial)
+            if base is not None:
                 ran = True
-                failure = self._failure(subject, number, training, base, result)
+                failure = self._failure(trial, base, result)
                 if failure is None:
                     break
-            # The last, real size decides: smaller inputs may take other paths through forward.
-            if failure is not None:
-                raise failure
+        if failure is not None:
+            raise failure
         return ran
 
-    def _observed(self, subject: _Subject, number: int, training: bool) -> ObservedRun | None:
+    def _observed(self, trial: _Trial) -> ObservedRun | None:
         """The base's behaviour; None if it cannot run."""
-        key = (subject.path, number, training)
-        if key not in self._base:
-            network = self._copy(self._model.get_submodule(subject.path))
+        if trial not in self._base:
+            network = self._copy(self._model, trial)
             try:
-                self._base[key] = self._run(network, subject.trials[number], training)
+                self._base[trial] = self._run(network, trial)
             except Exception:
-                self._base[key] = None
-        return self._base[key]
+                self._base[trial] = None
+        return self._base[trial]
 
-    def _run(self, network: nn.Module, inputs: Inputs, training: bool) -> ObservedRun:
+    def _run(self, network: nn.Module, trial: _Trial) -> ObservedRun:
+        example = trial.example
         if self._on_meta:
-            args, kwargs = inputs
-            inputs = tuple(map(_to_meta, args)), {k: _to_meta(v) for k, v in kwargs.items()}
-        return observe(network, inputs, training=training)
+            example = example.at(example.image.shape, "meta")
+        return observe(network, example, training=trial.training)
 
-    def _copy(self, module: nn.Module) -> nn.Module:
+    def _copy(self, model: nn.Module, trial: _Trial) -> nn.Module:
+        module = model.get_submodule(trial.path)
         if self._on_meta:
             return meta_copy(module)
         memo: dict[int, Any] = {}
@@ -126,62 +130,117 @@ class Check:
         remove_hooks(copied, keep=("bamsearch", "torch"))
         return copied
 
-    def _failure(
-        self, subject: _Subject, number: int, training: bool, base: ObservedRun, result: nn.Module
-    ) -> ModelError | None:
+    def _failure(self, trial: _Trial, base: ObservedRun, result: nn.Module) -> ModelError | None:
         """Describe how the result differs from the base, if it does."""
-        part = result.get_submodule(subject.path)
-        # A model may call its feature network several times.
-        once = subject is self._subjects[0]
-        inputs = subject.trials[number]
         # A closed BAM returns its input; a marked one returns a copy, which shows that it learns.
-        for mark in (True, False) if training and base.gradients else (False,):
-            network = self._copy(part)
+        for mark in (True, False) if trial.training and base.gradients else (False,):
+            network = self._copy(result, trial)
             closed = close(network, mark=mark)
             try:
-                ours = self._run(network, inputs, training)
+                ours = self._run(network, trial)
+            except ModelError as error:
+                return error
             except Exception as error:
-                return _as_failure(error, training)
-            failure = calls_failure(closed, ours, training, once=once)
-            where = _parts_at(base, ours)
+                return ModelError(
+                    f"the result fails in {trial.mode} mode with {type(error).__name__}: "
+                    f"{first_line(error)[:150]}"
+                )
+            failure = _wrong_calls(closed, ours, trial)
+            where = _first_difference(base, ours)
             if failure is None and where is None:
-                return learning_failure(closed, ours) if mark else None
+                return _not_learning(closed, ours) if mark else None
             if failure is not None:
                 return failure
-        if not self._repeats(subject, number, training, base):
-            return None
-        first = self._first_module(subject, inputs, part, training)
-        return ModelError(f"{where} in {'train' if training else 'eval'} mode{first}")
+        again = self._run(self._copy(self._model, trial), trial)
+        if _first_difference(base, again) is not None:
+            return None  # the base itself is not reproducible
+        return ModelError(f"{where} in {trial.mode} mode{self._first_module(trial, result)}")
 
-    def _repeats(self, subject: _Subject, number: int, training: bool, base: ObservedRun) -> bool:
-        """Whether a second run of the base gives the same result."""
-        network = self._copy(self._model.get_submodule(subject.path))
-        return _parts_at(base, self._run(network, subject.trials[number], training)) is None
-
-    def _first_module(
-        self, subject: _Subject, inputs: Inputs, part: nn.Module, training: bool
-    ) -> str:
+    def _first_module(self, trial: _Trial, result: nn.Module) -> str:
         """Message part that names the first module with a different output."""
-        base = self._copy(self._model.get_submodule(subject.path))
-        result = self._copy(part)
-        close(result)
-        theirs = _outputs(base, lambda: self._run(base, inputs, training))
-        ours = _outputs(result, lambda: self._run(result, inputs, training))
+        base, inserted = self._copy(self._model, trial), self._copy(result, trial)
+        close(inserted)
+        theirs = _outputs(base, lambda: self._run(base, trial))
+        ours = _outputs(inserted, lambda: self._run(inserted, trial))
         for call, output in theirs.items():
             if call in ours and difference(output, ours[call]) is not None:
                 return f"; the first module that differs is {call[0]}"
         return ""
 
 
-def _as_failure(error: Exception, training: bool) -> ModelError:
-    if isinstance(error, ModelError):
-        return error
-    reason = (str(error).splitlines() or [""])[0][:150]
-    mode = "train" if training else "eval"
-    return ModelError(f"the result fails in {mode} mode with {type(error).__name__}: {reason}")
+class Closed(nn.Module):
+    """Placeholder for a BAM that returns its input and counts its calls.
+
+    With mark, it returns a copy that depends on the parameter ``mark``, as a BAM's output does.
+    """
+
+    def __init__(self, bam: BAM, mark: bool) -> None:
+        super().__init__()
+        self.channels = bam.channels
+        self.layout = bam.layout
+        self.calls = 0
+        self.mark = nn.Parameter(torch.zeros(())) if mark else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x; raise ModelError if the BAM does not accept it."""
+        self.calls += 1
+        if not isinstance(x, Tensor):
+            raise ModelError(f"a BAM gets a {type(x).__name__}, not a feature map")
+        fits = x.dim() == len(self.layout) and x.shape[self.layout.index("C")] == self.channels
+        if not fits:
+            raise ModelError(
+                f"a BAM for {self.channels} channels, {self.layout}, gets a map of shape "
+                f"{tuple(x.shape)}"
+            )
+        marked: Tensor = x if self.mark is None else GradientMark.apply(x, self.mark)
+        return marked
 
 
-def _parts_at(base: ObservedRun, ours: ObservedRun) -> str | None:
+class GradientMark(torch.autograd.Function):
+    """Copies a map and depends on a parameter, as a BAM does."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mark: Tensor) -> Tensor:
+        """A copy of x."""
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient of x, and its sum for the parameter."""
+        return gradients[0], gradients[0].sum()
+
+
+def close(network: nn.Module, *, mark: bool = False) -> dict[str, Closed]:
+    """Replace every BAM in a network by a placeholder."""
+    closed = {path: Closed(bam, mark) for path, bam in bams_of(network).items()}
+    for path, module in closed.items():
+        network.set_submodule(path, module)
+    return closed
+
+
+def _wrong_calls(closed: dict[str, Closed], ours: ObservedRun, trial: _Trial) -> ModelError | None:
+    """Error for the first BAM that did not run, or ran more than once."""
+    for path, bam in closed.items():
+        # A checkpointed region runs again in the backward pass.
+        if bam.calls == 0 or (trial.once and bam.calls > 1 and not ours.checkpoints):
+            times = "never runs" if bam.calls == 0 else f"runs {bam.calls} times"
+            name = path.rpartition(".")[2]
+            return ModelError(f"BAM at {name} {times} in {trial.mode} mode")
+    return None
+
+
+def _not_learning(closed: dict[str, Closed], ours: ObservedRun) -> ModelError | None:
+    """Error for the first BAM that no gradient reaches."""
+    for path in closed:
+        if ours.gradients is not None and f"{path}.mark" not in ours.gradients:
+            return ModelError(
+                f"BAM at {path.rpartition('.')[2]} would never learn, no gradient reaches it "
+                "(no_grad, inference_mode or detach in forward): choose other sites"
+            )
+    return None
+
+
+def _first_difference(base: ObservedRun, ours: ObservedRun) -> str | None:
     """Describe where two runs differ."""
     if base.checkpoints != ours.checkpoints:
         return f"gradient checkpoints are {ours.checkpoints}, not {base.checkpoints}"
@@ -211,7 +270,7 @@ def _outputs(network: nn.Module, run: Callable[[], object]) -> dict[tuple[str, i
     def note(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             number = sum(call[0] == path for call in outputs)
-            outputs[path, number] = [tensor.detach().clone() for tensor in output_tensors(output)]
+            outputs[path, number] = [tensor.detach().clone() for tensor in tensors_in(output)]
 
         return hook
 
@@ -224,28 +283,27 @@ def _outputs(network: nn.Module, run: Callable[[], object]) -> dict[tuple[str, i
     return outputs
 
 
-def _subjects(
+def _examples(
     model: nn.Module,
     network: FeatureNetwork,
     sites: Sequence[Site],
     input_shape: tuple[int, ...],
     example_inputs: Any,
-) -> tuple[_Subject, ...]:
-    """Modules to run: the model, and its feature network if that is only a part of it."""
+) -> dict[str, list[Example]]:
+    """Inputs for the feature network and the model, if it is only a part of it, by path."""
     if example_inputs is not None:
-        example = example_from(model, example_inputs, input_shape)
-        return (_Subject("", ((example.args, example.kwargs),)),)
+        return {"": [example_from(model, example_inputs, input_shape)]}
     stride = max((site.stride for site in sites), default=1)
-    alone = _Subject(network.path, _trials(network.module, network.input_shape, stride, _BATCH))
-    if not network.path:
-        return (alone,)
-    # Detectors resize every image to a large one: a batch of one is enough.
-    return (alone, _Subject("", _trials(model, input_shape, stride, 1)))
+    inputs = {network.path: _random_images(network.module, network.input_shape, stride, _BATCH)}
+    if network.path:
+        # Detectors resize every image to a large one: a batch of one is enough.
+        inputs[""] = _random_images(model, input_shape, stride, 1)
+    return inputs
 
 
-def _trials(
+def _random_images(
     module: nn.Module, shape: tuple[int, ...], stride: int, batch: int
-) -> tuple[Inputs, ...]:
+) -> list[Example]:
     """Random inputs of two and four times the largest stride, then of the full shape.
 
     Each required argument of ``forward`` gets an image.
@@ -253,14 +311,7 @@ def _trials(
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     sizes = [(*shape[:-2], *(min(size, times * stride) for size in shape[-2:])) for times in (2, 4)]
     example = example_of(module, shape)
-    calls = [
-        example.at((batch, *size), str(like.device)) for size in dict.fromkeys([*sizes, shape])
-    ]
-    return tuple((call.args, call.kwargs) for call in calls)
-
-
-def _to_meta(value: Any) -> Any:
-    return value.to("meta") if isinstance(value, Tensor) else value
+    return [example.at((batch, *s), str(like.device)) for s in dict.fromkeys([*sizes, shape])]
 
 
 def _size(module: nn.Module) -> int:

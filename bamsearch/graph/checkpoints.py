@@ -85,9 +85,6 @@ class WeightFile:
 
         Removed prefixes and ignored tensors are logged. Weights of another network are returned
         unchanged.
-
-        Raises:
-            WeightsError: the names match several networks in the file.
         """
         needed = {key for key in module.state_dict() if not key.endswith(_COUNTER)}
         for entry in self.stored:
@@ -148,16 +145,7 @@ def read_checkpoint(path: Path) -> WeightFile:
 
 
 def load_all(module: nn.Module, path: Path, of: str) -> None:
-    """Load a file with all weights of a network.
-
-    Args:
-        module: the network; modified.
-        path: the file.
-        of: name of the network for messages.
-
-    Raises:
-        WeightsError: as :func:`read_checkpoint`, or the weights belong to another network.
-    """
+    """Load a file with all weights of a network."""
     state = with_counters(module, read_checkpoint(path).state_for(module))
     misfit = misfit_text(module, state)
     if misfit:
@@ -167,11 +155,6 @@ def load_all(module: nn.Module, path: Path, of: str) -> None:
 
 def copy_into(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Copy weights into a network, converted to its dtypes, after checking that they are finite.
-
-    Args:
-        module: the network; unchanged if an error is raised.
-        state: tensors with the network's names and shapes; some may be missing.
-        source: origin of the weights, for messages.
 
     Raises:
         WeightsError: NaN or infinite weights, or tensors that are not dense numbers.

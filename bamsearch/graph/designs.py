@@ -9,20 +9,29 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from bamsearch.errors import DesignError, InvalidValueError, OutputError, WeightsError
+from bamsearch.errors import (
+    DesignError,
+    InvalidValueError,
+    ModelError,
+    OutputError,
+    WeightsError,
+    first_line,
+)
 from bamsearch.files import draft_folder, sync_files, sync_folder, whole_folder, written
-from bamsearch.graph.attach import is_attached
+from bamsearch.graph.bams import Bams, fork_rng, is_attached
 from bamsearch.graph.base import Base, Inserted, base_to_examine, build_base
-from bamsearch.graph.checkpoints import check_finite
-from bamsearch.graph.initial import fork_rng
-from bamsearch.graph.rebuilding import design_of
+from bamsearch.graph.checkpoints import check_finite, load_all
+from bamsearch.graph.models import base_model, model_names, split_model
 from bamsearch.records import Design
 from bamsearch.records.arguments import checked
 from bamsearch.records.hints import shown
@@ -48,7 +57,9 @@ def build(design: Design) -> nn.Module:
 
 
 @checked
-def load(design: str | os.PathLike[str]) -> nn.Module:
+def load(
+    design: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None
+) -> nn.Module:
     """Build the network of a design on disk, in train mode, on the CPU.
 
     Weights come from ``model.safetensors`` next to the design, loaded strictly; without this file
@@ -58,26 +69,39 @@ def load(design: str | os.PathLike[str]) -> nn.Module:
 
     Args:
         design: see :func:`find_design`.
+        weights: another file with all weights of the network with BAM, as a ``state_dict``.
 
     Raises:
         DesignError: the design is missing, unreadable or from a newer bamsearch.
         WeightsError: the weights do not match the design, or are NaN or infinite.
         ModelError, InvalidValueError: as :func:`build`.
     """
-    record, weights = find_design(design)
-    if weights is None:
+    return load_network(design, weights)[0]
+
+
+def load_network(
+    design: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None
+) -> tuple[nn.Module, Design, Path | None]:
+    """As :func:`load`; also return the design, and the file of its weights, None if random."""
+    record, beside = find_design(design)
+    if weights is not None:
+        network = build(record)
+        load_all(network, Path(weights), os.fspath(design))
+        return network, record, Path(weights)
+    if beside is None:
         run, _ = _run_and_rank(os.fspath(design))
         if run is not None and read_run(run).trained:
             _log.warning("run %s stores no weights: those of its design are random", run.name)
-        return build(record)
-    module = _build(record, initialise=False)
+        return build(record), record, None
+    network = _build(record, initialise=False)
     try:
-        load_model(module, weights, strict=True)
+        load_model(network, beside, strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = (str(error).splitlines() or ["unreadable"])[0]
-        raise WeightsError(f"{weights} does not hold the weights of {design}: {reason}") from error
-    check_finite(module.state_dict(), str(weights))
-    return module
+        raise WeightsError(
+            f"{beside} does not hold the weights of {design}: {first_line(error)}"
+        ) from error
+    check_finite(network.state_dict(), str(beside))
+    return network, record, beside
 
 
 @checked
@@ -138,6 +162,28 @@ def save(
     return [target] if module is None else [target, weights]
 
 
+def insert_checked(design: Design, base: Base | None = None) -> Inserted:
+    """Insert the BAMs of a design into its base and check the result by running it.
+
+    Without a base, it is built with random weights. torch's random state is preserved.
+    """
+    if base is None:
+        base = base_to_examine(design.model, design.input_shape, design.num_classes, design.weights)
+    with fork_rng():
+        return base.insert(design, check=True)
+
+
+def _build(design: Design, *, initialise: bool) -> nn.Module:
+    base = build_base(
+        design.model,
+        design.input_shape,
+        num_classes=design.num_classes,
+        weights=design.weights,
+        initialise=initialise,
+    )
+    return base.insert(design, check=design.how == "auto" and initialise).module
+
+
 def _write(design: Design, module: nn.Module | None, folder: Path) -> None:
     (folder / DESIGN_FILE).write_text(design.to_json(), encoding="utf-8")
     if module is not None:
@@ -188,11 +234,15 @@ def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
         run, rank = _run_and_rank(text)
         if run is not None:
             return _ranked(run, rank), None
-        path = design_file(design)
+        path = Path(design) / DESIGN_FILE if Path(design).is_dir() else Path(design)
+        if not path.is_file():
+            raise DesignError(
+                f"no design at {Path(design)}: give a design.json or a folder with one, "
+                "as written by 'bamsearch insert MODEL -o DIR', or a search run"
+            )
+        weights, record = path.parent / WEIGHTS_FILE, Design.read(path)
     except OSError as error:
         raise DesignError(f"{shown(text)} cannot be read: {error.strerror}") from error
-    weights = path.parent / WEIGHTS_FILE
-    record = read_design(path)
     for parent in path.absolute().parents[1:3]:  # RUN/best and RUN/verify/TRAINING
         if (parent / RUN_FILE).is_file():
             record = replace(record, model=read_run(parent).model)
@@ -224,56 +274,65 @@ def _ranked(run: Path, rank: int) -> Design:
     return ranking[rank - 1].design
 
 
-def design_file(design: str | os.PathLike[str]) -> Path:
-    """The ``design.json`` of a DESIGN argument.
+def design_of(network: nn.Module) -> Design:
+    """The design that was inserted into a network, with the MODEL that rebuilds the network.
+
+    A torchvision module is named after the function that builds an equal one: all functions of its
+    file are tried, and their networks compared in layers, settings and shapes of weights.
 
     Raises:
-        DesignError: the file does not exist.
+        DesignError: the network has no BAM from :func:`bamsearch.insert_bam`, or no MODEL builds an
+            equal network.
     """
-    path = Path(design)
-    file = path / DESIGN_FILE if path.is_dir() else path
-    if not file.is_file():
+    name = type(network).__name__
+    design = next((bams.design for bams in network.modules() if isinstance(bams, Bams)), None)
+    if design is None:
         raise DesignError(
-            f"no design at {path}: give a design.json or a folder with one, "
-            "as written by 'bamsearch insert MODEL -o DIR', or a search run"
+            f"{name} has no BAM from insert_bam: save its design, save(design, folder, module)"
         )
-    return file
-
-
-def read_design(path: Path) -> Design:
-    """Read a design from a file.
-
-    Raises:
-        DesignError: the file is unreadable, truncated or from a newer bamsearch.
-    """
-    try:
-        return Design.read(path)
-    except OSError as error:
-        raise DesignError(f"{path} cannot be read: {error}") from error
-
-
-def insert_checked(design: Design, base: Base | None = None) -> Inserted:
-    """Insert the BAMs of a design into its base and check the result by running it.
-
-    Args:
-        design: the sites and settings of the BAMs.
-        base: the base; None builds it with random weights. torch's random state is preserved.
-
-    Raises:
-        ModelError, InvalidValueError: as :func:`bamsearch.insert_bam`.
-    """
-    if base is None:
-        base = base_to_examine(design.model, design.input_shape, design.num_classes, design.weights)
-    with fork_rng():
-        return base.insert(design, check=True)
-
-
-def _build(design: Design, *, initialise: bool) -> nn.Module:
-    base = build_base(
-        design.model,
-        design.input_shape,
-        num_classes=design.num_classes,
-        weights=design.weights,
-        initialise=initialise,
+    home, _ = split_model(design.model)
+    builders = {model: torchvision.models.get_model_builder(model) for model in model_names()}
+    family = [model for model, builder in builders.items() if builder.__module__ == home]
+    for model in family or [design.model]:
+        with suppress(ModelError):
+            equal = _equal(replace(design, model=model), network)
+            if equal is not None and home != "__main__":
+                return equal
+    raise DesignError(
+        f"no MODEL is known that builds this {name}: insert BAM by name, "
+        "insert_bam('FILE.py:FUNCTION'), or name it in a design, save(design, folder, module)"
     )
-    return base.insert(design, check=design.how == "auto" and initialise).module
+
+
+def _equal(design: Design, network: nn.Module) -> Design | None:
+    """The design, with the classes of the network's head, if its base equals the network's."""
+    base = base_model(design, initialise=False)
+    ours, theirs = _shapes_without_bam(network), _shapes_without_bam(base)
+    if ours.keys() != theirs.keys():
+        return None
+    other = [shape[0] for key, shape in ours.items() if shape != theirs[key] and shape]
+    if other and design.num_classes is None:
+        return _equal(replace(design, num_classes=min(other)), network)
+    equal = ours == theirs and _settings(base).items() <= _settings(network).items()
+    return design if equal else None
+
+
+def _shapes_without_bam(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shapes of all weights except BAM's."""
+    bams = [f"{path}." for path, part in network.named_modules() if isinstance(part, Bams)]
+    state = network.state_dict().items()
+    return {key: tuple(v.shape) for key, v in state if not key.startswith(tuple(bams))}
+
+
+def _settings(network: nn.Module) -> dict[tuple[str, str], Any]:
+    """Class and plain attributes of each module, and all options of each layer."""
+    settings: dict[tuple[str, str], Any] = {}
+    for path, part in network.named_modules():
+        has_parts = next(part.children(), None) is not None
+        settings[path, "class"] = type(part).__name__ if has_parts else repr(part)
+        settings |= {
+            (path, key): value
+            for key, value in vars(part).items()
+            if isinstance(value, int | float | str) and key != "training" and key[0] != "_"
+        }
+    return settings

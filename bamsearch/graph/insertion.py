@@ -14,7 +14,7 @@ from bamsearch.errors import DesignError, InvalidValueError
 from bamsearch.graph.bams import refuse_bam
 from bamsearch.graph.base import Base
 from bamsearch.graph.checking import ComparedBy
-from bamsearch.graph.models import build_model, is_versioned, named_module
+from bamsearch.graph.models import base_model, is_versioned, named_module
 from bamsearch.graph.placement import place
 from bamsearch.graph.tracing.copying import unwrapped
 from bamsearch.records import (
@@ -110,8 +110,7 @@ def insert_bam(  # noqa: PLR0913
         )
         input_shape = design.input_shape
         if isinstance(model, str):
-            classes, weights = design.num_classes, design.weights
-            model = build_model(model, input_shape, num_classes=classes, weights=weights)
+            model = base_model(design)
     name, model, shape = named_module(model, input_shape)
     refuse_bam(model)
     base = Base(model, shape, example_inputs)
@@ -155,13 +154,7 @@ def check_design_fits(design: Design, module: nn.Module, sites: Sequence[Site]) 
     """
     if not is_versioned(design.model):
         return
-    reference = build_model(
-        design.model,
-        design.input_shape,
-        num_classes=design.num_classes,
-        weights=design.weights,
-        initialise=False,
-    )
+    reference = base_model(design, initialise=False)
     with_sites = {site.name.partition(".")[0] for site in sites}
 
     def shapes(network: nn.Module) -> dict[str, torch.Size]:

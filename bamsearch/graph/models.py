@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 from torchvision.models import WeightsEnum
 
 from bamsearch.errors import MissingExtraError, ModelError, WeightsError
-from bamsearch.records import InputShape, check_input_shape
+from bamsearch.records import Design, InputShape, check_input_shape
 from bamsearch.records.sources import name_of
 from bamsearch.records.sources import split_model as split_model
 
@@ -65,14 +65,8 @@ def named_module(
 ) -> tuple[str, nn.Module, tuple[int, ...]]:
     """The name, the module and the input shape of a module or a MODEL.
 
-    Args:
-        model: a module, named ``module:class``, or a MODEL, which is built with random weights.
-        input_shape: shape of one input without the batch, or one number for H and W; None is the
-            MODEL's default, and (3, 224, 224) for a module.
-
-    Raises:
-        InvalidValueError: an invalid input_shape.
-        ModelError: as :func:`build_model`.
+    A module is named ``module:class``; a MODEL is built with random weights. The default shape is
+    the MODEL's, and (3, 224, 224) for a module.
     """
     if isinstance(model, nn.Module):
         shape = check_input_shape(DEFAULT_INPUT if input_shape is None else input_shape)
@@ -122,17 +116,25 @@ def build_model(
     return built
 
 
+def base_model(design: Design, *, initialise: bool = True) -> nn.Module:
+    """Build the network of a design without BAM, see :func:`build_model`."""
+    return build_model(
+        design.model,
+        design.input_shape,
+        num_classes=design.num_classes,
+        weights=design.weights,
+        initialise=initialise,
+    )
+
+
 def default_input_shape(model: str) -> tuple[int, ...]:
     """Input shape of the model's published weights: (C, H, W), or (C, T, H, W) for video.
 
     Detectors, which resize their input, get 800x800; factories, which publish nothing, 224x224.
-
-    Raises:
-        ModelError: unknown model.
     """
     source, name = split_model(model)
     if source == "timm":
-        return _timm_input_shape(name)
+        return tuple(timm_config(name).input_size)
     if source != "torchvision":
         return DEFAULT_INPUT
     module = _torchvision_builder(name).__module__
@@ -156,11 +158,7 @@ def published(model: str) -> Published | None:
 
 
 def published_weights(name: str, weights: str) -> WeightsEnum:
-    """Torchvision's enum entry for published weights of a model, in float form.
-
-    Raises:
-        WeightsError: the model has no weights of this name.
-    """
+    """Torchvision's enum entry for published weights of a model, in float form."""
     published = torchvision.models.get_model_weights(name)
     names = ["DEFAULT", *published.__members__]
     if weights in names:
@@ -249,12 +247,13 @@ def _import_timm() -> ModuleType:
         raise MissingExtraError("timm", "timm") from error
 
 
-def _timm_input_shape(name: str) -> tuple[int, ...]:
+def timm_config(name: str) -> Any:
+    """Timm's input size, mean and standard deviation of a model."""
     timm = _import_timm()
     config = timm.get_pretrained_cfg(name)
     if config is None:
         raise ModelError(_unknown("timm model", name, timm.list_models()))
-    return tuple(config.input_size)
+    return config
 
 
 def load_function(source: str, name: str, kind: str = "factory") -> Callable[..., Any]:
@@ -265,9 +264,6 @@ def load_function(source: str, name: str, kind: str = "factory") -> Callable[...
             module, is importable while it is loaded.
         name: the function, after the colon.
         kind: purpose of the function, for messages: ``factory`` or ``score``.
-
-    Raises:
-        ModelError: the file, module or function does not exist, or the import failed.
     """
     is_file = source.endswith(".py")
     if is_file and not os.path.isfile(source):

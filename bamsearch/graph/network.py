@@ -1,7 +1,7 @@
 """The feature network: the part of a model that contains the sites, and its trace.
 
 Usually this is the whole model, traced by torch.fx or recorded
-(:mod:`bamsearch.graph.tracing.recorded`). For a detector that cannot be traced or recorded, it is
+(:mod:`bamsearch.graph.tracing.recording`). For a detector that cannot be traced or recorded, it is
 the backbone, whose input size follows from the detector's resizing.
 """
 
@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import fx, nn
 
+from bamsearch.attention.maps import in_mode
 from bamsearch.errors import ModelError
 from bamsearch.graph.roles import Outputs, Probed, probe, run_trace
 from bamsearch.graph.spine import find_spine
 from bamsearch.graph.tracing.copying import meta_copy, refuse_uncopyable
 from bamsearch.graph.tracing.example import Example, example_from, example_of
-from bamsearch.graph.tracing.recorded import Recording, isolate_run, record
-from bamsearch.graph.tracing.tracer import Trace, mode, trace
+from bamsearch.graph.tracing.recording import Recording, isolate_run, record
+from bamsearch.graph.tracing.tracer import Trace, trace
+from bamsearch.text import size_text
 
 # (part to trace, child with all sites), innermost first: a pyramid's extra pooling and SSD's extra
 # layers are not stages. SSDlite iterates over the layers of `features` without calling it.
@@ -63,37 +65,24 @@ class FeatureNetwork:
     stopped: str | None = None
 
     def probe(self) -> Probed:
-        """Find the feature maps, among which the sites are.
-
-        Raises:
-            ModelError: the network does not accept this input.
-        """
+        """Find the feature maps, among which the sites are."""
         with isolate_run():
             outputs = self.outputs or run_trace(self.deep, self.input_shape)
         probed = probe(self.deep, self.input_shape, outputs, self.recording)
         if not self.within:
             return probed
 
-        def inside(node: fx.Node) -> bool:
-            paths = [call.path for call in self.deep.owner[node].chain()]
-            return node.op == "placeholder" or any(
-                path == self.within or path.startswith(f"{self.within}.") for path in paths
-            )
+        def is_inside(node: fx.Node) -> bool:
+            paths = [f"{call.path}." for call in self.deep.owner[node].chain()]
+            return node.op == "placeholder" or any(p.startswith(f"{self.within}.") for p in paths)
 
-        maps = {node: shape for node, shape in probed.maps.items() if inside(node)}
-        return Probed(maps, probed.tokens, probed.data)
+        return replace(probed, maps={n: m for n, m in probed.maps.items() if is_inside(n)})
 
 
 def find_network(
     model: nn.Module, input_shape: tuple[int, ...], example_inputs: Any = None
 ) -> FeatureNetwork:
     """Find the feature network: the whole model, if that can be traced or recorded.
-
-    Args:
-        model: the model.
-        input_shape: shape of one image without the batch.
-        example_inputs: inputs to call the model with, see
-            :func:`bamsearch.graph.tracing.example.example_from`; None for images alone.
 
     Raises:
         ModelError: the model can neither be traced nor recorded, or does not accept this input.
@@ -119,11 +108,7 @@ def find_network(
 
 
 def _recorded(model: nn.Module, example: Example) -> FeatureNetwork:
-    """Record the whole model, or fall back to its backbone if the recording stops early.
-
-    Raises:
-        ModelError: neither covers enough of the model.
-    """
+    """Record the whole model, or fall back to its backbone if the recording stops early."""
     shape = tuple(example.image.shape[1:])
     recording = record(model, example)
     outputs = Outputs(recording.shapes, set(recording.trace.graph.nodes))
@@ -138,10 +123,9 @@ def _recorded(model: nn.Module, example: Example) -> FeatureNetwork:
     if recording.stopped is not None:
         several = len(example.args) + len(example.kwargs) > 1
         if several or _share_of_convolutions(recording.trace) < _ENOUGH:
-            size = "x".join(map(str, shape))
             hint = ". It takes more than an image: give example_inputs" if several else ""
             raise ModelError(
-                f"{type(model).__name__} does not accept an input of {size}: "
+                f"{type(model).__name__} does not accept an input of {size_text(shape)}: "
                 f"{recording.stopped}{hint}"
             )
     return whole
@@ -205,25 +189,19 @@ def _input_of(model: nn.Module, path: str, input_shape: tuple[int, ...]) -> tupl
             seen.append(tuple(args[0].shape[1:]))
         raise _Reached
 
-    required = [
-        parameter
-        for parameter in inspect.signature(model.forward).parameters.values()
-        if parameter.default is parameter.empty
-    ]
+    parameters = inspect.signature(model.forward).parameters.values()
+    required = [parameter for parameter in parameters if parameter.default is parameter.empty]
     # Zeros, not random numbers: the caller's random state must be preserved.
     parameter = next(model.parameters())
     image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
-    handle = model.get_submodule(path).register_forward_pre_hook(note)
+    hook = model.get_submodule(path).register_forward_pre_hook(note)
     try:
-        with mode(model, training=False), torch.no_grad():
+        with hook, in_mode(model, training=False), torch.no_grad():
             model(*[image] * len(required))
     except _Reached:
         pass
     except Exception as error:
-        size = "x".join(map(str, input_shape))
         raise ModelError(
-            f"{type(model).__name__} does not accept an input of {size}: {error}"
+            f"{type(model).__name__} does not accept an input of {size_text(input_shape)}: {error}"
         ) from error
-    finally:
-        handle.remove()
     return seen[0] if seen else None

@@ -62,7 +62,7 @@ def plan_insertions(
     *,
     reduction: int = 16,
     dilation: int = 4,
-    overrides: Sequence[tuple[str, int | None, int | None]] = (),
+    overrides: Sequence[Insertion] = (),
 ) -> tuple[Insertion, ...]:
     """The insertions of a placement with common r and d, and overrides at single sites.
 
@@ -71,26 +71,17 @@ def plan_insertions(
         placement: as :func:`place`.
         reduction: default r.
         dilation: default d.
-        overrides: (site, r, d), with None for a default; sites outside the placement are added.
-
-    Raises:
-        InvalidValueError: unknown placement or site, duplicate site, or r or d out of range.
-        NoSiteError: the placement has no site in this model.
+        overrides: other r and d at single sites; sites outside the placement are added.
     """
     chosen = {
         site.name: Insertion(site.name, reduction, dilation) for site in place(sites, placement)
     }
-    twice = [name for name, count in Counter(name for name, _, _ in overrides).items() if count > 1]
-    if twice:
-        raise InvalidValueError(f"site {twice[0]} has two overrides of r and d: give only one")
     by_name = _by_name(sites)
-    for name, site_reduction, site_dilation in overrides:
-        site = _named(by_name, name)
-        chosen[site.name] = Insertion(
-            site.name,
-            reduction if site_reduction is None else site_reduction,
-            dilation if site_dilation is None else site_dilation,
-        )
+    for name, count in Counter(override.site for override in overrides).items():
+        if count > 1:
+            raise InvalidValueError(f"site {name} has two overrides of r and d: give only one")
+        _named(by_name, name)
+    chosen |= {override.site: override for override in overrides}
     return tuple(chosen[site.name] for site in sites if site.name in chosen)
 
 

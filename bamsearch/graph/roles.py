@@ -11,25 +11,20 @@ permutes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from bamsearch.errors import ModelError
+from bamsearch.errors import ModelError, first_line
 from bamsearch.graph.tracing.example import tensors_in
-from bamsearch.graph.tracing.tracer import Trace
+from bamsearch.graph.tracing.recording import Recording, Shape
+from bamsearch.graph.tracing.tracer import Trace, target_name
 from bamsearch.records import Layout
-
-if TYPE_CHECKING:
-    from bamsearch.graph.tracing.recorded import Recording
-
-Shape = tuple[int, ...]
+from bamsearch.text import size_text
 
 _BATCH = 2
 # Large enough to change the smallest map of a network with stride 128, also in depth.
@@ -77,6 +72,11 @@ class FeatureMap:
     layout: Layout
     frames: int | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
 
 @dataclass(frozen=True, slots=True)
 class Probed:
@@ -112,24 +112,16 @@ def probe(
     base: Outputs,
     recording: Recording | None = None,
 ) -> Probed:
-    """Find the feature maps of a trace.
-
-    Args:
-        trace: trace of a module on the meta device, in eval mode.
-        network_input: shape of one input without the batch, (C, H, W) or (C, T, H, W).
-        base: outputs of its nodes for this input, see :func:`run_trace`.
-        recording: the recording behind the trace; None for a symbolic trace.
-    """
+    """Find the feature maps of a trace."""
     shapes = base.shapes
     batch = _BATCH if recording is None else len(recording.example.image)
     base_shape = (batch, *network_input)
     probes: dict[str, dict[fx.Node, Shape]] = {}
-    for axis, role in enumerate(_input_layout(network_input)):
+    for axis, role in enumerate("NCHW" if len(network_input) == 3 else "NCTHW"):
         if role != "C":
             step = 1 if role == "N" else _STEP
             moved = tuple(size + step * (axis == i) for i, size in enumerate(base_shape))
-            run_at = recording.again if recording is not None else partial(_shapes, trace)
-            probes[role] = run_at(moved)
+            probes[role] = recording.again(moved) if recording else _run(trace, moved)[0].shapes
     layouts = {node: _probed_layout(shape, node, probes) for node, shape in shapes.items()}
     if _resized_at_the_start(trace, shapes, layouts):
         layouts = {node: None if _is_still(roles) else roles for node, roles in layouts.items()}
@@ -144,26 +136,26 @@ def probe(
 
 def is_pooling(trace: Trace, node: fx.Node) -> bool:
     """Whether the node pools: a pooling layer or function, or a mean."""
-    if node.op == "call_module":
-        return isinstance(trace.root.get_submodule(str(node.target)), _POOLING)
+    layer = trace.layer(node)
+    if layer is not None:
+        return isinstance(layer, _POOLING)
     return node.target in _POOLING_FUNCTIONS or node.target in ("mean", torch.mean)
 
 
-class _ShapeRecorder(fx.Interpreter):
-    """Runs a graph and records the shape of every tensor, and which nodes output tensors."""
+class _OutputRecorder(fx.Interpreter):
+    """Runs a graph and records the outputs of its nodes."""
 
     def __init__(self, trace: Trace) -> None:
         super().__init__(trace.root, graph=trace.graph)
         self.extra_traceback = False
-        self.shapes: dict[fx.Node, Shape] = {}
-        self.data: set[fx.Node] = set()
+        self.outputs = Outputs({}, set())
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if next(tensors_in(result), None) is not None:
-            self.data.add(n)
+            self.outputs.data.add(n)
         if isinstance(result, torch.Tensor) and n.op != "output":
-            self.shapes[n] = tuple(result.shape)
+            self.outputs.shapes[n] = tuple(result.shape)
         return result
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -185,33 +177,30 @@ def run_trace(trace: Trace, network_input: Sequence[int]) -> Outputs:
     """Run a symbolic trace on the meta device, or with fake tensors if that fails.
 
     Fake tensors are slower; they support graphs with tensors from another device.
-
-    Raises:
-        ModelError: the network does not accept this input.
     """
-    reason = ""
-    for context in (nullcontext(), FakeTensorMode(allow_non_fake_inputs=True)):
-        recorder = _ShapeRecorder(trace)
-        try:
-            with torch.no_grad(), context:
-                recorder.run(torch.empty(_BATCH, *network_input, device="meta"))
-            return Outputs(recorder.shapes, recorder.data)
-        except Exception as error:
-            reason = reason or (str(error).splitlines() or [type(error).__name__])[0]
-    size = "x".join(map(str, network_input))
-    raise ModelError(f"{type(trace.root).__name__} does not accept an input of {size}: {reason}")
+    shape = (_BATCH, *network_input)
+    outputs, failure = _run(trace, shape)
+    if failure is None:
+        return outputs
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        outputs, failure_of_fakes = _run(trace, shape)
+    if failure_of_fakes is None:
+        return outputs
+    raise ModelError(
+        f"{type(trace.root).__name__} does not accept an input of {size_text(network_input)}: "
+        f"{first_line(failure)}"
+    )
 
 
-def _shapes(trace: Trace, shape: Shape) -> dict[fx.Node, Shape]:
-    """Shapes by node on the meta device, up to a failure."""
-    recorder = _ShapeRecorder(trace)
-    with suppress(Exception), torch.no_grad():
-        recorder.run(torch.empty(shape, device="meta"))
-    return recorder.shapes
-
-
-def _input_layout(network_input: Sequence[int]) -> str:
-    return "NCHW" if len(network_input) == 3 else "NCTHW"
+def _run(trace: Trace, shape: Shape) -> tuple[Outputs, Exception | None]:
+    """Run a trace on the meta device; return its outputs up to a failure, and the failure."""
+    recorder = _OutputRecorder(trace)
+    try:
+        with torch.no_grad():
+            recorder.run(torch.empty(shape, device="meta"))
+    except Exception as error:
+        return recorder.outputs, error
+    return recorder.outputs, None
 
 
 def _probed_layout(
@@ -233,8 +222,7 @@ def _resized_at_the_start(
     trace: Trace, shapes: dict[fx.Node, Shape], layouts: dict[fx.Node, str | None]
 ) -> bool:
     """Whether the image is resized to a fixed size before the first layer, which defeats probes."""
-    layers = (node for node in shapes if _defines_axes(trace, node))
-    first = next(layers, None)
+    first = next((node for node in shapes if _defines_axes(trace, node)), None)
     return first is not None and _is_still(layouts[first])
 
 
@@ -269,11 +257,11 @@ def _carry_definitions(
 
 def _carried(trace: Trace, node: fx.Node, layout: str, shapes: dict[fx.Node, Shape]) -> str | None:
     """The layout of node, derived from its input's."""
-    name = node.target if isinstance(node.target, str) else node.target.__name__
+    name = target_name(node)
     if name == "permute":
         order = node.args[1] if isinstance(node.args[1], tuple | list) else node.args[1:]
         return "".join(layout[cast(int, axis)] for axis in cast(Sequence[Any], order))
-    if node.op == "call_module" and isinstance(trace.root.get_submodule(name), nn.Linear):
+    if isinstance(trace.layer(node), nn.Linear):
         return layout if layout.endswith("C") else None
     if name in _REARRANGING or shapes[node] != shapes[node.all_input_nodes[0]]:
         return None
@@ -297,9 +285,8 @@ def _restored(shape: Shape, before: Shape, layout: str) -> str | None:
 
 
 def _defines_axes(trace: Trace, node: fx.Node) -> bool:
-    if node.op == "call_module":
-        return isinstance(trace.root.get_submodule(str(node.target)), (*_CONVOLUTIONS, *_POOLING))
-    return node.target in _CONVOLUTION_FUNCTIONS or node.target in _POOLING_FUNCTIONS
+    functions = _CONVOLUTION_FUNCTIONS | _POOLING_FUNCTIONS
+    return node.target in functions or isinstance(trace.layer(node), _CONVOLUTIONS + _POOLING)
 
 
 def _feature_map(shape: Shape, layout: Layout) -> FeatureMap:

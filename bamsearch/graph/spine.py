@@ -8,22 +8,20 @@ channel shuffles, the outputs of a feature pyramid) dominate nothing and so are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
-from torch import fx
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
 
 from bamsearch.graph.roles import FeatureMap, Probed, is_pooling
-from bamsearch.graph.sizes import REDUCTION, Sizes
-from bamsearch.graph.tracing.dataflow import (
-    after_always,
-    count_weighted,
-    flow,
-    immediate_dominators,
-    on_the_way,
-    weighted_nodes,
-)
+from bamsearch.graph.tracing import dataflow
 from bamsearch.graph.tracing.tracer import ModuleCall, Trace
+
+# Smaller ratios, as in Inception's valid convolutions (111 -> 109), are not reductions.
+_REDUCTION = 1.5
+_PADS = frozenset({F.pad, torch._C._nn.pad, torch.constant_pad_nd, "pad"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +77,15 @@ class _Descent:
 
 
 def find_spine(trace: Trace, probed: Probed) -> Spine:
-    """Find the spine of a traced network; it has no reductions if the resolution never changes.
-
-    Args:
-        trace: the deep trace.
-        probed: its feature maps, see :func:`bamsearch.graph.roles.probe`.
-    """
-    maps = probed.maps
-    weighted = weighted_nodes(trace)
-    sources = flow(trace, probed.data, weighted)
-    sizes = Sizes(trace, maps, weighted)
-    descent = _descend(trace, probed, immediate_dominators(trace, sources), sizes)
-    above, depth = descent.above, descent.depth
-    on_spine = [node for node in maps if above.get(node) is node]
+    """Find the spine of a traced network; it has no reductions if the resolution never changes."""
+    sources = dataflow.flow(trace, probed.data)
+    sizes = _Sizes(trace, probed.maps)
+    descent = _descend(trace, probed, dataflow.immediate_dominators(trace, sources), sizes)
+    above = descent.above
+    on_spine = [node for node in probed.maps if above.get(node) is node]
     if not on_spine:
         return Spine({}, {}, ())
-    way = on_the_way(sources, depth)
+    way = dataflow.on_the_way(sources, descent.depth)
     nodes = list(descent.dominator)
     pools = [n for n in nodes if n in descent.trunk and above[n] is not n and is_pooling(trace, n)]
     passing = [node for node in on_spine if node in way] or on_spine
@@ -105,13 +96,17 @@ def find_spine(trace: Trace, probed: Probed) -> Spine:
     for node in after:
         if node in way and not below.isdisjoint(sources[node]):
             below.add(node)
-    spine = _spine(trace, {node: maps[node] for node in chain}, sizes, weighted)
-    pooling = next((node for node in after if node in pools), None)
-    return replace(spine, pooling=pooling, way=tuple(node for node in after if node in below))
+    return _spine(
+        trace,
+        {node: probed.maps[node] for node in chain},
+        sizes,
+        pooling=next((node for node in after if node in pools), None),
+        way=tuple(node for node in after if node in below),
+    )
 
 
 def _descend(
-    trace: Trace, probed: Probed, dominator: dict[fx.Node, fx.Node | None], sizes: Sizes
+    trace: Trace, probed: Probed, dominator: dict[fx.Node, fx.Node | None], sizes: _Sizes
 ) -> _Descent:
     maps = probed.maps
     descent = _Descent(dominator, trunk=_dominators_of_output(dominator))
@@ -124,7 +119,8 @@ def _descend(
         back_in_branch = back and any(
             call.entry in probed.tokens for call in trace.owner[node].chain()
         )
-        if parent in off or back_in_branch or _is_globally_pooled(trace, maps, node):
+        pooled = node in maps and maps[node].size == (1, 1) and is_pooling(trace, node)
+        if parent in off or back_in_branch or pooled:
             off.add(node)
         is_map = node in maps and node not in off
         shrinks = is_map and sizes.add(node, nearest)
@@ -138,7 +134,7 @@ def _descend(
 def _tip(
     nodes: list[fx.Node],
     descent: _Descent,
-    sizes: Sizes,
+    sizes: _Sizes,
     sources: Mapping[fx.Node, set[fx.Node]],
     *,
     pooled: bool,
@@ -157,11 +153,11 @@ def _tip(
     if any(n in descent.trunk and (pooled or sizes.ratio(n, tip) <= 1) for n in later):
         return _smallest([n for n in nodes if n in descent.trunk], descent, sizes)[-1]
     first, *others = [node for node in nodes if sizes.ratio(node, tip) <= 1]
-    always = after_always(sources, first)
+    always = dataflow.after_always(sources, first)
     return [first, *(node for node in others if node in always)][-1]
 
 
-def _smallest(nodes: list[fx.Node], descent: _Descent, sizes: Sizes) -> list[fx.Node]:
+def _smallest(nodes: list[fx.Node], descent: _Descent, sizes: _Sizes) -> list[fx.Node]:
     """The nodes with the most reductions, without maps that were enlarged again."""
     deepest = max(descent.depth[node] for node in nodes)
     reduced = [node for node in nodes if descent.depth[node] == deepest]
@@ -177,10 +173,6 @@ def _dominators_of_output(dominator: dict[fx.Node, fx.Node | None]) -> set[fx.No
     return trunk
 
 
-def _is_globally_pooled(trace: Trace, maps: dict[fx.Node, FeatureMap], node: fx.Node) -> bool:
-    return node in maps and maps[node].height == maps[node].width == 1 and is_pooling(trace, node)
-
-
 def _chain(tip: fx.Node, descent: _Descent) -> list[fx.Node]:
     chain: list[fx.Node] = []
     node: fx.Node | None = tip
@@ -192,39 +184,32 @@ def _chain(tip: fx.Node, descent: _Descent) -> list[fx.Node]:
 
 
 def _spine(
-    trace: Trace, maps: dict[fx.Node, FeatureMap], sizes: Sizes, weighted: set[fx.Node]
+    trace: Trace,
+    maps: dict[fx.Node, FeatureMap],
+    sizes: _Sizes,
+    pooling: fx.Node | None,
+    way: tuple[fx.Node, ...],
 ) -> Spine:
-    nodes = list(maps)
-    steps = [
-        (before, after)
-        for before, after in pairwise(nodes)
-        if sizes.ratio(before, after) >= REDUCTION
-    ]
+    ratios = {(a, b): sizes.ratio(a, b) for a, b in pairwise(maps)}
+    steps = [step for step, ratio in ratios.items() if ratio >= _REDUCTION]
     reduced = {after for _, after in steps}
-    strides: dict[fx.Node, int] = {}
-    stride = 1
-    for before, node in zip([None, *nodes], nodes, strict=False):
-        if before is not None and node in reduced:
-            stride *= round(sizes.ratio(before, node))
-        strides[node] = stride
-    reductions = tuple(
-        replace(reduction, before=sizes.solid(reduction.before))
-        for reduction in (
-            _hoist(trace, maps, reduced, weighted, before, after) for before, after in steps
-        )
-    )
-    return Spine(maps, strides, reductions)
+    strides = dict.fromkeys(maps, 1)
+    for (before, node), ratio in ratios.items():
+        strides[node] = strides[before] * (round(ratio) if node in reduced else 1)
+    reductions = tuple(_hoisted(trace, maps, reduced, step, sizes) for step in steps)
+    return Spine(maps, strides, reductions, pooling, way)
 
 
-def _hoist(
+def _hoisted(
     trace: Trace,
     maps: dict[fx.Node, FeatureMap],
     reduced: set[fx.Node],
-    weighted: set[fx.Node],
-    before: fx.Node,
-    after: fx.Node,
+    step: tuple[fx.Node, fx.Node],
+    sizes: _Sizes,
 ) -> Reduction:
-    """Move the reduction to the entry of the outermost module with exactly this reduction."""
+    """The reduction of a step, at the entry of the outermost module with exactly this reduction."""
+    before, after = step
+    reducer = trace.operation[after]
 
     def holds_one(call: ModuleCall) -> bool:
         return sum(call in trace.owner[node].chain() for node in reduced) == 1
@@ -232,6 +217,50 @@ def _hoist(
     # Not to the raw image: it is the entry of a wrapper around a network with one reduction.
     calls = [call for call in trace.owner[after].chain() if call.path and holds_one(call)]
     for call in reversed(calls):
-        if call.entry in maps and count_weighted(call.entry, weighted):
-            return Reduction(call.entry, after, call.name)
-    return Reduction(before, after, trace.operation[after])
+        if call.entry in maps and dataflow.count_weighted(call.entry, trace):
+            before, reducer = call.entry, call.name
+            break
+    return Reduction(sizes.solid(before), after, reducer)
+
+
+class _Sizes:
+    """Heights and widths of feature maps without explicit padding.
+
+    A padded map, such as 7 -> 11 for a valid 5x5 convolution, counts with its size before padding,
+    as do all maps derived from it until the next convolution.
+    """
+
+    def __init__(self, traced: Trace, maps: Mapping[fx.Node, FeatureMap]) -> None:
+        self._traced = traced
+        self._maps = maps
+        self._padded: dict[fx.Node, fx.Node] = {}  # padded map → map before padding
+
+    def add(self, node: fx.Node, before: fx.Node | None) -> bool:
+        """Add a map and the map before it; return whether the step is a reduction."""
+        if before is None:
+            return False
+        old, new = self._maps[before], self._maps[node]
+        grows = new.height >= old.height and new.width >= old.width
+        same = new.size == old.size
+        unpadded = same and before in self._padded and node not in self._traced.weighted
+        if unpadded or (grows and not same and self._pads(node)):
+            self._padded[node] = self.solid(before)
+        return self.ratio(before, node) >= _REDUCTION
+
+    def solid(self, node: fx.Node) -> fx.Node:
+        """The map before padding; node itself if it is not padded."""
+        return self._padded.get(node, node)
+
+    def ratio(self, before: fx.Node, after: fx.Node) -> float:
+        """Factor by which H or W shrinks, whichever is larger."""
+        old, new = (self._maps[self.solid(node)] for node in (before, after))
+        return max(old.height / new.height, old.width / new.width)
+
+    def _pads(self, node: fx.Node) -> bool:
+        """Whether node is padding, or a convolution, which may pad more than its kernel needs."""
+        layer = self._traced.layer(node)
+        if layer is None:
+            return node.target in _PADS
+        homes = {cls.__module__ for cls in type(layer).__mro__}
+        convolves = isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        return convolves or nn.modules.padding.__name__ in homes

@@ -1,4 +1,4 @@
-"""Pretrained weights for a MODEL, published by torchvision or timm, or from a file."""
+"""Pretrained weights for a MODEL, from torchvision, timm or a file, and the inputs they expect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from bamsearch.errors import WeightsError
+from bamsearch.errors import WeightsError, first_line
 from bamsearch.graph.checkpoints import (
     Stored,
     WeightFile,
@@ -19,7 +19,16 @@ from bamsearch.graph.checkpoints import (
     read_checkpoint,
     with_counters,
 )
-from bamsearch.graph.models import build_model, published_weights, split_model
+from bamsearch.graph.models import (
+    build_model,
+    default_input_shape,
+    published_weights,
+    split_model,
+    timm_config,
+)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +65,6 @@ def build_with_weights(
             see :func:`bamsearch.graph.checkpoints.read_checkpoint`.
         input_shape: as :func:`bamsearch.graph.models.build_model`.
         num_classes: classes of the head; if the weights have others, all but the head is loaded.
-
-    Raises:
-        WeightsError: unknown name, no internet connection, unreadable file, weights of another
-            model, or NaN or infinite weights.
-        ModelError: unknown model.
     """
     path = Path(weights)
     if path.suffix or path.exists():
@@ -79,6 +83,32 @@ def build_with_weights(
         module = build_model(model, input_shape, num_classes=num_classes, weights=published)
     left_random = _load(module, state, source)
     return Loaded(module, source, published, num_classes, left_random)
+
+
+def normalisation(
+    model: str, weights: str | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per RGB channel, for pixels in 0..1, that a MODEL expects.
+
+    Args:
+        model: a MODEL, see :mod:`bamsearch.graph.models`.
+        weights: name of torchvision's published weights; None is the default.
+
+    Returns:
+        The values of torchvision or timm; ImageNet's for factories. Detectors normalise inside:
+        means of 0 and deviations of 1.
+    """
+    source, name = split_model(model)
+    if source == "timm":
+        config = timm_config(name)
+        return tuple(config.mean), tuple(config.std)
+    if source != "torchvision":
+        return IMAGENET_MEAN, IMAGENET_STD
+    default_input_shape(model)  # raises ModelError for an unknown model
+    transforms = published_weights(name, weights or "DEFAULT").transforms()
+    if not hasattr(transforms, "mean"):
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return tuple(transforms.mean), tuple(transforms.std)
 
 
 def differing_keys(module: nn.Module, state: dict[str, Tensor]) -> list[str] | None:
@@ -139,11 +169,7 @@ def _fetch(model: str, weights: str) -> tuple[dict[str, Tensor], str | None]:
             return timm.create_model(name, pretrained=True).state_dict(), None
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
-            f"weights {weights} of {model} cannot be downloaded ({_reason(error)}): "
+            f"weights {weights} of {model} cannot be downloaded ({first_line(error)}): "
             "download them elsewhere and pass the file with `weights=FILE`"
         ) from error
     raise WeightsError(f"{model} has no published weights {weights!r}: give a file")
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__

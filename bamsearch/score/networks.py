@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from bamsearch.graph.bams import refuse_bam
+from bamsearch.graph.bams import fork_rng, initialise_bams, refuse_bam
 from bamsearch.graph.base import Base, build_base
-from bamsearch.graph.initial import fork_rng, initialise_bams
 from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.profiling.conditions import preserve_torch_state
 from bamsearch.profiling.devices import resolve_device

@@ -13,15 +13,14 @@ from torch import nn
 from bamsearch.attention.bam import BAM
 from bamsearch.data.splits import Data
 from bamsearch.errors import DesignError, NothingToDoError, TrainingError
+from bamsearch.graph.bams import fork_rng, initialise_bams
 from bamsearch.graph.base import Base
 from bamsearch.graph.checkpoints import load_all, read_checkpoint
 from bamsearch.graph.designs import build, load
-from bamsearch.graph.initial import fork_rng, initialise_bams
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import is_versioned, split_model
-from bamsearch.graph.normalisation import normalisation
 from bamsearch.graph.tracing.copying import copy_model
-from bamsearch.graph.weights import build_with_weights
+from bamsearch.graph.weights import build_with_weights, normalisation
 from bamsearch.records import DataFacts, Design
 from bamsearch.training.classes import OWN_LOOP, check_gives_classes
 from bamsearch.training.metadata import FACTS_FILE, PIXELS

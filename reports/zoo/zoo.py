@@ -31,7 +31,7 @@ from rich.progress import track
 
 from bamsearch import insert_bam
 from bamsearch.errors import BamsearchError, NoSiteError
-from bamsearch.graph.attach import is_attached
+from bamsearch.graph.bams import is_attached
 from bamsearch.graph.models import build_model, default_input_shape, model_names
 from bamsearch.graph.placement import place
 from bamsearch.graph.sites import find_sites

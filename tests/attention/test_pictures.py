@@ -10,8 +10,16 @@ from PIL import Image
 from torch.nn import functional as F
 
 from bamsearch.attention import pictures
-from bamsearch.attention.heat import LEAST_SPAN, Heat, SheetColumn, pale, resize_map, scale_of
-from bamsearch.attention.pictures import MAX_NETWORKS, contact_sheet
+from bamsearch.attention.pictures import (
+    LEAST_SPAN,
+    MAX_NETWORKS,
+    Heat,
+    SheetColumn,
+    contact_sheet,
+    pale,
+    resize_map,
+    scale_of,
+)
 
 EDGE = 28  # pixels between the sheet's edge and the first panel
 
@@ -143,7 +151,7 @@ QUIET = """
 import logging, sys
 from PIL import Image
 import numpy as np
-from bamsearch.attention.heat import SheetColumn, Heat
+from bamsearch.attention.pictures import SheetColumn, Heat
 from bamsearch.attention.pictures import contact_sheet
 assert "matplotlib" not in sys.modules
 values = np.zeros((2, 2), np.float32)

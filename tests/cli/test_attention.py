@@ -101,6 +101,14 @@ def test_without_a_folder_it_prints_numbers_and_writes_nothing(bamsearch_cli, fo
     assert {path for path in folder.rglob("*") if "__pycache__" not in path.parts} <= before
 
 
+def test_the_line_to_keep_it_has_all_options(bamsearch_cli):
+    options = ["--with", "design", "--full", "--mean", "0.5", "--seed", "3"]
+    result = bamsearch_cli("attention", "design", "photo.png", "other.png", *options)
+    assert result.exit_code == 0, result.stderr
+    line = "bamsearch attention design photo.png other.png " + " ".join(options)
+    assert result.stderr.endswith(f"  keep  {line} -o maps\n")
+
+
 def test_a_sheet_for_each_photograph(bamsearch_cli):
     result = bamsearch_cli("attention", "design", "photo.png", "other.png", "-o", "a/maps")
     assert result.exit_code == 0, result.stderr
@@ -259,7 +267,7 @@ def test_rows_are_in_network_order_whatever_each_design_has(monkeypatch, bamsear
         save(design, name, build(design))
     seen = []
     monkeypatch.setattr(
-        "bamsearch.cli.text.attention_show.contact_sheet",
+        "bamsearch.attention.pictures.contact_sheet",
         lambda title, columns, sites: (
             seen.append((title, [c.label for c in columns], sites)) or b""
         ),

@@ -125,6 +125,7 @@ def test_on_a_terminal_tables_have_style_and_its_width(on_terminal):
 
 
 INSERTED = """
+from bamsearch.api.insertion import InsertResult
 from bamsearch.cli.text.insert import print_insertion
 from bamsearch.graph.base import Inserted
 from bamsearch.profiling.summary import DesignCost
@@ -133,7 +134,7 @@ cost = Cost(1000, 100_000, 90_000)
 summary = ModelSummary('net', (3, 32, 32), '', (3, 32, 32), (), cost)
 inserted = Inserted(None, 'attach', 'the forward of its module ' + 'has a branch, ' * 20, 'values')
 design = Design('net', (3, 32, 32))
-print_insertion(Console(), summary, design, DesignCost(cost, ()), None, inserted)
+print_insertion(Console(), InsertResult(design, summary, DesignCost(cost, ()), None, inserted))
 """
 
 

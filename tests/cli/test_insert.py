@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchvision
 
-from bamsearch.cli.insert_steps import is_in_torchvision_models
+from bamsearch.cli.next_steps import is_in_torchvision_models
 from bamsearch.graph.models import default_input_shape, model_names
 from bamsearch.records import Cost, ModelSummary
 

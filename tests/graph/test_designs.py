@@ -18,7 +18,7 @@ from torch import nn
 import bamsearch.graph.designs as designs
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import DesignError, InvalidValueError, ModelError, OutputError, WeightsError
-from bamsearch.graph.designs import build, design_file, load, read_design, save
+from bamsearch.graph.designs import build, find_design, load, save
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model
 from bamsearch.records import Design, Insertion
@@ -73,7 +73,7 @@ def test_round_trip_is_exact(module: nn.Module, tmp_path: Path) -> None:
     expected = module(x)
     torch.manual_seed(0)
     assert torch.equal(loaded(x), expected)
-    assert read_design(design_file(folder)) == DESIGN
+    assert find_design(folder)[0] == DESIGN
 
 
 def test_a_detector_round_trip(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_existing_files_are_left_alone(module: nn.Module, tmp_path: Path) -> Non
             save(DESIGN, folder, module)
         assert files(folder) == {name: b"mine"}
     save(DESIGN, folder, module, force=True)
-    assert read_design(folder / "design.json") == DESIGN
+    assert find_design(folder / "design.json")[0] == DESIGN
     (folder / "note.txt").write_text("mine")
     # weights of another design must not stay beside a new one
     save(OTHER, folder, force=True)
@@ -269,19 +269,19 @@ def test_an_inserted_model_is_saved_with_its_design(
             pickle.dumps(inserted)
     written = save(inserted, tmp_path / "out")
     assert [path.name for path in written] == ["design.json", "model.safetensors"]
-    design = read_design(written[0])
+    design = find_design(written[0])[0]
     assert (design.model, design.num_classes) == (named, classes)
     loaded, x = load(tmp_path / "out"), torch.rand(2, *SHAPE)
     assert torch.equal(loaded.eval()(x), inserted.eval()(x))
     save(loaded, tmp_path / "again")
-    assert read_design(tmp_path / "again" / "design.json") == design
+    assert find_design(tmp_path / "again" / "design.json")[0] == design
 
 
 def test_a_design_of_a_network_keeps_the_numbers_of_its_insertions(
     module: nn.Module, tmp_path: Path
 ) -> None:
     save(module, tmp_path)
-    assert read_design(tmp_path / "design.json") == DESIGN
+    assert find_design(tmp_path / "design.json")[0] == DESIGN
 
 
 def test_a_network_that_no_name_builds_is_not_saved(module: nn.Module, tmp_path: Path) -> None:

@@ -69,27 +69,27 @@ def test_plan() -> None:
         Insertion("c", 8, 2),
         Insertion("d", 8, 2),
     )
-    # each override keeps what it does not name; one outside the placement joins in its place
-    overrides = [("d", None, 1), ("s", 4, None), ("b", 32, 6)]
+    # one outside the placement joins in its place
+    overrides = [Insertion("d", 16, 1), Insertion("s", 4, 4), Insertion("b", 32, 6)]
     assert plan_insertions(SITES, "paper", overrides=overrides) == (
         Insertion("s", 4, 4),
         Insertion("b", 32, 6),
         Insertion("c", 16, 4),
         Insertion("d", 16, 1),
     )
-    assert plan_insertions(SITES, [], overrides=[("c", 2, 1)]) == (Insertion("c", 2, 1),)
+    assert plan_insertions(SITES, [], overrides=[Insertion("c", 2, 1)]) == (Insertion("c", 2, 1),)
 
 
 def test_plan_refuses() -> None:
     with pytest.raises(InvalidValueError, match="site b has two overrides of r and d"):
-        plan_insertions(SITES, overrides=[("b", 4, None), ("b", None, 2)])
+        plan_insertions(SITES, overrides=[Insertion("b", 4), Insertion("b", 16, 2)])
     with pytest.raises(InvalidValueError, match="no site is called"):
-        plan_insertions(SITES, overrides=[("zzz", 4, None)])
+        plan_insertions(SITES, overrides=[Insertion("zzz", 4)])
     for bad in (0, -4, 1.5, True):
         with pytest.raises(InvalidValueError, match="reduction"):
             plan_insertions(SITES, reduction=bad)  # type: ignore[arg-type]
         with pytest.raises(InvalidValueError, match="dilation"):
-            plan_insertions(SITES, overrides=[("b", None, bad)])  # type: ignore[list-item]
+            plan_insertions(SITES, dilation=bad)  # type: ignore[arg-type]
 
 
 def test_why_paper_leaves_a_site_out() -> None:

@@ -22,7 +22,7 @@ from bamsearch.graph.placement import place
 from bamsearch.graph.roles import Outputs
 from bamsearch.graph.sites import find_sites, sites_of
 from bamsearch.graph.tracing.example import example_of
-from bamsearch.graph.tracing.recorded import record
+from bamsearch.graph.tracing.recording import record
 from bamsearch.records import Site
 
 # Of Body below, at 64 px: s0 1 x, then three times by 2.

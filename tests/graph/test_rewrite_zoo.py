@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from bamsearch.graph.bams import bam_parameters
-from bamsearch.graph.inserted import InsertedModel
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.graph.models import build_model, default_input_shape, model_names
+from bamsearch.graph.rewrite import InsertedModel
 from bamsearch.graph.sites import find_sites
 
 pytestmark = pytest.mark.zoo

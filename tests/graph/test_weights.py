@@ -1,4 +1,4 @@
-"""Weights from files and by name."""
+"""Weights from files and by name, and the normalisation that they were trained with."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bamsearch.errors import WeightsError
+from bamsearch.errors import ModelError, WeightsError
 from bamsearch.graph.checkpoints import read_checkpoint
 from bamsearch.graph.models import build_model
-from bamsearch.graph.weights import build_with_weights
+from bamsearch.graph.weights import build_with_weights, normalisation
 
 NAME = "squeezenet1_1"
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +197,32 @@ def test_published_names_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
     # trained on inputs that it rescales itself; the file has the auxiliary heads too
     assert build_with_weights("googlenet", "DEFAULT").module.transform_input
     assert not build_model("googlenet", initialise=False).transform_input
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted"),
+    [
+        ("resnet50", IMAGENET),
+        ("fcn_resnet50", IMAGENET),
+        ("quantized_resnet18", IMAGENET),
+        ("ssdlite320_mobilenet_v3_large", ((0, 0, 0), (1, 1, 1))),
+        ("timm:resnet18", IMAGENET),
+        ("timm:inception_resnet_v2", ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))),
+        ("my_package:net", IMAGENET),
+    ],
+)
+def test_normalised_as_its_weights_were_trained(
+    model: str, wanted: tuple[tuple[float, ...], ...]
+) -> None:
+    assert normalisation(model) == wanted
+
+
+def test_normalised_as_published_weights_were_trained() -> None:
+    # vit_b_16's SWAG weights are the one entry there whose crop differs; their numbers do not
+    assert normalisation("resnet50", "IMAGENET1K_V1") == IMAGENET
+
+
+@pytest.mark.parametrize("model", ["resnet5000", "timm:resnet5000"])
+def test_no_normalisation_of_an_unknown_model(model: str) -> None:
+    with pytest.raises(ModelError, match="is called 'resnet5000'"):
+        normalisation(model)

@@ -1,9 +1,11 @@
 """Public functions with arguments of the wrong type raise an error of one line, not a traceback."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import bamsearch
@@ -29,24 +31,33 @@ RIGHT = {
     "export_network": {"source": NET, "path": None, "format": "pt2", "input_shape": 16},
     "find_sites": {"model": NET, "input_shape": 16},
     "freeze_bam_bn": {"model": NET},
+    "insert": {"model": "bamsearch.examples:resnet20", "input_size": (16, 16)},
     "insert_bam": {"model": NET, "input_shape": 16, "sites": ["0"]},
     "load": {"design": "nowhere"},
     "measure_latency": {"model": NET, "input_shape": 16, "samples": 1, "held_out": 0},
     "peak_memory": {"model": NET, "input_shape": 16, "train": True},
     "save": {"design": DESIGN, "folder": "somewhere", "force": True},
     "search": {"model": NET, "input_size": 16, "score": "params", "trials": 1},
+    "show_attention": {"design": "attended", "images": ["photograph.png"]},
     "time_model": {"model": NET, "input_shape": 16, "samples": 1},
     "time_pair": {"a": NET, "b": NET, "input_shape": 16, "samples": 1},
     "train": {"network": "bamsearch.examples:resnet20", "data": "digits", "dry_run": True},
 }
-"""Arguments of a call that works, if the design of load is there."""
+"""Arguments of a call that works in the folder of :func:`folder`."""
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_the_right_arguments_are_taken(name, tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> None:
+    """A current folder with designs and a photograph."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bamsearch.profiling.timing._WARM_UP_SAMPLES", 1)
     bamsearch.save(DESIGN, "nowhere")
+    bamsearch.save(replace(DESIGN, insertions=(bamsearch.Insertion("layer1"),)), "attended")
+    Image.new("RGB", (16, 16)).save("photograph.png")
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_right_arguments_are_taken(name, folder):
     getattr(bamsearch, name)(**RIGHT[name])
 
 
@@ -66,9 +77,7 @@ def test_no_public_function_is_left_out():
         if facts.kind is not facts.VAR_KEYWORD
     ],
 )
-def test_a_wrong_type_is_refused_at_the_door(name, parameter, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bamsearch.profiling.timing._WARM_UP_SAMPLES", 1)
+def test_a_wrong_type_is_refused_at_the_door(name, parameter, folder):
     names = DEFAULTS if parameter == "conditions" else [parameter]
     for key in names:
         for value in WRONG:

@@ -131,7 +131,9 @@ def test_looking_leaves_the_random_state_alone(folder):
 @pytest.mark.parametrize("init", ["paper", "identity"])
 def test_a_design_costs_what_a_count_of_its_network_says(variant, init):
     found = summarise(SMALL)
-    insertions = plan_insertions(found.sites, "stages", overrides=[(found.sites[1].name, 3, 2)])
+    insertions = plan_insertions(
+        found.sites, "stages", overrides=[Insertion(found.sites[1].name, 3, 2)]
+    )
     design = Design(SMALL, found.input_shape, insertions, variant, init)
     cost = cost_of(found, design)
     counted = count(build(design), found.input_shape)

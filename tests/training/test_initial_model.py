@@ -10,7 +10,7 @@ from bamsearch.attention.bam import BAM
 from bamsearch.errors import NothingToDoError, WeightsError
 from bamsearch.graph.designs import build, save
 from bamsearch.graph.models import build_model
-from bamsearch.graph.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from bamsearch.graph.weights import IMAGENET_MEAN, IMAGENET_STD
 from bamsearch.records import Design, Insertion
 from bamsearch.training.initial_model import build_initial_model
 

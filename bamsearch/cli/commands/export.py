@@ -11,14 +11,12 @@ from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.model_work import announce_code_of
 from bamsearch.files import check_output_file
-from bamsearch.records import Design
 from bamsearch.reporting.text import shape_text
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from bamsearch.export.exported import Exported, ExportFormat
+    from bamsearch.export.attempts import Exported
+    from bamsearch.export.formats import ExportFormat
 
 FORMATS = ("onnx", "pt2")
 
@@ -76,18 +74,17 @@ def export(
     """
     format: ExportFormat = chosen or ("pt2" if output and output.suffix == ".pt2" else "onnx")
     check_output_file(output, force=force)
-    with console.progress(f"loading {design}"):
+    with console.progress(f"exporting {design} to {format} and comparing"):
         from bamsearch.export.network import export_network
 
-        path = _checked_path(design, format, output, force=force)
+        path = output or _default_path(design, format)
+        check_output_file(path, force=force)
         announce_code_of(console, design)
-        network, loaded, source = _load(design, weights, seed)
-    with console.progress(f"exporting {loaded.model} to {format} and comparing"):
         target = None if dry_run else path
         exported = export_network(
-            network, target, format, design=loaded, batch=batch_size, force=force
+            design, target, format, weights=weights, batch=batch_size, seed=seed, force=force
         )
-    if source is None:
+    if exported.weights is None:
         console.warn(
             f"{design} has no weights: the exported weights are random (seed {seed}), good only "
             "for timing; --weights FILE loads trained weights"
@@ -95,45 +92,26 @@ def export(
     if exported.note:
         console.warn(f"the batch is fixed at {exported.batch}: {exported.note}")
     if as_json:
-        console.print_json(_json(loaded, exported, path, source, seed))
+        console.print_json(_json(exported, path, seed))
     else:
-        _print(console, loaded, exported, path, "random" if source is None else str(source))
+        _print(console, exported, path)
     console.finish({"use": USE[format].format(path=path)}, [path], dry_run=dry_run)
 
 
-def _checked_path(design: str, format: ExportFormat, output: Path | None, *, force: bool) -> Path:
-    """The output path, after checking that the format and the path can be used."""
-    from bamsearch.export.formats import check_format
+def _default_path(design: str, format: str) -> Path:
+    """The default path, such as ``resnet18-bam.onnx`` in the current folder."""
     from bamsearch.graph.designs import find_design
 
-    check_format(format)
-    path = output or _default_path(find_design(design)[0], format)
-    check_output_file(path, force=force)
-    return path
+    record, _ = find_design(design)
+    name = record.model.rpartition(":")[2]
+    return Path(f"{name}{'-bam' if record.insertions else ''}.{format}")
 
 
-def _default_path(design: Design, format: str) -> Path:
-    """The default path, such as ``resnet18-bam.onnx`` in the current folder."""
-    name = design.model.rpartition(":")[2]
-    return Path(f"{name}{'-bam' if design.insertions else ''}.{format}")
-
-
-def _load(design: str, weights: Path | None, seed: int) -> tuple[nn.Module, Design, Path | None]:
-    import torch
-
-    from bamsearch.export.network import load_network
-
-    torch.manual_seed(seed)
-    return load_network(design, weights)
-
-
-def _json(
-    design: Design, exported: Exported, path: Path, weights: Path | None, seed: int
-) -> dict[str, Any]:
+def _json(exported: Exported, path: Path, seed: int) -> dict[str, Any]:
     from bamsearch.export.comparison import TOLERANCE
 
     return {
-        "model": design.model,
+        "model": exported.design.model if exported.design else None,
         "path": str(path),
         "format": exported.format,
         "opset": exported.opset,
@@ -145,7 +123,7 @@ def _json(
         "batch": exported.batch,
         "dynamic_batch": exported.dynamic_batch,
         "note": exported.note,
-        "weights": None if weights is None else str(weights),
+        "weights": None if exported.weights is None else str(exported.weights),
         "seed": seed,
         "compared_at": list(exported.compared_at),
         "max_abs_diff": exported.max_abs_diff,
@@ -154,7 +132,7 @@ def _json(
     }
 
 
-def _print(console: Console, design: Design, exported: Exported, path: Path, weights: str) -> None:
+def _print(console: Console, exported: Exported, path: Path) -> None:
     batch = "N" if exported.batch is None else str(exported.batch)
     difference = "none, bit for bit"
     if exported.max_abs_diff:
@@ -163,16 +141,17 @@ def _print(console: Console, design: Design, exported: Exported, path: Path, wei
         )
     runner = "torch.export" if exported.format == "pt2" else "onnxruntime"
     opset = f", opset {exported.opset}" if exported.opset else ""
-    names = (printable(insertion.site) for insertion in design.insertions)
-    sites = ", ".join(names) or "no site"
     at = " and ".join(map(str, exported.compared_at))
-    console.print(
-        f"{printable(design.model)} · {shape_text(design.input_shape)} · BAM at {sites}\n"
-    )
+    if exported.design is not None:
+        design = exported.design
+        sites = ", ".join(printable(i.site) for i in design.insertions) or "no site"
+        console.print(
+            f"{printable(design.model)} · {shape_text(design.input_shape)} · BAM at {sites}\n"
+        )
     rows = [
         ["file", f"{path} ({exported.size / 1e6:.1f} MB)"],
         ["format", f"{exported.format}{opset}"],
-        ["weights", weights],
+        ["weights", "random" if exported.weights is None else str(exported.weights)],
         ["batch", "any" if exported.batch is None else f"{exported.batch} only"],
         ["input", f"{exported.input_name} {batch}×{shape_text(exported.input_shape)}"],
         *(

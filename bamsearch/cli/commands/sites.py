@@ -7,13 +7,12 @@ from dataclasses import asdict
 
 import click
 
+from bamsearch.api.insertion import summarise_model
 from bamsearch.attention.cost import bam_cost, effective_dilation
 from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.model_work import model_work
-from bamsearch.data.resolving import check_model_fits_data, resolve
 from bamsearch.graph.placement import why_not_paper
-from bamsearch.profiling.summary import check_has_sites, summarise
 from bamsearch.records import Cost, ModelSummary, Site, Variant
 from bamsearch.reporting.text import giga, map_text, shape_text
 from bamsearch.text import printable
@@ -48,12 +47,7 @@ def sites(
 ) -> None:
     """Show all sites of MODEL, the cost of a BAM there, and the sites of the paper's rule."""
     with model_work(console, f"tracing {model}", model):
-        input_size, num_classes, facts = resolve(
-            data, input_size, num_classes, download=download, contents=False
-        )
-        summary = summarise(model, input_size, num_classes)
-    check_model_fits_data(facts, summary)
-    check_has_sites(summary)
+        summary = summarise_model(model, input_size, num_classes, data=data, download=download)
     shown = [site for site in summary.sites if blocks or site.kind != "block"]
     costs = [bam_cost(site, reduction, dilation, variant=variant) for site in shown]
     if as_json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console
@@ -12,8 +11,7 @@ from bamsearch.reporting.text import shape_text
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
-    from bamsearch.cli.attention_networks import ShownNetwork
-    from bamsearch.cli.text.attention_show import Numbers, PhotographMaps, Spread
+    from bamsearch.api.attention import MapNumbers, PhotographMaps, ShownNetwork, Spread
 
 KEY = """\
   M_c and M_s after the sigmoid, M over all channels: minimum, mean and maximum.
@@ -32,11 +30,8 @@ def print_attention(
     header = ["network"] * several + header + ["M_c", "M_s", "M", "M_s peaks at"]
     align = "l" * several + "lrrr" + "r" * gated + "llll"
     for item in shown:
-        photograph = item.photograph
-        seen = shape_text(photograph.framed[0].picture.size)
-        console.print(
-            f"\n{printable(str(photograph.path))} · {shape_text(photograph.size)}, seen as {seen}\n"
-        )
+        seen = shape_text(item.framed[0].picture.size)
+        console.print(f"\n{printable(str(item.path))} · {shape_text(item.size)}, seen as {seen}\n")
         rows = [_row(row, several=several, gated=gated) for row in item.numbers]
         console.table(header, rows, align)
     console.print(KEY)
@@ -45,7 +40,6 @@ def print_attention(
 def attention_json(
     networks: Sequence[ShownNetwork],
     shown: Sequence[PhotographMaps],
-    sheets: Sequence[Path],
     seed: int,
 ) -> dict[str, Any]:
     """The output of ``attention --json``."""
@@ -54,18 +48,18 @@ def attention_json(
         "networks": [_network_json(network) for network in networks],
         "images": [
             {
-                "path": str(item.photograph.path),
-                "width": item.photograph.size[0],
-                "height": item.photograph.size[1],
-                "sheet": str(sheets[number]) if sheets else None,
+                "path": str(item.path),
+                "width": item.size[0],
+                "height": item.size[1],
+                "sheet": None if item.sheet is None else str(item.sheet),
                 "maps": [_map_json(item, row, networks) for row in item.numbers],
             }
-            for number, item in enumerate(shown)
+            for item in shown
         ],
     }
 
 
-def _row(row: Numbers, *, several: bool, gated: bool) -> list[str]:
+def _row(row: MapNumbers, *, several: bool, gated: bool) -> list[str]:
     gate = [] if not gated else ["–" if row.gate is None else f"{row.gate:.3g}"]
     peak = "nowhere" if row.peak is None else f"{row.peak[0]:.0f}, {row.peak[1]:.0f}"
     return [
@@ -85,24 +79,23 @@ def _three(spread: Spread) -> str:
 
 
 def _network_json(network: ShownNetwork) -> dict[str, Any]:
-    request = network.request
     return {
         "label": network.label,
-        "design": request.word,
-        "model": request.design.model,
-        "input_shape": list(request.design.input_shape),
-        "variant": request.design.variant,
-        "init": request.design.init,
+        "design": network.source,
+        "model": network.design.model,
+        "input_shape": list(network.design.input_shape),
+        "variant": network.design.variant,
+        "init": network.design.init,
         "weights": None if network.weights is None else str(network.weights),
-        "mean": list(request.mean),
-        "std": list(request.std),
+        "mean": list(network.mean),
+        "std": list(network.std),
     }
 
 
 def _map_json(
-    item: PhotographMaps, row: Numbers, networks: Sequence[ShownNetwork]
+    item: PhotographMaps, row: MapNumbers, networks: Sequence[ShownNetwork]
 ) -> dict[str, Any]:
     number = [network.label for network in networks].index(row.network)
-    framed = item.photograph.framed[number]
+    framed = item.framed[number]
     width, height = framed.picture.size
     return asdict(row) | {"seen": {"width": width, "height": height, "box": framed.box}}

@@ -13,15 +13,17 @@ from bamsearch.reporting.text import change, giga, map_text, mega, shape_text
 from bamsearch.text import printable
 
 if TYPE_CHECKING:
+    from bamsearch.api.insertion import InsertResult
     from bamsearch.graph.base import Inserted
+
+_SITE_KEYS = ("name", "channels", "height", "width", "stride", "kind")
 
 CONVENTION = "1 MAC = 1 FLOP (fvcore), norm and pooling included"
 
 
-def insert_json(
-    summary: ModelSummary, design: Design, cost: DesignCost, inserted: Inserted | None
-) -> dict[str, Any]:
+def insert_json(result: InsertResult) -> dict[str, Any]:
     """The output of ``insert --json``: exact integers; ``macs`` is fvcore's total."""
+    summary, design, cost, inserted = result.summary, result.design, result.cost, result.inserted
     return {
         "model": summary.model,
         "input_shape": list(summary.input_shape),
@@ -38,38 +40,23 @@ def insert_json(
         "bam": _numbers(cost.total),
         "added": _numbers(cost.added),
         "sites": [
-            {
-                "name": site.name,
-                "channels": site.channels,
-                "height": site.height,
-                "width": site.width,
-                "stride": site.stride,
-                "kind": site.kind,
-                "reduction": insertion.reduction,
-                "dilation": insertion.dilation,
-                "params": added.params,
-                "macs": added.macs,
-            }
+            {key: getattr(site, key) for key in _SITE_KEYS}
+            | {"reduction": insertion.reduction, "dilation": insertion.dilation}
+            | {"params": added.params, "macs": added.macs}
             for site, insertion, added in cost.inserted
         ],
     }
 
 
-def print_insertion(
-    console: Console,
-    summary: ModelSummary,
-    design: Design,
-    cost: DesignCost,
-    weights: str | None,
-    inserted: Inserted | None,
-) -> None:
+def print_insertion(console: Console, result: InsertResult) -> None:
     """Print the sites, the totals and the numbers that torchvision publishes."""
+    summary, design, cost = result.summary, result.design, result.cost
+    weights = f"weights {printable(result.loaded.source)}" if result.loaded else "random weights"
     console.print(
-        f"{printable(summary.model)} · {shape_text(summary.input_shape)} · "
-        f"{f'weights {printable(weights)}' if weights else 'random weights'} · "
+        f"{printable(summary.model)} · {shape_text(summary.input_shape)} · {weights} · "
         f"BAM variant {design.variant}, init {design.init}"
     )
-    how = _how(design, inserted)
+    how = _how(design, result.inserted)
     console.print(f"{how}\n" if how else "")
     _print_sites(console, summary, cost)
     console.print()
@@ -158,8 +145,4 @@ def _published(summary: ModelSummary) -> str:
 
 
 def _numbers(cost: Cost) -> dict[str, int]:
-    return {
-        "params": cost.params,
-        "macs": cost.macs,
-        "conv_linear_macs": cost.conv_linear_macs,
-    }
+    return {key: getattr(cost, key) for key in ("params", "macs", "conv_linear_macs")}

@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from bamsearch.errors import ModelError
+from bamsearch.errors import ModelError, first_line
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Attributes of a module that hold hooks of its calls."""
@@ -60,19 +60,14 @@ def copy_model(
     try:
         return _copy(module, memo)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{type(module).__name__} cannot be copied: {reason}. "
+            f"{type(module).__name__} cannot be copied: {first_line(error)}. "
             "Give it a __deepcopy__, or remove that object before inserting"
         ) from error
 
 
 def meta_copy(module: nn.Module) -> nn.Module:
-    """Copy a module to the meta device, in eval mode, without copying its weights.
-
-    Raises:
-        ModelError: as :func:`copy_model`.
-    """
+    """Copy a module to the meta device, in eval mode, without copying its weights."""
     refuse_uncopyable(module)
     memo: Memo = {}
     for tensor in [*module.parameters(), *module.buffers()]:
@@ -88,11 +83,9 @@ def meta_copy(module: nn.Module) -> nn.Module:
 
 
 def remove_hooks(module: nn.Module, keep: tuple[str, ...] = ("bamsearch",)) -> None:
-    """Remove all call hooks except bamsearch's, which run attached BAMs.
+    """Remove all call hooks of a module and its submodules, except those of the packages in keep.
 
-    Args:
-        module: modified, with all its submodules.
-        keep: packages whose hooks are kept.
+    bamsearch's hooks run attached BAMs.
     """
     for child in module.modules():
         for name in HOOKS:
@@ -144,11 +137,10 @@ def _copy(module: nn.Module, memo: Memo) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def _plain_values(module: nn.Module) -> Iterator[Any]:
+def _plain_values(module: nn.Module) -> list[Any]:
     """A module's attributes, buffers and hooks: all but parameters and children."""
-    for name, value in vars(module).items():
-        if name not in ("_parameters", "_modules") and not _is_empty(value):
-            yield value
+    values = (v for name, v in vars(module).items() if name not in ("_parameters", "_modules"))
+    return [value for value in values if not _is_empty(value)]
 
 
 def _is_empty(value: Any) -> bool:

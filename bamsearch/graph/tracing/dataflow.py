@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from operator import attrgetter
+from typing import TypeVar
 
 import networkx
 import torch
-from torch import fx, nn
-from torch.nn import functional as F
+from torch import fx
 
-from bamsearch.graph.tracing.tracer import Trace
+from bamsearch.graph.tracing.tracer import Trace, target_name
 
-_WEIGHTED = (
-    nn.modules.conv._ConvNd,
-    nn.Linear,
-    nn.MultiheadAttention,
-)
-_WEIGHTED_FUNCTIONS = frozenset({F.conv2d, F.conv3d, F.linear, F.scaled_dot_product_attention})
+AnyNode = TypeVar("AnyNode")
+
 # These use only the shape of their argument.
 _SHAPE_ONLY = frozenset(
     {"zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like"}
@@ -26,62 +24,51 @@ _SHAPE_ONLY = frozenset(
 _PRODUCTS = frozenset({operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_"})
 
 
-def weighted_nodes(traced: Trace) -> set[fx.Node]:
-    """Convolution, linear and attention nodes; norms do not count."""
-    return {
-        node
-        for node in traced.graph.nodes
-        if node.target in _WEIGHTED_FUNCTIONS
-        or (
-            node.op == "call_module"
-            and isinstance(traced.root.get_submodule(str(node.target)), _WEIGHTED)
-        )
-    }
+def reachable(
+    starts: Iterable[AnyNode], following: Callable[[AnyNode], Iterable[AnyNode]]
+) -> Iterator[AnyNode]:
+    """The starts and everything that can be reached from them, each once."""
+    stack = list(dict.fromkeys(starts))
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        yield node
+        new = [other for other in following(node) if other not in seen]
+        seen.update(new)
+        stack += new
 
 
-def count_weighted(node: fx.Node, weighted: set[fx.Node]) -> int:
+def count_weighted(node: fx.Node, traced: Trace) -> int:
     """Number of weighted nodes up to and including node; counting stops at two."""
-    seen, stack, count = {node}, [node], 0
-    while stack and count < 2:
-        current = stack.pop()
-        count += current in weighted
-        for source in current.all_input_nodes:
-            if source not in seen:
-                seen.add(source)
-                stack.append(source)
-    return count
+    before = reachable([node], attrgetter("all_input_nodes"))
+    return len(list(islice((source for source in before if source in traced.weighted), 2)))
 
 
-def followed_by(traced: Trace, weighted: set[fx.Node]) -> set[fx.Node]:
+def followed_by_weighted(traced: Trace) -> set[fx.Node]:
     """Nodes with a weighted node downstream."""
     followed: set[fx.Node] = set()
     for node in reversed(traced.graph.nodes):
-        if any(user in weighted or user in followed for user in node.users):
+        if any(user in traced.weighted or user in followed for user in node.users):
             followed.add(node)
     return followed
 
 
-def flow(traced: Trace, data: set[fx.Node], weighted: set[fx.Node]) -> dict[fx.Node, set[fx.Node]]:
+def flow(traced: Trace, data: set[fx.Node]) -> dict[fx.Node, set[fx.Node]]:
     """Map each node to the nodes whose tensors it takes, in graph order.
 
     Edges that carry only a size are left out, as are edges that feed the raw image to a node that
     already gets features, as in late fusion and residual restoration.
-
-    Args:
-        traced: the trace.
-        data: nodes that output tensors.
-        weighted: see :func:`weighted_nodes`.
     """
     featured: set[fx.Node] = set()
     sources: dict[fx.Node, set[fx.Node]] = {}
     for node in traced.graph.nodes:
         if node.op != "output" and node not in data:
             continue
-        name = node.target if isinstance(node.target, str) else node.target.__name__
-        inputs = set() if name in _SHAPE_ONLY else data.intersection(node.all_input_nodes)
-        if node in weighted or not featured.isdisjoint(inputs):
+        shape_only = target_name(node) in _SHAPE_ONLY
+        inputs = set() if shape_only else data.intersection(node.all_input_nodes)
+        if node in traced.weighted or not featured.isdisjoint(inputs):
             featured.add(node)
-        if node not in weighted and node in featured:
+        if node not in traced.weighted and node in featured:
             inputs &= featured
         sources[node] = inputs
     return sources
@@ -111,7 +98,7 @@ def after_always(
     output = next((other for other in sources if other.op == "output"), None)
     if output is None:
         return set(sources)
-    ends, containers = put_out(output)
+    ends, containers = network_outputs(output)
     edges = _edges({n: inputs for n, inputs in sources.items() if n not in {output, *containers}})
     edges.add_nodes_from([*ends, output])
     edges.add_edges_from([(end, output) for end in ends if not edges.out_degree(end)])
@@ -123,8 +110,8 @@ def after_always(
     return passed
 
 
-def put_out(output: fx.Node) -> tuple[set[fx.Node], set[fx.Node]]:
-    """The output nodes of a network, and the nodes that construct containers around them."""
+def network_outputs(output: fx.Node) -> tuple[set[fx.Node], set[fx.Node]]:
+    """The nodes that a network returns, and the nodes that construct containers around them."""
     ends: set[fx.Node] = set()
     containers: set[fx.Node] = set()
     stack = list(output.all_input_nodes)
@@ -151,10 +138,6 @@ def on_the_way(
 
     A gate is a factor of a product with a lower resolution on its path than the other factor:
     GhostNetV2's pooled attention, the mask of a residual attention network.
-
-    Args:
-        sources: see :func:`flow`.
-        depth: number of reductions before each node.
     """
     ungated: dict[fx.Node, set[fx.Node]] = {}
     for node, inputs in sources.items():
@@ -162,7 +145,7 @@ def on_the_way(
     outputs = [node for node in sources if node.op == "output"]
     if not outputs:
         return set(sources)  # an incomplete recording
-    return set().union(*(_ancestors(node, ungated) for node in outputs))
+    return set(reachable(outputs, ungated.__getitem__))
 
 
 def _gates(
@@ -174,18 +157,8 @@ def _gates(
     if node.target not in _PRODUCTS or len(inputs) != 2:
         return set()
     factors = list(inputs)
-    above = [_ancestors(factor, ungated) for factor in factors]
+    above = [set(reachable([factor], ungated.__getitem__)) for factor in factors]
     shared = above[0] & above[1]
     level = max((depth.get(n, 0) for n in shared), default=0)
     deeper = [any(depth.get(n, 0) > level for n in nodes - shared) for nodes in above]
     return {factors[deeper.index(True)]} if deeper[0] != deeper[1] else set()
-
-
-def _ancestors(node: fx.Node, sources: Mapping[fx.Node, set[fx.Node]]) -> set[fx.Node]:
-    seen, stack = {node}, [node]
-    while stack:
-        for source in sources[stack.pop()]:
-            if source not in seen:
-                seen.add(source)
-                stack.append(source)
-    return seen

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bamsearch.errors import InvalidValueError
+from bamsearch.text import size_text
 
 _BATCH = 2
 _DEPTH = 6  # of containers in containers
@@ -54,41 +56,27 @@ class Example:
 
 
 def example_of(model: nn.Module, input_shape: Sequence[int]) -> Example:
-    """A call with a batch of images for each required argument of forward.
-
-    Args:
-        model: the network; its first floating-point parameter determines the dtype.
-        input_shape: shape of one image without the batch.
-    """
+    """A call with a batch of images for each required argument of forward."""
     floating = (p.dtype for p in model.parameters() if p.is_floating_point())
     dtype = next(floating, torch.float32)
-    count = 0
+    seeds = count(1)
 
     def image() -> Tensor:
-        nonlocal count
-        count += 1
-        generator = torch.Generator().manual_seed(count)  # preserves the caller's random state
+        generator = torch.Generator().manual_seed(next(seeds))  # preserves the caller's state
         return torch.rand(_BATCH, *input_shape, generator=generator).to(dtype)
 
     parameters = inspect.signature(model.forward).parameters.values()
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    args = [image() for p in positional if p.default is p.empty]
-    kwargs = {
-        p.name: image() for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty
-    }
+    required = [p for p in parameters if p.default is p.empty]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    args = tuple(image() for p in required if p.kind in positional)
+    kwargs = {p.name: image() for p in required if p.kind is p.KEYWORD_ONLY}
     if not args and not kwargs:
-        args = [image()]
-    return Example(tuple(args), kwargs, args[0] if args else next(iter(kwargs.values())))
+        args = (image(),)
+    return Example(args, kwargs, next(iter((*args, *kwargs.values()))))
 
 
 def example_from(model: nn.Module, inputs: Any, input_shape: Sequence[int]) -> Example:
     """The call described by a user's example inputs.
-
-    Args:
-        model: the network.
-        inputs: a tensor, a tuple or list of arguments, or a dict: keyword arguments if all its
-            keys are arguments of forward, else the only argument.
-        input_shape: shape of one image in inputs, without the batch.
 
     Raises:
         InvalidValueError: inputs contain no image, or an image of another shape.
@@ -109,10 +97,9 @@ def example_from(model: nn.Module, inputs: Any, input_shape: Sequence[int]) -> E
     if not images:
         raise InvalidValueError("example_inputs hold no image: a float tensor of 4 or 5 axes")
     if tuple(images[0].shape[1:]) != tuple(input_shape):
-        actual, expected = ("x".join(map(str, s)) for s in (images[0].shape[1:], input_shape))
         raise InvalidValueError(
-            f"example_inputs hold an image of {actual}, but input_shape is {expected}: "
-            "make them equal"
+            f"example_inputs hold an image of {size_text(images[0].shape[1:])}, but input_shape is "
+            f"{size_text(input_shape)}: make them equal"
         )
     return Example(args, kwargs, images[0])
 
@@ -124,7 +111,8 @@ def tensors_in(value: Any, depth: int = _DEPTH) -> Iterator[Tensor]:
     elif depth:
         # Plain objects may refer to each other without end.
         remaining = depth - 1 if isinstance(value, Mapping | tuple | list) else depth // 3
-        for item in _contents(value):
+        is_set = isinstance(value, set | frozenset)
+        for item in value if is_set else (item for _, item in children(value)):
             yield from tensors_in(item, remaining)
 
 
@@ -142,15 +130,17 @@ def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
     return value
 
 
-def _contents(value: Any) -> Sequence[Any]:
+def children(value: Any) -> list[tuple[Any, Any]]:
+    """Keys and items of a container, fields of a dataclass, or attributes of a plain object."""
     if isinstance(value, Mapping):
-        return list(value.values())
-    if isinstance(value, tuple | list | set | frozenset):
-        return list(value)
+        return list(value.items())
+    if isinstance(value, list | tuple):
+        return list(enumerate(value))
     if is_dataclass(value) and not isinstance(value, type):
-        return [getattr(value, field.name, None) for field in fields(value)]
-    plain = not isinstance(value, nn.Module | type) and not callable(value)
-    return list(vars(value).values()) if plain and hasattr(value, "__dict__") else []
+        return [(field.name, getattr(value, field.name, None)) for field in fields(value)]
+    if type(value).__module__ in ("builtins", "torch") or callable(value):
+        return []
+    return list(getattr(value, "__dict__", {}).items())
 
 
 def _moved(

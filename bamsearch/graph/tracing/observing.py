@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import random
-import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
+
+from bamsearch.graph.tracing.dataflow import reachable
+from bamsearch.graph.tracing.example import Example, children, tensors_in
 
 _SEED = 0
 # Implementations of torch.utils.checkpoint.checkpoint; the last name is from older torch.
@@ -44,27 +47,22 @@ class ObservedRun:
     checkpoints: int
 
 
-def observe(
-    network: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], *, training: bool
-) -> ObservedRun:
-    """Run a network once with fixed random seeds.
+def observe(network: nn.Module, example: Example, *, training: bool) -> ObservedRun:
+    """Run a network once with fixed random seeds; eval mode runs without gradients.
 
-    Args:
-        network: the network; its mode, buffers and attributes change.
-        inputs: positional and keyword arguments; not modified.
-        training: run in train mode; eval mode runs without gradients.
+    The network's mode, buffers and attributes change, the example's tensors do not.
     """
-    args, kwargs = copy.deepcopy(inputs)
+    args, kwargs = copy.deepcopy((example.args, example.kwargs))
     network.train(training)
     before = _attributes(network)
-    with ExitStack() as around:
+    with (
         # Users see the network's warnings when they run it themselves.
-        around.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        around.enter_context(fixed_seeds())
-        checkpoints = around.enter_context(counted_checkpoints())
-        around.enter_context(torch.inference_mode(False))
-        around.enter_context(torch.set_grad_enabled(training))
+        warnings.catch_warnings(action="ignore"),
+        preserved_random(_SEED),
+        counted_checkpoints() as checkpoints,
+        torch.inference_mode(False),
+        torch.set_grad_enabled(training),
+    ):
         output = network(*args, **kwargs)
         gradients = _gradients(network, output) if training else None
     after = _attributes(network)
@@ -74,16 +72,7 @@ def observe(
         if key not in before or difference(before[key], value) is not None
     }
     buffers = dict(network.named_buffers())
-    return ObservedRun(output, gradients, buffers, stored, len(checkpoints))
-
-
-def output_tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in an output: in containers, dataclasses and plain objects."""
-    if isinstance(value, Tensor):
-        yield value
-        return
-    for _, part in _children(value):
-        yield from output_tensors(part)
+    return ObservedRun(output, gradients, buffers, stored, checkpoints())
 
 
 def difference(ours: Any, theirs: Any, path: str = "") -> str | None:
@@ -95,10 +84,10 @@ def difference(ours: Any, theirs: Any, path: str = "") -> str | None:
         return f"{path} is a {type(ours).__name__} and a {type(theirs).__name__}"
     if isinstance(ours, Tensor):
         return _tensor_difference(ours, theirs, path)
-    children, others = _children(ours), _children(theirs)
-    if [key for key, _ in children] != [key for key, _ in others]:
+    items, others = children(ours), children(theirs)
+    if [key for key, _ in items] != [key for key, _ in others]:
         return f"{path} holds different items"
-    for (key, our_child), (_, their_child) in zip(children, others, strict=True):
+    for (key, our_child), (_, their_child) in zip(items, others, strict=True):
         child_difference = difference(our_child, their_child, f"{path}[{key!r}]")
         if child_difference is not None:
             return child_difference
@@ -120,62 +109,37 @@ def _tensor_difference(ours: Tensor, theirs: Tensor, path: str) -> str | None:
     return None if bool(((ours == theirs) | both_nan).all()) else f"{path} has other values"
 
 
-def _children(value: Any) -> list[tuple[Any, Any]]:
-    if isinstance(value, dict):
-        return list(value.items())
-    if isinstance(value, list | tuple):
-        return list(enumerate(value))
-    if is_dataclass(value) and not isinstance(value, type):
-        return [(field.name, getattr(value, field.name)) for field in fields(value)]
-    if type(value).__module__ in ("builtins", "torch") or callable(value):
-        return []
-    return list(getattr(value, "__dict__", {}).items())
-
-
 @contextmanager
-def fixed_seeds() -> Iterator[None]:
-    """Seed torch, random and numpy, and restore the caller's random state afterwards."""
-    numpy = sys.modules.get("numpy")
-    states = random.getstate(), None if numpy is None else numpy.random.get_state()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(_SEED)
-        random.seed(_SEED)
-        if numpy is not None:
-            numpy.random.seed(_SEED)
+def preserved_random(seed: int | None = None) -> Iterator[None]:
+    """Preserve the random states of torch, Python and NumPy in the block; seed them if asked to.
+
+    CUDA's states are preserved only with a seed: this initialises CUDA.
+    """
+    python, arrays = random.getstate(), np.random.get_state()
+    cuda = seed is not None and torch.cuda.is_available()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda else ()):
+        if seed is not None:
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
         try:
             yield
         finally:
-            random.setstate(states[0])
-            if numpy is not None:
-                numpy.random.set_state(states[1])
+            random.setstate(python)
+            np.random.set_state(arrays)
 
 
 @contextmanager
-def counted_checkpoints() -> Iterator[list[None]]:
-    """Count the calls of ``torch.utils.checkpoint`` in the block, as a list with one item each."""
-    calls: list[None] = []
+def counted_checkpoints() -> Iterator[Callable[[], int]]:
+    """Count the calls of ``torch.utils.checkpoint`` in the block; yields a function."""
     home = torch.utils.checkpoint
-    reentrant = home.CheckpointFunction
-
-    class Counted(reentrant):  # type: ignore[misc,valid-type]
-        @classmethod
-        def apply(cls, *args: Any) -> Any:
-            calls.append(None)
-            return reentrant.apply(*args)
-
-    def counting(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            calls.append(None)
-            return original(*args, **kwargs)
-
-        return call
-
     name = next(name for name in _CHECKPOINTS if hasattr(home, name))
-    with ExitStack() as patches:
-        patches.enter_context(mock.patch.object(home, "CheckpointFunction", Counted))
-        patches.enter_context(mock.patch.object(home, name, counting(getattr(home, name))))
-        yield calls
+    reentrant = home.CheckpointFunction
+    with (
+        mock.patch.object(reentrant, "apply", wraps=reentrant.apply) as applied,
+        mock.patch.object(home, name, wraps=getattr(home, name)) as called,
+    ):
+        yield lambda: applied.call_count + called.call_count
 
 
 def _attributes(network: nn.Module) -> dict[tuple[str, str], Any]:
@@ -203,8 +167,8 @@ def _copy_containers(value: Any) -> Any:
 def _gradients(network: nn.Module, output: Any) -> frozenset[str]:
     """Names of the parameters that the output's sum has a gradient for."""
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    ends = [tensor for tensor in output_tensors(output) if tensor.requires_grad]
-    reached, exact = _walk(ends)
+    ends = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
+    reached, exact = _leaves(ends)
     if exact:
         return frozenset(names[key] for key in reached if key in names)
     # A custom function, such as a reentrant checkpoint, may reach more parameters when it runs.
@@ -213,20 +177,14 @@ def _gradients(network: nn.Module, output: Any) -> frozenset[str]:
     return frozenset(name for name, p in network.named_parameters() if p.grad is not None)
 
 
-def _walk(ends: list[Tensor]) -> tuple[set[int], bool]:
+def _leaves(ends: list[Tensor]) -> tuple[set[int], bool]:
     """Ids of the leaves of the autograd graph, and whether it is free of custom functions."""
     leaves = {id(tensor) for tensor in ends if tensor.is_leaf}
-    waiting = [tensor.grad_fn for tensor in ends if tensor.grad_fn is not None]
-    seen = set(waiting)
     exact = True
-    while waiting:
-        node = waiting.pop()
-        if type(node).__name__ == "AccumulateGrad":
-            leaves.add(id(node.variable))  # type: ignore[attr-defined]
-        custom = isinstance(node, torch.autograd.function.BackwardCFunction)
-        exact = exact and (not custom or type(node).__name__ == "GradientMarkBackward")
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                waiting.append(following)
+    functions = [tensor.grad_fn for tensor in ends if tensor.grad_fn is not None]
+    for function in reachable(functions, lambda f: filter(None, (n for n, _ in f.next_functions))):
+        if type(function).__name__ == "AccumulateGrad":
+            leaves.add(id(function.variable))  # type: ignore[attr-defined]
+        custom = isinstance(function, torch.autograd.function.BackwardCFunction)
+        exact = exact and (not custom or type(function).__name__ == "GradientMarkBackward")
     return leaves, exact

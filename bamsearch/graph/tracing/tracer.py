@@ -9,15 +9,19 @@ names.
 from __future__ import annotations
 
 import inspect
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import fx, nn
+from torch.nn import functional as F
 
-from bamsearch.errors import ModelError
+from bamsearch.errors import ModelError, first_line
+
+_WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
+_WEIGHTED_FUNCTIONS = frozenset({F.conv2d, F.conv3d, F.linear, F.scaled_dot_product_attention})
 
 
 @dataclass(eq=False, slots=True)
@@ -53,56 +57,34 @@ class ModuleCall:
             call = call.parent
 
 
-@dataclass(eq=False, slots=True)
 class Trace:
-    """A graph with the module calls that created it.
+    """A graph with the module calls that created it; filled while the graph is created.
+
+    Args:
+        root: the module that is traced.
+        graph: its graph.
 
     Attributes:
-        root: the module that was traced.
-        graph: its graph.
         calls: module calls in the order in which they returned, without the root's.
         owner: the innermost call that created each node.
         operation: dotted path of each node's operation: its module's path, then the operation.
+        current: the innermost running call.
     """
 
-    root: nn.Module
-    graph: fx.Graph
-    calls: list[ModuleCall]
-    owner: dict[fx.Node, ModuleCall]
-    operation: dict[fx.Node, str]
-
-    def site_names(self) -> dict[fx.Node, str]:
-        """Map each node to the name of the outermost module whose output it is."""
-        names = dict(self.operation)
-        # Calls return innermost first, so the outermost name is written last.
-        for call in self.calls:
-            if call.output is not None and call in self.owner[call.output].chain():
-                names[call.output] = call.name
-        return names
-
-
-class Journal:
-    """Module calls and operation names, collected while a graph is created.
-
-    Attributes:
-        calls: module calls in the order in which they returned.
-        owner: the innermost call that created each node.
-        operation: dotted path of each node's operation.
-        current: the innermost running call; None outside the root.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
+        self.root = root
+        self.graph = graph
         self.calls: list[ModuleCall] = []
         self.owner: dict[fx.Node, ModuleCall] = {}
         self.operation: dict[fx.Node, str] = {}
-        self.current: ModuleCall | None = None
-        self._made: Counter[str] = Counter()
-        self._numbers: Counter[str] = Counter()
+        self.current: ModuleCall | None = ModuleCall("", 1, root, None)
+        self._operations: Counter[str] = Counter()
+        self._calls: Counter[str] = Counter()
 
     def enter(self, path: str, module: nn.Module) -> ModuleCall:
         """Start a call of the module at path."""
-        self._numbers[path] += 1
-        self.current = ModuleCall(path, self._numbers[path], module, self.current)
+        self._calls[path] += 1
+        self.current = ModuleCall(path, self._calls[path], module, self.current)
         return self.current
 
     def leave(self, call: ModuleCall, output: fx.Node | None) -> None:
@@ -118,42 +100,70 @@ class Journal:
         self.owner[node] = self.current
         path = self.current.path
         if node.op != "call_module":
-            target = node.target if isinstance(node.target, str) else node.target.__name__
-            path = f"{path}.{target}" if path else target
-        self._made[path] += 1
-        count = self._made[path]
+            path = f"{path}.{target_name(node)}" if path else target_name(node)
+        self._operations[path] += 1
+        count = self._operations[path]
         self.operation[node] = path if count == 1 else f"{path}_{count - 1}"
 
-    def trace(self, root: nn.Module, graph: fx.Graph) -> Trace:
-        """The finished trace."""
-        return Trace(root, graph, self.calls, self.owner, self.operation)
+    def site_names(self) -> dict[fx.Node, str]:
+        """Map each node to the name of the outermost module whose output it is."""
+        names = dict(self.operation)
+        # Calls return innermost first, so the outermost name is written last.
+        for call in self.calls:
+            if call.output is not None and call in self.owner[call.output].chain():
+                names[call.output] = call.name
+        return names
+
+    def layer(self, node: fx.Node) -> nn.Module | None:
+        """The module that a node calls; None for other operations."""
+        return self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+    @cached_property
+    def weighted(self) -> frozenset[fx.Node]:
+        """Convolution, linear and attention nodes; norms do not count."""
+        return frozenset(
+            node
+            for node in self.graph.nodes
+            if node.target in _WEIGHTED_FUNCTIONS or isinstance(self.layer(node), _WEIGHTED)
+        )
+
+    @cached_property
+    def weighted_calls(self) -> frozenset[ModuleCall]:
+        """Module calls with a weighted node inside."""
+        return frozenset(call for node in self.weighted for call in self.owner[node].chain())
+
+
+def target_name(node: fx.Node) -> str:
+    """Name of the function, method or module that a node calls."""
+    return node.target if isinstance(node.target, str) else node.target.__name__
 
 
 class SiteTracer(fx.Tracer):
     """Tracer that keeps buffers and container types, and records module calls.
 
     Args:
+        root: the module to trace; a tracer can be used only once.
         opened: paths of the modules to trace through, in addition to the root; None traces
             through all modules but torch's layers.
     """
 
-    def __init__(self, opened: frozenset[str] | None = None) -> None:
+    def __init__(self, root: nn.Module, opened: frozenset[str] | None = None) -> None:
         super().__init__()
         # Otherwise buffers become constants with other names.
         self.proxy_buffer_attributes = True
         self._opened = opened
-        self._journal = Journal()
+        self._trace = Trace(root, fx.Graph())
 
-    def record(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> Trace:
-        """Trace root; a tracer can be used only once."""
-        self._journal.enter("", root)
-        graph = self.trace(root, concrete_args)
-        for node in graph.find_nodes(op="placeholder"):
+    def record(self, concrete_args: dict[str, Any] | None = None) -> Trace:
+        """Trace the root."""
+        traced = self._trace
+        traced.graph = self.trace(traced.root, concrete_args)
+        for node in traced.graph.find_nodes(op="placeholder"):
             # torch.fx appends numbers to fixed arguments, which breaks passing them by keyword.
             name = str(node.target).rpartition("_")[0]
             if name in (concrete_args or {}):
                 node.target = name
-        return self._journal.trace(root, graph)
+        return traced
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether m is a leaf: not opened, or one of torch's layers."""
@@ -163,21 +173,21 @@ class SiteTracer(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Trace a call of m, and record its input and output."""
-        call = self._journal.enter(self.path_of_module(m), m)
+        call = self._trace.enter(self.path_of_module(m), m)
         values = [*args, *kwargs.values()]
         call.entry = next((value.node for value in values if isinstance(value, fx.Proxy)), None)
         try:
             result = super().call_module(m, forward, args, kwargs)
         except BaseException:
-            self._journal.current = call.parent
+            self._trace.current = call.parent
             raise
-        self._journal.leave(call, result.node if isinstance(result, fx.Proxy) else None)
+        self._trace.leave(call, result.node if isinstance(result, fx.Proxy) else None)
         return result
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         """Create a node, and record its call and the name of its operation."""
         node = super().create_node(*args, **kwargs)
-        self._journal.note(node)
+        self._trace.note(node)
         return node
 
     def create_arg(self, a: Any) -> Any:
@@ -193,12 +203,9 @@ def trace(root: nn.Module, opened: frozenset[str] | None = None) -> Trace:
 
     Optional arguments of ``forward`` stay arguments unless the control flow depends on them; then
     they are fixed at their defaults.
-
-    Raises:
-        ModelError: torch.fx cannot trace root.
     """
     try:
-        return SiteTracer(opened).record(root)
+        return SiteTracer(root, opened).record()
     except Exception as error:
         defaults = {
             name: parameter.default
@@ -207,21 +214,9 @@ def trace(root: nn.Module, opened: frozenset[str] | None = None) -> Trace:
         }
         if defaults:
             try:
-                return SiteTracer(opened).record(root, defaults)
+                return SiteTracer(root, opened).record(defaults)
             except Exception:
                 pass
         # Only the first sentence: the others give advice on changing the model's code.
-        reason = (str(error).splitlines() or [""])[0].split(". ")[0] or type(error).__name__
+        reason = first_line(error).split(". ")[0]
         raise ModelError(f"{type(root).__name__} cannot be traced by torch.fx: {reason}") from error
-
-
-@contextmanager
-def mode(root: nn.Module, *, training: bool) -> Iterator[None]:
-    """Set root and all submodules to one mode, and restore each module's mode afterwards."""
-    before = OrderedDict((module, module.training) for module in root.modules())
-    root.train(training)
-    try:
-        yield
-    finally:
-        for module, was_training in before.items():
-            module.training = was_training

@@ -25,8 +25,7 @@ from unrewritable import (
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import ModelError
-from bamsearch.graph.attach import RunBam
-from bamsearch.graph.bams import bam_parameters
+from bamsearch.graph.bams import RunBam, bam_parameters
 from bamsearch.graph.designs import build, load, save
 from bamsearch.graph.insertion import insert_bam
 from bamsearch.records import Design, Insertion

@@ -1,4 +1,4 @@
-"""Useful commands after ``bamsearch insert``, with the options of its command line."""
+"""Useful commands after a command, with the options of its command line."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bamsearch.records import ModelSummary
+from bamsearch.records import ModelSummary, value_range_text
+from bamsearch.text import size_text
 
 
 def repeated_arguments(ctx: click.Context) -> list[str]:
-    """MODEL and the options on the command line that determine the design and its folder."""
-    words = [ctx.params["model"]]
-    for option in ctx.command.params:
-        name = option.name or ""
+    """Arguments and options on the command line, except ``--json`` and ``--dry-run``."""
+    words = []
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
         typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if not typed or name not in ctx.params or name in ("model", "as_json", "dry_run"):
+        if not typed or name not in ctx.params or name in ("as_json", "dry_run"):
             continue
         value = ctx.params[name]
-        if value is True:
-            words.append(option.opts[-1])
-            continue
-        for item in value if name == "overrides" else [value]:
-            words += [option.opts[-1], _argument_text(name, item)]
+        several = parameter.nargs == -1 or getattr(parameter, "multiple", False)
+        for item in value if several else [value]:
+            words += [parameter.opts[-1]] if isinstance(parameter, click.Option) else []
+            words += [] if item is True else [_argument_text(name, item)]
     return words
 
 
 def _argument_text(name: str, value: Any) -> str:
-    """Format the value of an option for a command line."""
-    if name == "placement" and not isinstance(value, str):
-        return ",".join(value)
+    """Format the value of an argument or option for a command line."""
     if name == "input_size":
-        return "x".join(str(size) for size in value)
+        return size_text(value)
+    if name == "value_range":
+        return value_range_text(value)
     if name == "overrides":
         site, reduction, dilation = value
         numbers = {"r": reduction, "d": dilation}
         parts = [f"{letter}={number}" for letter, number in numbers.items() if number is not None]
         return f"{site}:{','.join(parts)}"
-    return str(value)
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def insert_next_steps(
