@@ -248,9 +248,9 @@ def _start_worker(audit: Audit, recipe: Recipe, folder: Path, stop: Event) -> No
 
 def _watch_stop(stop: Event) -> None:
     """Stop this process after a checkpoint when requested, or when its parent is gone."""
-    parent = os.getppid()
+    parent = multiprocessing.parent_process()
     while not stop.wait(_LOOK):
-        if os.getppid() != parent:
+        if parent is not None and not parent.is_alive():
             os._exit(1)
     # On SIGTERM a training saves a checkpoint and stops.
     os.kill(os.getpid(), signal.SIGTERM)

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -258,6 +259,30 @@ def test_trainings_that_were_done_elsewhere_are_taken(planned, whole, tmp_path):
     assert [job.index for job in missing(planned.audit, folder)] == [0, 1]
     run_in(folder, planned)
     assert replace(record(folder.path), name="") == replace(record(whole), name="")
+
+
+ORPHAN = """
+import os, signal
+from bamsearch.evidence.audit import trainings
+context = trainings._process_context()
+process = context.Process(target=trainings._watch_stop, args=(context.Event(),))
+process.start()
+print(process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+def test_its_processes_end_when_it_is_killed(preloaded):
+    line = [preloaded / "python", "-c", ORPHAN]
+    # Its process holds stdout: what never ends is a timeout.
+    done = subprocess.run(line, stdout=subprocess.PIPE, timeout=900)
+    assert done.returncode == -signal.SIGKILL
+    process = Path("/proc", done.stdout.decode().strip())
+    end = time.monotonic() + 900
+    while process.exists():
+        assert time.monotonic() < end, "it goes on"
+        time.sleep(0.1)
 
 
 def test_a_process_of_its_own_gives_the_same(planned, whole, tmp_path):
