@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bamsearch.api.search import search
     from bamsearch.api.train import train
     from bamsearch.api.verify import verify
+    from bamsearch.api.view import SearchView
     from bamsearch.attention.bam import BAM
     from bamsearch.attention.maps import attention_maps
     from bamsearch.errors import BamsearchError
@@ -41,6 +42,7 @@ HOMES = {
     "Design": "bamsearch.records",
     "Insertion": "bamsearch.records",
     "SearchResult": "bamsearch.api.result",
+    "SearchView": "bamsearch.api.view",
     "Site": "bamsearch.records",
     "Trial": "bamsearch.records",
     "attention_maps": "bamsearch.attention.maps",
@@ -75,6 +77,7 @@ __all__ = [
     "Design",
     "Insertion",
     "SearchResult",
+    "SearchView",
     "Site",
     "Trial",
     "__version__",

@@ -34,8 +34,8 @@ from bamsearch.study.folder import RunFolder
 from bamsearch.study.request import SearchRequest, plan_search
 from bamsearch.study.run import SearchOptions, run_search
 from bamsearch.study.storage import open_storage
+from bamsearch.study.store import first_number
 from bamsearch.study.studies import baselines_name
-from bamsearch.study.trials import first_number
 
 WORKERS = 4
 KILL_EACH = 50

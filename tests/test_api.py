@@ -1,6 +1,7 @@
 """``bamsearch.search``: with a module, with a function of a design, kept on disk or not."""
 
 import copy
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torchvision
 
 import bamsearch
+from bamsearch.api.view import SearchView
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import InvalidValueError, NothingToDoError, OutputError, RunError, ScoreError
 from bamsearch.examples import resnet20
@@ -199,7 +201,7 @@ def test_a_function_may_take_the_network():
         ({"space": "paper"}, "`space` stages, not paper"),
         ({"score": "macs"}, r"`score` \S+:few_and_late, not macs"),
         ({"variant": "official"}, "`variant` paper, not official"),
-        ({"num_classes": 5}, "`num_classes` None, not 5"),
+        ({"num_classes": 5}, "`num_classes` none, not 5"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_options(options, message, kept):
@@ -212,6 +214,72 @@ def test_a_run_is_resumed_with_its_own_options(kept):
         "resnet18", input_size=64, score=few_and_late, trials=7, output=kept, resume=True, seed=0
     )
     assert len(result.trials) == 7
+
+
+def test_what_is_stated_must_agree_even_if_it_is_the_default(tmp_path):
+    folder = tmp_path / "run"
+    options = {"input_size": SIZE, "score": "params", "trials": 2}
+    bamsearch.search("resnet18", output=folder, seed=1, variant="official", **options)
+    assert len(bamsearch.search(resume=folder).trials) == 2
+    with pytest.raises(RunError, match="`seed` 1, not 0"):
+        bamsearch.search(resume=folder, seed=0)
+    with pytest.raises(RunError, match="`variant` official, not paper"):
+        bamsearch.search(resume=folder, variant="paper", sampler=None)
+
+
+def test_an_interrupted_search_leaves_a_folder_and_continues_when_repeated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"input_size": SIZE, "score": few_and_late, "trials": 4, "name": "cut"}
+
+    class View(SearchView):
+        def __init__(self):
+            self.resumed, self.reports = [], []
+
+        def resume(self, run, folder, *, requested):
+            self.resumed.append((folder, requested))
+
+        def report(self, report, folder, files):
+            self.reports.append((len(report.record.trials), folder, files[0]))
+
+    def interrupt(trial):
+        raise KeyboardInterrupt
+
+    view, folder = View(), Path("runs/cut")
+    with pytest.raises(KeyboardInterrupt):
+        bamsearch.search("resnet18", callbacks=[interrupt], view=view, **options)
+    assert view.reports == [(1, folder, folder / "report/report.md")]
+    assert len(bamsearch.search("resnet18", view=view, **options).trials) == 4
+    assert view.resumed == [(folder, False)]
+    bamsearch.search(resume="cut", view=view)
+    assert view.resumed[-1] == (folder, True)
+    assert len(bamsearch.search("resnet18", force=True, **options | {"trials": 2}).trials) == 2
+
+
+def test_a_dry_run_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = bamsearch.search("resnet18", input_size=SIZE, score="params", name=True, dry_run=True)
+    assert (result.trials, result.folder) == ((), None)
+    assert result.estimated_seconds > 0
+    assert result.record.run.feasible_designs > 100
+    assert list(tmp_path.iterdir()) == []
+    module = resnet20(num_classes=10)
+    result = bamsearch.search(module, data="digits", epochs=1, device="cpu", dry_run=True)
+    assert result.estimated_seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "a", "output": "b"}, "`resume`, `name` and `output`: choose one"),
+        ({"resume": "a", "name": "b"}, "`resume`, `name` and `output`: choose one"),
+        ({"resume": "a", "force": True}, "`resume` continues a run, `force` starts it again"),
+        ({"resume": True, "name": True}, "resume=True needs output"),
+        ({"batch_size": 0}, "batch_size=0: give at least 1"),
+    ],
+)
+def test_options_that_exclude_each_other(options, message):
+    with pytest.raises(InvalidValueError, match=message):
+        bamsearch.search("resnet18", **options)
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +320,7 @@ def test_several_processes_score_what_one_does(tmp_path):
 def test_a_run_is_not_searched_twice(tmp_path):
     options = {"input_size": SIZE, "score": "params", "trials": 2, "output": tmp_path / "run"}
     before = bamsearch.search("resnet18", **options)
-    with pytest.raises(OutputError, match="already exists: continue with `resume=run`"):
+    with pytest.raises(OutputError, match="is a run already: continue with `resume=run`"):
         bamsearch.search("resnet18", **options)
     assert bamsearch.search("resnet18", **options, resume=True).trials == before.trials
 

@@ -34,11 +34,13 @@ class SearchResult:
         record: the run and all its trials.
         folder: folder of the run; None if it was not kept.
         module: the searched module, if no MODEL names it.
+        estimated_seconds: estimated duration in one process; of a dry run only.
     """
 
     record: RunRecord
     folder: Path | None
     module: nn.Module | None = None
+    estimated_seconds: float | None = None
 
     def __fspath__(self) -> str:
         if self.folder is None:

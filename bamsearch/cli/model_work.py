@@ -27,21 +27,24 @@ def model_work(console: Console, title: str, model: str) -> Iterator[None]:
 
     Third-party output goes to stderr, as stdout is for data: torch reports downloads on stdout,
     and the file of a model may print anything.
-
-    Raises:
-        DesignError: model is a design.json or a folder with one, which already has BAM.
     """
-    with console.progress(title), silence_third_party(console):
-        try:
-            yield
-        except ModelError as error:
-            base = _base_of_design(model)
-            if base is None:
-                raise
-            raise DesignError(
-                f"{model} is a design, which already has BAM: give a MODEL, such as its base, "
-                f"{shlex.quote(base)}"
-            ) from error
+    with console.progress(title), silence_third_party(console), refuse_design(model):
+        yield
+
+
+@contextmanager
+def refuse_design(model: str) -> Iterator[None]:
+    """Raise DesignError for a ModelError of the block if the MODEL is a design, which has BAM."""
+    try:
+        yield
+    except ModelError as error:
+        base = _base_of_design(model)
+        if base is None:
+            raise
+        raise DesignError(
+            f"{model} is a design, which already has BAM: give a MODEL, such as its base, "
+            f"{shlex.quote(base)}"
+        ) from error
 
 
 @contextmanager

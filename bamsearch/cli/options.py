@@ -31,11 +31,14 @@ that ``--help`` stays fast.
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.parameter_types import DEVICE, INPUT_SIZE, VALUE_RANGE, Count, Real
@@ -49,6 +52,21 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 pass_console = click.make_pass_decorator(Console, ensure=True)
 """Pass the :class:`Console` to the command as its first argument."""
+
+
+def command_line() -> str:
+    """The command line as it was typed."""
+    return shlex.join(["bamsearch", *sys.argv[1:]])
+
+
+def typed(options: dict[str, Any]) -> dict[str, Any]:
+    """The options on the command line; the library has the defaults of the others."""
+    source = click.get_current_context().get_parameter_source
+    return {
+        name: value
+        for name, value in options.items()
+        if source(name) is not ParameterSource.DEFAULT
+    }
 
 
 def command(name: str, *, examples: Sequence[str]) -> Callable[[Callable[..., Any]], click.Command]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
 from bamsearch.cli import options
 from bamsearch.cli.console import Console
@@ -182,21 +180,6 @@ class TerminalView(TrainingView):
     def trained(self, text: str) -> None:
         """Print a result."""
         self.console.note(text)
-
-
-def command_line() -> str:
-    """The command line as it was typed."""
-    return shlex.join(["bamsearch", *sys.argv[1:]])
-
-
-def typed(options: dict[str, Any]) -> dict[str, Any]:
-    """The options on the command line; the library has the defaults of the others."""
-    source = click.get_current_context().get_parameter_source
-    return {
-        name: value
-        for name, value in options.items()
-        if source(name) is not ParameterSource.DEFAULT
-    }
 
 
 def recipe_options(default: str) -> Callable[[Function], Function]:

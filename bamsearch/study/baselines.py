@@ -56,11 +56,7 @@ def list_baselines(
 ) -> list[tuple[BaselineKind, tuple[Insertion, ...]]]:
     """The baselines, in the order in which they are scored.
 
-    Args:
-        feasible: feasible set.
-        seed: random seed of the random search.
-        random: number of designs of the random search; 0 leaves it out.
-        base: number of times that the base is scored: more than one if scores are noisy.
+    ``random`` is the length of the random search; ``base`` is above 1 if scores are noisy.
     """
     space = feasible.space
     baselines: list[tuple[BaselineKind, tuple[Insertion, ...]]] = [("base", ())] * base

@@ -26,10 +26,6 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
     It stops after three designs within the budget, or after eight designs. The paper default is
     timed too if it is feasible, because the report compares with it.
 
-    Args:
-        record: finished run with a latency budget.
-        module: base network; None builds the run's model.
-
     Returns:
         The timed designs. A design is kept if the upper end of its 95% interval is within the
         budget.

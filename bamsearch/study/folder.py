@@ -28,16 +28,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bamsearch import files
 from bamsearch.errors import InvalidValueError, OutputError, RunError
-from bamsearch.files import (
-    append,
-    locked,
-    remove_drafts,
-    remove_files,
-    whole_folder,
-    write_whole,
-    written,
-)
 from bamsearch.records import (
     BaselineKind,
     Budget,
@@ -47,23 +39,9 @@ from bamsearch.records import (
     RunRecord,
     TrainingAnalysis,
     Trial,
+    run_files,
 )
-from bamsearch.records.run_files import (
-    EVIDENCE_FILE,
-    FINALISTS_FILE,
-    LEARNED_FILE,
-    RUN_FILE,
-    RUNS,
-    TRAINING_FILES,
-    TRIALS_FILE,
-    finalists_text,
-    find_run,
-    read_record,
-    read_run,
-    readable_lines,
-    run_text,
-    trial_line,
-)
+from bamsearch.records.run_files import RUN_FILE, RUNS, TRIALS_FILE
 from bamsearch.records.runs import Finalist
 from bamsearch.text import printable
 
@@ -81,24 +59,27 @@ _REPORT_FILES = (
     *("report.md", "report.html", "report.json", "trials.csv", "effects.csv"),
     *("network.svg", "pareto.svg", "curve.svg", "ranking.svg", "effects.svg"),
 )
-_TRAIN_FILES = tuple(f"train/*/{name}" for name in TRAINING_FILES)
+_TRAIN_FILES = tuple(f"train/*/{name}" for name in run_files.TRAINING_FILES)
 _FILES = (
-    *(*_STUDY_FILES, TRIALS_FILE, FINALISTS_FILE, LEARNED_FILE, EVIDENCE_FILE, LOG_FILE),
+    *(
+        *_STUDY_FILES,
+        TRIALS_FILE,
+        run_files.FINALISTS_FILE,
+        run_files.LEARNED_FILE,
+        run_files.EVIDENCE_FILE,
+        LOG_FILE,
+    ),
     "best/design.json",
     *(f"report/{name}" for name in _REPORT_FILES),
     *_TRAIN_FILES,
-    *(f"verify/*/{name}" for name in TRAINING_FILES),
-    *(f"supernet/{name}" for name in TRAINING_FILES),
+    *(f"verify/*/{name}" for name in run_files.TRAINING_FILES),
+    *(f"supernet/{name}" for name in run_files.TRAINING_FILES),
 )
 _NAMES = (LOCK_FILE, RUN_FILE, *dict.fromkeys(name.partition("/")[0] for name in _FILES))
 
 
 class RunFolder:
-    """The folder of a run.
-
-    Args:
-        path: the folder; its name is the name of the run.
-    """
+    """The folder of a run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -118,6 +99,21 @@ class RunFolder:
         """Whether the folder exists and holds a run."""
         return (self.path / RUN_FILE).is_file()
 
+    def check_new(self, *, force: bool) -> None:
+        """Check that a run can be created here, with ``force`` in place of an earlier run.
+
+        Raises:
+            OutputError: the folder has a run or other files, or cannot be written.
+        """
+        if self.is_run and not force:
+            raise OutputError(
+                f"{self.path} is a run already: continue with `resume={self.name}`, choose another "
+                "name, or add `force` to start it again"
+            )
+        files.check_output_folder(
+            self.path, force=self.is_run, advice="it is not a run, so choose another path"
+        )
+
     def create(self, run: Run) -> None:
         """Create the folder with its ``run.json``, both at once.
 
@@ -125,8 +121,8 @@ class RunFolder:
             OutputError: it has files already, or cannot be created.
         """
         try:
-            with whole_folder(self.path) as draft:
-                text = run_text(run, self.path)
+            with files.whole_folder(self.path) as draft:
+                text = run_files.run_text(run, self.path)
                 (draft / RUN_FILE).write_text(text, encoding="utf-8", newline="\n")
         except OSError as error:
             if self.path.is_dir() and any(self.path.iterdir()):
@@ -154,7 +150,7 @@ class RunFolder:
         """
         with self.locked():
             try:
-                remove_files(self.path, _FILES)
+                files.remove_files(self.path, _FILES)
             except OSError as error:
                 reason = f"{error.filename} cannot be removed: {error.strerror}"
                 raise OutputError(f"{reason}; choose another `name`") from error
@@ -172,7 +168,7 @@ class RunFolder:
             f"another search is running on run {self.name}: wait for it, "
             "or start a new one with another `name`"
         )
-        with locked(self.path, LOCK_FILE, _NAMES, busy):
+        with files.locked(self.path, LOCK_FILE, _NAMES, busy):
             yield
 
     def busy(self) -> bool:
@@ -189,40 +185,40 @@ class RunFolder:
 
     def write_run(self, run: Run) -> None:
         """Write ``run.json``."""
-        self._write(RUN_FILE, run_text(run, self.path))
+        self._write(RUN_FILE, run_files.run_text(run, self.path))
 
     def read_run(self) -> Run:
         """Read ``run.json``, see :func:`bamsearch.records.run_files.read_run`."""
-        return read_run(self.path)
+        return run_files.read_run(self.path)
 
     def read_record(self) -> RunRecord:
         """Read the run and its trials, see :func:`bamsearch.records.run_files.read_record`."""
-        return read_record(self.path)
+        return run_files.read_record(self.path)
 
     def append(self, trials: Sequence[tuple[BaselineKind | None, Trial]]) -> None:
         """Add finished trials to ``trials.jsonl``."""
         if not trials:
             return
-        text = "".join(trial_line(trial, kind) for kind, trial in trials)
+        text = "".join(run_files.trial_line(trial, kind) for kind, trial in trials)
         path = self.path / TRIALS_FILE
-        with written(path, _RESUME_HINT):
-            append(path, text)
+        with files.written(path, _RESUME_HINT):
+            files.append(path, text)
 
     def repair(self) -> None:
         """Remove files and lines that a crash left incomplete; the study has their content."""
-        remove_drafts(self.path)
+        files.remove_drafts(self.path)
         path = self.path / TRIALS_FILE
         if not path.exists():
             return
         content = path.read_bytes()
-        whole = len(b"".join(readable_lines(content)))
+        whole = len(b"".join(run_files.readable_lines(content)))
         if whole < len(content):
             os.truncate(path, whole)
 
     def remove_trainings(self) -> None:
         """Remove the checkpoints of trainings, after the last trial."""
         with suppress(OSError):
-            remove_files(self.path, _TRAIN_FILES)
+            files.remove_files(self.path, _TRAIN_FILES)
 
     def write_best(self, design: Design) -> None:
         """Write ``best/design.json``, unless it is up to date."""
@@ -235,15 +231,15 @@ class RunFolder:
 
     def write_finalists(self, finalists: Sequence[Finalist]) -> None:
         """Write ``finalists.json``."""
-        self._write(FINALISTS_FILE, finalists_text(finalists))
+        self._write(run_files.FINALISTS_FILE, run_files.finalists_text(finalists))
 
     def write_evidence(self, evidence: Evidence) -> None:
         """Write ``evidence.json``."""
-        self._write(EVIDENCE_FILE, evidence.to_json())
+        self._write(run_files.EVIDENCE_FILE, evidence.to_json())
 
     def write_analysis(self, analysis: TrainingAnalysis) -> None:
         """Write ``learned.json``."""
-        self._write(LEARNED_FILE, analysis.to_json())
+        self._write(run_files.LEARNED_FILE, analysis.to_json())
 
     def log(self, text: str) -> None:
         """Add a line with date and time (UTC) to the log."""
@@ -252,7 +248,7 @@ class RunFolder:
             file.write(f"{now} {printable(text)}\n")
 
     def _write(self, name: str, text: str) -> None:
-        write_whole(self.path / name, text.encode(), _RESUME_HINT)
+        files.write_whole(self.path / name, text.encode(), _RESUME_HINT)
 
 
 def new_folder(run: Run, parent: Path = RUNS) -> RunFolder:
@@ -287,12 +283,7 @@ def named_run_folder(name: str, parent: Path = RUNS) -> RunFolder:
 
 
 def check_name(kind: str, name: str) -> None:
-    """Raise InvalidValueError if a name has other characters than letters, digits and . _ + -.
-
-    Args:
-        kind: kind of thing that is named, such as ``a run``.
-        name: name as typed.
-    """
+    """Raise InvalidValueError if a name has other characters than letters, digits and . _ + -."""
     if not re.fullmatch(r"[\w][\w.+-]*", name):
         raise InvalidValueError(
             f"{kind} cannot be called {name!r}: use only letters, digits and . _ + -; "
@@ -306,7 +297,7 @@ def find_folder(run: str) -> RunFolder:
     Raises:
         RunError: no such run.
     """
-    path = find_run(run)
+    path = run_files.find_run(run)
     if path is not None:
         return RunFolder(path)
     raise RunError(f"no run is called {run!r}: 'bamsearch runs' lists all runs")

@@ -43,14 +43,8 @@ def run_workers(
 ) -> bool:
     """Run workers until all trials are finished; a worker that dies is replaced.
 
-    Args:
-        name: name of the run.
-        url: database URL.
-        number: number of workers.
-        device: device to score on.
-        log: file for the output of the workers, in the folder of the run.
-        stop: polled twice per second; True ends the workers, and their trials are requeued.
-        finished: called twice per second to collect finished trials; returns whether any is scored.
+    ``stop`` and ``finished`` are called twice per second: ``stop`` ends the workers, and their
+    trials are requeued; ``finished`` collects finished trials and returns whether any is scored.
 
     Returns:
         True if all trials are finished, False if the search was stopped.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
-from functools import partial
 
 from bamsearch.errors import RunError
 from bamsearch.records import BaselineKind, Trial
 from bamsearch.records.run_files import TRIALS_FILE
 from bamsearch.sampler.training_analysis import analyse_trainings
 from bamsearch.study.folder import RunFolder
-from bamsearch.study.storage import retry_until
 from bamsearch.study.study import SearchStudy, TrialKey
 
 Finished = tuple[BaselineKind | None, Trial]
@@ -21,26 +19,15 @@ Finished = tuple[BaselineKind | None, Trial]
 class TrialLedger:
     """Keeps ``trials.jsonl`` and the files derived from it in step with the study.
 
-    Args:
-        folder: folder of the run.
-        study: studies of the run.
-        masked_url: database URL without its password, for errors.
-        watch: called with newly finished trials; the first call has those of an earlier session.
-
     Raises:
         RunError: the folder has trials that are missing from the study.
     """
 
     def __init__(
-        self,
-        folder: RunFolder,
-        study: SearchStudy,
-        masked_url: str,
-        watch: Callable[[Sequence[Finished]], None],
+        self, folder: RunFolder, study: SearchStudy, watch: Callable[[Sequence[Finished]], None]
     ) -> None:
         self._folder = folder
         self._study = study
-        self._masked_url = masked_url
         self._watch = watch
         self._best: tuple[float, int] | None = None
         self._appending = False
@@ -57,7 +44,7 @@ class TrialLedger:
             self._folder.repair()
             self._written = _keys(self._read())
             self._appending = False
-        new = self._new()
+        new = self._new(self._written)
         if not new:
             if self._behind:
                 self.follow()
@@ -83,17 +70,17 @@ class TrialLedger:
         trials: list[Finished] = [(None, trial) for trial in record.trials]
         return trials + list(record.baselines)
 
-    def _new(self, written: frozenset[TrialKey] | None = None) -> list[tuple[TrialKey, Trial]]:
-        read = partial(self._study.finished, self._written if written is None else written)
-        return retry_until(read, self._masked_url)
+    def _new(self, written: Set[TrialKey]) -> list[tuple[TrialKey, Trial]]:
+        return self._study.retry(self._study.finished, written)
 
     def _check(self) -> None:
         """Raise RunError if the plain record has trials that are missing from the study."""
         in_study = {key for key, _ in self._new(frozenset())}
         if self._written - in_study:
             raise RunError(
-                f"{self._folder.path / TRIALS_FILE} has trials that are not in {self._masked_url}: "
-                "was one of them replaced? Move the file away to continue from the study"
+                f"{self._folder.path / TRIALS_FILE} has trials that are not in "
+                f"{self._study.masked_url}: was one of them replaced? "
+                "Move the file away to continue from the study"
             )
 
     def follow(self) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 
 from bamsearch.errors import BamsearchError, ScoreError
 from bamsearch.files import disk_error
 from bamsearch.records import Run
 from bamsearch.records.hints import MOST_FLOAT
-from bamsearch.study.storage import retry_until
 from bamsearch.study.study import SearchStudy, TrialLease, TrialOutcome, Waiting
 from bamsearch.training.interrupt import record_signals
 
@@ -29,18 +27,10 @@ def score_trials(
     study: SearchStudy,
     evaluate: Evaluator,
     *,
-    masked_url: str,
     stop: Callable[[], bool] = lambda: False,
     finished: Callable[[], object] = lambda: None,
 ) -> bool:
     """Score trials until all are finished; an interrupted trial is requeued.
-
-    Args:
-        study: studies of the run.
-        evaluate: evaluates a trial.
-        masked_url: database URL without its password, for errors.
-        stop: polled between trials; True stops the loop.
-        finished: called after each trial.
 
     Returns:
         True if all trials are finished, False if it was stopped.
@@ -56,7 +46,7 @@ def score_trials(
             while not stop():
                 if interrupted():
                     raise KeyboardInterrupt
-                lease = retry_until(study.take, masked_url)
+                lease = study.retry(study.take)
                 if lease is None:
                     return True
                 if isinstance(lease, Waiting):
@@ -64,15 +54,11 @@ def score_trials(
                     continue
                 with study.heartbeats(lease):
                     outcome = lease.cached or evaluate(lease)
-                retry_until(partial(study.finish, lease, outcome), masked_url)
+                study.retry(study.finish, lease, outcome)
                 finished()
                 scored = scored or not outcome.reason
                 failures += bool(outcome.reason)
-                if (
-                    failures == _HOPELESS
-                    and not scored
-                    and not retry_until(study.any_scored, masked_url)
-                ):
+                if failures == _HOPELESS and not scored and not study.retry(study.any_scored):
                     raise ScoreError(_hopeless(study.run, outcome.reason))
             return False
         finally:

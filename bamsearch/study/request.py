@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib.metadata import version
 from math import ceil
 from platform import python_version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from bamsearch.data.resolving import check_model_fits_data
 from bamsearch.errors import InvalidValueError, RunError
 from bamsearch.profiling.summary import check_has_sites, summarise, summarise_base
-from bamsearch.records import (
-    Budget,
-    DataFacts,
-    Design,
-    Init,
-    Insertion,
-    ModelSummary,
-    Objective,
-    Quantity,
-    Run,
-    Variant,
-)
-from bamsearch.records.sources import source_of, user_code
+from bamsearch.records import Budget, DataFacts, Init, Insertion, Objective, Quantity, Run, Variant
+from bamsearch.records.problems import Problem
+from bamsearch.records.sources import source_of
 from bamsearch.score.table import COSTS, DEFAULT_SCORE, SCORES
 from bamsearch.space.budget import parse_budget
 from bamsearch.space.choices import SearchSpace, with_costs
@@ -42,42 +33,31 @@ if TYPE_CHECKING:
 
     from bamsearch.graph.base import Base
 
+P = TypeVar("P", bound=Problem)
+
 DEFAULT_TRIALS = 100
 
 TRAINED_TRIALS = 40
 """Default with score ``train``: each trial is a training."""
 
 DEFAULT_SAMPLER = "gp"
-_ANEW = "restore it, or start a new search with another `name`, or with `force` under this name"
+ANEW = "restore it, or start a new search with another `name`, or with `force` under this name"
+_SHARED = ("objectives", "seed", "heartbeat", "data", "until")
+"""Fields that a run takes from its request unchanged, besides those of the problem."""
+
 _VERSIONS = ("bamsearch", "torch", "torchvision", "optuna", "fvcore")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """The options of a search.
+    """Options of a search, as of :func:`bamsearch.search`, with names for objects.
 
     Attributes:
-        model: MODEL, or the name of a module.
         budgets: budget texts as typed, by quantity.
-        space: name or file of a search space.
-        with_stem: whether the stem is added to the space.
         score: name of a score, or ``module:function``; None is train if there are data, else
             params.
-        objectives: objectives; the first ranks the designs.
-        sampler: name of a sampler; None chooses by the number of designs.
-        trials: total number of trials; None is 100, 40 with score train, or all designs with
-            sampler ``exhaustive``.
-        until: expected regret, in points of accuracy, below which a search that trains stops.
-        seed: random seed.
-        input_size: (H, W); None is the model's default.
-        num_classes: classes of the head; None is the model's default.
-        data: data set that determined the two, if any.
-        variant: variant of BAM.
-        init: initialisation of BAM.
-        compare_random: whether to run a random search of the same length too; None runs it unless
-            it needs trainings or the score is params or macs.
+        data: data set that determined ``input_size`` and ``num_classes``, if any.
         recipe: training recipe; None is the short one.
-        heartbeat: seconds between the heartbeats of a worker.
         timing: conditions of a latency budget; its device also scores.
     """
 
@@ -121,14 +101,7 @@ class SearchPlan:
 
 
 def search_device(device: str, score: str | None, *, trains: bool, timed: bool) -> str:
-    """The device of a search; scores that need no network skip the choice, as it loads torch.
-
-    Args:
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        score: name of the score, if any.
-        trains: whether the default score is train, because the search has data.
-        timed: whether a latency budget needs the device.
-    """
+    """The device of a search; scores that need no network skip the choice, as it loads torch."""
     entry = SCORES.get(score or ("train" if trains else DEFAULT_SCORE))
     if not timed and entry is not None and not entry.needs_module:
         return "cpu"
@@ -142,17 +115,14 @@ def plan_search(
 ) -> SearchPlan:
     """Check a request and determine its feasible designs, before anything is scored.
 
-    Args:
-        request: options of the search.
-        module: base network, if no MODEL name builds it; its input is ``request.input_size``,
-            224x224 by default.
-        command: command line, for the record.
+    The input of a module is ``request.input_size``, 224x224 by default.
 
     Raises:
         NoSiteError: the model or the space has no site for BAM.
         NothingFitsError: no design is within the budgets.
         SpaceError: an invalid space.
         ModelError: the model cannot be built, traced or measured.
+        DataError: the model has inputs of another shape than the data.
         InvalidValueError: options out of range, or that do not go together.
     """
     request = _with_score(request)
@@ -165,33 +135,10 @@ def plan_search(
         summary = summarise(request.model, size, classes, base=base if runs else None)
     else:
         summary = summarise_base(request.model, base())
+    check_model_fits_data(request.data, summary)
     check_has_sites(summary)
-    if runs:
-        summary = _decided(
-            summary,
-            request.variant,
-            request.init,
-            request.num_classes,
-            with_stem=request.with_stem,
-            base=base,
-        )
     file = read_space(request.space)
-    space = search_space(
-        file,
-        summary,
-        with_stem=request.with_stem,
-        variant=request.variant,
-        init=request.init,
-        num_classes=request.num_classes,
-    )
-    added, latency = measure_costs(
-        space, request.budgets.keys(), request.timing, request.seed, module
-    )
-    space = with_costs(space, added)
-    budgets = _budgets(request, space, latency)
-    designs = feasible(space, budgets)
-    sampler, trials = _sampler_and_trials(request, designs)
-    run = Run(
+    problem = Problem(
         name="",
         summary=summary,
         variant=request.variant,
@@ -199,11 +146,24 @@ def plan_search(
         num_classes=request.num_classes,
         space=file.to_dict(),
         with_stem=request.with_stem,
-        budgets=budgets,
+        budgets=(),
+    )
+    if runs:
+        problem = with_insertion_method(problem, base)
+    space = _space_of(problem, file)
+    added, latency = measure_costs(
+        space, request.budgets.keys(), request.timing, request.seed, module
+    )
+    space = with_costs(space, added)
+    budgets = _budgets(request, space, latency)
+    designs = feasible(space, budgets)
+    sampler, trials = _sampler_and_trials(request, designs)
+    shared = {f.name: getattr(problem, f.name) for f in fields(problem)}
+    shared |= {name: getattr(request, name) for name in _SHARED} | {"budgets": budgets}
+    run = Run(
+        **shared,
         score=request.score or DEFAULT_SCORE,
-        objectives=request.objectives,
         sampler=sampler,
-        seed=request.seed,
         trials=trials,
         designs=min(designs.designs, LARGEST_COUNT),
         feasible_designs=min(designs.count, LARGEST_COUNT),
@@ -211,16 +171,13 @@ def plan_search(
         compare_random=_compares(request, sampler),
         device=request.timing.device,
         threads=request.timing.threads,
-        heartbeat=request.heartbeat,
         added=added,
         latency=latency,
         command=command,
         versions={"python": python_version()} | {name: version(name) for name in _VERSIONS},
         git_commit=_git_commit(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        data=request.data,
         recipe=None if request.recipe is None else request.recipe.to_dict(),
-        until=request.until,
         sources={} if module is not None else _sources(request.model, request.score or ""),
     )
     if run.trained and request.data is not None:
@@ -244,36 +201,21 @@ def plan_of_run(run: Run) -> SearchPlan:
             name = run.model if kind == "model" else run.score
             raise RunError(
                 f"{kind} {name} has changed since run {run.name} started: it was {was} and is now "
-                f"{now.get(kind) or 'missing'}; {_ANEW}"
+                f"{now.get(kind) or 'missing'}; {ANEW}"
             )
-    space = search_space(
-        _file_of(run),
-        run.summary,
-        with_stem=run.with_stem,
-        variant=run.variant,
-        init=run.init,
-        num_classes=run.num_classes,
-    )
+    space = _space_of(run, parse_space(run.space, f"space of run {run.name}"))
     return SearchPlan(run, feasible(with_costs(space, run.added), run.budgets))
 
 
-def check_base(run: Run) -> None:
-    """Count the base of a run again if it is user code, whose imports may have changed.
-
-    Raises:
-        RunError: the network differs from that of the run.
-        ModelError: the network cannot be built.
-    """
-    if "model" not in run.sources or user_code(run.model) is None:
-        return
-    was = run.summary
-    now = summarise(run.model, was.input_shape[-2:], run.num_classes)
-    if (now.base, now.sites) != (was.base, was.sites):
-        raise RunError(
-            f"model {run.model} has changed since run {run.name} started: it had "
-            f"{was.base.params:,} parameters and {was.base.macs:,} MACs, and now has "
-            f"{now.base.params:,} and {now.base.macs:,}; {_ANEW}"
-        )
+def _space_of(problem: Problem, file: SpaceFile) -> SearchSpace:
+    return search_space(
+        file,
+        problem.summary,
+        with_stem=problem.with_stem,
+        variant=problem.variant,
+        init=problem.init,
+        num_classes=problem.num_classes,
+    )
 
 
 def _sources(model: str, score: str) -> dict[str, str]:
@@ -281,40 +223,6 @@ def _sources(model: str, score: str) -> dict[str, str]:
     names = {"model": model} | ({"score": score} if ":" in score else {})
     sources = {kind: source_of(name) for kind, name in names.items()}
     return {kind: source for kind, source in sources.items() if source is not None}
-
-
-def with_trials(planned: SearchPlan, trials: int | None, until: float | None = None) -> SearchPlan:
-    """A recorded run with a new total number of trials; see :func:`more_trials`."""
-    base = planned.space.encoding(())
-    count = planned.feasible.count - (base is not None)
-    return replace(planned, run=more_trials(planned.run, trials, count, until))
-
-
-def more_trials(run: Run, trials: int | None, count: int, until: float | None = None) -> Run:
-    """The run with another total number of trials, or another ``until``.
-
-    Args:
-        run: the run.
-        trials: new total; None keeps it.
-        count: number of feasible designs, without the base.
-        until: see :class:`SearchRequest`; None keeps it.
-
-    Raises:
-        InvalidValueError: fewer than before, or ``until`` for a run that does not train.
-    """
-    _check_until(until, run.score)
-    run = replace(run, until=run.until if until is None else until)
-    if trials is None or trials == run.trials:
-        return run
-    if trials < run.trials:
-        raise InvalidValueError(
-            f"`trials={trials}` is below the {run.trials} trials of run {run.name}: give the total"
-        )
-    return replace(run, trials=trials if run.repeats else min(trials, count))
-
-
-def _file_of(run: Run) -> SpaceFile:
-    return parse_space(run.space, f"space of run {run.name}")
 
 
 def _with_score(request: SearchRequest) -> SearchRequest:
@@ -359,10 +267,11 @@ def _check(request: SearchRequest, module: nn.Module | None) -> None:
         raise InvalidValueError("`objectives=ms` needs `budget_ms`, which makes the latency table")
     if request.trials is not None and request.trials < 1:
         raise InvalidValueError(f"`trials` must be at least 1, not {request.trials}")
-    _check_until(request.until, request.score)
+    check_until(request.until, request.score)
 
 
-def _check_until(until: float | None, score: str | None) -> None:
+def check_until(until: float | None, score: str | None) -> None:
+    """Raise InvalidValueError unless the score can stop at that expected regret."""
     if until is None:
         return
     if score != "train":
@@ -400,37 +309,23 @@ def _base(request: SearchRequest, module: nn.Module | None) -> Base:
     return base_to_examine(request.model, shape, request.num_classes)
 
 
-def with_insertion_method(run: Run) -> Run:
-    """The run with its insertion method (rewriting or hooks), chosen and checked once.
+def with_insertion_method(problem: P, base: Callable[[], Base] | None = None) -> P:
+    """Choose the insertion method (rewriting or hooks), tried with BAM at every site of the space.
 
     Raises:
         ModelError: neither method gives the right network.
     """
-    summary = _decided(run.summary, run.variant, run.init, run.num_classes, with_stem=run.with_stem)
-    return replace(run, summary=summary)
-
-
-def _decided(
-    summary: ModelSummary,
-    variant: Variant,
-    init: Init,
-    num_classes: int | None,
-    *,
-    with_stem: bool,
-    base: Callable[[], Base] | None = None,
-) -> ModelSummary:
-    """The summary with its insertion method, tried with BAM at every site of the space."""
+    summary = problem.summary
     if summary.how != "auto":
-        return summary
+        return problem
     # Imported here because it loads torch.
     from bamsearch.graph.designs import insert_checked
 
-    kinds = ("bottleneck", "head", "stem") if with_stem else ("bottleneck", "head")
+    kinds = ("bottleneck", "head", *(["stem"] if problem.with_stem else []))
     sites = [site for site in summary.sites if site.kind in kinds] or summary.sites
-    insertions = tuple(Insertion(site.name) for site in sites)
-    shape = summary.input_shape
-    design = Design(summary.model, shape, insertions, variant, init, num_classes)
-    return replace(summary, how=insert_checked(design, base() if base else None).how)
+    design = problem.design([Insertion(site.name) for site in sites])
+    how = insert_checked(design, base() if base else None).how
+    return replace(problem, summary=replace(summary, how=how))
 
 
 def _budgets(

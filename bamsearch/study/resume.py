@@ -1,88 +1,122 @@
-"""Checks that the options of a resumed run agree with its record."""
+"""Resumes a run: the options of a repeated search must agree with those of the run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Collection
+from dataclasses import replace
+from typing import get_args
 
-from bamsearch.errors import RunError
-from bamsearch.records import DataFacts, Run, ValueRange, value_range_text
-from bamsearch.study.request import SearchRequest
+from bamsearch.errors import InvalidValueError, RunError
+from bamsearch.profiling.summary import summarise
+from bamsearch.records import DataFacts, Quantity, Run, value_range_text
+from bamsearch.records.comparison import first_difference
+from bamsearch.records.sources import user_code
+from bamsearch.space.space import read_space
+from bamsearch.study.request import ANEW, SearchPlan, SearchRequest, check_until
 
-_COMPARED = ("score", "objectives", "seed", "with_stem", "num_classes", "variant", "init")
+_NAMED = (
+    *("score", "objectives", "sampler", "compare_random"),
+    *("seed", "with_stem", "num_classes", "variant", "init"),
+)
+_VOLATILE = (
+    *("name", "storage", "command", "versions", "git_commit", "created", "audit", "started_in"),
+    # Measured times differ each time.
+    *("added", "latency", "heartbeat"),
+)
+"""Fields in which two runs of the same search may differ."""
 
 
-def check_same(
-    run: Run, request: SearchRequest, model: str | None, typed: Callable[[str], bool]
-) -> None:
-    """Raise RunError if an option that the user gave differs from the run.
-
-    Args:
-        run: recorded run.
-        request: options, including defaults.
-        model: MODEL that the user gave, if any.
-        typed: whether the user gave an option, by its name.
-    """
-    if model is not None and model != run.model:
-        raise _differs(run, "MODEL", model, run.model)
-    compared: dict[str, tuple[Any, Any]] = {
-        name: (getattr(request, name), getattr(run, name)) for name in _COMPARED
-    }
-    compared["space"] = _space_texts(request.space, run)
-    compared["sampler"] = (request.sampler, run.sampler)
-    compared["input_size"] = (request.input_size, run.summary.input_shape[-2:])
-    compared["compare_random"] = (request.compare_random, run.compare_random)
-    compared["data"] = _data_texts(request.data, run.data)
+def check_options(run: Run, request: SearchRequest, stated: Collection[str]) -> None:
+    """Raise RunError if an option that the caller stated differs from the run."""
     texts = {budget.quantity: budget.text for budget in run.budgets}
-    for quantity in ("gflops", "params", "memory", "ms"):
-        compared[f"budget_{quantity}"] = (
-            request.budgets.get(quantity),
-            texts.get(quantity, "none"),
-        )
     recipe, recorded_recipe = request.recipe, run.recipe or {}
+    recorded: dict[str, object] = {"model": run.model}
+    recorded |= {name: getattr(run, name) for name in _NAMED}
+    recorded |= {f"budget_{quantity}": texts.get(quantity) for quantity in get_args(Quantity)}
+    recorded |= {"input_size": run.summary.input_shape[-2:], "recipe": recorded_recipe.get("name")}
+    recorded |= {"epochs": recorded_recipe.get("epochs")}
+    requested: dict[str, object] = {"model": request.model}
+    requested |= {name: getattr(request, name) for name in (*_NAMED, "input_size")}
+    requested |= {
+        f"budget_{quantity}": request.budgets.get(quantity) for quantity in get_args(Quantity)
+    }
     if recipe is not None:
-        for name, value in (("recipe", recipe.name), ("epochs", recipe.epochs)):
-            compared[name] = (
-                value,
-                recorded_recipe.get({"recipe": "name"}.get(name, name), "none"),
-            )
-    for name, (typed_value, recorded) in compared.items():
-        if typed(name) and typed_value != recorded:
-            raise _differs(run, f"`{name}`", typed_value, recorded)
+        requested |= {"recipe": recipe.name, "epochs": recipe.epochs}
+    requested["space"], recorded["space"] = _space_texts(request.space, run)
+    requested["data"], recorded["data"] = _data_texts(request.data, run.data)
+    difference = first_difference(recorded, requested, ignoring=recorded.keys() - stated)
+    if difference is not None:
+        option = "MODEL" if difference.name == "model" else f"`{difference.name}`"
+        raise RunError(
+            f"run {run.name} has {option} {difference.stored}, not {difference.requested}: "
+            "leave it out, or start a new run without `resume`"
+        )
 
 
-def recorded_range(run: str) -> ValueRange | None:
-    """The value range of a run's data; None without a value range or without a run folder."""
-    from bamsearch.study.folder import find_folder
-
-    try:
-        data = find_folder(run).read_run().data
-    except RunError:  # reported later, when the run is read
-        return None
-    return None if data is None else data.value_range
+def same_search(planned: Run, recorded: Run) -> bool:
+    """Whether two runs have the same options, ignoring names, versions and measured times."""
+    return first_difference(recorded, planned, ignoring=_VOLATILE) is None
 
 
-def _space_texts(typed: str, run: Run) -> tuple[str, str]:
+def check_base(run: Run) -> None:
+    """Count the base of a run again if it is user code, whose imports may have changed.
+
+    Raises:
+        RunError: the network differs from that of the run.
+        ModelError: the network cannot be built.
+    """
+    if "model" not in run.sources or user_code(run.model) is None:
+        return
+    was = run.summary
+    now = summarise(run.model, was.input_shape[-2:], run.num_classes)
+    if (now.base, now.sites) != (was.base, was.sites):
+        raise RunError(
+            f"model {run.model} has changed since run {run.name} started: it had "
+            f"{was.base.params:,} parameters and {was.base.macs:,} MACs, and now has "
+            f"{now.base.params:,} and {now.base.macs:,}; {ANEW}"
+        )
+
+
+def with_trials(planned: SearchPlan, trials: int | None, until: float | None = None) -> SearchPlan:
+    """A recorded run with a new total number of trials or a new ``until``; None keeps either.
+
+    Raises:
+        InvalidValueError: fewer trials than before, or ``until`` for a run that does not train.
+    """
+    run = planned.run
+    check_until(until, run.score)
+    trials = run.trials if trials is None else trials
+    if trials < run.trials:
+        raise InvalidValueError(
+            f"`trials={trials}` is below the {run.trials} trials of run {run.name}: give the total"
+        )
+    if trials > run.trials and not run.repeats:
+        # A deterministic score has one trial per feasible design; the base is a baseline.
+        base = planned.space.encoding(())
+        trials = min(trials, planned.feasible.count - (base is not None))
+    until = run.until if until is None else until
+    return replace(planned, run=replace(run, trials=trials, until=until))
+
+
+def _space_texts(requested: str, run: Run) -> tuple[str, str]:
     """Two texts, equal if the spaces have the same content."""
-    from bamsearch.space.space import read_space
-
-    typed_space, recorded = read_space(typed).to_dict(), dict(run.space)
-    if json.dumps(typed_space, sort_keys=True) == json.dumps(recorded, sort_keys=True):
-        return typed, typed
-    other = " with other content" if typed_space["name"] == recorded["name"] else ""
-    return typed, f"{recorded['name']}{other}"
+    space, recorded = read_space(requested).to_dict(), dict(run.space)
+    if json.dumps(space, sort_keys=True) == json.dumps(recorded, sort_keys=True):
+        return requested, requested
+    other = " with other content" if space["name"] == recorded["name"] else ""
+    return requested, f"{recorded['name']}{other}"
 
 
-def _data_texts(typed: DataFacts | None, recorded: DataFacts | None) -> tuple[str, str]:
+def _data_texts(requested: DataFacts | None, recorded: DataFacts | None) -> tuple[str, str]:
     """Two texts, equal if the data are the same, whatever their folders."""
-    if typed is not None and recorded is not None:
+    if requested is not None and recorded is not None:
         # Imported here, as it loads torch.
         from bamsearch.data.loading import same_data
 
-        same = typed.input_shape == recorded.input_shape and same_data(typed, recorded)
-        typed = recorded if same else typed
-    return _data_text(typed), _data_text(recorded)
+        same = requested.input_shape == recorded.input_shape and same_data(requested, recorded)
+        requested = recorded if same else requested
+    return _data_text(requested), _data_text(recorded)
 
 
 def _data_text(facts: DataFacts | None) -> str:
@@ -90,13 +124,3 @@ def _data_text(facts: DataFacts | None) -> str:
         return "none"
     values = "" if facts.value_range is None else f", values {value_range_text(facts.value_range)}"
     return f"{facts.name} ({'x'.join(map(str, facts.input_shape))}, {facts.hash}{values})"
-
-
-def _differs(run: Run, option: str, typed: Any, recorded: Any) -> RunError:
-    def text(value: Any) -> str:
-        return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-    return RunError(
-        f"run {run.name} has {option} {text(recorded)}, not {text(typed)}: leave it out, "
-        "or start a new run without `resume`"
-    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
@@ -73,11 +74,6 @@ class SearchOptions:
 def run_search(planned: SearchPlan, folder: RunFolder, options: SearchOptions) -> RunRecord:
     """Run or resume a search until all trials are finished or it is stopped.
 
-    Args:
-        planned: plan of the search; to resume, that of the recorded run.
-        folder: folder of the run; created by :func:`start_run` if it is not a run yet.
-        options: execution options.
-
     Returns:
         The run with its finished trials.
 
@@ -88,24 +84,26 @@ def run_search(planned: SearchPlan, folder: RunFolder, options: SearchOptions) -
     """
     if not folder.is_run:
         start_run(planned.run, folder, options.url)
-    masked_url = None if options.url is None else mask_url(options.url)
+    url = options.url or sqlite_url(folder.study)
+    shared = options.jobs > 1 or options.url is not None
     # The study keeps its name if the folder is renamed.
     name = planned.run.name or folder.read_run().name
-    planned = replace(planned, run=replace(planned.run, name=name, storage=masked_url))
-    with folder.locked(), _quiet(), _storage(folder, planned.run, options) as storage:
+    masked_url = None if options.url is None else mask_url(url)
+    run = replace(planned.run, name=name, storage=masked_url)
+    heartbeat = run.heartbeat if shared else None
+    with folder.locked(), _quiet(), open_storage(url, heartbeat=heartbeat) as storage:
         folder.repair()
-        retry = partial(retry_until, masked_url=mask_url(_url(folder, options)))
-        planned = replace(planned, run=retry(partial(_record_run, folder, storage, planned.run)))
-        single_process = options.jobs == 1 and options.url is None
-        study = retry(partial(open_study, planned, storage, single_process=single_process))
-        retry(partial(_prepare, study, planned))
-        ledger = TrialLedger(folder, study, mask_url(_url(folder, options)), options.watch)
+        retry = partial(retry_until, masked_url=mask_url(url))
+        planned = replace(planned, run=retry(partial(_record_run, folder, storage, run)))
+        study = retry(partial(open_study, planned, storage, url, single_process=not shared))
+        study.retry(_prepare, study, planned)
+        ledger = TrialLedger(folder, study, options.watch)
         # Files derived from trials may be missing after a kill or a full disk.
         ledger.write()
         folder.log(f"{STARTED} {options.jobs} process{'es' if options.jobs > 1 else ''}")
         ended = False
         try:
-            ended = _score_all(study, folder, options, ledger)
+            ended = _score_all(study, folder, url, options, ledger)
         finally:
             ledger.write()
             folder.log(ENDED if ended else "interrupted")
@@ -121,12 +119,6 @@ def start_run(
     run: Run, folder: RunFolder | None, url: str | None = None, *, force: bool = False
 ) -> RunFolder:
     """Create the folder of a new run, which can be resumed from then on.
-
-    Args:
-        run: the run, as planned.
-        folder: new or empty folder; None is the first free ``runs/MODEL-BUDGET-NNN``.
-        url: database of the study instead of a file in the folder.
-        force: replace an earlier run in the folder.
 
     Raises:
         OutputError: the folder cannot be created.
@@ -154,7 +146,9 @@ def _created(run: Run, folder: RunFolder | None, force: bool) -> RunFolder:
     return folder
 
 
-def open_study(planned: SearchPlan, storage: BaseStorage, *, single_process: bool) -> SearchStudy:
+def open_study(
+    planned: SearchPlan, storage: BaseStorage, url: str, *, single_process: bool
+) -> SearchStudy:
     """Open the studies of a run with its sampler."""
     run = planned.run
     sampler = make_sampler(
@@ -165,7 +159,14 @@ def open_study(planned: SearchPlan, storage: BaseStorage, *, single_process: boo
         score=run.score,
         repeats=run.repeats,
     )
-    return SearchStudy(storage, run, planned.feasible, sampler, single_process=single_process)
+    return SearchStudy(
+        storage,
+        run,
+        planned.feasible,
+        sampler,
+        single_process=single_process,
+        masked_url=mask_url(url),
+    )
 
 
 def work_on(
@@ -173,12 +174,7 @@ def work_on(
 ) -> tuple[Run, bool]:
     """Score trials of a run in a database, as one of any number of workers.
 
-    Args:
-        name: name of the run.
-        url: database URL.
-        device: device to score on; None is that of the run. A search may have been started on a
-            machine without a GPU.
-        stop: polled between trials; True stops the worker.
+    ``device`` may differ from that of a run that was started on a machine without a GPU.
 
     Returns:
         The run, and whether all trials are finished.
@@ -188,18 +184,15 @@ def work_on(
         StorageError: the database does not answer.
         ScoreError: the score of the run is not available here.
     """
-    masked_url = mask_url(url)
     with _quiet():
-        with open_storage(url) as storage:
-            run = retry_until(partial(stored_run, storage, name), masked_url)
+        run = _stored(name, url)
         planned = plan_of_run(replace(run, device=_device(run, device)))
         # Connect again: the heartbeat interval is in the run.
         with open_storage(url, heartbeat=run.heartbeat) as storage, _computing(run):
-            study = retry_until(
-                partial(open_study, planned, storage, single_process=False), masked_url
-            )
-            evaluate = _worker_evaluator(study, masked_url)
-            return run, score_trials(study, evaluate, masked_url=masked_url, stop=stop)
+            opened = partial(open_study, planned, storage, url, single_process=False)
+            study = retry_until(opened, mask_url(url))
+            evaluate = _evaluator(study, SearchOptions())
+            return run, score_trials(study, evaluate, stop=stop)
 
 
 def folder_from_database(name: str, url: str, folder: RunFolder) -> Run:
@@ -208,21 +201,15 @@ def folder_from_database(name: str, url: str, folder: RunFolder) -> Run:
     Raises:
         RunError: no such run in the database.
     """
-    with _quiet(), open_storage(url) as storage:
-        run = retry_until(partial(stored_run, storage, name), mask_url(url))
+    with _quiet():
+        run = _stored(name, url)
     folder.create(run)
     return run
 
 
-def _url(folder: RunFolder, options: SearchOptions) -> str:
-    return options.url or sqlite_url(folder.study)
-
-
-def _storage(
-    folder: RunFolder, run: Run, options: SearchOptions
-) -> AbstractContextManager[BaseStorage]:
-    shared = options.jobs > 1 or options.url is not None
-    return open_storage(_url(folder, options), heartbeat=run.heartbeat if shared else None)
+def _stored(name: str, url: str) -> Run:
+    with open_storage(url) as storage:
+        return retry_until(partial(stored_run, storage, name), mask_url(url))
 
 
 def _record_run(folder: RunFolder, storage: BaseStorage, run: Run) -> Run:
@@ -266,10 +253,9 @@ def _prepare(study: SearchStudy, planned: SearchPlan) -> None:
 
 
 def _score_all(
-    study: SearchStudy, folder: RunFolder, options: SearchOptions, ledger: TrialLedger
+    study: SearchStudy, folder: RunFolder, url: str, options: SearchOptions, ledger: TrialLedger
 ) -> bool:
-    run = study.run
-    url = _url(folder, options)
+    run, stop = study.run, options.stop
     if options.jobs > 1:
         log = folder.path / LOG_FILE
         return run_workers(
@@ -278,49 +264,29 @@ def _score_all(
             options.jobs,
             device=run.device,
             log=log,
-            stop=options.stop,
+            stop=stop,
             finished=ledger.write,
         )
     with _computing(run):
-        evaluate = _evaluator(study, folder, mask_url(url), options)
-        return score_trials(
-            study, evaluate, masked_url=mask_url(url), stop=options.stop, finished=ledger.write
-        )
+        evaluate = _evaluator(study, options, folder.path)
+        return score_trials(study, evaluate, stop=stop, finished=ledger.write)
 
 
-def _evaluator(
-    study: SearchStudy, folder: RunFolder, masked_url: str, options: SearchOptions
-) -> Evaluator:
-    """The function that evaluates trials."""
+def _evaluator(study: SearchStudy, options: SearchOptions, folder: Path | None = None) -> Evaluator:
+    """Evaluates trials; a worker, which may run on another machine, has no folder."""
     if study.run.trained:
         # Imported here because it needs the extra train.
         from bamsearch.study.train_evaluator import train_evaluator
 
         return train_evaluator(
-            study.run,
-            study,
-            folder=folder.path,
-            masked_url=masked_url,
-            follow=options.follow,
-            module=options.module,
-            data=options.data,
+            study, folder=folder, follow=options.follow, module=options.module, data=options.data
         )
-    return _score(study.run, options)
+    return score_evaluator(scorer_of(study.run, options), study.run)
 
 
-def _worker_evaluator(study: SearchStudy, masked_url: str) -> Evaluator:
-    """The same for a worker, which may run on another machine, without the folder."""
-    run = study.run
-    if run.trained:
-        from bamsearch.study.train_evaluator import train_evaluator
-
-        return train_evaluator(run, study, folder=None, masked_url=masked_url)
-    return _score(run, SearchOptions())
-
-
-def _score(run: Run, options: SearchOptions) -> Evaluator:
-    """Evaluates trials by a score that needs no training."""
-    score = make_scorer(
+def scorer_of(run: Run, options: SearchOptions) -> Score:
+    """The score of a run, if it needs no training."""
+    return make_scorer(
         options.score or run.score,
         run.summary,
         module=options.module,
@@ -328,7 +294,6 @@ def _score(run: Run, options: SearchOptions) -> Evaluator:
         num_classes=run.num_classes,
         device=run.device,
     )
-    return score_evaluator(score, run)
 
 
 def _builds(run: Run) -> bool:

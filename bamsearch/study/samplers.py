@@ -21,7 +21,7 @@ from bamsearch.sampler.params import distributions, encoding_of, params_of
 from bamsearch.score.table import COSTS
 from bamsearch.space.choices import Encoding, SearchSpace
 from bamsearch.space.feasible import Feasible, Listed
-from bamsearch.study.trials import EXPECTED, REASON, first_number
+from bamsearch.study.store import EXPECTED, REASON, first_number
 
 SAMPLERS = {
     "gp": "a Gaussian process over sites, r and d, maximised over the feasible designs",
@@ -44,14 +44,6 @@ def make_sampler(
     repeats: bool = False,
 ) -> Sampler:
     """Make a sampler by name.
-
-    Args:
-        sampler: key of :data:`SAMPLERS`.
-        feasible: feasible set.
-        objectives: objectives of the search.
-        seed: random seed.
-        score: name of the score; ``sorted`` needs one in ``COSTS``.
-        repeats: whether it may propose a design again, as a noisy score needs; gp only.
 
     Raises:
         InvalidValueError: no such sampler.
@@ -78,12 +70,6 @@ def make_sampler(
 
 class FeasibleSampler(BaseSampler):
     """An Optuna sampler that proposes feasible designs only; for any study of this space.
-
-    Args:
-        sampler: sampler of designs.
-        space: search space; its choices are the parameters, with the labels of their options.
-        objectives: objectives in the order of the study, including the score.
-        repeats: whether a scored design may be proposed again.
 
     Attributes:
         also: designs scored elsewhere, such as the base, with their scores.

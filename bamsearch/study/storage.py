@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from bamsearch.errors import MissingExtraError, StorageError
-from bamsearch.study.trials import retry_after_death
+from bamsearch.study.store import retry_after_death
 from bamsearch.text import is_utf8
 from bamsearch.training.interrupt import defer_signals
 
@@ -82,10 +82,7 @@ def open_storage(
 ) -> Iterator[BaseStorage]:
     """Connect to a database for a block, creating Optuna's tables if they are missing.
 
-    Args:
-        url: SQLAlchemy URL: ``postgresql+psycopg://USER@HOST/DB``, ``sqlite:///FILE``.
-        heartbeat: seconds between heartbeats; None for a single process.
-        patience: seconds of retries; None is :data:`PATIENCE`.
+    ``heartbeat`` is in seconds, None for a single process; ``patience`` are seconds of retries.
 
     Raises:
         StorageError: no such database, no answer, or tables of another Optuna version.
@@ -146,11 +143,6 @@ def check_driver(url: str) -> None:
 
 def retry_until(call: Callable[[], T], masked_url: str, patience: float | None = None) -> T:
     """Retry a call while the database does not answer, with increasing pauses.
-
-    Args:
-        call: function that uses the database; it must tolerate being repeated from the middle.
-        masked_url: database URL without its password, for the error.
-        patience: seconds of retries; None is :data:`PATIENCE`.
 
     Raises:
         StorageError: no answer in that time. For SQLite, at once: it has already waited.

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from threading import Event, Thread
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -35,9 +36,8 @@ from bamsearch.sampler.training_model import Observation
 from bamsearch.space.choices import Encoding
 from bamsearch.space.feasible import Feasible
 from bamsearch.study.samplers import FeasibleSampler
-from bamsearch.study.storage import NO_ANSWER
-from bamsearch.study.store import TrialStore
-from bamsearch.study.trials import (
+from bamsearch.study.storage import NO_ANSWER, retry_until
+from bamsearch.study.store import (
     BEGAN,
     CURVE,
     DEATHS,
@@ -46,6 +46,7 @@ from bamsearch.study.trials import (
     WITHDRAWN,
     DesignSeed,
     Sites,
+    TrialStore,
     as_insertions,
     as_text,
     counting,
@@ -55,6 +56,9 @@ from bamsearch.study.trials import (
     kind_of,
     seed_of,
 )
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _STALE_CHECK = 2.0
 _JOIN = 1.0
@@ -105,15 +109,7 @@ class Waiting:
 
 
 class SearchStudy:
-    """The studies of a run, as seen by one worker.
-
-    Args:
-        storage: Optuna storage.
-        run: the run.
-        feasible: the feasible designs.
-        sampler: sampler of the next design.
-        single_process: whether this is the only process; it then needs no heartbeats.
-    """
+    """The studies of a run, as seen by one worker."""
 
     def __init__(
         self,
@@ -123,8 +119,10 @@ class SearchStudy:
         sampler: Sampler,
         *,
         single_process: bool,
+        masked_url: str = "",
     ) -> None:
         self.run = run
+        self.masked_url = masked_url
         self.space = feasible.space
         self.feasible = feasible
         self._single_process = single_process
@@ -133,19 +131,17 @@ class SearchStudy:
             storage, run, self.space, self._sampler, single_process=single_process
         )
         self._checked = float("-inf")
-        self._held: tuple[BaselineKind | None, int] | None = None
+        self._held: int | None = None
         self._reported = [0, 0]
+
+    def retry(self, call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Retry a call while the database does not answer."""
+        return retry_until(partial(call, *args, **options), self.masked_url)
 
     def prepare(
         self, first: Sequence[Encoding], baselines: Iterable[tuple[BaselineKind, Sites]]
     ) -> None:
-        """Queue the trials that are missing, and requeue those of dead processes.
-
-        Args:
-            first: feasible designs that are tried before any proposal.
-            baselines: baselines, in the order in which they are scored. With score train, a
-                repeated baseline has another seed each time.
-        """
+        """Queue the trials that are missing, and requeue those of dead processes."""
         self._store.requeue_stale()
         queued = {design_key(trial) for trial in counting(self._store.own())}
         for encoding in first[: self.run.trials]:
@@ -205,14 +201,10 @@ class SearchStudy:
 
         If it has progressed since its worker last died, its deaths are forgotten: the design did
         not cause them.
-
-        Args:
-            lease: the trial.
-            steps: finished training steps, by its checkpoint.
         """
         before = self._store.get(lease.trial_id).user_attrs.get(BEGAN, 0)
         if steps > before:
-            self._store.set_attrs(lease.baseline, lease.trial_id, {BEGAN: steps, DEATHS: 0})
+            self._store.set_attrs(lease.trial_id, {BEGAN: steps, DEATHS: 0})
 
     def finish(self, lease: TrialLease, outcome: TrialOutcome) -> bool:
         """Store the outcome of a trial.
@@ -223,26 +215,25 @@ class SearchStudy:
         attrs: dict[str, Any] = {CURVE: list(outcome.curve)} if outcome.curve else {}
         if outcome.expected is not None:
             attrs[EXPECTED] = outcome.expected
-        self._store.set_attrs(lease.baseline, lease.trial_id, attrs)
+        self._store.set_attrs(lease.trial_id, attrs)
         if outcome.score is not None:
-            return self._complete(lease, outcome.score)
-        if outcome.expected is not None:
-            done = self._store.set(lease.baseline, lease.trial_id, TrialState.PRUNED)
+            values = self._values(lease, outcome.score)
+            done = self._store.set(lease.trial_id, TrialState.COMPLETE, values)
+        elif outcome.expected is not None:
+            done = self._store.set(lease.trial_id, TrialState.PRUNED)
         else:
-            done = self._store.fail(lease.baseline, lease.trial_id, REASON, outcome.reason)
+            done = self._store.fail(lease.trial_id, REASON, outcome.reason)
         self._held = None
         return done
 
-    def _complete(self, lease: TrialLease, score: float) -> bool:
-        values = [score]
-        if lease.baseline is None:
-            encoding = self.space.encoding(lease.insertions)
-            if encoding is None:
-                raise RunError(f"{lease.insertions} is not in space {self.space.name}")
-            values = objective_values(self.feasible, self.run.objectives, encoding, score)
-        done = self._store.set(lease.baseline, lease.trial_id, TrialState.COMPLETE, values)
-        self._held = None
-        return done
+    def _values(self, lease: TrialLease, score: float) -> list[float]:
+        """The values of the study's objectives."""
+        if lease.baseline is not None:
+            return [score]
+        encoding = self.space.encoding(lease.insertions)
+        if encoding is None:
+            raise RunError(f"{lease.insertions} is not in space {self.space.name}")
+        return objective_values(self.feasible, self.run.objectives, encoding, score)
 
     def requeue(self) -> None:
         """Requeue the trial that this worker has taken and not finished."""
@@ -251,7 +242,7 @@ class SearchStudy:
         # by --resume.
         with suppress(*NO_ANSWER):
             if held is not None:
-                self._store.requeue(*held)
+                self._store.requeue(held)
 
     def finished(self, seen: AbstractSet[TrialKey] = frozenset()) -> list[tuple[TrialKey, Trial]]:
         """Finished trials with their keys, except those in ``seen``.
@@ -376,7 +367,7 @@ class SearchStudy:
                 self._store.get(self._store.add(insertions, encoding, None, seed=seed))
             )
         trial_id = self._store.add(insertions, encoding, None, TrialState.RUNNING, seed=seed)
-        self._held = None, trial_id
+        self._held = trial_id
         return self._lease(trial_id, (as_text(insertions), seed), None)
 
     def _seed(self, design: str, trials: Sequence[FrozenTrial]) -> int:
@@ -389,12 +380,12 @@ class SearchStudy:
         kind, trial_id = kind_of(trial), trial._trial_id
         if not self._single_process:
             self._store.heartbeat(trial_id)
-        if not self._store.set(kind, trial_id, TrialState.RUNNING):
+        if not self._store.set(trial_id, TrialState.RUNNING):
             return None
-        self._held = kind, trial_id
+        self._held = trial_id
         trials = self._all()
         if self._superfluous(trial, trials):
-            self._store.fail(kind, trial_id, WITHDRAWN, True)
+            self._store.fail(trial_id, WITHDRAWN, True)
             self._held = None
             return None
         rest = [t for t in trials if t._trial_id != trial_id]
@@ -411,10 +402,7 @@ class SearchStudy:
         return repeated or (kind is None and len(earlier) >= self.run.trials)
 
     def _lease(
-        self,
-        trial_id: int,
-        design_seed: DesignSeed,
-        kind: BaselineKind | None,
+        self, trial_id: int, design_seed: DesignSeed, kind: BaselineKind | None
     ) -> TrialLease:
         earlier = None
         for trial in self._store.ended(design_seed):

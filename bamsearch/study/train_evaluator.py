@@ -26,7 +26,6 @@ from bamsearch.sampler.early import FEWEST, cannot_win, expected_last
 from bamsearch.sampler.training_model import TrainingModel
 from bamsearch.score.trained import accuracies, train_once
 from bamsearch.study.loop import Evaluator, failure, raise_disk_error
-from bamsearch.study.storage import retry_until
 from bamsearch.study.study import SearchStudy, TrialLease, TrialOutcome
 from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.initial_model import with_bam
@@ -77,29 +76,19 @@ def data_of(run: Run) -> Data:
 
 
 def train_evaluator(
-    run: Run,
     study: SearchStudy,
     *,
     folder: Path | None,
-    masked_url: str,
     follow: Callable[[Design, Progress], None] | None = None,
     module: nn.Module | None = None,
     data: Data | None = None,
 ) -> Evaluator:
     """Make an evaluator that trains.
 
-    Args:
-        run: run with score ``train``.
-        study: studies of the run; the finished trainings decide on early stopping.
-        folder: folder of the run, for checkpoints; None, as on another machine, writes none.
-        masked_url: database URL without its password, for errors.
-        follow: called with a design and the progress of its training, every few steps.
-        module: the searched module, if no MODEL names it: its weights are those of every base.
-        data: the data of the run, if no name loads them.
-
     Raises:
         DataError: as :func:`data_of`.
     """
+    run = study.run
     images = data_of(run) if data is None else data
     base = None
     if module is not None:
@@ -111,9 +100,9 @@ def train_evaluator(
         path = (
             None if folder is None else folder / CHECKPOINTS_FOLDER / _name(lease.insertions, seed)
         )
-        rule = retry_until(partial(_rule, study), masked_url) if lease.baseline is None else None
+        rule = study.retry(_rule, study) if lease.baseline is None else None
         design = run.design(lease.insertions)
-        record_start = None if path is None else partial(_note_start, study, lease, masked_url)
+        record_start = None if path is None else partial(_note_start, study, lease)
         watch = _watcher(design, follow, rule, record_start)
         try:
             result = train_once(
@@ -180,10 +169,10 @@ def _watcher(
     return watch
 
 
-def _note_start(study: SearchStudy, lease: TrialLease, masked_url: str, progress: Progress) -> None:
+def _note_start(study: SearchStudy, lease: TrialLease, progress: Progress) -> None:
     """Record the number of steps at which a training starts or resumes."""
     steps = progress.epoch * progress.steps + progress.step
-    retry_until(partial(study.record_start, lease, steps), masked_url)
+    study.retry(study.record_start, lease, steps)
 
 
 def _end_early(rule: StoppingRule, progress: Progress) -> None:

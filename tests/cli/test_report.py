@@ -39,8 +39,8 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def here(made, tmp_path, monkeypatch) -> Path:
-    """The current folder, with a copy of both runs."""
-    shutil.copytree(made / "runs", tmp_path / "runs")
+    """The current folder, with a copy of both runs, without their reports."""
+    shutil.copytree(made / "runs", tmp_path / "runs", ignore=lambda *_: ["report"])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

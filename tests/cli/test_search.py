@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -393,19 +394,22 @@ def test_ctrl_c_leaves_what_is_finished_and_says_how_to_go_on(preloaded):
     assert "Traceback" not in noted
 
 
-def test_the_plain_lines_and_the_live_view_tell_the_same(bamsearch_cli):
+def test_the_plain_lines_and_the_live_view_tell_the_same(bamsearch_cli, monkeypatch):
     from bamsearch.cli.console import Console
-    from bamsearch.cli.text.search_live import SearchView
+    from bamsearch.cli.text.search_live import TerminalSearchView
     from bamsearch.records.run_files import read_record
 
     assert bamsearch_cli(*LINE, "--name", "seen").exit_code == 0
     record = read_record(Path("runs/seen"))
     now, shown = [0.0], []
-    view = SearchView(record.run, Console(), shown.append, clock=lambda: now[0])
-    view.watch([(None, trial) for trial in record.trials[:2]])
-    for trial in record.trials[2:4]:
-        now[0] += 2
-        view.watch([(None, trial)])
+    monkeypatch.setattr(Console, "live", lambda console: nullcontext(shown.append))
+    view = TerminalSearchView(Console(), clock=lambda: now[0])
+    with view.search(record.run, Path("runs/seen")):
+        view.watch([(None, trial) for trial in record.trials[:2]])
+        for trial in record.trials[2:4]:
+            now[0] += 2
+            view.watch([(None, trial)])
+    assert view.seconds == 4
     assert "4 of 6 trials · 0.50 per second · 10 s remaining" in shown[-1]
     best = max(record.trials[:4], key=lambda trial: trial.score)
     assert ", ".join(i.site for i in best.design.insertions)[:6] in shown[-1]

@@ -20,7 +20,7 @@ from bamsearch.records import (
 )
 from bamsearch.records.run_files import read_run
 from bamsearch.space.space import read_space
-from bamsearch.study.trials import as_insertions
+from bamsearch.study.store import as_insertions
 
 from .mutations import spoil_bytes
 from .reader import REPORTS, REPOSITORY, RUNS, Reader

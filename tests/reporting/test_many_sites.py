@@ -9,8 +9,7 @@ import pytest
 
 from bamsearch.cli.console import Console
 from bamsearch.cli.text.insert import insert_json, print_insertion
-from bamsearch.cli.text.search import print_result
-from bamsearch.cli.text.search_json import search_result_json
+from bamsearch.cli.text.search import print_result, search_result_json
 from bamsearch.graph.placement import place, why_not_paper
 from bamsearch.profiling.costs import DesignCosts
 from bamsearch.profiling.summary import cost_of

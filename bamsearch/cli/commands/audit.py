@@ -16,7 +16,7 @@ from bamsearch.cli.console import Console
 from bamsearch.cli.model_work import model_work
 from bamsearch.cli.output import write_beside
 from bamsearch.cli.text.audit import audit_plan_json, print_audit, print_audit_plan
-from bamsearch.cli.training_view import TerminalView, command_line, recipe_options, typed
+from bamsearch.cli.training_view import TerminalView, recipe_options
 from bamsearch.records import value_range_text
 from bamsearch.records.audit_files import AUDIT_FILE, TRAININGS_FILE
 from bamsearch.records.run_files import place_of
@@ -76,7 +76,7 @@ def audit(console: Console, /, target: str, as_json: bool, dry_run: bool, **valu
     command continues. Later searches of the model cite the results.
     """
     budgets = options.take_budgets(values)
-    values = typed(values)
+    values = options.typed(values)
     if "scores" in values:
         names = (name.strip() for name in values["scores"].split(","))
         values["scores"] = tuple(name for name in names if name)
@@ -84,7 +84,12 @@ def audit(console: Console, /, target: str, as_json: bool, dry_run: bool, **valu
     view.target = target
     with view.running():
         result = bamsearch.audit(
-            target, budgets=budgets, dry_run=dry_run, view=view, command=command_line(), **values
+            target,
+            budgets=budgets,
+            dry_run=dry_run,
+            view=view,
+            command=options.command_line(),
+            **values,
         )
     folder = view.planned.folder.path
     if dry_run:

@@ -48,7 +48,7 @@ def runs(console: Console, as_json: bool) -> None:
 
 
 def _json(record: RunRecord, state: str) -> dict[str, Any]:
-    from bamsearch.cli.text.search_json import search_result_json
+    from bamsearch.cli.text.search import search_result_json
 
     return search_result_json(record) | {
         "state": state,

@@ -16,7 +16,7 @@ from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.parameter_types import Real
 from bamsearch.cli.text.train import print_trained, recipe_text, title_text, trained_json
-from bamsearch.cli.training_view import TerminalView, command_line, recipe_options, typed
+from bamsearch.cli.training_view import TerminalView, recipe_options
 from bamsearch.reporting.text import duration_text
 from bamsearch.training.progress import Watch, is_first_process
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Recipe
@@ -85,8 +85,8 @@ def train(
             resume=resume is not None,
             dry_run=dry_run,
             view=view,
-            command=command_line(),
-            **typed(values),
+            command=options.command_line(),
+            **options.typed(values),
         )
     folder = view.planned.folder.path
     if dry_run:

@@ -17,7 +17,7 @@ from bamsearch.cli.failures import NOT_AS_EXPECTED
 from bamsearch.cli.output import write_beside
 from bamsearch.cli.parameter_types import Real
 from bamsearch.cli.text.verify import answer_json, print_answer, print_verify_plan, verify_plan_json
-from bamsearch.cli.training_view import TerminalView, command_line, recipe_options, typed
+from bamsearch.cli.training_view import TerminalView, recipe_options
 from bamsearch.records.run_files import EVIDENCE_FILE, place_of
 from bamsearch.training.progress import Watch
 from bamsearch.training.recipe import DEFAULT_RECIPE, FINE_TUNE, Recipe
@@ -99,7 +99,9 @@ def verify(console: Console, /, run: str, as_json: bool, dry_run: bool, **values
     """
     view = _View(console, as_json=as_json)
     with view.running():
-        bamsearch.verify(run, dry_run=dry_run, view=view, command=command_line(), **typed(values))
+        bamsearch.verify(
+            run, dry_run=dry_run, view=view, command=options.command_line(), **options.typed(values)
+        )
     folder = view.planned.folder.path
     if dry_run:
         if as_json:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
 from bamsearch.cli.console import Console
-from bamsearch.records import Design, RunRecord, Trial
+from bamsearch.records import Design, Run, RunRecord, Trial
 from bamsearch.records.run_files import place_of
 from bamsearch.reporting.answer import Answer, verify_line
+from bamsearch.reporting.as_json import trial_json
 from bamsearch.reporting.comparison import LABELS, baseline_label
 from bamsearch.reporting.content import Report
-from bamsearch.reporting.run_statistics import over_budget
+from bamsearch.reporting.run_statistics import over_budget, size_correlation
 from bamsearch.reporting.tables import (
     axis_names,
     effects_legend,
@@ -33,7 +35,7 @@ from bamsearch.reporting.text import (
     title,
 )
 from bamsearch.reporting.training_effects import TrainingEffects
-from bamsearch.text import number_text, printable
+from bamsearch.text import json_count, number_text, printable
 
 _SHOWN = 5
 _EFFECTS = 12
@@ -203,3 +205,39 @@ def search_next_steps(record: RunRecord, folder: Path) -> dict[str, str]:
         more = run.trials if len(record.trials) < run.trials else 2 * run.trials
         steps["continue"] = f"bamsearch search --resume {name} --trials {more}"
     return steps
+
+
+def search_result_json(record: RunRecord) -> dict[str, Any]:
+    """The output of ``search --json``; the README explains its keys."""
+    run, best = record.run, record.best
+    return {
+        "run": run.name,
+        "model": run.model,
+        "budget": result_budgets(run),
+        "designs": json_count(run.designs),
+        "feasible_designs": json_count(run.feasible_designs),
+        "exact": run.exact,
+        "score": run.score,
+        "trials": len(record.complete),
+        "failed": sum(trial.state == "failed" for trial in record.trials),
+        "stopped": sum(trial.state == "stopped" for trial in record.trials),
+        "infeasible_scored": over_budget(record),
+        "best": None if best is None else trial_json(best),
+        "references": {
+            kind: trial_json(trial_of_kind)
+            for kind in LABELS
+            if (trial_of_kind := record.baseline(kind)) is not None
+        },
+        "pareto": [trial_json(trial) for trial in record.pareto()],
+        "size_correlation": {
+            "params": (sizes := size_correlation(record)).params,
+            "macs": sizes.macs,
+            "bams": sizes.bams,
+            "designs": sizes.designs,
+        },
+    }
+
+
+def result_budgets(run: Run) -> dict[str, int]:
+    """Budgets as JSON, in multiply-adds, parameters, bytes and nanoseconds."""
+    return {budget.quantity: budget.limit for budget in run.budgets}

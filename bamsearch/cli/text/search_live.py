@@ -5,19 +5,24 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bamsearch.api.view import SearchView
 from bamsearch.cli.console import Console, terminal_width
 from bamsearch.cli.layout import table_text
+from bamsearch.cli.model_work import announce_code
+from bamsearch.cli.options import command_line
+from bamsearch.cli.text.search_plan import feasibility_text
 from bamsearch.records import BaselineKind, Design, Run, Trial
 from bamsearch.reporting.text import design_text, duration_text, giga, mega, score_text, title
 from bamsearch.text import number_text, share_text, shortened_text
 
 if TYPE_CHECKING:
+    from bamsearch.reporting.content import Report
+    from bamsearch.study.request import SearchPlan
     from bamsearch.training.progress import Progress
-
-Finished = tuple[BaselineKind | None, Trial]
 
 _LAST = 6
 _LONGEST = 200
@@ -26,37 +31,82 @@ _LONGEST = 200
 _QUIET_SECONDS = 30.0
 
 
-class SearchView:
-    """Shows the progress of a search.
+class TerminalSearchView(SearchView):
+    """Shows a search on stderr.
 
     Args:
-        run: run of the search.
         console: console that prints the lines.
-        show: function that draws the live view; None prints lines instead.
+        dry_run: whether nothing is searched: the command then prints the plan itself.
         clock: time in seconds, replaced in tests.
+
+    Attributes:
+        planned: the plan, once there is one.
+        folder: folder of the run, once it has a name.
+        outcome: the report, once there is one.
+        files: files of the report.
+        seconds: seconds that the search took.
     """
+
+    planned: SearchPlan
+    folder: Path | None = None
+    outcome: Report | None = None
+    files: Sequence[Path] = ()
+    seconds = 0.0
 
     def __init__(
         self,
-        run: Run,
         console: Console,
-        show: Callable[[str], None] | None,
+        *,
+        dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._run = run
+        self.command = command_line()
         self._console = console
-        self._show = show
+        self._dry_run = dry_run
         self._clock = clock
-        self._start = clock()
-        self._scoring = clock()
-        self._printed = clock()
         self._trials: list[Trial] = []
         self._baselines = 0
         self._before: int | None = None
         self._best: Trial | None = None
         self._training = ""
 
-    def watch(self, finished: Sequence[Finished]) -> None:
+    def work(self, title: str) -> AbstractContextManager[object]:
+        """Show a spinner."""
+        return self._console.progress(title)
+
+    def resume(self, run: Run, folder: Path, *, requested: bool) -> None:
+        """Print which code will run, or that the search is not a new one."""
+        if requested:
+            announce_code(self._console, run.model, run.score)
+        else:
+            self._console.note(f"resuming the unfinished search in {folder}\n")
+
+    def plan(self, plan: SearchPlan, folder: Path | None) -> None:
+        """Print the feasible designs."""
+        self.planned, self.folder = plan, folder
+        if not self._dry_run:
+            self._console.note(f"{feasibility_text(plan)}\n")
+
+    @contextmanager
+    def search(self, run: Run, folder: Path) -> Iterator[None]:
+        """Show the progress of the search while designs are scored."""
+        self._run, self.folder = run, folder
+        self._start = self._printed = self._clock()
+        try:
+            with self._console.live() as self._show:
+                yield
+        finally:
+            self.seconds = self._clock() - self._start
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self._console.warn(text)
+
+    def report(self, report: Report, folder: Path, files: Sequence[Path]) -> None:
+        """Keep the report for the command to print."""
+        self.outcome, self.files = report, files
+
+    def watch(self, finished: Sequence[tuple[BaselineKind | None, Trial]]) -> None:
         """Add newly finished trials; those of the first call are from before the search resumed."""
         first = self._before is None
         for kind, trial in finished:
@@ -86,14 +136,9 @@ class SearchView:
         if self._show is not None:
             self._show(self._frame())
 
-    @property
-    def seconds(self) -> float:
-        """Seconds since the view was opened."""
-        return self._clock() - self._start
-
     def _speed(self) -> float:
         done = len(self._trials) + self._baselines - (self._before or 0)
-        seconds = self._clock() - self._scoring
+        seconds = self._clock() - self._start
         return done / seconds if seconds > 0 else 0.0
 
     def _remaining(self) -> str:
@@ -152,13 +197,6 @@ class SearchView:
             header = ["trial", "score", "GFLOPs", "params", "design"]
             lines.append(table_text(header, rows, "rrrrl", width=terminal_width(sys.stderr)))
         return "\n".join(lines)
-
-
-@contextmanager
-def search_view(console: Console, run: Run) -> Iterator[SearchView]:
-    """Show the progress of a search on stderr while the block runs."""
-    with console.live() as show:
-        yield SearchView(run, console, show)
 
 
 def _better(trial: Trial, best: Trial | None) -> bool:

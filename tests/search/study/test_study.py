@@ -37,7 +37,7 @@ def made(
     planned = replace(planned, run=run)
     if new:
         create_studies(storage, run)
-    study = open_study(planned, storage, single_process=single_process)
+    study = open_study(planned, storage, "sqlite://", single_process=single_process)
     if prepare:
         compared = list_baselines(planned.feasible, seed=run.seed, random=0)
         study.prepare(first_designs(planned.feasible, run.sampler), compared)
@@ -90,7 +90,7 @@ def test_budgets_are_kept_by_every_design_that_is_scored(toys, place, single_pro
         url = f"sqlite:///{place}/{seed}.db"
         with open_storage(url, heartbeat=60) as storage:
             create_studies(storage, run)
-            study = open_study(planned, storage, single_process=single_process)
+            study = open_study(planned, storage, "sqlite://", single_process=single_process)
             study.prepare(first_designs(planned.feasible, run.sampler)[:2], [("base", ())])
             generator = random.Random(seed)
 
@@ -99,7 +99,7 @@ def test_budgets_are_kept_by_every_design_that_is_scored(toys, place, single_pro
                     raise ValueError("bad luck")
                 return generator.random()
 
-            assert score_trials(study, score_evaluator(score, study.run), masked_url="db")
+            assert score_trials(study, score_evaluator(score, study.run))
             main = optuna.load_study(study_name="run", storage=storage)
             finished = [trial for (kind, _), trial in study.finished() if kind is None]
         assert len(finished) == run.trials
@@ -125,7 +125,7 @@ def test_budgets_are_kept_by_every_design_that_is_scored(toys, place, single_pro
 def test_what_the_dashboard_shows(engine, storage):
     planned = engine.planned(sampler="random", trials=3, objectives=("score", "gflops", "params"))
     study = made(storage, planned)
-    assert score_trials(study, score_evaluator(engine.score, study.run), masked_url="db")
+    assert score_trials(study, score_evaluator(engine.score, study.run))
     main = optuna.load_study(study_name="run", storage=storage)
     assert main.metric_names == ["score", "gflops", "params"]
     assert [d.name for d in main.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
@@ -165,7 +165,7 @@ def test_what_has_a_score_is_not_scored_again(engine, storage):
             raise ValueError("not this one")
         return engine.score(design)
 
-    assert score_trials(study, score_evaluator(score, study.run), masked_url="db")
+    assert score_trials(study, score_evaluator(score, study.run))
     # the base, three trials
     assert len(scored) == len(set(scored)) == 4
     by_kind = {key[0]: trial for key, trial in study.finished()}
@@ -232,7 +232,7 @@ def test_a_reason_without_an_end_is_an_end(engine, storage):
     lease = study.take()
     storage.set_trial_user_attr(lease.trial_id, "reason", "ValueError")
     again = made(storage, planned, new=False)
-    assert score_trials(again, score_evaluator(engine.score, again.run), masked_url="db")
+    assert score_trials(again, score_evaluator(engine.score, again.run))
     own = [trial for key, trial in again.finished() if key[0] is None]
     assert [trial.reason for trial in own] == ["ValueError", None]
     assert len({trial.design for trial in own}) == 2
@@ -249,7 +249,7 @@ def test_alone_what_another_left_doubled_is_withdrawn(engine, storage):
     for _ in range(2):
         study._store.add(lease.insertions, encoding, None)
     again = made(storage, planned, new=False)
-    assert score_trials(again, score_evaluator(engine.score, again.run), masked_url="db")
+    assert score_trials(again, score_evaluator(engine.score, again.run))
     own = [trial for key, trial in again.finished() if key[0] is None]
     assert len(own) == len({trial.design for trial in own}) == 3
 
@@ -277,7 +277,7 @@ def test_one_too_many_is_withdrawn(engine, storage):
     drawn = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     for encoding in drawn:
         study._store.add(planned.space.insertions(encoding), encoding, None)
-    assert score_trials(study, score_evaluator(engine.score, study.run), masked_url="db")
+    assert score_trials(study, score_evaluator(engine.score, study.run))
     own = [trial.design.insertions for key, trial in study.finished() if key[0] is None]
     assert own == [planned.space.insertions(encoding) for encoding in drawn[:2]]
     withdrawn = study._store.own()[2]
@@ -316,5 +316,5 @@ def test_a_design_that_is_scored_already_is_given_back(engine, storage):
     states = [t.state for t in other._store.baselines() if t.user_attrs["reference"] == "largest"]
     assert states == [TrialState.FAIL, TrialState.WAITING]
     assert one.finish(own, TrialOutcome(2.0))
-    assert score_trials(other, score_evaluator(engine.score, other.run), masked_url="db")
+    assert score_trials(other, score_evaluator(engine.score, other.run))
     assert {key[0]: trial.score for key, trial in other.finished()}["largest"] == 2.0

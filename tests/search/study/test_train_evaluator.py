@@ -28,9 +28,10 @@ from bamsearch.records.run_files import LEARNED_FILE
 from bamsearch.sampler import training_analysis
 from bamsearch.sampler.training_analysis import trainings_of
 from bamsearch.score.trained import train_once
-from bamsearch.study import study, train_evaluator, trials
+from bamsearch.study import store, study, train_evaluator
 from bamsearch.study.folder import RunFolder
-from bamsearch.study.request import SearchRequest, plan_of_run, plan_search, with_trials
+from bamsearch.study.request import SearchRequest, plan_of_run, plan_search
+from bamsearch.study.resume import with_trials
 from bamsearch.study.run import SearchOptions, run_search
 from bamsearch.study.train_evaluator import CHECKPOINTS_FOLDER
 from bamsearch.training.recipe import find_recipe
@@ -362,13 +363,13 @@ def test_kills_count_only_while_a_training_gets_no_further(
     preloaded, tmp_path, when, state, monkeypatch
 ):
     """With MOST_RETRIES kills each one epoch further, and then with as many at the same place."""
-    monkeypatch.setattr(trials, "MOST_RETRIES", 1)
+    monkeypatch.setattr(store, "MOST_RETRIES", 1)
     folder = RunFolder(tmp_path / "run")
     run_search(
         planned(trials=1, recipe=RECIPE.changed(epochs=4)), folder, SearchOptions(stop=lambda: True)
     )
-    code = KILLED_TWICE.replace("first = []", "first = []\nfrom bamsearch.study import trials")
-    code = code.replace("folder = Run", "trials.MOST_RETRIES = 1\nfolder = Run")
+    code = KILLED_TWICE.replace("first = []", "first = []\nfrom bamsearch.study import store")
+    code = code.replace("folder = Run", "store.MOST_RETRIES = 1\nfolder = Run")
     for _ in range(3):
         command = [preloaded / "python", "-c", code, str(folder.path), when]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL

@@ -366,8 +366,8 @@ def test_the_same_proposals_at_the_same_time(engine, request, place, database, s
     def worker() -> None:
         try:
             with open_storage(url, heartbeat=60) as storage:
-                study = open_study(planned, storage, single_process=False)
-                score_trials(study, score_evaluator(score, planned.run), masked_url="db")
+                study = open_study(planned, storage, "sqlite://", single_process=False)
+                score_trials(study, score_evaluator(score, planned.run))
         except BaseException as error:
             errors.append(error)
 

@@ -1,21 +1,31 @@
-"""Feasible designs of a search, before scoring: base, smallest, paper default and largest."""
+"""The plan of a search: feasible designs, and the estimated duration."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from bamsearch.cli.layout import table_text
+from bamsearch.cli.text.search import result_budgets
 from bamsearch.errors import NoSiteError
 from bamsearch.graph.placement import plan_insertions
 from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import Insertion, Quantity
 from bamsearch.reporting.comparison import LABELS
-from bamsearch.reporting.text import bare_amount, conditions_text, count_text, giga, mega, title
+from bamsearch.reporting.text import (
+    bare_amount,
+    conditions_text,
+    count_text,
+    duration_text,
+    giga,
+    mega,
+    title,
+)
 from bamsearch.space.choices import SearchSpace
 from bamsearch.space.fitting import smallest
 from bamsearch.study.request import SearchPlan
-from bamsearch.text import number_text
+from bamsearch.text import json_count, number_text
 
 
 def feasibility_text(planned: SearchPlan) -> str:
@@ -50,6 +60,32 @@ def feasibility_text(planned: SearchPlan) -> str:
             "designs"
         )
     return "\n".join(lines)
+
+
+def estimate_text(planned: SearchPlan, seconds: float) -> str:
+    """``100 trials and 103 baselines: about 5 min in one process, sampler gp``."""
+    run = planned.run
+    baselines = run.scores - run.trials
+    return (
+        f"{count_text(run.trials, 'trial')} and {count_text(baselines, 'baseline')}: "
+        f"about {duration_text(seconds)} in one process, sampler {run.sampler}"
+    )
+
+
+def estimate_json(planned: SearchPlan, seconds: float) -> dict[str, Any]:
+    """What ``search --dry-run --json`` prints."""
+    run = planned.run
+    return {
+        "model": run.model,
+        "budget": result_budgets(run),
+        "designs": json_count(run.designs),
+        "feasible_designs": json_count(run.feasible_designs),
+        "exact": run.exact,
+        "sampler": run.sampler,
+        "trials": run.trials,
+        "references": run.scores - run.trials,
+        "estimated_seconds": seconds,
+    }
 
 
 def _landmarks(planned: SearchPlan) -> list[tuple[str, Sequence[Insertion]]]:
