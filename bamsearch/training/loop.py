@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bamsearch.data.splits import Split
 from bamsearch.errors import DivergedError
+from bamsearch.graph.tracing.observing import seed_torch
 from bamsearch.training.classes import correct, right, total_loss
 from bamsearch.training.progress import Progress
 from bamsearch.training.shards import LabelledBatch, training_batches, validation_batches
@@ -27,7 +28,7 @@ _LOOK = 20
 def _take_step(trainer: TrainerState, epoch: int, step: int, batch: LabelledBatch) -> Tensor:
     """Run an optimizer step; return summed loss, correct images, images and rate, (4,) float32."""
     images, labels = batch
-    torch.manual_seed(_step_seed(trainer, epoch, step))
+    seed_torch(_step_seed(trainer, epoch, step))
     output = trainer.network(trainer.normalise(trainer.augment(images)))
     loss = total_loss(output, labels, trainer.recipe.label_smoothing)
     trainer.fabric.backward(loss / len(images))

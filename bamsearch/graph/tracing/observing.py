@@ -109,6 +109,14 @@ def _tensor_difference(ours: Tensor, theirs: Tensor, path: str) -> str | None:
     return None if bool(((ours == theirs) | both_nan).all()) else f"{path} has other values"
 
 
+def seed_torch(seed: int) -> None:
+    """``torch.manual_seed``, which without an accelerator takes milliseconds to note its caller."""
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 @contextmanager
 def preserved_random(seed: int | None = None) -> Iterator[None]:
     """Preserve the random states of torch, Python and NumPy in the block; seed them if asked to.
@@ -119,7 +127,7 @@ def preserved_random(seed: int | None = None) -> Iterator[None]:
     cuda = seed is not None and torch.cuda.is_available()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda else ()):
         if seed is not None:
-            torch.manual_seed(seed)
+            seed_torch(seed)
             random.seed(seed)
             np.random.seed(seed)
         try:
