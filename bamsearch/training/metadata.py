@@ -128,9 +128,9 @@ def _comparable(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that must not differ, by its name in messages."""
     design, data = metadata["design"], metadata["data"]
     return {
-        "value range": data.get("value_range"),
+        "value range": json.dumps(data.get("value_range")).replace("null", "none"),
         "data hash": data["hash"],
-        "input": data["input_shape"],
+        "input": json.dumps(data["input_shape"]),
         # The folder of a model's file may be written differently: its content is compared.
         "design": {**design, "model": os.path.basename(design["model"])} if design else {},
         "recipe": metadata["recipe"],
