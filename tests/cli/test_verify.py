@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bamsearch.api.search import search
-from bamsearch.data.splits import Data
+from bamsearch.data import loading
 from bamsearch.evidence.verify.looks import meets
 from bamsearch.records.run_files import read_record
 from bamsearch.training.trainer import TrainerState
@@ -93,7 +93,7 @@ def test_the_answer_stands_first_in_every_format(bamsearch_cli, verified, here):
 
 
 def test_a_dry_run_writes_nothing_and_reads_no_test_image(bamsearch_cli, here, monkeypatch):
-    monkeypatch.setattr(Data, "test", lambda data: pytest.fail("the test split"))
+    monkeypatch.setattr(loading, "_test_split", lambda *_: pytest.fail("the test split"))
     before = {path for path in here.rglob("*") if "__pycache__" not in str(path)}
     result = bamsearch_cli("verify", "small", *QUICK, "-n")
     assert result.exit_code == 0, result.stderr

@@ -148,7 +148,7 @@ def test_the_callers_random_state_is_left(digits, design, quick):
 
 
 def test_the_test_split_is_not_touched(digits, design, quick, monkeypatch):
-    monkeypatch.setattr(Data, "test", lambda data: pytest.fail("the test split was read"))
+    monkeypatch.setattr(digits, "test", lambda: pytest.fail("the test split was read"))
     train(design(), digits, quick.changed(epochs=1), device="cpu")
 
 
