@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bamsearch.api.attention import show_attention
     from bamsearch.api.audit import audit
     from bamsearch.api.insertion import insert
+    from bamsearch.api.profile import profile
     from bamsearch.api.result import SearchResult
     from bamsearch.api.search import search
     from bamsearch.api.train import train
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from bamsearch.graph.designs import build, load, save
     from bamsearch.graph.insertion import insert_bam
     from bamsearch.graph.sites import find_sites
-    from bamsearch.profiling.compare import profile
     from bamsearch.profiling.counting import count
     from bamsearch.profiling.latency import measure_latency
     from bamsearch.profiling.memory import peak_memory
@@ -58,7 +58,7 @@ HOMES = {
     "load": "bamsearch.graph.designs",
     "measure_latency": "bamsearch.profiling.latency",
     "peak_memory": "bamsearch.profiling.memory",
-    "profile": "bamsearch.profiling.compare",
+    "profile": "bamsearch.api.profile",
     "report": "bamsearch.reporting.documents",
     "save": "bamsearch.graph.designs",
     "search": "bamsearch.api.search",

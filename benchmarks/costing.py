@@ -20,10 +20,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
 from machine import write
-from scipy.stats import bootstrap
 from torch import nn
 
 from bamsearch.graph.base import Base
@@ -32,6 +30,7 @@ from bamsearch.graph.models import build_model
 from bamsearch.graph.placement import place
 from bamsearch.profiling.costs import DesignCosts
 from bamsearch.profiling.summary import summarise_base
+from bamsearch.profiling.timing import paired_ratio
 from bamsearch.records import Design, Insertion, ModelSummary
 
 MODEL = "resnet50"
@@ -95,14 +94,6 @@ def beside_fvcore(
     return ours, theirs, building
 
 
-def interval(ratios: list[float]) -> tuple[float, float, float]:
-    """Low, median and high, with a 95% bootstrap interval over pairs."""
-    generator = np.random.default_rng(0)
-    result = bootstrap((ratios,), np.median, method="percentile", rng=generator)
-    low, high = result.confidence_interval
-    return float(low), median(ratios), float(high)
-
-
 def measure() -> dict[str, Any]:
     model = build_model(MODEL, SHAPE, initialise=False)
     summary = summarise_base(MODEL, Base(model, SHAPE))
@@ -115,7 +106,7 @@ def measure() -> dict[str, Any]:
     rates = sorted(1 / a_pass(costs, designs) for _ in range(PASSES))
     fvcore_counts(model.eval())  # excludes its imports and first call
     ours, theirs, building = beside_fvcore(costs, designs, model)
-    low, ratio, high = interval([fvcore / mine for mine, fvcore in zip(ours, theirs, strict=True)])
+    low, ratio, high = paired_ratio(ours, theirs)
     return {
         "model": MODEL,
         "designs": len(designs),

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from machine import write
-from scipy.stats import bootstrap
+
+from bamsearch.profiling.timing import paired_ratio
 
 BUILD = "import torch, torchvision; torchvision.models.resnet101()"
 
@@ -65,22 +66,13 @@ def measure(rounds: int) -> list[Case]:
     return timed
 
 
-def ratio(case: Case, base: Case) -> tuple[float, float, float]:
-    """Median of the ratios within rounds, and its 95% interval."""
-    ratios = np.array(case.seconds) / np.array(base.seconds)
-    interval = bootstrap(
-        (ratios,), np.median, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    return float(np.median(ratios)), float(interval.low), float(interval.high)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     timed = measure(parser.parse_args().rounds)
     rows, records = [], []
     for case in timed:
-        middle, low, high = ratio(case, timed[0])
+        low, middle, high = paired_ratio(timed[0].seconds, case.seconds)
         median = float(np.median(case.seconds))
         spread = float(np.subtract(*np.percentile(case.seconds, [75, 25]))) / median
         against = "1" if case is timed[0] else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
@@ -110,9 +102,9 @@ The ratio is the median of the ratios within a round, with a 95% bootstrap inter
 """
     write("insert_time", {"cases": records}, text)
     late = [
-        case.letter
-        for case in timed
-        if case.at_most is not None and ratio(case, timed[0])[0] > case.at_most
+        record["case"]
+        for record in records
+        if record["at_most"] is not None and record["ratio"][0] > record["at_most"]
     ]
     if late:
         sys.exit(f"over the limit: {', '.join(late)}")

@@ -6,6 +6,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from bamsearch.profiling.devices import cpu_name
+
 HERE = Path(__file__).parent
 
 
@@ -13,21 +15,12 @@ def facts() -> dict[str, str]:
     """Processor, system and versions, by their labels in the report."""
     versions = [f"{name} {version(name)}" for name in ("bamsearch", "torch", "torchvision")]
     return {
-        "processor": _processor(),
+        "processor": cpu_name(),
         "cores": str(os.cpu_count()),
         "threads": f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": ", ".join(versions),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def write(name: str, content: dict[str, object], text: str) -> None:

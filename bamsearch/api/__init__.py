@@ -1,1 +1,1 @@
-"""The work of the commands search, train, verify and audit from Python."""
+"""The work of the commands profile, search, train, verify and audit from Python."""

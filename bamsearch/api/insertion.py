@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from bamsearch.data.resolving import check_model_fits_data, resolve
 from bamsearch.errors import InvalidValueError
 from bamsearch.graph.placement import plan_insertions
-from bamsearch.profiling.summary import DesignCost, check_has_sites, cost_of, summarise
+from bamsearch.profiling.costs import DesignCost, cost_of
+from bamsearch.profiling.summary import check_has_sites, summarise
 from bamsearch.records import DataFacts, Design, How, Init, Insertion, ModelSummary, Variant
 from bamsearch.records.arguments import checked
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -21,16 +20,18 @@ from typing import TypeVar
 
 import platformdirs
 
+from bamsearch.errors import OutputError
+from bamsearch.files import write_whole
 from bamsearch.records import ModelSummary
 from bamsearch.records.formats import read_bytes
 from bamsearch.records.hints import Misfit
 
 T = TypeVar("T")
 
-_SUMMARIES = "summaries"
+SUMMARIES = "summaries"
 _PACKAGES = ("torch", "torchvision", "timm", "fvcore")
 # A summary depends only on the code in these folders.
-_SOURCES = ("records", "attention", "graph", "profile")
+_SOURCES = ("records", "attention", "graph", "profiling")
 
 
 def cache_folder() -> Path:
@@ -64,7 +65,7 @@ def summary_key(
 
 def read_summary(key: dict[str, object] | None) -> ModelSummary | None:
     """The cached summary for key; None if it is missing or invalid."""
-    summary = read(key, ModelSummary.from_json, _SUMMARIES)
+    summary = read(key, ModelSummary.from_json, SUMMARIES)
     return summary if key and summary and _agrees(summary, key) else None
 
 
@@ -79,11 +80,6 @@ def _agrees(summary: ModelSummary, key: dict[str, object]) -> bool:
     )
 
 
-def write_summary(key: dict[str, object] | None, summary: ModelSummary) -> None:
-    """Cache a summary; failures to write are ignored."""
-    write(key, summary.to_json(), _SUMMARIES)
-
-
 def read(key: dict[str, object] | None, parse: Callable[[str], T], folder: str) -> T | None:
     """The cached entry for key; None if it is missing or invalid.
 
@@ -95,8 +91,7 @@ def read(key: dict[str, object] | None, parse: Callable[[str], T], folder: str) 
     if key is None:
         return None
     try:
-        content = read_bytes(_path(key, folder)).decode()
-        checksum, _, text = content.partition("\n")
+        checksum, _, text = read_bytes(_path(key, folder)).decode().partition("\n")
         return parse(text) if checksum == _checksum(key, text) else None
     except (OSError, ValueError, Misfit):
         return None
@@ -106,34 +101,17 @@ def write(key: dict[str, object] | None, text: str, folder: str) -> None:
     """Cache text for key, to be read by :func:`read`; failures to write are ignored."""
     if key is None:
         return
-    path = _path(key, folder)
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
-        ) as draft:
-            try:
-                draft.write(f"{_checksum(key, text)}\n{text}")
-                draft.close()
-                os.replace(draft.name, path)
-            finally:
-                Path(draft.name).unlink(missing_ok=True)
+    with suppress(OutputError):
+        write_whole(_path(key, folder), f"{_checksum(key, text)}\n{text}".encode())
 
 
-def _path(key: dict[str, object], folder: str = _SUMMARIES) -> Path:
-    return cache_folder() / folder / f"{_hash(_name(key))}.json"
+def _path(key: dict[str, object], folder: str = SUMMARIES) -> Path:
+    return cache_folder() / folder / f"{_checksum(key)}.json"
 
 
-def _checksum(key: dict[str, object], text: str) -> str:
-    return _hash(f"{_name(key)}\n{text}")
-
-
-def _name(key: dict[str, object]) -> str:
-    return json.dumps(key, sort_keys=True)
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _checksum(key: dict[str, object], *text: str) -> str:
+    content = "\n".join((json.dumps(key, sort_keys=True), *text))
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _version(package: str) -> str | None:

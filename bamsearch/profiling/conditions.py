@@ -8,12 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypedDict, get_args
+from typing import Any, TypedDict, get_args
 
 import torch
 
 from bamsearch.errors import BamsearchError, DeviceError
-from bamsearch.records import DType, MemoryFormat, Mode, check_choice, check_positive
+from bamsearch.records import (
+    DeviceFacts,
+    DType,
+    MemoryFormat,
+    Mode,
+    check_choice,
+    check_positive,
+)
 
 try:
     import resource
@@ -78,19 +85,15 @@ def complete(conditions: Conditions) -> Conditions:
     return completed
 
 
-@contextmanager
-def as_device_error(
-    name: str, batch_size: int, dtype: str, mode: str, device: torch.device
-) -> Iterator[None]:
-    """Convert torch's errors into a DeviceError that names the next step.
+def recorded(conditions: Conditions, facts: DeviceFacts) -> dict[str, Any]:
+    """The conditions as fields of a :class:`Timing` and a :class:`LatencyConditions`."""
+    names = ("batch_size", "dtype", "memory_format", "mode", "train")
+    return {name: value for name, value in conditions.items() if name in names} | {"device": facts}
 
-    Args:
-        name: name of the model for the message.
-        batch_size: number of inputs per call.
-        dtype: data type of weights and input.
-        mode: eager, compile or cudagraph.
-        device: device of the model.
-    """
+
+@contextmanager
+def as_device_error(name: str, device: torch.device, conditions: Conditions) -> Iterator[None]:
+    """Convert torch's errors for a model of this name into a DeviceError with the next step."""
     try:
         yield
     except BamsearchError:
@@ -98,8 +101,10 @@ def as_device_error(
     except Exception as error:  # A user's forward can raise any exception.
         if out_of_memory(error):
             raise OutOfMemory(
-                f"{name} with a batch of {batch_size} does not fit into the memory of {device}"
+                f"{name} with a batch of {conditions['batch_size']} does not fit into the memory "
+                f"of {device}"
             ) from error
+        dtype, mode = conditions["dtype"], conditions["mode"]
         raise DeviceError(
             f"{name} does not run in {dtype}, mode {mode}, on {device}: {_reason(error)}. "
             f"{_next_step(error, dtype, mode)}"
@@ -117,11 +122,9 @@ def out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def preserve_torch_state(device: torch.device, threads: int = 1) -> Iterator[None]:
-    """Run with gradients enabled and a number of threads, then restore the caller's state.
+    """Run with gradients enabled and a number of CPU threads, then restore the caller's state.
 
-    Args:
-        device: the current device inside; its random state is preserved besides the CPU's.
-        threads: number of torch threads on a CPU.
+    The device is the current one inside; its random state is preserved besides the CPU's.
     """
     before = torch.get_num_threads()
     random = torch.get_rng_state()

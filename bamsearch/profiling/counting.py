@@ -30,10 +30,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bamsearch.errors import ModelError
+from bamsearch.errors import ModelError, first_line
 from bamsearch.graph.models import named_module
 from bamsearch.graph.tracing.copying import copy_model
-from bamsearch.profiling.meta_counting import count_on_meta
+from bamsearch.profiling.meta_counting import Counts, count_on_meta
 from bamsearch.records import Cost, InputShape, check_input_shape
 from bamsearch.records.arguments import checked
 
@@ -70,17 +70,19 @@ def count(
     name = type(model).__name__
     if any(nn.parameter.is_lazy(tensor) for tensor in model.parameters()):
         raise ModelError(f"{name} has lazy parameters: run it once on an input before counting")
+    params = sum(parameter.numel() for parameter in model.parameters())
     failures = []
     with _every_operator_visible():
         for name_of_counter in COUNTERS if counter == "auto" else (counter,):
             try:
-                return COUNTERS[name_of_counter](model, shape)
+                counts, device = COUNTERS[name_of_counter]
+                copied = _copy(model, device)
+                return Cost(params, *counts(copied, _zeros(copied, shape)), name_of_counter)
             except Exception as error:  # A user's forward can raise any exception.
                 failures.append(error)
     failure = next((e for e in failures if not isinstance(e, ImportError)), failures[-1])
-    reason = (str(failure).strip() or type(failure).__name__).splitlines()[0].rstrip(".")
     raise ModelError(
-        f"{name} cannot be counted with an input of {shape}: {reason}. "
+        f"{name} cannot be counted with an input of {shape}: {first_line(failure).rstrip('.')}. "
         "Use an input shape that the model supports: is this too small, or are channels wrong?"
     ) from failure
 
@@ -108,56 +110,31 @@ def count_activations(
     zeros = _zeros(copied, check_input_shape(input_shape))
     try:
         with _every_operator_visible():
-            analysis = _quiet(_fvcore().ActivationCountAnalysis(copied, zeros))
-            return dict(analysis.by_module())
+            return dict(_analysis("ActivationCountAnalysis", copied, zeros).by_module())
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         name = type(model).__name__
-        raise ModelError(f"activations of {name} cannot be counted: {reason}") from error
+        raise ModelError(f"activations of {name} cannot be counted: {first_line(error)}") from error
 
 
-def _count_with_torch(model: nn.Module, shape: tuple[int, ...]) -> Cost:
-    """Count with FlopCounterMode on a copy on the meta device."""
-    copied = _copy(model, torch.device("meta"))
-    macs, by_module, uncounted = count_on_meta(copied, _zeros(copied, shape))
-    return Cost(
-        params=_parameters(model),
-        macs=by_module[""],
-        conv_linear_macs=macs,
-        by_module=by_module,
-        uncounted=uncounted,
-        counter="FlopCounterMode",
-    )
-
-
-def _count_with_fvcore(model: nn.Module, shape: tuple[int, ...]) -> Cost:
-    """Count with fvcore: a traced forward pass of a copy on the model's device."""
-    copied = _copy(model)
-    analysis = _quiet(_fvcore().FlopCountAnalysis(copied, _zeros(copied, shape)))
+def _count_with_fvcore(model: nn.Module, inputs: torch.Tensor) -> Counts:
+    """Count in a traced forward pass; see :func:`.count_on_meta` for arguments and result."""
+    analysis = _analysis("FlopCountAnalysis", model, inputs)
     analysis.set_op_handle(**EXTRA_HANDLES)
     by_operator = analysis.by_operator()
-    return Cost(
-        params=_parameters(model),
-        macs=analysis.total(),
-        conv_linear_macs=sum(by_operator[name] for name in MATRIX_PRODUCTS),
-        by_module=dict(analysis.by_module()),
-        uncounted=dict(analysis.unsupported_ops()),
-        counter="fvcore",
-    )
+    products = sum(by_operator[name] for name in MATRIX_PRODUCTS)
+    uncounted = dict(analysis.unsupported_ops())
+    return analysis.total(), products, dict(analysis.by_module()), uncounted
 
 
-def _fvcore() -> Any:
+def _analysis(name: str, model: nn.Module, inputs: torch.Tensor) -> Any:
+    """An analysis of fvcore that warns of nothing: uncounted operators are in the result."""
     with warnings.catch_warnings():
         # fvcore scripts two losses when imported; TorchScript is deprecated.
         warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)
         warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
         import fvcore.nn
 
-    return fvcore.nn
-
-
-def _quiet(analysis: Any) -> Any:
-    """Silence an analysis: uncounted operators are in the result."""
+    analysis = getattr(fvcore.nn, name)(model, inputs)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     # Tracer warnings concern running the trace, which is not done.
     return analysis.tracer_warnings("none")
@@ -189,11 +166,6 @@ def _zeros(model: nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
     tensors = (*model.parameters(), *model.buffers(), torch.zeros(()))
     first = next(tensor for tensor in tensors if tensor.is_floating_point())
     return torch.zeros(1, *shape, device=first.device, dtype=first.dtype)
-
-
-def _parameters(model: nn.Module) -> int:
-    """Number of parameters; shared ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 @contextlib.contextmanager
@@ -274,8 +246,8 @@ MATRIX_PRODUCTS = frozenset(
 )
 """Operators, by fvcore's names, whose sum is ``conv_linear_macs``."""
 
-COUNTERS: Mapping[str, Callable[[nn.Module, tuple[int, ...]], Cost]] = {
-    "fvcore": _count_with_fvcore,
-    "FlopCounterMode": _count_with_torch,
+COUNTERS: Mapping[str, tuple[Callable[[nn.Module, torch.Tensor], Counts], torch.device | None]] = {
+    "fvcore": (_count_with_fvcore, None),
+    "FlopCounterMode": (count_on_meta, torch.device("meta")),
 }
-"""The counters in the order that ``auto`` tries them."""
+"""The counters, and the devices of the copies that they run, in the order that ``auto`` tries."""

@@ -73,17 +73,15 @@ def resolve_device(name: str) -> torch.device:
 def device_facts(device: torch.device, threads: int = 1) -> DeviceFacts:
     """Facts about a device and its current settings, for the record of a timing.
 
-    Args:
-        device: an existing device.
-        threads: number of torch threads, for a CPU.
+    The number of threads is recorded for a CPU only.
     """
     import torch
 
     versions = {"torch": torch.__version__, "torchvision": version("torchvision")}
     if device.type == "cpu":
-        return DeviceFacts("cpu", _cpu_name(), threads, None, versions)
+        return DeviceFacts("cpu", cpu_name(), threads, None, versions)
     if device.type != "cuda":
-        return DeviceFacts(device.type, _cpu_name(), None, None, versions)
+        return DeviceFacts(device.type, cpu_name(), None, None, versions)
     cudnn = torch.backends.cudnn
     # Not allow_tf32: reading it fails if a program uses the settings that replaced it.
     convolution = cudnn.conv.fp32_precision  # type: ignore[attr-defined]
@@ -101,7 +99,8 @@ def device_facts(device: torch.device, threads: int = 1) -> DeviceFacts:
     )
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Name of the processor."""
     try:
         text = _CPU_INFO.read_text(encoding="utf-8")
     except OSError:

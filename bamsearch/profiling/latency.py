@@ -15,23 +15,24 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import count
-from typing import Unpack
+from itertools import count, product
+from typing import Any, Unpack
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from bamsearch.attention.bam import BAM
+from bamsearch.attention.cost import effective_dilation, hidden_channels
 from bamsearch.errors import InvalidValueError
 from bamsearch.graph.base import Base
 from bamsearch.graph.models import model_names, named_module
 from bamsearch.graph.placement import place
 from bamsearch.profiling import cache
-from bamsearch.profiling.clock import Clock
-from bamsearch.profiling.conditions import Conditions, complete
+from bamsearch.profiling.conditions import Conditions, complete, recorded
 from bamsearch.profiling.devices import device_facts, resolve_device
-from bamsearch.profiling.single_bams import bams_alone, same_network
 from bamsearch.profiling.summary import check_has_sites, summarise_base
-from bamsearch.profiling.timing import time_model, time_pair
+from bamsearch.profiling.timing import Clock, time_model, time_pair
 from bamsearch.records import (
     Design,
     HeldOut,
@@ -42,64 +43,38 @@ from bamsearch.records import (
     LatencyEntry,
     LatencyFit,
     LatencyTable,
+    MemoryFormat,
     ModelSummary,
-    PairedTiming,
     Site,
     Variant,
     check_positive,
 )
 from bamsearch.records.arguments import checked
 
-ReportProgress = Callable[[int, int], None]
-
 _FOLDER = "latencies"
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
-    """Timing settings, shared by single BAMs, the base and whole designs."""
-
-    conditions: Conditions
-    samples: int
-    seed: int
-    clock: Clock | None
-
-    def time(self, module: nn.Module, shape: tuple[int, ...]) -> float:
-        """Median milliseconds of one call."""
-        self._reset_compiler()
-        timing = time_model(
-            module, shape, samples=self.samples, clock=self.clock, **self.conditions
-        )
-        return timing.median
-
-    def pair(self, a: nn.Module, b: nn.Module, shape: tuple[int, ...]) -> PairedTiming:
-        self._reset_compiler()
-        return time_pair(
-            a,
-            b,
-            shape,
-            samples=self.samples,
-            seed=self.seed,
-            clock=self.clock,
-            **self.conditions,
-        )
-
-    def _reset_compiler(self) -> None:
-        # All BAMs share their code, and each compiled variant of it slows down the next call,
-        # because torch searches the variants for a match.
-        if self.conditions["mode"] == "compile":
-            torch.compiler.reset()
-
-
-@dataclass(frozen=True, slots=True)
 class _Plan:
-    """The measurements to take."""
+    """The measurements to take, and the settings of all timings."""
 
     summary: ModelSummary
     sites: tuple[Site, ...]
     options: tuple[tuple[int, int], ...]
     designs: tuple[tuple[Insertion, ...], ...]
-    under: LatencyConditions
+    recorded: LatencyConditions
+    conditions: Conditions
+    samples: int
+    seed: int
+    clock: Clock | None
+
+    def timings(self) -> dict[str, Any]:
+        """Keyword arguments of the next timing."""
+        # All BAMs share their code, and each compiled variant of it slows down the next call,
+        # because torch searches the variants for a match.
+        if self.conditions["mode"] == "compile":
+            torch.compiler.reset()
+        return {"samples": self.samples, "clock": self.clock, **self.conditions}
 
 
 @checked
@@ -117,7 +92,7 @@ def measure_latency(  # noqa: PLR0913
     seed: int = 0,
     again: bool = False,
     clock: Clock | None = None,
-    progress: ReportProgress = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
     summary: ModelSummary | None = None,
     **conditions: Unpack[Conditions],
 ) -> LatencyTable:
@@ -164,17 +139,28 @@ def measure_latency(  # noqa: PLR0913
         )
     check_has_sites(summary)
     completed = complete(conditions)
-    bench = _Bench(completed, samples, seed, clock)
+    device = resolve_device(completed["device"])
+    completed["device"] = str(device)
+    facts = device_facts(device, completed["threads"])
     chosen = tuple(dict.fromkeys(summary.sites if sites is None else place(summary.sites, sites)))
     options = _options(reductions, dilations)
-    designs = _random_designs(chosen, options, held_out, seed)
-    plan = _Plan(summary, chosen, options, designs, _recorded(completed, variant, init))
-    key = _key(module, plan, bench)
+    plan = _Plan(
+        summary,
+        chosen,
+        options,
+        _random_designs(chosen, options, held_out, seed),
+        LatencyConditions(variant, init, **recorded(completed, facts)),
+        completed,
+        samples,
+        seed,
+        clock,
+    )
+    key = _key(module, plan)
     table = None if again else cache.read(key, LatencyTable.from_json, _FOLDER)
     if table is None:
         # Creating BAMs with random weights must not change the caller's random state.
         with torch.random.fork_rng(devices=[]):
-            table = _measure(base, plan, bench, progress)
+            table = _measure(base, plan, progress)
         cache.write(key, table.to_json(), _FOLDER)
     return table
 
@@ -183,26 +169,11 @@ def additive_fit(designs: Sequence[HeldOut]) -> LatencyFit | None:
     """Fit of the predictions to the measurements; None without designs."""
     if not designs:
         return None
-    measured = [held.measured_ms for held in designs]
-    mean = sum(measured) / len(measured)
-    about_mean = sum((ms - mean) ** 2 for ms in measured)
-    errors = [held.predicted_ms - held.measured_ms for held in designs]
-    r2 = 1 - sum(error**2 for error in errors) / about_mean if about_mean > 0 else None
-    worst = max(abs(error) / ms for error, ms in zip(errors, measured, strict=True))
-    return LatencyFit(r2, worst, tuple(designs))
-
-
-def _recorded(conditions: Conditions, variant: Variant, init: Init) -> LatencyConditions:
-    return LatencyConditions(
-        variant,
-        init,
-        conditions["batch_size"],
-        conditions["dtype"],
-        conditions["memory_format"],
-        conditions["mode"],
-        conditions["train"],
-        device_facts(resolve_device(conditions["device"]), conditions["threads"]),
-    )
+    measured = np.array([held.measured_ms for held in designs])
+    errors = np.array([held.predicted_ms for held in designs]) - measured
+    about_mean = float(np.square(measured - measured.mean()).sum())
+    r2 = 1 - float(np.square(errors).sum()) / about_mean if about_mean > 0 else None
+    return LatencyFit(r2, float(np.abs(errors / measured).max()), tuple(designs))
 
 
 def _options(
@@ -212,7 +183,7 @@ def _options(
     rs, ds = ([x] if isinstance(x, int) else x for x in (reductions, dilations))
     rs = [check_positive("reduction", reduction) for reduction in rs]
     ds = [check_positive("dilation", dilation) for dilation in ds]
-    return tuple(dict.fromkeys((r, d) for r in rs for d in ds))
+    return tuple(dict.fromkeys(product(rs, ds)))
 
 
 def _random_designs(
@@ -239,21 +210,20 @@ def _random_designs(
     return tuple(designs)
 
 
-def _measure(base: Base, plan: _Plan, bench: _Bench, progress: ReportProgress) -> LatencyTable:
-    summary, under = plan.summary, plan.under
-    network = base.network
+def _measure(base: Base, plan: _Plan, progress: Callable[[int, int], None]) -> LatencyTable:
+    summary, bam = plan.summary, plan.recorded
+    network, shape = base.network, base.network.input_shape
     if network.path != summary.part or base.sites != summary.sites:
         raise InvalidValueError(
             f"the summary of {summary.model} does not match this {type(base.module).__name__}: "
             "summarise the module to be timed"
         )
-    alone = bams_alone(
-        plan.sites,
-        plan.options,
-        variant=under.variant,
-        init=under.init,
-        memory_format=under.memory_format,
-    )
+    alone: dict[tuple[object, ...], tuple[nn.Module, tuple[int, ...]]] = {}
+    for site, (r, d) in product(plan.sites, plan.options):
+        if same_network(site, r, d) not in alone:
+            alone[same_network(site, r, d)] = bam_alone(
+                *(site, r, d), variant=bam.variant, init=bam.init, memory_format=bam.memory_format
+            )
     total = 1 + len(alone) + len(plan.designs)
     done = count()
 
@@ -261,53 +231,96 @@ def _measure(base: Base, plan: _Plan, bench: _Bench, progress: ReportProgress) -
         progress(next(done), total)
 
     step()
-    base_ms = bench.time(network.module, network.input_shape)
+    base_ms = time_model(network.module, shape, **plan.timings()).median
     step()
     times = {}
-    for key, (bam, shape) in alone.items():
-        times[key] = bench.time(bam, shape)
+    for key, (module, shape_alone) in alone.items():
+        times[key] = time_model(module, shape_alone, **plan.timings()).median
         step()
     entries = tuple(
         LatencyEntry(site.name, r, d, times[same_network(site, r, d)])
-        for site in plan.sites
-        for r, d in plan.options
+        for site, (r, d) in product(plan.sites, plan.options)
     )
-    table = LatencyTable(summary.model, summary.input_shape, summary.part, base_ms, entries, under)
+    table = LatencyTable(summary.model, summary.input_shape, summary.part, base_ms, entries, bam)
     held = []
     for insertions in plan.designs:
         design = Design(
-            *(table.model, table.input_shape, insertions, under.variant, under.init),
-            how=summary.how,
+            *(table.model, table.input_shape, insertions, bam.variant, bam.init), how=summary.how
         )
         inserted = base.insert(design).module.get_submodule(network.path)
-        pair = bench.pair(network.module, inserted, network.input_shape)
-        held.append(_held_out(table, insertions, pair))
+        pair = time_pair(network.module, inserted, shape, seed=plan.seed, **plan.timings())
+        low, ms, high = (base_ms * ratio for ratio in (pair.low, pair.ratio, pair.high))
+        held.append(HeldOut(insertions, table.predict(insertions), ms, low, high))
         step()
     return replace(table, error=additive_fit(held))
 
 
-def _held_out(
-    table: LatencyTable, insertions: tuple[Insertion, ...], pair: PairedTiming
-) -> HeldOut:
-    low, measured, high = (table.base_ms * ratio for ratio in (pair.low, pair.ratio, pair.high))
-    return HeldOut(insertions, table.predict(insertions), measured, low, high)
-
-
-def _key(module: nn.Module, plan: _Plan, bench: _Bench) -> dict[str, object] | None:
+def _key(module: nn.Module, plan: _Plan) -> dict[str, object] | None:
     """Everything that could change a table; None unless package versions determine the model."""
     name = plan.summary.model
     model = cache.model_key(name)
     if model is None or (":" not in name and name not in model_names()):
         return None
-    return model | {
-        "summary": plan.summary.to_json(),
+    return {
+        **model,
+        **asdict(replace(plan, clock=None)),
+        "clock": None if plan.clock is None else type(plan.clock).__qualname__,
         # The user may have modified the module after building it by name.
         "module": hashlib.sha256(repr(module).encode()).hexdigest(),
-        "sites": [site.name for site in plan.sites],
-        "options": plan.options,
-        "designs": [[asdict(insertion) for insertion in design] for design in plan.designs],
-        "conditions": asdict(plan.under),
-        "samples": bench.samples,
-        "seed": bench.seed,
-        "clock": None if bench.clock is None else type(bench.clock).__qualname__,
     }
+
+
+def same_network(site: Site, reduction: int, dilation: int) -> tuple[object, ...]:
+    """Key of everything that a single BAM's latency depends on; equal for sites with equal maps."""
+    shape = (site.channels, site.frames, site.height, site.width, site.layout)
+    hidden = hidden_channels(site.channels, reduction)
+    return (*shape, hidden, effective_dilation(site, dilation))
+
+
+def bam_alone(
+    site: Site,
+    reduction: int,
+    dilation: int,
+    *,
+    variant: Variant,
+    init: Init,
+    memory_format: MemoryFormat,
+) -> tuple[nn.Module, tuple[int, ...]]:
+    """A BAM alone, and its input shape without the batch, with the input as at its site.
+
+    The memory format is that of the network's input.
+    """
+    bam = BAM(
+        site.channels,
+        reduction,
+        effective_dilation(site, dilation),
+        variant=variant,
+        init=init,
+        layout=site.layout,
+    )
+    turned = site.layout[-1] == "C" and memory_format == "channels_last"
+    axes = f"C{site.layout[1:-1]}" if turned else site.layout[1:]
+    sizes = {"C": site.channels, "T": site.frames, "H": site.height, "W": site.width}
+    return _WithInput(bam, turned), tuple(sizes[axis] or 1 for axis in axes)
+
+
+class _WithInput(nn.Module):
+    """BAM with its input prepared as in a network.
+
+    Args:
+        bam: the BAM.
+        turned: the input is (N, C, H, W) in channels_last, and is permuted to (N, H, W, C), which
+            is contiguous: converting an NHWC tensor to channels_last would shuffle its memory. The
+            same for clips.
+    """
+
+    def __init__(self, bam: BAM, turned: bool) -> None:
+        super().__init__()
+        self.bam = bam
+        self.turned = turned
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.movedim(1, -1) if self.turned else x
+        # In a network the map needs a gradient too: half of the backward pass.
+        refined: Tensor = self.bam(x.detach().requires_grad_() if self.training else x)
+        return refined

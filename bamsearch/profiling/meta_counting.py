@@ -29,26 +29,26 @@ Formula = Callable[[Sequence[Any], Any], int]
 """Multiply-adds from an operator's arguments and its output."""
 
 
-def count_on_meta(
-    model: nn.Module, inputs: torch.Tensor
-) -> tuple[int, dict[str, int], dict[str, int]]:
+Counts = tuple[int, int, dict[str, int], dict[str, int]]
+"""Multiply-adds; those without norms and pooling; the multiply-adds by dotted path of the module,
+"" for the whole; numbers of calls of uncounted operators."""
+
+
+def count_on_meta(model: nn.Module, inputs: torch.Tensor) -> Counts:
     """Count the multiply-adds of one forward pass.
 
     Args:
         model: the network in eval mode, on the meta device.
         inputs: its input, on the meta device.
-
-    Returns:
-        Multiply-adds without norms and pooling; multiply-adds including them by dotted path of the
-        module, "" for the whole; numbers of calls of uncounted operators.
     """
     with FlopCounterMode(display=False) as flops, _Terms(flops) as terms, _AdaptivePools():
         model(inputs)
     counts = flops.get_flop_counts()
     whole = counts.get("Global", {})
     products = sum(flop for op, flop in whole.items() if op not in NORMS_AND_POOLS) // 2
+    total = sum(whole.values()) // 2
     by_module = _by_module(model, {name: sum(ops.values()) // 2 for name, ops in counts.items()})
-    return products, by_module | {"": sum(whole.values()) // 2}, dict(terms.uncounted)
+    return total, products, by_module | {"": total}, dict(terms.uncounted)
 
 
 def _by_module(model: nn.Module, counted: Mapping[str, int]) -> dict[str, int]:
@@ -130,16 +130,15 @@ def _elements(argument: int) -> Formula:
     return lambda args, output: prod(args[argument].shape)
 
 
-def _batch_norm(args: Sequence[Any], output: Any) -> int:
-    """2 per element, 1 without affine; 5 and 4 with batch statistics."""
-    weight, training = args[1], args[5]
-    plain = 4 if training else 1
-    return _elements(0)(args, output) * (plain if weight is None else plain + 1)
-
-
 def _norm(weight: int) -> Formula:
     """5 per element, 4 without affine; weight is the index of the weight argument."""
-    return lambda args, output: _elements(0)(args, output) * (4 if args[weight] is None else 5)
+    return lambda args, output: prod(args[0].shape) * (4 if args[weight] is None else 5)
+
+
+def _batch_norm(args: Sequence[Any], output: Any) -> int:
+    """2 per element, 1 without affine; with batch statistics as the other norms."""
+    training = args[5]
+    return _norm(1)(args, output) - (0 if training else 3 * prod(args[0].shape))
 
 
 def _per_output(factor: int) -> Formula:
@@ -175,47 +174,13 @@ ADAPTIVE_POOLS: Mapping[Any, int] = {
 """Number of pooled axes by function."""
 
 FREE = frozenset(
-    {
-        "arange",
-        "bitwise_not",
-        "cat",
-        "clone",
-        "constant_pad_nd",
-        "copy_",
-        "detach",
-        "empty",
-        "empty_strided",
-        "eq",
-        "expand",
-        "fill_",
-        "full",
-        "full_like",
-        "gather",
-        "ge",
-        "gt",
-        "index",
-        "index_put_",
-        "le",
-        "lt",
-        "masked_fill",
-        "masked_fill_",
-        "ne",
-        "new_empty",
-        "new_full",
-        "new_zeros",
-        "nonzero",
-        "ones",
-        "relu",
-        "relu_",
-        "repeat",
-        "roll",
-        "scalar_tensor",
-        "stack",
-        "_to_copy",
-        "_unsafe_view",
-        "zero_",
-        "zeros",
-        "zeros_like",
-    }
+    (
+        *("arange", "empty", "empty_strided", "full", "full_like", "new_empty", "new_full"),
+        *("new_zeros", "ones", "scalar_tensor", "zero_", "zeros", "zeros_like", "fill_"),
+        *("_to_copy", "_unsafe_view", "cat", "clone", "constant_pad_nd", "copy_", "detach"),
+        *("expand", "gather", "index", "index_put_", "masked_fill", "masked_fill_", "nonzero"),
+        *("repeat", "roll", "stack"),
+        *("bitwise_not", "eq", "ge", "gt", "le", "lt", "ne", "relu", "relu_"),
+    )
 )
 """Operators without arithmetic, besides views; ReLUs and comparisons follow fvcore's list."""

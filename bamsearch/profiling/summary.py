@@ -6,39 +6,15 @@ torch is imported lazily: cached summaries do not need it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bamsearch.attention.cost import bam_cost
 from bamsearch.errors import NoSiteError
 from bamsearch.profiling import cache
-from bamsearch.records import Cost, Design, Insertion, ModelSummary, Site
+from bamsearch.records import ModelSummary
 
 if TYPE_CHECKING:
     from bamsearch.graph.base import Base
-
-
-@dataclass(frozen=True, slots=True)
-class DesignCost:
-    """The exact cost of a design: the count of the base, plus a closed form for each BAM.
-
-    Attributes:
-        base: cost without BAM.
-        inserted: site, insertion and cost of each BAM.
-    """
-
-    base: Cost
-    inserted: tuple[tuple[Site, Insertion, Cost], ...]
-
-    @property
-    def added(self) -> Cost:
-        """The cost of all BAMs."""
-        return sum((cost for _, _, cost in self.inserted), Cost(0, 0, 0))
-
-    @property
-    def total(self) -> Cost:
-        """The cost of base and BAMs, exactly equal to a count of the rewritten network."""
-        return self.base + self.added
 
 
 def summarise(
@@ -64,45 +40,8 @@ def summarise(
     summary = cache.read_summary(key)
     if summary is None:
         summary = _survey(model, size, num_classes, weights, base)
-        cache.write_summary(key, summary)
+        cache.write(key, summary.to_json(), cache.SUMMARIES)
     return summary
-
-
-def check_has_sites(summary: ModelSummary) -> None:
-    """Raise NoSiteError if the model has no sites."""
-    if not summary.sites:
-        size = "x".join(map(str, summary.input_shape))
-        raise NoSiteError(
-            f"{summary.model} has no spatial bottleneck at {size}: the resolution of its feature "
-            "map never changes, so it has no site for BAM"
-        )
-
-
-def cost_of(summary: ModelSummary, design: Design) -> DesignCost:
-    """The exact cost of a design of the summary's model.
-
-    Raises:
-        InvalidValueError: the model lacks a site of the design.
-    """
-    # Imported here: other modules of the package graph load torch.
-    from bamsearch.graph.placement import place
-
-    sites = place(summary.sites, [insertion.site for insertion in design.insertions])
-    inserted = tuple(
-        (
-            site,
-            insertion,
-            bam_cost(
-                site,
-                insertion.reduction,
-                insertion.dilation,
-                variant=design.variant,
-                init=design.init,
-            ),
-        )
-        for site, insertion in zip(sites, design.insertions, strict=True)
-    )
-    return DesignCost(summary.base, inserted)
 
 
 def summarise_base(model: str, base: Base) -> ModelSummary:
@@ -127,19 +66,28 @@ def _survey(
     weights: str | None,
     base: Callable[[], Base] | None,
 ) -> ModelSummary:
-    from dataclasses import replace
-
     from bamsearch.graph.base import build_base
     from bamsearch.graph.models import default_input_shape, published
 
     default = default_input_shape(model)
     shape = (*default[:-2], *size) if size else default
-    if base is None:
-        built = build_base(model, shape, num_classes=num_classes, weights=weights, initialise=False)
-        summary = summarise_base(model, built)
-    else:
-        summary = summarise_base(model, base())
+    built = (
+        build_base(model, shape, num_classes=num_classes, weights=weights, initialise=False)
+        if base is None
+        else base()
+    )
+    summary = summarise_base(model, built)
     numbers = published(model)
     if numbers is None or shape != default or num_classes is not None:
         return summary
     return replace(summary, published_params=numbers.params, published_gmacs=numbers.gmacs)
+
+
+def check_has_sites(summary: ModelSummary) -> None:
+    """Raise NoSiteError if the model has no sites."""
+    if not summary.sites:
+        size = "x".join(map(str, summary.input_shape))
+        raise NoSiteError(
+            f"{summary.model} has no spatial bottleneck at {size}: the resolution of its feature "
+            "map never changes, so it has no site for BAM"
+        )

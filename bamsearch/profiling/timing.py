@@ -22,18 +22,25 @@ successive ratios are uncorrelated, and there are few blocks).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from math import ceil
-from typing import Unpack
+from typing import Any, Protocol, Unpack, runtime_checkable
 
 import numpy as np
+import torch
 from scipy import stats
 from torch import nn
+from torch.utils.benchmark import Timer
 
 from bamsearch.errors import InvalidValueError
 from bamsearch.graph.models import named_module
-from bamsearch.profiling.clock import Clock, clock_for
-from bamsearch.profiling.conditions import Conditions, as_device_error, preserve_torch_state
-from bamsearch.profiling.workload import Workload, workload, workloads
+from bamsearch.profiling.conditions import (
+    Conditions,
+    as_device_error,
+    preserve_torch_state,
+    recorded,
+)
+from bamsearch.profiling.workload import Workload, workloads
 from bamsearch.records import InputShape, PairedTiming, Timing, check_positive
 from bamsearch.records.arguments import checked
 
@@ -49,6 +56,67 @@ _WINDOW = 5
 _STABLE = 0.02
 _WARM_UP_MS = 5_000.0
 _WARM_UP_SAMPLES = 500
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """Anything that times a call. Tests use fake clocks."""
+
+    def milliseconds(self, run: Callable[[], object], repeats: int) -> float:
+        """Call run at least repeats times; return the mean time of one call, in milliseconds."""
+        ...
+
+
+class CpuClock:
+    """``torch.utils.benchmark``: wall-clock time, threads fixed, garbage collection off.
+
+    Each sample is preceded by two uncounted calls, or 1% of the sample's calls if that is more, so
+    that it does not start with another model's weights in the cache. For a slow model (one call
+    per sample) this triples the time to measure.
+
+    Args:
+        threads: number of torch threads during a sample; the caller's number is restored.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
+
+    def milliseconds(self, run: Callable[[], object], repeats: int) -> float:
+        """The mean time of one call, in milliseconds."""
+        timer = Timer("run()", globals={"run": run}, num_threads=self.threads)
+        return timer.timeit(repeats).mean * 1e3
+
+
+class EventClock:
+    """Events of a GPU around all calls of a sample, without synchronisation between the calls.
+
+    This measures the time on the device's stream. If Python launches kernels more slowly than the
+    device runs them, as with a small model in eager mode, it is the launch time.
+
+    Args:
+        device: a CUDA device with the current stream of the calls, or mps.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def milliseconds(self, run: Callable[[], object], repeats: int) -> float:
+        """The mean time of one call, in milliseconds."""
+        gpu: Any = getattr(torch, self.device.type)
+        with gpu.device(self.device) if self.device.type == "cuda" else nullcontext():
+            start, end = gpu.Event(enable_timing=True), gpu.Event(enable_timing=True)
+            gpu.synchronize()
+            start.record()
+            for _ in range(repeats):
+                run()
+            end.record()
+            gpu.synchronize()
+            return float(start.elapsed_time(end)) / repeats
+
+
+def clock_for(device: torch.device, threads: int = 1) -> Clock:
+    """The clock of a device; threads is the number of torch threads on a CPU."""
+    return CpuClock(threads) if device.type == "cpu" else EventClock(device)
 
 
 @checked
@@ -83,9 +151,8 @@ def time_model(
     """
     check_positive("samples", samples)
     _, model, shape = named_module(model, input_shape)
-    work = workload(model, shape, **conditions)
-    [timing] = _sample([model], [work], [[0]] * samples, clock)
-    return timing
+    works = workloads([model], shape, **conditions)
+    return _sample(works, [[0]] * samples, clock)[0]
 
 
 @checked
@@ -125,7 +192,7 @@ def time_pair(
     _, a, shape = named_module(a, input_shape)
     _, b, shape = named_module(b, shape)
     works = workloads([a, b], shape, **conditions)
-    first, second = _sample([a, b], works, order.tolist(), clock)
+    first, second = _sample(works, order.tolist(), clock)
     low, ratio, high = paired_ratio(first.samples, second.samples, seed=seed)
     return PairedTiming(first, second, ratio, low, high, CONFIDENCE)
 
@@ -133,15 +200,9 @@ def time_pair(
 def paired_ratio(
     a: Sequence[float], b: Sequence[float], *, seed: int = 0
 ) -> tuple[float, float, float]:
-    """The median of b / a over pairs, with its 95% percentile bootstrap interval.
+    """Low, median and high of b / a over pairs, with a 95% percentile bootstrap interval.
 
-    Args:
-        a: times of A.
-        b: times of B, paired with those of A by index.
-        seed: random seed of the bootstrap.
-
-    Returns:
-        (low, median, high).
+    Times are paired by index; the seed is that of the bootstrap.
     """
     ratios = np.asarray(b) / np.asarray(a)
     middle = float(np.median(ratios))
@@ -159,18 +220,15 @@ def paired_ratio(
 
 
 def _sample(
-    models: Sequence[nn.Module],
-    works: Sequence[Workload],
-    order: Sequence[Sequence[int]],
-    clock: Clock | None,
+    works: Sequence[Workload], order: Sequence[Sequence[int]], clock: Clock | None
 ) -> list[Timing]:
     """Warm up all workloads, then sample them group by group, in order."""
     work, threads = works[0], works[0].facts.threads or 1
     clock = clock or clock_for(work.device, threads)
-    names = " or ".join(dict.fromkeys(type(model).__name__ for model in models))
+    names = " or ".join(dict.fromkeys(type(work.module).__name__ for work in works))
     with (
         preserve_torch_state(work.device, threads),
-        as_device_error(names, work.batch_size, work.dtype, work.mode, work.device),
+        as_device_error(names, work.device, work.conditions),
     ):
         # The same number for all, large enough for the fastest workload.
         repeats = max(_warm_up(clock, work.run) for work in works)
@@ -182,7 +240,10 @@ def _sample(
                     works[index].move()
             for index in group:
                 times[index].append(clock.milliseconds(works[index].run, repeats))
-    return [_timing(work, samples, repeats) for work, samples in zip(works, times, strict=True)]
+    return [
+        Timing(tuple(samples), repeats, work.input_shape, **recorded(work.conditions, work.facts))
+        for work, samples in zip(works, times, strict=True)
+    ]
 
 
 def _warm_up(clock: Clock, run: Callable[[], object]) -> int:
@@ -216,17 +277,3 @@ def _is_stable(recent: Sequence[float]) -> bool:
     before, now = np.median(recent[:_WINDOW]), np.median(recent[_WINDOW:])
     noise = float(stats.iqr(recent)) / 2
     return bool(abs(now - before) <= max(_STABLE * now, noise))
-
-
-def _timing(work: Workload, samples: Sequence[float], repeats: int) -> Timing:
-    return Timing(
-        tuple(samples),
-        repeats,
-        work.input_shape,
-        work.batch_size,
-        work.dtype,
-        work.memory_format,
-        work.mode,
-        work.train,
-        work.facts,
-    )

@@ -1,4 +1,4 @@
-"""Workloads: a copy of a model and its input on a device, ready to be called and timed."""
+"""Workloads: a copy of a model and its input on a device, ready to be called, timed or traced."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import gc
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils import _pytree as pytree
 
 from bamsearch.errors import DeviceError, InvalidValueError
+from bamsearch.files import written
 from bamsearch.graph.tracing.copying import copy_model
-
-# Re-exported for users of workloads.
-from bamsearch.profiling.conditions import DEFAULTS as DEFAULTS
-from bamsearch.profiling.conditions import Conditions as Conditions
-from bamsearch.profiling.conditions import OutOfMemory, complete, limit_address_space
-from bamsearch.profiling.conditions import as_device_error as as_device_error
-from bamsearch.profiling.conditions import preserve_torch_state as preserve_torch_state
-from bamsearch.profiling.devices import device_facts as device_facts
-from bamsearch.profiling.devices import resolve_device
-from bamsearch.records import DeviceFacts, DType, MemoryFormat, Mode, check_input_shape
+from bamsearch.profiling.conditions import (
+    Conditions,
+    OutOfMemory,
+    as_device_error,
+    complete,
+    limit_address_space,
+    preserve_torch_state,
+)
+from bamsearch.profiling.devices import device_facts, resolve_device
+from bamsearch.records import DeviceFacts, MemoryFormat, check_input_shape
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 # By default torch silently stops compiling a function after eight variants: eight ResNets.
@@ -36,27 +39,19 @@ class Workload:
 
     Attributes:
         run: the call; on a GPU it returns before the device has finished.
+        module: the copy that is called, in train or eval mode.
         device: device of the call, which must be the current one.
         facts: facts about the device.
         input_shape: shape of one input without the batch.
-        batch_size: number of inputs per call.
-        dtype: data type of weights and input.
-        memory_format: memory format of weights and input.
-        mode: eager, compiled or a replayed CUDA graph.
-        train: forward and backward, else forward.
-        module: the copy that is called, in train or eval mode.
+        conditions: all conditions of the call.
     """
 
     run: Callable[[], object]
+    module: nn.Module
     device: torch.device
     facts: DeviceFacts
     input_shape: tuple[int, ...]
-    batch_size: int
-    dtype: DType
-    memory_format: MemoryFormat
-    mode: Mode
-    train: bool
-    module: nn.Module
+    conditions: Conditions
 
     def move(self) -> None:
         """Move all parameters and buffers to other addresses in the device's memory.
@@ -68,14 +63,14 @@ class Workload:
             tensor.data = tensor.data.clone()
 
 
-def workload(
-    model: nn.Module, input_shape: Sequence[int], **conditions: Unpack[Conditions]
-) -> Workload:
-    """Put a copy of the model and an input on a device, and call it once.
+def workloads(
+    models: Sequence[nn.Module], input_shape: Sequence[int], **conditions: Unpack[Conditions]
+) -> list[Workload]:
+    """Put copies of models and an input on a device, all at once, and call each once.
 
     Args:
-        model: any module that takes one tensor. With ``train``, the loss is the sum of all
-            floating-point tensors in its output, also in tuples or dictionaries.
+        models: modules that take one tensor. With ``train``, the loss is the sum of all
+            floating-point tensors in the output, also in tuples or dictionaries.
         input_shape: shape of one input without the batch: (C, H, W) or (C, T, H, W).
         conditions: see :class:`~bamsearch.profiling.conditions.Conditions`.
 
@@ -83,16 +78,6 @@ def workload(
         InvalidValueError: an invalid shape or condition.
         DeviceError: unknown device, too little memory (the message names a batch that fits),
             unsupported dtype, or a model that cannot be compiled, captured or trained.
-    """
-    return workloads([model], input_shape, **conditions)[0]
-
-
-def workloads(
-    models: Sequence[nn.Module], input_shape: Sequence[int], **conditions: Unpack[Conditions]
-) -> list[Workload]:
-    """Workloads of several models under the same conditions, all in memory at once.
-
-    Arguments and errors are as in :func:`workload`.
     """
     completed = complete(conditions)
     shape = check_input_shape(input_shape)
@@ -117,14 +102,12 @@ def workloads(
 
 
 def largest_batch(
-    model: nn.Module | Sequence[nn.Module],
-    input_shape: Sequence[int],
-    **conditions: Unpack[Conditions],
+    models: Sequence[nn.Module], input_shape: Sequence[int], **conditions: Unpack[Conditions]
 ) -> int:
     """The first of batch_size, batch_size/2, batch_size/4, … that fits into memory.
 
     Args:
-        model: a model, or several that must fit at the same time, as for timing in pairs.
+        models: models that must fit at the same time, as for timing in pairs.
         input_shape: shape of one input without the batch.
         conditions: see :class:`~bamsearch.profiling.conditions.Conditions`; with ``train``, a
             training step must fit.
@@ -133,38 +116,55 @@ def largest_batch(
         InvalidValueError: an invalid shape or condition.
         DeviceError: not even a batch of one fits, or the model fails for another reason.
     """
-    models = [model] if isinstance(model, nn.Module) else model
     return _largest(models, check_input_shape(input_shape), complete(conditions))
+
+
+def write_trace(work: Workload, path: Path) -> None:
+    """Trace five calls with torch.profiler, after a warm-up call, for chrome://tracing or Perfetto.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    activities = [ProfilerActivity.CPU]
+    if work.device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    work.run()
+    # Without acc_events torch 2.11 warns that it discards earlier cycles; there is only one.
+    with profile(
+        activities=activities, record_shapes=True, profile_memory=True, acc_events=True
+    ) as traced:
+        for call in range(5):
+            with record_function(f"call {call}"):
+                work.run()
+    with written(path, "", RuntimeError):
+        # torch.profiler ignores write errors: check first.
+        path.touch()
+        traced.export_chrome_trace(str(path))
 
 
 def _prepare(
     models: Sequence[nn.Module], shape: tuple[int, ...], conditions: Conditions
 ) -> list[Workload]:
-    target = resolve_device(conditions["device"])
-    mode, train, dtype = conditions["mode"], conditions["train"], conditions["dtype"]
-    if mode == "cudagraph" and (target.type != "cuda" or train):
+    device = resolve_device(conditions["device"])
+    train = conditions["train"]
+    if conditions["mode"] == "cudagraph" and (device.type != "cuda" or train):
         raise DeviceError(
             "mode cudagraph supports only inference on a CUDA device: use `mode=eager` or compile"
         )
-    batch_size, memory_format = conditions["batch_size"], conditions["memory_format"]
-    facts = device_facts(target, conditions["threads"])
+    facts = device_facts(device, conditions["threads"])
     works = []
-    with preserve_torch_state(target, conditions["threads"]):
+    with preserve_torch_state(device, conditions["threads"]):
         for model in models:
             with (
-                as_device_error(type(model).__name__, batch_size, dtype, mode, target),
-                limit_address_space() if target.type == "cpu" else nullcontext(),
+                as_device_error(type(model).__name__, device, conditions),
+                limit_address_space() if device.type == "cpu" else nullcontext(),
             ):
-                module = _prepared_copy(model, target, dtype, memory_format).train(train)
-                image = _input((batch_size, *shape), target, dtype, memory_format)
-                run = _call(module, image, mode, train)
+                module = _prepared_copy(model, device, conditions).train(train)
+                run = _call(module, _input(shape, device, conditions), conditions)
                 run()
-                _synchronise(target)
-            works.append(
-                Workload(
-                    run, target, facts, shape, batch_size, dtype, memory_format, mode, train, module
-                )
-            )
+                if device.type != "cpu":
+                    getattr(torch, device.type).synchronize()
+            works.append(Workload(run, module, device, facts, shape, conditions))
     return works
 
 
@@ -182,25 +182,22 @@ def _largest(models: Sequence[nn.Module], shape: tuple[int, ...], conditions: Co
         batch_size //= 2
 
 
-def _prepared_copy(
-    model: nn.Module, device: torch.device, dtype: DType, memory_format: MemoryFormat
-) -> nn.Module:
+def _prepared_copy(model: nn.Module, device: torch.device, conditions: Conditions) -> nn.Module:
     """A copy of the model with device, dtype and memory format set, without gradients."""
-    copied = copy_model(model).to(device=device, dtype=getattr(torch, dtype))
+    copied = copy_model(model).to(device=device, dtype=getattr(torch, conditions["dtype"]))
     copied.zero_grad(set_to_none=True)
     for tensor in (*copied.parameters(), *copied.buffers()):
         # Not module.to(memory_format=…), which takes one format and fails on the other rank.
-        tensor.data = _in_format(tensor.data, memory_format)
+        tensor.data = _in_format(tensor.data, conditions["memory_format"])
     return copied
 
 
-def _input(
-    shape: tuple[int, ...], device: torch.device, dtype: DType, memory_format: MemoryFormat
-) -> torch.Tensor:
+def _input(shape: tuple[int, ...], device: torch.device, conditions: Conditions) -> torch.Tensor:
     # A CPU generator: the same numbers on every device, and the caller's random state is preserved.
     numbers = torch.Generator().manual_seed(0)
-    image = torch.randn(shape, generator=numbers).to(device=device, dtype=getattr(torch, dtype))
-    return _in_format(image, memory_format)
+    image = torch.randn(conditions["batch_size"], *shape, generator=numbers)
+    image = image.to(device=device, dtype=getattr(torch, conditions["dtype"]))
+    return _in_format(image, conditions["memory_format"])
 
 
 def _in_format(tensor: torch.Tensor, memory_format: MemoryFormat) -> torch.Tensor:
@@ -209,8 +206,9 @@ def _in_format(tensor: torch.Tensor, memory_format: MemoryFormat) -> torch.Tenso
     return tensor.contiguous(memory_format=_CHANNELS_LAST[tensor.dim()])
 
 
-def _call(module: nn.Module, image: torch.Tensor, mode: Mode, train: bool) -> Callable[[], object]:
+def _call(module: nn.Module, image: torch.Tensor, conditions: Conditions) -> Callable[[], object]:
     """The call that is timed."""
+    mode, train = conditions["mode"], conditions["train"]
     called: Callable[[torch.Tensor], object] = module
     if mode == "compile":
         called = _compiled(module, image, train)
@@ -277,17 +275,8 @@ def _loss(output: object) -> torch.Tensor:
     return torch.stack(sums).sum()
 
 
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
 def _free_memory(device: torch.device) -> None:
     """Free the memory of a failed attempt."""
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()
+    if device.type != "cpu":
+        getattr(torch, device.type).empty_cache()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -112,38 +111,3 @@ class _Shared(nn.Parameter):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
         return self
-
-
-def zero_cost(
-    function: Callable[[nn.Module, Batch], float],
-    batch_size: int,
-    summary: ModelSummary,
-    networks: Networks,
-) -> Callable[[Design], Callable[[], float]]:
-    """Prepare a zero-cost score: maps a design to a call without arguments.
-
-    A design with ``init="identity"`` is scored as its ``paper`` twin: behind a gate that starts at
-    0, BAM has no effect for any r and d.
-    """
-    networks.share_weights()
-    batch = networks.batch(batch_size)
-
-    def prepare(design: Design) -> Callable[[], float]:
-        network = networks.network(replace(design, init="paper"))
-        return networks.seeded(partial(function, network.get_submodule(summary.part), batch))
-
-    return prepare
-
-
-def of_user(
-    function: Callable[[nn.Module, Design], object], networks: Networks
-) -> Callable[[Design], Callable[[], object]]:
-    """Prepare a user's score: maps a design to a call without arguments.
-
-    The function gets a fresh network in train mode.
-    """
-
-    def prepare(design: Design) -> Callable[[], object]:
-        return networks.seeded(partial(function, networks.network(design).train(), design))
-
-    return prepare

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache, partial
 from inspect import signature
 from numbers import Real
@@ -63,20 +64,32 @@ def make_scorer(
     """
     zero = None if callable(score) else SCORES.get(score)
     if zero is not None and not zero.needs_module:
-        return _checked(str(score), _of_costs(str(score), summary))
+        return _checked(zero.name, _of_costs(zero.name, summary))
     if callable(score):
         name, function = _called(score), score
     else:
-        name, function = score, _loaded(zero.home if zero else _home_of_user(score))
+        name, function = score, _loaded(score)
     if zero is None and not takes_network(function):
         return _checked(name, lambda design: partial(function, design))
     # Imported here because it loads torch.
-    from bamsearch.score.networks import Networks, of_user, zero_cost
+    from bamsearch.score.networks import Networks
 
     networks = Networks(summary, module=module, seed=seed, num_classes=num_classes, device=device)
-    if zero is not None:
-        return _checked(name, zero_cost(function, zero.batch, summary, networks))
-    return _checked(name, of_user(function, networks))
+    if zero is None:
+
+        def prepare(design: Design) -> Callable[[], object]:
+            return networks.seeded(partial(function, networks.network(design).train(), design))
+
+        return _checked(name, prepare)
+    networks.share_weights()
+    batch = networks.batch(zero.batch)
+
+    def prepare_part(design: Design) -> Callable[[], object]:
+        # Behind the gate of init="identity", which starts at 0, BAM has no effect for any r and d.
+        network = networks.network(replace(design, init="paper"))
+        return networks.seeded(partial(function, network.get_submodule(summary.part), batch))
+
+    return _checked(name, prepare_part)
 
 
 def takes_network(score: Callable[..., float]) -> bool:
@@ -110,11 +123,16 @@ def _called(score: Callable[..., float]) -> str:
 
 
 def _loaded(score: str) -> Callable[..., float]:
-    # Imported here because it loads torch.
+    """The function of a zero-cost score or a user's."""
+    # Imported here because they load torch.
     from bamsearch.graph.models import load_function
+    from bamsearch.score import zero_cost
 
+    if score in SCORES:
+        function: Callable[..., float] = getattr(zero_cost, score)
+        return function
     try:
-        return load_function(*split_model(score), "score")
+        return load_function(*split_model(_home_of_user(score)), "score")
     except ModelError as error:
         raise ScoreError(str(error)) from error
 

@@ -15,22 +15,23 @@ class ZeroCost:
     """A score that needs neither training nor data; higher is better, according to its paper.
 
     Attributes:
-        name: value of ``--score``.
-        home: ``module:function`` that computes it.
+        name: value of ``--score``, and of its function in :mod:`.zero_cost`.
         paper: source, with the arXiv number.
-        batch: number of random images; 0 if no network is built.
+        batch: number of random images; 0 if it is a cost, for which no network is built.
         passes: cost in forward and backward passes.
         failure: known failure.
-        needs_module: whether a network is built for each design.
     """
 
     name: str
-    home: str
     paper: str
     batch: int
     passes: str
     failure: str
-    needs_module: bool = True
+
+    @property
+    def needs_module(self) -> bool:
+        """Whether a network is built for each design."""
+        return self.batch > 0
 
 
 _ABDELFATTAH = "Abdelfattah et al. 2021, arXiv 2101.08134"
@@ -38,7 +39,6 @@ _ABDELFATTAH = "Abdelfattah et al. 2021, arXiv 2101.08134"
 _ALL = (
     ZeroCost(
         "synflow",
-        "bamsearch.score.synflow:synflow",
         f"Tanaka et al. 2020, arXiv 2006.05467; for architectures {_ABDELFATTAH}",
         1,
         "1 forward + 1 backward of 1 image of ones, in float64",
@@ -47,16 +47,14 @@ _ALL = (
     ),
     ZeroCost(
         "grad_norm",
-        "bamsearch.score.gradients:grad_norm",
         _ABDELFATTAH,
-        4,
+        4,  # of 2, the batch norm in BAM's channel branch returns ±1, and has no gradient
         "1 forward + 1 backward of 4 images",
         "its correlation with accuracy drops from +0.62 over NAS-Bench-201 to -0.57 among networks "
         "of equal size: it also rewards badly scaled networks",
     ),
     ZeroCost(
         "snip",
-        "bamsearch.score.gradients:snip",
         f"Lee et al. 2019, arXiv 1810.02340; for architectures {_ABDELFATTAH}",
         4,
         "1 forward + 1 backward of 4 images",
@@ -64,7 +62,6 @@ _ALL = (
     ),
     ZeroCost(
         "jacob_cov",
-        "bamsearch.score.jacobian:jacob_cov",
         f"Mellor et al. 2020, arXiv 2006.04647v1, as in {_ABDELFATTAH}",
         4,
         "1 forward + 1 backward to the images, of 4 images",
@@ -73,7 +70,6 @@ _ALL = (
     ),
     ZeroCost(
         "naswot",
-        "bamsearch.score.naswot:naswot",
         "Mellor et al. 2021, arXiv 2006.04647",
         8,
         "1 forward of 8 images",
@@ -82,7 +78,6 @@ _ALL = (
     ),
     ZeroCost(
         "zico",
-        "bamsearch.score.zico:zico",
         "Li et al. 2023, arXiv 2301.11300",
         4,
         "2 forwards + 2 backwards, of 2 images each",
@@ -91,21 +86,17 @@ _ALL = (
     ),
     ZeroCost(
         "params",
-        "bamsearch.profiling.costs:DesignCosts",
         "none: the number of parameters, the score to beat",
         0,
         "a lookup, nothing is built",
         "sees size only: it ignores d, and its best design is always the largest feasible one",
-        needs_module=False,
     ),
     ZeroCost(
         "macs",
-        "bamsearch.profiling.costs:DesignCosts",
         "none: multiply-adds as fvcore counts them, the score to beat",
         0,
         "a lookup, nothing is built",
         "sees cost only: it ignores d, and its best design is always the costliest feasible one",
-        needs_module=False,
     ),
 )
 

@@ -61,7 +61,7 @@ def measure_costs(
         its worst error.
 
     Raises:
-        ModelError: as :func:`bamsearch.profiling.activation_memory.bam_memory`.
+        ModelError: as :func:`bamsearch.profiling.memory.bam_memory`.
         DeviceError: as :func:`bamsearch.profiling.latency.measure_latency`.
     """
     memory = _memory(space, module) if "memory" in wanted else {}
@@ -71,7 +71,7 @@ def measure_costs(
 
 
 def _memory(space: SearchSpace, module: nn.Module | None) -> dict[tuple[str, str], int]:
-    from bamsearch.profiling.activation_memory import bam_memory
+    from bamsearch.profiling.memory import bam_memory
 
     # Only shapes matter: weights are not initialised, which also leaves the random state alone.
     module = module or _build(space, initialise=False)

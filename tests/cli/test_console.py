@@ -128,7 +128,7 @@ INSERTED = """
 from bamsearch.api.insertion import InsertResult
 from bamsearch.cli.text.insert import print_insertion
 from bamsearch.graph.base import Inserted
-from bamsearch.profiling.summary import DesignCost
+from bamsearch.profiling.costs import DesignCost
 from bamsearch.records import Cost, Design, ModelSummary
 cost = Cost(1000, 100_000, 90_000)
 summary = ModelSummary('net', (3, 32, 32), '', (3, 32, 32), (), cost)

@@ -91,6 +91,23 @@ def test_a_latency_table_is_read(bamsearch_cli: Run) -> None:
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[-2].split() == ["r18b", "7.750"]
     assert "was not measured" in result.stdout
+    arguments += ["--latency-table", "target.csv"]
+    table = pd.read_csv(io.StringIO(bamsearch_cli(*arguments, "--csv").stdout))
+    assert table["predicted_ms"].iloc[1] == 7.75
+    assert table["predicted_ms"].isna().tolist() == [True, False]
+    latency = json.loads(bamsearch_cli(*arguments, "--json").stdout)["latency_table"]
+    assert latency == {"base_ms": 7.0, "predicted_ms": {"r18b": 7.75}, "error": None}
+
+
+def test_a_batch_that_is_reduced_is_said(
+    bamsearch_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits = "bamsearch.api.profile.largest_batch"
+    monkeypatch.setattr(fits, lambda models, shape, **conditions: conditions["batch_size"] // 4)
+    line = ["profile", "squeezenet1_1", "--input-size", "64", "--samples", "3", "--batch-size", "8"]
+    result = bamsearch_cli(*line, "--fit-batch")
+    assert "warning: a batch of 8 does not fit into memory: using 2" in result.stderr
+    assert "batch 2" in result.stdout
 
 
 def test_a_trace_is_written(bamsearch_cli: Run) -> None:
@@ -125,6 +142,14 @@ def test_bad_input_is_one_line(bamsearch_cli: Run, arguments: list[str], message
     assert result.stdout == ""
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_design_whose_model_is_gone(bamsearch_cli: Run) -> None:
+    save(Design("gone.py:net", (3, 64, 64), (Insertion("layer2"),)), "orphan")
+    result = bamsearch_cli("profile", "orphan")
+    assert result.exit_code == 2
+    assert "gone.py" in result.stderr
+    assert "already has BAM" not in result.stderr  # a design is what profile takes
 
 
 def test_a_mode_that_fails_is_reported(bamsearch_cli: Run) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bamsearch.graph.designs import find_design, load
-from bamsearch.profiling.summary import cost_of, summarise
+from bamsearch.profiling.costs import cost_of
+from bamsearch.profiling.summary import summarise
 from bamsearch.records import Design, Insertion
 
 SMALL = ["resnet18", "--input-size", "64", "--score", "params"]

@@ -31,6 +31,10 @@ def key() -> dict:
     return cache.summary_key("net", None, None)
 
 
+def write(key: dict | None, summary: ModelSummary) -> None:
+    cache.write(key, summary.to_json(), cache.SUMMARIES)
+
+
 def entry(folder: Path) -> Path:
     (path,) = (folder / "summaries").iterdir()
     return path
@@ -38,7 +42,7 @@ def entry(folder: Path) -> Path:
 
 def test_what_is_written_is_read(key, folder):
     assert cache.read_summary(key) is None
-    cache.write_summary(key, SUMMARY)
+    write(key, SUMMARY)
     assert cache.read_summary(key) == SUMMARY
     assert entry(folder).suffix == ".json"
 
@@ -71,18 +75,18 @@ def damaged(path: Path) -> dict[str, bytes]:
 
 
 def test_a_damaged_entry_is_no_entry(key, folder):
-    cache.write_summary(key, SUMMARY)
+    write(key, SUMMARY)
     path = entry(folder)
     for name, content in damaged(path).items():
         assert content != path.read_bytes(), name
         path.write_bytes(content)
         assert cache.read_summary(key) is None, name
-        cache.write_summary(key, SUMMARY)
+        write(key, SUMMARY)
         assert cache.read_summary(key) == SUMMARY, name
 
 
 def test_fields_that_another_version_would_have_are_no_entry(key, folder):
-    cache.write_summary(key, SUMMARY)
+    write(key, SUMMARY)
     content = json.loads(SUMMARY.to_json())
     for text in (
         json.dumps(content | {"colour": "red"}),
@@ -95,7 +99,7 @@ def test_fields_that_another_version_would_have_are_no_entry(key, folder):
 
 
 def test_another_models_entry_and_contradicting_counts_are_no_entry(key, folder):
-    cache.write_summary(key, SUMMARY)
+    write(key, SUMMARY)
     mine = entry(folder)
     content = json.loads(SUMMARY.to_json())
     less = content["base"] | {"conv_linear_macs": 2**61}
@@ -116,12 +120,12 @@ def test_another_models_entry_and_contradicting_counts_are_no_entry(key, folder)
 
 
 def test_an_entry_that_is_a_folder_is_no_entry(key, folder):
-    cache.write_summary(key, SUMMARY)
+    write(key, SUMMARY)
     path = entry(folder)
     path.unlink()
     path.mkdir()
     assert cache.read_summary(key) is None
-    cache.write_summary(key, SUMMARY)
+    write(key, SUMMARY)
     assert [child.name for child in (folder / "summaries").iterdir()] == [path.name]
 
 
@@ -129,18 +133,18 @@ def test_a_folder_that_cannot_be_made_is_no_failure(key, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
         monkeypatch.setenv("BAMSEARCH_CACHE", str(place))
-        cache.write_summary(key, SUMMARY)
+        write(key, SUMMARY)
         assert cache.read_summary(key) is None
 
 
 def test_a_write_that_fails_leaves_what_was_there(key, folder, monkeypatch):
-    cache.write_summary(key, SUMMARY)
+    write(key, SUMMARY)
 
     def full(source, target):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(cache.os, "replace", full)
-    cache.write_summary(key, ModelSummary("other", (3, 1, 1), "", (3, 1, 1), (), Cost(0, 0, 0)))
+    write(key, ModelSummary("other", (3, 1, 1), "", (3, 1, 1), (), Cost(0, 0, 0)))
     assert cache.read_summary(key) == SUMMARY
     assert entry(folder)
 
@@ -148,7 +152,7 @@ def test_a_write_that_fails_leaves_what_was_there(key, folder, monkeypatch):
 @pytest.mark.parametrize("model", ["nets.py:net", "package.module:net", "torchvision.models:vgg11"])
 def test_factories_are_not_kept(model, folder):
     assert cache.summary_key(model, None, None) is None
-    cache.write_summary(None, SUMMARY)
+    write(None, SUMMARY)
     assert cache.read_summary(None) is None
     assert not folder.exists()
 
@@ -193,13 +197,13 @@ def source(tmp_path, monkeypatch) -> Path:
     for name in (
         "attention/bam.py",
         "graph/sites.py",
-        "profile/cache.py",
+        "profiling/cache.py",
         "records/designs.py",
         "cli/x.py",
     ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("1")
-    monkeypatch.setattr(cache, "__file__", str(root / "profile" / "cache.py"))
+    monkeypatch.setattr(cache, "__file__", str(root / "profiling" / "cache.py"))
     cache._source_hash.cache_clear()
     yield root
     cache._source_hash.cache_clear()
@@ -210,12 +214,19 @@ def source_hash() -> str:
     return cache._source_hash()
 
 
-@pytest.mark.parametrize("name", ["attention/bam.py", "graph/sites.py", "records/designs.py"])
+@pytest.mark.parametrize(
+    "name", ["attention/bam.py", "graph/sites.py", "profiling/cache.py", "records/designs.py"]
+)
 def test_another_source_is_another_key(source, name):
     before = cache.summary_key("net", None, None)
     (source / name).write_text("2")
     cache._source_hash.cache_clear()
     assert cache.summary_key("net", None, None) != before
+
+
+def test_the_source_is_that_of_folders_that_exist():
+    package = Path(cache.__file__).parents[1]
+    assert all(list((package / name).glob("*.py")) for name in cache._SOURCES)
 
 
 def test_a_new_file_counts_and_the_command_line_does_not(source):
@@ -236,7 +247,7 @@ assert "torch" not in sys.modules
 key, number = cache.summary_key("net", None, None), int(sys.argv[2])
 mine = ModelSummary("net", (3, number, number), "net" * 10_000, (3, 1, 1), (), Cost(0, 0, 0))
 for _ in range(300):
-    cache.write_summary(key, mine)
+    cache.write(key, mine.to_json(), cache.SUMMARIES)
     found = cache.read_summary(key)
     assert found is not None and found.part == mine.part, "an entry was half written"
 """

@@ -7,8 +7,8 @@ import contextlib
 import pytest
 import torch
 
-from bamsearch.profiling import clock as clocks
-from bamsearch.profiling.clock import CpuClock, CudaClock, MpsClock, clock_for
+from bamsearch.profiling import timing
+from bamsearch.profiling.timing import CpuClock, EventClock, clock_for
 
 
 class Device:
@@ -66,7 +66,7 @@ ORDER = ["synchronize", "record", "run", "run", "run", "run", "record", "synchro
 
 
 def test_cuda_events_are_around_all_calls_and_nothing_waits_between_them(cuda):
-    assert CudaClock(torch.device("cuda:1")).milliseconds(cuda.run, 4) == 3.0
+    assert EventClock(torch.device("cuda:1")).milliseconds(cuda.run, 4) == 3.0
     assert cuda.said == ORDER
     assert cuda.entered == [torch.device("cuda:1")]
 
@@ -75,7 +75,7 @@ def test_mps_events_are_around_all_calls(monkeypatch):
     device = Device()
     monkeypatch.setattr(torch.mps, "Event", device.event)
     monkeypatch.setattr(torch.mps, "synchronize", device.synchronize)
-    assert MpsClock().milliseconds(device.run, 4) == 3.0
+    assert EventClock(torch.device("mps")).milliseconds(device.run, 4) == 3.0
     assert device.said == ORDER
 
 
@@ -91,7 +91,7 @@ def test_the_cpu_clock_gives_the_mean_of_a_call_in_milliseconds(monkeypatch):
             exec(asked["stmt"], asked["globals"])
             return type("Measurement", (), {"mean": 0.002})
 
-    monkeypatch.setattr(clocks, "Timer", Timer)
+    monkeypatch.setattr(timing, "Timer", Timer)
     ran = []
     assert CpuClock(threads=3).milliseconds(lambda: ran.append(1), 7) == 2.0
     assert (asked["threads"], asked["number"], ran) == (3, 7, [1])
@@ -114,12 +114,12 @@ def test_the_real_cpu_clock_runs_with_its_threads_and_gives_back_the_callers():
 
 @pytest.mark.parametrize(
     ("device", "kind"),
-    [("cpu", CpuClock), ("cuda", CudaClock), ("cuda:1", CudaClock), ("mps", MpsClock)],
+    [("cpu", CpuClock), ("cuda", EventClock), ("cuda:1", EventClock), ("mps", EventClock)],
 )
 def test_every_device_has_its_clock(device, kind):
     clock = clock_for(torch.device(device), threads=2)
     assert type(clock) is kind
     if kind is CpuClock:
         assert clock.threads == 2
-    if kind is CudaClock:
+    if kind is EventClock:
         assert clock.device == torch.device(device)

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import bamsearch
-from bamsearch import Design, Insertion, save
+from bamsearch import Design, Insertion, profile, save
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import DesignError, InvalidValueError, ModelError
-from bamsearch.profiling.compare import Subject, open_subjects, profile
+from bamsearch.profiling.compare import Subject, open_subjects
 from bamsearch.records import Cost
 
 
@@ -155,6 +155,30 @@ def test_what_is_no_target(tmp_path: Path) -> None:
         open_subjects(["resnet81"])
     with pytest.raises(DesignError, match="no design at"):
         open_subjects([str(tmp_path / "nowhere" / "design.json")])
+
+
+def test_python_has_the_options_of_the_command(tmp_path: Path) -> None:
+    design = Design("resnet18", (3, 32, 32), (Insertion("layer1", 4, 2),))
+    (tmp_path / "ms.csv").write_text("site,r,d,ms\nbase,,,7\nlayer1,4,2,0.5\n")
+    base, inserted = bamsearch.profile(
+        *("resnet18", design),
+        modes=[],
+        batch_size=3,
+        fit_batch=True,
+        latency_table=tmp_path / "ms.csv",
+        trace=tmp_path / "trace.json",
+    )
+    assert (base.predicted_ms, inserted.predicted_ms) == (None, 7.5)
+    assert base.latency_table == inserted.latency_table
+    assert base.batch_size == 3
+    assert (tmp_path / "trace.json").exists()
+    digits = bamsearch.profile("resnet18", data="digits", modes=[])[0].subject
+    assert (digits.input_shape, digits.model.fc.out_features) == ((3, 8, 8), 10)
+    with pytest.raises(InvalidValueError, match="needs the MODEL without BAM"):
+        bamsearch.profile(design, latency_table=tmp_path / "ms.csv")
+    wrong = Design("resnet18", (3, 32, 32), (Insertion("layer1", 8, 2),))
+    with pytest.raises(InvalidValueError, match="has no time for layer1"):
+        bamsearch.profile("resnet18", wrong, modes=[], latency_table=tmp_path / "ms.csv")
 
 
 def test_what_python_can_profile(tmp_path: Path) -> None:

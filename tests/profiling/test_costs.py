@@ -10,8 +10,7 @@ import pytest
 
 from bamsearch.errors import InvalidValueError
 from bamsearch.profiling import costs
-from bamsearch.profiling.costs import DesignCosts
-from bamsearch.profiling.summary import cost_of
+from bamsearch.profiling.costs import DesignCosts, cost_of
 from bamsearch.records import Cost, Design, Insertion, ModelSummary, Site
 
 SUMMARY = ModelSummary(

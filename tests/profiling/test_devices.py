@@ -102,7 +102,7 @@ def test_the_processor(text, name, monkeypatch, tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text(text)
     monkeypatch.setattr(devices, "_CPU_INFO", info)
-    assert devices._cpu_name() == name if name else devices._cpu_name()
+    assert devices.cpu_name() == name if name else devices.cpu_name()
 
 
 @pytest.mark.parametrize(

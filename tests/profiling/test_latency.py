@@ -18,9 +18,8 @@ from bamsearch.attention.bam import BAM
 from bamsearch.errors import DeviceError, InvalidValueError, NoSiteError
 from bamsearch.graph.base import Base
 from bamsearch.graph.sites import find_sites
-from bamsearch.profiling import cache, latency, single_bams
-from bamsearch.profiling.latency import additive_fit, measure_latency
-from bamsearch.profiling.single_bams import bams_alone, same_network
+from bamsearch.profiling import cache, latency
+from bamsearch.profiling.latency import additive_fit, bam_alone, measure_latency, same_network
 from bamsearch.profiling.summary import summarise_base
 from bamsearch.records import (
     DeviceFacts,
@@ -176,9 +175,9 @@ def test_the_fit_by_hand() -> None:
 
 def test_one_network_is_timed_once(net, summary, monkeypatch) -> None:
     built = []
-    real = single_bams.BAM
+    real = latency.BAM
     monkeypatch.setattr(
-        single_bams, "BAM", lambda c, r, d, **k: built.append((c, r, d)) or real(c, r, d, **k)
+        latency, "BAM", lambda c, r, d, **k: built.append((c, r, d)) or real(c, r, d, **k)
     )
     steps = []
     table = measure(
@@ -226,10 +225,9 @@ def test_bam_gets_the_map_as_it_lies_in_memory(
     layout, memory_format, shape, seen, contiguous
 ) -> None:
     site = Site("a", 8, 4, 6, 4, layout, "head", frames=3 if "T" in layout else None)
-    alone = bams_alone(
-        [site], [(4, 2)], variant="official", init="identity", memory_format=memory_format
+    module, given = bam_alone(
+        site, 4, 2, variant="official", init="identity", memory_format=memory_format
     )
-    ((module, given),) = alone.values()
     assert given == shape
     image = torch.randn(2, *given)
     if memory_format == "channels_last":
@@ -401,7 +399,12 @@ def test_a_damaged_table_is_measured_again(net, summary, folder, monkeypatch) ->
     (path,) = (folder / "latencies").iterdir()
     good = path.read_text()
     text = json.dumps(json.loads(first.to_json()) | {"base_ms": "fast"})
-    damages = ["", good[:-9], good.replace("100.0", "101.0"), f"{cache._hash(text)}\n{text}"]
+    damages = [
+        "",
+        good[:-9],
+        good.replace("100.0", "101.0"),
+        f"{cache._checksum({}, text)}\n{text}",
+    ]
     for number, damage in enumerate(damages, start=2):
         path.write_text(damage)
         assert measure(net, summary, held_out=1) == first

@@ -218,12 +218,12 @@ def test_the_allocators_peak(monkeypatch) -> None:
         def run(self) -> None:
             calls.append("run")
 
-    def build(*args, **options) -> Work:
+    def build(*args, **options) -> list[Work]:
         calls.append("build")
-        return Work()
+        return [Work()]
 
     cuda = memory.torch.cuda
-    monkeypatch.setattr(memory, "workload", build)
+    monkeypatch.setattr(memory, "workloads", build)
     monkeypatch.setattr(memory, "resolve_device", torch.device)
     monkeypatch.setattr(memory, "preserve_torch_state", lambda place: nullcontext())
     monkeypatch.setattr(memory, "device_facts", lambda place: f"facts of {place}")

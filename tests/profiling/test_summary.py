@@ -10,7 +10,8 @@ from bamsearch.graph.base import Base
 from bamsearch.graph.models import build_model
 from bamsearch.graph.placement import plan_insertions
 from bamsearch.profiling import cache, summary
-from bamsearch.profiling.summary import check_has_sites, cost_of, summarise, summarise_base
+from bamsearch.profiling.costs import cost_of
+from bamsearch.profiling.summary import check_has_sites, summarise, summarise_base
 from bamsearch.records import Cost, Design, Insertion, ModelSummary
 
 SMALL = "squeezenet1_1"

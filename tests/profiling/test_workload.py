@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import weakref
 from collections import OrderedDict
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from bamsearch.errors import BamsearchError, DeviceError, InvalidValueError
+from bamsearch.errors import BamsearchError, DeviceError, InvalidValueError, OutputError
 from bamsearch.profiling import workload as module
-from bamsearch.profiling.workload import largest_batch, workload, workloads
+from bamsearch.profiling.workload import Workload, workloads, write_trace
 
 SHAPE = (3, 8, 8)
+
+
+def workload(model: nn.Module, shape: tuple[int, ...], **conditions) -> Workload:
+    return workloads([model], shape, **conditions)[0]
+
+
+def largest_batch(model: nn.Module, shape: tuple[int, ...], **conditions) -> int:
+    return module.largest_batch([model], shape, **conditions)
 
 
 class Net(nn.Module):
@@ -80,8 +90,12 @@ def gpu(monkeypatch):
         module, "preserve_torch_state", lambda place, threads: contextlib.nullcontext()
     )
     monkeypatch.setattr(module, "_prepared_copy", lambda model, *_: model)
-    monkeypatch.setattr(module, "_input", lambda shape, *_: torch.zeros(shape))
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda place: None)
+    monkeypatch.setattr(
+        module,
+        "_input",
+        lambda shape, device, conditions: torch.zeros(conditions["batch_size"], *shape),
+    )
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     emptied = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
     return emptied
@@ -207,7 +221,7 @@ def test_the_input_is_the_same_each_time_and_the_random_state_is_kept():
 def test_several_workloads_are_under_the_same_conditions():
     first, second = workloads([Net(), Net()], SHAPE, batch_size=3)
     assert first.module is not second.module
-    assert (first.batch_size, first.facts) == (second.batch_size, second.facts)
+    assert (first.conditions, first.facts) == (second.conditions, second.facts)
 
 
 # Conditions.
@@ -452,7 +466,7 @@ def test_the_largest_batch_is_halved_until_it_runs(batch_size, most, fits):
 
 
 def test_the_largest_batch_of_two_is_what_both_run_with():
-    assert largest_batch([Greedy(40), Greedy(9)], SHAPE, batch_size=64) == 8
+    assert module.largest_batch([Greedy(40), Greedy(9)], SHAPE, batch_size=64) == 8
 
 
 def test_the_largest_batch_of_a_training_step_has_its_backward():
@@ -481,3 +495,24 @@ def test_a_failed_attempt_keeps_nothing():
 def test_the_largest_batch_of_a_model_that_fails_otherwise():
     with pytest.raises(DeviceError, match="does not run in float32"):
         largest_batch(Net(), (5, 8, 8), batch_size=4)
+
+
+# Traces.
+
+
+def test_the_calls_are_in_it(tmp_path: Path) -> None:
+    work = workload(nn.Conv2d(3, 2, 1), (3, 4, 4), device="cpu")
+    write_trace(work, tmp_path / "trace.json")
+    names = {
+        event["name"]
+        for event in json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+        if "name" in event
+    }
+    assert "aten::conv2d" in names
+    assert {f"call {number}" for number in range(5)} <= names
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    work = workload(nn.Conv2d(3, 2, 1), (3, 4, 4), device="cpu")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_trace(work, tmp_path / "no" / "trace.json")

@@ -11,8 +11,7 @@ from bamsearch.cli.console import Console
 from bamsearch.cli.text.insert import insert_json, print_insertion
 from bamsearch.cli.text.search import print_result, search_result_json
 from bamsearch.graph.placement import place, why_not_paper
-from bamsearch.profiling.costs import DesignCosts
-from bamsearch.profiling.summary import cost_of
+from bamsearch.profiling.costs import DesignCosts, cost_of
 from bamsearch.records import Cost, Design, Insertion, ModelSummary, Run, RunRecord, Site
 from bamsearch.reporting.as_json import json_value
 from bamsearch.reporting.content import make_report

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bamsearch.errors import ScoreError
-from bamsearch.score.gradients import grad_norm, snip
-from bamsearch.score.zico import zico
+from bamsearch.score.zero_cost import grad_norm, snip, zico
 
 torch.manual_seed(0)
 IMAGES = torch.randn(4, 2, 3, 2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from bamsearch.score.jacobian import jacob_cov
+from bamsearch.score.zero_cost import jacob_cov
 
 
 def expected(jacobian: np.ndarray) -> float:

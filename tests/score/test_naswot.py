@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import ScoreError
-from bamsearch.score.naswot import naswot
+from bamsearch.score.zero_cost import naswot
 
 
 def expected(codes: list[np.ndarray]) -> float:

@@ -13,7 +13,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from bamsearch.attention.bam import BAM
 from bamsearch.errors import ScoreError
 from bamsearch.score.batch import make_batch
-from bamsearch.score.synflow import synflow
+from bamsearch.score.zero_cost import synflow
 
 IMAGE = make_batch((1, 1, 2), 1, 0)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bamsearch.attention.cost import effective_dilation
 from bamsearch.cli.console import Console
 from bamsearch.graph.placement import why_not_paper
-from bamsearch.profiling.summary import DesignCost
+from bamsearch.profiling.costs import DesignCost
 from bamsearch.records import Cost, Design, ModelSummary
 from bamsearch.reporting.text import change, giga, map_text, mega, shape_text
 from bamsearch.text import printable

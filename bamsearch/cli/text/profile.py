@@ -11,8 +11,8 @@ from bamsearch.reporting.text import change, giga, map_text, mega, shape_text
 from bamsearch.text import csv_file_text, printable
 
 if TYPE_CHECKING:
-    from bamsearch.profiling.compare import Measured, Profiled, Subject
-    from bamsearch.records import DeviceFacts, LatencyTable, Memory, Timing
+    from bamsearch.profiling.compare import Measured, Profiled
+    from bamsearch.records import DeviceFacts, LatencyTable, Memory
 
 CSV_COLUMNS = (
     *("network", "part", "input", "params", "macs", "conv_linear_macs", "activations"),
@@ -35,13 +35,14 @@ def print_profile(console: Console, profiled: Sequence[Profiled], depth: int | N
         if levels:
             console.print()
             _print_modules(console, network, levels)
+    if profiled[0].latency_table is not None:
+        _print_latency(console, profiled[0].latency_table, profiled)
 
 
 def profile_csv(profiled: Sequence[Profiled]) -> str:
     """One row per network and mode, RFC 4180, with units in the header."""
-    rows: list[list[Any]] = []
-    for network in profiled:
-        counts = [
+    rows = [
+        [
             network.subject.name,
             network.subject.part,
             "x".join(map(str, network.subject.input_shape)),
@@ -49,14 +50,19 @@ def profile_csv(profiled: Sequence[Profiled]) -> str:
             network.cost.macs,
             network.cost.conv_linear_macs,
             network.activations[""],
+            *_csv_times(measured),
+            *([network.predicted_ms] if network.latency_table else []),
         ]
-        for measured in network.measured or (None,):
-            rows.append([*counts, *_csv_times(measured)])
-    return csv_file_text(CSV_COLUMNS, rows)
+        for network in profiled
+        for measured in network.measured or (None,)
+    ]
+    predicted = ("predicted_ms",) if profiled[0].latency_table else ()
+    return csv_file_text((*CSV_COLUMNS, *predicted), rows)
 
 
 def profile_json(profiled: Sequence[Profiled]) -> dict[str, Any]:
     """All measurements with raw samples; exact integers, times in ms."""
+    table = profiled[0].latency_table
     return {
         "flop_convention": CONVENTION.format("fvcore"),
         "networks": [
@@ -83,16 +89,29 @@ def profile_json(profiled: Sequence[Profiled]) -> dict[str, Any]:
             }
             for network in profiled
         ],
+        **({} if table is None else {"latency_table": _latency_json(table, profiled)}),
     }
 
 
-def print_latency(console: Console, table: LatencyTable, subjects: Sequence[Subject]) -> None:
+def _latency_json(table: LatencyTable, profiled: Sequence[Profiled]) -> dict[str, Any]:
+    return {
+        "base_ms": table.base_ms,
+        "predicted_ms": _predictions(profiled),
+        "error": table.error and asdict(table.error),
+    }
+
+
+def _predictions(profiled: Sequence[Profiled]) -> dict[str, float]:
+    """Predicted milliseconds by the name of the design."""
+    predicted = ((network.subject.name, network.predicted_ms) for network in profiled)
+    return {name: ms for name, ms in predicted if ms is not None}
+
+
+def _print_latency(console: Console, table: LatencyTable, profiled: Sequence[Profiled]) -> None:
     """Print the predictions of a latency table and its error."""
     console.print()
     rows = [["base", f"{table.base_ms:.3f}"]]
-    for subject in subjects:
-        if subject.design is not None:
-            rows.append([subject.name, f"{table.predict(subject.design.insertions):.3f}"])
+    rows += [[name, f"{ms:.3f}"] for name, ms in _predictions(profiled).items()]
     console.table(["latency table", "ms"], rows, "lr")
     error = table.error
     if error is None:
@@ -163,7 +182,17 @@ def _print_times(
         if measured.timing is None:
             troubles.append(f"{network.subject.name}: not timed: {measured.trouble}")
             continue
-        rows.append([network.subject.name, *_time_cells(measured.timing), _ratio_text(measured)])
+        timing = measured.timing
+        rows.append(
+            [
+                network.subject.name,
+                f"{timing.median:.3f}",
+                f"{timing.iqr:.3f}",
+                str(len(timing.samples)),
+                "noisy" if timing.noisy else "",
+                _ratio_text(measured),
+            ]
+        )
     if rows:
         header = [in_mode.mode, "median ms", "IQR ms", "n", "", "ratio to the first, 95%"]
         console.table(header, rows, "lrrrll")
@@ -208,11 +237,6 @@ def _print_memory(console: Console, profiled: Sequence[Profiled]) -> None:
 
 def _memory_text(memory: Memory) -> str:
     return "–" if memory.bytes is None else f"{memory.bytes / 2**20:,.1f} MiB"
-
-
-def _time_cells(timing: Timing) -> list[str]:
-    noisy = "noisy" if timing.noisy else ""
-    return [f"{timing.median:.3f}", f"{timing.iqr:.3f}", str(len(timing.samples)), noisy]
 
 
 def _ratio_text(measured: Measured) -> str:
