@@ -35,7 +35,7 @@ from bamsearch.sampler.noisy import NoisySampler
 from bamsearch.sampler.training_model import Observation, TrainingModel
 from bamsearch.space.choices import Encoding
 from bamsearch.space.feasible import Listed
-from bamsearch.space.fitting import feasible as feasible_designs
+from bamsearch.space.feasible import feasible as feasible_designs
 
 KINDS, NOISES, TRIALS = ("additive", "interacting", "null"), (0.5, 1.0, 1.5), (20, 40)
 SEARCHES = 60

@@ -35,8 +35,7 @@ from told import trials as told_trials
 
 from bamsearch.profiling.summary import summarise
 from bamsearch.space.budget import parse_budget
-from bamsearch.space.feasible import Feasible, Listed
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import Feasible, Listed, feasible
 from bamsearch.space.space import read_space, search_space
 
 RUNS = HERE / "sampler_regret.jsonl"

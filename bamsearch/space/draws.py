@@ -21,7 +21,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from bamsearch.space.groups import Group
+from bamsearch.space.counting import Group, Ints, list_multisets
 
 _CELLS = 65_536  # most cells of the grid, over all budgets: the size of a table
 _MULTISETS = 100  # most multisets of a step
@@ -45,8 +45,8 @@ class _Step:
     """
 
     group: Group
-    counts: NDArray[np.int64]
-    cells: NDArray[np.int64]
+    counts: Ints
+    cells: Ints
     chances: NDArray[np.float64]
     after: NDArray[np.float64]
 
@@ -63,7 +63,7 @@ class UniformDraws:
     def __init__(
         self,
         groups: Sequence[Group],
-        slacks: NDArray[np.int64],
+        slacks: Ints,
         fits: Callable[[Table], NDArray[np.bool_]],
     ) -> None:
         self.choices = sum(len(group.columns) for group in groups)
@@ -122,16 +122,14 @@ class UniformDraws:
         fitting = sum(int(self._fits(self._proposals(rng, size)).sum()) for size in sizes)
         return max(fitting, 1) / number
 
-    def _step(self, group: Group, slacks: NDArray[np.int64], after: NDArray[np.float64]) -> _Step:
-        counts = group.level_counts()
-        costs = counts @ group.levels
-        rows = (costs <= slacks).all(axis=1)
-        counts, costs = counts[rows], costs[rows]
-        designs = [_multiplicity(row, group.times.tolist()) for row in counts.tolist()]
-        total = int(group.times.sum()) ** len(group.columns)
-        chances = np.array([number / total for number in designs])
-        cells = costs * self._grid // np.maximum(slacks, 1)
-        return _Step(group, counts, cells, chances, after)
+    def _step(self, group: Group, slacks: Ints, after: NDArray[np.float64]) -> _Step:
+        multisets = list_multisets([group], slacks)
+        assert multisets is not None  # a step has few
+        order = np.lexsort(multisets.counts.T[::-1])
+        chances = multisets.weights[order] / int(group.times.sum()) ** len(group.columns)
+        cells = multisets.costs[order] * self._grid // np.maximum(slacks, 1)
+        counts = multisets.counts[order].astype(np.int64)
+        return _Step(group, counts, cells, chances.astype(float), after)
 
 
 def _size(group: Group) -> int:
@@ -139,15 +137,6 @@ def _size(group: Group) -> int:
     levels = len(group.levels)
     sizes = range(2, len(group.columns) + 1)
     return max((n for n in sizes if comb(n + levels - 1, n) <= _MULTISETS), default=1)
-
-
-def _multiplicity(counts: Sequence[int], times: Sequence[int]) -> int:
-    """Number of designs with these level counts: a multinomial coefficient times options."""
-    designs, remaining = 1, sum(counts)
-    for count, options in zip(counts, times, strict=True):
-        designs *= comb(remaining, count) * options**count
-        remaining -= count
-    return designs
 
 
 def _before(step: _Step) -> NDArray[np.float64]:

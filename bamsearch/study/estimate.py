@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from bamsearch.space.fitting import smallest
+from bamsearch.space.feasible import smallest
 from bamsearch.study.request import SearchPlan
 from bamsearch.study.run import SearchOptions, scorer_of
 

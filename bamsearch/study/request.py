@@ -21,8 +21,7 @@ from bamsearch.records.sources import source_of
 from bamsearch.score.table import COSTS, DEFAULT_SCORE, SCORES
 from bamsearch.space.budget import parse_budget
 from bamsearch.space.choices import SearchSpace, with_costs
-from bamsearch.space.feasible import Feasible, Listed
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import Feasible, Listed, feasible
 from bamsearch.space.measured_costs import LatencySettings, measure_costs
 from bamsearch.space.space import SpaceFile, parse_space, read_space, search_space
 from bamsearch.text import LARGEST_COUNT

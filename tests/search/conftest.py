@@ -18,8 +18,7 @@ import pytest
 from bamsearch.records import Budget, Cost, Design, ModelSummary, Quantity, RunRecord, Site
 from bamsearch.sampler.noisy import NoisySampler
 from bamsearch.space.choices import Choice, Encoding, Option, SearchSpace
-from bamsearch.space.feasible import Feasible
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import Feasible, feasible
 from bamsearch.study.folder import RunFolder
 from bamsearch.study.request import SearchPlan, SearchRequest, plan_of_run, plan_search
 from bamsearch.study.run import SearchOptions, run_search

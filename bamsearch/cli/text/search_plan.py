@@ -23,7 +23,7 @@ from bamsearch.reporting.text import (
     title,
 )
 from bamsearch.space.choices import SearchSpace
-from bamsearch.space.fitting import smallest
+from bamsearch.space.feasible import smallest
 from bamsearch.study.request import SearchPlan
 from bamsearch.text import json_count, number_text
 

@@ -9,7 +9,7 @@ import pytest
 from bamsearch.evidence.audit.sample import draw_sample
 from bamsearch.profiling.summary import summarise
 from bamsearch.records import Budget
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import feasible
 from bamsearch.space.space import read_space, search_space
 from bamsearch.study.baselines import paper_default
 

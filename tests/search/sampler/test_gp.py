@@ -10,9 +10,7 @@ import pytest
 from bamsearch.records import Budget, Cost, ModelSummary, Site
 from bamsearch.sampler.gp import GPSampler
 from bamsearch.space.choices import Encoding
-from bamsearch.space.counted import Counted
-from bamsearch.space.feasible import Feasible, Listed
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import Counted, Feasible, Listed, feasible
 from bamsearch.space.space import parse_space, search_space
 
 Objective = Callable[[Encoding], float]

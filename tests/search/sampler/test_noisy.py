@@ -12,8 +12,7 @@ from bamsearch.sampler.noisy_model import Features, NoisyModel, covariance
 from bamsearch.sampler.stratified import stratified_by_site_set, varied_site_sets
 from bamsearch.sampler.training_model import TrainingModel
 from bamsearch.space.choices import Option
-from bamsearch.space.feasible import Listed
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import Listed, feasible
 
 
 def test_the_first_designs_are_expensive_and_far_apart(toys):

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from bamsearch.records import Budget, Cost, ModelSummary, Site
-from bamsearch.space.feasible import Feasible, Listed
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import Feasible, Listed, feasible
 from bamsearch.space.space import parse_space, search_space
 
 PATH = Path(__file__).parents[3] / "benchmarks" / "planted.py"

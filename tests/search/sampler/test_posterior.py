@@ -19,8 +19,7 @@ from bamsearch.sampler.posterior import (
     posterior_weights,
     standardise,
 )
-from bamsearch.space.feasible import Feasible
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import Feasible, feasible
 from bamsearch.space.space import parse_space, search_space
 
 # Two stages: of three choices, and of one.

@@ -15,9 +15,7 @@ from bamsearch.profiling.summary import summarise
 from bamsearch.records import Cost, Insertion, ModelSummary, Site
 from bamsearch.space.budget import parse_budget
 from bamsearch.space.choices import Option, SearchSpace, make_choice, with_costs
-from bamsearch.space.counted import Counted
-from bamsearch.space.feasible import Listed
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import Counted, Listed, feasible
 from bamsearch.space.space import read_space, search_space
 
 CASES = [(seed, seed % 4, seed % 3 == 0) for seed in range(60)]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bamsearch.records import Insertion
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import feasible
 from bamsearch.study.baselines import first_designs, list_baselines, paper_default
 
 

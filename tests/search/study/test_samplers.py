@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 from bamsearch.errors import InvalidValueError
 from bamsearch.sampler.basic_samplers import RandomSampler
 from bamsearch.sampler.params import distributions, encoding_of, params_of
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import feasible
 from bamsearch.study.samplers import SAMPLERS, FeasibleSampler, make_sampler
 
 PROPOSERS = ["gp", "tpe", "nsga2", "random"]

@@ -9,7 +9,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from bamsearch.records import Run
-from bamsearch.space.fitting import feasible
+from bamsearch.space.feasible import feasible
 from bamsearch.study.baselines import first_designs, list_baselines
 from bamsearch.study.loop import score_evaluator, score_trials
 from bamsearch.study.request import SearchPlan

@@ -10,13 +10,10 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from bamsearch.space import counted, draws
+from bamsearch.space import counting, draws
 from bamsearch.space.choices import Option
-from bamsearch.space.counted import Counted
-from bamsearch.space.feasible import Listed
-from bamsearch.space.fitting import feasible
-from bamsearch.space.groups import groups_of
-from bamsearch.space.halves import count_designs, list_halves
+from bamsearch.space.counting import count_designs, groups_of, list_halves
+from bamsearch.space.feasible import Counted, Listed, feasible
 
 CASES = [(seed, seed % 4, seed % 3 == 0) for seed in range(60)]
 
@@ -142,7 +139,7 @@ def test_an_estimate_where_the_halves_are_too_large(toys, monkeypatch) -> None:
     space = stages(toys, random.Random(5), (6, 5, 3))
     budgets = [toys.budget("params", 900), toys.budget("gflops", 2000)]
     truth = Counted(space, budgets)
-    monkeypatch.setattr(counted, "list_halves", lambda groups, slacks: None)
+    monkeypatch.setattr(counting, "list_multisets", lambda *_: None)
     found = Counted(space, budgets)
     assert truth.exact
     assert not found.exact
@@ -207,7 +204,7 @@ def test_budgets_so_small_that_few_designs_fit(toys) -> None:
 def test_largest_as_listed(toys, monkeypatch, halves) -> None:
     """By halves, and by an integer programme."""
     if not halves:
-        monkeypatch.setattr(counted, "list_halves", lambda groups, slacks: None)
+        monkeypatch.setattr(counting, "list_multisets", lambda *_: None)
     for seed in range(20):
         generator = random.Random(seed)
         space = stages(toys, generator, (2, 2))
@@ -229,7 +226,7 @@ def test_largest_by_halves_as_by_programme(toys, monkeypatch, number) -> None:
         budgets = [toys.budget(quantity, 1500 + 100 * seed) for quantity in quantities]
         halves = Counted(space, budgets)
         with monkeypatch.context() as patch:
-            patch.setattr(counted, "list_halves", lambda groups, slacks: None)
+            patch.setattr(counting, "list_multisets", lambda *_: None)
             programme = Counted(space, budgets).largest()
         assert halves.fits(programme)
         assert halves.fits(halves.largest())
@@ -240,19 +237,19 @@ def test_a_solvers_answer_that_does_not_fit_is_not_taken(toys, monkeypatch) -> N
     space = stages(toys, random.Random(3), (9, 5))
     budgets = [toys.budget("gflops", 1111)]
     expected = Counted(space, budgets).largest()
-    real, answers = counted.milp, []
+    real, answers = counting.milp, []
 
     def tolerant(c, *, constraints, **options):
         """At first takes the budget for larger than it is."""
         rules = list(constraints)
         if len(answers) < 3:
-            rules[1] = counted.LinearConstraint(rules[1].A, rules[1].lb, rules[1].ub + 300)
+            rules[1] = counting.LinearConstraint(rules[1].A, rules[1].lb, rules[1].ub + 300)
         found = real(c, constraints=rules, **options)
         answers.append(tuple(np.rint(found.x[: len(c) if not answers else len(answers[0])])))
         return found
 
-    monkeypatch.setattr(counted, "milp", tolerant)
-    monkeypatch.setattr(counted, "list_halves", lambda groups, slacks: None)
+    monkeypatch.setattr(counting, "milp", tolerant)
+    monkeypatch.setattr(counting, "list_multisets", lambda *_: None)
     found = Counted(space, budgets)
     largest = found.largest()
     assert len(set(answers)) == len(answers) == 4
