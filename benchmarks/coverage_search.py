@@ -32,7 +32,7 @@ from train_replay import AUDIT, Floats, mean_log, read_space
 
 from bamsearch.sampler.effects import effects
 from bamsearch.sampler.noisy import NoisySampler
-from bamsearch.sampler.training_model import Observation, TrainingModel
+from bamsearch.sampler.training_analysis import Observation, TrainingModel
 from bamsearch.space.choices import Encoding
 from bamsearch.space.feasible import Listed
 from bamsearch.space.feasible import feasible as feasible_designs

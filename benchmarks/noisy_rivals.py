@@ -17,10 +17,10 @@ from noisy_search import Search, Table, design_features
 from rivals import fitted, spread_of
 from sklearn.linear_model import BayesianRidge
 
-from bamsearch.sampler.acquire import log_expected_improvement
-from bamsearch.sampler.codes import Floats
+from bamsearch.evidence.audit.sample import stratified_by_site_set
+from bamsearch.sampler.kernel import Floats
 from bamsearch.sampler.noisy import FIRST, NoisySampler
-from bamsearch.sampler.stratified import stratified_by_site_set
+from bamsearch.sampler.posterior import log_expected_improvement
 
 AFTER, STARTS, TOP_TWO = (10, 20, 40), 10, 50
 Sampler = Callable[[Search], Callable[[], int]]

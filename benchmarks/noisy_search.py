@@ -14,8 +14,8 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 
-from bamsearch.sampler.codes import Floats
-from bamsearch.sampler.training_model import TrainingModel
+from bamsearch.sampler.kernel import Floats
+from bamsearch.sampler.training_analysis import TrainingModel
 from bamsearch.space.choices import Encoding
 from bamsearch.space.feasible import Listed
 

@@ -21,11 +21,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel, Matern, WhiteKernel
 
-from bamsearch.sampler.acquire import candidates, log_expected_improvement
-from bamsearch.sampler.codes import Floats, Rows
-from bamsearch.sampler.gp import GPSampler
+from bamsearch.sampler.gp import GPSampler, candidates
+from bamsearch.sampler.kernel import Floats
+from bamsearch.sampler.posterior import log_expected_improvement
 from bamsearch.space.choices import Encoding
-from bamsearch.space.feasible import Feasible
+from bamsearch.space.feasible import Feasible, Rows
 
 Trials = Generator[Encoding | None, float, None]
 

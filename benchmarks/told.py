@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from planted import Floats, Planted, Rows, places
 
-from bamsearch.sampler.acquire import log_expected_improvement
+from bamsearch.sampler.posterior import log_expected_improvement
 from bamsearch.space.choices import Encoding
 from bamsearch.space.feasible import Listed
 

@@ -43,8 +43,7 @@ from bamsearch.records.audits import Audit
 from bamsearch.sampler.early import cannot_win, expected_last
 from bamsearch.sampler.effects import effects
 from bamsearch.sampler.noisy import NoisySampler
-from bamsearch.sampler.training_analysis import FEWEST
-from bamsearch.sampler.training_model import Observation, TrainingModel
+from bamsearch.sampler.training_analysis import FEWEST, Observation, TrainingModel
 from bamsearch.space.choices import Encoding, SearchSpace
 from bamsearch.space.feasible import Listed
 from bamsearch.space.space import parse_space, search_space

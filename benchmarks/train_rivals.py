@@ -51,7 +51,7 @@ from coverage_search import Cell, Simulator
 from noisy_rivals import AFTER, METHODS, ONLY, regrets
 from noisy_search import nb201_table, planted_table
 
-from bamsearch.sampler.codes import Floats
+from bamsearch.sampler.kernel import Floats
 
 RUNS = machine.HERE / "train_rivals.jsonl"
 SLOW = {"gp, BoTorch": 20, "top-two, model": 10}

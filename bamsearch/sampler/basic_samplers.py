@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bamsearch.records import Quantity
 from bamsearch.space.choices import USUAL_DILATION, Encoding
-from bamsearch.space.feasible import Feasible, Listed
+from bamsearch.space.feasible import Feasible, Listed, looked_up
 
 Observed = Sequence[tuple[Encoding, float]]
 
@@ -38,10 +39,10 @@ class RandomSampler:
 
     Args:
         feasible: feasible set.
-        seed: random seed.
+        seed: random seed, or several numbers that make one.
     """
 
-    def __init__(self, feasible: Feasible, seed: int) -> None:
+    def __init__(self, feasible: Feasible, seed: int | Sequence[int]) -> None:
         self._feasible = feasible
         self._rows = self._drawn(np.random.default_rng(seed))
         self._order: dict[Encoding, None] = {}
@@ -63,7 +64,7 @@ class RandomSampler:
             if encoding not in excluded:
                 yield encoding
 
-    def _drawn(self, rng: np.random.Generator) -> Iterator[np.ndarray[Any, np.dtype[np.int8]]]:
+    def _drawn(self, rng: np.random.Generator) -> Iterator[NDArray[np.int8]]:
         if isinstance(self._feasible, Listed):
             for row in rng.permutation(self._feasible.count):
                 yield self._feasible.table[row]
@@ -84,20 +85,17 @@ class SortedSampler:
     """
 
     def __init__(self, feasible: Listed, quantity: Quantity) -> None:
-        table, space = feasible.table, feasible.space
-        cost, macs, unusual = np.zeros((3, len(table)), dtype=np.int64)
-        for column, choice in enumerate(space.choices):
+        table = feasible.table
+        unusual = []
+        for choice in feasible.space.choices:
             usual = {o.reduction: o for o in reversed(choice.options)}
             usual |= {o.reduction: o for o in choice.options if o.dilation == USUAL_DILATION}
-            rows = [(o.cost(quantity), o.macs, o != usual[o.reduction]) for o in choice.options]
-            costs, multiply_adds, unusual_d = np.array(rows, dtype=np.int64).T
-            cost += costs[table[:, column]]
-            macs += multiply_adds[table[:, column]]
-            unusual |= unusual_d[table[:, column]]
+            unusual.append(np.array([int(o != usual[o.reduction]) for o in choice.options]))
         # Ties go to fewer multiply-adds, as in the ranking.
-        order = np.lexsort((macs, -cost, unusual))
+        macs, cost = feasible.added(table, "gflops"), feasible.added(table, quantity)
+        order = np.lexsort((macs, -cost, looked_up(unusual, table) > 0))
         self._rows = [tuple(row) for row in table[order].tolist()]
-        self._space = space
+        self._space = feasible.space
 
     def suggest(self, observed: Observed, excluded: AbstractSet[Encoding]) -> Encoding | None:
         """See :class:`Sampler`."""

@@ -50,20 +50,6 @@ _LEAST = 1e-5
 """Points: smaller deviations are rounding, because accuracies are counts of images."""
 
 
-def noise(runs: Sequence[EffectObservation]) -> float | None:
-    """Standard deviation of one training about its design's mean, pooled over designs, in points.
-
-    Args:
-        runs: trainings with their accuracies.
-
-    Returns:
-        The deviation, or None if no design was trained twice.
-    """
-    pooled = _pooled([tuple(insertions) for insertions, _ in runs], [y for _, y in runs])
-    freedom = int(pooled.counts.sum()) - len(pooled.counts)
-    return sqrt(pooled.within / freedom) if freedom else None
-
-
 def effects(sites: Sequence[Site], runs: Sequence[EffectObservation]) -> tuple[Effect, ...]:
     """The effects of each site, of r and of d in points, with 95% intervals.
 
@@ -141,13 +127,9 @@ def _pooled(designs: Sequence[Hashable], accuracies: Sequence[float]) -> _Means:
     groups: dict[Hashable, list[float]] = {}
     for design, accuracy in zip(designs, accuracies, strict=True):
         groups.setdefault(design, []).append(accuracy)
-    means = [sum(group) / len(group) for group in groups.values()]
-    within = sum(
-        (accuracy - mean) ** 2
-        for group, mean in zip(groups.values(), means, strict=True)
-        for accuracy in group
-    )
-    counts = [float(len(group)) for group in groups.values()]
+    values = [np.array(group) for group in groups.values()]
+    within = sum(float(((group - group.mean()) ** 2).sum()) for group in values)
+    counts, means = [float(len(group)) for group in values], [group.mean() for group in values]
     return _Means(np.array(counts), np.array(means), within)
 
 

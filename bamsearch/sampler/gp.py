@@ -9,7 +9,8 @@ three steps::
     2. f(x) | D           their mixture of Gaussian processes, pending designs set to their mean
     3. argmax over x in X of   log sum_h p(h | D) E[max(f(x) - y*, 0) | D, h]
 
-With several objectives, step 3 maximises the augmented Chebyshev scalarisation of the score's upper
+The maximum is searched among all designs of a small feasible set, else by a local search. With
+several objectives, step 3 maximises the augmented Chebyshev scalarisation of the score's upper
 confidence bound and the exact costs, for weights drawn for each proposal.
 
 A proposal is a function of the feasible set, the seed, and the observed and excluded designs alone,
@@ -33,14 +34,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bamsearch.records import Objective, Quantity
-from bamsearch.sampler.acquire import candidates, chebyshev
-from bamsearch.sampler.codes import Floats, Rows, largest_total, totals_of
-from bamsearch.sampler.kernel import Kernel
-from bamsearch.sampler.kernel_samples import KernelSample, draw_kernel_samples
-from bamsearch.sampler.posterior import ModelAverage, posterior_weights, standardise
+from bamsearch.records import Objective
+from bamsearch.sampler.basic_samplers import Observed, RandomSampler
+from bamsearch.sampler.kernel import Floats, Kernel, KernelSample, largest_added
+from bamsearch.sampler.posterior import (
+    ModelAverage,
+    draw_kernel_samples,
+    draw_noisy_kernel_samples,
+    posterior_weights,
+    standardise,
+)
 from bamsearch.space.choices import Encoding
-from bamsearch.space.feasible import Feasible, Listed
+from bamsearch.space.feasible import Feasible, Listed, Rows
 
 ONE_BY_ONE = 100
 """Number of scores up to which the model is refitted for every proposal."""
@@ -62,16 +67,20 @@ _RANKED = 4_000  # designs kept in a ranking
 _TRADES = 4  # trade-offs between objectives that share one model
 # Acquisition values are rounded before ranking, so that every machine breaks ties alike.
 _DECIMALS = 9
-_DRAWS = 256  # designs drawn at once where the feasible set is not listed
-
-Observed = Sequence[tuple[Encoding, float]]
+# The search for the maximum.
+_ALL = 6_000  # listed designs up to which the acquisition is evaluated at all of them
+_DRAWN = 1_000  # uniform draws that the local search starts with
+_CENTRES = 6  # designs whose neighbours are evaluated in the first round; half as many later
+_ROUNDS = 12
+_PAIRS = 200  # random neighbours that differ in two choices, of each kind
+_AUGMENTED = 0.05  # rho of the Chebyshev scalarisation, as in ParEGO
 
 
 @dataclass(frozen=True, slots=True)
 class _Ranking:
     """Designs by decreasing acquisition, one table per trade-off between objectives."""
 
-    observed: list[tuple[Encoding, float]]
+    observed: Observed
     pending: list[Encoding]
     tables: list[Rows]
 
@@ -86,7 +95,7 @@ class GPSampler:
         feasible: the feasible set.
         objectives: the score is maximised, all others are minimised.
         seed: random seed.
-        drawn: draws kernels from the prior.
+        noisy: whether scores are of one training each.
     """
 
     def __init__(
@@ -95,22 +104,20 @@ class GPSampler:
         objectives: Sequence[Objective] = ("score",),
         *,
         seed: int = 0,
-        drawn: Callable[[Kernel], list[KernelSample]] = draw_kernel_samples,
+        noisy: bool = False,
     ) -> None:
         self._feasible = feasible
         self._seed = seed
         self._kernel = Kernel(feasible)
-        self._costs = [_Cost(feasible, quantity) for quantity in objectives if quantity != "score"]
+        self._scales = {q: largest_added(feasible, q) for q in objectives if q != "score"}
         self._ranking = _Ranking([], [], [])
-        self._kernel_samples = drawn(self._kernel)
+        draw = draw_noisy_kernel_samples if noisy else draw_kernel_samples
+        self._kernel_samples = draw(self._kernel)
         self._most_kernels = min(
             max(_KEPT_CHOICES // self._kernel.choices, _LEAST_KEPT), _MOST_KEPT
         )
         # The scores that the posterior weights come from, and the weights.
-        self._weighed: tuple[list[tuple[Encoding, float]], list[tuple[KernelSample, float]]] = (
-            [],
-            [],
-        )
+        self._weighed: tuple[Observed, list[tuple[KernelSample, float]]] = [], []
 
     def suggest(self, observed: Observed, excluded: AbstractSet[Encoding]) -> Encoding | None:
         """Propose the next design: feasible, not excluded, and never the base.
@@ -134,22 +141,16 @@ class GPSampler:
             self._ranking = _Ranking(fitted, pending, self._rank(fitted, pending))
         tables = self._ranking.tables
         for row in tables[(len(observed) - used) % len(tables)]:
-            if self._may(encoding := tuple(row.tolist()), excluded):
+            encoding = tuple(row.tolist())
+            if encoding not in excluded and not self._feasible.space.inserts_nothing(encoding):
                 return encoding
         return self._any(len(observed), excluded)
 
-    def _may(self, encoding: Encoding, excluded: AbstractSet[Encoding]) -> bool:
-        return encoding not in excluded and not self._feasible.space.inserts_nothing(encoding)
-
     def _any(self, number: int, excluded: AbstractSet[Encoding]) -> Encoding | None:
         """A uniform draw from the remaining designs."""
-        rng = np.random.default_rng([self._seed, number, len(excluded)])
-        if isinstance(self._feasible, Listed):
-            table, order = self._feasible.table, rng.permutation(self._feasible.count)
-        else:
-            table, order = self._feasible.sample(rng, _DRAWS), np.arange(_DRAWS)
-        drawn = (tuple(table[number].tolist()) for number in order)
-        return next((encoding for encoding in drawn if self._may(encoding, excluded)), None)
+        return RandomSampler(self._feasible, [self._seed, number, len(excluded)]).suggest(
+            (), excluded
+        )
 
     def _rank(self, observed: Observed, pending: Sequence[Encoding]) -> list[Rows]:
         """Candidates by decreasing acquisition, one table per trade-off."""
@@ -160,19 +161,19 @@ class GPSampler:
         codes = self._kernel.codes(table)
         best = float(scores.max()) + (_FAR if _stalls(observed) else 0.0)
         model = ModelAverage(self._kernel, self._likely(observed), codes, scores)
-        expected, _ = model.predict(codes)
+        expected = model.predict(codes).mean
         if pending:
             # Pending designs count as scored at their mean: this lowers the variance around them
             # and keeps parallel workers apart (the "kriging believer", Ginsbourger et al. 2010).
             coming = self._kernel.codes(np.array(pending, dtype=np.int8))
-            scores = np.concatenate([scores, model.predict(coming)[0]])
+            scores = np.concatenate([scores, model.predict(coming).mean])
             codes = np.concatenate([codes, coming])
             model = ModelAverage(self._kernel, self._likely(observed), codes, scores)
         order = np.argsort(-expected, kind="stable")
         starts = table[order[self._feasible.which_fit(table[order])][:_STARTS]]
         rng = np.random.default_rng([self._seed, len(observed), len(pending)])
         tables = []
-        for _ in range(_TRADES if self._costs and len(observed) >= ONE_BY_ONE else 1):
+        for _ in range(_TRADES if self._scales and len(observed) >= ONE_BY_ONE else 1):
             value = self._acquisition(rng, model, expected, best)
             rows, values = candidates(self._feasible, rng, starts, value)
             ranks = np.argsort(-np.round(values, _DECIMALS), kind="stable")
@@ -184,19 +185,24 @@ class GPSampler:
     ) -> Callable[[Rows], Floats]:
         """The acquisition function; with several objectives, for a random trade-off."""
         low, high = float(expected.min()), float(expected.max())
-        shares = rng.dirichlet(np.ones(1 + len(self._costs)))
+        shares = rng.dirichlet(np.ones(1 + len(self._scales)))
 
         def improvement(rows: Rows) -> Floats:
             # Over the best score, not the best mean: a search reports the best score.
-            return model.log_improvement(self._kernel.codes(rows), best)
+            return model.predict(self._kernel.codes(rows)).log_improvement(best)
 
         def trade(rows: Rows) -> Floats:
-            mean, deviation = model.predict(self._kernel.codes(rows))
+            prediction = model.predict(self._kernel.codes(rows))
             # An upper confidence bound, so that uncertain designs are explored.
-            score = (mean + deviation - low) / max(high - low, 1e-9)
-            return chebyshev(np.column_stack([score, *(c.gain(rows) for c in self._costs)]), shares)
+            bound = prediction.mean + np.sqrt(prediction.variance)
+            gains = [(bound - low) / max(high - low, 1e-9)]
+            # Costs are exact: 1 for the base, about 0 for the largest design.
+            gains += [
+                1 - self._feasible.added(rows, q) / scale for q, scale in self._scales.items()
+            ]
+            return chebyshev(np.column_stack(gains), shares)
 
-        return trade if self._costs else improvement
+        return trade if self._scales else improvement
 
     def _likely(self, observed: Observed) -> list[tuple[KernelSample, float]]:
         """p(h | D) of the best kernels, recomputed whenever the data have grown by an eighth."""
@@ -211,21 +217,6 @@ class GPSampler:
             )
             self._weighed = data, weights
         return self._weighed[1]
-
-
-class _Cost:
-    """A cost objective: known exactly, and minimised."""
-
-    def __init__(self, feasible: Feasible, quantity: Quantity) -> None:
-        self._added = [
-            np.array([float(option.cost(quantity)) for option in choice.options])
-            for choice in feasible.space.choices
-        ]
-        self._scale = largest_total(feasible, self._added)
-
-    def gain(self, rows: Rows) -> Floats:
-        """1 - added cost / largest added cost, (n,): 1 for the base, about 0 for the largest."""
-        return 1 - totals_of(self._added, rows) / self._scale
 
 
 def _stalls(observed: Observed) -> bool:
@@ -250,3 +241,91 @@ def _conditioned(scores: Floats) -> NDArray[np.int64]:
     best, rest = order[: _CONDITIONED // 2], np.sort(order[_CONDITIONED // 2 :])
     spaced = np.linspace(0, len(rest) - 1, _CONDITIONED - len(best)).astype(int)
     return np.sort(np.concatenate([best, rest[spaced]]))
+
+
+def chebyshev(gains: Floats, shares: Floats) -> Floats:
+    """The augmented Chebyshev scalarisation, (n,): its maximum is on the Pareto front.
+
+    Knowles, ParEGO (2006)::
+
+        -max_j w_j (1 - g_j) - rho sum_j w_j (1 - g_j)
+
+    Args:
+        gains: g, (n, objectives), 1 for the best value and 0 for the worst.
+        shares: w, (objectives,), with sum 1.
+    """
+    loss = shares * (1 - gains)
+    scalarised: Floats = -loss.max(axis=1) - _AUGMENTED * loss.sum(axis=1)
+    return scalarised
+
+
+def candidates(
+    feasible: Feasible,
+    rng: np.random.Generator,
+    starts: Rows,
+    value: Callable[[Rows], Floats],
+) -> tuple[Rows, Floats]:
+    """Candidates for the maximum of an acquisition function, and their values.
+
+    A small set is evaluated whole. In a larger one, a local search starts from the best of the
+    starts and of uniform draws, changes one or two choices at a time, and ends when a round does
+    not improve.
+
+    Args:
+        feasible: the feasible set.
+        rng: random generator.
+        starts: feasible designs, (n, choices).
+        value: acquisition function, (n, choices) to (n,).
+
+    Returns:
+        Designs, (m, choices), and their values, (m,).
+    """
+    if isinstance(feasible, Listed) and feasible.count <= _ALL:
+        return feasible.table, value(feasible.table)
+    rows = _each_once(np.concatenate([starts, feasible.sample(rng, _DRAWN)]))
+    values = value(rows)
+    centres = rows[np.argsort(-values, kind="stable")[:_CENTRES]]
+    for _ in range(_ROUNDS):
+        best = values.max()
+        new = np.concatenate([_around(feasible, rng, centre) for centre in centres])
+        new = new[feasible.which_fit(new)]
+        new = _each_once(new[~np.isin(_keys(new), _keys(rows))])
+        if not len(new):
+            break
+        new_values = value(new)
+        rows, values = np.concatenate([rows, new]), np.concatenate([values, new_values])
+        if new_values.max() <= best:
+            break
+        centres = new[np.argsort(-new_values, kind="stable")[: _CENTRES // 2]]
+    return rows, values
+
+
+def _around(feasible: Feasible, rng: np.random.Generator, row: Rows) -> Rows:
+    """Neighbours: all changes of one choice, and random swaps and changes of two choices."""
+    options = np.array([len(choice.options) for choice in feasible.space.choices])
+    choice = np.repeat(np.arange(len(options)), options)
+    single = np.repeat(row[None, :], len(choice), axis=0)
+    single[np.arange(len(choice)), choice] = np.concatenate([np.arange(n) for n in options])
+    first, second = rng.integers(len(options), size=(2, _PAIRS))
+    each = np.arange(_PAIRS)
+    swapped = np.repeat(row[None, :], _PAIRS, axis=0)
+    swapped[each, first], swapped[each, second] = row[second], row[first]
+    swapped = swapped[(swapped < options).all(axis=1)]
+    both = np.repeat(row[None, :], _PAIRS, axis=0)
+    both[each, first] = rng.integers(options[first])
+    # Half of them free budget: the second choice gets its first option, which is usually off.
+    both[each, second] = rng.integers(options[second]) * rng.integers(2, size=_PAIRS)
+    return np.concatenate([single, swapped, both])
+
+
+def _each_once(rows: Rows) -> Rows:
+    """Distinct rows, in order of first occurrence."""
+    _, index = np.unique(_keys(rows), return_index=True)
+    return rows[np.sort(index)]
+
+
+def _keys(rows: Rows) -> NDArray[np.int64]:
+    """A 64-bit hash of each row, with fixed random odd factors."""
+    factors = np.random.default_rng(0).integers(2**62, size=rows.shape[1]) | 1
+    keys: NDArray[np.int64] = rows.astype(np.int64) @ factors
+    return keys

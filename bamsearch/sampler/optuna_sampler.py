@@ -1,23 +1,32 @@
-"""Optuna's samplers, resampled until a proposal is feasible and new."""
+"""Search spaces as Optuna parameters, and Optuna's samplers over the feasible designs.
+
+A choice is a parameter, with the labels of its options as values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from bamsearch.records import Objective
 from bamsearch.sampler.basic_samplers import Observed, RandomSampler
-from bamsearch.sampler.params import distributions, encoding_of, objective_values, params_of
-from bamsearch.space.choices import Encoding
+from bamsearch.space.choices import Encoding, SearchSpace
 from bamsearch.space.feasible import Feasible
 
 _ATTEMPTS = 50  # infeasible or repeated proposals before a random design is proposed
-_POPULATION = 20
+
+OPTUNA_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=10),
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=20),
+}
+"""Optuna's samplers by name, from a random seed."""
 
 
 class OptunaSampler:
@@ -30,7 +39,7 @@ class OptunaSampler:
         feasible: feasible set.
         objectives: objectives of the search.
         seed: random seed of the sampler.
-        sampler: makes the sampler from a seed.
+        sampler: key of :data:`OPTUNA_SAMPLERS`.
     """
 
     def __init__(
@@ -38,12 +47,12 @@ class OptunaSampler:
         feasible: Feasible,
         objectives: Sequence[Objective],
         seed: int,
-        sampler: Callable[[int], BaseSampler],
+        sampler: str,
     ) -> None:
         self._feasible = feasible
         self._objectives = tuple(objectives)
         self._seed = seed
-        self._sampler = sampler
+        self._sampler = OPTUNA_SAMPLERS[sampler]
         self._distributions = distributions(feasible.space)
         self._forget()
 
@@ -119,11 +128,32 @@ class OptunaSampler:
         return self._study.ask(self._distributions)
 
 
-def tpe(seed: int) -> BaseSampler:
-    """Optuna's TPE."""
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=10)
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """The Optuna distributions of a space, by the names of the choices."""
+    return {
+        choice.name: CategoricalDistribution([option.label for option in choice.options])
+        for choice in space.choices
+    }
 
 
-def nsga2(seed: int) -> BaseSampler:
-    """Optuna's NSGA-II."""
-    return optuna.samplers.NSGAIISampler(seed=seed, population_size=_POPULATION)
+def params_of(space: SearchSpace, encoding: Encoding) -> dict[str, str]:
+    """A design as Optuna parameters."""
+    return {
+        choice.name: choice.options[number].label
+        for choice, number in zip(space.choices, encoding, strict=True)
+    }
+
+
+def encoding_of(space: SearchSpace, params: dict[str, Any]) -> Encoding:
+    """A design from Optuna parameters."""
+    return tuple(space.number(choice.name, params[choice.name]) for choice in space.choices)
+
+
+def objective_values(
+    feasible: Feasible, objectives: Sequence[Objective], encoding: Encoding, score: float
+) -> list[float]:
+    """The values of the objectives: the score, and exact costs of the whole network."""
+    return [
+        score if objective == "score" else float(feasible.space.total(encoding, objective))
+        for objective in objectives
+    ]

@@ -1,7 +1,7 @@
-"""Gaussian processes over designs, one per kernel sample, and their model average.
+"""Gaussian processes over designs: the prior over kernels, their evidence, and the posterior.
 
-Notation: h is a kernel sample with covariance k_h and noise t_h
-(:mod:`~bamsearch.sampler.kernel_samples`), y the n standardised scores, v a common scale::
+Notation: h is a kernel sample, a covariance k_h with noise t_h (:mod:`~bamsearch.sampler.kernel`),
+y the n standardised scores, v a common scale::
 
     y ~ N(0, v K),   K = k_h(X, X) + _CONSTANT + t_h I,   v ~ inverse gamma(a, a),  a = _SHAPE
 
@@ -15,21 +15,29 @@ integrated out, the evidence is a multivariate t density (Rasmussen and Williams
 for Machine Learning, 2006, chapter 2; Gelman et al., Bayesian Data Analysis, chapter 14).
 
 The weights of a kernel are not fitted, because a handful of scores cannot identify twenty weights:
-kernel samples are averaged by evidence (Hoeting et al., Bayesian Model Averaging, 1999).
+256 kernel samples are drawn from a prior and averaged by evidence (Hoeting et al., Bayesian Model
+Averaging, 1999). They cover effects that are smooth in log2 r and log2 d or have no pattern, that
+are shared between choices or not, that depend on size, and that interact; they are the same in
+every search.
+
+The acquisition is the expected improvement EI(x) over a value y*, with z = (mu - y*) / sigma, and
+phi and Phi the density and the distribution function of N(0, 1)::
+
+    EI(x)     = E[max(f(x) - y*, 0)] = sigma (phi(z) + z Phi(z))
+    log EI(x) = log sigma + log phi(z) + log(1 + z Phi(z) / phi(z))
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, combinations_with_replacement
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
+from scipy.special import log_ndtr, ndtri
 
-from bamsearch.sampler.acquire import log_expected_improvement
-from bamsearch.sampler.codes import Codes, Floats
-from bamsearch.sampler.kernel import Kernel
-from bamsearch.sampler.kernel_samples import KernelSample
+from bamsearch.sampler.kernel import Codes, CrossCovariance, Floats, Kernel, KernelSample
 
 _CONSTANT = 1.0
 """Prior variance of the mean of all standardised scores, in units of the scale."""
@@ -42,10 +50,111 @@ variance 1 of standardised scores."""
 _LEAST = 0.03
 """Evidence relative to the best kernel sample below which a sample is dropped."""
 
+_KERNEL_SAMPLES = 256  # draws from the prior; a second set is plain if scores are noisy
+# Ranges of the prior. benchmarks/sampler_regret.md has the regret with these values.
+# Median variance shares of the kinds of a smooth effect, and the log-normal spread about them.
+# Whether a site has BAM comes first: r and d have an effect only where it does.
+_SMOOTH = {"on": 0.4, "r": 0.2, "d": 0.2, "rd": 0.1}
+_SPREAD_SMOOTH, _SPREAD_LINKS = 0.7, 1.0
+# Largest variance shares; each is 0 in a fifth of the draws, so that simple kernels have weight.
+_SHARED, _SIZE, _INTERACTING = 0.9, 0.6, 0.8
+_NONE = 0.2
+_REACH = (1.0, 3.0)  # range of l
+# Largest weights in the plain draws: of r and d relative to BAM or not, and of the shared effect.
+_R_OR_D, _ALIKE = 1.5, 0.5
+QUIET = (1e-4, 0.3)
+"""Range of the noise variance for deterministic scores, relative to the variance of the scores.
+
+It is above 0 because the kernel explains even a deterministic score only in part."""
+
+NOISY = (0.03, 4.0)
+"""Range of the noise variance for scores of one training each.
+
+A correlation rho between two trainings of a design means a noise variance of (1 - rho) / rho: 2.2
+at the 0.31 measured in the pilot of docs/decisions.md, which lies inside the range."""
+
+
 _TAIL, _LOWEST = 3.0, 0.1  # where standardise begins to compress, and its limit below -3
 _SAMPLES = 64  # kernel samples at once: 12 MB of covariances of 150 designs
 _BLOCK = 2_048  # designs predicted at once: 8 MB per array with 500 scores
 _EQUAL = 1e-14  # relative differences below this are rounding
+
+
+def draw_kernel_samples(kernel: Kernel, noise: tuple[float, float] = QUIET) -> list[KernelSample]:
+    """Draw from the prior, with a range of the noise variance; equal calls give equal draws."""
+    links = sorted({link for _, link in kernel.components if link != "own"})
+    uniform = np.random.default_rng(0).random((_KERNEL_SAMPLES, 8 + len(_SMOOTH) + len(links)))
+    return [_kernel_sample(kernel, links, row, noise) for row in uniform]
+
+
+def draw_noisy_kernel_samples(kernel: Kernel) -> list[KernelSample]:
+    """Draw from the prior for noisy scores: half of the draws are plain.
+
+    Plain draws have one effect of BAM per site, one of r and one of d for all sites, and nothing
+    else: a few noisy trainings cannot identify more. Without them, the evidence spreads over
+    kernels that the data cannot tell apart.
+    """
+    samples, none = draw_kernel_samples(kernel, noise=NOISY), np.zeros(len(kernel.kinds))
+    shared = "all" if any(link == "all" for _, link in kernel.components) else "own"
+    uniform = np.random.default_rng(1).random((_KERNEL_SAMPLES, 4))
+    for r, d, alike, noise in uniform * [_R_OR_D, _R_OR_D, _ALIKE, 1.0]:
+        weights = {("r", shared): r, ("d", shared): d}
+        for kind in ("on", "kind"):
+            weights[kind, "own"] = 1.0 - alike
+            # BAM, or a kind, may also have the same effect at all sites.
+            weights[kind, shared] = weights.get((kind, shared), 0.0) + alike
+        w = np.array([weights.get(component, 0.0) for component in kernel.components])
+        variance = float(np.exp(np.interp(noise, [0, 1], np.log(NOISY))))
+        samples.append(KernelSample(w / w.sum(), none, 0.0, 0.0, _REACH[0], variance))
+    return samples
+
+
+def _kernel_sample(
+    kernel: Kernel, links: list[str], uniform: Floats, noises: tuple[float, float]
+) -> KernelSample:
+    """One draw, from uniform numbers in 0..1."""
+    # sin^2 of a uniform angle is Beta(1/2, 1/2): mostly near 0 or 1, so a draw is mostly one kind.
+    rough, joint = np.sin(0.5 * np.pi * uniform[:2]) ** 2
+    shared, sized, interacting = _share(uniform[2:5]) * [_SHARED, _SIZE, _INTERACTING]
+    reach = np.interp(uniform[5], [0, 1], _REACH)
+    noise = np.exp(np.interp(uniform[6], [0, 1], np.log(noises)))
+    macs, normal = uniform[7], ndtri(uniform[8:])
+    options = _options(kernel, rough, normal[: len(_SMOOTH)])
+    by_link = np.exp(_SPREAD_LINKS * normal[len(_SMOOTH) :])
+    by_link = shared * by_link / by_link.sum()
+    shares = {"own": 1 - shared if links else 1.0, **dict(zip(links, by_link, strict=True))}
+    additive = (1 - sized) * (1 - interacting)
+    weights = {
+        (kind, link): additive * option * (share if kind != "cell" else 1.0)
+        for kind, option in zip(kernel.kinds, options, strict=True)
+        for link, share in shares.items()
+    }
+    weights |= {("gflops", "own"): sized * macs, ("params", "own"): sized * (1 - macs)}
+    return KernelSample(
+        np.array([weights[component] for component in kernel.components]),
+        options,
+        pairs=float((1 - sized) * interacting * (1 - joint)),
+        joint=float((1 - sized) * interacting * joint),
+        reach=float(reach),
+        noise=float(noise),
+    )
+
+
+def _options(kernel: Kernel, rough: float, normal: Floats) -> Floats:
+    """Variance shares of the kinds, (kinds,), with sum 1; ``rough`` is that of ``cell``."""
+    drawn = dict(zip(_SMOOTH, normal, strict=True))
+    smooth = [
+        _SMOOTH.get(kind, _SMOOTH["on"]) * np.exp(_SPREAD_SMOOTH * drawn.get(kind, drawn["on"]))
+        for kind in kernel.kinds
+        if kind != "cell"
+    ]
+    return np.append((1 - rough) * np.array(smooth) / sum(smooth), rough)
+
+
+def _share(uniform: Floats) -> Floats:
+    """Shares in 0..1, mostly small: squared, and 0 for the lowest fifth of the uniform numbers."""
+    shares: Floats = (np.maximum(uniform - _NONE, 0) / (1 - _NONE)) ** 2
+    return shares
 
 
 def standardise(scores: Floats) -> Floats:
@@ -82,156 +191,141 @@ def robust_sd(centred: Floats) -> float:
     return float(spread)
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The fit of a covariance K to y, with the scale v integrated out.
+
+    Attributes:
+        root: L, lower triangular with L L' = K.
+        half: L^-1 y.
+        scale: v_h.
+        log_evidence: log p(y | h), up to a constant.
+    """
+
+    root: Floats
+    half: Floats
+    scale: float
+    log_evidence: float
+
+    def explained(self, cross: Floats) -> Floats:
+        """L^-1 k for the covariances k with m designs: (n, m) to (n, m)."""
+        solved: Floats = solve_triangular(self.root, cross, lower=True, check_finite=False)
+        return solved
+
+    def predict(self, cross: Floats, prior: Floats) -> tuple[Floats, Floats]:
+        """Means and variances of f at m designs.
+
+        Args:
+            cross: covariances with the n scored designs, (n, m).
+            prior: prior variances, (m,).
+        """
+        explained = self.explained(cross)
+        # Rounding can make the difference negative at observed designs.
+        remaining = np.maximum(prior - (explained**2).sum(axis=0), 1e-9)
+        return explained.T @ self.half, self.scale * remaining
+
+
+def fit(covariance: Floats, y: Floats, shape: float = _SHAPE, rate: float = _SHAPE) -> Fit:
+    """Fit a covariance, noise included, (n, n), to values y, (n,)."""
+    root = cholesky(covariance, lower=True, check_finite=False)
+    half = solve_triangular(root, y, lower=True, check_finite=False)
+    shape, rate = shape + 0.5 * len(y), float(rate + 0.5 * (half @ half))
+    log_evidence = -np.log(np.diag(root)).sum() - shape * np.log(rate)
+    return Fit(root, half, rate / shape, float(log_evidence))
+
+
+def evidence_weights(
+    logs: Sequence[float] | Floats, most: int | None = None, least: float = 0.0
+) -> tuple[NDArray[np.intp], Floats]:
+    """The likeliest hypotheses and their normalised posterior weights.
+
+    Args:
+        logs: log evidence of each hypothesis.
+        most: largest number of hypotheses.
+        least: evidence relative to the best below which a hypothesis is dropped.
+    """
+    logs = np.asarray(logs)
+    order = np.argsort(-logs, kind="stable")[:most]
+    shares = np.exp(logs[order] - logs[order[0]])
+    order, shares = order[shares >= least], shares[shares >= least]
+    return order, shares / shares.sum()
+
+
 def covariances(kernel: Kernel, kernel_samples: Sequence[KernelSample], codes: Codes) -> Floats:
-    """K of n designs under each kernel sample, with constant and noise: (samples, n, n)."""
-    covariance = process_covariances(kernel, kernel_samples, codes) + _CONSTANT
+    """K of n designs under each kernel sample: (samples, n, n)."""
+    covariance = kernel.covariances(kernel_samples, codes) + _CONSTANT
     noise = np.array([h.noise for h in kernel_samples]) + _JITTER
     diagonal = np.arange(len(codes))
     covariance[:, diagonal, diagonal] += noise[:, None]
     return covariance
 
 
-def process_covariances(
-    kernel: Kernel, kernel_samples: Sequence[KernelSample], codes: Codes
-) -> Floats:
-    """k_h of n designs under each kernel sample, without constant and noise: (samples, n, n)."""
-    n, choices = len(codes), kernel.choices
-    by_choice = kernel.own_grams(codes).reshape(len(kernel.kinds), choices, -1)
-    total = by_choice.sum(axis=1)
-    options = np.array([h.options for h in kernel_samples])
-    flat = np.array([h.components for h in kernel_samples]) @ kernel.grams(codes).reshape(-1, n * n)
-    # 2 sum_{i<j} B_i B_j = (sum_i B_i)^2 - sum_i B_i^2, and B_i is linear in the kinds: the sum
-    # over pairs of kinds serves all samples at once.
-    pairs = np.array([h.pairs for h in kernel_samples]) / max(choices * (choices - 1), 1)
-    for a, b in combinations_with_replacement(range(len(by_choice)), 2):
-        product = total[a] * total[b] - (by_choice[a] * by_choice[b]).sum(axis=0)
-        weight = pairs * options[:, a] * options[:, b] * (1 if a == b else 2)
-        flat += weight[:, None] * product
-    joint = np.array([[h.joint] for h in kernel_samples])
-    reach = np.array([[h.reach] for h in kernel_samples])
-    flat += joint * np.exp(reach * (options @ total / choices - 1))
-    covariance: Floats = flat.reshape(-1, n, n)
-    return covariance
-
-
-def log_evidence(
-    kernel: Kernel, kernel_samples: Sequence[KernelSample], codes: Codes, scores: Floats
-) -> Floats:
-    """The log evidence log p(y | h) of each kernel sample, up to a constant: (samples,).
-
-    Args:
-        kernel: kernel over the feasible set.
-        kernel_samples: kernel samples.
-        codes: codes of the scored designs.
-        scores: y, (n,).
-    """
-    logs = np.empty(len(kernel_samples))
-    for index, covariance in enumerate(
-        chain.from_iterable(
-            covariances(kernel, kernel_samples[start : start + _SAMPLES], codes)
-            for start in range(0, len(kernel_samples), _SAMPLES)
-        )
-    ):
-        root = cholesky(covariance, lower=True, check_finite=False)
-        half = solve_triangular(root, scores, lower=True, check_finite=False)
-        log_rate = np.log(_SHAPE + 0.5 * (half @ half))
-        logs[index] = -np.log(np.diag(root)).sum() - (_SHAPE + 0.5 * len(scores)) * log_rate
-    return logs
-
-
 def posterior_weights(
     kernel: Kernel, kernel_samples: Sequence[KernelSample], codes: Codes, scores: Floats, most: int
 ) -> list[tuple[KernelSample, float]]:
-    """The kernel samples with the greatest evidence, and their normalised posterior weights.
-
-    Args:
-        kernel: kernel over the feasible set.
-        kernel_samples: kernel samples.
-        codes: codes of the scored designs.
-        scores: y, (n,).
-        most: largest number of samples returned.
-    """
-    logs = log_evidence(kernel, kernel_samples, codes, scores)
-    order = np.argsort(-logs, kind="stable")[:most]
-    shares = np.exp(logs[order] - logs[order[0]])
-    likely = shares >= _LEAST
-    shares = shares[likely] / shares[likely].sum()
-    return [
-        (kernel_samples[i], float(share)) for i, share in zip(order[likely], shares, strict=True)
+    """The kernel samples with the greatest evidence, at most ``most``, with posterior weights."""
+    logs = [
+        fit(covariance, scores).log_evidence
+        for start in range(0, len(kernel_samples), _SAMPLES)
+        for covariance in covariances(kernel, kernel_samples[start : start + _SAMPLES], codes)
     ]
+    order, shares = evidence_weights(logs, most, _LEAST)
+    return [(kernel_samples[i], float(share)) for i, share in zip(order, shares, strict=True)]
 
 
-class Posterior:
-    """The posterior of f under one kernel sample.
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Predictions of f at n designs, averaged over hypotheses.
 
-    Args:
-        kernel: kernel over the feasible set.
-        kernel_sample: kernel sample.
-        codes: codes of the scored designs.
-        scores: y, (n,).
+    Attributes:
+        shares: posterior weights, (hypotheses,).
+        means: means under each hypothesis, (hypotheses, n).
+        variances: variances without noise, (hypotheses, n).
     """
 
-    def __init__(
-        self, kernel: Kernel, kernel_sample: KernelSample, codes: Codes, scores: Floats
-    ) -> None:
-        self._kernel, self._kernel_sample, self._codes = kernel, kernel_sample, codes
-        self._pairs = kernel_sample.pairs / max(kernel.choices * (kernel.choices - 1), 1)
-        self._tables = kernel.tables(codes, kernel_sample.components)
-        self._by_choice = kernel.own_tables(codes, kernel_sample.options)
-        covariance = self._with_seen(codes)
-        covariance[np.diag_indices(len(codes))] += kernel_sample.noise + _JITTER
-        self._root: Floats = cholesky(covariance, lower=True, check_finite=False)
-        half = solve_triangular(self._root, scores, lower=True, check_finite=False)
-        self._solved: Floats = solve_triangular(
-            self._root, half, lower=True, trans="T", check_finite=False
-        )
-        self._scale = (_SHAPE + 0.5 * (half @ half)) / (_SHAPE + 0.5 * len(scores))
+    shares: Floats
+    means: Floats
+    variances: Floats
 
-    def predict(self, codes: Codes, diagonals: Floats) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of f at n designs, without noise: (n,) and (n,).
+    @property
+    def mean(self) -> Floats:
+        """Means: (n,)."""
+        mean: Floats = self.shares @ self.means
+        return mean
 
-        Args:
-            codes: codes of the designs.
-            diagonals: prior variances of the components there, from :meth:`Kernel.diagonals`.
-        """
-        covariance = self._with_seen(codes)
-        mean: Floats = covariance @ self._solved
-        explained = solve_triangular(self._root, covariance.T, lower=True, check_finite=False)
-        by_choice = self._kernel.own_diagonals(codes, self._kernel_sample.options)
-        variance = self._kernel_sample.components @ diagonals + _CONSTANT
-        variance += self._interactions(by_choice.sum(axis=1), (by_choice**2).sum(axis=1))
-        # Rounding can make the difference negative at observed designs.
-        remaining = np.maximum(variance - (explained**2).sum(axis=0), 1e-9)
-        return mean, np.sqrt(self._scale * remaining)
+    @property
+    def variance(self) -> Floats:
+        """Variances, within and between the hypotheses (law of total variance): (n,)."""
+        variance: Floats = self.shares @ (self.variances + (self.means - self.mean) ** 2)
+        return variance
 
-    def _with_seen(self, codes: Codes) -> Floats:
-        """Prior covariances of m designs with the n scored ones: (m, n)."""
-        covariance = _looked_up(self._tables, codes)
-        covariance += _CONSTANT
-        if self._kernel_sample.pairs or self._kernel_sample.joint:
-            squares = [table**2 for table in self._by_choice]
-            covariance += self._interactions(
-                _looked_up(self._by_choice, codes), _looked_up(squares, codes)
-            )
-        return covariance
-
-    def _interactions(self, total: Floats, squares: Floats) -> Floats:
-        """The interaction terms of k, from sum_i B_i and sum_i B_i^2."""
-        joint, reach = self._kernel_sample.joint, self._kernel_sample.reach
-        pairs: Floats = self._pairs * (total**2 - squares)
-        return pairs + joint * np.exp(reach * (total / self._kernel.choices - 1))
+    def log_improvement(self, best: float) -> Floats:
+        """The logarithm of the expected improvement over a known value: (n,)."""
+        logs = log_expected_improvement(self.means, np.sqrt(self.variances), best)
+        improvement: Floats = np.logaddexp.reduce(logs + np.log(self.shares)[:, None], axis=0)
+        return improvement
 
 
-def _looked_up(tables: Sequence[Floats], codes: Codes) -> Floats:
-    """The sum over columns of each table's rows at the column's codes."""
-    total: Floats = tables[0][codes[:, 0]]
-    for column, table in enumerate(tables[1:], start=1):
-        total += table[codes[:, column]]
-    return total
+def log_expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
+    """The logarithm of the expected improvement over a known value: (n,).
+
+    Jones, Schonlau and Welch, Efficient Global Optimization (1998). EI underflows far below the
+    best value; its logarithm still ranks designs there (Ament et al., Unexpected Improvements,
+    2023).
+    """
+    z = (mean - best) / deviation
+    density = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+    # Below z = -25, 1 + z Phi(z) / phi(z) cancels: its asymptotic expansion is 1 / z^2. Above
+    # z = 25, phi(z) underflows, and EI is mu - y*.
+    near = np.clip(z, -25.0, 25.0)
+    gain = 1 + near * np.exp(log_ndtr(near) + 0.5 * near**2 + 0.5 * np.log(2 * np.pi))
+    gain = np.where(z > -25.0, gain, 1 / np.maximum(z**2, 1.0))
+    log_ei = np.log(deviation) + density + np.log(np.maximum(gain, 1e-300))
+    return np.where(z < 25.0, log_ei, np.log(np.maximum(mean - best, 1e-300)))
 
 
 class ModelAverage:
-    """The model average: a mixture of posteriors, weighted by p(h | y).
+    """The posterior of f, averaged over kernel samples.
 
     Args:
         kernel: kernel over the feasible set.
@@ -249,29 +343,22 @@ class ModelAverage:
     ) -> None:
         self._kernel = kernel
         self._shares = np.array([share for _, share in kernel_samples])
-        self._each = [Posterior(kernel, h, codes, scores) for h, _ in kernel_samples]
+        self._posteriors = []
+        for sample, _ in kernel_samples:
+            cross = CrossCovariance(kernel, sample, codes)
+            covariance = cross(codes) + _CONSTANT
+            covariance[np.diag_indices(len(codes))] += sample.noise + _JITTER
+            self._posteriors.append((cross, fit(covariance, scores)))
 
-    def predict(self, codes: Codes) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of f at n designs, without noise: (n,) and (n,)."""
-        means, deviations = self._predictions(codes)
-        mean: Floats = self._shares @ means
-        # The law of total variance: within and between the kernel samples.
-        variance = self._shares @ (deviations**2 + (means - mean) ** 2)
-        return mean, np.sqrt(variance)
-
-    def log_improvement(self, codes: Codes, best: float) -> Floats:
-        """The logarithm of the expected improvement over a known value: (n,)."""
-        means, deviations = self._predictions(codes)
-        logs = log_expected_improvement(means, deviations, best)
-        improvement: Floats = np.logaddexp.reduce(logs + np.log(self._shares)[:, None], axis=0)
-        return improvement
-
-    def _predictions(self, codes: Codes) -> tuple[Floats, Floats]:
-        """Means and deviations under each kernel sample: (samples, n) and (samples, n)."""
-        predictions = np.empty((len(self._each), 2, len(codes)))
+    def predict(self, codes: Codes) -> Mixture:
+        """Predictions of f at n designs."""
+        predictions = np.empty((2, len(self._posteriors), len(codes)))
         for start in range(0, len(codes), _BLOCK):
-            block = codes[start : start + _BLOCK]
-            diagonals = self._kernel.diagonals(block)
-            for index, posterior in enumerate(self._each):
-                predictions[index, :, start : start + _BLOCK] = posterior.predict(block, diagonals)
-        return predictions[:, 0], predictions[:, 1]
+            block = slice(start, start + _BLOCK)
+            diagonals = self._kernel.diagonals(codes[block])
+            for index, (cross, fitted) in enumerate(self._posteriors):
+                predictions[:, index, block] = fitted.predict(
+                    (cross(codes[block]) + _CONSTANT).T,
+                    cross.variances(codes[block], diagonals) + _CONSTANT,
+                )
+        return Mixture(self._shares, *predictions)

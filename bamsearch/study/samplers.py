@@ -14,10 +14,8 @@ from bamsearch.errors import InvalidValueError
 from bamsearch.records import Objective
 from bamsearch.sampler.basic_samplers import RandomSampler, Sampler, SortedSampler
 from bamsearch.sampler.gp import GPSampler
-from bamsearch.sampler.kernel_samples import draw_kernel_samples, draw_noisy_kernel_samples
 from bamsearch.sampler.noisy import NoisySampler
-from bamsearch.sampler.optuna_sampler import OptunaSampler, nsga2, tpe
-from bamsearch.sampler.params import distributions, encoding_of, params_of
+from bamsearch.sampler.optuna_sampler import OptunaSampler, distributions, encoding_of, params_of
 from bamsearch.score.table import COSTS
 from bamsearch.space.choices import Encoding, SearchSpace
 from bamsearch.space.feasible import Feasible, Listed
@@ -51,12 +49,9 @@ def make_sampler(
     if sampler == "gp" and repeats and tuple(objectives) == ("score",):
         return NoisySampler(feasible, seed)
     if sampler == "gp":
-        drawn = draw_noisy_kernel_samples if repeats else draw_kernel_samples
-        return GPSampler(feasible, objectives, seed=seed, drawn=drawn)
-    if sampler == "tpe":
-        return OptunaSampler(feasible, objectives, seed, tpe)
-    if sampler == "nsga2":
-        return OptunaSampler(feasible, objectives, seed, nsga2)
+        return GPSampler(feasible, objectives, seed=seed, noisy=repeats)
+    if sampler in ("tpe", "nsga2"):
+        return OptunaSampler(feasible, objectives, seed, sampler)
     if sampler in ("random", "exhaustive"):
         return RandomSampler(feasible, seed)
     if sampler == "sorted":

@@ -29,7 +29,7 @@ from bamsearch.records.designs import Insertions
 from bamsearch.records.formats import Format
 from bamsearch.records.run_files import TRIAL
 from bamsearch.records.runs import TrialState as Ended
-from bamsearch.sampler.params import distributions, params_of
+from bamsearch.sampler.optuna_sampler import distributions, params_of
 from bamsearch.space.choices import Encoding, SearchSpace
 from bamsearch.study.studies import baselines_name, no_sampler
 

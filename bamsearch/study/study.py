@@ -30,9 +30,8 @@ from optuna.trial import FrozenTrial, TrialState
 from bamsearch.errors import RunError
 from bamsearch.records import BaselineKind, Run, Trial
 from bamsearch.sampler.basic_samplers import Sampler
-from bamsearch.sampler.params import objective_values
-from bamsearch.sampler.training_analysis import expected_regret, observed_of
-from bamsearch.sampler.training_model import Observation
+from bamsearch.sampler.optuna_sampler import objective_values
+from bamsearch.sampler.training_analysis import Observation, expected_regret, observed_of
 from bamsearch.space.choices import Encoding
 from bamsearch.space.feasible import Feasible
 from bamsearch.study.samplers import FeasibleSampler

@@ -23,7 +23,7 @@ from bamsearch.errors import (
 from bamsearch.graph.base import Base
 from bamsearch.records import Design, Insertion, Run
 from bamsearch.sampler.early import FEWEST, cannot_win, expected_last
-from bamsearch.sampler.training_model import TrainingModel
+from bamsearch.sampler.training_analysis import TrainingModel
 from bamsearch.score.trained import accuracies, train_once
 from bamsearch.study.loop import Evaluator, failure, raise_disk_error
 from bamsearch.study.study import SearchStudy, TrialLease, TrialOutcome

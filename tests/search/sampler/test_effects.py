@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from bamsearch.records import Cost, Insertion, ModelSummary, Site
-from bamsearch.sampler.effects import effects, noise
+from bamsearch.sampler.effects import effects
 
 SITES = tuple(Site(f"s{n}", 8, 9, 9, 4, "NCHW", "block") for n in range(4))
 SUMMARY = ModelSummary("net", (3, 9, 9), "", (3, 9, 9), SITES, Cost(1000, 10**9, 10**9))
@@ -114,7 +114,6 @@ def test_balanced_seeds_are_the_textbook_analysis_of_variance(lack, more):
     assert [one.sites for one in found] == [("s0",), ("s1",), ("s2",), ("s3",)]
     np.testing.assert_allclose([one.points for one in found], 2 * contrasts, atol=1e-9)
     np.testing.assert_allclose([one.high - one.points for one in found], half, rtol=1e-4)
-    assert noise(runs) == pytest.approx(sqrt(within / 32))
 
 
 def test_most_intervals_have_the_planted_effects():
@@ -211,7 +210,6 @@ def test_seeds_that_agree_leave_the_designs_to_differ():
     for one, other in zip(once, twice, strict=True):
         assert other.points == pytest.approx(one.points, abs=1e-6)
         assert other.high - other.low == pytest.approx(one.high - one.low, rel=1e-3)
-    assert noise(means * 2) == 0.0
 
 
 def test_what_computes_the_same_is_one_design():
@@ -221,12 +219,3 @@ def test_what_computes_the_same_is_one_design():
     plain = [(design((0, 8, 9)), 90.5), (design((0, 8, 9)), 91.0)]
     other = [(design((0, 16, 100)), 90.5), (design((0, 8, 9)), 91.0)]
     assert effects(SITES, runs + plain) == effects(SITES, runs + other)
-
-
-def test_noise_is_pooled_over_designs():
-    a, b = design((0, 1, 1)), design((1, 1, 1))
-    assert noise([(a, 90.0), (b, 80.0)]) is None
-    assert noise([]) is None
-    # squares 0.5 + 2 over 1 + 2 degrees of freedom
-    runs = [(a, 90.0), (a, 91.0), (b, 79.0), (b, 80.0), (b, 81.0)]
-    assert noise(runs) == pytest.approx(sqrt(2.5 / 3))

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bamsearch.sampler import noisy_model
-from bamsearch.sampler.noisy import FIRST, NoisySampler
-from bamsearch.sampler.noisy_model import Features, NoisyModel, covariance
-from bamsearch.sampler.stratified import stratified_by_site_set, varied_site_sets
-from bamsearch.sampler.training_model import TrainingModel
+from bamsearch.evidence.audit.sample import stratified_by_site_set, varied_site_sets
+from bamsearch.sampler.noisy import FIRST, Features, NoisyModel, NoisySampler, covariance
+from bamsearch.sampler.training_analysis import TrainingModel
 from bamsearch.space.choices import Option
 from bamsearch.space.feasible import Listed, feasible
 
@@ -74,7 +72,7 @@ def test_the_covariance_is_that_of_the_definition(toys):
 
 def test_predictions_are_the_textbooks(toys, monkeypatch):
     there = toys.three_sites()
-    monkeypatch.setattr(noisy_model, "KEPT", 1)
+    monkeypatch.setattr("bamsearch.sampler.noisy.KEPT", 1)
     features = Features(there)
     draw = features.draws()[5]
     rows, scores = there.table[[3, 9, 9, 30]], np.array([1.0, 5.0, 2.0, 0.0])
@@ -84,7 +82,7 @@ def test_predictions_are_the_textbooks(toys, monkeypatch):
     # Rasmussen and Williams 2006, equation 2.23, with the noise on the diagonal.
     noisy = covariance(draw, seen, seen) + draw.noise * np.eye(4)
     wanted = covariance(draw, new, seen) @ np.linalg.solve(noisy, y)
-    assert model.mean(there.table[:50]) == pytest.approx(wanted, abs=1e-4)
+    assert model.predict(there.table[:50]).mean == pytest.approx(wanted, abs=1e-4)
     scale = (2 + y @ np.linalg.solve(noisy, y) / 2) / (2 + 4 / 2)
     assert model.noise == pytest.approx(scale * draw.noise, rel=1e-4)
 
@@ -96,7 +94,7 @@ def test_what_is_pending_is_worth_less(toys):
     one = there.table[[50]]
     alone = NoisyModel(features, features.draws(), rows, scores)
     beside = NoisyModel(features, features.draws(), rows, scores, pending=one)
-    assert beside.mean(one) == pytest.approx(alone.mean(one), abs=0.05)
+    assert beside.predict(one).mean == pytest.approx(alone.predict(one).mean, abs=0.05)
     assert beside.log_worth(one, 1.0)[0] < alone.log_worth(one, 1.0)[0]
 
 

@@ -9,13 +9,14 @@ from scipy.special import erfcx
 from scipy.stats import multivariate_t, norm
 
 from bamsearch.records import Budget, Cost, ModelSummary, Site
-from bamsearch.sampler.acquire import chebyshev, log_expected_improvement
-from bamsearch.sampler.kernel import Kernel
-from bamsearch.sampler.kernel_samples import KernelSample, draw_kernel_samples
+from bamsearch.sampler.gp import chebyshev
+from bamsearch.sampler.kernel import CrossCovariance, Kernel, KernelSample
 from bamsearch.sampler.posterior import (
     ModelAverage,
     covariances,
-    log_evidence,
+    draw_kernel_samples,
+    fit,
+    log_expected_improvement,
     posterior_weights,
     standardise,
 )
@@ -87,7 +88,7 @@ def test_what_is_compared() -> None:
     # r4 d1 at a, the same at b, at d, r16 d4 at a.
     rows = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [9, 0, 0, 0]], dtype=np.int8)
     grams = kernel.grams(kernel.codes(rows))
-    found = {(c.what, c.which): gram for c, gram in zip(kernel.components, grams, strict=True)}
+    found = {component: gram for component, gram in zip(kernel.components, grams, strict=True)}
     # +1 where both have or lack BAM, -1 elsewhere: equal at all choices, or unlike at two.
     assert found["on", "own"][0].tolist() == [1, 0, 0, 1]
     # The same option, off too.
@@ -109,8 +110,8 @@ def test_likeness_at_a_choice_adds_up_to_the_components(there: Feasible) -> None
     codes = kernel.codes(drawn(there, 30))
     own, grams = kernel.own_grams(codes), kernel.grams(codes)
     for component, gram in zip(kernel.components, grams, strict=True):
-        if component.which == "own" and component.what in kernel.kinds:
-            found = own[kernel.kinds.index(component.what)].sum(axis=0) / kernel.choices
+        if component.link == "own" and component.kind in kernel.kinds:
+            found = own[kernel.kinds.index(component.kind)].sum(axis=0) / kernel.choices
             assert found == pytest.approx(gram, abs=1e-12), component
 
 
@@ -119,10 +120,14 @@ def test_diagonals_are_those_of_the_grams(there: Feasible) -> None:
     codes = kernel.codes(drawn(there, 30))
     wanted = np.diagonal(kernel.grams(codes), axis1=1, axis2=2)
     assert kernel.diagonals(codes) == pytest.approx(wanted, abs=1e-9)
-    options = draw_kernel_samples(kernel)[0].options
-    own = np.tensordot(options, kernel.own_grams(codes), axes=1)
-    wanted = np.diagonal(own, axis1=1, axis2=2).T
-    assert kernel.own_diagonals(codes, options) == pytest.approx(wanted, abs=1e-12)
+    for sample in interacting(kernel):
+        cross, covariance = (
+            CrossCovariance(kernel, sample, codes),
+            kernel.covariances([sample], codes)[0],
+        )
+        assert cross(codes) == pytest.approx(covariance, abs=1e-9)
+        variances = cross.variances(codes, kernel.diagonals(codes))
+        assert variances == pytest.approx(np.diag(covariance), abs=1e-9)
 
 
 def test_covariances_are_those_of_the_definition(there: Feasible) -> None:
@@ -162,7 +167,8 @@ def test_the_evidence_is_a_t_density(there: Feasible) -> None:
         ).logpdf(scores)
         for one in some
     ]
-    found = log_evidence(kernel, some, kernel.codes(rows), scores)
+    given = covariances(kernel, some, kernel.codes(rows))
+    found = np.array([fit(covariance, scores).log_evidence for covariance in given])
     assert found - found[0] == pytest.approx(np.array(wanted) - wanted[0], abs=1e-7)
     order = np.argsort(wanted)[::-1][:3]
     shares = np.exp(np.array(wanted)[order] - wanted[order[0]])
@@ -210,11 +216,12 @@ def test_predictions_are_those_of_the_textbook(there: Feasible) -> None:
         z = (mean - 1.5) / np.sqrt(variance)
         improvements.append(np.sqrt(variance) * (z * norm.cdf(z) + norm.pdf(z)))
     mixture = ModelAverage(kernel, list(zip(some, shares, strict=True)), codes[:20], scores)
-    mean, deviation = mixture.predict(codes[20:])
+    prediction = mixture.predict(codes[20:])
+    mean = prediction.mean
     assert mean == pytest.approx(shares @ means, abs=1e-9)
     second = shares @ (np.array(variances) + np.array(means) ** 2)
-    assert deviation**2 == pytest.approx(second - mean**2, abs=1e-9)
-    found = mixture.log_improvement(codes[20:], 1.5)
+    assert prediction.variance == pytest.approx(second - mean**2, abs=1e-9)
+    found = prediction.log_improvement(1.5)
     assert np.exp(found) == pytest.approx(shares @ improvements, rel=1e-6)
 
 

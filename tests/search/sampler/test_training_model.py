@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bamsearch.sampler import training_model
+from bamsearch.sampler import training_analysis
 from bamsearch.sampler.kernel import Kernel
-from bamsearch.sampler.kernel_samples import draw_noisy_kernel_samples
-from bamsearch.sampler.posterior import process_covariances
-from bamsearch.sampler.training_model import TrainingModel
+from bamsearch.sampler.posterior import draw_noisy_kernel_samples
+from bamsearch.sampler.training_analysis import TrainingModel
 
 BASE, GOOD, OTHER, BAD = (0, 0, 0), (0, 0, 2), (0, 1, 2), (3, 0, 0)
 
@@ -25,14 +24,14 @@ def test_one_hypothesis_is_the_textbooks_posterior(toys, monkeypatch):
     feasible, observed = toys.three_sites(), trainings()
     kernel = Kernel(feasible)
     only = draw_noisy_kernel_samples(kernel)[7]
-    monkeypatch.setattr(training_model, "draw_noisy_kernel_samples", lambda kernel: [only])
+    monkeypatch.setattr(training_analysis, "draw_noisy_kernel_samples", lambda kernel: [only])
     model = TrainingModel(feasible, observed)
     # The hypothesis written out, training by training, in the notation of the module.
     u = np.random.default_rng(2).random(3)
     v = 1 / (1 + 0.003 ** (1 - u[0]) * 1e4 ** u[0])
     w, c = 0.3 * u[1], 0.1 + 0.6 * u[2]
     designs = [BASE, GOOD, OTHER, BAD]
-    g = process_covariances(kernel, [only], kernel.codes(np.array(designs, dtype=np.int8)))[0]
+    g = kernel.covariances([only], kernel.codes(np.array(designs, dtype=np.int8)))[0]
     f = 1 + v * (1 - w) * g + v * w * np.eye(4)
     f[0, 0] += 1000.0 if np.random.default_rng(3).random() < 0.85 else 1000.0 * v
     y = np.array([value for _, value, _ in observed])
@@ -59,7 +58,7 @@ def test_one_hypothesis_is_the_textbooks_posterior(toys, monkeypatch):
     assert model.shared == pytest.approx(spread * np.sqrt(scale * (1 - v) * c), rel=1e-4)
     draws = model.draw(60_000, 1)
     covariance = scale * (f - seen @ np.linalg.solve(total, seen.T)) * spread**2
-    t = stats.multivariate_t(mean, training_model._WIDER**2 * covariance, df=2 + len(z))
+    t = stats.multivariate_t(mean, training_analysis._WIDER**2 * covariance, df=2 + len(z))
     for column in range(4):
         side = np.sqrt(t.shape[column, column])
         expected = mean[column] + side * stats.t.ppf([0.1, 0.9], 2 + len(z))

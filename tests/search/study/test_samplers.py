@@ -9,7 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from bamsearch.errors import InvalidValueError
 from bamsearch.sampler.basic_samplers import RandomSampler
-from bamsearch.sampler.params import distributions, encoding_of, params_of
+from bamsearch.sampler.optuna_sampler import distributions, encoding_of, params_of
 from bamsearch.space.feasible import feasible
 from bamsearch.study.samplers import SAMPLERS, FeasibleSampler, make_sampler
 
