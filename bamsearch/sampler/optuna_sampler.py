@@ -146,7 +146,7 @@ def params_of(space: SearchSpace, encoding: Encoding) -> dict[str, str]:
 
 def encoding_of(space: SearchSpace, params: dict[str, Any]) -> Encoding:
     """A design from Optuna parameters."""
-    return tuple(space.number(choice.name, params[choice.name]) for choice in space.choices)
+    return tuple(space.numbers[choice.name, params[choice.name]] for choice in space.choices)
 
 
 def objective_values(

@@ -140,24 +140,14 @@ class SearchSpace:
 
     def encoding(self, insertions: Iterable[Insertion]) -> Encoding | None:
         """The encoding with the function of the insertions; None if not in the space."""
-        by_site = {insertion.site: insertion for insertion in insertions}
+        by_site = {i.site: (i.reduction, i.dilation) for i in insertions}
         encoding = []
-        for choice in self.choices:
-            chosen = [by_site.pop(site.name, None) for site in choice.sites]
-            number = next(
-                (
-                    number
-                    for number, option in enumerate(choice.options)
-                    if all(
-                        _same(site, option, insertion)
-                        for site, insertion in zip(choice.sites, chosen, strict=True)
-                    )
-                ),
-                None,
-            )
-            if number is None:
+        for choice, functions in zip(self.choices, self._functions, strict=True):
+            chosen = [by_site.pop(site.name, (0, 0)) for site in choice.sites]
+            function = _functions_at(choice.sites, chosen)
+            if function not in functions:
                 return None
-            encoding.append(number)
+            encoding.append(functions.index(function))
         return None if by_site else tuple(encoding)
 
     def added(self, encoding: Sequence[int], quantity: Quantity) -> int:
@@ -172,26 +162,37 @@ class SearchSpace:
 
     def largest(self) -> Encoding:
         """The design with most parameters; among equals, with d = 4."""
-        return tuple(
-            max(range(len(c.options)), key=[_size(option) for option in c.options].__getitem__)
-            for c in self.choices
-        )
+        encoding = []
+        for choice in self.choices:
+            sizes = [
+                (option.params, option.dilation == USUAL_DILATION) for option in choice.options
+            ]
+            encoding.append(sizes.index(max(sizes)))
+        return tuple(encoding)
 
     def inserts_nothing(self, encoding: Sequence[int]) -> bool:
         """Whether an encoding is the base network."""
         return all(option.off for _, option in self._chosen(encoding))
 
-    def number(self, choice: str, label: str) -> int:
-        """The number of an option, by its label."""
-        return self._numbers[choice, label]
-
     @cached_property
-    def _numbers(self) -> dict[tuple[str, str], int]:
+    def numbers(self) -> dict[tuple[str, str], int]:
+        """Numbers of the options, by the names of their choices and their labels."""
         return {
             (choice.name, option.label): number
             for choice in self.choices
             for number, option in enumerate(choice.options)
         }
+
+    @cached_property
+    def _functions(self) -> list[list[object]]:
+        """What the options of each choice compute; kinds are not made of BAMs."""
+        return [
+            [
+                o.kind or _functions_at(c.sites, [(o.reduction, o.dilation)] * len(c.sites))
+                for o in c.options
+            ]
+            for c in self.choices
+        ]
 
     def _chosen(self, encoding: Sequence[int]) -> list[tuple[Choice, Option]]:
         pairs = zip(self.choices, encoding, strict=True)
@@ -216,14 +217,13 @@ def make_choice(
     Raises:
         SpaceError: more than 127 options.
     """
-    by_function: dict[tuple[object, ...], Option] = {}
+    by_function: dict[object, Option] = {}
     for reduction, dilation in sorted(pairs):
-        key = tuple(_function(site, reduction, dilation) for site in sites)
+        key = _functions_at(sites, [(reduction, dilation)] * len(sites))
         if key not in by_function:
             added = [costs.added(site.name, reduction) for site in sites]
-            by_function[key] = Option(
-                reduction, dilation, sum(c.params for c in added), sum(c.macs for c in added)
-            )
+            params, macs = sum(c.params for c in added), sum(c.macs for c in added)
+            by_function[key] = Option(reduction, dilation, params, macs)
     options = (*((Option(),) if optional else ()), *by_function.values())
     name = sites[0].name if len(sites) == 1 else f"{sites[0].name} to {sites[-1].name}"
     if len(options) > _MOST_OPTIONS:
@@ -246,27 +246,22 @@ def with_costs(space: SearchSpace, costs: Mapping[tuple[str, str], tuple[int, in
         costs: (bytes, nanoseconds) by (name of the choice, label of the option), and of the base
             under ``BASE``.
     """
-    choices = []
-    for choice in space.choices:
-        options = []
-        for option in choice.options:
-            memory, ns = costs.get((choice.name, option.label), (0, 0))
-            options.append(replace(option, memory=memory, ns=ns))
-        choices.append(replace(choice, options=tuple(options)))
+
+    def filled(choice: Choice, option: Option) -> Option:
+        memory, ns = costs.get((choice.name, option.label), (0, 0))
+        return replace(option, memory=memory, ns=ns)
+
+    choices = tuple(
+        replace(choice, options=tuple(filled(choice, option) for option in choice.options))
+        for choice in space.choices
+    )
     memory, ns = costs.get(BASE, (0, 0))
-    return replace(space, choices=tuple(choices), memory=memory, ns=ns)
+    return replace(space, choices=choices, memory=memory, ns=ns)
 
 
-def _size(option: Option) -> tuple[int, bool]:
-    return option.params, option.dilation == USUAL_DILATION
-
-
-def _function(site: Site, reduction: int, dilation: int) -> tuple[int, int]:
-    return hidden_channels(site.channels, reduction), effective_dilation(site, dilation)
-
-
-def _same(site: Site, option: Option, insertion: Insertion | None) -> bool:
-    if insertion is None or option.off:
-        return insertion is None and option.off
-    function = _function(site, option.reduction, option.dilation)
-    return function == _function(site, insertion.reduction, insertion.dilation)
+def _functions_at(sites: Sequence[Site], bams: Iterable[tuple[int, int]]) -> tuple[object, ...]:
+    """Effective (h, d) of (r, d) at each site: equal for equal functions; r = 0 is no BAM."""
+    return tuple(
+        (hidden_channels(site.channels, r), effective_dilation(site, d)) if r else (0, 0)
+        for site, (r, d) in zip(sites, bams, strict=True)
+    )

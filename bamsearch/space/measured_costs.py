@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +85,8 @@ def _memory(space: SearchSpace, module: nn.Module | None) -> dict[tuple[str, str
     )
     costs = {BASE: base}
     for choice, option in _options(space):
-        costs[choice.name, option.label] = sum(
-            bams[site.name, option.reduction] for site in choice.sites
-        )
+        added = (bams[site.name, option.reduction] for site in choice.sites)
+        costs[choice.name, option.label] = sum(added)
     return costs
 
 
@@ -98,7 +97,6 @@ def _latency(
     from bamsearch.profiling.latency import measure_latency
 
     options = [option for _, option in _options(space)]
-
     ticker: Ticker | None = None
 
     def progress(done: int, total: int) -> None:
@@ -117,14 +115,9 @@ def _latency(
         sites=[site.name for choice in space.choices for site in choice.sites],
         variant=space.variant,
         init=space.init,
-        samples=timing.samples,
         seed=seed,
-        device=timing.device,
-        batch_size=timing.batch_size,
-        dtype=timing.dtype,
-        mode=timing.mode,
-        threads=timing.threads,
         progress=progress,
+        **asdict(timing),
     )
     worst = table.error.worst if table.error is not None else 0.0
     ms = {(e.site, e.reduction, e.dilation): e.ms for e in table.entries}
@@ -137,13 +130,8 @@ def _latency(
         added = (ms[site.name, option.reduction, option.dilation] for site in choice.sites)
         costs[choice.name, option.label] = safe(sum(added))
     conditions = table.conditions
-    return costs, {
+    return costs, asdict(timing) | {
         "device": conditions.device.name if conditions else timing.device,
-        "batch_size": timing.batch_size,
-        "dtype": timing.dtype,
-        "mode": timing.mode,
-        "threads": timing.threads,
-        "samples": timing.samples,
         "base_ms": table.base_ms,
         "worst_error": worst,
         "r2": table.error.r2 if table.error is not None else None,
@@ -157,10 +145,5 @@ def _options(space: SearchSpace) -> list[tuple[Choice, Option]]:
 def _build(space: SearchSpace, *, initialise: bool) -> nn.Module:
     from bamsearch.graph.models import build_model
 
-    summary = space.summary
-    return build_model(
-        summary.model,
-        summary.input_shape,
-        num_classes=space.num_classes,
-        initialise=initialise,
-    )
+    model, shape = space.summary.model, space.summary.input_shape
+    return build_model(model, shape, num_classes=space.num_classes, initialise=initialise)

@@ -23,8 +23,9 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bamsearch.errors import NoSiteError, SpaceError
 from bamsearch.graph.placement import PLACEMENTS, place
@@ -32,7 +33,7 @@ from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import Init, ModelSummary, Site, Variant
 from bamsearch.records.formats import read_bytes
 from bamsearch.records.hints import Misfit, shown
-from bamsearch.space.choices import Choice, SearchSpace, make_choice
+from bamsearch.space.choices import SearchSpace, make_choice
 
 SHIPPED = ("stages", "bottlenecks", "paper", "blocks", "mobile")
 """The built-in spaces, the default first."""
@@ -41,6 +42,8 @@ _OPTIONAL = {"description": "", "together": False, "optional": True, "at": {}}
 _MOST = 10**9
 _MOST_BYTES = 1 << 20
 _LISTS = ("reductions", "dilations")
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,10 @@ def read_space(name: str) -> SpaceFile:
     """
     path = Path(name)
     if name in SHIPPED:
-        path = _folder() / f"{name}.toml"
+        # In the wheel, or beside the package in a checkout.
+        packaged = Path(str(files("bamsearch"))) / "search_spaces"
+        checkout = Path(__file__).parents[2] / "search_spaces"
+        path = (packaged if packaged.is_dir() else checkout) / f"{name}.toml"
     elif path.suffix != ".toml":
         near = get_close_matches(name, SHIPPED, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(SHIPPED)}"
@@ -127,29 +133,27 @@ def parse_space(content: Mapping[str, Any], source: str) -> SpaceFile:
     Raises:
         SpaceError: with the path of the key: ``mine.toml: at.layer3.reductions[1]: …``.
     """
-    table = {**_OPTIONAL, **content}
-    _check_keys(table, ("name", "sites", *_LISTS, *_OPTIONAL), source, "")
-    name, description = (_text(table[key], source, key) for key in ("name", "description"))
+    table, where = {**_OPTIONAL, **content}, f"{source}: "
+    _check_keys(table, ("name", "sites", *_LISTS, *_OPTIONAL), where)
+    name, description = (_typed(table[key], str, where + key) for key in ("name", "description"))
     if not name:
-        raise SpaceError(f"{source}: name: must not be empty")
-    rule = _rule(table, source, "")
-    together = _flag(table["together"], source, "together")
-    if not isinstance(table["at"], dict):
-        raise SpaceError(
-            f"{source}: at: must be tables such as [at.layer3], not {table['at']!r:.200}"
-        )
-    if together and table["at"]:
-        raise SpaceError(f"{source}: at: cannot be combined with together = true")
-    at = []
-    for pattern, values in table["at"].items():
-        key = f"at.{pattern:.100}"
+        raise SpaceError(f"{where}name: must not be empty")
+    rule = _rule(table, where)
+    together, at = _typed(table["together"], bool, f"{where}together"), table["at"]
+    if not isinstance(at, dict):
+        raise SpaceError(f"{where}at: must be tables such as [at.layer3], not {at!r:.200}")
+    if together and at:
+        raise SpaceError(f"{where}at: cannot be combined with together = true")
+    rules = []
+    for pattern, values in at.items():
+        key = f"{where}at.{pattern:.100}"
         if not isinstance(values, dict):
-            raise SpaceError(f"{source}: {key}: must be a table, not {values!r:.200}")
+            raise SpaceError(f"{key}: must be a table, not {values!r:.200}")
         merged = {key: table[key] for key in (*_LISTS, "optional")} | values
-        _check_keys(merged, (*_LISTS, "optional"), source, f"{key}.")
-        at.append((pattern, _rule(merged, source, f"{key}.")))
-    sites = _sites(table["sites"], source)
-    return SpaceFile(name, description, sites, rule, together, tuple(at))
+        _check_keys(merged, (*_LISTS, "optional"), f"{key}.")
+        rules.append((pattern, _rule(merged, f"{key}.")))
+    sites = _sites(table["sites"], f"{where}sites")
+    return SpaceFile(name, description, sites, rule, together, tuple(rules))
 
 
 def search_space(
@@ -177,16 +181,13 @@ def search_space(
     """
     sites = _chosen(space, summary, with_stem=with_stem)
     costs = DesignCosts(summary, variant=variant, init=init)
-    groups = [sites] if space.together else [[site] for site in sites]
-    choices = tuple(_choice(space, group, costs) for group in groups)
-    return SearchSpace(space.name, summary, choices, variant, init, num_classes)
-
-
-def _choice(space: SpaceFile, sites: Sequence[Site], costs: DesignCosts) -> Choice:
-    matching = (rule for pattern, rule in space.at if fnmatchcase(sites[0].name, pattern))
-    rule = next(matching, space.rule)
-    pairs = [(r, d) for r in rule.reductions for d in rule.dilations]
-    return make_choice(sites, pairs, costs, optional=rule.optional)
+    choices = []
+    for group in [sites] if space.together else [[site] for site in sites]:
+        matching = (rule for pattern, rule in space.at if fnmatchcase(group[0].name, pattern))
+        rule = next(matching, space.rule)
+        pairs = product(rule.reductions, rule.dilations)
+        choices.append(make_choice(group, pairs, costs, optional=rule.optional))
+    return SearchSpace(space.name, summary, tuple(choices), variant, init, num_classes)
 
 
 def _chosen(space: SpaceFile, summary: ModelSummary, *, with_stem: bool) -> list[Site]:
@@ -225,67 +226,54 @@ def _matching(pattern: str, space: SpaceFile, summary: ModelSummary) -> set[str]
     return matching
 
 
-def _folder() -> Path:
-    """The folder of the built-in spaces: in the wheel, or beside the package in a checkout."""
-    packaged = Path(str(files("bamsearch"))) / "search_spaces"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "search_spaces"
-
-
-def _check_keys(table: Mapping[str, Any], keys: Sequence[str], source: str, prefix: str) -> None:
+def _check_keys(table: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
     for key in table:
         if key not in keys:
             near = get_close_matches(key, keys, n=1)
             hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(keys)}"
-            raise SpaceError(f"{source}: {prefix}{key:.100}: unknown key: {hint}")
+            raise SpaceError(f"{where}{key:.100}: unknown key: {hint}")
     missing = next((key for key in keys if key not in table), None)
     if missing is not None:
-        raise SpaceError(f"{source}: {prefix}{missing}: is missing")
+        raise SpaceError(f"{where}{missing}: is missing")
 
 
-def _rule(table: Mapping[str, Any], source: str, prefix: str) -> SiteRule:
-    reductions, dilations = (_numbers(table[key], source, prefix + key) for key in _LISTS)
-    return SiteRule(reductions, dilations, _flag(table["optional"], source, f"{prefix}optional"))
+def _rule(table: Mapping[str, Any], where: str) -> SiteRule:
+    reductions, dilations = (_numbers(table[key], where + key) for key in _LISTS)
+    return SiteRule(reductions, dilations, _typed(table["optional"], bool, f"{where}optional"))
 
 
-def _numbers(value: Any, source: str, key: str) -> tuple[int, ...]:
+def _numbers(value: Any, where: str) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or not value:
-        raise SpaceError(f"{source}: {key}: must be a list such as [4, 8, 16], not {value!r:.200}")
+        raise SpaceError(f"{where}: must be a list such as [4, 8, 16], not {value!r:.200}")
     for index, number in enumerate(value):
         if type(number) is not int or not 1 <= number <= _MOST:
             limit = "at least 1" if type(number) is not int or number < 1 else f"at most {_MOST}"
             raise SpaceError(
-                f"{source}: {key}[{index}]: must be an integer of {limit}, not {shown(number)}"
+                f"{where}[{index}]: must be an integer of {limit}, not {shown(number)}"
             )
     if len(set(value)) != len(value):
-        raise SpaceError(f"{source}: {key}: repeats a value: {value!r:.200}")
+        raise SpaceError(f"{where}: repeats a value: {value!r:.200}")
     return tuple(value)
 
 
-def _flag(value: Any, source: str, key: str) -> bool:
-    if not isinstance(value, bool):
-        raise SpaceError(f"{source}: {key}: must be true or false, not {value!r:.200}")
+def _typed(value: Any, kind: type[_Value], where: str) -> _Value:
+    if not isinstance(value, kind):
+        expected = "true or false" if kind is bool else "text"
+        raise SpaceError(f"{where}: must be {expected}, not {value!r:.200}")
     return value
 
 
-def _text(value: Any, source: str, key: str) -> str:
-    if not isinstance(value, str):
-        raise SpaceError(f"{source}: {key}: must be text, not {value!r:.200}")
-    return value
-
-
-def _sites(value: Any, source: str) -> str | tuple[str, ...]:
+def _sites(value: Any, where: str) -> str | tuple[str, ...]:
     if isinstance(value, str):
         if value not in PLACEMENTS:
             raise SpaceError(
-                f"{source}: sites: {value!r:.200} is not one of {', '.join(PLACEMENTS)}; "
+                f"{where}: {value!r:.200} is not one of {', '.join(PLACEMENTS)}; "
                 f'give names of sites as a list: ["{value:.100}"]'
             )
         return value
     if not isinstance(value, list | tuple) or not value:
-        raise SpaceError(
-            f"{source}: sites: must be a placement or a list of names, not {value!r:.200}"
-        )
+        raise SpaceError(f"{where}: must be a placement or a list of names, not {value!r:.200}")
     for index, name in enumerate(value):
         if not isinstance(name, str) or not name:
-            raise SpaceError(f"{source}: sites[{index}]: must be a site's name, not {name!r:.200}")
+            raise SpaceError(f"{where}[{index}]: must be a site's name, not {name!r:.200}")
     return tuple(value)
