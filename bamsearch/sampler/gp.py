@@ -2,7 +2,7 @@
 
 Notation: D = {(x_n, y_n)} are the observed designs and their standardised scores
 (:func:`~bamsearch.sampler.posterior.standardise`), y* is the best of them, X the feasible set,
-and h a kernel drawn from the prior (:mod:`~bamsearch.sampler.kernel_samples`). A proposal takes
+and h a kernel sample drawn from a prior (:mod:`~bamsearch.sampler.posterior`). A proposal takes
 three steps::
 
     1. p(h | D)           posterior weights of the drawn kernels; the best 2 to 8 are kept

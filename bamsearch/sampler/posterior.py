@@ -73,7 +73,6 @@ NOISY = (0.03, 4.0)
 A correlation rho between two trainings of a design means a noise variance of (1 - rho) / rho: 2.2
 at the 0.31 measured in the pilot of docs/decisions.md, which lies inside the range."""
 
-
 _TAIL, _LOWEST = 3.0, 0.1  # where standardise begins to compress, and its limit below -3
 _SAMPLES = 64  # kernel samples at once: 12 MB of covariances of 150 designs
 _BLOCK = 2_048  # designs predicted at once: 8 MB per array with 500 scores

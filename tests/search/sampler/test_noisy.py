@@ -14,30 +14,31 @@ from bamsearch.space.feasible import Listed, feasible
 
 
 def test_the_first_designs_are_expensive_and_far_apart(toys):
-    there = toys.three_sites()
+    feasible_set = toys.three_sites()
     costs = [
-        sum(there.space.added(encoding, "params") for encoding in [row]) for row in there.table
+        sum(feasible_set.space.added(encoding, "params") for encoding in [row])
+        for row in feasible_set.table
     ]
     for seed in range(20):
         # With the base, which is there already, they are FIRST designs.
-        first = [encoding for encoding, _ in toys.searched(there, seed, FIRST - 1)[3:]]
+        first = [encoding for encoding, _ in toys.searched(feasible_set, seed, FIRST - 1)[3:]]
         assert len(set(first)) == FIRST - 1
-        assert min(there.space.added(encoding, "params") for encoding in first) >= np.quantile(
-            costs, 0.75
-        )
+        assert min(
+            feasible_set.space.added(encoding, "params") for encoding in first
+        ) >= np.quantile(costs, 0.75)
         apart = [sum(a != b for a, b in zip(first[0], other, strict=True)) for other in first[1:]]
         assert apart[0] == 3  # of three choices
 
 
 def test_the_covariance_is_that_of_the_definition(toys):
     """Term by term, choice by choice, in the notation of the module."""
-    there = toys.three_sites()
-    features = Features(there)
-    rows = there.table[[0, 7, 20, 41]]
+    feasible_set = toys.three_sites()
+    features = Features(feasible_set)
+    rows = feasible_set.table[[0, 7, 20, 41]]
     draw = features.draws()[3]
-    options = [choice.options for choice in there.space.choices]
+    options = [choice.options for choice in feasible_set.space.choices]
     known = sorted({("", o.reduction, o.dilation) for each in options for o in each})
-    sampled = there.sample(np.random.default_rng(0), 500)
+    sampled = feasible_set.sample(np.random.default_rng(0), 500)
 
     def terms(row):
         chosen = [each[n] for each, n in zip(options, row, strict=True)]
@@ -71,65 +72,65 @@ def test_the_covariance_is_that_of_the_definition(toys):
 
 
 def test_predictions_are_the_textbooks(toys, monkeypatch):
-    there = toys.three_sites()
+    feasible_set = toys.three_sites()
     monkeypatch.setattr("bamsearch.sampler.noisy.KEPT", 1)
-    features = Features(there)
+    features = Features(feasible_set)
     draw = features.draws()[5]
-    rows, scores = there.table[[3, 9, 9, 30]], np.array([1.0, 5.0, 2.0, 0.0])
+    rows, scores = feasible_set.table[[3, 9, 9, 30]], np.array([1.0, 5.0, 2.0, 0.0])
     model = NoisyModel(features, [draw], rows, scores)
     y = stats.norm.ppf((np.array([2, 4, 3, 1]) - 0.5) / 4)
-    seen, new = features(rows), features(there.table[:50])
+    seen, new = features(rows), features(feasible_set.table[:50])
     # Rasmussen and Williams 2006, equation 2.23, with the noise on the diagonal.
     noisy = covariance(draw, seen, seen) + draw.noise * np.eye(4)
     wanted = covariance(draw, new, seen) @ np.linalg.solve(noisy, y)
-    assert model.predict(there.table[:50]).mean == pytest.approx(wanted, abs=1e-4)
+    assert model.predict(feasible_set.table[:50]).mean == pytest.approx(wanted, abs=1e-4)
     scale = (2 + y @ np.linalg.solve(noisy, y) / 2) / (2 + 4 / 2)
     assert model.noise == pytest.approx(scale * draw.noise, rel=1e-4)
 
 
 def test_what_is_pending_is_worth_less(toys):
-    there = toys.three_sites()
-    features = Features(there)
-    rows, scores = there.table[[3, 9, 20, 30]], np.array([1.0, 5.0, 2.0, 0.0])
-    one = there.table[[50]]
+    feasible_set = toys.three_sites()
+    features = Features(feasible_set)
+    rows, scores = feasible_set.table[[3, 9, 20, 30]], np.array([1.0, 5.0, 2.0, 0.0])
+    pending = feasible_set.table[[50]]
     alone = NoisyModel(features, features.draws(), rows, scores)
-    beside = NoisyModel(features, features.draws(), rows, scores, pending=one)
-    assert beside.predict(one).mean == pytest.approx(alone.predict(one).mean, abs=0.05)
-    assert beside.log_worth(one, 1.0)[0] < alone.log_worth(one, 1.0)[0]
+    beside = NoisyModel(features, features.draws(), rows, scores, pending)
+    assert beside.predict(pending).mean == pytest.approx(alone.predict(pending).mean, abs=0.05)
+    assert beside.log_worth(pending, 1.0)[0] < alone.log_worth(pending, 1.0)[0]
 
 
 def test_kinds_are_searched_too(toys):
     """Six places with five operations: the best has the third everywhere."""
     kinds = [Option(params=cost, kind=kind) for kind, cost in zip("abcde", range(5), strict=True)]
-    there = feasible(toys.space([kinds] * 6), [toys.budget("params", 15)])
-    sampler, rng, observed = NoisySampler(there, 1), np.random.default_rng(1), []
+    feasible_set = feasible(toys.space([kinds] * 6), [toys.budget("params", 15)])
+    sampler, rng, observed = NoisySampler(feasible_set, 1), np.random.default_rng(1), []
     for _ in range(30):
         encoding = sampler.suggest(observed, frozenset())
-        assert there.fits(encoding)
+        assert feasible_set.fits(encoding)
         observed.append((encoding, encoding.count(2) + 0.3 * float(rng.normal())))
     assert max(encoding.count(2) for encoding, _ in observed) == 6
-    assert {option.label for option in there.space.choices[0].options} == set("abcde")
+    assert {option.label for option in feasible_set.space.choices[0].options} == set("abcde")
 
 
 def test_even_draws_have_all_designs_once_and_sets_in_turn(toys):
-    there = toys.three_sites()
-    assert isinstance(there, Listed)
+    feasible_set = toys.three_sites()
+    assert isinstance(feasible_set, Listed)
     rng = np.random.default_rng(1)
-    drawn = list(stratified_by_site_set(there, varied_site_sets(there, rng), rng))
-    assert sorted(drawn) == sorted(map(tuple, there.table.tolist()))
+    drawn = list(stratified_by_site_set(feasible_set, varied_site_sets(feasible_set, rng), rng))
+    assert sorted(drawn) == sorted(map(tuple, feasible_set.table.tolist()))
     first = [tuple(number > 0 for number in encoding) for encoding in drawn[:8]]
     assert len(set(first)) == 8
 
 
 @pytest.fixture(scope="module")
 def searches(toys):
-    there = toys.three_sites()
-    return there, [toys.searched(there, seed, 30) for seed in range(4)]
+    feasible_set = toys.three_sites()
+    return feasible_set, [toys.searched(feasible_set, seed, 30) for seed in range(4)]
 
 
 def test_contenders_are_trained_again(searches):
-    _, found = searches
-    for observed in found:
+    _, runs = searches
+    for observed in runs:
         times = {encoding: [p for p, _ in observed].count(encoding) for encoding, _ in observed[3:]}
         again = [encoding for encoding, number in times.items() if number > 1]
         assert again
@@ -138,14 +139,15 @@ def test_contenders_are_trained_again(searches):
 
 
 def test_what_is_expected_to_be_best_has_bam_where_it_helps(searches):
-    there, found = searches
+    feasible_set, runs = searches
     good = 0
-    for observed in found:
+    for observed in runs:
         seeds = [
             [p for p, _ in observed[:n]].count(encoding) for n, (encoding, _) in enumerate(observed)
         ]
         known = TrainingModel(
-            there, [(*training, seed) for training, seed in zip(observed, seeds, strict=True)]
+            feasible_set,
+            [(*training, seed) for training, seed in zip(observed, seeds, strict=True)],
         )
         best = known.encodings[known.best]
         good += best[2] > 0 and best[0] == 0
@@ -153,16 +155,16 @@ def test_what_is_expected_to_be_best_has_bam_where_it_helps(searches):
 
 
 def test_a_proposal_is_a_function_of_what_is_known(toys):
-    there = toys.three_sites()
-    observed = toys.searched(there, 3, 12)
-    assert NoisySampler(there, seed=3).suggest(observed, frozenset()) == NoisySampler(
-        there, seed=3
+    feasible_set = toys.three_sites()
+    observed = toys.searched(feasible_set, 3, 12)
+    assert NoisySampler(feasible_set, seed=3).suggest(observed, frozenset()) == NoisySampler(
+        feasible_set, seed=3
     ).suggest(observed, frozenset())
 
 
 def test_what_is_being_trained_is_not_proposed(toys):
-    there = toys.three_sites()
-    observed = toys.searched(there, 3, 12)
-    first = NoisySampler(there, seed=3).suggest(observed, frozenset())
+    feasible_set = toys.three_sites()
+    observed = toys.searched(feasible_set, 3, 12)
+    first = NoisySampler(feasible_set, seed=3).suggest(observed, frozenset())
     assert first is not None
-    assert NoisySampler(there, seed=3).suggest(observed, {first}) != first
+    assert NoisySampler(feasible_set, seed=3).suggest(observed, {first}) != first

@@ -54,8 +54,8 @@ def test_absolute(quantity, text, limit) -> None:
 )
 def test_relative(text, base, limit) -> None:
     for quantity in ("gflops", "params", "memory", "ms"):
-        found = parse_budget(quantity, text, base)
-        assert (found.limit, found.base, found.slack) == (limit, base, limit - base)
+        budget = parse_budget(quantity, text, base)
+        assert (budget.limit, budget.base, budget.slack) == (limit, base, limit - base)
 
 
 def test_a_budget_below_the_base_has_negative_slack() -> None:

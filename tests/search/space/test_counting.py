@@ -26,10 +26,10 @@ def by_sums(space, budgets) -> int:
         after: Counter[tuple[int, ...]] = Counter()
         for total, ways in sums.items():
             for cost, times in added.items():
-                there = tuple(a + b for a, b in zip(total, cost, strict=True))
-                after[there] += ways * times
+                costs = tuple(a + b for a, b in zip(total, cost, strict=True))
+                after[costs] += ways * times
         sums = after
-    slacks = [one.limit - one.base for one in budgets]
+    slacks = [budget.limit - budget.base for budget in budgets]
     return sum(
         ways
         for total, ways in sums.items()
@@ -58,12 +58,12 @@ def test_against_every_design(toys, seed, number, required) -> None:
     fitting = toys.brute_force(space, budgets)
     if not fitting:
         return  # feasible() says so
-    found = Counted(space, budgets)
-    assert (found.count, found.exact, found.designs) == (len(fitting), True, space.designs)
-    drawn = found.sample(np.random.default_rng(seed), 300)
+    counted = Counted(space, budgets)
+    assert (counted.count, counted.exact, counted.designs) == (len(fitting), True, space.designs)
+    drawn = counted.sample(np.random.default_rng(seed), 300)
     assert (drawn.shape, drawn.dtype) == ((300, len(space.choices)), np.int8)
     assert {tuple(row) for row in drawn.tolist()} <= set(fitting)
-    largest = found.largest()
+    largest = counted.largest()
     assert largest in fitting
     most = max(space.added(encoding, "params") for encoding in fitting)
     assert space.added(largest, "params") == most
@@ -86,10 +86,10 @@ def test_against_sums(toys, seed, number) -> None:
         )
         for quantity in quantities
     ]
-    found = Counted(space, budgets)
-    assert found.exact
-    assert found.count == by_sums(space, budgets)
-    assert found.which_fit(found.sample(np.random.default_rng(0), 500)).all()
+    counted = Counted(space, budgets)
+    assert counted.exact
+    assert counted.count == by_sums(space, budgets)
+    assert counted.which_fit(counted.sample(np.random.default_rng(0), 500)).all()
 
 
 def test_more_designs_than_64_bits_by_hand(toys) -> None:
@@ -97,16 +97,16 @@ def test_more_designs_than_64_bits_by_hand(toys) -> None:
     options = [Option(), *(Option(r, d, 100) for r in (4, 8, 16, 32) for d in (1, 2, 4, 6))]
     space = toys.space([options] * 60)
     for paid, slack in [(0, 99), (1, 100), (3, 399), (30, 3000), (59, 5999)]:
-        found = Counted(space, [toys.budget("params", slack)])
-        assert found.count == sum(comb(60, k) * 16**k for k in range(paid + 1))
-        assert found.exact
-        inserted = (found.sample(np.random.default_rng(0), 50) > 0).sum(axis=1)
+        counted = Counted(space, [toys.budget("params", slack)])
+        assert counted.count == sum(comb(60, k) * 16**k for k in range(paid + 1))
+        assert counted.exact
+        inserted = (counted.sample(np.random.default_rng(0), 50) > 0).sum(axis=1)
         assert inserted.max() == paid
-        assert sum(n > 0 for n in found.largest()) == paid
+        assert sum(n > 0 for n in counted.largest()) == paid
     for budgets in ([], [toys.budget("params", 6000)]):
-        found = Counted(space, budgets)
-        assert found.count == found.designs == 17**60
-        assert space.added(found.largest(), "params") == 6000
+        counted = Counted(space, budgets)
+        assert counted.count == counted.designs == 17**60
+        assert space.added(counted.largest(), "params") == 6000
 
 
 def test_two_budgets_by_hand(toys) -> None:
@@ -114,9 +114,9 @@ def test_two_budgets_by_hand(toys) -> None:
     first = [Option(), Option(1, 1, params=1), Option(1, 2, params=1)]
     second = [Option(), Option(1, 1, memory=1)]
     space = toys.space([first, second] * 30)
-    found = Counted(space, [toys.budget("params", 10), toys.budget("memory", 20)])
+    counted = Counted(space, [toys.budget("params", 10), toys.budget("memory", 20)])
     by_params = sum(comb(30, k) * 2**k for k in range(11))
-    assert found.count == by_params * sum(comb(30, k) for k in range(21))
+    assert counted.count == by_params * sum(comb(30, k) for k in range(21))
 
 
 def test_a_group_too_large_for_a_half_is_split(toys) -> None:
@@ -140,11 +140,11 @@ def test_an_estimate_where_the_halves_are_too_large(toys, monkeypatch) -> None:
     budgets = [toys.budget("params", 900), toys.budget("gflops", 2000)]
     truth = Counted(space, budgets)
     monkeypatch.setattr(counting, "list_multisets", lambda *_: None)
-    found = Counted(space, budgets)
+    counted = Counted(space, budgets)
     assert truth.exact
-    assert not found.exact
-    assert found.count == pytest.approx(truth.count, rel=0.03)
-    assert found.count == Counted(space, budgets).count
+    assert not counted.exact
+    assert counted.count == pytest.approx(truth.count, rel=0.03)
+    assert counted.count == Counted(space, budgets).count
     assert Counted(space, []).count == 17**14
 
 
@@ -175,29 +175,29 @@ def test_sampling_is_uniform(toys, monkeypatch, cells, seed, number, required) -
     ]
     fitting = toys.brute_force(space, budgets)
     assert 20 < len(fitting) < space.designs
-    found = Counted(space, budgets)
-    drawn = found.sample(np.random.default_rng(seed), 100 * len(fitting))
+    counted = Counted(space, budgets)
+    drawn = counted.sample(np.random.default_rng(seed), 100 * len(fitting))
     rows, counts = np.unique(drawn, axis=0, return_counts=True)
     assert [tuple(row) for row in rows.tolist()] == fitting
     assert chisquare(counts).pvalue > 1e-3
 
 
 def test_sampling_follows_the_generator(toys) -> None:
-    found = Counted(stages(toys, random.Random(2), (8, 4)), [toys.budget("params", 700)])
-    one, same, other = (found.sample(np.random.default_rng(seed), 40) for seed in (1, 1, 2))
-    assert (one == same).all()
-    assert (one != other).any()
-    assert found.sample(np.random.default_rng(0), 0).shape == (0, 12)
+    counted = Counted(stages(toys, random.Random(2), (8, 4)), [toys.budget("params", 700)])
+    first, same, other = (counted.sample(np.random.default_rng(seed), 40) for seed in (1, 1, 2))
+    assert (first == same).all()
+    assert (first != other).any()
+    assert counted.sample(np.random.default_rng(0), 0).shape == (0, 12)
 
 
 def test_budgets_so_small_that_few_designs_fit(toys) -> None:
     """One in 10^40: drawing from all of them would never end."""
     space = stages(toys, random.Random(4), (22, 15))
     cheapest = min(o.params for c in space.choices for o in c.options if not o.off)
-    found = Counted(space, [toys.budget("params", cheapest)])
-    assert found.count < 1000
-    drawn = found.sample(np.random.default_rng(0), 2000)
-    assert len(np.unique(drawn, axis=0)) == pytest.approx(found.count, rel=0.1)
+    counted = Counted(space, [toys.budget("params", cheapest)])
+    assert counted.count < 1000
+    drawn = counted.sample(np.random.default_rng(0), 2000)
+    assert len(np.unique(drawn, axis=0)) == pytest.approx(counted.count, rel=0.1)
 
 
 @pytest.mark.parametrize("halves", [True, False])
@@ -210,12 +210,12 @@ def test_largest_as_listed(toys, monkeypatch, halves) -> None:
         space = stages(toys, generator, (2, 2))
         first, second = generator.sample(["params", "gflops", "memory"], 2)
         budgets = [toys.budget(q, generator.randint(500, 1200)) for q in (first, second)]
-        listed, found = feasible(space, budgets), Counted(space, budgets)
+        listed, counted = feasible(space, budgets), Counted(space, budgets)
         assert isinstance(listed, Listed)
         best = space.added(listed.largest(), "params")
-        assert space.added(found.largest(), "params") == best
-        assert found.fits(found.largest())
-        assert {one.dilation for one in space.insertions(found.largest())} <= {4}
+        assert space.added(counted.largest(), "params") == best
+        assert counted.fits(counted.largest())
+        assert {insertion.dilation for insertion in space.insertions(counted.largest())} <= {4}
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -244,14 +244,14 @@ def test_a_solvers_answer_that_does_not_fit_is_not_taken(toys, monkeypatch) -> N
         rules = list(constraints)
         if len(answers) < 3:
             rules[1] = counting.LinearConstraint(rules[1].A, rules[1].lb, rules[1].ub + 300)
-        found = real(c, constraints=rules, **options)
-        answers.append(tuple(np.rint(found.x[: len(c) if not answers else len(answers[0])])))
-        return found
+        solution = real(c, constraints=rules, **options)
+        answers.append(tuple(np.rint(solution.x[: len(c) if not answers else len(answers[0])])))
+        return solution
 
     monkeypatch.setattr(counting, "milp", tolerant)
     monkeypatch.setattr(counting, "list_multisets", lambda *_: None)
-    found = Counted(space, budgets)
-    largest = found.largest()
+    counted = Counted(space, budgets)
+    largest = counted.largest()
     assert len(set(answers)) == len(answers) == 4
-    assert found.fits(largest)
+    assert counted.fits(largest)
     assert space.added(largest, "params") == space.added(expected, "params")

@@ -32,18 +32,18 @@ def test_against_every_design(toys, seed, number, required) -> None:
         with pytest.raises(NothingFitsError):
             feasible(space, budgets)
         return
-    found = feasible(space, budgets)
-    assert isinstance(found, Listed)
-    assert (found.count, found.exact) == (len(fitting), True)
-    assert [tuple(row) for row in found.table.tolist()] == fitting
+    feasible_set = feasible(space, budgets)
+    assert isinstance(feasible_set, Listed)
+    assert (feasible_set.count, feasible_set.exact) == (len(fitting), True)
+    assert [tuple(row) for row in feasible_set.table.tolist()] == fitting
     most = max(space.added(encoding, "params") for encoding in fitting)
-    assert found.largest() in fitting
-    assert space.added(found.largest(), "params") == most
+    assert feasible_set.largest() in fitting
+    assert space.added(feasible_set.largest(), "params") == most
     everything = toys.brute_force(space, [])
-    known = set(fitting)
-    expected = [encoding in known for encoding in everything]
-    assert found.which_fit(np.array(everything, dtype=np.int8)).tolist() == expected
-    assert [found.fits(encoding) for encoding in everything] == expected
+    admitted = set(fitting)
+    expected = [encoding in admitted for encoding in everything]
+    assert feasible_set.which_fit(np.array(everything, dtype=np.int8)).tolist() == expected
+    assert [feasible_set.fits(encoding) for encoding in everything] == expected
 
 
 def test_the_cases_are_worth_it(toys) -> None:
@@ -52,8 +52,8 @@ def test_the_cases_are_worth_it(toys) -> None:
         space = toys.random_space(seed, required=required)
         fitting = toys.brute_force(space, toys.random_budgets(seed, space, number))
         counts.append((len(fitting), space.designs))
-    assert sum(found == 0 for found, _ in counts) >= 3
-    assert sum(1 < found < designs for found, designs in counts) >= 20
+    assert sum(count == 0 for count, _ in counts) >= 3
+    assert sum(1 < count < designs for count, designs in counts) >= 20
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_known_numbers(model, gflops, fitting) -> None:
     summary = summarise(model)
     space = search_space(read_space("bottlenecks"), summary)
     budgets = [parse_budget("gflops", gflops, summary.base.macs)]
-    found = feasible(space, budgets)
-    assert (found.designs, found.count) == (4913, fitting)
+    feasible_set = feasible(space, budgets)
+    assert (feasible_set.designs, feasible_set.count) == (4913, fitting)
     assert Counted(space, budgets).count == fitting
-    largest = space.insertions(found.largest())
-    assert {one.dilation for one in largest} == {4}
+    largest = space.insertions(feasible_set.largest())
+    assert {insertion.dilation for insertion in largest} == {4}
 
 
 def test_too_many_to_list_are_counted(toys) -> None:
@@ -82,30 +82,35 @@ def test_too_many_to_list_are_counted(toys) -> None:
 
 def test_sampling_is_uniform(toys) -> None:
     space = toys.random_space(3)
-    found = feasible(space, [])
+    feasible_set = feasible(space, [])
     rows, counts = np.unique(
-        found.sample(np.random.default_rng(1), 200 * found.count), axis=0, return_counts=True
+        feasible_set.sample(np.random.default_rng(1), 200 * feasible_set.count),
+        axis=0,
+        return_counts=True,
     )
-    assert len(rows) == found.count
+    assert len(rows) == feasible_set.count
     assert chisquare(counts).pvalue > 1e-3
-    assert found.sample(np.random.default_rng(1), 0).shape == (0, len(space.choices))
+    assert feasible_set.sample(np.random.default_rng(1), 0).shape == (0, len(space.choices))
 
 
 def test_the_largest_has_the_usual_dilation(toys) -> None:
     options = [Option(), *(Option(8, d, 5, 100) for d in (1, 2, 4, 6))]
     space = toys.space([options, [Option(), Option(8, 1, 5, 200)]])
-    found = feasible(space, [toys.budget("gflops", 350)])
-    assert space.insertions(found.largest()) == (Insertion("s0", 8, 4), Insertion("s1", 8, 1))
+    feasible_set = feasible(space, [toys.budget("gflops", 350)])
+    assert space.insertions(feasible_set.largest()) == (
+        Insertion("s0", 8, 4),
+        Insertion("s1", 8, 1),
+    )
 
 
 def named_budgets(message: str, budgets: list) -> dict:
     """The budgets of the message's last part, as typed."""
-    bases = {one.quantity: one.base for one in budgets}
+    bases = {budget.quantity: budget.base for budget in budgets}
     would_do = message.partition("the smallest feasible budget is ")[2]
-    found = dict(NAMED.findall(would_do))
-    assert found, message
-    assert set(found) <= set(bases)
-    return found
+    named = dict(NAMED.findall(would_do))
+    assert named, message
+    assert set(named) <= set(bases)
+    return named
 
 
 @pytest.mark.parametrize("required", [False, True])
@@ -145,10 +150,10 @@ def test_nothing_fits_names_the_smallest_that_would(toys, number, required) -> N
 
         def typed(changed, budgets=budgets):
             return [
-                parse_budget(one.quantity, changed[one.quantity], one.base)
-                if one.quantity in changed
-                else one
-                for one in budgets
+                parse_budget(budget.quantity, changed[budget.quantity], budget.base)
+                if budget.quantity in changed
+                else budget
+                for budget in budgets
             ]
 
         assert fits(typed(named)), failure.value
@@ -187,8 +192,8 @@ def test_required_sites_that_no_single_quantity_fits(toys) -> None:
         Option(3, 1, params=5, memory=5),
     ]
     budgets = [toys.budget("params", 10), toys.budget("memory", 10)]
-    found = feasible(toys.space([options, options]), budgets)
-    assert sorted(map(tuple, found.table.tolist())) == [(0, 1), (1, 0), (2, 2)]
+    feasible_set = feasible(toys.space([options, options]), budgets)
+    assert sorted(map(tuple, feasible_set.table.tolist())) == [(0, 1), (1, 0), (2, 2)]
 
 
 SITES = (

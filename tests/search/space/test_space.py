@@ -66,13 +66,13 @@ def test_a_file() -> None:
     assert of(GOOD) == SpaceFile(
         "mine", "", ("layer1", "layer3.*"), SiteRule((8, 16), (1, 4)), False, ()
     )
-    found = of(
+    space_file = of(
         GOOD + "description = 'some'\noptional = false\n"
         "[at.'layer3.*']\nreductions = [4]\noptional = true\n[at.layer1]\n"
     )
-    assert found.description == "some"
-    assert found.rule == SiteRule((8, 16), (1, 4), False)
-    assert found.at == (
+    assert space_file.description == "some"
+    assert space_file.rule == SiteRule((8, 16), (1, 4), False)
+    assert space_file.at == (
         ("layer3.*", SiteRule((4,), (1, 4), True)),
         ("layer1", SiteRule((8, 16), (1, 4), False)),
     )
@@ -98,8 +98,8 @@ def test_a_file_and_back() -> None:
 def changed(line: str) -> str:
     """The good file with a line of its own, in place of the one with its key."""
     key = line.partition(" ")[0]
-    kept = [old for old in GOOD.splitlines() if old.partition(" ")[0] != key]
-    return "\n".join([*kept, line])
+    others = [old for old in GOOD.splitlines() if old.partition(" ")[0] != key]
+    return "\n".join([*others, line])
 
 
 @pytest.mark.parametrize(
@@ -188,9 +188,10 @@ def test_one_decision_for_all_sites() -> None:
     assert names(space) == ["layer1 to layer3"]
     assert space.designs == 17
     assert [site.name for site in space.choices[0].sites] == ["layer1", "layer2", "layer3"]
-    assert {(one.site, one.reduction, one.dilation) for one in space.insertions((16,))} == {
-        (name, 32, 6) for name in ("layer1", "layer2", "layer3")
-    }
+    assert {
+        (insertion.site, insertion.reduction, insertion.dilation)
+        for insertion in space.insertions((16,))
+    } == {(name, 32, 6) for name in ("layer1", "layer2", "layer3")}
 
 
 def test_names_and_globs_are_in_network_order() -> None:
@@ -260,7 +261,7 @@ def test_what_bam_it_is_changes_the_costs() -> None:
     assert gated.added(encoding, "gflops") == plain.added(encoding, "gflops")
     design = gated.design(gated.insertions(encoding))
     assert (design.init, design.variant, design.num_classes) == ("identity", "paper", 10)
-    assert [one.site for one in design.insertions] == ["layer1", "layer3.0"]
+    assert [insertion.site for insertion in design.insertions] == ["layer1", "layer3.0"]
     official = search_space(of(GOOD), SUMMARY, variant="official")
     # 13h + C + 1 in place of 5h + 3C + 3, with C = 64, h = 8 and with C = 256, h = 32
     difference = sum(8 * h - 2 * c - 2 for c, h in ((64, 8), (256, 32)))
