@@ -1,1 +1,6 @@
-"""The report room: what a run found, as values, then as text, CSV, Markdown, HTML and JSON."""
+"""Reports of runs and audits: values first, then text, CSV, Markdown, HTML and JSON."""
+
+from typing import Literal
+
+ReportFormat = Literal["csv", "md", "html", "json"]
+FORMATS: tuple[ReportFormat, ...] = ("md", "html", "csv", "json")

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bamsearch.errors import InvalidValueError, NothingToDoError
 from bamsearch.files import refuse_links, remove_dead_drafts, whole_folder, write_whole, written
@@ -20,7 +20,7 @@ from bamsearch.records import Audit
 from bamsearch.records.arguments import checked
 from bamsearch.records.audit_files import find_audit, read_audit
 from bamsearch.records.run_files import find_run, place_of, read_record
-from bamsearch.reporting import csv_tables
+from bamsearch.reporting import FORMATS, ReportFormat, csv_tables
 from bamsearch.reporting.as_json import REPORT_VERSION, json_value
 from bamsearch.reporting.audit import AuditReport
 from bamsearch.reporting.content import Report, make_report
@@ -30,9 +30,6 @@ from bamsearch.reporting.network_svg import network_svg
 from bamsearch.reporting.tables import several_notes, several_table
 from bamsearch.study.folder import all_folders, find_folder
 from bamsearch.text import indented_json
-
-ReportFormat = Literal["csv", "md", "html", "json"]
-FORMATS: tuple[ReportFormat, ...] = ("md", "html", "csv", "json")
 
 REPORT_FOLDER = "report"
 """Subfolder of a run's folder."""

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import bamsearch
 from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.reporting.documents import (
-    FORMATS,
-    AuditDocument,
-    Document,
-    ReportFormat,
-    RunDocument,
-    RunsDocument,
-)
+from bamsearch.reporting import FORMATS, ReportFormat
+
+if TYPE_CHECKING:
+    from bamsearch.reporting.documents import Document
 
 STDOUT = Path("-")
 
@@ -94,6 +91,7 @@ def report(
 def _print(console: Console, document: Document, *, newest: bool) -> None:
     from bamsearch.cli.text.audit import print_audit
     from bamsearch.cli.text.search import print_result
+    from bamsearch.reporting.documents import AuditDocument, RunDocument, RunsDocument
     from bamsearch.reporting.network import found_picture
     from bamsearch.reporting.network_text import network_text
     from bamsearch.reporting.tables import several_notes, several_table
@@ -117,6 +115,7 @@ def _print(console: Console, document: Document, *, newest: bool) -> None:
 
 def _next_steps(document: Document, written: bool) -> dict[str, str]:
     from bamsearch.cli.text.search import search_next_steps
+    from bamsearch.reporting.documents import AuditDocument, RunDocument, RunsDocument
 
     if isinstance(document, RunDocument) and document.folder is not None:
         return search_next_steps(document.report.record, document.folder.parent)
