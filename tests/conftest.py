@@ -56,9 +56,9 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("preloaded")
     server = [sys.executable, str(Path(__file__).with_name("preloaded.py"))]
     at = str(folder / "socket")
-    own = shlex.join([server[0], "-IS", server[1], "run", at])
+    template_command = shlex.join([server[0], "-IS", server[1], "run", at])
     for name, start in (("python", ""), ("bamsearch", " -m bamsearch")):
-        (folder / name).write_text(f'#!/bin/sh\nexec {own}{start} "$@"\n')
+        (folder / name).write_text(f'#!/bin/sh\nexec {template_command}{start} "$@"\n')
         (folder / name).chmod(0o755)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([*server, "serve", at], start_new_session=True, **pipes) as process:
@@ -98,10 +98,10 @@ def audit():
         Site,
     )
 
-    one = Site("layer1", 8, 8, 8, 4, "NCHW", "bottleneck", "layer2")
+    example_site = Site("layer1", 8, 8, 8, 4, "NCHW", "bottleneck", "layer2")
     two = Site("layer2", 16, 4, 4, 8, "NCHW", "head", "avgpool")
     summary = ModelSummary(
-        "net", (3, 32, 32), "", (3, 32, 32), (one, two), Cost(1000, 100_000, 90_000)
+        "net", (3, 32, 32), "", (3, 32, 32), (example_site, two), Cost(1000, 100_000, 90_000)
     )
     sample = [
         ((), (80.0, 81.0), None),

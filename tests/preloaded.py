@@ -114,14 +114,14 @@ def become(arguments: list[str], folder: str, environment: dict[str, str]) -> No
     while arguments[0] == "-W":
         warnings.simplefilter(arguments[1])
         arguments = arguments[2:]
-    how, what, *rest = arguments
+    how, target, *rest = arguments
     sys.modules["__main__"] = main = types.ModuleType("__main__")
     if how == "-m":
-        sys.argv, sys.path[0] = [what, *rest], folder
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
+        sys.argv, sys.path[0] = [target, *rest], folder
+        runpy.run_module(target, run_name="__main__", alter_sys=True)
     else:
         sys.argv, sys.path[0] = ["-c", *rest], ""
-        exec(compile(what, "<string>", "exec"), main.__dict__)
+        exec(compile(target, "<string>", "exec"), main.__dict__)
 
 
 def end(main) -> None:

@@ -37,22 +37,22 @@ def test_a_module_and_a_function_find_what_can_be_inserted(tmp_path):
     )
     assert [i.site for i in result.best.design.insertions] == ["layer3"]
     assert result.best.score == 1.0
-    found = bamsearch.insert_bam(module, design=result.best.design)
-    assert sum(isinstance(part, BAM) for part in found.modules()) == 1
+    actual = bamsearch.insert_bam(module, design=result.best.design)
+    assert sum(isinstance(part, BAM) for part in actual.modules()) == 1
     after = module.state_dict()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
     assert result.folder == tmp_path / "run"
 
 
 def test_going_on_takes_what_the_run_was_asked_for(tmp_path):
-    given = {"input_size": SIZE, "score": few_and_late, "compare_random": False}
-    first = bamsearch.search("resnet18", trials=6, output=tmp_path / "a", **given)
+    options = {"input_size": SIZE, "score": few_and_late, "compare_random": False}
+    first = bamsearch.search("resnet18", trials=6, output=tmp_path / "a", **options)
     same = bamsearch.search("resnet18", output=tmp_path / "a", score=few_and_late, resume=True)
     assert same.trials == first.trials
     longer = bamsearch.search(
         "resnet18", output=tmp_path / "a", score=few_and_late, trials=9, resume=True
     )
-    whole = bamsearch.search("resnet18", trials=9, output=tmp_path / "b", **given)
+    whole = bamsearch.search("resnet18", trials=9, output=tmp_path / "b", **options)
     assert [(t.design, t.score) for t in longer.trials] == [
         (t.design, t.score) for t in whole.trials
     ]
@@ -88,8 +88,8 @@ def test_several_objectives_give_a_front():
 
 
 def test_without_a_score_the_largest_designs_are_listed():
-    given = {"input_size": SIZE, "budget_gflops": "+2%", "trials": 6}
-    result = bamsearch.search("resnet18", **given)
+    options = {"input_size": SIZE, "budget_gflops": "+2%", "trials": 6}
+    result = bamsearch.search("resnet18", **options)
     run = result.record.run
     assert (run.score, run.sampler, run.compare_random) == ("params", "sorted", False)
     assert result.best.design == result.baseline("largest").design
@@ -101,16 +101,16 @@ def test_without_a_score_the_largest_designs_are_listed():
     assert len(places) == 6
     assert paper == result.baseline("paper").score
     # Nothing larger fits: 300 designs drawn from all that fit say so.
-    drawn = bamsearch.search("resnet18", **given | {"trials": 300}, sampler="random")
+    drawn = bamsearch.search("resnet18", **options | {"trials": 300}, sampler="random")
     scores = {trial.score for trial in drawn.trials}
     assert len(scores) > 50
     assert max(scores) <= first
     assert not [score for score in scores if first > score > min(others) and score not in others]
-    assert bamsearch.search("resnet18", **given, compare_random=True).baseline("random")
+    assert bamsearch.search("resnet18", **options, compare_random=True).baseline("random")
 
 
 @pytest.mark.parametrize(
-    "given",
+    "options",
     [
         {"storage": "postgresql+psycopg://me@nowhere/db"},
         {"resume": True},
@@ -123,10 +123,10 @@ def test_without_a_score_the_largest_designs_are_listed():
         {"model": torchvision.models.resnet18(), "num_classes": 10},
     ],
 )
-def test_what_cannot_be_asked(given):
+def test_what_cannot_be_asked(options):
     with pytest.raises(InvalidValueError):
         bamsearch.search(
-            **{"model": "resnet18", "input_size": SIZE, "score": "params", "trials": 3} | given
+            **{"model": "resnet18", "input_size": SIZE, "score": "params", "trials": 3} | options
         )
 
 
@@ -154,8 +154,8 @@ def test_a_result_is_five_lines(tmp_path):
 def test_a_result_is_a_table():
     result = bamsearch.search("resnet18", input_size=64, score="params", trials=5)
     table = result.to_dataframe()
-    own = table[table["role"] == "trial"]
-    assert list(own["parameters"]) == [trial.params for trial in result.trials]
+    trials = table[table["role"] == "trial"]
+    assert list(trials["parameters"]) == [trial.params for trial in result.trials]
     assert set(table["role"]) == {"trial", "base", "paper", "largest"}
 
 
@@ -204,14 +204,20 @@ def test_a_function_may_take_the_network():
         ({"num_classes": 5}, "`num_classes` none, not 5"),
     ],
 )
-def test_a_run_is_not_resumed_with_other_options(options, message, kept):
+def test_a_run_is_not_resumed_with_other_options(options, message, finished_run):
     with pytest.raises(RunError, match=f"has {message}: leave it out"):
-        bamsearch.search(**{"model": "resnet18", "output": kept, "resume": True} | options)
+        bamsearch.search(**{"model": "resnet18", "output": finished_run, "resume": True} | options)
 
 
-def test_a_run_is_resumed_with_its_own_options(kept):
+def test_a_run_is_resumed_with_its_own_options(finished_run):
     result = bamsearch.search(
-        "resnet18", input_size=64, score=few_and_late, trials=7, output=kept, resume=True, seed=0
+        "resnet18",
+        input_size=64,
+        score=few_and_late,
+        trials=7,
+        output=finished_run,
+        resume=True,
+        seed=0,
     )
     assert len(result.trials) == 7
 
@@ -283,7 +289,7 @@ def test_options_that_exclude_each_other(options, message):
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
+def finished_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept") / "run"
     bamsearch.search("resnet18", input_size=64, score=few_and_late, trials=6, output=folder)
     return folder
@@ -308,8 +314,8 @@ def test_a_callback_stops_a_search():
 def test_several_processes_score_what_one_does(tmp_path):
     options = {"input_size": SIZE, "score": "macs", "sampler": "random", "trials": 4}
     two = bamsearch.search("resnet18", jobs=2, output=tmp_path / "two", **options)
-    one = bamsearch.search("resnet18", **options)
-    scores = [{t.design: t.score for t in result.trials} for result in (one, two)]
+    single = bamsearch.search("resnet18", **options)
+    scores = [{t.design: t.score for t in result.trials} for result in (single, two)]
     assert scores[0] == scores[1]
     with pytest.raises(InvalidValueError, match="jobs=0: give at least 1"):
         bamsearch.search("resnet18", jobs=0)

@@ -31,8 +31,8 @@ def test_weighted_layers(factory, layers):
 @pytest.mark.parametrize("name", ["resnet20", "resnet56"])
 def test_the_papers_two_bottlenecks_and_the_head(name):
     sites = summarise(f"bamsearch.examples:{name}", (32, 32), 10).sites
-    found = [(s.name, s.kind, s.channels, s.height) for s in sites if s.kind != "block"]
-    assert found == [
+    result = [(s.name, s.kind, s.channels, s.height) for s in sites if s.kind != "block"]
+    assert result == [
         ("layer1", "bottleneck", 16, 32),
         ("layer2", "bottleneck", 32, 16),
         ("layer3", "head", 64, 8),

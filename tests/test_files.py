@@ -62,11 +62,11 @@ def test_drafts_of_processes_that_are_gone_are_removed(tmp_path):
 
 
 def test_a_draft_of_an_earlier_process_of_this_number_is_in_nobody_s_way(tmp_path):
-    left = tmp_path / f".writing-net-{os.getpid()}"
-    left.mkdir()
-    (left / "half").touch()
+    leftover = tmp_path / f".writing-net-{os.getpid()}"
+    leftover.mkdir()
+    (leftover / "half").touch()
     with draft_folder(tmp_path / "net") as draft:
-        assert draft == left
+        assert draft == leftover
         assert not list(draft.iterdir())
     assert not list(tmp_path.iterdir())
 

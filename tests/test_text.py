@@ -56,8 +56,8 @@ def test_lines_stay_lines_and_blanks_stay_blanks():
 @settings(max_examples=300, derandomize=True, database=None)
 def test_nothing_that_is_shown_controls_a_terminal(text):
     for shown in (printable(text), printable_lines(text).replace("\n", "")):
-        assert not any(ord(one) < 32 or 127 <= ord(one) < 160 for one in shown)
-        assert not any("\u202a" <= one <= "\u202e" for one in shown)
+        assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in shown)
+        assert not any("\u202a" <= character <= "\u202e" for character in shown)
         shown.encode()
 
 

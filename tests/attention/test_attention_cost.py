@@ -81,10 +81,10 @@ def test_dilations_beyond_the_map_are_one_function(make_bam, height, width):
         return bam(x)
 
     outputs = {d: output(d) for d in range(1, last + 4)}
-    for one in outputs:
+    for piece in outputs:
         for other in outputs:
-            same = effective_dilation(where, one) == effective_dilation(where, other)
-            assert torch.allclose(outputs[one], outputs[other]) == same, (one, other)
+            same = effective_dilation(where, piece) == effective_dilation(where, other)
+            assert torch.allclose(outputs[piece], outputs[other]) == same, (piece, other)
 
 
 @pytest.mark.parametrize(

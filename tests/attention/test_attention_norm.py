@@ -34,12 +34,12 @@ def test_trains_like_torch(ours, torchs, shape, lone, options):
     mine, theirs = pair(ours, torchs, **options)
     for _ in range(3):
         x = torch.randn(shape) * 2 + 1
-        left, right = x.clone().requires_grad_(), x.clone().requires_grad_()
+        ours_x, torchs_x = x.clone().requires_grad_(), x.clone().requires_grad_()
         slope = torch.randn(shape)
-        (mine(left) * slope).sum().backward()
-        (theirs(right) * slope).sum().backward()
+        (mine(ours_x) * slope).sum().backward()
+        (theirs(torchs_x) * slope).sum().backward()
         torch.testing.assert_close(mine(x), theirs(x))
-        torch.testing.assert_close(left.grad, right.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours_x.grad, torchs_x.grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(mine.weight.grad, theirs.weight.grad)
     torch.testing.assert_close(mine.bias.grad, theirs.bias.grad)
     for name, value in theirs.state_dict().items():

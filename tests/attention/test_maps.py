@@ -73,14 +73,17 @@ def test_they_are_the_equations_of_the_map_at_the_site(network, variant):
         model.get_submodule(name).register_forward_hook(
             lambda module, args, output, name=name: seen.update({name: output.clone()})
         )
-    found = attention_maps(model, images)
-    assert [(one.path, one.call) for one in found] == [("bam.layer1", 1), ("bam.layer2", 1)]
-    for name, one in zip(("layer1", "layer2"), found, strict=True):
+    maps = attention_maps(model, images)
+    assert [(site_map.path, site_map.call) for site_map in maps] == [
+        ("bam.layer1", 1),
+        ("bam.layer2", 1),
+    ]
+    for name, site_map in zip(("layer1", "layer2"), maps, strict=True):
         expected = equations(model.get_submodule(f"bam.{name}"), seen[name])
-        for value, wanted in zip((one.m_c, one.m_s, one.m), expected, strict=True):
+        for value, wanted in zip((site_map.m_c, site_map.m_s, site_map.m), expected, strict=True):
             assert wanted.std() > 0
             torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-4)
-        assert (one.reduction, one.dilation, one.gate) == (8, 2, None)
+        assert (site_map.reduction, site_map.dilation, site_map.gate) == (8, 2, None)
 
 
 def test_shapes_where_a_photograph_is_not_square(network):
@@ -94,7 +97,7 @@ def test_shapes_where_a_photograph_is_not_square(network):
 def test_channels_come_first_whatever_the_layout(make_bam, make_map, layout):
     bam = make_bam(8, 2, 1, layout=layout).eval()
     x = make_map(layout)
-    (one,) = (
+    (site_map,) = (
         attention_maps(nn.Sequential(nn.Identity(), bam), x)
         if layout != "NHWC"
         else (attention_maps(nn.Sequential(ToLast(), bam), x.movedim(-1, 1)))
@@ -104,10 +107,10 @@ def test_channels_come_first_whatever_the_layout(make_bam, make_map, layout):
         m_c, m_s, m = (
             value.permute([layout.index(axis) for axis in plain]) for value in bam.attention(x)
         )
-    torch.testing.assert_close(one.m, m)
-    torch.testing.assert_close(one.m_c, m_c.reshape(3, 8))
-    torch.testing.assert_close(one.m_s, m_s[:, 0])
-    assert one.m_s.shape == m[:, 0].shape
+    torch.testing.assert_close(site_map.m, m)
+    torch.testing.assert_close(site_map.m_c, m_c.reshape(3, 8))
+    torch.testing.assert_close(site_map.m_s, m_s[:, 0])
+    assert site_map.m_s.shape == m[:, 0].shape
 
 
 class ToLast(nn.Module):
@@ -126,7 +129,10 @@ def test_a_bam_that_is_called_twice_is_there_twice(make_bam, make_map):
 
     model, x = Twice().eval(), make_map("NCHW")
     first, second = attention_maps(model, x)
-    assert [(one.path, one.call) for one in (first, second)] == [("attend", 1), ("attend", 2)]
+    assert [(site_map.path, site_map.call) for site_map in (first, second)] == [
+        ("attend", 1),
+        ("attend", 2),
+    ]
     with torch.no_grad():
         torch.testing.assert_close(first.m, model.attend.attention(x)[2])
         torch.testing.assert_close(second.m, model.attend.attention(model.attend(x) + 1)[2])
@@ -161,10 +167,10 @@ def test_the_network_is_left_as_it_was(network):
     model.bam.layer1.register_forward_hook(lambda *_: calls.append(model.bam.layer1.training))
     before = facts(model)
     assert {True, False} <= set(before[0].values())
-    found = attention_maps(model, torch.ones(2, 3, 32, 48))
+    maps = attention_maps(model, torch.ones(2, 3, 32, 48))
     assert same(before, facts(model))
     assert calls == [False]  # its user's own hook, in eval mode
-    assert not any(one.m.requires_grad for one in found)
+    assert not any(site_map.m.requires_grad for site_map in maps)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -191,23 +197,23 @@ def test_a_network_of_two_graphs_gets_its_own_back():
 def test_eval_mode_makes_an_image_independent_of_its_batch(network):
     model, images = network(), torch.randn(3, 3, 32, 48)
     together, alone = attention_maps(model, images), attention_maps(model, images[1:2])
-    for one, other in zip(together, alone, strict=True):
-        torch.testing.assert_close(one.m[1:2], other.m)
+    for batched, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(batched.m[1:2], other.m)
 
 
 def test_the_gate_is_told_and_not_applied(make_bam, make_map):
     bam, x = make_bam(8, 2, 1, init="identity", gate=0.25), make_map("NCHW")
-    (one,) = attention_maps(nn.Sequential(bam), x)
-    assert one.gate == 0.25
+    (site_map,) = attention_maps(nn.Sequential(bam), x)
+    assert site_map.gate == 0.25
     with torch.no_grad():
-        torch.testing.assert_close(one.m, bam.eval().attention(x)[2])
+        torch.testing.assert_close(site_map.m, bam.eval().attention(x)[2])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_images_are_given_in_the_dtype_of_the_network(make_bam, make_map, dtype):
-    (one,) = attention_maps(nn.Sequential(make_bam(8, 2, 1).to(dtype)), make_map("NCHW"))
+    (site_map,) = attention_maps(nn.Sequential(make_bam(8, 2, 1).to(dtype)), make_map("NCHW"))
     wanted = torch.float64 if dtype == torch.float64 else torch.float32
-    assert {one.m_c.dtype, one.m_s.dtype, one.m.dtype} == {wanted}
+    assert {site_map.m_c.dtype, site_map.m_s.dtype, site_map.m.dtype} == {wanted}
 
 
 def test_without_bam_there_is_nothing_to_do():

@@ -175,8 +175,8 @@ def test_more_pixels_than_a_file_can_hold(corners, tmp_path, monkeypatch):
     content[18:26] = struct.pack("<ii", 9000, 9000)  # the header of a bitmap: width, height
     path.write_bytes(content)
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
-    told = rf"a\.bmp claims 9000×9000 pixels in {len(content):,} bytes, so it is damaged"
-    with pytest.raises(InvalidValueError, match=told):
+    message = rf"a\.bmp claims 9000×9000 pixels in {len(content):,} bytes, so it is damaged"
+    with pytest.raises(InvalidValueError, match=message):
         read_photograph(path)
 
 

@@ -39,7 +39,7 @@ MEANS_NOTHING = "the weights are random (seed 0), so the maps are meaningless"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
+def prepared(tmp_path_factory) -> Path:
     """A folder with a design and its weights in ``design``, and photographs."""
     folder = tmp_path_factory.mktemp("attention")
     with pytest.MonkeyPatch.context() as patch:
@@ -54,9 +54,9 @@ def made(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def folder(made, tmp_path, monkeypatch) -> Path:
+def folder(prepared, tmp_path, monkeypatch) -> Path:
     """A copy of it, in which the command runs."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     return tmp_path
@@ -129,7 +129,7 @@ def test_a_sheet_for_each_photograph(bamsearch_cli):
 
 def test_the_numbers_are_those_of_the_network(content):
     Image.open("photo.png").crop((0, 0, 96, 64)).save("exact.png")  # no pixel needs scaling
-    found = content("design", "exact.png", "--mean", "0.5", "--std", "0.25,0.25,0.25")
+    actual = content("design", "exact.png", "--mean", "0.5", "--std", "0.25,0.25,0.25")
     middle = Image.open("photo.png").crop((16, 0, 80, 64))
     x = torch.from_numpy(np.asarray(middle) / 255.0).float().movedim(-1, 0)[None]
     network, seen = load("design").eval(), {}
@@ -138,26 +138,28 @@ def test_the_numbers_are_those_of_the_network(content):
         bam.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0]}))
     with torch.no_grad():
         network((x - 0.5) / 0.25)
-        (image,) = found["images"]
-        assert [one["site"] for one in image["maps"]] == ["layer1", "layer2"]
-        for one in image["maps"]:
-            m_c, m_s, m = getattr(network.bam, one["site"]).attention(seen[one["site"]])
+        (image,) = actual["images"]
+        assert [site_map["site"] for site_map in image["maps"]] == ["layer1", "layer2"]
+        for site_map in image["maps"]:
+            m_c, m_s, m = getattr(network.bam, site_map["site"]).attention(seen[site_map["site"]])
             for key, value in (("m_c", m_c.sigmoid()), ("m_s", m_s.sigmoid()), ("m", m)):
                 numbers = [value.min().item(), value.mean().item(), value.max().item()]
-                assert [*one[key].values()] == pytest.approx(numbers, abs=1e-5)
+                assert [*site_map[key].values()] == pytest.approx(numbers, abs=1e-5)
             row, column = divmod(m_s.argmax().item(), m_s.shape[-1])
-            assert one["peak_cell"] == [row, column]
+            assert site_map["peak_cell"] == [row, column]
             cell = 64 / m_s.shape[-1]
-            assert one["peak"] == pytest.approx([16 + (column + 0.5) * cell, (row + 0.5) * cell])
+            assert site_map["peak"] == pytest.approx(
+                [16 + (column + 0.5) * cell, (row + 0.5) * cell]
+            )
 
 
 def test_all_the_facts_as_json(content):
-    found = content("design/design.json", "photo.png", "-o", "maps")
-    (image,) = found["images"]
-    one = image["maps"][0]
-    spread = {key: one.pop(key) for key in ("m_c", "m_s", "m", "peak_cell", "peak")}
+    actual = content("design/design.json", "photo.png", "-o", "maps")
+    (image,) = actual["images"]
+    site_map = image["maps"][0]
+    spread = {key: site_map.pop(key) for key in ("m_c", "m_s", "m", "peak_cell", "peak")}
     assert all({*spread[key]} == {"min", "mean", "max"} for key in ("m_c", "m_s", "m"))
-    assert one == {
+    assert site_map == {
         "network": "design",
         "site": "layer1",
         "map_shape": [64, 16, 16],
@@ -168,8 +170,8 @@ def test_all_the_facts_as_json(content):
     }
     image.pop("maps")
     assert image == {"path": "photo.png", "width": 120, "height": 80, "sheet": "maps/photo.png"}
-    assert found["seed"] == 0
-    assert found["networks"] == [
+    assert actual["seed"] == 0
+    assert actual["networks"] == [
         {
             "label": "design",
             "design": "design/design.json",
@@ -209,13 +211,13 @@ def spot(x: int, y: int, size=(160, 100)) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("place", [(50, 20), (110, 80), (80, 50)])
+@pytest.mark.parametrize("position", [(50, 20), (110, 80), (80, 50)])
 @pytest.mark.parametrize("full", [(), ("--full",)])
-def test_the_peak_is_where_the_photograph_is_bright(content, bright, place, full):
-    spot(*place).save("spot.png")
-    (one,) = content(bright, "spot.png", *full)["images"][0]["maps"]
-    assert one["map_shape"] == ([64, 16, 26] if full else [64, 16, 16])
-    assert np.abs(np.subtract(one["peak"], place)).max() <= 10
+def test_the_peak_is_where_the_photograph_is_bright(content, bright, position, full):
+    spot(*position).save("spot.png")
+    (site_map,) = content(bright, "spot.png", *full)["images"][0]["maps"]
+    assert site_map["map_shape"] == ([64, 16, 26] if full else [64, 16, 16])
+    assert np.abs(np.subtract(site_map["peak"], position)).max() <= 10
 
 
 def test_a_photograph_stored_on_its_side_is_the_upright_one(content, bright, bamsearch_cli):
@@ -236,8 +238,8 @@ def test_an_even_map_has_no_peak(content, bright, bamsearch_cli):
     with torch.no_grad():
         network.bam.layer1.spatial.norm.weight.zero_()
     save(DESIGN_OF_BRIGHT, "even", network)
-    (one,) = content("even", "black.png")["images"][0]["maps"]
-    assert (one["peak"], one["peak_cell"]) == (None, None)
+    (site_map,) = content("even", "black.png")["images"][0]["maps"]
+    assert (site_map["peak"], site_map["peak_cell"]) == (None, None)
     assert "nowhere" in bamsearch_cli("attention", "even", "black.png").stdout
 
 
@@ -250,9 +252,9 @@ def test_designs_side_by_side(bamsearch_cli, content):
     line = ["design", "photo.png", "--with", "wide", "-o", "maps"]
     result = bamsearch_cli("attention", *line)
     assert result.exit_code == 0, result.stderr
-    found = content(*line[:-2])
-    maps = found["images"][0]["maps"]
-    assert [(one["network"], one["site"]) for one in maps] == [
+    compared = content(*line[:-2])
+    maps = compared["images"][0]["maps"]
+    assert [(site_map["network"], site_map["site"]) for site_map in maps] == [
         ("design", "layer1"), ("design", "layer2"), ("wide", "layer1"), ("wide", "layer3"),
     ]  # fmt: skip
     assert maps[3]["map_shape"] == [256, 2, 3]
@@ -283,19 +285,19 @@ def test_weights_side_by_side(content):
         torch.manual_seed(seed)
         Path(name).parent.mkdir(exist_ok=True)
         torch.save(build(DESIGN).state_dict(), name)
-    given = ["--weights", "a/best.pt", "--weights", "b/best.pt", "--weights", "last.pt"]
-    found = content("design", "photo.png", *given)
-    assert [one["label"] for one in found["networks"]] == ["a/best.pt", "b/best.pt", "last"]
-    assert [one["weights"] for one in found["networks"]] == given[1::2]
-    numbers = {json.dumps(one["m"]) for one in found["images"][0]["maps"]}
+    weights = ["--weights", "a/best.pt", "--weights", "b/best.pt", "--weights", "last.pt"]
+    actual = content("design", "photo.png", *weights)
+    assert [entry["label"] for entry in actual["networks"]] == ["a/best.pt", "b/best.pt", "last"]
+    assert [entry["weights"] for entry in actual["networks"]] == weights[1::2]
+    numbers = {json.dumps(entry["m"]) for entry in actual["images"][0]["maps"]}
     assert len(numbers) == 6
     (alone,) = content("design", "photo.png", "--weights", "last.pt")["networks"]
     assert (alone["label"], alone["weights"]) == ("design", "last.pt")
 
 
 def test_one_design_twice_has_two_names(content):
-    found = content("design", "photo.png", "--with", "design")
-    assert [one["label"] for one in found["networks"]] == ["design", "design (2)"]
+    actual = content("design", "photo.png", "--with", "design")
+    assert [network["label"] for network in actual["networks"]] == ["design", "design (2)"]
 
 
 def test_random_weights_are_said_to_mean_nothing(bamsearch_cli, content):
@@ -334,9 +336,9 @@ def test_closed_gates_are_said(bamsearch_cli):
 def test_a_network_of_one_channel(content):
     design = Design("nets.py:grey", (1, 32, 32), (Insertion("3", 2, 1),))
     save(design, "grey", build(design))
-    found = content("grey", "photo.png")
-    assert found["networks"][0]["mean"] == pytest.approx([0.449])
-    assert found["images"][0]["maps"][0]["map_shape"] == [4, 16, 16]
+    actual = content("grey", "photo.png")
+    assert actual["networks"][0]["mean"] == pytest.approx([0.449])
+    assert actual["images"][0]["maps"][0]["map_shape"] == [4, 16, 16]
 
 
 def test_pictures_of_one_name_get_sheets_of_their_own(bamsearch_cli):
@@ -442,8 +444,8 @@ def test_a_detector_resizes_itself(bamsearch_cli):
     save(Design("ssdlite320_mobilenet_v3_large", (3, 320, 320), (Insertion(site),)), "ssd")
     result = bamsearch_cli("attention", "ssd", "photo.png", "-q", "--json")
     assert result.exit_code == 0, result.stderr
-    (one,) = json.loads(result.stdout)["images"][0]["maps"]
-    assert (one["site"], one["map_shape"][1:]) == (site, [80, 80])
+    (site_map,) = json.loads(result.stdout)["images"][0]["maps"]
+    assert (site_map["site"], site_map["map_shape"][1:]) == (site, [80, 80])
     text = "ssd resizes photographs itself, .*: leave out --full"
     fail(bamsearch_cli("attention", "ssd", "photo.png", "--full"), 2, text)
 
@@ -456,9 +458,9 @@ def test_a_part_that_is_called_twice_has_a_row_for_each_call(content, bamsearch_
     Path("nets.py").write_text(source, encoding="utf-8")
     save(Design("nets.py:Twice", (1, 32, 32), (Insertion("backbone.3", 1, 1),)), "twice")
     maps = content("twice", "photo.png")["images"][0]["maps"]
-    assert [one["site"] for one in maps] == ["backbone.3", "backbone.3 (call 2)"]
+    assert [site_map["site"] for site_map in maps] == ["backbone.3", "backbone.3 (call 2)"]
     assert maps[0]["m_c"] != maps[1]["m_c"]
-    one = bamsearch_cli("attention", "twice", "photo.png", "-o", "maps")
-    assert one.exit_code == 0, one.stderr
+    whole = bamsearch_cli("attention", "twice", "photo.png", "-o", "maps")
+    assert whole.exit_code == 0, whole.stderr
     with Image.open("maps/photo.png") as sheet:
         assert sheet.height > 3 * 320

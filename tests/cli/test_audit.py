@@ -47,13 +47,13 @@ def test_a_dry_run_writes_nothing(bamsearch_cli, here):
     assert "× 2 seeds = 16 trainings" in result.stdout
     assert "of training in one process" in result.stderr
     assert "Would write   audits/small-digits-001/audit.json" in result.stderr
-    found = json.loads(bamsearch_cli(*LINE, "-n", "--json").stdout)
-    assert (found["trainings"], found["done"], found["seeds"]) == (16, 0, [0, 1])
-    assert found["designs"][0]["insertions"] == []
-    assert (found["scores"], found["score_seeds"]) == (["params", "macs"], 8)
+    content = json.loads(bamsearch_cli(*LINE, "-n", "--json").stdout)
+    assert (content["trainings"], content["done"], content["seeds"]) == (16, 0, [0, 1])
+    assert content["designs"][0]["insertions"] == []
+    assert (content["scores"], content["score_seeds"]) == (["params", "macs"], 8)
     fewer = bamsearch_cli(*LINE, "-n", "--score-seeds", "2", "--seed", "3").stdout
     assert "scores params, macs · score seeds 3 to 4\n" in fewer
-    assert found["seconds_in_one_process"] > 0
+    assert content["seconds_in_one_process"] > 0
     assert files(here) == before
 
 
@@ -62,9 +62,9 @@ def planted(bamsearch_cli, folder, number: int) -> None:
     designs = json.loads(bamsearch_cli(*LINE, "-n", "--json").stdout)["designs"]
     folder.mkdir(parents=True)
     with open(folder / "trainings.jsonl", "w") as file:
-        for seed, (index, one) in list(product((0, 1), enumerate(designs)))[:number]:
+        for seed, (index, design) in list(product((0, 1), enumerate(designs)))[:number]:
             reached = {"right": 20 + 7 * index % 11 + seed, "images": 176}
-            file.write(json.dumps({"design": one["insertions"], "seed": seed} | reached) + "\n")
+            file.write(json.dumps({"design": design["insertions"], "seed": seed} | reached) + "\n")
 
 
 def test_ctrl_c_and_the_same_command_again_and_what_is_found_is_cited(
@@ -105,8 +105,8 @@ def test_ctrl_c_and_the_same_command_again_and_what_is_found_is_cited(
     assert audit.verdict in again.stdout
     page = bamsearch_cli("report", "small-digits-001", "-f", "html", "-o", "-").stdout
     assert page == (folder / "report.html").read_text()
-    found = json.loads(bamsearch_cli("report", "small-digits-001", "--json").stdout)
-    assert found["answer"]["headline"] == audit.verdict
+    content = json.loads(bamsearch_cli("report", "small-digits-001", "--json").stdout)
+    assert content["answer"]["headline"] == audit.verdict
     _search_cites(bamsearch_cli, here, audit)
 
 
@@ -114,9 +114,9 @@ def _search_cites(bamsearch_cli, here, audit) -> None:
     line = ["search", "net.py:small", "--data", "digits", "--trials", "2", "--no-random"]
     result = bamsearch_cli(*line, "--score", "params", "--name", "one")
     assert result.exit_code == 0, result.stderr
-    found = read_run(here / "runs" / "one").audit
-    agreement = audit.agreement("params", found.setting)
-    assert (found.name, found.tau) == ("small-digits-001", agreement.value)
+    citation = read_run(here / "runs" / "one").audit
+    agreement = audit.agreement("params", citation.setting)
+    assert (citation.name, citation.tau) == ("small-digits-001", agreement.value)
     text = (
         "params was audited on digits (audit small-digits-001): Kendall's tau with trained accuracy"
     )
@@ -146,12 +146,12 @@ def _search_cites(bamsearch_cli, here, audit) -> None:
 def test_bad_input_is_one_line_and_leaves_nothing(bamsearch_cli, here, audit, more, code, says):
     (here / "full").mkdir()
     (here / "full" / "a").touch()
-    there = here / "audits" / "there"
-    there.mkdir(parents=True)
+    folder = here / "audits" / "there"
+    folder.mkdir(parents=True)
     if "there" in more:
         line = bamsearch_cli(*LINE, "-n", "--json", "--seeds", "3")
         assert line.exit_code == 0
-        _begin(there)
+        _begin(folder)
     before = files(here)
     result = bamsearch_cli(*LINE, *more)
     assert (result.exit_code, says in result.stderr) == (code, True), result.stderr

@@ -31,10 +31,14 @@ def test_the_script_is_bash(bamsearch_cli):
 
 def complete(words: str, index: int) -> set[str]:
     """What the shell is offered for the word at index."""
-    asked = {"_BAMSEARCH_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(index)}
+    environment = {
+        "_BAMSEARCH_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(index),
+    }
     code = "from bamsearch.cli.main import main; main()"
     result = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True
     )
     return {line.partition(",")[2] for line in result.stdout.splitlines()}
 

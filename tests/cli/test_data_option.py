@@ -28,7 +28,7 @@ def refused(bamsearch_cli):
 
 
 @pytest.fixture
-def own(tmp_path):
+def image_data(tmp_path):
     """A folder of three classes, five images of each."""
     for label, name in enumerate(("ant", "bee", "cat")):
         (tmp_path / "own" / name).mkdir(parents=True)
@@ -47,23 +47,25 @@ def test_sites_are_those_at_the_datas_size(bamsearch_cli):
     assert (heights["layer1"], heights["layer2"], heights["layer3"]) == (8, 4, 2)
 
 
-def test_a_design_is_for_the_data(bamsearch_cli, tmp_path, own):
+def test_a_design_is_for_the_data(bamsearch_cli, tmp_path, image_data):
     folder = tmp_path / "kept"
-    result = bamsearch_cli("insert", NET, "--data", own, "-o", str(folder))
+    result = bamsearch_cli("insert", NET, "--data", image_data, "-o", str(folder))
     assert result.exit_code == 0, result.stderr
     design = json.loads((folder / "design.json").read_text())
     assert design["input_shape"] == [3, 224, 224]
     assert design["num_classes"] == 3
-    result = bamsearch_cli("insert", NET, "--data", own, "--input-size", "32x48", "--json")
+    result = bamsearch_cli("insert", NET, "--data", image_data, "--input-size", "32x48", "--json")
     assert json.loads(result.stdout)["input_shape"] == [3, 32, 48]
 
 
-def test_images_are_read_for_a_search_and_not_for_sizes(bamsearch_cli, refused, tmp_path, own):
+def test_images_are_read_for_a_search_and_not_for_sizes(
+    bamsearch_cli, refused, tmp_path, image_data
+):
     for path in (tmp_path / "own").glob("*/*.png"):
         path.write_bytes(b"spoilt")
     for line in (("sites", NET), ("insert", NET), ("profile", NET, "--no-time")):
-        assert bamsearch_cli(*line, "--data", own, "--input-size", "8").exit_code == 0
-    assert "15 of 15 images cannot be read" in refused("search", NET, "--data", own, *SEARCH)
+        assert bamsearch_cli(*line, "--data", image_data, "--input-size", "8").exit_code == 0
+    assert "15 of 15 images cannot be read" in refused("search", NET, "--data", image_data, *SEARCH)
 
 
 def test_the_same_command_again_has_the_data(bamsearch_cli):
@@ -71,22 +73,22 @@ def test_the_same_command_again_has_the_data(bamsearch_cli):
     assert f"bamsearch insert {NET} --data digits -o" in result.stderr
 
 
-def test_profile_counts_the_network_that_is_for_the_data(bamsearch_cli, own):
+def test_profile_counts_the_network_that_is_for_the_data(bamsearch_cli, image_data):
     line = ("profile", NET, "--no-time", "--json", "--data")
     digits = json.loads(bamsearch_cli(*line, "digits").stdout)
-    folder = json.loads(bamsearch_cli(*line, own, "--input-size", "8").stdout)
+    folder = json.loads(bamsearch_cli(*line, image_data, "--input-size", "8").stdout)
     params = [content["networks"][0]["params"] for content in (digits, folder)]
     assert params[0] - params[1] == (64 + 1) * (10 - 3)
 
 
 @pytest.mark.parametrize("command", ["sites", "insert", "profile", "search"])
-def test_another_size_or_number_of_classes_is_refused(refused, own, command):
+def test_another_size_or_number_of_classes_is_refused(refused, image_data, command):
     said = refused(command, NET, "--data", "digits", "--input-size", "32")
     assert "--data digits has images of 8x8, but --input-size is 32x32" in said
     said = refused(command, NET, "--data", "digits", "--num-classes", "100")
     assert "--data digits has 10 classes, but --num-classes is 100" in said
     assert "has 3 classes, but --num-classes is 10" in refused(
-        command, NET, "--data", own, "--num-classes", "10"
+        command, NET, "--data", image_data, "--num-classes", "10"
     )
 
 
@@ -125,7 +127,9 @@ def test_data_that_are_not_there_and_cannot_be_fetched(
 SEARCH = ("--score", "params", "--trials", "2", "--no-random")
 
 
-def test_a_run_keeps_its_data_and_goes_on_with_no_others(bamsearch_cli, refused, tmp_path, own):
+def test_a_run_keeps_its_data_and_goes_on_with_no_others(
+    bamsearch_cli, refused, tmp_path, image_data
+):
     folder = tmp_path / "run"
     result = bamsearch_cli("search", NET, "--data", "digits", *SEARCH, "-o", str(folder))
     assert result.exit_code == 0, result.stderr
@@ -136,9 +140,9 @@ def test_a_run_keeps_its_data_and_goes_on_with_no_others(bamsearch_cli, refused,
     assert (run.data.name, run.data.classes, run.data.test) == ("digits", 10, 176)
     resume = ("search", "--resume", str(folder), "--trials", "3")
     assert bamsearch_cli(*resume, "--data", "digits").exit_code == 0
-    said = refused(*resume, "--data", own)
+    said = refused(*resume, "--data", image_data)
     assert "has --data digits (3x8x8, " in said
-    assert f"not {own} (3x224x224, " in said
+    assert f"not {image_data} (3x224x224, " in said
 
 
 def test_a_run_without_data_takes_none_later(bamsearch_cli, refused, tmp_path):
@@ -168,10 +172,10 @@ def write_fashion(root, first_pixel=0):
 
 
 def test_the_same_data_may_have_moved_but_not_changed(bamsearch_cli, refused, tmp_path):
-    here, there = write_fashion(tmp_path / "here"), write_fashion(tmp_path / "there")
+    here, elsewhere = write_fashion(tmp_path / "here"), write_fashion(tmp_path / "there")
     other = write_fashion(tmp_path / "other", first_pixel=1)
     folder = str(tmp_path / "run")
     result = bamsearch_cli("search", NET, "--data", here, *SEARCH, "-o", folder)
     assert result.exit_code == 0, result.stderr
-    assert bamsearch_cli("search", "--resume", folder, "--data", there).exit_code == 0
+    assert bamsearch_cli("search", "--resume", folder, "--data", elsewhere).exit_code == 0
     assert f"has --data {here} (3x28x28, " in refused("search", "--resume", folder, "--data", other)

@@ -106,8 +106,8 @@ def test_the_papers_parameters(insert_json, model):
         "squeezenet1_1": (1.24, 1.26),
     }
     content = insert_json(model)
-    found = tuple(round(content[key]["params"] / 1e6, 2) for key in ("base", "bam"))
-    assert found == before_after[model]
+    result = tuple(round(content[key]["params"] / 1e6, 2) for key in ("base", "bam"))
+    assert result == before_after[model]
 
 
 # Site, r → parameters and MACs, summed by hand, term by term, with h = C / r.
@@ -135,10 +135,10 @@ def test_a_site_costs_what_the_sum_by_hand_says(insert_json, site, reduction, pa
 
 def test_other_r_and_d_at_one_site(bamsearch_cli, insert_json, golden):
     line = ["resnet18", "-r", "32", "--at", "layer3:r=8,d=2", "--at", "layer4:d=6"]
-    found = {
+    result = {
         site["name"]: (site["reduction"], site["dilation"]) for site in insert_json(*line)["sites"]
     }
-    assert found == {"layer1": (32, 4), "layer2": (32, 4), "layer3": (8, 2), "layer4": (32, 6)}
+    assert result == {"layer1": (32, 4), "layer2": (32, 4), "layer3": (8, 2), "layer4": (32, 6)}
     golden(bamsearch_cli("insert", *line).stdout, "insert_resnet18_at.txt")
 
 
@@ -219,11 +219,11 @@ def test_the_line_to_keep_it_keeps_just_this(bamsearch_cli, line, tmp_path, monk
     shown = bamsearch_cli("insert", *line, "--json")
     program, *again = keep_line(shown.stderr)
     assert program == "bamsearch"
-    kept = bamsearch_cli(*again, "--json")
-    assert kept.exit_code == 0, kept.stderr
+    written = bamsearch_cli(*again, "--json")
+    assert written.exit_code == 0, written.stderr
     # only the network that is written was built, and checked
     way = {"how": "rewrite", "why_attached": None, "compared": "values"}
-    assert json.loads(kept.stdout) == json.loads(shown.stdout) | way
+    assert json.loads(written.stdout) == json.loads(shown.stdout) | way
     assert (tmp_path / "resnet18-bam" / "design.json").is_file()
 
 

@@ -99,8 +99,8 @@ def test_by_force_no_weights_of_another_design_stay(bamsearch_cli, tmp_path, wei
 def test_a_file_is_no_folder(bamsearch_cli, tmp_path, force):
     path = tmp_path / "file"
     path.write_text("mine")
-    for place in (path, path / "below"):
-        result = bamsearch_cli("insert", SMALL, "-o", str(place), *force)
+    for output in (path, path / "below"):
+        result = bamsearch_cli("insert", SMALL, "-o", str(output), *force)
         assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
         assert "is a file" in result.stderr
     assert path.read_text() == "mine"
@@ -213,5 +213,5 @@ def test_a_design_holds_what_was_asked_for(bamsearch_cli, tmp_path):
     line = ["resnet18", "--variant", "official", "--init", "identity", "--num-classes", "7"]
     assert bamsearch_cli("insert", *line, "-o", str(tmp_path)).exit_code == 0
     content = json.loads((tmp_path / "design.json").read_text(encoding="utf-8"))
-    found = [content[key] for key in ("model", "variant", "init", "num_classes")]
-    assert found == ["resnet18", "official", "identity", 7]
+    result = [content[key] for key in ("model", "variant", "init", "num_classes")]
+    assert result == ["resnet18", "official", "identity", 7]

@@ -10,7 +10,7 @@ NET = "bamsearch.examples:resnet20"
 
 
 @pytest.fixture
-def own(tmp_path):
+def image_data(tmp_path):
     for label, name in enumerate(("ant", "bee")):
         (tmp_path / "own" / name).mkdir(parents=True)
         for number in range(4):
@@ -32,25 +32,27 @@ def test_times_that_a_budget_needs_are_announced(bamsearch_cli, monkeypatch):
     line = ("search", NET, "--budget-ms", "+20%", "--device", "cpu", "-n")
     result = bamsearch_cli(*line)
     assert result.exit_code == 0, result.stderr
-    told = f"timing {NET} and its BAMs on cpu, for the budget in milliseconds: 5 measurements\n"
-    assert result.stderr.startswith(told)
+    announcement = (
+        f"timing {NET} and its BAMs on cpu, for the budget in milliseconds: 5 measurements\n"
+    )
+    assert result.stderr.startswith(announcement)
     assert "timing" not in bamsearch_cli(*line, "-q").stderr
 
 
-def test_listing_and_reading_say_how_far_they_are(bamsearch_cli, own, monkeypatch):
+def test_listing_and_reading_say_how_far_they_are(bamsearch_cli, image_data, monkeypatch):
     monkeypatch.setattr(ticker, "FIRST_SECONDS", 0)
-    result = bamsearch_cli("train", NET, "--data", own, "-n")
+    result = bamsearch_cli("train", NET, "--data", image_data, "-n")
     assert result.exit_code == 0, result.stderr
-    place = own.partition(":")[2]
-    assert f"listing {place}: 1 files\nreading {place}: 0 of 8 images\n" in result.stderr
+    folder = image_data.partition(":")[2]
+    assert f"listing {folder}: 1 files\nreading {folder}: 0 of 8 images\n" in result.stderr
 
 
 @pytest.mark.parametrize("work", ["folders._entries", "duplicates.read_photograph"])
-def test_ctrl_c_ends_it(bamsearch_cli, own, monkeypatch, work):
+def test_ctrl_c_ends_it(bamsearch_cli, image_data, monkeypatch, work):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"bamsearch.data.{work}", interrupt)
-    result = bamsearch_cli("train", NET, "--data", own, "-n")
+    result = bamsearch_cli("train", NET, "--data", image_data, "-n")
     assert (result.exit_code, result.stdout) == (130, "")
     assert "interrupted" in result.stderr

@@ -27,11 +27,11 @@ def is_numeric(kind: click.ParamType) -> bool:
 
 def options() -> list[tuple[str, click.Option]]:
     context = click.Context(cli)
-    found = []
+    result = []
     for name in COMMANDS:
         command = cli.get_command(context, name)
-        found += [(name, o) for o in command.params if isinstance(o, click.Option)]
-    return found
+        result += [(name, o) for o in command.params if isinstance(o, click.Option)]
+    return result
 
 
 NUMERIC = [(name, o.opts[-1], o.type) for name, o in options() if is_numeric(o.type)]

@@ -14,7 +14,7 @@ SHORT = ("--recipe", "short", "--epochs", "1")
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
+def image_folder(tmp_path, monkeypatch):
     """A folder of two classes; the working directory is beside it."""
     monkeypatch.chdir(tmp_path)
     for label, name in enumerate(("ant", "bee")):
@@ -43,28 +43,28 @@ def before(monkeypatch, bamsearch_cli):
     return run
 
 
-def run_in(own) -> Run:
-    return Run.from_json((own.parent / "runs/old/run.json").read_text())
+def run_in(image_folder) -> Run:
+    return Run.from_json((image_folder.parent / "runs/old/run.json").read_text())
 
 
-def test_a_search_that_trains(before, bamsearch_cli, own):
-    data = ("--data", f"imagefolder:{own}", "--input-size", "8")
+def test_a_search_that_trains(before, bamsearch_cli, image_folder):
+    data = ("--data", f"imagefolder:{image_folder}", "--input-size", "8")
     before("search", NET, *data, "--score", "train", "--trials", "2", "--name", "old", *SHORT)
-    recorded = run_in(own).data
+    recorded = run_in(image_folder).data
     assert not recorded.hash.startswith("c:")
     resume = ("search", "--resume", "old", "--trials")
     for line in (("3",), ("4", *data)):
         result = bamsearch_cli(*resume, *line)
         assert result.exit_code == 0, result.stderr
-    assert run_in(own).data == recorded
-    Image.new("RGB", (9, 9)).save(own / "ant" / "0.bmp")
+    assert run_in(image_folder).data == recorded
+    Image.new("RGB", (9, 9)).save(image_folder / "ant" / "0.bmp")
     result = bamsearch_cli(*resume, "5")
     assert result.exit_code == 2
     assert f"was {recorded.hash}): restore it, or start a new run" in result.stderr
 
 
-def test_evidence(before, bamsearch_cli, own):
-    data = ("--data", f"imagefolder:{own}", "--input-size", "8")
+def test_evidence(before, bamsearch_cli, image_folder):
+    data = ("--data", f"imagefolder:{image_folder}", "--input-size", "8")
     before("search", NET, *data, "--score", "params", "--trials", "2", "--name", "old")
     verify = ("verify", "old", "--seeds", "2", "--looks", "1", *SHORT)
     before(*verify)
@@ -72,28 +72,37 @@ def test_evidence(before, bamsearch_cli, own):
     again = bamsearch_cli(*verify)
     assert again.exit_code == 0, again.stderr
     assert "xploratory" not in again.stdout + again.stderr
-    evidence = json.loads((own.parent / "runs/old/evidence.json").read_text())
-    assert evidence["data_hash"] == run_in(own).data.hash
+    evidence = json.loads((image_folder.parent / "runs/old/evidence.json").read_text())
+    assert evidence["data_hash"] == run_in(image_folder).data.hash
     assert len(evidence["plans"]) == 1
 
 
-def test_a_training(before, bamsearch_cli, own):
-    line = ("train", NET, "--data", f"imagefolder:{own}", "--recipe", "short", "--epochs", "1")
+def test_a_training(before, bamsearch_cli, image_folder):
+    line = (
+        "train",
+        NET,
+        "--data",
+        f"imagefolder:{image_folder}",
+        "--recipe",
+        "short",
+        "--epochs",
+        "1",
+    )
     before(*line, "-o", "old")
     result = bamsearch_cli("train", "--resume", "old")
     assert result.exit_code == 0, result.stderr
 
 
-def test_an_audit(before, bamsearch_cli, own):
-    line = ("audit", NET, "--data", f"imagefolder:{own}", "--designs", "8", "--seeds", "2")
+def test_an_audit(before, bamsearch_cli, image_folder):
+    line = ("audit", NET, "--data", f"imagefolder:{image_folder}", "--designs", "8", "--seeds", "2")
     line = (*line, "--scores", "params", "--input-size", "8", *SHORT)
     before(*line)
-    (folder,) = (own.parent / "audits").iterdir()
+    (folder,) = (image_folder.parent / "audits").iterdir()
     trained = (folder / "trainings.jsonl").read_text().splitlines()
     (folder / "trainings.jsonl").write_text("\n".join(trained[:-2]) + "\n")
     result = bamsearch_cli(*line, "--jobs", "2")
     assert result.exit_code == 0, result.stderr
-    assert [path.name for path in (own.parent / "audits").iterdir()] == [folder.name]
+    assert [path.name for path in (image_folder.parent / "audits").iterdir()] == [folder.name]
     again = (folder / "trainings.jsonl").read_text().splitlines()
     assert again[:-2] == trained[:-2]
     right = [{json.loads(text)["right"] for text in part[-2:]} for part in (trained, again)]

@@ -71,5 +71,5 @@ def test_bad_values(args):
 
 def test_completion_of_devices():
     parameter = next(item for item in everything.params if item.name == "device")
-    found = parameter.type.shell_complete(click.Context(everything), parameter, "c")
-    assert [item.value for item in found] == ["cpu", "cuda"]
+    result = parameter.type.shell_complete(click.Context(everything), parameter, "c")
+    assert [item.value for item in result] == ["cpu", "cuda"]

@@ -20,7 +20,7 @@ SCORE = "def more(design):\n    return len(design.insertions)\n"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, bamsearch_cli) -> Path:
+def prepared(tmp_path_factory, bamsearch_cli) -> Path:
     """A project with a run."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "net.py").write_text(NET)
@@ -34,9 +34,9 @@ def made(tmp_path_factory, bamsearch_cli) -> Path:
 
 
 @pytest.fixture
-def project(made, tmp_path, monkeypatch) -> Path:
+def project(prepared, tmp_path, monkeypatch) -> Path:
     """A copy of it, and another current folder that has other files of the same names."""
-    folder = Path(shutil.copytree(made, tmp_path / "project"))
+    folder = Path(shutil.copytree(prepared, tmp_path / "project"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     for name in ("net.py", "score.py"):
@@ -57,8 +57,8 @@ def test_every_command_takes_a_run_from_another_folder(project, bamsearch_cli):
     report = bamsearch_cli("report", run, "--json")
     assert json.loads(report.stdout)["model"] == "net.py:small"
     assert bamsearch_cli("search", "--resume", run, "--trials", "5").exit_code == 0
-    given = ("search", "../project/net.py:small", "--score", "../project/score.py:more")
-    assert bamsearch_cli(*given, "--resume", run, "--trials", "6").exit_code == 0
+    command = ("search", "../project/net.py:small", "--score", "../project/score.py:more")
+    assert bamsearch_cli(*command, "--resume", run, "--trials", "6").exit_code == 0
     assert names(project) == as_recorded
     design = bamsearch.load(run)
     assert design(torch.rand(2, 3, 32, 32)).shape == (2, 10)

@@ -19,11 +19,11 @@ CHARTS = ["network.svg", "pareto.svg", "curve.svg"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
+def prepared(tmp_path_factory) -> Path:
     """A folder with runs/one and runs/two."""
-    place = tmp_path_factory.mktemp("made")
+    folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
+        patch.chdir(folder)
         for name, seed in (("one", 0), ("two", 1)):
             search(
                 "resnet18",
@@ -34,13 +34,13 @@ def made(tmp_path_factory) -> Path:
                 seed=seed,
                 output=f"runs/{name}",
             )
-    return place
+    return folder
 
 
 @pytest.fixture
-def here(made, tmp_path, monkeypatch) -> Path:
+def here(prepared, tmp_path, monkeypatch) -> Path:
     """The current folder, with a copy of both runs, without their reports."""
-    shutil.copytree(made / "runs", tmp_path / "runs", ignore=lambda *_: ["report"])
+    shutil.copytree(prepared / "runs", tmp_path / "runs", ignore=lambda *_: ["report"])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -62,8 +62,8 @@ def test_it_prints_the_summary_and_writes_all_formats(bamsearch_cli, here):
 
 
 def test_the_same_record_gives_the_same_bytes(bamsearch_cli, here):
-    for place in ("a", "b"):
-        assert bamsearch_cli("report", "one", "-o", place).exit_code == 0
+    for folder in ("a", "b"):
+        assert bamsearch_cli("report", "one", "-o", folder).exit_code == 0
     for name in FILES + CHARTS:
         assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
 
@@ -87,7 +87,7 @@ def test_without_a_name_it_is_the_newest(bamsearch_cli, here):
     ],
 )
 def test_formats_can_be_chosen(bamsearch_cli, here, formats, files):
-    options = [word for one in formats for word in ("-f", one)]
+    options = [word for format in formats for word in ("-f", format)]
     assert bamsearch_cli("report", "one", *options, "-o", "out").exit_code == 0
     assert sorted(path.name for path in Path("out").iterdir()) == sorted(files)
 
@@ -136,7 +136,7 @@ def test_several_runs_are_compared(bamsearch_cli, here):
     table = pd.read_csv("both/trials.csv")
     assert set(table["run"]) == {"one", "two"}
     value = json.loads(bamsearch_cli("report", "one", "two", "--json").stdout)
-    assert [one["run"] for one in value["runs"]] == ["one", "two"]
+    assert [run["run"] for run in value["runs"]] == ["one", "two"]
 
 
 @pytest.mark.parametrize("format", ["csv", "md", "json", "html"])

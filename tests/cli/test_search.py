@@ -91,18 +91,18 @@ def test_without_a_name_the_folder_says_what_it_is(bamsearch_cli):
 
 def test_json_has_exact_numbers_and_nothing_over_the_budget(bamsearch_cli):
     result = bamsearch_cli(*LINE, "--json", "--name", "as-json")
-    found = json.loads(result.stdout)
+    content = json.loads(result.stdout)
     base = summarise("resnet18", (64, 64)).base
     limit = base.macs * 102 // 100
-    assert found["budget"] == {"gflops": limit}
-    assert (found["trials"], found["failed"], found["infeasible_scored"]) == (6, 0, 0)
-    assert found["references"]["base"] == {
+    assert content["budget"] == {"gflops": limit}
+    assert (content["trials"], content["failed"], content["infeasible_scored"]) == (6, 0, 0)
+    assert content["references"]["base"] == {
         "design": {},
         "score": float(base.params),
         "params": base.params,
         "macs": base.macs,
     }
-    for trial in (found["best"], *found["pareto"], *found["references"].values()):
+    for trial in (content["best"], *content["pareto"], *content["references"].values()):
         insertions = [Insertion(site, r, d) for site, (r, d) in trial["design"].items()]
         design = Design("resnet18", (3, 64, 64), insertions)
         cost = cost_of(summarise("resnet18", (64, 64)), design).total
@@ -130,16 +130,16 @@ def test_a_rank_that_is_not_there(done, refused, word):
 def test_a_model_s_name_is_a_model_even_if_a_run_has_it(bamsearch_cli):
     assert bamsearch_cli(*LINE, "--name", "resnet18").exit_code == 0
     result = bamsearch_cli("profile", "resnet18", "--no-time", "--json")
-    [found] = json.loads(result.stdout)["networks"]
-    assert found["params"] == summarise("resnet18").base.params
+    [actual] = json.loads(result.stdout)["networks"]
+    assert actual["params"] == summarise("resnet18").base.params
 
 
 def test_going_on_with_more_trials_is_one_longer_search(done, bamsearch_cli):
     longer = bamsearch_cli("search", "--resume", "done", "--trials", "9", "--json")
     assert longer.exit_code == 0, longer.stderr
     whole = bamsearch_cli(*LINE[:-1], "9", "--name", "whole", "--json")
-    one, other = (json.loads(result.stdout) for result in (longer, whole))
-    assert one | {"run": ""} == other | {"run": ""}
+    resumed, other = (json.loads(result.stdout) for result in (longer, whole))
+    assert resumed | {"run": ""} == other | {"run": ""}
 
     def scored(run):
         lines = map(json.loads, Path("runs", run, "trials.jsonl").read_text().splitlines())
@@ -218,13 +218,13 @@ def test_an_earlier_run_is_never_lost(done, refused, bamsearch_cli):
 def test_force_keeps_files_that_no_search_wrote(done, bamsearch_cli, monkeypatch, output):
     if output == ".":
         monkeypatch.chdir("runs/done")
-    place = Path(output)
-    (place / "thesis.tex").write_text("mine")
-    before = (place / "run.json").read_bytes()
+    folder = Path(output)
+    (folder / "thesis.tex").write_text("mine")
+    before = (folder / "run.json").read_bytes()
     result = bamsearch_cli(*LINE, "-o", output, "--force", "--seed", "1")
     assert result.exit_code == 0, result.stderr
-    assert (place / "thesis.tex").read_text() == "mine"
-    assert (place / "run.json").read_bytes() != before
+    assert (folder / "thesis.tex").read_text() == "mine"
+    assert (folder / "run.json").read_bytes() != before
 
 
 def test_what_a_kill_leaves_at_the_very_start_is_removed(bamsearch_cli):
@@ -239,17 +239,19 @@ def test_what_a_kill_leaves_at_the_very_start_is_removed(bamsearch_cli):
 
 
 def test_the_same_command_resumes_what_a_kill_interrupted(done, refused, bamsearch_cli):
-    place, whole = Path("runs/done"), Path("runs/done/trials.jsonl").read_bytes()
-    (place / "trials.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
-    log = (place / "log.txt").read_text().splitlines(keepends=True)
-    (place / "log.txt").write_text("".join(log[:-2]))
+    folder, whole = Path("runs/done"), Path("runs/done/trials.jsonl").read_bytes()
+    (folder / "trials.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
+    log = (folder / "log.txt").read_text().splitlines(keepends=True)
+    (folder / "log.txt").write_text("".join(log[:-2]))
     assert "is a run already" in refused(*LINE, "--name", "done", "--seed", "1")
     result = bamsearch_cli(*LINE, "--name", "done")
     assert result.exit_code == 0, result.stderr
     assert "resuming the unfinished search in " in result.stderr
-    again = (place / "trials.jsonl").read_bytes()
+    again = (folder / "trials.jsonl").read_bytes()
     both = [[json.loads(line) for line in text.splitlines()] for text in (whole, again)]
-    keys = [{(one["reference"], one["number"], one["score"]) for one in lines} for lines in both]
+    keys = [
+        {(line["reference"], line["number"], line["score"]) for line in lines} for lines in both
+    ]
     assert keys[0] == keys[1]
     assert len(both[0]) == len(both[1])
     assert "is a run already" in refused(*LINE, "--name", "done")
@@ -286,12 +288,12 @@ def test_a_score_of_one_s_own_gets_the_network_and_the_design(bamsearch_cli):
     line = ["search", "resnet18", "--input-size", "32", "--score", "mine.py:width", "--no-random"]
     result = bamsearch_cli(*line, "--sampler", "random", "--trials", "6", "--json")
     assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
+    content = json.loads(result.stdout)
     assert "looking at 0" in result.stderr
     # The base has the highest value, and such a score may say so.
-    assert found["best"]["design"] == {}
+    assert content["best"]["design"] == {}
     log = next(Path().glob("runs/*/log.txt")).read_text()
-    assert log.count("ValueError: not two") == found["failed"]
+    assert log.count("ValueError: not two") == content["failed"]
 
 
 def test_runs_lists_them(done, bamsearch_cli, refused):
@@ -312,22 +314,22 @@ def test_runs_lists_them(done, bamsearch_cli, refused):
     assert "there are no runs below runs/" in refused("runs", code=3)
 
 
-def spoilt_score(place):
-    path = place / "trials.jsonl"
+def spoilt_score(folder):
+    path = folder / "trials.jsonl"
     lines = path.read_text().splitlines()
     item = json.loads(lines[2])
     lines[2] = json.dumps(item | {"score": "12"})
     path.write_text("\n".join(lines) + "\n")
 
 
-def lock_that_is_a_link(place):
-    (place / "lock").unlink(missing_ok=True)
-    (place / "lock").symlink_to("lock")
+def lock_that_is_a_link(folder):
+    (folder / "lock").unlink(missing_ok=True)
+    (folder / "lock").symlink_to("lock")
 
 
-def space_that_is_a_number(place):
-    content = json.loads((place / "run.json").read_text())
-    (place / "run.json").write_text(json.dumps(content | {"space": 5}))
+def space_that_is_a_number(folder):
+    content = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(content | {"space": 5}))
 
 
 @pytest.mark.parametrize(
@@ -338,7 +340,7 @@ def test_one_bad_folder_hides_no_other(done, bamsearch_cli, spoil):
     spoil(Path("runs/bad"))
     result = bamsearch_cli("runs", "--json")
     assert result.exit_code == 0, result.stderr
-    assert [one["run"] for one in json.loads(result.stdout)] == ["done"]
+    assert [run["run"] for run in json.loads(result.stdout)] == ["done"]
     assert "warning: runs/bad" in result.stderr
 
 
@@ -359,9 +361,9 @@ def test_a_folder_that_may_not_be_entered_hides_no_other(done, bamsearch_cli, mo
 
 @pytest.mark.parametrize("change", [{"space": 5}, {"summary": 5}, {"agreements": [5]}])
 def test_a_spoilt_audit_stops_no_search(bamsearch_cli, audit, change):
-    place = Path("audits/a")
-    place.mkdir(parents=True)
-    (place / "audit.json").write_text(json.dumps(json.loads(audit.to_json()) | change))
+    folder = Path("audits/a")
+    folder.mkdir(parents=True)
+    (folder / "audit.json").write_text(json.dumps(json.loads(audit.to_json()) | change))
     assert bamsearch_cli(*LINE, "--name", "other").exit_code == 0
 
 

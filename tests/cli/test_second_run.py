@@ -49,12 +49,12 @@ def test_without_the_cache_it_would_be_seen(tmp_path):
 
 
 def test_completion_loads_nothing_heavy():
-    asked = {
+    environment = {
         "_BAMSEARCH_COMPLETE": "bash_complete",
         "COMP_WORDS": "bamsearch insert --sites ",
         "COMP_CWORD": "3",
     }
-    said, loaded = heavy_after("", **asked)
+    said, loaded = heavy_after("", **environment)
     assert "plain,bottlenecks" in said.splitlines()
     assert loaded == []
     assert heavy_after("completion", "zsh")[1] == []

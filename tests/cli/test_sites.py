@@ -81,8 +81,8 @@ def test_json_holds_every_field_and_what_bam_costs(bamsearch_cli, golden):
     content = json.loads(result.stdout)
     assert set(content) == {"model", "input_shape", "part", "part_input", "sites"}
     for site in content["sites"]:
-        own = {"params", "macs", "paper", "largest_dilation"}
-        assert set(site) == {*Site.__dataclass_fields__, *own}
+        network_keys = {"params", "macs", "paper", "largest_dilation"}
+        assert set(site) == {*Site.__dataclass_fields__, *network_keys}
         # From there on every outer tap of a 3x3 kernel reads padding.
         assert site["largest_dilation"] == max(site["height"], site["width"])
     # 3Ch + 18h² + 5h + 3C + 3 at C = 64, h = 4: 768 + 288 + 20 + 192 + 3

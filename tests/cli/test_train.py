@@ -67,17 +67,20 @@ def test_a_model_is_trained_without_bam_in_a_folder_of_its_own(bamsearch_cli, fo
     for number in ("001", "002"):
         result = bamsearch_cli("train", "net.py:small", *QUICK, "--json")
         assert result.exit_code == 0, result.stderr
-        found = json.loads(result.stdout)
-        assert found["folder"] == f"trained/small-{number}"
-        assert found["design"]["insertions"] == []
-        assert (found["design"]["input_shape"], found["design"]["num_classes"]) == ([3, 8, 8], 10)
-        assert (folder / found["folder"] / "model.safetensors").is_file()
-    validation = found["validation"]
-    assert validation["images"] == found["data"]["validation"] == 176
+        content = json.loads(result.stdout)
+        assert content["folder"] == f"trained/small-{number}"
+        assert content["design"]["insertions"] == []
+        assert (content["design"]["input_shape"], content["design"]["num_classes"]) == (
+            [3, 8, 8],
+            10,
+        )
+        assert (folder / content["folder"] / "model.safetensors").is_file()
+    validation = content["validation"]
+    assert validation["images"] == content["data"]["validation"] == 176
     assert validation["accuracy"] == validation["right"] / 176
     low, high = validation["interval_95"]
     assert low < validation["accuracy"] < high
-    assert found["epochs"][-1]["validation_accuracy"] == pytest.approx(validation["accuracy"])
+    assert content["epochs"][-1]["validation_accuracy"] == pytest.approx(validation["accuracy"])
 
 
 def test_trained_weights_are_tuned(bamsearch_cli):

@@ -15,7 +15,7 @@ RANGE = ("--value-range", "0:4095")
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
+def image_data(tmp_path, monkeypatch):
     """Two classes of twelve images of 12 bits in 16; the working directory is beside them."""
     monkeypatch.chdir(tmp_path)
     for label, name in enumerate(("ant", "bee")):
@@ -38,9 +38,9 @@ def refused(result, *texts):
 
 
 @pytest.mark.parametrize("command", ["train", "search", "audit"])
-def test_nothing_is_started_without_a_range(bamsearch_cli, own, tmp_path, command):
+def test_nothing_is_started_without_a_range(bamsearch_cli, image_data, tmp_path, command):
     refused(
-        bamsearch_cli(command, NET, "--data", own, *SHORT),
+        bamsearch_cli(command, NET, "--data", image_data, *SHORT),
         "ant/0.png has 16-bit values, 415 to 4095 in 24 such images",
         "--value-range 0:4095",
     )
@@ -60,17 +60,17 @@ def test_a_range_needs_data(bamsearch_cli):
     refused(bamsearch_cli("search", NET, *RANGE), "--value-range requires data", "--data NAME")
 
 
-def test_a_training_resumes_with_its_range(bamsearch_cli, own):
-    ok(bamsearch_cli("train", NET, "--data", own, *RANGE, *SHORT, "-o", "out"))
-    for words in ((), ("--data", own)):
+def test_a_training_resumes_with_its_range(bamsearch_cli, image_data):
+    ok(bamsearch_cli("train", NET, "--data", image_data, *RANGE, *SHORT, "-o", "out"))
+    for words in ((), ("--data", image_data)):
         ok(bamsearch_cli("train", "--resume", "out", *words))
     result = bamsearch_cli("train", "--resume", "out", "--value-range", "0:4000")
     assert result.exit_code == 2
     assert "value range [0.0, 4095.0], not [0.0, 4000.0]: omit this option" in result.stderr
 
 
-def test_a_search_resumes_with_its_range(bamsearch_cli, own, tmp_path):
-    data = ("--data", own, "--input-size", "8")
+def test_a_search_resumes_with_its_range(bamsearch_cli, image_data, tmp_path):
+    data = ("--data", image_data, "--input-size", "8")
     ok(bamsearch_cli("search", NET, *data, *RANGE, *SHORT, "--trials", "2", "-o", "run"))
     run = Run.from_json((tmp_path / "run/run.json").read_text())
     assert run.data.value_range == (0, 4095)
@@ -80,14 +80,14 @@ def test_a_search_resumes_with_its_range(bamsearch_cli, own, tmp_path):
     refused(bamsearch_cli(*resume, *data, "--value-range", "1:4095"), "values 0:4095), not ")
 
 
-def test_verify_and_audit_take_the_range_of_the_run(bamsearch_cli, own, tmp_path):
-    data = ("--data", own, "--input-size", "8")
+def test_verify_and_audit_take_the_range_of_the_run(bamsearch_cli, image_data, tmp_path):
+    data = ("--data", image_data, "--input-size", "8")
     params = ("--score", "params", "--trials", "2")
     ok(bamsearch_cli("search", NET, *data, *RANGE, *params, "-o", "run"))
     run = Run.from_json((tmp_path / "run/run.json").read_text())
     verify = ("verify", "run", "--seeds", "2", "--looks", "1", *SHORT)
     ok(bamsearch_cli(*verify))
-    again = ok(bamsearch_cli(*verify, "--data", own))
+    again = ok(bamsearch_cli(*verify, "--data", image_data))
     assert "xploratory" not in again.stdout + again.stderr
     evidence = json.loads((tmp_path / "run/evidence.json").read_text())
     assert evidence["data_hash"] == run.data.hash
@@ -99,7 +99,7 @@ def test_verify_and_audit_take_the_range_of_the_run(bamsearch_cli, own, tmp_path
     assert "bamsearch search" not in result.stderr or "--value-range 0:4095" in result.stderr
 
 
-def test_photographs(bamsearch_cli, own, tmp_path):
+def test_photographs(bamsearch_cli, image_data, tmp_path):
     ok(bamsearch_cli("insert", NET, "--input-size", "32", "-o", "design"))
     line = ("attention", "design", "own/ant/0.png")
     refused(bamsearch_cli(*line), "own/ant/0.png has 16-bit values, 4095 to 4095")

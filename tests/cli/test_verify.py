@@ -74,7 +74,7 @@ def test_the_answer_stands_first_in_every_format(bamsearch_cli, verified, here):
     result = verified
     evidence = read_record(here / "runs" / "small").evidence
     first = evidence.differences[0]
-    networks = len({tuple(one) for one in evidence.designs.values()})
+    networks = len({tuple(design) for design in evidence.designs.values()})
     report = here / "runs" / "small" / "report"
     headline = json.loads((report / "report.json").read_text())["answer"]["headline"]
     assert f"95% [{first.low:+.2f}, {first.high:+.2f}] over seeds, 2 paired seeds" in headline
@@ -99,13 +99,13 @@ def test_a_dry_run_writes_nothing_and_reads_no_test_image(bamsearch_cli, here, m
     assert result.exit_code == 0, result.stderr
     assert "random weights · seeds from 10000" in result.stdout
     assert "Would write   runs/small/verify" in result.stderr
-    found = json.loads(bamsearch_cli("verify", "small", *QUICK, "-n", "--json").stdout)
-    assert (found["seeds"], found["looks"], found["done"]) == ([10000, 10001], [2], 0)
-    assert found["smallest_detectable"][0] < found["smallest_detectable"][1]
-    assert found["assumed_sd_of_a_training"] == [0.29, 1.32]
-    assert found["trainings"] == 2 * len(found["networks"])
-    assert found["networks"][0]["roles"] == ["base"]
-    assert found["seconds"] > 0
+    content = json.loads(bamsearch_cli("verify", "small", *QUICK, "-n", "--json").stdout)
+    assert (content["seeds"], content["looks"], content["done"]) == ([10000, 10001], [2], 0)
+    assert content["smallest_detectable"][0] < content["smallest_detectable"][1]
+    assert content["assumed_sd_of_a_training"] == [0.29, 1.32]
+    assert content["trainings"] == 2 * len(content["networks"])
+    assert content["networks"][0]["roles"] == ["base"]
+    assert content["seconds"] > 0
     after = {path for path in here.rglob("*") if "__pycache__" not in str(path)}
     assert after == before
 
@@ -114,10 +114,10 @@ def test_what_is_not_as_expected_is_exit_code_4(bamsearch_cli, verified):
     line = ["verify", "small", *QUICK, "--margin", "0.001", "--json"]
     whole = bamsearch_cli(*line)
     assert whole.exit_code == 0, whole.stderr
-    found = json.loads(whole.stdout)
-    assert found["evidence"]["differences"][0]["against"] == "base"
+    content = json.loads(whole.stdout)
+    assert content["evidence"]["differences"][0]["against"] == "base"
     # Two seeds: the interval is t of one degree of freedom, a dozen deviations wide.
-    assert found["answer"]["verdict"] == "not distinguished"
+    assert content["answer"]["verdict"] == "not distinguished"
     for expected in ("better", "not-worse"):
         result = bamsearch_cli(*line, "--expect", expected)
         assert result.exit_code == 4
@@ -158,7 +158,7 @@ def test_ctrl_c_and_the_same_command_again(start, verified, bamsearch_cli, here,
     assert bamsearch_cli("verify", "cut", *QUICK).exit_code == 0
     ends = [read_record(here / "runs" / name).evidence for name in ("small", "cut")]
     assert len(ends[0].openings) == len(ends[1].openings) == 1
-    ends = [replace(one, openings=(), command="") for one in ends]
+    ends = [replace(end, openings=(), command="") for end in ends]
     assert ends[0] == ends[1]
 
 
@@ -171,10 +171,10 @@ def test_another_plan_after_a_look_is_exploratory_and_never_as_expected(bamsearc
     result = bamsearch_cli(*line, "--seeds", "3")
     assert result.exit_code == 4
     assert "expected not-worse: Exploratory: " in result.stderr
-    found = json.loads(result.stdout)
-    assert "(up to 2 seeds, not up to 3; one look" in found["evidence"]["exploratory"]
-    assert found["answer"]["headline"].startswith("Exploratory: ")
-    assert [one["seeds"] for one in found["evidence"]["openings"]] == [2, 3]
+    content = json.loads(result.stdout)
+    assert "(up to 2 seeds, not up to 3; one look" in content["evidence"]["exploratory"]
+    assert content["answer"]["headline"].startswith("Exploratory: ")
+    assert [opening["seeds"] for opening in content["evidence"]["openings"]] == [2, 3]
     assert bamsearch_cli(*line).exit_code == 0  # the first plan counts as before
 
 

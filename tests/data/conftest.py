@@ -64,12 +64,12 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
 
     def write(below: str = "", **classes: int) -> Path:
         for label, (name, count) in enumerate(classes.items()):
-            place = tmp_path / "own" / below / name
-            place.mkdir(parents=True)
+            target = tmp_path / "own" / below / name
+            target.mkdir(parents=True)
             for number in range(count):
                 # Blue tells the splits apart: no image is a copy of another.
                 colour = (10 * label, number, 200 + len(below))
-                Image.new("RGB", (12, 8), colour).save(place / f"{number:02d}.png")
+                Image.new("RGB", (12, 8), colour).save(target / f"{number:02d}.png")
         return tmp_path / "own"
 
     return write

@@ -39,8 +39,8 @@ def classes(write):
     def save(below, count, start=0):
         for number in range(count):
             for offset, name in ((0, "cat"), (500, "dog")):
-                own = write(f"{below}/{name}/{number:02d}.png", picture(start + offset + number))
-        return own
+                image = write(f"{below}/{name}/{number:02d}.png", picture(start + offset + number))
+        return image
 
     return save
 
@@ -60,25 +60,25 @@ COPIES = {
 @pytest.mark.parametrize("copy", COPIES)
 def test_a_test_image_that_is_a_training_image_is_refused(classes, write, copy):
     classes("train", 10)
-    own = classes("test", 2, start=50)
-    assert load_data(f"imagefolder:{own}").facts.test == 4
+    root = classes("test", 2, start=50)
+    assert load_data(f"imagefolder:{root}").facts.test == 4
     name, image, options = COPIES[copy]
     write(f"test/dog/{name}", image, **options)
     with pytest.raises(DataError) as raised:
-        load_data(f"imagefolder:{own}")
+        load_data(f"imagefolder:{root}")
     assert str(raised.value) == (
-        f"{own}/test/dog/{name} and {own}/train/cat/05.png are in two splits but have the same "
+        f"{root}/test/dog/{name} and {root}/train/cat/05.png are in two splits but have the same "
         "pixels (copies in total: 1): delete the copies in one of the splits"
     )
 
 
 def test_grey_as_one_channel_and_as_three_is_one_picture(classes, write):
     classes("train", 10)
-    own = write("train/cat/grey.png", GREY)
+    root = write("train/cat/grey.png", GREY)
     classes("val", 2, start=50)
     write("val/cat/grey.bmp", GREY.convert("RGB"))
     with pytest.raises(DataError, match=r"val/cat/grey\.bmp and .*train/cat/grey\.png are"):
-        load_data(f"imagefolder:{own}")
+        load_data(f"imagefolder:{root}")
 
 
 def test_a_pixel_or_the_shape_makes_another_picture(classes, write):
@@ -86,29 +86,29 @@ def test_a_pixel_or_the_shape_makes_another_picture(classes, write):
     other = picture(5)
     other.putpixel((0, 0), tuple(255 - value for value in other.getpixel((0, 0))))
     write("test/cat/pixel.png", other)
-    own = write("test/dog/shape.png", Image.frombytes("RGB", (6, 9), picture(5).tobytes()))
-    assert load_data(f"imagefolder:{own}").facts.test == 2
+    root = write("test/dog/shape.png", Image.frombytes("RGB", (6, 9), picture(5).tobytes()))
+    assert load_data(f"imagefolder:{root}").facts.test == 2
 
 
 def test_all_copies_are_counted(classes, write):
     classes("train", 10)
-    own = classes("test", 3)
+    root = classes("test", 3)
     with pytest.raises(DataError, match=r"copies in total: 6\)"):
-        load_data(f"imagefolder:{own}")
+        load_data(f"imagefolder:{root}")
 
 
 def test_copies_within_a_split_are_harmless(classes, write):
     classes("train", 10)
     classes("val", 2, start=50)
-    own = classes("test", 2, start=70)
+    root = classes("test", 2, start=70)
     for part, number in (("train", 3), ("test", 70)):
         write(f"{part}/cat/copy.bmp", picture(number))
-    facts = load_data(f"imagefolder:{own}").facts
+    facts = load_data(f"imagefolder:{root}").facts
     assert (facts.train, facts.validation, facts.test) == (21, 4, 5)
 
 
-def splits_of(own, seed=0, **options):
-    data = load_data(f"imagefolder:{own}", split_seed=seed, **options)
+def splits_of(root, seed=0, **options):
+    data = load_data(f"imagefolder:{root}", split_seed=seed, **options)
     return {"train": data.train, "validation": data.validation, "test": data.test()}
 
 
@@ -127,11 +127,11 @@ def test_copies_are_drawn_into_one_split(classes, write):
             # One of them is in the other class.
             folder = name[:3] if copy else {"cat": "dog", "dog": "cat"}[name[:3]]
             other = f"{folder}/copy{number}-{copy}.{'bmp' if copy % 2 else 'png'}"
-            own = write(other, picture(number))
+            copied = write(other, picture(number))
             groups[name].add(other)
     where = set()
     for seed in range(12):
-        splits = splits_of(own, seed)
+        splits = splits_of(copied, seed)
         names = {part: set(names_in(split)) for part, split in splits.items()}
         assert sum(map(len, names.values())) == 40 + 12
         for group in groups.values():
@@ -157,62 +157,62 @@ def drawn_by_hand(labels: np.ndarray, seed: int) -> list[list[int]]:
 
 @pytest.mark.parametrize("seed", [0, 1, 7])
 def test_without_copies_the_splits_are_what_they_were(classes, write, seed):
-    own = classes(".", 25)
-    splits = splits_of(own, seed)
+    root = classes(".", 25)
+    splits = splits_of(root, seed)
     labels = np.repeat([0, 1], 25)
     assert [split._indices.tolist() for split in splits.values()] == drawn_by_hand(labels, seed)
 
 
 def test_a_class_needs_different_images(classes, write):
-    own = classes(".", 5)
+    root = classes(".", 5)
     for number in range(3):
         write(f"owl/{number}.png", picture(700))
     with pytest.raises(
         DataError,
         match=r"fewer than 3 different images, too few to draw validation and test splits: owl",
     ):
-        load_data(f"imagefolder:{own}")
+        load_data(f"imagefolder:{root}")
 
 
 # The hash.
 
 
 def test_pixels_that_are_replaced_change_the_hash(classes, write):
-    own = classes(".", 10)
+    root = classes(".", 10)
     write("cat/a.bmp", picture(300))
-    before = load_data(f"imagefolder:{own}").facts
-    size = (own / "cat" / "a.bmp").stat().st_size
+    before = load_data(f"imagefolder:{root}").facts
+    size = (root / "cat" / "a.bmp").stat().st_size
     write("cat/a.bmp", picture(301))
-    assert (own / "cat" / "a.bmp").stat().st_size == size
-    after = load_data(f"imagefolder:{own}").facts
+    assert (root / "cat" / "a.bmp").stat().st_size == size
+    after = load_data(f"imagefolder:{root}").facts
     assert before.hash.startswith("c:")
     assert len(before.hash) == 18
     assert after.hash != before.hash
     assert not same_data(after, before)
     write("cat/a.bmp", picture(300))
-    assert load_data(f"imagefolder:{own}").facts == before
+    assert load_data(f"imagefolder:{root}").facts == before
 
 
-def old_hash(own, seed=0) -> str:
+def old_hash(root, seed=0) -> str:
     """A hash as records before hashes over contents have it: over names and sizes."""
-    found = load_data(f"imagefolder:{own}", split_seed=seed, contents=False).facts.hash
-    assert not found.startswith("c:")
-    return found
+    result = load_data(f"imagefolder:{root}", split_seed=seed, contents=False).facts.hash
+    assert not result.startswith("c:")
+    return result
 
 
 def test_an_old_hash_is_sha256_over_names_and_sizes(write):
     """Pinned at the version before: hashes in records must stay what they are."""
     for number in range(3):
         for name in ("cat", "dog"):
-            place = write(f"{name}/{number}.png", picture(0)) / name / f"{number}.png"
-            place.write_bytes(b"x" * (number + 1))
-    assert old_hash(place.parents[1]) == "645d4b6f09276a62"
+            path = write(f"{name}/{number}.png", picture(0)) / name / f"{number}.png"
+            path.write_bytes(b"x" * (number + 1))
+    assert old_hash(path.parents[1]) == "645d4b6f09276a62"
 
 
 def test_an_old_record_is_continued_with_its_hash(classes):
-    own = classes(".", 10)
-    old, new = old_hash(own), load_data(f"imagefolder:{own}").facts
-    again = load_data(f"imagefolder:{own}", recorded=old)
+    root = classes(".", 10)
+    old, new = old_hash(root), load_data(f"imagefolder:{root}").facts
+    again = load_data(f"imagefolder:{root}", recorded=old)
     assert again.facts.hash == old
     assert same_data(new, again.facts)
     assert same_data(again.facts, again.facts)
@@ -220,43 +220,43 @@ def test_an_old_record_is_continued_with_its_hash(classes):
 
 
 def test_other_data_than_those_of_an_old_record_have_a_hash_over_contents(classes, write):
-    own = classes(".", 10)
-    old = load_data(f"imagefolder:{own}", contents=False).facts
+    root = classes(".", 10)
+    old = load_data(f"imagefolder:{root}", contents=False).facts
     write("cat/more.png", picture(90))
-    data = load_data(f"imagefolder:{own}", recorded=old.hash)
-    assert data.facts == load_data(f"imagefolder:{own}").facts
+    data = load_data(f"imagefolder:{root}", recorded=old.hash)
+    assert data.facts == load_data(f"imagefolder:{root}").facts
     assert not same_data(data.facts, old)
 
 
 def test_an_old_record_with_copies_across_its_drawn_splits_is_refused(classes, write):
-    own = classes(".", 20)
+    root = classes(".", 20)
     for number in range(20):
         write(f"cat/copy{number}.png", picture(number))
-    old = load_data(f"imagefolder:{own}", contents=False).facts
+    old = load_data(f"imagefolder:{root}", contents=False).facts
     with pytest.raises(DataError, match=r"start a new run, which keeps copies in one split$"):
-        load_data(f"imagefolder:{own}", recorded=old.hash)
-    assert not same_data(load_data(f"imagefolder:{own}").facts, old)
+        load_data(f"imagefolder:{root}", recorded=old.hash)
+    assert not same_data(load_data(f"imagefolder:{root}").facts, old)
 
 
 def test_pixels_are_compared_once_for_a_record(classes, write, monkeypatch):
-    own = classes(".", 10)
-    known = load_data(f"imagefolder:{own}").facts
+    root = classes(".", 10)
+    facts = load_data(f"imagefolder:{root}").facts
     with monkeypatch.context() as patched:
         patched.setattr(
             duplicates, "read_photograph", lambda path: pytest.fail("an image was read")
         )
-        assert load_data(f"imagefolder:{own}", recorded=known.hash).facts == known
+        assert load_data(f"imagefolder:{root}", recorded=facts.hash).facts == facts
     # Where copies moved an image, they have to be looked for again, with the same answer.
     for number in range(10):
         write(f"cat/copy{number}.png", picture(number))
-    moved = load_data(f"imagefolder:{own}").facts
-    assert load_data(f"imagefolder:{own}", recorded=moved.hash).facts == moved
+    moved = load_data(f"imagefolder:{root}").facts
+    assert load_data(f"imagefolder:{root}", recorded=moved.hash).facts == moved
 
 
 def test_a_folder_elsewhere_has_the_same_splits(classes, write):
-    own = classes(".", 20)
+    root = classes(".", 20)
     write("dog/copy.bmp", picture(3))
-    shutil.copytree(own, own.parent / "copy")
-    first, second = splits_of(own), splits_of(own.parent / "copy")
+    shutil.copytree(root, root.parent / "copy")
+    first, second = splits_of(root), splits_of(root.parent / "copy")
     for part, split in first.items():
         assert torch.equal(split._indices, second[part]._indices)

@@ -59,27 +59,27 @@ def test_a_published_test_split_is_not_in_it(fashion, write_idx, grey_images):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda own: (own / "cat" / "00.png").rename(own / "cat" / "renamed.png"),
-        lambda own: (own / "cat").rename(own / "tiger"),
-        lambda own: (own / "cat" / "00.png").unlink(),
-        lambda own: (own / "cat" / "00.png").rename(own / "dog" / "cat.png"),
-        lambda own: Image.effect_noise((12, 8), 90).save(own / "cat" / "00.png"),
+        lambda root: (root / "cat" / "00.png").rename(root / "cat" / "renamed.png"),
+        lambda root: (root / "cat").rename(root / "tiger"),
+        lambda root: (root / "cat" / "00.png").unlink(),
+        lambda root: (root / "cat" / "00.png").rename(root / "dog" / "cat.png"),
+        lambda root: Image.effect_noise((12, 8), 90).save(root / "cat" / "00.png"),
     ],
     ids=["file", "class", "gone", "moved", "size"],
 )
 def test_it_changes_with_the_files(folder, change):
-    own = folder(cat=20, dog=20)
-    before = hash_of(f"imagefolder:{own}")
-    assert hash_of(f"imagefolder:{own}") == before
-    change(own)
-    assert hash_of(f"imagefolder:{own}") != before
+    root = folder(cat=20, dog=20)
+    before = hash_of(f"imagefolder:{root}")
+    assert hash_of(f"imagefolder:{root}") == before
+    change(root)
+    assert hash_of(f"imagefolder:{root}") != before
 
 
 def test_a_folder_elsewhere_is_the_same_data(folder):
-    own = folder(cat=5, dog=5)
-    before = hash_of(f"imagefolder:{own}")
-    shutil.copytree(own, own.parent / "copy")
-    assert hash_of(f"imagefolder:{own.parent / 'copy'}") == before
+    root = folder(cat=5, dog=5)
+    before = hash_of(f"imagefolder:{root}")
+    shutil.copytree(root, root.parent / "copy")
+    assert hash_of(f"imagefolder:{root.parent / 'copy'}") == before
 
 
 FACTS = DataFacts("digits", (3, 8, 8), 10, 1445, 176, 176, "0123456789abcdef", 0)

@@ -15,8 +15,8 @@ from bamsearch.errors import DataError
 
 
 def test_only_classes_are_split_by_the_seed(folder):
-    own = folder(cat=20, dog=30)
-    data = load_data(f"imagefolder:{own}", input_size=(8, 8))
+    root = folder(cat=20, dog=30)
+    data = load_data(f"imagefolder:{root}", input_size=(8, 8))
     assert data.class_names == ("cat", "dog")
     assert data.native_size is None
     assert data.train.labels.bincount().tolist() == [16, 24]
@@ -28,7 +28,7 @@ def test_only_classes_are_split_by_the_seed(folder):
         assert torch.equal(split.images[:, 0, 4, 4].long(), 10 * split.labels)
         seen |= set(zip(split.labels.tolist(), split.images[:, 1, 4, 4].tolist(), strict=True))
     assert seen == {(0, n) for n in range(20)} | {(1, n) for n in range(30)}
-    other = load_data(f"imagefolder:{own}", input_size=(8, 8), split_seed=1)
+    other = load_data(f"imagefolder:{root}", input_size=(8, 8), split_seed=1)
     assert not torch.equal(other.validation.images, data.validation.images)
 
 
@@ -50,8 +50,8 @@ def test_the_default_input_is_224(folder):
 )
 def test_folders_are_splits_and_what_is_missing_is_taken_from_train(folder, parts, sizes):
     for part, count in parts.items():
-        own = folder(below=part, cat=count, dog=count)
-    data = load_data(f"imagefolder:{own}")
+        root = folder(below=part, cat=count, dog=count)
+    data = load_data(f"imagefolder:{root}")
     assert (data.facts.train, data.facts.validation, data.facts.test) == sizes
     assert len(data.test()) == sizes[2]
 
@@ -62,9 +62,9 @@ def test_a_class_may_be_called_train(folder):
 
 
 def test_an_image_is_not_read_for_what_is_known_of_a_folder(folder, monkeypatch):
-    own = folder(cat=4, dog=4)
+    root = folder(cat=4, dog=4)
     monkeypatch.setattr(Image, "open", lambda *args, **kwargs: pytest.fail("an image was read"))
-    data = load_data(f"imagefolder:{own}", contents=False)
+    data = load_data(f"imagefolder:{root}", contents=False)
     assert data.facts.train == 4
     data.test()
 
@@ -94,23 +94,23 @@ def test_classes_that_do_not_do(folder, classes, words):
 
 def test_splits_with_different_classes(folder):
     folder(below="train", cat=5, dog=5)
-    own = folder(below="val", cat=5, cow=5)
+    root = folder(below="val", cat=5, cow=5)
     with pytest.raises(DataError, match="different classes: only one has cow, dog"):
-        load_data(f"imagefolder:{own}")
+        load_data(f"imagefolder:{root}")
 
 
 def test_an_empty_class_of_the_test_split(folder):
     folder(below="train", cat=5, dog=5)
-    own = folder(below="test", cat=5, dog=0)
+    root = folder(below="test", cat=5, dog=0)
     with pytest.raises(DataError, match="the test split of imagefolder has no image of class dog"):
-        load_data(f"imagefolder:{own}")
+        load_data(f"imagefolder:{root}")
 
 
 def test_two_validation_splits(folder):
     for part in ("train", "val", "valid"):
-        own = folder(below=part, cat=3, dog=3)
+        root = folder(below=part, cat=3, dog=3)
     with pytest.raises(DataError, match="has val and valid: keep one"):
-        load_data(f"imagefolder:{own}")
+        load_data(f"imagefolder:{root}")
 
 
 def test_no_folders(tmp_path):
@@ -129,11 +129,11 @@ def test_there_is_nothing_to_download(folder):
 
 
 def test_files_that_are_no_images_are_counted_and_named(folder):
-    own = folder(cat=10, dog=10)
-    data = load_data(f"imagefolder:{own}")
+    root = folder(cat=10, dog=10)
+    data = load_data(f"imagefolder:{root}")
     for name in ("cat", "dog"):
         for number in range(10):
-            (own / name / f"{number:02d}.png").write_bytes(b"spoilt")
+            (root / name / f"{number:02d}.png").write_bytes(b"spoilt")
     with pytest.raises(
         DataError, match=r"16 of 16 images cannot be read \(unreadable images are never skipped\)"
     ) as raised:
@@ -142,19 +142,19 @@ def test_files_that_are_no_images_are_counted_and_named(folder):
     assert "and 11 more" in str(raised.value)
     assert "\n" not in str(raised.value)
     with pytest.raises(DataError, match=r"20 of 20 .* and 15 more; repair or remove them$"):
-        load_data(f"imagefolder:{own}")
+        load_data(f"imagefolder:{root}")
 
 
 def test_other_files_are_left_out(folder):
-    own = folder(cat=3, dog=3)
-    (own / "cat" / "notes.txt").write_text("miaow")
-    (own / "list.csv").write_text("")
-    assert load_data(f"imagefolder:{own}").facts.train == 2
+    root = folder(cat=3, dog=3)
+    (root / "cat" / "notes.txt").write_text("miaow")
+    (root / "list.csv").write_text("")
+    assert load_data(f"imagefolder:{root}").facts.train == 2
 
 
 def test_home_is_found(folder, monkeypatch):
-    own = folder(cat=3, dog=3)
-    monkeypatch.setenv("HOME", str(own.parent))
+    root = folder(cat=3, dog=3)
+    monkeypatch.setenv("HOME", str(root.parent))
     assert load_data("imagefolder:~/own").facts.classes == 2
 
 
@@ -191,10 +191,10 @@ def test_what_is_no_folder_of_images_is_noticed_early(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "_entries", lambda folder: read.append(folder) or entries(folder))
     with pytest.raises(DataError) as caught:
         open_folder(tmp_path)
-    told = (
+    message = (
         rf"{tmp_path} is not a folder of images: only [01] of the first 2[12] entries are images; "
     )
-    assert re.match(told, str(caught.value))
+    assert re.match(message, str(caught.value))
     assert f"{tmp_path / 'usr'}" not in read
 
 

@@ -18,11 +18,11 @@ def odd(tmp_path) -> Path:
     """Four images for each of four classes, none alike."""
     rng = np.random.default_rng(0)
     for name in CLASSES:
-        place = os.path.join(os.fsencode(tmp_path), b"im\xffg", name)
-        os.makedirs(place)
+        path = os.path.join(os.fsencode(tmp_path), b"im\xffg", name)
+        os.makedirs(path)
         for number in range(4):
             image = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
-            with open(os.path.join(place, b"\xff%d\n.png" % number), "wb") as file:
+            with open(os.path.join(path, b"\xff%d\n.png" % number), "wb") as file:
                 image.save(file, "PNG")
     return Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), b"im\xffg")))
 

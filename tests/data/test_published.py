@@ -25,8 +25,8 @@ def test_torchvision_takes_what_the_table_says(name):
     kind = KINDS[name]
     cls = getattr(torchvision.datasets, kind.cls)
     parameters = inspect.signature(cls).parameters
-    given = [kind.train, kind.test or {}, kind.validation or {}]
-    wanted = {key for arguments in given for key in arguments}
+    options = [kind.train, kind.test or {}, kind.validation or {}]
+    wanted = {key for arguments in options for key in arguments}
     wanted |= {"loader"} if kind.reads == "loader" else set()
     wanted |= {"download"} if kind.fetched else set()
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -60,11 +60,11 @@ def test_other_spellings_are_the_same_data(fashion, name):
 
 
 def test_the_test_split_is_not_touched_before_it_is_asked_for(fashion, monkeypatch):
-    asked = []
+    requested = []
     real = torchvision.datasets.FashionMNIST
 
     def spy(root, **options):
-        asked.append(options["train"])
+        requested.append(options["train"])
         return real(root, **options)
 
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", spy)
@@ -73,9 +73,9 @@ def test_the_test_split_is_not_touched_before_it_is_asked_for(fashion, monkeypat
     assert data.train.images is not None
     assert len(data.mean) == 3
     assert data.validation.images is not None
-    assert asked == [True]
+    assert requested == [True]
     data.test()
-    assert asked == [True, False]
+    assert requested == [True, False]
 
 
 def test_a_test_split_that_is_not_the_published_one(fashion, set_published):

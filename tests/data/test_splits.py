@@ -75,9 +75,9 @@ def test_a_test_split_is_opened_when_it_is_asked_for():
 
 
 def test_a_split_of_files_reads_one_at_a_time(folder, monkeypatch):
-    own = folder(cat=5, dog=5)
+    root = folder(cat=5, dog=5)
     monkeypatch.setattr(splits, "HELD_BYTES", 0)
-    data = load_data(f"imagefolder:{own}", input_size=(8, 8))
+    data = load_data(f"imagefolder:{root}", input_size=(8, 8))
     image, label = data.train[len(data.train) - 1]
     assert label == 1
     assert image[0].unique().tolist() == [10]
@@ -102,11 +102,11 @@ LABELS = torch.tensor([0] * 25 + [1] * 9 + [2] * 40)
 
 
 @pytest.mark.parametrize(
-    ("splits", "left"), [(1, [25 - 2, 9 - 1, 40 - 4]), (2, [25 - 4, 9 - 2, 40 - 8])]
+    ("splits", "size"), [(1, [25 - 2, 9 - 1, 40 - 4]), (2, [25 - 4, 9 - 2, 40 - 8])]
 )
-def test_every_split_has_a_tenth_of_each_class(splits, left):
+def test_every_split_has_a_tenth_of_each_class(splits, size):
     parts = stratified(LABELS, splits, seed=0)
-    assert LABELS[parts[0]].bincount().tolist() == left
+    assert LABELS[parts[0]].bincount().tolist() == size
     for part in parts[1:]:
         assert LABELS[part].bincount().tolist() == [2, 1, 4]
     assert sorted(torch.cat(parts).tolist()) == list(range(74))
@@ -114,8 +114,8 @@ def test_every_split_has_a_tenth_of_each_class(splits, left):
 
 
 def test_nothing_is_taken_where_no_split_is_wanted():
-    (left,) = stratified(LABELS, 0, seed=0)
-    assert left.tolist() == list(range(74))
+    (rest,) = stratified(LABELS, 0, seed=0)
+    assert rest.tolist() == list(range(74))
 
 
 def test_the_seed_decides_which():
@@ -138,14 +138,14 @@ def numbered(count: int) -> Split:
 
 
 def order(split: Split, size: int = 7, seed=0, epoch=0, workers=0) -> list[int]:
-    found = []
+    result = []
     rows = epoch_order(len(split), seed, epoch)
     for images, labels in batches(split, size, rows, workers=workers):
         assert images.dtype == torch.uint8
         assert labels.dtype == torch.int64
         assert images.flatten().tolist() == labels.tolist()
-        found += labels.tolist()
-    return found
+        result += labels.tolist()
+    return result
 
 
 def test_every_image_comes_once():
@@ -163,8 +163,8 @@ def test_the_order_is_that_of_seed_and_epoch():
 
 
 def test_a_given_order():
-    found = batches(numbered(20), 2, torch.tensor([3, 19, 5]))
-    assert [labels.tolist() for _, labels in found] == [[3, 19], [5]]
+    result = batches(numbered(20), 2, torch.tensor([3, 19, 5]))
+    assert [labels.tolist() for _, labels in result] == [[3, 19], [5]]
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_a_given_order():
     [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3]), (2, 1, [1, 1])],
 )
 def test_the_last_batch_is_as_small_as_it_comes(count, size, sizes):
-    found = batches(numbered(count), size, torch.arange(count))
-    assert [len(labels) for _, labels in found] == sizes
+    result = batches(numbered(count), size, torch.arange(count))
+    assert [len(labels) for _, labels in result] == sizes
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -200,10 +200,10 @@ def test_batches_are_on_the_device():
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_spoilt_file_is_one_line(folder, monkeypatch, workers):
-    own = folder(cat=10, dog=10)
+    root = folder(cat=10, dog=10)
     monkeypatch.setattr(splits, "HELD_BYTES", 0)
-    data = load_data(f"imagefolder:{own}", input_size=(8, 8))
-    for path in own.glob("cat/*.png"):
+    data = load_data(f"imagefolder:{root}", input_size=(8, 8))
+    for path in root.glob("cat/*.png"):
         path.write_bytes(b"spoilt")
     with pytest.raises(DataError, match=r"^/.*\.png is not a readable image") as raised:
         for _ in batches(data.train, 4, torch.arange(len(data.train)), workers=workers):

@@ -18,7 +18,7 @@ TWELVE = (0.0, 4095.0)
 
 
 @pytest.fixture
-def own(tmp_path):
+def image_data(tmp_path):
     """``own(most)``: two classes of six 16-bit images, each of one grey value up to most."""
 
     def write(most: int) -> str:
@@ -40,12 +40,12 @@ def levels(data) -> list[int]:
     return sorted(images.unique().tolist())
 
 
-def test_no_image_is_scaled_by_itself(own):
-    assert levels(load_data(own(65535))) == [round(k * 255 / 11) for k in range(12)]
+def test_no_image_is_scaled_by_itself(image_data):
+    assert levels(load_data(image_data(65535))) == [round(k * 255 / 11) for k in range(12)]
 
 
-def test_twelve_bits_in_sixteen_need_a_range(own):
-    name = own(4095)
+def test_twelve_bits_in_sixteen_need_a_range(image_data):
+    name = image_data(4095)
     with pytest.raises(DataError, match=r"bee/5\.png has 16-bit values, 0 to 4095 in 12 such im"):
         load_data(name)
     data = load_data(name, value_range=TWELVE)
@@ -53,8 +53,8 @@ def test_twelve_bits_in_sixteen_need_a_range(own):
     assert data.facts.value_range == TWELVE
 
 
-def test_a_range_is_part_of_the_identity(own):
-    name = own(65535)
+def test_a_range_is_part_of_the_identity(image_data):
+    name = image_data(65535)
     plain = load_data(name).facts
     hashes = {plain.hash}
     for value_range in ((0, 65535), (0, 60000), (1, 60000)):
@@ -70,19 +70,21 @@ def test_a_range_is_part_of_the_identity(own):
 
 def test_records_keep_the_range_and_old_ones_have_none():
     facts = DataFacts("digits", (3, 8, 8), 10, 8, 1, 1, "c:0", 0)
-    kept = Format(DataFacts, "data", DataError, "load it again")
-    content = json.loads(kept.text(facts))
+    format = Format(DataFacts, "data", DataError, "load it again")
+    content = json.loads(format.text(facts))
     assert "value_range" not in content
-    assert kept.value(content, "file") == facts
+    assert format.value(content, "file") == facts
     named = replace(facts, value_range=TWELVE)
-    assert kept.parse(kept.text(named), "file") == named
+    assert format.parse(format.text(named), "file") == named
     for wrong in ([1, 0], [0], "ab", 3):
         with pytest.raises(DataError, match=r"value[_ ]range"):
-            kept.value(content | {"value_range": wrong}, "file")
+            format.value(content | {"value_range": wrong}, "file")
 
 
-def test_a_record_from_before_ranges_is_refused_where_it_took_one_for_granted(own, monkeypatch):
-    name = own(4095)
+def test_a_record_from_before_ranges_is_refused_where_it_took_one_for_granted(
+    image_data, monkeypatch
+):
+    name = image_data(4095)
     with monkeypatch.context() as patched:
         patched.setattr("bamsearch.data.loading.Levels.check", lambda self: None)
         old = load_data(name).facts
@@ -94,9 +96,9 @@ def test_a_record_from_before_ranges_is_refused_where_it_took_one_for_granted(ow
     "value_range",
     [(1, 1), (2, 1), (0, float("inf")), (float("nan"), 1), (0,), "ab", 5, (10**400, 1)],
 )
-def test_what_is_no_range(own, value_range):
+def test_what_is_no_range(image_data, value_range):
     with pytest.raises(InvalidValueError, match="value range") as failure:
-        load_data(own(65535), value_range=value_range)
+        load_data(image_data(65535), value_range=value_range)
     assert "\n" not in str(failure.value)
 
 
@@ -106,11 +108,13 @@ def test_a_range_without_use(folder):
             load_data(name, value_range=TWELVE)
 
 
-def test_eight_bit_images_are_decoded_once_and_others_found_by_their_header(own, monkeypatch):
-    name = own(65535)
-    place = name.partition(":")[2]
-    Image.new("RGB", (4, 4), (1, 2, 3)).save(f"{place}/ant/colour.png")
-    known = load_data(name).facts
+def test_eight_bit_images_are_decoded_once_and_others_found_by_their_header(
+    image_data, monkeypatch
+):
+    name = image_data(65535)
+    folder = name.partition(":")[2]
+    Image.new("RGB", (4, 4), (1, 2, 3)).save(f"{folder}/ant/colour.png")
+    loaded = load_data(name).facts
     decoded = []
     read = duplicates.read_photograph
     monkeypatch.setattr(
@@ -118,9 +122,9 @@ def test_eight_bit_images_are_decoded_once_and_others_found_by_their_header(own,
         "read_photograph",
         lambda path, *a, **k: decoded.append(path) or read(path, *a, **k),
     )
-    assert load_data(name, recorded=known.hash).facts == known
+    assert load_data(name, recorded=loaded.hash).facts == loaded
     assert len(decoded) == 12
     assert "colour.png" not in {path.name for path in decoded}
     decoded.clear()
-    assert load_data(name).facts == known
+    assert load_data(name).facts == loaded
     assert len(decoded) == len(set(decoded)) == 13

@@ -31,8 +31,8 @@ def blocks(path: Path) -> list[Example]:
 
 def skip_reason(block: Example) -> str | None:
     """Why the block is not run; None if it is."""
-    found = _SKIP.search(block.document.text[: block.start])
-    return found[1] if found else None
+    result = _SKIP.search(block.document.text[: block.start])
+    return result[1] if result else None
 
 
 def _python(block: Example) -> None:
@@ -54,15 +54,15 @@ def _console(block: Example) -> None:
 
 def commands(session: str) -> list[tuple[str, str]]:
     """(command, what it prints) of a console block; a blank line at an output's end is not kept."""
-    found = []
+    result = []
     for part in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
         command, _, output = part.partition("\n")
         while command.endswith("\\"):
             more, _, output = output.partition("\n")
             command = f"{command[:-1]}{more.removeprefix('> ')}"
         output = output.rstrip("\n")
-        found.append((command, f"{output}\n" if output else ""))
-    return found
+        result.append((command, f"{output}\n" if output else ""))
+    return result
 
 
 @pytest.fixture
@@ -77,9 +77,9 @@ def run_document(
     monkeypatch.setenv("PATH", os.pathsep.join(map(str, folders)))
 
     def run(path: Path) -> list[str]:
-        found = blocks(path)
-        for block in found:
+        result = blocks(path)
+        for block in result:
             block.evaluate()
-        return [block.region.lexemes["arguments"] for block in found]
+        return [block.region.lexemes["arguments"] for block in result]
 
     return run

@@ -15,9 +15,11 @@ def test_it_is_what_make_docs_writes(tmp_path, columns):
     copy = tmp_path / "make_cli.py"
     copy.write_text((ROOT / "docs" / "make_cli.py").read_text(encoding="utf-8"), encoding="utf-8")
     subprocess.run([sys.executable, copy], cwd=tmp_path, env={"COLUMNS": columns}, check=True)
-    made = (tmp_path / "cli.md").read_text(encoding="utf-8")
+    written = (tmp_path / "cli.md").read_text(encoding="utf-8")
     # Brackets are in the usage of a group from click 8.5 on.
-    assert made.replace("[COMMAND]", "COMMAND") == TEXT.replace("[COMMAND]", "COMMAND"), "make docs"
+    assert written.replace("[COMMAND]", "COMMAND") == TEXT.replace("[COMMAND]", "COMMAND"), (
+        "make docs"
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PYTHON = sorted((ROOT / "bamsearch").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 PATTERNS = (
     "*.md",
     "Makefile",
@@ -198,8 +199,8 @@ def test_the_line_of_a_phrase_and_of_a_name(tmp_path):
     path.write_text(
         '"""A module.\n\nIt is no\nscript.\n"""\n\n# Drawn\n# anew.\nx = f"{1} % of it"\n'
     )
-    found = [(line + n, message) for line, text in texts(path) for n, message in phrasings(text)]
-    assert [(line, message.partition(":")[0]) for line, message in found] == [
+    result = [(line + n, message) for line, text in texts(path) for n, message in phrasings(text)]
+    assert [(line, message.partition(":")[0]) for line, message in result] == [
         (3, "'is no script'"),
         (9, "'1 %'"),
         (8, "'anew'"),
@@ -233,7 +234,7 @@ def test_entries_of_docstrings_begin_with_the_thing():
 
 def test_names_of_variables_and_arguments_say_what_they_hold():
     wrong = []
-    for path in PYTHON:
+    for path in [*PYTHON, *TESTS]:
         bound = set(names(ast.parse(path.read_text(encoding="utf-8"))))
         corners = any(name == "top" for _, name in bound)  # left, top, right, bottom
         allowed = {"left"} if corners else set()

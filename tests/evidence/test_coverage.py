@@ -42,8 +42,8 @@ def test_verify_holds_with_fresh_seeds_and_over_looks(benchmark_module):
 
 def test_audits_hold_where_scores_are_drawn_anew(benchmark_module):
     audit = benchmark_module("coverage_audit")
-    held = {one.measure: one for one in audit.audit_cell(repetitions=60)}
-    assert all(one.held > 0.93 - 3 * 0.03 for one in held.values())
+    held = {cell.measure: cell for cell in audit.audit_cell(repetitions=60)}
+    assert all(cell.held > 0.93 - 3 * 0.03 for cell in held.values())
 
 
 def test_searches_hold_what_their_ranking_says(benchmark_module):

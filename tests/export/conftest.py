@@ -32,8 +32,8 @@ def _small() -> nn.Module:
 def _run_onnx(path: Path, x: Tensor) -> dict[str, Tensor]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    (given,) = session.get_inputs()
-    values = session.run(names, {given.name: x.numpy()})
+    (session_input,) = session.get_inputs()
+    values = session.run(names, {session_input.name: x.numpy()})
     return dict(zip(names, map(torch.from_numpy, values), strict=True))
 
 

@@ -13,9 +13,9 @@ def test_outputs_are_named_after_the_networks_own(tmp_path, apart, run_onnx, exp
     exported = export_network(net, tmp_path / "net.onnx", "onnx", input_shape=(3, 8, 9))
     assert dict(exported.outputs) == {"out": (4, 6, 7), "maps_0": (4, 6, 7), "maps_1": ()}
     x = torch.randn(3, 3, 8, 9)
-    found, wanted = run_onnx(exported.path, x), expected(net, x)
-    torch.testing.assert_close(found["out"], wanted["out"])
-    torch.testing.assert_close(found["maps_0"], wanted["maps"][0])
+    result, wanted = run_onnx(exported.path, x), expected(net, x)
+    torch.testing.assert_close(result["out"], wanted["out"])
+    torch.testing.assert_close(result["maps_0"], wanted["maps"][0])
 
 
 def test_a_pyramids_numbers_become_names(apart):

@@ -48,11 +48,11 @@ def test_every_family_exports_with_a_free_batch(
     wanted = expected(network, x)
     wanted = wanted if name == "output" else wanted[name]
     if format == "onnx":
-        found = run_onnx(exported.path, x)[name]
+        result = run_onnx(exported.path, x)[name]
     else:
-        found = run_pt2(exported.path, x)
-        found = found if name == "output" else found[name]
-    assert (found - wanted).abs().max() <= TOLERANCE * wanted.abs().max()
+        result = run_pt2(exported.path, x)
+        result = result if name == "output" else result[name]
+    assert (result - wanted).abs().max() <= TOLERANCE * wanted.abs().max()
 
 
 @pytest.mark.zoo

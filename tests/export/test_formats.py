@@ -14,9 +14,9 @@ from bamsearch.records import Design
 def test_onnx_names_its_input_output_and_design(files, design):
     model = onnx.load(files["onnx"].path)
     onnx.checker.check_model(model)
-    (given,), (result,) = model.graph.input, model.graph.output
-    assert (given.name, result.name) == ("image", "output")
-    axes = given.type.tensor_type.shape.dim
+    (graph_input,), (result,) = model.graph.input, model.graph.output
+    assert (graph_input.name, result.name) == ("image", "output")
+    axes = graph_input.type.tensor_type.shape.dim
     assert [axis.dim_param or axis.dim_value for axis in axes] == ["batch", *design.input_shape]
     properties = {entry.key: entry.value for entry in model.metadata_props}
     assert Design.from_json(properties["bamsearch_design"]) == design

@@ -88,8 +88,8 @@ def saved(nets, network, design) -> None:
 
 def test_weights_are_from_a_file_from_beside_the_design_or_random(saved, network, expected, design):
     x = torch.randn(2, *design.input_shape)
-    loaded, found, source = load_network("design", "trained.pt")
-    assert (found, source) == (design, Path("trained.pt"))
+    loaded, result, source = load_network("design", "trained.pt")
+    assert (result, source) == (design, Path("trained.pt"))
     torch.testing.assert_close(expected(loaded, x), expected(network, x))
     assert load_network("design")[2] is None
     save(design, "design", network, force=True)

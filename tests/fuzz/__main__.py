@@ -32,27 +32,27 @@ def main() -> int:
     line.add_argument("--reader", default="", help="only those whose name this expression matches")
     line.add_argument("--engine", choices=("random", "atheris"), default="random")
     line.add_argument("--commands", action="store_true", help="whole commands; seconds each")
-    asked = line.parse_args()
+    options = line.parse_args()
     with TemporaryDirectory(prefix="bamsearch-fuzz-") as folder:
         readers = {
             name: reader
-            for name, reader in _made(Path(folder), asked).items()
-            if re.search(asked.reader, name)
+            for name, reader in _made(Path(folder), options).items()
+            if re.search(options.reader, name)
         }
-        if asked.engine == "atheris":
-            return with_atheris(readers, asked.examples, asked.seed)
-        return at_random(readers, asked.examples, asked.seed)
+        if options.engine == "atheris":
+            return with_atheris(readers, options.examples, options.seed)
+        return at_random(readers, options.examples, options.seed)
 
 
-def _made(folder: Path, asked: argparse.Namespace) -> dict[str, Reader]:
+def _made(folder: Path, options: argparse.Namespace) -> dict[str, Reader]:
     """The readers; imported here, so that atheris sees which lines of bamsearch they reach."""
     watched = nullcontext()
-    if asked.engine == "atheris":
+    if options.engine == "atheris":
         import atheris
 
         watched = atheris.instrument_imports(include=["bamsearch"])
     with watched:
-        if asked.commands:
+        if options.commands:
             from .command_readers import command_readers as make
         else:
             from .readers import make_readers as make
@@ -76,16 +76,16 @@ def at_random(readers: dict[str, Reader], examples: int, seed: int) -> int:
             except Exception as error:
                 ends["unexpected"] += 1
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                what = f"{name}: {type(error).__name__} at {where.filename}:{where.lineno}"
-                if not unexpected[what]:
-                    print(f"{what}: {str(error)[:300]} (input {number})", flush=True)
-                unexpected[what] += 1
+                message = f"{name}: {type(error).__name__} at {where.filename}:{where.lineno}"
+                if not unexpected[message]:
+                    print(f"{message}: {str(error)[:300]} (input {number})", flush=True)
+                unexpected[message] += 1
         total += ends
         seconds = time.monotonic() - began
         print(f"{name:28} {_counts(ends)} {seconds:7.1f} s", flush=True)
     print(f"{'all':28} {_counts(total)}")
-    for what, count in unexpected.most_common():
-        print(f"{count:7,} {what}")
+    for message, count in unexpected.most_common():
+        print(f"{count:7,} {message}")
     return 1 if unexpected else 0
 
 

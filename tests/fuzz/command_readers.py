@@ -30,23 +30,23 @@ def command_readers(folder: Path) -> dict[str, Reader]:
     """Readers by name; folder is for files."""
     whole = folder / "runs" / "whole"
     bamsearch(f"{SEARCH} -o {whole}")
-    found = {}
+    result = {}
     for name, line in COMMANDS.items():
         for file in ("run.json", "trials.jsonl"):
             content = (whole / file).read_bytes()
-            found[f"{name}: {file}"] = Reader((content,), _on(whole, file, line), True)
-    return found
+            result[f"{name}: {file}"] = Reader((content,), _on(whole, file, line), True)
+    return result
 
 
 def _on(whole: Path, file: str, line: str) -> Callable[[bytes], object]:
-    place = whole.with_name("spoilt")
+    copy = whole.with_name("spoilt")
 
     def read(content: bytes) -> object:
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(whole, place)
-        (place / file).write_bytes(content)
-        with chdir(place.parents[1]):
-            return bamsearch(line.format(place))
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(whole, copy)
+        (copy / file).write_bytes(content)
+        with chdir(copy.parents[1]):
+            return bamsearch(line.format(copy))
 
     return read
 

@@ -71,14 +71,14 @@ def spoil_value(value: Any, pick: Pick) -> Any:
             inside[key] = deepcopy(pick(WILD))
         elif how == "alike":
             kind = type(inside[key])
-            inside[key] = deepcopy(pick([one for one in WILD if type(one) is kind] or WILD))
+            inside[key] = deepcopy(pick([value for value in WILD if type(value) is kind] or WILD))
         elif how == "delete":
             del inside[key]
         elif how == "add" and isinstance(inside, dict):
             inside["more"] = deepcopy(pick(WILD))
         elif how == "swap":
-            other, there = pick(places)
-            inside[key] = deepcopy(other[there])
+            other, other_place = pick(places)
+            inside[key] = deepcopy(other[other_place])
         elif type(inside[key]) in (int, float) and abs(inside[key]) < 1e15:
             inside[key] = inside[key] * pick([-1, 2, 1e6, 10**6, 0])
     return value
@@ -103,13 +103,13 @@ def spoil_bytes(content: bytes, pick: Pick) -> bytes:
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
     """(list or object, its index or key) of every value inside."""
-    found: list[tuple[Any, Any]] = []
+    result: list[tuple[Any, Any]] = []
     todo = [value] if isinstance(value, dict | list) else []
     while todo:
         inside = todo.pop()
         keys = inside if isinstance(inside, dict) else range(len(inside))
         for key in keys:
-            found.append((inside, key))
+            result.append((inside, key))
             if isinstance(inside[key], dict | list):
                 todo.append(inside[key])
-    return found
+    return result

@@ -34,7 +34,7 @@ def other_readers(folder: Path) -> dict[str, Reader]:
 def _designs(folder: Path) -> dict[str, Reader]:
     path = folder / "design" / "design.json"
     path.parent.mkdir()
-    designs = tuple(one.read_bytes() for one in sorted(REPORTS.rglob("best/design.json")))
+    designs = tuple(path.read_bytes() for path in sorted(REPORTS.rglob("best/design.json")))
 
     def design(content: bytes) -> object:
         path.write_bytes(content)
@@ -75,17 +75,17 @@ def _caches(folder: Path) -> dict[str, Reader]:
     def counted(content: bytes) -> object:
         assert entry(content, False, ModelSummary.from_json, "summaries") is None
         entry(content, True, ModelSummary.from_json, "summaries")
-        found = cache.read_summary(key)
-        assert found is None or found.model == summary.model
-        return found
+        result = cache.read_summary(key)
+        assert result is None or result.model == summary.model
+        return result
 
     def timed(content: bytes) -> object:
         assert entry(content, False, LatencyTable.from_json, "latencies") is None
-        found = entry(content, True, LatencyTable.from_json, "latencies")
-        if found is not None and found.entries:
-            first = found.entries[0]
-            found.predict([Insertion(first.site, first.reduction, first.dilation)])
-        return found
+        result = entry(content, True, LatencyTable.from_json, "latencies")
+        if result is not None and result.entries:
+            first = result.entries[0]
+            result.predict([Insertion(first.site, first.reduction, first.dilation)])
+        return result
 
     def times(content: bytes) -> object:
         path = folder / "times.csv"
@@ -114,7 +114,9 @@ def _latency_table() -> str:
 
 
 def _rest(folder: Path) -> dict[str, Reader]:
-    toml = tuple(one.read_bytes() for one in sorted((REPOSITORY / "search_spaces").glob("*.toml")))
+    toml = tuple(
+        path.read_bytes() for path in sorted((REPOSITORY / "search_spaces").glob("*.toml"))
+    )
 
     def space(content: bytes) -> object:
         path = folder / "space.toml"

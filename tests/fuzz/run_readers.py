@@ -27,8 +27,8 @@ from .reader import RUNS, Reader, in_place_of
 def run_readers(folder: Path) -> dict[str, Reader]:
     """Readers by name; folder is for files."""
     for name in ("trained", "old"):
-        kept = shutil.ignore_patterns("report", "best")
-        shutil.copytree(RUNS[name], folder / name, ignore=kept)
+        ignored = shutil.ignore_patterns("report", "best")
+        shutil.copytree(RUNS[name], folder / name, ignore=ignored)
     trained = folder / "trained"
     whole = {
         RUN_FILE: _runs(),
@@ -38,25 +38,27 @@ def run_readers(folder: Path) -> dict[str, Reader]:
             for name in (TRIALS_FILE, LEARNED_FILE, EVIDENCE_FILE)
         },
     }
-    found: dict[str, Reader] = {}
+    result: dict[str, Reader] = {}
     for name, contents in whole.items():
         path = trained / name
         read = in_place_of(path, lambda: read_record(trained))
-        found[f"record: {name}"] = Reader(contents, read, name != RUN_FILE)
-        found[f"report: {name}"] = Reader(
+        result[f"record: {name}"] = Reader(contents, read, name != RUN_FILE)
+        result[f"report: {name}"] = Reader(
             contents, in_place_of(path, lambda: report(trained)), True
         )
     old = folder / "old"
     resume = in_place_of(old / RUN_FILE, lambda: plan_of_run(read_run(old)))
-    return found | {"resume: run.json": Reader(((old / RUN_FILE).read_bytes(),), resume, True)}
+    return result | {"resume: run.json": Reader(((old / RUN_FILE).read_bytes(),), resume, True)}
 
 
 def report(folder: Path) -> object:
     """All that ``bamsearch report`` prints and writes, but the pictures beside Markdown."""
     record = read_record(folder)
-    made = make_report(record, "one")
-    texts = [network_text(found_picture(record)), RunsDocument([made]).text("csv")]
-    return texts + [RunDocument(made).text(one) for one in ("json", "csv", "md", "html")]
+    run_report = make_report(record, "one")
+    texts = [network_text(found_picture(record)), RunsDocument([run_report]).text("csv")]
+    return texts + [
+        RunDocument(run_report).text(format) for format in ("json", "csv", "md", "html")
+    ]
 
 
 def _runs() -> tuple[bytes, ...]:
@@ -65,10 +67,13 @@ def _runs() -> tuple[bytes, ...]:
     times = facts | {"samples": 3, "base_ms": 12.5, "worst_error": 0.02, "r2": None}
     run = read_run(RUNS["trained"])
     timed = replace(run, latency=times, added={("layer1", "r4 d1"): (5, 7_000)})
-    return (timed.to_json().encode(), *((one / RUN_FILE).read_bytes() for one in RUNS.values()))
+    return (
+        timed.to_json().encode(),
+        *((format / RUN_FILE).read_bytes() for format in RUNS.values()),
+    )
 
 
 def _finalists() -> bytes:
     ranking = read_record(RUNS["trained"]).ranking()
-    timed = [Finalist(one.design, 1.0, 0.9, 1.1, True, 0.5) for one in ranking[:3]]
+    timed = [Finalist(estimate.design, 1.0, 0.9, 1.1, True, 0.5) for estimate in ranking[:3]]
     return finalists_text(timed).encode()

@@ -100,8 +100,8 @@ cuts = st.one_of(st.none(), places)
 
 def mutated(whole: bytes, changes: list[tuple[int, bytes]], cut: int | None) -> bytes:
     content = bytearray(whole)
-    for place, new in changes:
-        at = place % len(content)
+    for offset, new in changes:
+        at = offset % len(content)
         content[at : at + len(new)] = new
     return bytes(content if cut is None else content[: cut % len(content)])
 

@@ -115,13 +115,15 @@ def records(draw) -> RunRecord:
     points = st.floats(-100, 100)
     if run.score == "train" and draw(st.booleans()):
         low, mean, high = sorted(draw(points) for _ in range(3))
-        ranking = {one.design.insertions: one for one in trials}
+        ranking = {trial.design.insertions: trial for trial in trials}
         learned = TrainingAnalysis(
             trainings=draw(COUNTS),
             noise=abs(draw(points)),
             confidence=0.95,
             effects=(Effect("site", tuple(names[:1]), mean, low, high, 3),),
-            ranking=tuple(AccuracyEstimate(one, mean, low, high, 1, 0.5) for one in ranking),
+            ranking=tuple(
+                AccuracyEstimate(estimate, mean, low, high, 1, 0.5) for estimate in ranking
+            ),
             remarks=(draw(TEXTS),),
         )
         return replace(record, analysis=learned)
@@ -184,8 +186,8 @@ SAFE = {
 
 @given(records(), TEXTS)
 @fuzzed(12)
-def test_no_element_of_the_page_comes_from_a_name(record, place):
-    text = html_page(make_report(record, place))
+def test_no_element_of_the_page_comes_from_a_name(record, folder):
+    text = html_page(make_report(record, folder))
     text.encode()
     page = Page(text)
     assert {tag for tag, _ in page.elements} <= SAFE
@@ -199,8 +201,8 @@ def test_no_element_of_the_page_comes_from_a_name(record, place):
 
 @given(records(), TEXTS)
 @fuzzed(60)
-def test_tables_of_markdown_keep_their_columns(record, place):
-    report = make_report(record, place)
+def test_tables_of_markdown_keep_their_columns(record, folder):
+    report = make_report(record, folder)
     text = markdown(report, charts=False)
     text.encode()
     tables = [
@@ -229,9 +231,9 @@ def test_csv_is_read_back(record):
         assert (float(reached) if reached else None) == trial.score
         assert int(row["parameters"]) == trial.params
         assert csv_value(row["reason of failure"]) == as_utf8(trial.reason or "")
-        for one in trial.design.insertions:
-            column = next(name for name in row if csv_value(name) == as_utf8(f"{one.site} r"))
-            assert int(row[column]) == one.reduction
+        for insertion in trial.design.insertions:
+            column = next(name for name in row if csv_value(name) == as_utf8(f"{insertion.site} r"))
+            assert int(row[column]) == insertion.reduction
     assert not [cell for row in rows for cell in (*row, *row.values()) if is_formula(cell)]
 
 
@@ -244,13 +246,16 @@ def is_formula(cell: str) -> bool:
 
 def as_utf8(text: str) -> str:
     """The text with each half of a character shown by its code."""
-    return "".join(printable(one) if "\ud800" <= one <= "\udfff" else one for one in text)
+    return "".join(
+        printable(character) if "\ud800" <= character <= "\udfff" else character
+        for character in text
+    )
 
 
 @given(records(), TEXTS)
 @fuzzed(60)
-def test_json_is_valid_and_whole(record, place):
-    report = make_report(record, place)
+def test_json_is_valid_and_whole(record, folder):
+    report = make_report(record, folder)
     text = RunDocument(report).text("json")
     text.encode()
     assert json.loads(text) == json.loads(json.dumps(json_value(report)))

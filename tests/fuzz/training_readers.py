@@ -30,26 +30,28 @@ from .reader import RUNS, Reader
 
 def training_readers(folder: Path) -> dict[str, Reader]:
     """Readers by name; folder is for files."""
-    place = folder / "training"
-    place.mkdir()
-    (place / CHECKPOINT_FILE).write_bytes(b"")
+    training_folder = folder / "training"
+    training_folder.mkdir()
+    (training_folder / CHECKPOINT_FILE).write_bytes(b"")
     metadata = _about()
 
     def facts(content: bytes) -> object:
-        (place / "train.json").write_bytes(content)
+        (training_folder / "train.json").write_bytes(content)
         usual = ((0.5,) * 3, (0.5,) * 3)
-        pixels = _pixels(Design("resnet18", (3, 32, 32)), place / "model.safetensors", usual)
-        assert [len(one) for one in pixels] == [3, 3]
+        pixels = _pixels(
+            Design("resnet18", (3, 32, 32)), training_folder / "model.safetensors", usual
+        )
+        assert [len(image) for image in pixels] == [3, 3]
         with suppress(BamsearchError):
-            state_of(place, metadata)
-        found = METADATA.read(place / "train.json")
-        return design_of(found), Recipe.from_dict(found["recipe"])
+            state_of(training_folder, metadata)
+        result = METADATA.read(training_folder / "train.json")
+        return design_of(result), Recipe.from_dict(result["recipe"])
 
     tested = HeldOutResult(np.arange(1003) % 3 > 0).to_json().encode()
     return {
         "train.json": Reader((json.dumps(metadata).encode(),), facts),
         "test.json": Reader((tested,), lambda content: HeldOutResult.from_json(content)),
-        "checkpoint.pt": _checkpoint(place, metadata),
+        "checkpoint.pt": _checkpoint(training_folder, metadata),
     }
 
 
@@ -83,7 +85,7 @@ class _Parts:
         self.schedule.step()
 
 
-def _checkpoint(place: Path, metadata: dict[str, Any]) -> Reader:
+def _checkpoint(training_folder: Path, metadata: dict[str, Any]) -> Reader:
     recipe = Recipe.from_dict(metadata["recipe"])
     parts = _Parts(recipe)
     parts.step()
@@ -100,12 +102,12 @@ def _checkpoint(place: Path, metadata: dict[str, Any]) -> Reader:
     }
 
     def read(content: bytes) -> object:
-        (place / CHECKPOINT_FILE).write_bytes(content)
-        found = TrainingFolder(place).read_checkpoint()
+        (training_folder / CHECKPOINT_FILE).write_bytes(content)
+        result = TrainingFolder(training_folder).read_checkpoint()
         fresh = _Parts(recipe)
-        restore(fresh.network, fresh.optimizer, fresh.schedule, None, found)
+        restore(fresh.network, fresh.optimizer, fresh.schedule, None, result)
         fresh.step()
-        return found
+        return result
 
     return Reader((_saved(state),), read, False, _spoil)
 
@@ -114,7 +116,7 @@ def _spoil(content: bytes, pick: Any) -> bytes:
     """A checkpoint with other values in one or two places, or other bytes."""
     if pick([False, False, True]):
         return spoil_bytes(content, pick)
-    wild = [one for one in WILD if not (isinstance(one, int) and abs(one) > 2**64)]
+    wild = [value for value in WILD if not (isinstance(value, int) and abs(value) > 2**64)]
     wild += [torch.ones(2), {0: torch.ones(3, 2)}, (1, 2)]
     changed: Any = torch.load(io.BytesIO(content), weights_only=True)
     for _ in range(pick([1, 1, 2])):

@@ -44,8 +44,8 @@ def _same(a: Any, b: Any, path: str) -> None:
             _same(a[key], b[key], f"{path}[{key!r}]")
     elif isinstance(a, list | tuple):
         assert len(a) == len(b), path
-        for i, (one, other) in enumerate(zip(a, b, strict=True)):
-            _same(one, other, f"{path}[{i}]")
+        for i, (item, other) in enumerate(zip(a, b, strict=True)):
+            _same(item, other, f"{path}[{i}]")
     else:
         assert a == b, path
 

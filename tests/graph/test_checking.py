@@ -158,8 +158,8 @@ def test_the_caller_keeps_everything(kind: type[nn.Module]) -> None:
     assert (torch.rand(1), random.random(), np.random.rand()) == drawn
     assert {path: module.training for path, module in base.named_modules()} == modes
     assert [id(value) for value in vars(base).values()] == ids
-    for kept, now in ((state, base.state_dict()), (ours, result.state_dict())):
-        assert all(torch.equal(kept[key], now[key]) for key in kept)
+    for before, now in ((state, base.state_dict()), (ours, result.state_dict())):
+        assert all(torch.equal(before[key], now[key]) for key in before)
     now = {name: p.grad for name, p in base.named_parameters() if p.grad is not None}
     assert all(torch.equal(grads[name], now[name]) for name in grads)
     assert all(parameter.grad is None for parameter in result.get_submodule("bam").parameters())
@@ -208,18 +208,18 @@ def test_too_large_networks_are_compared_by_shapes(
 
 
 def test_values_are_compared_by_their_bits_and_classes() -> None:
-    nan, one = torch.tensor(float("nan")), torch.ones(2)
-    same: list[Any] = [nan, one, (one, [1, "a", None]), {"a": one}, OrderedDict(a=nan), 1.5]
+    nan, ones = torch.tensor(float("nan")), torch.ones(2)
+    same: list[Any] = [nan, ones, (ones, [1, "a", None]), {"a": ones}, OrderedDict(a=nan), 1.5]
     for value in same:
         assert difference(value, copy.deepcopy(value)) is None
     other = [
-        (one, one + 1e-6),
-        (one, one.double()),
-        (one, torch.ones(1)),
-        ((one,), [one]),
-        ({"a": one}, OrderedDict(a=one)),
-        ({"a": one}, {"b": one}),
-        ([one], [one, one]),
+        (ones, ones + 1e-6),
+        (ones, ones.double()),
+        (ones, torch.ones(1)),
+        ((ones,), [ones]),
+        ({"a": ones}, OrderedDict(a=ones)),
+        ({"a": ones}, {"b": ones}),
+        ([ones], [ones, ones]),
         (1, 2),
         (nan, torch.tensor(0.0)),
     ]

@@ -133,16 +133,16 @@ def test_torchscript_is_refused() -> None:
 def test_compiled_modules_are_unwrapped(where: str, how: Any) -> None:
     torch._dynamo.reset()
     model = Plain()
-    given: nn.Module = model
+    network: nn.Module = model
     if where == "root":
-        given = torch.compile(model, backend="eager")
+        network = torch.compile(model, backend="eager")
     elif where == "stage":
         model.s1 = torch.compile(model.s1, backend="eager")
     else:
         model.compile(backend="eager")
     with torch.no_grad():
-        given(images())
-    result = insert_bam(given, SHAPE, how=how)
+        network(images())
+    result = insert_bam(network, SHAPE, how=how)
     assert not [name for name in result.state_dict() if "_orig_mod" in name]
     result(images()).sum().backward()
     assert all(parameter.grad is not None for parameter in bam_parameters(result))

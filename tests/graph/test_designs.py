@@ -62,8 +62,8 @@ def test_round_trip_is_exact(module: nn.Module, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     assert written == [folder / "design.json", folder / "model.safetensors"]
     assert sorted(files(folder)) == ["design.json", "model.safetensors"]
-    for given in (folder, folder / "design.json", str(folder)):
-        loaded = load(given)
+    for source in (folder, folder / "design.json", str(folder)):
+        loaded = load(source)
         state = module.state_dict()
         assert list(loaded.state_dict()) == list(state)
         assert all(torch.equal(v, state[k]) for k, v in loaded.state_dict().items())
@@ -95,8 +95,8 @@ def test_a_detector_round_trip(tmp_path: Path) -> None:
 
 def test_a_design_alone(tmp_path: Path) -> None:
     assert save(DESIGN, tmp_path) == [tmp_path / "design.json"]
-    one, other = load(tmp_path), load(tmp_path)
-    assert list(one.state_dict()) == list(other.state_dict())
+    first, other = load(tmp_path), load(tmp_path)
+    assert list(first.state_dict()) == list(other.state_dict())
 
 
 def test_weights_in_another_memory_format(tmp_path: Path, module: nn.Module) -> None:
@@ -231,9 +231,9 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_what_is_no_design(tmp_path: Path) -> None:
-    for given in (tmp_path, tmp_path / "no.json", "no such folder"):
+    for source in (tmp_path, tmp_path / "no.json", "no such folder"):
         with pytest.raises(DesignError, match="no design at"):
-            load(given)
+            load(source)
     path = tmp_path / "design.json"
     for content in (b"", b"\xff\xfe\x00", b"{}", b'{"bamsearch_design": 2}', b"[]"):
         path.write_bytes(content)

@@ -125,8 +125,8 @@ def test_building_never_touches_the_network(name: str) -> None:
 def test_every_model_is_built_offline(name: str) -> None:
     model = build_model(name, initialise=False)
     assert model.training
-    known = published(name)
-    assert known is not None
+    weights = published(name)
+    assert weights is not None
     # the published weights of these come with the auxiliary heads that ours has not, or without
     if not any(part in name for part in ("googlenet", "inception", "deeplab", "fcn_")):
         params = sum(p.numel() for p in model.parameters())
@@ -134,20 +134,20 @@ def test_every_model_is_built_offline(name: str) -> None:
         body = getattr(getattr(model, "backbone", None), "body", nn.Identity())
         norms = [m for m in body.modules() if isinstance(m, nn.BatchNorm2d)]
         frozen = sum(p.numel() for m in norms for p in m.parameters())
-        assert params - known.params in (0, frozen)
+        assert params - weights.params in (0, frozen)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "swin_t", "maxvit_t", "regnet_y_400mf", "vit_b_32"])
 def test_uninitialised_models_differ_in_values_alone(name: str) -> None:
     full, empty = build_model(name), build_model(name, initialise=False)
-    own, other = full.state_dict(), empty.state_dict()
-    assert list(own) == list(other)
-    assert [(v.shape, v.dtype) for v in own.values()] == [
+    state, other = full.state_dict(), empty.state_dict()
+    assert list(state) == list(other)
+    assert [(v.shape, v.dtype) for v in state.values()] == [
         (v.shape, v.dtype) for v in other.values()
     ]
     # indices and statistics are what graphs are made with
-    for (key, one), (_, two) in zip(full.named_buffers(), empty.named_buffers(), strict=True):
-        assert torch.equal(one, two), key
+    for (key, first), (_, two) in zip(full.named_buffers(), empty.named_buffers(), strict=True):
+        assert torch.equal(first, two), key
 
 
 def test_initialisers_work_again_afterwards() -> None:
@@ -158,11 +158,11 @@ def test_initialisers_work_again_afterwards() -> None:
 
 
 def test_the_same_seed_is_the_same_model() -> None:
-    one, other = [], []
-    for states in (one, other):
+    first, other = [], []
+    for states in (first, other):
         torch.manual_seed(5)
         states.append(build_model("squeezenet1_1").state_dict())
-    assert all(torch.equal(v, other[0][k]) for k, v in one[0].items())
+    assert all(torch.equal(v, other[0][k]) for k, v in first[0].items())
 
 
 def test_number_of_classes() -> None:
@@ -264,6 +264,6 @@ def test_a_file_that_exits(folder: Path) -> None:
 
 
 def test_published_numbers() -> None:
-    known = published("resnet101")
-    assert known == models.Published(44_549_160, 7.801)
+    weights = published("resnet101")
+    assert weights == models.Published(44_549_160, 7.801)
     assert published("my.package:make") is None

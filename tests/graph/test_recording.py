@@ -177,13 +177,13 @@ class Containers(Body):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.s0(x)
-        found = self.fork(x)
+        result = self.fork(x)
         joined = torch.empty_like(x)
-        joined[:, :4] = found.maps[0]
-        joined[:, 4:] = found.maps[2]
+        joined[:, :4] = result.maps[0]
+        joined[:, 4:] = result.maps[2]
         joined += 1
         F.relu_(joined)
-        if found.size != (x.shape[2], x.shape[3]):
+        if result.size != (x.shape[2], x.shape[3]):
             raise ValueError("another size")
         return self.fc(self.s3(self.s2(self.s1(joined))).mean((2, 3)))
 

@@ -112,9 +112,9 @@ def test_a_silent_bam_changes_nothing(
     result = insert_bam(base, shape)
     assert snapshot(base) == looks
     same(dict(base.state_dict()), state)
-    own = {k: v for k, v in result.state_dict().items() if not k.startswith("bam.")}
-    same(own, state)
-    assert list(own) == list(state)
+    weights = {k: v for k, v in result.state_dict().items() if not k.startswith("bam.")}
+    same(weights, state)
+    assert list(weights) == list(state)
     # strict: what the base's weights do not fill is BAM's and nothing else
     missing, unexpected = result.load_state_dict(state, strict=False)
     assert not unexpected
@@ -474,12 +474,12 @@ def test_pickling_whole_is_refused_with_the_cure(tmp_path: Any) -> None:
 
 def test_state_dict_round_trip(same: Same) -> None:
     design = Design("resnet18", (3, 64, 64), (Insertion("layer2", 4, 2), Insertion("layer4", 8, 1)))
-    one = insert_bam(build_model("resnet18"), design=design).eval()
+    result = insert_bam(build_model("resnet18"), design=design).eval()
     other = insert_bam(build_model("resnet18"), design=design).eval()
     x = torch.randn(1, 3, 64, 64)
-    assert not torch.equal(one(x), other(x))
-    other.load_state_dict(one.state_dict())
-    same(other(x), one(x))
+    assert not torch.equal(result(x), other(x))
+    other.load_state_dict(result.state_dict())
+    same(other(x), result(x))
 
 
 def test_submodules_of_the_result_are_seen_by_everyone() -> None:
@@ -787,11 +787,11 @@ def test_global_random_state_is_the_callers() -> None:
     torch.manual_seed(0)
     assert torch.equal(torch.get_rng_state(), untouched)
     torch.manual_seed(7)
-    one = insert_bam(base, sites=["layer1"])
+    result = insert_bam(base, sites=["layer1"])
     torch.manual_seed(7)
     bam = BAM(64)
     for key, value in bam.state_dict().items():
-        assert torch.equal(one.bam.layer1.state_dict()[key], value)
+        assert torch.equal(result.bam.layer1.state_dict()[key], value)
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, "16"])
@@ -842,9 +842,9 @@ def test_detector_end_to_end(name: str, part: str, same: Same, silence: Silence)
     state = bits(base)
     result = silence(insert_bam(base, (3, 96, 128)))
     assert type(result) is type(base)
-    own = {k: v for k, v in result.state_dict().items() if not k.startswith(f"{part}.bam.")}
-    same(own, state)
-    assert len(own) < len(result.state_dict())
+    weights = {k: v for k, v in result.state_dict().items() if not k.startswith(f"{part}.bam.")}
+    same(weights, state)
+    assert len(weights) < len(result.state_dict())
     images = [torch.rand(3, 96, 128), torch.rand(3, 120, 90)]
     x = torch.randn(2, 3, 320, 320)
     for training in (False, True):

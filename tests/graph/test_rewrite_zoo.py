@@ -52,16 +52,16 @@ def test_placed_or_without_a_site(name: str) -> None:
     modes = [(path, type(m), m.training) for path, m in base.named_modules()]
     result = insert_bam(base, shape, sites="blocks")
     after = result.state_dict()
-    own = [key for key in after if ".bam." not in f".{key}"]
-    assert own == list(state)
+    weights = [key for key in after if ".bam." not in f".{key}"]
+    assert weights == list(state)
     if name not in META:
-        assert all(same_bits(after[key], state[key]) for key in own)
+        assert all(same_bits(after[key], state[key]) for key in weights)
     assert sum(p.numel() for p in bam_parameters(result)) + sum(
         p.numel() for p in base.parameters()
     ) == sum(p.numel() for p in result.parameters())
     # all but the rewritten part keep their class
-    there = {path: (type(m), m.training) for path, m in result.named_modules()}
-    changed = [path for path, kind, mode in modes if there[path] != (kind, mode)]
+    modules = {path: (type(m), m.training) for path, m in result.named_modules()}
+    changed = [path for path, kind, mode in modes if modules[path] != (kind, mode)]
     assert [type(result.get_submodule(path)).__mro__[1] for path in changed] == [InsertedModel]
 
 

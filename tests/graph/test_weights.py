@@ -174,10 +174,10 @@ def test_offline_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, error: Exce
 
 def test_published_names_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each name asks for its own weights; quantized ones for the float weights they come from."""
-    asked: list[object] = []
+    requests: list[object] = []
 
     def give(entry: torchvision.models.WeightsEnum, **kwargs: object) -> dict[str, Tensor]:
-        asked.append(entry)
+        requests.append(entry)
         name = type(entry).__name__.removesuffix("_Weights").lower()
         name = next(n for n in torchvision.models.list_models() if n == name)
         return zeros(name)
@@ -189,7 +189,7 @@ def test_published_names_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_with_weights("resnet50", "IMAGENET1K_V1").source == "IMAGENET1K_V1"
     loaded = build_with_weights("quantized_resnet18", "DEFAULT")
     assert loaded.source == "IMAGENET1K_V1"
-    assert asked == [
+    assert requests == [
         weights.ResNet50_Weights.IMAGENET1K_V2,
         weights.ResNet50_Weights.IMAGENET1K_V1,
         weights.ResNet18_Weights.IMAGENET1K_V1,

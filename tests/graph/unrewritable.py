@@ -129,7 +129,7 @@ class Lists(Plain):
     def forward(self, x: Tensor) -> Tensor:
         maps = self.fork(self.s1(self.s0(x)))
         if isinstance(maps, list):
-            maps = [self.scale(one) for one in maps]
+            maps = [self.scale(site_map) for site_map in maps]
         return self.tail(torch.stack(maps).sum(0))
 
 

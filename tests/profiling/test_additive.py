@@ -49,11 +49,11 @@ def check(base: Base, design: Design, counter: Counter) -> None:
     sites = {site.name: site for site in base.sites}
     part, shape = base.network.path, base.network.input_shape
     expected = count(base.network.module, shape, counter=counter)
-    for one in design.insertions:
+    for insertion in design.insertions:
         expected += bam_cost(
-            sites[one.site],
-            one.reduction,
-            one.dilation,
+            sites[insertion.site],
+            insertion.reduction,
+            insertion.dilation,
             variant=design.variant,
             init=design.init,
         )

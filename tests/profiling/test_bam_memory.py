@@ -119,8 +119,8 @@ def test_bams_add_up_to_what_a_cpu_keeps(name: str, shape: tuple[int, ...]) -> N
     assert base == saved_bytes(part, summary.part_input)
     assert set(added) == {(site.name, r) for site in summary.sites for r in REDUCTIONS}
     assert min(added.values()) > 0
-    one = Design("any", shape, design.insertions[:1], design.variant, design.init)
-    for tried in (one, design):
+    single = Design("any", shape, design.insertions[:1], design.variant, design.init)
+    for tried in (single, design):
         expected = base + sum(added[i.site, i.reduction] for i in tried.insertions)
         rewritten = network.insert(tried).module.get_submodule(summary.part)
         assert saved_bytes(rewritten, summary.part_input) == expected, tried
@@ -132,12 +132,12 @@ def test_of_a_detector_it_is_the_part() -> None:
     model = build_model(name, shape, initialise=False)
     summary = summarise_base(name, Base(model, shape))
     assert summary.part
-    one = Insertion(summary.sites[2].name, 4)
-    base, added = bam_memory(model, summary, {one.site: [4, 8]})
-    assert set(added) == {(one.site, 4), (one.site, 8)}
-    rewritten = Base(model, shape).insert(Design(name, shape, (one,))).module
+    single = Insertion(summary.sites[2].name, 4)
+    base, added = bam_memory(model, summary, {single.site: [4, 8]})
+    assert set(added) == {(single.site, 4), (single.site, 8)}
+    rewritten = Base(model, shape).insert(Design(name, shape, (single,))).module
     part = rewritten.get_submodule(summary.part)
-    assert saved_bytes(part, summary.part_input) == base + added[one.site, 4]
+    assert saved_bytes(part, summary.part_input) == base + added[single.site, 4]
 
 
 class Chain(nn.Module):
@@ -186,7 +186,7 @@ def test_what_does_not_add_up_is_refused(monkeypatch) -> None:
     with pytest.raises(ModelError, match="chain has frozen parameters"):
         bam_memory(frozen, chain_summary("relu"), {"relu": [4]})
     real = memory._internal_bytes
-    monkeypatch.setattr(memory, "_internal_bytes", lambda bam, given: real(bam, given) + 4)
+    monkeypatch.setattr(memory, "_internal_bytes", lambda bam, shape: real(bam, shape) + 4)
     with pytest.raises(ModelError, match=r"memory of chain with BAM at all sites is (\d+) bytes"):
         bam_memory(Chain(), chain_summary("relu"), {"relu": [4]})
 

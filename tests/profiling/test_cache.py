@@ -131,8 +131,8 @@ def test_an_entry_that_is_a_folder_is_no_entry(key, folder):
 
 def test_a_folder_that_cannot_be_made_is_no_failure(key, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
-        monkeypatch.setenv("BAMSEARCH_CACHE", str(place))
+    for cache_folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
+        monkeypatch.setenv("BAMSEARCH_CACHE", str(cache_folder))
         write(key, SUMMARY)
         assert cache.read_summary(key) is None
 
@@ -158,7 +158,7 @@ def test_factories_are_not_kept(model, folder):
 
 
 def test_every_model_size_and_number_of_classes_has_its_own_entry():
-    asked = [
+    keys = [
         ("resnet18", None, None),
         ("resnet34", None, None),
         ("timm:resnet18", None, None),
@@ -168,7 +168,7 @@ def test_every_model_size_and_number_of_classes_has_its_own_entry():
         ("resnet18", None, 10),
         ("resnet18", (224, 224), 10),
     ]
-    assert len({str(cache._path(cache.summary_key(*one))) for one in asked}) == len(asked)
+    assert len({str(cache._path(cache.summary_key(*key))) for key in keys}) == len(keys)
     assert cache.summary_key("resnet18", [8, 9], None) == cache.summary_key(
         "resnet18", (8, 9), None
     )

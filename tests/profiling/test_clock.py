@@ -80,21 +80,21 @@ def test_mps_events_are_around_all_calls(monkeypatch):
 
 
 def test_the_cpu_clock_gives_the_mean_of_a_call_in_milliseconds(monkeypatch):
-    asked = {}
+    calls = {}
 
     class Timer:
         def __init__(self, stmt, globals, num_threads):
-            asked.update(stmt=stmt, globals=globals, threads=num_threads)
+            calls.update(stmt=stmt, globals=globals, threads=num_threads)
 
         def timeit(self, number):
-            asked["number"] = number
-            exec(asked["stmt"], asked["globals"])
+            calls["number"] = number
+            exec(calls["stmt"], calls["globals"])
             return type("Measurement", (), {"mean": 0.002})
 
     monkeypatch.setattr(timing, "Timer", Timer)
     ran = []
     assert CpuClock(threads=3).milliseconds(lambda: ran.append(1), 7) == 2.0
-    assert (asked["threads"], asked["number"], ran) == (3, 7, [1])
+    assert (calls["threads"], calls["number"], ran) == (3, 7, [1])
 
 
 def test_the_real_cpu_clock_runs_with_its_threads_and_gives_back_the_callers():

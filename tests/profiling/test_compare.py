@@ -52,18 +52,18 @@ def subject(length: int, size: int = 8) -> Subject:
 
 
 def test_counts() -> None:
-    (one,) = profile(subject(2), modes=[])
+    (profiled,) = profile(subject(2), modes=[])
     # 3 x 3 weights and 3 biases twice; 3 * 3 products at 64 positions twice; 3 * 64 outputs twice
-    assert (one.cost.params, one.cost.macs) == (24, 1152)
-    assert one.activations[""] == 384
-    assert one.activations["layers.0"] == 192
-    assert one.measured == ()
-    assert isinstance(one.cost, Cost)
+    assert (profiled.cost.params, profiled.cost.macs) == (24, 1152)
+    assert profiled.activations[""] == 384
+    assert profiled.activations["layers.0"] == 192
+    assert profiled.measured == ()
+    assert isinstance(profiled.cost, Cost)
 
 
 def test_one_network_is_timed_alone() -> None:
-    (one,) = profile(subject(3), modes=["eager"], samples=4, clock=ConvolutionClock())
-    (measured,) = one.measured
+    (profiled,) = profile(subject(3), modes=["eager"], samples=4, clock=ConvolutionClock())
+    (measured,) = profiled.measured
     assert measured.pair is None
     assert measured.timing is not None
     assert set(measured.timing.samples) == {3.0}
@@ -75,15 +75,17 @@ def test_others_are_paired_with_the_first() -> None:
     assert base.measured[0].timing is not None
     assert base.measured[0].timing.median == 2
     assert base.measured[0].pair is None
-    pairs = [one.measured[0].pair for one in (three, five)]
+    pairs = [profiled.measured[0].pair for profiled in (three, five)]
     assert [pair.ratio for pair in pairs if pair] == [1.5, 2.5]
     assert all(pair.low <= pair.ratio <= pair.high for pair in pairs if pair)
 
 
 def test_a_mode_that_fails_leaves_the_others() -> None:
     # a CUDA graph needs CUDA
-    (one,) = profile(subject(1), modes=["cudagraph", "eager"], samples=3, clock=ConvolutionClock())
-    failed, worked = one.measured
+    (profiled,) = profile(
+        subject(1), modes=["cudagraph", "eager"], samples=3, clock=ConvolutionClock()
+    )
+    failed, worked = profiled.measured
     assert failed.timing is None
     assert failed.trouble
     assert "cudagraph" in failed.trouble
@@ -99,8 +101,8 @@ def test_other_inputs_are_not_compared() -> None:
 
 
 def test_memory_on_request() -> None:
-    (one,) = profile(subject(2), memory=True, modes=[])
-    inference, training = one.memory
+    (profiled,) = profile(subject(2), memory=True, modes=[])
+    inference, training = profiled.memory
     assert (inference.train, training.train) == (False, True)
     assert inference.bytes is None
     assert training.bytes is not None
@@ -113,7 +115,10 @@ def test_a_design_shows_where_its_time_goes(tmp_path: Path) -> None:
     opened = open_subjects(["resnet18", str(tmp_path)])
     base, inserted = profile(*opened, modes=["eager"], samples=3, clock=ConvolutionClock())
     sites = inserted.measured[0].sites
-    assert [(site.name, one.reduction) for site, one, _ in sites] == [("layer2", 8), ("layer3", 16)]
+    assert [(site.name, insertion.reduction) for site, insertion, _ in sites] == [
+        ("layer2", 8),
+        ("layer3", 16),
+    ]
     # four convolutions in a BAM, and resnet18 has 20 of its own
     assert [timing.median for _, _, timing in sites] == [4, 4]
     pair = inserted.measured[0].pair
@@ -145,9 +150,9 @@ def test_a_model_is_built_as_its_design_has_it(tmp_path: Path) -> None:
     assert base.input_shape == (3, 32, 48)
     assert base.model.fc.out_features == 7
     assert other.input_shape == (3, 224, 224)
-    (asked, _) = open_subjects(["resnet18", str(tmp_path)], (64, 64), 5)
-    assert asked.input_shape == (3, 64, 64)
-    assert asked.model.fc.out_features == 5
+    (subject, _) = open_subjects(["resnet18", str(tmp_path)], (64, 64), 5)
+    assert subject.input_shape == (3, 64, 64)
+    assert subject.model.fc.out_features == 5
 
 
 def test_what_is_no_target(tmp_path: Path) -> None:
@@ -186,10 +191,10 @@ def test_what_python_can_profile(tmp_path: Path) -> None:
     save(design, tmp_path)
     module = torch.nn.Conv2d(3, 2, 3)
     profiled = bamsearch.profile("resnet18", design, tmp_path, module, input_size=64, modes=[])
-    names = [one.subject.name for one in profiled]
+    names = [profile.subject.name for profile in profiled]
     assert names == ["resnet18", "resnet18", str(tmp_path), "torch.nn.modules.conv:Conv2d"]
-    base, first, second, own = (one.cost for one in profiled)
-    assert (own.params, own.macs) == (2 * (27 + 1), 62 * 62 * 2 * 27)
+    base, first, second, custom = (profile.cost for profile in profiled)
+    assert (custom.params, custom.macs) == (2 * (27 + 1), 62 * 62 * 2 * 27)
     assert first == second
     assert first.params - base.params == sum(value.numel() for value in BAM(64).parameters())
     with pytest.raises(InvalidValueError, match="profile needs a network"):

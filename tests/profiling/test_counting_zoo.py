@@ -102,7 +102,9 @@ def test_every_published_segmentation(name: str) -> None:
     aux = {"aux_loss": True} if name in AUX else {}
     model = models.get_model(name, weights=None, weights_backbone=None, **aux)
     shape = (3, 520, 520)
-    fvcore, torchs = (count(model, shape, counter=one) for one in ("fvcore", "FlopCounterMode"))
+    fvcore, torchs = (
+        count(model, shape, counter=counter) for counter in ("fvcore", "FlopCounterMode")
+    )
     assert (fvcore.macs, fvcore.by_module) == (torchs.macs, torchs.by_module)
     assert round(fvcore.conv_linear_macs / 1e9, 3) == entry.meta["_ops"]
     assert fvcore.params == entry.meta["num_params"]

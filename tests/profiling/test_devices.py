@@ -11,8 +11,8 @@ from bamsearch.profiling.devices import Device, list_devices, resolve_device
 @pytest.fixture
 def present(monkeypatch):
     def have(*names):
-        found = [Device(name, "") for name in names]
-        monkeypatch.setattr(devices, "list_devices", lambda: found)
+        result = [Device(name, "") for name in names]
+        monkeypatch.setattr(devices, "list_devices", lambda: result)
 
     return have
 

@@ -65,9 +65,9 @@ def net() -> nn.Module:
 @pytest.fixture(scope="module")
 def summary(net) -> ModelSummary:
     # "resnet18" so that tables are kept: the name is what says whether they may be.
-    found = summarise_base("resnet18", Base(net, SHAPE))
-    assert [site.name for site in found.sites] == ["one", "two", "three"]
-    return found
+    result = summarise_base("resnet18", Base(net, SHAPE))
+    assert [site.name for site in result.sites] == ["one", "two", "three"]
+    return result
 
 
 @pytest.fixture(autouse=True)
@@ -225,11 +225,11 @@ def test_bam_gets_the_map_as_it_lies_in_memory(
     layout, memory_format, shape, seen, contiguous
 ) -> None:
     site = Site("a", 8, 4, 6, 4, layout, "head", frames=3 if "T" in layout else None)
-    module, given = bam_alone(
+    module, input_map = bam_alone(
         site, 4, 2, variant="official", init="identity", memory_format=memory_format
     )
-    assert given == shape
-    image = torch.randn(2, *given)
+    assert input_map == shape
+    image = torch.randn(2, *input_map)
     if memory_format == "channels_last":
         formats = {4: torch.channels_last, 5: torch.channels_last_3d}
         image = image.contiguous(memory_format=formats[image.dim()])
@@ -247,11 +247,11 @@ def test_bam_gets_the_map_as_it_lies_in_memory(
 
 
 def test_training_and_every_condition_reach_the_measurement(net, summary, monkeypatch) -> None:
-    asked = []
+    calls = []
     real = latency.time_model
 
     def note(*args, **options):
-        asked.append(options)
+        calls.append(options)
         return real(*args, **options)
 
     monkeypatch.setattr(latency, "time_model", note)
@@ -268,7 +268,7 @@ def test_training_and_every_condition_reach_the_measurement(net, summary, monkey
         variant="official",
         init="identity",
     )
-    for options in asked:
+    for options in calls:
         assert isinstance(options.pop("clock"), FormulaClock)
         assert options == {
             "samples": 3,
@@ -280,7 +280,7 @@ def test_training_and_every_condition_reach_the_measurement(net, summary, monkey
             "train": True,
             "threads": 2,
         }
-    assert len(asked) == 2
+    assert len(calls) == 2
     facts = table.conditions.device
     assert (facts.kind, facts.threads) == ("cpu", 2)
     assert table.conditions == LatencyConditions(
@@ -342,8 +342,8 @@ def test_a_table_is_kept_and_measured_again_when_something_changes(
         {"module": other},
     ]
     for number, change in enumerate(changes, start=2):
-        given = {"held_out": 2} | change
-        measure(given.pop("module", net), summary, **given)
+        options = {"held_out": 2} | change
+        measure(options.pop("module", net), summary, **options)
         assert len(runs) == number, change
     measure(net, summary, held_out=2)
     assert len(runs) == 1 + len(changes)
@@ -354,7 +354,7 @@ def test_a_table_is_kept_and_measured_again_when_something_changes(
 def test_without_whole_designs_too(net, summary, monkeypatch) -> None:
     runs = counted(monkeypatch)
     larger = summarise_base("resnet18", Base(net, (3, 16, 32)))
-    for number, (given, change) in enumerate(
+    for number, (options, change) in enumerate(
         [
             (summary, {}),
             (larger, {}),
@@ -366,8 +366,8 @@ def test_without_whole_designs_too(net, summary, monkeypatch) -> None:
         start=1,
     ):
         for _ in range(2):
-            table = measure(net, given, held_out=0, **change)
-            assert (table.model, table.input_shape) == (given.model, given.input_shape)
+            table = measure(net, options, held_out=0, **change)
+            assert (table.model, table.input_shape) == (options.model, options.input_shape)
             assert len(runs) == number, change
 
 
@@ -481,10 +481,11 @@ def test_a_table_round_trips() -> None:
 
 
 def test_a_missing_time_is_an_error() -> None:
-    for one in (Insertion("one", 8, 1), Insertion("one", 4, 4), Insertion("two", 4, 1)):
-        message = f"no time for {one.site} with r={one.reduction}, d={one.dilation}: measure it"
+    for insertion in (Insertion("one", 8, 1), Insertion("one", 4, 4), Insertion("two", 4, 1)):
+        option = f"r={insertion.reduction}, d={insertion.dilation}"
+        message = f"no time for {insertion.site} with {option}: measure it"
         with pytest.raises(InvalidValueError, match=message):
-            TABLE.predict([Insertion("one", 4, 1), one])
+            TABLE.predict([Insertion("one", 4, 1), insertion])
 
 
 def test_a_module_alone_is_measured(net) -> None:

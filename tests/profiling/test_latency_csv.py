@@ -63,8 +63,8 @@ def read(tmp_path: Path, text: str | bytes) -> LatencyTable:
 )
 def test_other_tools_write_it_otherwise(tmp_path, text) -> None:
     expected = (10.0, (LatencyEntry("layer1", 4, 1, 2.0),), None, None)
-    found = read(tmp_path, text)
-    assert (found.base_ms, found.entries, found.conditions, found.error) == expected
+    result = read(tmp_path, text)
+    assert (result.base_ms, result.entries, result.conditions, result.error) == expected
 
 
 HEAD = "site,r,d,ms\nbase,,,10\n"

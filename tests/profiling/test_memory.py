@@ -18,10 +18,10 @@ F32 = 4
 
 
 def saved(model: nn.Module, shape: tuple[int, ...], **options) -> int:
-    found = peak_memory(model, shape, train=True, **options)
-    assert (found.method, found.reason, found.already) == (memory.SAVED, None, 0)
-    assert found.bytes is not None
-    return found.bytes
+    memory_use = peak_memory(model, shape, train=True, **options)
+    assert (memory_use.method, memory_use.reason, memory_use.already) == (memory.SAVED, None, 0)
+    assert memory_use.bytes is not None
+    return memory_use.bytes
 
 
 def convolution(bias: bool = True) -> nn.Conv2d:
@@ -73,10 +73,10 @@ def test_by_hand(model: nn.Module, expected: int) -> None:
 
 def test_it_grows_with_the_batch_and_shrinks_with_the_dtype() -> None:
     model = nn.Sequential(convolution(), nn.ReLU())
-    one = saved(model, (3, 4, 5))
-    assert saved(model, (3, 4, 5), batch_size=6) == 6 * one
-    assert saved(model, (3, 4, 5), dtype="bfloat16") == one // 2
-    found = peak_memory(
+    single = saved(model, (3, 4, 5))
+    assert saved(model, (3, 4, 5), batch_size=6) == 6 * single
+    assert saved(model, (3, 4, 5), dtype="bfloat16") == single // 2
+    memory_use = peak_memory(
         model,
         [3, 4, 5],
         batch_size=2,
@@ -84,9 +84,17 @@ def test_it_grows_with_the_batch_and_shrinks_with_the_dtype() -> None:
         memory_format="channels_last",
         train=True,
     )
-    assert (found.input_shape, found.batch_size, found.dtype) == ((3, 4, 5), 2, "bfloat16")
-    assert (found.memory_format, found.train, found.device.kind) == ("channels_last", True, "cpu")
-    assert found.bytes == one
+    assert (memory_use.input_shape, memory_use.batch_size, memory_use.dtype) == (
+        (3, 4, 5),
+        2,
+        "bfloat16",
+    )
+    assert (memory_use.memory_format, memory_use.train, memory_use.device.kind) == (
+        "channels_last",
+        True,
+        "cpu",
+    )
+    assert memory_use.bytes == single
 
 
 def test_a_view_keeps_its_whole_storage() -> None:
@@ -150,10 +158,10 @@ def test_bam_needs_more_than_nothing_and_the_model_stays_as_it_is() -> None:
 
 
 def test_inference_on_a_cpu_has_no_number_and_says_why() -> None:
-    found = peak_memory(convolution(), (3, 4, 5), train=False)
-    assert found.bytes is None
-    assert found.method == memory.NONE
-    assert found.reason == "torch does not record peak memory of cpu in inference"
+    memory_use = peak_memory(convolution(), (3, 4, 5), train=False)
+    assert memory_use.bytes is None
+    assert memory_use.method == memory.NONE
+    assert memory_use.reason == "torch does not record peak memory of cpu in inference"
 
 
 class Greedy(nn.Module):
@@ -225,25 +233,25 @@ def test_the_allocators_peak(monkeypatch) -> None:
     cuda = memory.torch.cuda
     monkeypatch.setattr(memory, "workloads", build)
     monkeypatch.setattr(memory, "resolve_device", torch.device)
-    monkeypatch.setattr(memory, "preserve_torch_state", lambda place: nullcontext())
-    monkeypatch.setattr(memory, "device_facts", lambda place: f"facts of {place}")
-    monkeypatch.setattr(cuda, "memory_allocated", lambda place: 7)
-    monkeypatch.setattr(cuda, "reset_peak_memory_stats", lambda place: calls.append("reset"))
-    monkeypatch.setattr(cuda, "synchronize", lambda place: calls.append("wait"))
-    monkeypatch.setattr(cuda, "max_memory_allocated", lambda place: calls.append("read") or 4096)
-    found = peak_memory(convolution(), (3, 4, 5), device="cuda:0", train=False)
+    monkeypatch.setattr(memory, "preserve_torch_state", lambda device: nullcontext())
+    monkeypatch.setattr(memory, "device_facts", lambda device: f"facts of {device}")
+    monkeypatch.setattr(cuda, "memory_allocated", lambda device: 7)
+    monkeypatch.setattr(cuda, "reset_peak_memory_stats", lambda device: calls.append("reset"))
+    monkeypatch.setattr(cuda, "synchronize", lambda device: calls.append("wait"))
+    monkeypatch.setattr(cuda, "max_memory_allocated", lambda device: calls.append("read") or 4096)
+    memory_use = peak_memory(convolution(), (3, 4, 5), device="cuda:0", train=False)
     assert calls == ["build", "reset", "run", "wait", "read"]
-    assert (found.bytes, found.already, found.method) == (4096, 7, memory.ALLOCATOR)
-    assert found.device == "facts of cuda:0"
+    assert (memory_use.bytes, memory_use.already, memory_use.method) == (4096, 7, memory.ALLOCATOR)
+    assert memory_use.device == "facts of cuda:0"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu() -> None:
     model = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU())
-    found = [
+    memory_use = [
         peak_memory(model, (3, 256, 256), device="cuda", batch_size=8, train=train).bytes
         for train in (False, True)
     ]
     activation = 8 * 64 * 256 * 256 * F32
-    assert 2 * activation <= found[0] < 4 * activation
-    assert found[0] <= found[1]
+    assert 2 * activation <= memory_use[0] < 4 * activation
+    assert memory_use[0] <= memory_use[1]

@@ -37,20 +37,24 @@ def surveys(monkeypatch) -> list[str]:
 
 
 def test_it_is_what_the_library_says():
-    found = summarise(SMALL)
+    summary = summarise(SMALL)
     module = build_model(SMALL)
-    assert list(found.sites) == find_sites(module)
-    assert found.base == count(module, (3, 224, 224))
-    assert (found.part, found.input_shape, found.part_input) == ("", (3, 224, 224), (3, 224, 224))
-    assert (found.published_params, found.published_gmacs) == (1235496, 0.349)
+    assert list(summary.sites) == find_sites(module)
+    assert summary.base == count(module, (3, 224, 224))
+    assert (summary.part, summary.input_shape, summary.part_input) == (
+        "",
+        (3, 224, 224),
+        (3, 224, 224),
+    )
+    assert (summary.published_params, summary.published_gmacs) == (1235496, 0.349)
 
 
 @pytest.mark.parametrize("args", [((64, 96), None), (None, 10)])
 def test_published_numbers_are_for_the_published_network(args):
-    found = summarise(SMALL, *args)
-    assert (found.published_params, found.published_gmacs) == (None, None)
+    summary = summarise(SMALL, *args)
+    assert (summary.published_params, summary.published_gmacs) == (None, None)
     if args[1] is None:
-        assert found.input_shape == (3, 64, 96)
+        assert summary.input_shape == (3, 64, 96)
         assert summarise(SMALL, (224, 224)).published_params == 1235496
 
 
@@ -103,8 +107,8 @@ def test_a_model_of_the_users_own_is_looked_at_each_time(folder, surveys, tmp_pa
     widths = []
     for width in (4, 16):
         path.write_text(NET.format(width=width))
-        found = summarise(f"{path}:net", (8, 8))
-        widths.append(found.base.params - 8 * 9 * 5 - 5)
+        summary = summarise(f"{path}:net", (8, 8))
+        widths.append(summary.base.params - 8 * 9 * 5 - 5)
     # 3x3 convolutions with biases: 3 → width → 8
     assert widths == [27 * width + width + 72 * width + 8 for width in (4, 16)]
     assert len(surveys) == 2
@@ -131,13 +135,13 @@ def test_looking_leaves_the_random_state_alone(folder):
 @pytest.mark.parametrize("variant", ["paper", "official"])
 @pytest.mark.parametrize("init", ["paper", "identity"])
 def test_a_design_costs_what_a_count_of_its_network_says(variant, init):
-    found = summarise(SMALL)
+    summary = summarise(SMALL)
     insertions = plan_insertions(
-        found.sites, "stages", overrides=[Insertion(found.sites[1].name, 3, 2)]
+        summary.sites, "stages", overrides=[Insertion(summary.sites[1].name, 3, 2)]
     )
-    design = Design(SMALL, found.input_shape, insertions, variant, init)
-    cost = cost_of(found, design)
-    counted = count(build(design), found.input_shape)
+    design = Design(SMALL, summary.input_shape, insertions, variant, init)
+    cost = cost_of(summary, design)
+    counted = count(build(design), summary.input_shape)
     total = cost.total
     assert (total.params, total.macs, total.conv_linear_macs) == (
         counted.params,
@@ -145,20 +149,20 @@ def test_a_design_costs_what_a_count_of_its_network_says(variant, init):
         counted.conv_linear_macs,
     )
     assert len(cost.inserted) == len(insertions) > 1
-    assert cost.base is found.base
+    assert cost.base is summary.base
 
 
 def test_an_empty_design_costs_the_base():
-    found = summarise(SMALL)
-    cost = cost_of(found, Design(SMALL, found.input_shape))
-    assert cost.total == found.base
+    summary = summarise(SMALL)
+    cost = cost_of(summary, Design(SMALL, summary.input_shape))
+    assert cost.total == summary.base
     assert cost.added == Cost(0, 0, 0)
 
 
 def test_a_site_of_another_model():
-    found = summarise(SMALL)
+    summary = summarise(SMALL)
     with pytest.raises(InvalidValueError, match="no site is called 'layer9'"):
-        cost_of(found, Design(SMALL, found.input_shape, (Insertion("layer9"),)))
+        cost_of(summary, Design(SMALL, summary.input_shape, (Insertion("layer9"),)))
 
 
 def test_a_module_at_hand():
@@ -168,12 +172,12 @@ def test_a_module_at_hand():
         nn.MaxPool2d(2),
         nn.Conv2d(8, 8, 3),
     )
-    found = summarise_base("mine", Base(module, (3, 8, 8)))
+    summary = summarise_base("mine", Base(module, (3, 8, 8)))
     # the last convolution has no padding: it makes 2x2 of 4x4
-    assert [(site.name, site.reducer) for site in found.sites] == [("1", "2"), ("2", "3")]
+    assert [(site.name, site.reducer) for site in summary.sites] == [("1", "2"), ("2", "3")]
     # biases are no MACs: 8·8·(27·4 + 36·8) + 2·2·72·8
-    assert found.base.macs == 64 * (108 + 288) + 4 * 576
-    assert found.published_params is None
+    assert summary.base.macs == 64 * (108 + 288) + 4 * 576
+    assert summary.published_params is None
 
 
 def test_no_site_is_said_with_model_and_size():

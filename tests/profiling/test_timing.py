@@ -210,7 +210,7 @@ def test_noisy_from_a_tenth(samples, noisy):
 
 
 @pytest.mark.parametrize(
-    ("one", "calls"),
+    ("duration", "calls"),
     [
         (500.0, 1),
         (10.0, 1),
@@ -222,23 +222,23 @@ def test_noisy_from_a_tenth(samples, noisy):
         (1e-4, 100_000),
     ],
 )
-def test_a_sample_is_as_many_calls_as_make_ten_milliseconds(one, calls):
-    repeats, asked = warm_up(itertools.repeat(one))
+def test_a_sample_is_as_many_calls_as_make_ten_milliseconds(duration, calls):
+    repeats, samples = warm_up(itertools.repeat(duration))
     assert repeats == calls
-    assert one * repeats >= 10 - 1e-9
-    assert all(now <= 10 * before for before, now in itertools.pairwise(asked))
+    assert duration * repeats >= 10 - 1e-9
+    assert all(now <= 10 * before for before, now in itertools.pairwise(samples))
 
 
-@pytest.mark.parametrize("one", [0.0, 1e-9])
-def test_a_clock_that_stands_still_is_not_waited_for(one):
-    repeats, asked = warm_up(itertools.repeat(one))
+@pytest.mark.parametrize("duration", [0.0, 1e-9])
+def test_a_clock_that_stands_still_is_not_waited_for(duration):
+    repeats, samples = warm_up(itertools.repeat(duration))
     assert repeats == 100_000
-    assert len(asked) < 100
+    assert len(samples) < 100
 
 
 def test_warm_up_ends_with_the_second_window_if_all_is_steady():
-    _, asked = warm_up(itertools.repeat(20.0))
-    assert len(asked) == 10
+    _, samples = warm_up(itertools.repeat(20.0))
+    assert len(samples) == 10
 
 
 def test_a_slow_first_call_does_not_set_the_length():
@@ -248,30 +248,30 @@ def test_a_slow_first_call_does_not_set_the_length():
 
 def test_warm_up_goes_on_while_times_fall():
     falling = [20.0 + 80.0 * 0.85**number for number in range(30)]
-    _, asked = warm_up(itertools.chain(falling, itertools.repeat(20.0)))
-    last = falling[: len(asked)][-10:] if len(asked) <= 30 else [20.0]
-    assert 20 < len(asked) < 45
+    _, samples = warm_up(itertools.chain(falling, itertools.repeat(20.0)))
+    last = falling[: len(samples)][-10:] if len(samples) <= 30 else [20.0]
+    assert 20 < len(samples) < 45
     assert np.median(last) < 1.15 * 20.0
 
 
 def test_a_steady_drift_is_not_taken_for_noise():
-    _, asked = warm_up(20.0 * (1 + 0.01 * number) for number in itertools.count())
-    assert sum(20.0 * (1 + 0.01 * number) for number in range(len(asked))) >= 5_000
+    _, samples = warm_up(20.0 * (1 + 0.01 * number) for number in itertools.count())
+    assert sum(20.0 * (1 + 0.01 * number) for number in range(len(samples))) >= 5_000
 
 
 def test_noise_does_not_keep_warm_up_going():
     lengths = []
     for seed in range(50):
         noise = np.random.default_rng(seed)
-        _, asked = warm_up(20.0 * noise.lognormal(0, 0.3) for _ in itertools.count())
-        lengths.append(len(asked))
+        _, samples = warm_up(20.0 * noise.lognormal(0, 0.3) for _ in itertools.count())
+        lengths.append(len(samples))
     assert np.median(lengths) <= 20
     assert max(lengths) <= 60
 
 
 def test_warm_up_is_bounded_in_time():
-    _, asked = warm_up(100.0 * 1.1**number for number in itertools.count())
-    assert sum(100.0 * 1.1**number for number in range(len(asked) - 1)) < 5_000
+    _, samples = warm_up(100.0 * 1.1**number for number in itertools.count())
+    assert sum(100.0 * 1.1**number for number in range(len(samples) - 1)) < 5_000
     assert len(warm_up(itertools.repeat(6_000.0))[1]) == 1
 
 
@@ -300,9 +300,9 @@ def test_the_seed_decides_the_order():
     assert pairs_timed(40, seed=1) == pairs_timed(40, seed=1) != pairs_timed(40, seed=2)
 
 
-@pytest.mark.parametrize(("asked", "taken"), [(1, 6), (6, 6), (7, 7), (40, 40)])
-def test_there_are_six_pairs_or_more(asked, taken):
-    pair = time_pair(Net("a"), Net("b"), SHAPE, samples=asked, clock=constant(20.0))
+@pytest.mark.parametrize(("samples", "taken"), [(1, 6), (6, 6), (7, 7), (40, 40)])
+def test_there_are_six_pairs_or_more(samples, taken):
+    pair = time_pair(Net("a"), Net("b"), SHAPE, samples=samples, clock=constant(20.0))
     assert len(pair.a.samples) == len(pair.b.samples) == taken
 
 
@@ -415,9 +415,9 @@ def noisy_pair(seed: int, ratio: float, pairs: int = 40) -> tuple[np.ndarray, np
     number = np.arange(2 * pairs)
     drift = 1 + random.uniform(-2e-3, 2e-3) * number
     shared = np.repeat(random.lognormal(0, 0.15, pairs), 2)
-    own = random.lognormal(0, 0.02, 2 * pairs)
+    noise = random.lognormal(0, 0.02, 2 * pairs)
     bursts = np.where(random.random(2 * pairs) < 0.08, random.uniform(1.5, 4.0, 2 * pairs), 1.0)
-    times = (20.0 * drift * shared * own * bursts).reshape(-1, 4)
+    times = (20.0 * drift * shared * noise * bursts).reshape(-1, 4)
     a, b = times[:, [0, 3]].ravel(), times[:, [1, 2]].ravel()
     return a, ratio * b
 
@@ -433,8 +433,8 @@ def test_the_interval_holds_the_true_ratio(ratio):
 
 
 def test_three_per_cent_are_found():
-    found = sum(paired_ratio(*noisy_pair(seed, 1.03), seed=seed)[0] > 1 for seed in range(100))
-    assert found >= 90
+    result = sum(paired_ratio(*noisy_pair(seed, 1.03), seed=seed)[0] > 1 for seed in range(100))
+    assert result >= 90
 
 
 def test_unpaired_times_would_not_find_them():

@@ -53,11 +53,11 @@ class Greedy(nn.Module):
         self.error = error
 
     def forward(self, image):
-        kept = image + self.weight
-        KEPT.append(weakref.ref(kept))
+        stored = image + self.weight
+        KEPT.append(weakref.ref(stored))
         if len(image) > self.most:
             raise self.error("CUDA out of memory. Tried to allocate 2.00 GiB\nmore of that")
-        return kept
+        return stored
 
 
 SEEN: list[SimpleNamespace] = []
@@ -85,9 +85,9 @@ def gpu(monkeypatch):
     monkeypatch.setattr(
         module, "resolve_device", lambda name: SimpleNamespace(type="cuda", index=0)
     )
-    monkeypatch.setattr(module, "device_facts", lambda place, threads: None)
+    monkeypatch.setattr(module, "device_facts", lambda device, threads: None)
     monkeypatch.setattr(
-        module, "preserve_torch_state", lambda place, threads: contextlib.nullcontext()
+        module, "preserve_torch_state", lambda device, threads: contextlib.nullcontext()
     )
     monkeypatch.setattr(module, "_prepared_copy", lambda model, *_: model)
     monkeypatch.setattr(
@@ -200,7 +200,7 @@ def test_moving_changes_addresses_and_nothing_else():
     places, values = [t.data_ptr() for t in tensors], [t.clone() for t in tensors]
     said = work.run()
     work.move()
-    assert all(t.data_ptr() != place for t, place in zip(tensors, places, strict=True))
+    assert all(t.data_ptr() != address for t, address in zip(tensors, places, strict=True))
     assert all(torch.equal(t, value) for t, value in zip(tensors, values, strict=True))
     assert torch.equal(work.run(), said)
 
@@ -273,11 +273,11 @@ def test_a_cuda_graph_is_for_inference_on_cuda(device, train, request):
 
 
 def test_compile_calls_what_torch_compiled(monkeypatch):
-    made = []
+    networks = []
 
     def compiled(net, dynamic):
         assert dynamic is False
-        made.append(net)
+        networks.append(net)
 
         def call(image):
             return net(image) * 2
@@ -286,7 +286,7 @@ def test_compile_calls_what_torch_compiled(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", compiled)
     work = workload(Net(), SHAPE, mode="compile")
-    assert made == [work.module]
+    assert networks == [work.module]
     assert torch.equal(work.run(), work.module(SEEN[-1].image) * 2)
 
 
@@ -489,7 +489,7 @@ def test_the_largest_batch_of_a_training_step_has_its_backward():
 def test_a_failed_attempt_keeps_nothing():
     assert largest_batch(Greedy(8), SHAPE, batch_size=64) == 8
     assert len(KEPT) == 4
-    assert all(kept() is None for kept in KEPT)
+    assert all(reference() is None for reference in KEPT)
 
 
 def test_the_largest_batch_of_a_model_that_fails_otherwise():

@@ -52,7 +52,7 @@ def test_what_is_no_audit_is_said(audit, change, says):
 
 
 def test_a_mean_needs_every_seed(audit):
-    assert [one.mean for one in audit.designs] == [80.5, 83.75, 81.5, None, 83.0, 80.75]
+    assert [design.mean for design in audit.designs] == [80.5, 83.75, 81.5, None, 83.0, 80.75]
     assert audit.ceiling("band").highest_tau == pytest.approx(2 / pi * asin(0.9293))
     assert audit.ceiling("space").highest_tau is None
     assert audit.ceiling("size") is None
@@ -63,10 +63,12 @@ def test_a_training_is_a_line():
         '{"design": [["layer1", 4, 2]], "seed": 0, "right": 7412, "images": 10000, '
         '"curve": [70.5, 74.12], "seconds": 48.2}\n'
     )
-    one = AuditTraining.from_line(line)
-    assert one == AuditTraining((Insertion("layer1", 4, 2),), 0, 7412, 10000, (70.5, 74.12), 48.2)
-    assert one.percent == pytest.approx(74.12)
-    assert one.to_line() == line
+    training = AuditTraining.from_line(line)
+    assert training == AuditTraining(
+        (Insertion("layer1", 4, 2),), 0, 7412, 10000, (70.5, 74.12), 48.2
+    )
+    assert training.percent == pytest.approx(74.12)
+    assert training.to_line() == line
     diverged = '{"design": [], "seed": 3, "diverged": true}\n'
     assert AuditTraining.from_line(diverged) == AuditTraining((), 3)
     assert AuditTraining((), 3).to_line() == diverged
@@ -77,8 +79,8 @@ def test_a_spoilt_last_line_is_left_out_and_one_in_between_is_refused(tmp_path):
     path = tmp_path / "trainings.jsonl"
     lines = [AuditTraining((), seed, 5, 10).to_line() for seed in range(3)]
     path.write_text("".join(lines) + lines[0][:20])
-    found, whole = read_trainings(tmp_path)
-    assert [one.seed for one in found] == [0, 1, 2]
+    result, whole = read_trainings(tmp_path)
+    assert [training.seed for training in result] == [0, 1, 2]
     assert whole == len("".join(lines))
     path.write_text(lines[0] + lines[1][:20] + "\n" + lines[2])
     with pytest.raises(RunError, match="line 2 is not a"):
@@ -97,7 +99,7 @@ def test_finished_audits_of_the_network_oldest_first(audit, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     newer = replace(audit, name="b", created="2027-01-01T00:00:00+00:00")
     other = replace(audit.summary, base=Cost(1001, 100_000, 90_000))
-    for name, one in {
+    for name, training in {
         "b": newer,
         "c": audit,
         "begun": replace(audit, agreements=()),
@@ -107,14 +109,14 @@ def test_finished_audits_of_the_network_oldest_first(audit, tmp_path, monkeypatc
         "spaced": replace(audit, space=dict(audit.space) | {"name": "blocks"}),
         "stemmed": replace(audit, with_stem=not audit.with_stem),
     }.items():
-        written(tmp_path / "audits" / name, one)
+        written(tmp_path / "audits" / name, training)
     (tmp_path / "audits" / "spoilt").mkdir()
     (tmp_path / "audits" / "spoilt" / "audit.json").write_text("{")
     assert audits_of(audit) == [audit, newer]
     # A space is asked with tuples, and read with lists.
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in audit.space.items()}
     assert audits_of(replace(audit, space=values)) == [audit, newer]
-    assert [one.summary for one in audits_of(replace(audit, summary=other))] == [other]
+    assert [listed.summary for listed in audits_of(replace(audit, summary=other))] == [other]
     assert read_audit(find_audit("b")) == newer
     assert find_audit(str(tmp_path / "audits" / "c")) == tmp_path / "audits" / "c"
     assert find_audit("nowhere") is None
@@ -123,15 +125,15 @@ def test_finished_audits_of_the_network_oldest_first(audit, tmp_path, monkeypatc
 
 
 def test_what_a_search_cites(audit):
-    found = cited(audit, "params", audit.budgets)
-    assert (found.name, found.data, found.setting) == ("net-digits-001", "digits", "band")
-    assert (found.tau, found.low, found.high, found.designs) == (0.31, 0.05, 0.52, 5)
-    assert (found.another_seed, found.budgets, found.same_budgets) == (0.45, True, True)
+    result = cited(audit, "params", audit.budgets)
+    assert (result.name, result.data, result.setting) == ("net-digits-001", "digits", "band")
+    assert (result.tau, result.low, result.high, result.designs) == (0.31, 0.05, 0.52, 5)
+    assert (result.another_seed, result.budgets, result.same_budgets) == (0.45, True, True)
     assert not cited(audit, "params", (Budget("gflops", "+9%", 109_000, 100_000),)).same_budgets
     assert cited(audit, "zico", ()) is None
     # Nothing in the band: what is said of the whole space.
-    kept = tuple(one for one in audit.agreements if one.setting != "band")
-    assert cited(replace(audit, agreements=kept), "params", ()).setting == "space"
+    agreements = tuple(agreement for agreement in audit.agreements if agreement.setting != "band")
+    assert cited(replace(audit, agreements=agreements), "params", ()).setting == "space"
 
 
 def test_a_run_keeps_what_it_cites_and_older_ones_have_none(audit):

@@ -97,14 +97,14 @@ def test_every_kind_of_field_is_written_and_read():
 
 def test_defaults_may_be_left_out():
     content = {key: v for key, v in WRITTEN.items() if key not in ("other name", "count", "more")}
-    found = decode(Everything, content)
-    assert (found.named, found.sparse, found.count, found.more) == ("n", "s", 0, {})
+    result = decode(Everything, content)
+    assert (result.named, result.sparse, result.count, result.more) == ("n", "s", 0, {})
     assert decode(Everything, WRITTEN | {"rows": [[1]]}).rows == (Point(1),)
 
 
 def test_an_integer_stays_one_where_a_float_is_meant():
-    found = decode(Everything, WRITTEN | {"share": 1})
-    assert type(found.share) is int
+    result = decode(Everything, WRITTEN | {"share": 1})
+    assert type(result.share) is int
     assert decode(Everything, WRITTEN | {"loss": float("inf")}).loss == float("inf")
 
 

@@ -96,17 +96,17 @@ def test_a_run_with_a_wrong_part(change):
 
 
 def test_the_record_has_all_of_a_folder(tmp_path):
-    one, two = trial(0, 1.5, memory=7, ms=0.5, seconds=2.0), trial(3, None, reason="no luck")
+    first, two = trial(0, 1.5, memory=7, ms=0.5, seconds=2.0), trial(3, None, reason="no luck")
     base = replace(trial(0, 0.5), design=Design("net", (3, 8, 8), ()))
     (tmp_path / "run.json").write_text(RUN.to_json())
     assert read_record(tmp_path) == RunRecord(RUN)
-    lines = [trial_line(base, "base"), trial_line(one, None), trial_line(two, None)]
+    lines = [trial_line(base, "base"), trial_line(first, None), trial_line(two, None)]
     (tmp_path / "trials.jsonl").write_text("".join(lines))
-    timed = Finalist(one.design, 1.0, 0.9, 1.1, kept=False)
+    timed = Finalist(first.design, 1.0, 0.9, 1.1, kept=False)
     (tmp_path / "finalists.json").write_text(finalists_text([timed]))
     record = read_record(tmp_path)
-    assert record == RunRecord(RUN, (one, two), (("base", base),), (timed,))
-    assert record.complete == (one,)
+    assert record == RunRecord(RUN, (first, two), (("base", base),), (timed,))
+    assert record.complete == (first,)
     (tmp_path / "finalists.json").write_text("[{}]")
     with pytest.raises(
         RunError,
@@ -134,7 +134,7 @@ def test_the_ranking_is_by_score_then_by_cost():
         trial(6, -1.0),
     )
     record = RunRecord(RUN, trials)
-    assert [one.number for one in record.ranking()] == [1, 4, 5, 3, 0, 6]
+    assert [estimate.number for estimate in record.ranking()] == [1, 4, 5, 3, 0, 6]
     assert record.best == trials[1]
     assert RunRecord(RUN, trials[2:3]).best is None
 
@@ -144,10 +144,10 @@ def test_the_base_is_ranked_under_a_score_of_the_users_own():
     record = RunRecord(RUN, (trial(1, 1.0),), (("base", base),))
     # all known scores grow with the network
     assert record.best == trial(1, 1.0)
-    own = replace(record, run=replace(RUN, score="mine.py:score"))
-    assert own.best == base
-    assert own.baseline("base") == base
-    assert own.baseline("largest") is None
+    custom = replace(record, run=replace(RUN, score="mine.py:score"))
+    assert custom.best == base
+    assert custom.baseline("base") == base
+    assert custom.baseline("largest") is None
 
 
 def test_the_best_random_design_stands_for_its_search():
@@ -160,25 +160,25 @@ def test_the_best_random_design_stands_for_its_search():
 
 def test_with_trainings_a_design_is_there_once_with_its_expected_accuracy():
     run = replace(RUN, score="train")
-    one, two = trial(0, 90.0), trial(1, 95.0)
-    again = replace(one, number=2, score=92.0, seed=1)
+    first, two = trial(0, 90.0), trial(1, 95.0)
+    again = replace(first, number=2, score=92.0, seed=1)
     stopped = replace(trial(3, None), state="stopped")
-    record = RunRecord(run, (one, two, again, stopped))
+    record = RunRecord(run, (first, two, again, stopped))
     # the mean, as long as nothing has been learnt
     assert [(t.number, t.score) for t in record.designs(record.trials)] == [(0, 91.0), (1, 95.0)]
-    ranking = (AccuracyEstimate(one.design.insertions, 94.0, 93.0, 95.0, 2, 0.6),)
+    ranking = (AccuracyEstimate(first.design.insertions, 94.0, 93.0, 95.0, 2, 0.6),)
     learned = replace(record, analysis=TrainingAnalysis(4, 0.3, 0.95, (), ranking))
     assert [t.score for t in learned.designs([again])] == [94.0]
     assert [t.score for t in learned.ranking()] == [95.0, 94.0]
     other = RunRecord(RUN, record.trials)
-    assert other.designs(record.trials) == [one, two, again]
+    assert other.designs(record.trials) == [first, two, again]
 
 
 def test_what_turned_out_too_slow_is_not_ranked():
-    one, two = trial(0, 2.0), trial(1, 1.0)
-    slow = Finalist(one.design, 5.0, 4.0, 6.0, kept=False)
+    first, two = trial(0, 2.0), trial(1, 1.0)
+    slow = Finalist(first.design, 5.0, 4.0, 6.0, kept=False)
     fast = Finalist(two.design, 1.0, 0.9, 1.1, kept=True)
-    assert RunRecord(RUN, (one, two), (), (slow, fast)).ranking() == [two]
+    assert RunRecord(RUN, (first, two), (), (slow, fast)).ranking() == [two]
 
 
 def test_the_front_of_score_and_multiply_adds():
@@ -190,7 +190,7 @@ def test_the_front_of_score_and_multiply_adds():
         trial(4, 1.0, macs=1001),  # cheapest
         trial(5, 1.0, macs=1001, params=120),  # equal to 4: the first stays
     )
-    assert [one.number for one in RunRecord(RUN, trials).pareto()] == [0, 2, 4]
+    assert [trial.number for trial in RunRecord(RUN, trials).pareto()] == [0, 2, 4]
 
 
 def test_the_front_of_what_was_asked_for():
@@ -201,4 +201,4 @@ def test_the_front_of_what_was_asked_for():
         trial(2, 4.0, params=120),
         trial(3, 1.0, params=120),
     )
-    assert [one.number for one in RunRecord(run, trials).pareto()] == [0, 2]
+    assert [trial.number for trial in RunRecord(run, trials).pareto()] == [0, 2]

@@ -63,7 +63,7 @@ def trial(
     number: int, score: float | None, *sites: tuple[str, int, int], run: Run = RUN, **rest: Any
 ) -> Trial:
     """A trial; its costs are the base's and 100 parameters, 1,000 multiply-adds a BAM."""
-    insertions = [Insertion(*one) for one in sites]
+    insertions = [Insertion(*site) for site in sites]
     costs = {"params": 1000 + 100 * len(sites), "macs": 100_000 + 1000 * len(sites)} | rest
     state = "failed" if score is None else "complete"
     return Trial(number, run.design(insertions), score, state=state, **costs)

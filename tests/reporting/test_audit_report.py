@@ -22,7 +22,7 @@ EVIL = "<script>alert(1)</script>"
 
 
 def begun(audit: Audit) -> Audit:
-    designs = tuple(replace(one, accuracies=(), scores={}) for one in audit.designs)
+    designs = tuple(replace(design, accuracies=(), scores={}) for design in audit.designs)
     return replace(
         audit,
         designs=designs,
@@ -100,10 +100,10 @@ def test_csv_has_a_row_a_design(audit):
 
 
 def test_json_is_the_answer_and_the_record(audit):
-    found = json.loads(document(audit, "a").text("json"))
-    assert found["answer"]["default"] == "params"
-    assert found["answer"]["headline"] == audit.verdict
-    assert Audit.from_json(json.dumps(found["audit"])) == audit
+    content = json.loads(document(audit, "a").text("json"))
+    assert content["answer"]["default"] == "params"
+    assert content["answer"]["headline"] == audit.verdict
+    assert Audit.from_json(json.dumps(content["audit"])) == audit
 
 
 @pytest.mark.parametrize("make", [agreements_spec, scatter_spec])
@@ -139,11 +139,13 @@ def test_what_is_drawn(audit):
     ],
 )
 def test_a_search_says_what_an_audit_found(audit, record, limits, setting, where):
-    own, searched = (
+    budget, searched = (
         () if limit is None else (Budget("gflops", "", limit, 100_000),) for limit in limits
     )
-    kept = tuple(one for one in audit.agreements if one.setting in (setting, "space"))
-    audit = replace(audit, budgets=own, agreements=kept)
+    agreements = tuple(
+        agreement for agreement in audit.agreements if agreement.setting in (setting, "space")
+    )
+    audit = replace(audit, budgets=budget, agreements=agreements)
     run = replace(record.run, budgets=searched, audit=cited(audit, "snip", searched))
     first = make_report(replace(record, run=run), "a").answer.remarks[0]
     designs = 5 if setting == "band" else 9
@@ -153,9 +155,11 @@ def test_a_search_says_what_an_audit_found(audit, record, limits, setting, where
         "between two seeds 0.45. The score was drawn once: the interval does not include the noise "
         "of the draw."
     )
-    several = tuple(replace(one, draws=8, one_draw=0.28, draw_sd=0.083) for one in kept)
-    found = cited(replace(audit, agreements=several), "snip", searched)
-    run = replace(record.run, budgets=searched, audit=found)
+    several = tuple(
+        replace(agreement, draws=8, one_draw=0.28, draw_sd=0.083) for agreement in agreements
+    )
+    result = cited(replace(audit, agreements=several), "snip", searched)
+    run = replace(record.run, budgets=searched, audit=result)
     assert (
         make_report(replace(record, run=run), "a")
         .answer.remarks[0]
@@ -171,12 +175,14 @@ def with_draws(audit: Audit) -> Audit:
     """snip with two draws: its ranks over six designs, one of which has none."""
     second = (None, 1.0, 5.0, 4.0, 4.0, 9.0)
     designs = tuple(
-        replace(one, scores={**one.scores, "snip": (one.scores["snip"][0], other)})
-        for one, other in zip(audit.designs, second, strict=True)
+        replace(design, scores={**design.scores, "snip": (design.scores["snip"][0], other)})
+        for design, other in zip(audit.designs, second, strict=True)
     )
     agreements = tuple(
-        replace(one, draws=2, one_draw=0.284, draw_sd=0.083) if one.score == "snip" else one
-        for one in audit.agreements
+        replace(agreement, draws=2, one_draw=0.284, draw_sd=0.083)
+        if agreement.score == "snip"
+        else agreement
+        for agreement in audit.agreements
     )
     return replace(audit, designs=designs, agreements=agreements, score_seeds=2)
 

@@ -100,19 +100,19 @@ def on(page) -> dict[str, tuple[str, str]]:
     """What the network's picture shows: site to (r, d)."""
     sites = page.locator("#network .site.on")
     return {
-        one.get_attribute("data-site"): (
-            one.locator(".r").text_content(),
-            one.locator(".d").text_content(),
+        site.get_attribute("data-site"): (
+            site.locator(".r").text_content(),
+            site.locator(".d").text_content(),
         )
-        for one in sites.all()
+        for site in sites.all()
     }
 
 
 def rows(page) -> list[list[str]]:
     """Site, r and d of the table."""
-    found = page.locator("#sites tbody tr").all()
-    cells = [row.locator("th, td").all_text_contents() for row in found]
-    return [[one[0], *one[5:7]] for one in cells]
+    result = page.locator("#sites tbody tr").all()
+    cells = [row.locator("th, td").all_text_contents() for row in result]
+    return [[row[0], *row[5:7]] for row in cells]
 
 
 def test_at_first_the_design_that_was_found(opened, record):
@@ -166,7 +166,7 @@ def test_the_keyboard_reaches_every_design(opened, record):
     for _ in range(4):
         page.keyboard.press("ArrowDown")
         said.append(page.locator("#shown").inner_text().split(",")[0])
-    assert [one.removeprefix("Shown: ") for one in said] == [
+    assert [text.removeprefix("Shown: ") for text in said] == [
         "base",
         "paper default (r16 d4)",
         "largest that fits",
@@ -178,11 +178,11 @@ def test_the_keyboard_reaches_every_design(opened, record):
 
 def test_differences_against_another_row(opened, trained):
     page = opened(trained)
-    found = page.locator("#comparison tr.found [data-of]")
-    assert found.all_text_contents() == ["+10.00%", "+1.00%", "+8.0000", "+0.41 [+0.12, +0.70]"]
+    result = page.locator("#comparison tr.found [data-of]")
+    assert result.all_text_contents() == ["+10.00%", "+1.00%", "+8.0000", "+0.41 [+0.12, +0.70]"]
     page.locator("#against").select_option("paper")
     # 1,200 parameters, 102,000 multiply-adds and a score of 4 there
-    assert found.all_text_contents() == ["-8.33%", "-0.98%", "+5.0000", "+0.07 [-0.21, +0.35]"]
+    assert result.all_text_contents() == ["-8.33%", "-0.98%", "+5.0000", "+0.07 [-0.21, +0.35]"]
 
 
 def test_the_script_writes_numbers_as_python_does(opened, record):
@@ -201,11 +201,11 @@ def test_the_script_writes_numbers_as_python_does(opened, record):
         1e300,
         -2.00005e12,
     ]
-    found = page.evaluate("(all) => all.map(numbers.scoreText)", scores)
-    assert found == [score_text(one) for one in scores]
+    result = page.evaluate("(all) => all.map(numbers.scoreText)", scores)
+    assert result == [score_text(score) for score in scores]
     counts = [0, 1, 999, 100_000, 7_812_500_000, 62_500_000, 10**12, 45_328_000, 2_500]
-    found = page.evaluate("(all) => all.map((n) => [numbers.giga(n), numbers.mega(n)])", counts)
-    assert found == [[giga(one), mega(one)] for one in counts]
+    result = page.evaluate("(all) => all.map((n) => [numbers.giga(n), numbers.mega(n)])", counts)
+    assert result == [[giga(count), mega(count)] for count in counts]
 
 
 def test_the_theme_follows_the_system_and_the_button(opened, record):
@@ -315,7 +315,9 @@ def test_names_of_any_kind_do_nothing(opened, record):
     run = replace(record.run, name=name, summary=replace(record.run.summary, sites=sites))
 
     def renamed(trial):
-        insertions = [replace(one, site=one.site + name) for one in trial.design.insertions]
+        insertions = [
+            replace(insertion, site=insertion.site + name) for insertion in trial.design.insertions
+        ]
         return replace(trial, design=run.design(insertions))
 
     baselines = tuple((kind, renamed(trial)) for kind, trial in record.baselines)

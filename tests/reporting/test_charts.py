@@ -57,20 +57,20 @@ def test_the_points_of_the_pareto_chart(record):
 
 
 @pytest.mark.parametrize(
-    ("limit", "there"), [(103_000, True), (104_000, True), (110_000, False), (90_000, False)]
+    ("limit", "on_scale"), [(103_000, True), (104_000, True), (110_000, False), (90_000, False)]
 )
-def test_the_budget_is_on_the_scale_or_in_words(record, limit, there):
+def test_the_budget_is_on_the_scale_or_in_words(record, limit, on_scale):
     report = make_report(budgeted(record, limit), "net-001")
     data = pareto_data(report)
     label = f"over the budget, {limit / 1e9:.3g}"
-    if there:
+    if on_scale:
         assert data.limit == limit / 1e9
         assert data.limit < data.x.high
         assert data.notes == ()
     else:
         assert data.limit is None
         assert data.notes == (f"The budget, {limit / 1e9:.3g}, is off the scale.",)
-    assert (label in texts(pareto_svg(report))) == there
+    assert (label in texts(pareto_svg(report))) == on_scale
 
 
 def test_no_budget_of_the_axis_quantity(record):
@@ -85,7 +85,7 @@ def test_a_budget_of_time_is_in_milliseconds(record_with):
         objectives=("ms", "score"), budgets=(Budget("ms", "2", 2_000_000, 1_000_000),)
     )
     timed = replace(
-        record, trials=tuple(replace(one, ms=1 + one.number / 10) for one in record.trials)
+        record, trials=tuple(replace(trial, ms=1 + trial.number / 10) for trial in record.trials)
     )
     data = pareto_data(make_report(timed, "net-001"))
     assert data.x.title == "predicted milliseconds"
@@ -113,9 +113,9 @@ def test_a_base_far_off_does_not_squash_the_rest(record, score, off):
 
 
 def test_a_few_very_low_scores_do_not_squash_the_rest(record):
-    one = record.trials[0]
-    many = tuple(replace(one, number=n, score=5.0 + n / 100) for n in range(100))
-    lowest = replace(one, number=100, score=-1e6)
+    trial = record.trials[0]
+    many = tuple(replace(trial, number=n, score=5.0 + n / 100) for n in range(100))
+    lowest = replace(trial, number=100, score=-1e6)
     data = pareto_data(make_report(replace(record, trials=(*many, lowest)), "net-001"))
     # the one and the base, which has 1, stay on it
     assert 0 < data.y.low < 1
@@ -123,8 +123,8 @@ def test_a_few_very_low_scores_do_not_squash_the_rest(record):
 
 
 def test_the_curves_where_they_change():
-    found = Curves(search=(None, 5.0, 5.0, 5.0, 9.0, 9.0, 9.0), random=(2.0, 8.0))
-    assert curve_points(found) == [
+    result = Curves(search=(None, 5.0, 5.0, 5.0, 9.0, 9.0, 9.0), random=(2.0, 8.0))
+    assert curve_points(result) == [
         Point("search", 2, 5.0),
         Point("search", 5, 9.0),
         Point("search", 7, 9.0),
@@ -142,9 +142,9 @@ def test_many_points_on_each_other_are_drawn_once():
 
 
 def test_an_svg_stands_alone(record, trained):
-    for one in (record, trained, budgeted(record, 103_000)):
+    for content in (record, trained, budgeted(record, 103_000)):
         for draw in (pareto_svg, curve_svg):
-            drawing = draw(make_report(one, "net-001"))
+            drawing = draw(make_report(content, "net-001"))
             root = ElementTree.fromstring(drawing)
             assert root.tag == f"{SVG}svg"
             assert {"score", "best score so far"} & texts(drawing)
@@ -169,8 +169,8 @@ def test_without_a_score_the_charts_say_so(empty, record):
     failed = RunRecord(
         record.run, tuple(replace(t, score=None, state="failed") for t in record.trials)
     )
-    for one in (empty, failed):
-        report = make_report(one, "net-001")
+    for content in (empty, failed):
+        report = make_report(content, "net-001")
         assert pareto_data(report) is None
         assert texts(pareto_svg(report)) == texts(curve_svg(report)) == {"nothing has a score yet"}
 

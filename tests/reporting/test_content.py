@@ -43,7 +43,7 @@ def test_a_paper_default_over_the_budget_has_costs_and_no_score(record):
         return size * (c * h + 18 * h * h + h) + 2 * c * h + c * size + 2 * c + 2 * size
 
     run = replace(record.run, budgets=(replace(record.run.budgets[0], limit=100_500),))
-    others = tuple(one for one in record.baselines if one[0] != "paper")
+    others = tuple(baseline for baseline in record.baselines if baseline[0] != "paper")
     rows = by_role(make_report(replace(record, run=run, baselines=others), "net-001"))
     assert rows["paper"].note == "over the budget: not scored"
     assert rows["paper"].score is None
@@ -66,8 +66,8 @@ def test_references_that_are_not_there_yet(record):
 
 
 def test_latency_is_the_paired_ratio(record):
-    found = record.best
-    finalists = (Finalist(found.design, 11.0, 10.5, 11.5, kept=True, base_ms=10.0),)
+    best = record.best
+    finalists = (Finalist(best.design, 11.0, 10.5, 11.5, kept=True, base_ms=10.0),)
     rows = by_role(make_report(replace(record, finalists=finalists), "net-001"))
     latency = rows["found"].latency
     assert (latency.ratio, latency.low, latency.high, latency.ms) == (1.1, 1.05, 1.15, 11.0)
@@ -222,14 +222,14 @@ def test_seeds_that_would_not_be_more_are_not_said(trained):
 
 
 def test_the_random_design_is_called_what_it_is(trained):
-    one = replace(trained.evidence.differences[0], against="random")
-    evidence = replace(trained.evidence, differences=(trained.evidence.differences[0], one))
+    difference = replace(trained.evidence.differences[0], against="random")
+    evidence = replace(trained.evidence, differences=(trained.evidence.differences[0], difference))
     said = make_report(replace(trained, evidence=evidence), "x").answer.remarks[0]
     assert said.startswith("+0.41 points against the best of random search, ")
     unscored = tuple(pair for pair in trained.baselines if pair[0] != "random")
     report = make_report(replace(trained, evidence=evidence, baselines=unscored), "x")
     assert report.answer.remarks[0].startswith("+0.41 points against a random design, ")
-    assert by_role(report)["random"].difference == one
+    assert by_role(report)["random"].difference == difference
 
 
 def test_evidence_of_another_design_than_the_best_is_not_shown_as_its_own(trained):
@@ -266,8 +266,8 @@ def test_evidence_is_read_as_it_was_written(tmp_path, trained):
     older = json.loads(trained.evidence.to_json())
     for key in ("margin", "designs", "remarks"):
         del older[key]
-    for one in older["differences"]:
-        del one["equivalent"]
+    for difference in older["differences"]:
+        del difference["equivalent"]
     assert Evidence.from_json(json.dumps(older)) == trained.evidence
     for text in ("", "[]", "{}", '{"bamsearch_evidence": 2}', '{"bamsearch_evidence": 1}'):
         with pytest.raises(RunError, match=r"evidence\.json"):
@@ -317,18 +317,20 @@ def factorial(record: RunRecord, effect) -> RunRecord:
             for r in (4, 8):
                 for d in (1, 2, 4):
                     sites = [("layer1", 4, 1)] * on + [("layer2", r, d)]
-                    design = record.run.design([Insertion(*one) for one in sites])
+                    design = record.run.design([Insertion(*site) for site in sites])
                     score = effect(on, r, d) + 1e-6 * rng.normal()
-                    one = replace(record.trials[0], number=number, design=design, score=score)
-                    trials.append(one)
+                    trial = replace(record.trials[0], number=number, design=design, score=score)
+                    trials.append(trial)
                     number += 1
     return RunRecord(record.run, tuple(trials))
 
 
 def test_importance_is_the_share_of_variance_in_a_factorial_design(record):
     # Balanced: sums of squares are 9, 1 and 0 parts of 10 for BAM at layer1, r and d at layer2.
-    found = factorial(record, lambda on, r, d: 3.0 * on + 1.0 * (r == 8))
-    shares = {(one.sites, one.aspect): one for one in importances(found)}
+    result = factorial(record, lambda on, r, d: 3.0 * on + 1.0 * (r == 8))
+    shares = {
+        (importance.sites, importance.aspect): importance for importance in importances(result)
+    }
     assert shares[("layer1",), "BAM"].best == "yes"
     assert shares[("layer2",), "r"].best == "8"
     n = 12  # equal designs count once

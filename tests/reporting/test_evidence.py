@@ -98,8 +98,8 @@ def test_seeds_needed_are_a_range(looked):
         (None, "; about 40 seeds or more would detect 0.3 points with 80% power."),
         (10, "10 paired seeds."),
     ):
-        made = changed(looked, differences=(replace(first, seeds_needed=most),))
-        assert make_report(made, "x").answer.headline.endswith(said)
+        report = changed(looked, differences=(replace(first, seeds_needed=most),))
+        assert make_report(report, "x").answer.headline.endswith(said)
 
 
 def test_looks_are_in_the_report_for_programs(looked, trained):
@@ -107,7 +107,7 @@ def test_looks_are_in_the_report_for_programs(looked, trained):
     jsonschema.validate(value, json.loads(schema_text()))
     assert value["evidence"]["over"] == "seeds"
     assert value["evidence"]["exploratory"] is None
-    assert [one["seeds"] for one in value["evidence"]["openings"]] == [5, 10]
+    assert [opening["seeds"] for opening in value["evidence"]["openings"]] == [5, 10]
     assert value["evidence"]["plans"][0]["looks"] == [5, 10]
     ranged = replace(looked.evidence.differences[1], seeds_at_least=4)
     more = changed(looked, differences=(looked.evidence.differences[0], ranged))

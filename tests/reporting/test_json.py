@@ -26,15 +26,15 @@ def test_every_report_keeps_the_schema(validator, record, trained, empty):
     near = replace(trained.evidence.differences[0], low=-0.1, equivalent=True)
     equal = replace(trained, evidence=replace(trained.evidence, differences=(near,), margin=0.5))
     assert json_value(make_report(equal, "x"))["answer"]["verdict"] == "equivalent"
-    for one in (record, trained, equal, empty, replace(record, run=run, finalists=(timed,))):
-        validator.validate(json_value(make_report(one, "net-001")))
+    for content in (record, trained, equal, empty, replace(record, run=run, finalists=(timed,))):
+        validator.validate(json_value(make_report(content, "net-001")))
 
 
 def test_the_schema_is_closed(validator, record):
     """A key that is missing or added breaks it: the schema is not satisfied by anything."""
     value = json_value(make_report(record, "net-001"))
     for broken in (
-        {key: what for key, what in value.items() if key != "answer"},
+        {key: schema for key, schema in value.items() if key != "answer"},
         value | {"more": 1},
         value | {"found": value["found"] | {"params": "many"}},
         value | {"comparison": [value["comparison"][0] | {"role": "boss"}]},

@@ -61,8 +61,8 @@ def many(request, record) -> RunRecord:
     )
     insertions = tuple(Insertion(site.name, 4, 1) for site in summary.sites)
     trials = tuple(
-        replace(one, design=run.design(insertions[: len(insertions) - one.number]))
-        for one in record.trials
+        replace(trial, design=run.design(insertions[: len(insertions) - trial.number]))
+        for trial in record.trials
     )
     return RunRecord(run, trials, (("base", replace(trials[0], design=run.design(()))),))
 

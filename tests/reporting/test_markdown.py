@@ -75,9 +75,9 @@ def test_a_report_with_strange_names(record, name):
     site = replace(record.run.summary.sites[1], name=name)
     summary = replace(record.run.summary, model=name, sites=(site, *record.run.summary.sites[2:]))
     run = replace(record.run, summary=summary, name=name, score=f"{name}.py:{name}", command=name)
-    one = replace(record.trials[0], design=run.design([Insertion(name, 4, 2)]))
-    failed = replace(one, number=1, score=None, state="failed", reason=name)
-    report = make_report(replace(record, run=run, trials=(one, failed), baselines=()), name)
+    trial = replace(record.trials[0], design=run.design([Insertion(name, 4, 2)]))
+    failed = replace(trial, number=1, score=None, state="failed", reason=name)
+    report = make_report(replace(record, run=run, trials=(trial, failed), baselines=()), name)
     page = Page(markdown(report, charts=True))
     line = printable(name)
     assert line in page.cells

@@ -116,8 +116,8 @@ HOSTILE = [
     ids=["resnet", "mobilenet", "densenet", "vit"],
 )
 def test_stages_end_where_the_map_is_reduced(sites, stages):
-    found = network_picture(summary(sites), []).stages
-    assert [(s.label, [p.label for p in s.sites], s.reducer) for s in found] == stages
+    result = network_picture(summary(sites), []).stages
+    assert [(s.label, [p.label for p in s.sites], s.reducer) for s in result] == stages
 
 
 def test_channels_and_sizes_of_a_stage():

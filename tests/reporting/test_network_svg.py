@@ -41,7 +41,7 @@ HOSTILE = [
     site("層の名前" * 20, 64, 14, "head", "\x00"),
 ]
 NETWORKS = {"four": FOUR, "many": MANY, "hostile": HOSTILE, "none": []}
-EVERYWHERE = {name: [Insertion(one.name) for one in sites] for name, sites in NETWORKS.items()}
+EVERYWHERE = {name: [Insertion(site.name) for site in sites] for name, sites in NETWORKS.items()}
 
 
 def draw(sites, insertions=()):
@@ -54,8 +54,8 @@ def groups(svg):
 
 def part(group, name):
     """The element of a site that has this class."""
-    (found,) = (one for one in group if one.get("class") == name)
-    return found
+    (element,) = (child for child in group if child.get("class") == name)
+    return element
 
 
 def number(element, name):
@@ -68,11 +68,11 @@ def view_box(svg):
 
 def test_every_site_is_there_and_marked_where_there_is_bam():
     svg = draw(FOUR, [Insertion("layer2.0", 32, 1), Insertion("layer1", 16, 6)])
-    found = [
+    result = [
         (g.get("data-site"), g.get("class"), part(g, "r").text, part(g, "d").text)
         for g in groups(svg)
     ]
-    assert found == [
+    assert result == [
         ("relu", "site", None, None),
         ("layer1", "site on", "r16", "d6"),
         ("layer2.0", "site on", "r32", "d1"),
@@ -99,11 +99,11 @@ def test_designs_of_one_network_differ_in_marks_and_words_alone():
 
 def test_resolution_falls_and_channels_grow():
     maps = [part(g, "map") for g in groups(draw(FOUR))]
-    heights = [number(one, "height") for one in maps]
-    widths = [number(one, "width") for one in maps]
+    heights = [number(site_map, "height") for site_map in maps]
+    widths = [number(site_map, "width") for site_map in maps]
     assert heights[0] > heights[1] > heights[2] == heights[3]
     assert widths[0] < widths[1] < widths[2] == widths[3]
-    centres = {number(one, "y") + number(one, "height") / 2 for one in maps}
+    centres = {number(site_map, "y") + number(site_map, "height") / 2 for site_map in maps}
     assert max(centres) - min(centres) < 0.02
 
 
@@ -132,8 +132,8 @@ def test_r_and_d_of_neighbours_do_not_touch():
 
 def test_labels_of_neighbouring_stages_do_not_touch():
     root = ElementTree.fromstring(draw(MANY))
-    names = [one for one in root if one.get("class") == "name"]
-    assert [one.text for one in names][-2:] == ["features.denseblock1", "features.denseblock2"]
+    names = [element for element in root if element.get("class") == "name"]
+    assert [name.text for name in names][-2:] == ["features.denseblock1", "features.denseblock2"]
     for before, after in pairwise(names):
         half = 7 * (len(before.text) + len(after.text)) / 2
         assert number(after, "x") - number(before, "x") > half
@@ -142,7 +142,7 @@ def test_labels_of_neighbouring_stages_do_not_touch():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_names_of_any_kind_survive(name):
     svg = draw(NETWORKS[name], EVERYWHERE[name])
-    names = [printable(one.name) for one in NETWORKS[name]]
+    names = [printable(site.name) for site in NETWORKS[name]]
     assert [g.get("data-site") for g in groups(svg)] == names
     assert "<script" not in svg
     assert "<b>" not in svg
@@ -166,7 +166,7 @@ def test_it_stands_alone(name):
 def test_it_is_said_in_words():
     root = ElementTree.fromstring(draw(FOUR, [Insertion("layer1", 8, 2)]))
     assert root.get("role") == "img"
-    assert [one.tag for one in root[:2]] == [f"{SVG}title", f"{SVG}desc"]
+    assert [element.tag for element in root[:2]] == [f"{SVG}title", f"{SVG}desc"]
     assert root[0].text == "net: BAM at 1 of 4 sites"
     assert root[1].text.endswith("BAM after: layer1 r8 d2.")
     tooltip = next(iter(groups(draw(FOUR))))[0]
@@ -186,15 +186,17 @@ def test_numbers_have_two_decimals_at_most():
     for sites in NETWORKS.values():
         svg = draw(sites)
         numbers = re.findall(r'="(-?[\d.]+)"', svg)
-        assert not [one for one in numbers if not re.fullmatch(r"-?\d+(\.\d{1,2})?", one)]
+        assert not [number for number in numbers if not re.fullmatch(r"-?\d+(\.\d{1,2})?", number)]
 
 
 def test_styles_reach_nothing_outside_the_picture():
     style = ElementTree.fromstring(draw(FOUR)).find(f"{SVG}style").text
     rules = re.sub(r"@media[^{]*{", "", style)
-    selectors = [one for group in re.findall(r"([^{}]+){", rules) for one in group.split(",")]
+    selectors = [
+        selector for group in re.findall(r"([^{}]+){", rules) for selector in group.split(",")
+    ]
     assert len(selectors) > 20
-    assert {one.split()[0].split(":")[0] for one in selectors} == {".net"}
+    assert {selector.split()[0].split(":")[0] for selector in selectors} == {".net"}
 
 
 def luminance(colour):

@@ -47,7 +47,7 @@ class Page(HTMLParser):
             self.text += data
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for there, attrs in self.tags if there == tag]
+        return [attrs for name, attrs in self.tags if name == tag]
 
     @property
     def data(self) -> dict:
@@ -60,16 +60,18 @@ def page_of(record: RunRecord, **options) -> Page:
 
 def decoded(data: dict, code: str) -> set[tuple[str, int, int]]:
     """A design's BAMs, read as the page's script reads them."""
-    found = set()
+    result = set()
     for site, letter in zip(data["sites"], code, strict=True):
         if letter != ".":
             option = site["options"][data["letters"].index(letter)]
-            found.add((site["name"], option["r"], option["d"]))
-    return found
+            result.add((site["name"], option["r"], option["d"]))
+    return result
 
 
 def bams(design) -> set[tuple[str, int, int]]:
-    return {(one.site, one.reduction, one.dilation) for one in design.insertions}
+    return {
+        (insertion.site, insertion.reduction, insertion.dilation) for insertion in design.insertions
+    }
 
 
 def test_one_file_that_asks_for_nothing(record):
@@ -87,21 +89,21 @@ def test_one_file_that_asks_for_nothing(record):
 def test_only_the_scripts_of_the_page_may_run(record):
     page = page_of(record)
     meta = page.all("meta")
-    policy = next(one["content"] for one in meta if "http-equiv" in one)
-    directives = dict(one.strip().split(" ", 1) for one in policy.split(";"))
+    policy = next(element["content"] for element in meta if "http-equiv" in element)
+    directives = dict(directive.strip().split(" ", 1) for directive in policy.split(";"))
     assert directives["default-src"] == "'none'"
     digests = [
         base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         for script in page.scripts[1:]
     ]
     assert directives["script-src"] == " ".join(f"'sha256-{digest}'" for digest in digests)
-    kinds = [one.get("type") for one in page.all("script")]
+    kinds = [element.get("type") for element in page.all("script")]
     assert kinds == ["application/json", None, None, None]
 
 
 def test_tables_have_names_and_headings(record, trained):
-    for one in (record, trained):
-        page = page_of(one)
+    for content in (record, trained):
+        page = page_of(content)
         wide = [a for a in page.all("div") if a.get("class", "").startswith("wide")]
         assert all(attrs["aria-label"] and attrs["tabindex"] == "0" for attrs in wide)
         assert all(attrs["scope"] in ("row", "col") for attrs in page.all("th"))
@@ -126,7 +128,7 @@ def test_the_same_numbers_as_elsewhere(trained):
 def test_links_only_to_what_is_beside_it(record):
     assert page_of(record).all("a") == []
     both = frozenset({"trials.csv", "report.json", "report.md"})
-    assert [one["href"] for one in page_of(record, beside=both).all("a")] == [
+    assert [element["href"] for element in page_of(record, beside=both).all("a")] == [
         "trials.csv",
         "report.json",
     ]
@@ -138,7 +140,10 @@ def test_names_of_any_kind_do_no_harm(record):
     run = replace(record.run, name=HOSTILE, summary=summary, command=HOSTILE, score=HOSTILE)
 
     def renamed(trial):
-        insertions = [replace(one, site=one.site + HOSTILE) for one in trial.design.insertions]
+        insertions = [
+            replace(insertion, site=insertion.site + HOSTILE)
+            for insertion in trial.design.insertions
+        ]
         return replace(trial, design=run.design(insertions), reason=trial.reason and HOSTILE)
 
     hostile = RunRecord(
@@ -177,7 +182,7 @@ def test_the_table_has_what_a_bam_costs(record):
     (layer1,) = [
         s for s in page_data(report, DesignCodes(report))["sites"] if s["name"] == "layer1"
     ]
-    (r4d1,) = [one for one in layer1["options"] if (one["r"], one["d"]) == (4, 1)]
+    (r4d1,) = [option for option in layer1["options"] if (option["r"], option["d"]) == (4, 1)]
     # DESIGN's formula by hand: C = 8, h = 2, 8x8
     params = 3 * 8 * 2 + 18 * 4 + 5 * 2 + 3 * 8 + 3
     macs = 64 * (8 * 2 + 18 * 4 + 2) + 2 * 8 * 2 + 8 * 64 + 2 * 8 + 2 * 64
@@ -196,21 +201,21 @@ def test_more_choices_at_a_site_than_letters_of_the_alphabet(record):
         for n, design in enumerate(designs)
     )
     data = page_of(RunRecord(run, trials)).data
-    found = [decoded(data, code) for code in data["designs"]["code"]]
-    assert found == [bams(design) for design in designs]
+    result = [decoded(data, code) for code in data["designs"]["code"]]
+    assert result == [bams(design) for design in designs]
 
 
 def test_differences_by_hand(trained):
-    base, paper, *_, found = make_report(trained, "net-001").comparison
-    assert differences(found, base) == Differences(
+    base, paper, *_, best = make_report(trained, "net-001").comparison
+    assert differences(best, base) == Differences(
         "+10.00%", "+1.00%", "+8.0000", "+0.41 [+0.12, +0.70]"
     )
     # the other way round the interval turns over
-    assert differences(base, found).accuracy == "-0.41 [-0.70, -0.12]"
-    assert differences(found, paper).accuracy == "+0.07 [-0.21, +0.35]"
+    assert differences(base, best).accuracy == "-0.41 [-0.70, -0.12]"
+    assert differences(best, paper).accuracy == "+0.07 [-0.21, +0.35]"
     # no pair with the same seeds, no difference
     assert differences(paper, base).accuracy == ""
-    assert differences(found, found) == Differences()
+    assert differences(best, best) == Differences()
     assert differences(Compared("random", "random"), base) == Differences()
 
 
@@ -224,8 +229,8 @@ def test_differences_by_hand(trained):
     ],
 )
 def test_a_difference_of_scores_has_their_decimals(now, base, said):
-    one, other = Compared("found", "found", score=now), Compared("base", "base", score=base)
-    assert differences(one, other).score == said
+    best, other = Compared("found", "found", score=now), Compared("base", "base", score=base)
+    assert differences(best, other).score == said
 
 
 def test_a_run_that_has_only_begun(empty, record):
@@ -279,7 +284,7 @@ def test_the_same_record_the_same_bytes():
         "for _ in range(2): print(hashlib.sha256(html_page(report).encode()).hexdigest())\n"
         "assert 'torch' not in sys.modules\n"
     )
-    found = set()
+    result = set()
     for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", program, str(folder)],
@@ -288,8 +293,8 @@ def test_the_same_record_the_same_bytes():
             text=True,
             check=True,
         )
-        found |= set(done.stdout.split())
-    assert len(found) == 1
+        result |= set(done.stdout.split())
+    assert len(result) == 1
 
 
 def test_several_runs(record, record_with):

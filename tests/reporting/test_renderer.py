@@ -18,14 +18,14 @@ from bamsearch.reporting.page import html_page
 @pytest.fixture
 def fresh(monkeypatch):
     """A renderer of this test's own."""
-    made = renderer._Renderer()
-    monkeypatch.setattr(renderer, "_renderer", lambda: made)
-    yield made
-    made.stop()
+    process = renderer._Renderer()
+    monkeypatch.setattr(renderer, "_renderer", lambda: process)
+    yield process
+    process.stop()
 
 
 def texts(drawing: str) -> list[str]:
-    return [one.text for one in ElementTree.fromstring(drawing).iter() if one.text]
+    return [element.text for element in ElementTree.fromstring(drawing).iter() if element.text]
 
 
 def test_control_characters_are_drawn_by_their_codes(fresh):

@@ -81,5 +81,5 @@ def test_a_name_with_markup_stays_text(record):
 
 def test_the_json_of_several_has_each_report(reports):
     value = RunsDocument(reports).value()
-    assert [one["run"] for one in value["runs"]] == ["net-001", "other", "net-001"]
+    assert [run["run"] for run in value["runs"]] == ["net-001", "other", "net-001"]
     json.dumps(value, allow_nan=False)

@@ -35,24 +35,24 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture
 def folder(tmp_path, learned) -> Path:
     """The record as it lies on disk."""
-    place = tmp_path / "net-train"
-    place.mkdir()
-    (place / "run.json").write_text(learned.run.to_json())
-    (place / "learned.json").write_text(learned.analysis.to_json())
-    lines = [trial_line(one, None) for one in learned.trials]
-    lines += [trial_line(one, kind) for kind, one in learned.baselines]
-    (place / "trials.jsonl").write_text("".join(lines))
-    return place
+    run_folder = tmp_path / "net-train"
+    run_folder.mkdir()
+    (run_folder / "run.json").write_text(learned.run.to_json())
+    (run_folder / "learned.json").write_text(learned.analysis.to_json())
+    lines = [trial_line(trial, None) for trial in learned.trials]
+    lines += [trial_line(trial, kind) for kind, trial in learned.baselines]
+    (run_folder / "trials.jsonl").write_text("".join(lines))
+    return run_folder
 
 
 def test_the_largest_effect_first_and_each_design_by_its_role(learned):
-    found = training_effects(learned)
-    assert [effect_text(one) for one in found.effects] == [
+    result = training_effects(learned)
+    assert [effect_text(effect) for effect in result.effects] == [
         "BAM at layer2",
         "BAM at layer1",
         "r doubled",
     ]
-    assert [one.label for one in found.ranking] == [
+    assert [estimate.label for estimate in result.ranking] == [
         "1 best design",
         "2",
         "3",
@@ -61,11 +61,11 @@ def test_the_largest_effect_first_and_each_design_by_its_role(learned):
         "6",
     ]
     # two of the best, and those to compare them with
-    assert [one.rank for one in found.top(2)] == [1, 2, 4, 5]
-    assert found.sentence == (
+    assert [estimate.rank for estimate in result.top(2)] == [1, 2, 4, 5]
+    assert result.sentence == (
         "8 trainings of 6 designs; the standard deviation of one training is 0.31 points."
     )
-    together = replace(found.effects[0], sites=("layer1", "layer3"))
+    together = replace(result.effects[0], sites=("layer1", "layer3"))
     assert effect_text(together) == "BAM at layer1 and layer3"
 
 
@@ -106,8 +106,8 @@ def test_expected_accuracies_have_intervals_and_no_bare_difference(learned):
         "not scored yet",
         "91.30 [90.95, 91.65]",
     ]
-    found = differences(rows[-1], rows[0])
-    assert (found.score, found.params) == ("", "+10.00%")
+    change = differences(rows[-1], rows[0])
+    assert (change.score, change.params) == ("", "+10.00%")
 
 
 def test_the_size_correlation_is_of_expected_accuracies(learned):
@@ -122,7 +122,10 @@ def test_the_curve_is_no_lucky_training(learned):
     assert report.curves.search == (91.0, 91.3, 91.3, 91.3, 91.3, 91.3)
     said = curve_sentence(report.curves)
     assert said.startswith("The best expected accuracy, 91.300, was reached at trial 2 of 6")
-    texts = {one.text for one in ElementTree.fromstring(svg(curve_spec(report))).iter(f"{SVG}text")}
+    texts = {
+        element.text
+        for element in ElementTree.fromstring(svg(curve_spec(report))).iter(f"{SVG}text")
+    }
     assert {"best expected accuracy so far", "trials"} <= texts
 
 
@@ -133,7 +136,7 @@ def test_what_was_stopped_did_not_fail(learned):
 
 
 def test_effects_stand_for_importances(learned):
-    designs = [learned.run.design(one.insertions) for one in learned.analysis.ranking]
+    designs = [learned.run.design(estimate.insertions) for estimate in learned.analysis.ranking]
     many = [
         replace(learned.trials[0], number=n, design=design)
         for n, design in enumerate(designs * 3)
@@ -144,15 +147,17 @@ def test_effects_stand_for_importances(learned):
 
 def test_the_answer_says_what_was_trained_and_that_it_is_no_test(learned):
     sizes = size_correlation(learned)
-    found = answer(learned, sizes, "net-train")
-    assert found.verdict == "unknown"
-    assert found.headline == "Not known: short trainings on validation images only, no test result."
-    assert found.remarks[:2] == (
+    result = answer(learned, sizes, "net-train")
+    assert result.verdict == "unknown"
+    assert (
+        result.headline == "Not known: short trainings on validation images only, no test result."
+    )
+    assert result.remarks[:2] == (
         "Each accuracy is estimated from short trainings on the validation images; it is not a "
         "test result. Run verify for one.",
         "Expected gain of the best design: +0.50 points over base, 95% [+0.10, +0.90].",
     )
-    assert found.remarks[2].startswith("rho of accuracy over 4 designs")
+    assert result.remarks[2].startswith("rho of accuracy over 4 designs")
     unsure = replace(learned.analysis, gain=Gain(0.5, -0.1, 1.1))
     said = answer(replace(learned, analysis=unsure), sizes, "x").remarks[1]
     assert said.endswith("95% [-0.10, +1.10], not distinguishable from 0.")
@@ -189,9 +194,9 @@ def test_too_few_designs_have_a_ranking_and_no_effects(learned):
 def test_json_has_all_of_it(learned):
     value = json_value(make_report(learned, "net-train"))
     jsonschema.validate(value, json.loads(schema_text()))
-    found = value["mattered"]
-    assert (found["trainings"], found["designs"], found["noise"]) == (8, 6, 0.31)
-    assert found["effects"][0] == {
+    result = value["mattered"]
+    assert (result["trainings"], result["designs"], result["noise"]) == (8, 6, 0.31)
+    assert result["effects"][0] == {
         "aspect": "site",
         "sites": ["layer2"],
         "points": 0.42,
@@ -200,8 +205,8 @@ def test_json_has_all_of_it(learned):
         "designs": 4,
         "distinguished": True,
     }
-    assert found["effects"][1]["distinguished"] is False
-    assert found["ranking"][3] == {
+    assert result["effects"][1]["distinguished"] is False
+    assert result["ranking"][3] == {
         "rank": 4,
         "role": "base",
         "design": {},
@@ -229,25 +234,29 @@ def test_csv_has_each_training_beside_what_is_expected(learned):
 
 
 def test_dots_are_filled_where_told_from_none(learned):
-    found = training_effects(learned)
-    drawing = standalone(svg(effects_spec(found)))
+    result = training_effects(learned)
+    drawing = standalone(svg(effects_spec(result)))
     assert "var(" not in drawing
-    texts = {one.text for one in ElementTree.fromstring(drawing).iter(f"{SVG}text")}
+    texts = {element.text for element in ElementTree.fromstring(drawing).iter(f"{SVG}text")}
     assert {"BAM at layer2", "BAM at layer1", "r doubled", "points of accuracy"} <= texts
     blue, grey = PALETTE["chart-search"][0], PALETTE["chart-muted"][0]
-    dots = [one.attrib for one in ElementTree.fromstring(drawing).iter(f"{SVG}path")]
-    fills = [one["fill"] for one in dots if one.get("stroke") in (blue, grey)]
+    dots = [element.attrib for element in ElementTree.fromstring(drawing).iter(f"{SVG}path")]
+    fills = [element["fill"] for element in dots if element.get("stroke") in (blue, grey)]
     assert fills == [blue, PALETTE["chart-back"][0], PALETTE["chart-back"][0]]
-    ranked = standalone(svg(ranking_spec(found)))
-    texts = {one.text for one in ElementTree.fromstring(ranked).iter(f"{SVG}text")}
+    ranked = standalone(svg(ranking_spec(result)))
+    texts = {element.text for element in ElementTree.fromstring(ranked).iter(f"{SVG}text")}
     assert {"1 best design", "2", "4 base", "5 paper default", "expected accuracy, %"} <= texts
 
 
 def test_bars_reach_from_end_to_end(learned):
     """On the scale that the dots have: a bar is as long as its interval, whatever the scale is."""
     drawing = ElementTree.fromstring(svg(effects_spec(training_effects(learned))))
-    found = [one.attrib for one in drawing.iter(f"{SVG}line") if one.get("stroke-width") == "2"]
-    lengths = [abs(float(one["x2"])) for one in found]
+    lines = [
+        element.attrib
+        for element in drawing.iter(f"{SVG}line")
+        if element.get("stroke-width") == "2"
+    ]
+    lengths = [abs(float(element["x2"])) for element in lines]
     assert lengths[0] / lengths[1] == pytest.approx((0.73 - 0.11) / (0.2 + 0.4), rel=1e-3)
     assert lengths[2] / lengths[1] == pytest.approx((0.23 + 0.33) / (0.2 + 0.4), rel=1e-3)
 

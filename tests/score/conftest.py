@@ -59,9 +59,9 @@ def summary_of() -> Callable[..., ModelSummary]:
 @pytest.fixture(scope="session")
 def summary(toy) -> ModelSummary:
     """Of the toy at 16x16."""
-    found = survey("toy", toy, (3, 16, 16))
-    assert [site.name for site in found.sites] == ["layer1", "layer2", "layer3"]
-    return found
+    result = survey("toy", toy, (3, 16, 16))
+    assert [site.name for site in result.sites] == ["layer1", "layer2", "layer3"]
+    return result
 
 
 @pytest.fixture(scope="session")

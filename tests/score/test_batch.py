@@ -16,14 +16,14 @@ Outputs = namedtuple("Outputs", ["logits", "aux"])
 
 def test_a_batch_depends_on_its_seed_alone() -> None:
     state = torch.get_rng_state()
-    one, same, other = (make_batch((3, 4, 5), 6, seed) for seed in (1, 1, 2))
+    batch, same, other = (make_batch((3, 4, 5), 6, seed) for seed in (1, 1, 2))
     assert torch.equal(state, torch.get_rng_state())
-    assert torch.equal(one.images, same.images)
-    assert torch.equal(one.targets, same.targets)
-    assert not torch.equal(one.images, other.images)
-    assert not torch.equal(one.targets, other.targets)
-    assert one.images.shape == (6, 3, 4, 5)
-    assert one.targets.shape == (6,)
+    assert torch.equal(batch.images, same.images)
+    assert torch.equal(batch.targets, same.targets)
+    assert not torch.equal(batch.images, other.images)
+    assert not torch.equal(batch.targets, other.targets)
+    assert batch.images.shape == (6, 3, 4, 5)
+    assert batch.targets.shape == (6,)
     assert make_batch((3, 2, 4, 5), 6, 1, dtype=torch.float64).images.dtype == torch.float64
 
 
@@ -53,11 +53,11 @@ def test_every_floating_tensor_is_an_output() -> None:
         None,
     ]
     output = OrderedDict(out=maps, more=Outputs(flat, [clip, *left_out]))
-    found = logits_of(output, 2)
-    assert [tuple(one.shape) for one in found] == [(2, 5), (2, 3), (2, 7)]
-    assert torch.equal(found[1], flat)
-    assert found[0][1, 4].item() == pytest.approx(maps[1, 4].double().mean().item(), abs=1e-6)
-    assert found[2][1, 4].item() == pytest.approx(clip[1, 4].double().mean().item(), abs=1e-6)
+    result = logits_of(output, 2)
+    assert [tuple(tensor.shape) for tensor in result] == [(2, 5), (2, 3), (2, 7)]
+    assert torch.equal(result[1], flat)
+    assert result[0][1, 4].item() == pytest.approx(maps[1, 4].double().mean().item(), abs=1e-6)
+    assert result[2][1, 4].item() == pytest.approx(clip[1, 4].double().mean().item(), abs=1e-6)
 
 
 def test_losses_of_all_outputs_are_summed() -> None:

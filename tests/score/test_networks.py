@@ -25,8 +25,10 @@ def bams(module: nn.Module) -> list[dict[str, Tensor]]:
     return [layer.state_dict() for layer in module.modules() if isinstance(layer, BAM)]
 
 
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+def same(first: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return first.keys() == other.keys() and all(
+        torch.equal(first[key], other[key]) for key in first
+    )
 
 
 def test_a_bams_weights_depend_on_seed_site_and_width_alone(summary, toy, networks, design) -> None:
@@ -37,11 +39,11 @@ def test_a_bams_weights_depend_on_seed_site_and_width_alone(summary, toy, networ
     assert same(alone, first)
     assert not same(alone, last)
     # 32 // 9 and 32 // 10 are one width, 3
-    (one,), (other,) = (bams(networks.network(design(("layer2", r, 4)))) for r in (9, 10))
-    assert same(one, other)
+    (before,), (other,) = (bams(networks.network(design(("layer2", r, 4)))) for r in (9, 10))
+    assert same(before, other)
     key = "channel.reduce.weight"
-    assert (alone[key].shape, one[key].shape) == ((4, 32), (3, 32))
-    assert not torch.equal(alone[key][:3], one[key])
+    assert (alone[key].shape, before[key].shape) == ((4, 32), (3, 32))
+    assert not torch.equal(alone[key][:3], before[key])
     of_other_seed = Networks(summary, module=toy, seed=4).network(design(("layer2", 8, 4)))
     assert not same(alone, *bams(of_other_seed))
 
@@ -67,12 +69,12 @@ def test_the_weights_are_drawn_as_bam_draws_them(networks, design) -> None:
 def test_the_base_is_seeded_and_the_network_is_the_designs(resnet18, design) -> None:
     torch.manual_seed(3)
     expected = build_model("resnet18", (3, 32, 32))
-    asked = design(("layer1", 16, 4), ("layer3", 4, 2), model="resnet18")
-    network = Networks(resnet18, seed=3).network(asked)
+    wanted = design(("layer1", 16, 4), ("layer3", 4, 2), model="resnet18")
+    network = Networks(resnet18, seed=3).network(wanted)
     state = network.state_dict()
     for key, value in expected.state_dict().items():
         assert torch.equal(state[key], value), key
-    reference = insert_bam(expected, design=asked).eval()
+    reference = insert_bam(expected, design=wanted).eval()
     reference.load_state_dict(state)
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
@@ -81,15 +83,15 @@ def test_the_base_is_seeded_and_the_network_is_the_designs(resnet18, design) -> 
 
 def test_shared_weights(summary, toy, design) -> None:
     sharing = Networks(summary, module=toy)
-    own = sharing.network(design())
+    base = sharing.network(design())
     sharing.share_weights()
-    one, other = sharing.network(design(("layer1", 16, 4))), sharing.network(design())
-    assert one.fc.weight is other.fc.weight
-    assert one.stem[1].running_mean is not other.stem[1].running_mean
-    assert own.fc.weight is not one.fc.weight
-    assert torch.equal(own.fc.weight, one.fc.weight)
-    assert isinstance(one.fc.weight, nn.Parameter)
-    assert [name for name, _ in other.named_parameters()] == [n for n, _ in own.named_parameters()]
+    first, other = sharing.network(design(("layer1", 16, 4))), sharing.network(design())
+    assert first.fc.weight is other.fc.weight
+    assert first.stem[1].running_mean is not other.stem[1].running_mean
+    assert base.fc.weight is not first.fc.weight
+    assert torch.equal(base.fc.weight, first.fc.weight)
+    assert isinstance(first.fc.weight, nn.Parameter)
+    assert [name for name, _ in other.named_parameters()] == [n for n, _ in base.named_parameters()]
     assert type(toy.fc.weight) is nn.Parameter
 
 

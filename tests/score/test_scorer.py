@@ -45,24 +45,24 @@ def test_the_table() -> None:
 
 @pytest.mark.parametrize("name", BUILT)
 def test_a_score_is_its_function_of_the_designs_network(name, summary, toy, design) -> None:
-    asked = design(("layer1", 4, 2), ("layer3", 8, 1))
-    network = Networks(summary, module=toy, seed=5).network(asked)
+    wanted = design(("layer1", 4, 2), ("layer3", 8, 1))
+    network = Networks(summary, module=toy, seed=5).network(wanted)
     batch = make_batch((3, 16, 16), SCORES[name].batch, 5)
-    found = make_scorer(name, summary, module=toy, seed=5)(asked)
-    assert found == function_of(name)(network, batch)
-    assert isinstance(found, float)
-    assert math.isfinite(found)
+    result = make_scorer(name, summary, module=toy, seed=5)(wanted)
+    assert result == function_of(name)(network, batch)
+    assert isinstance(result, float)
+    assert math.isfinite(result)
 
 
 @pytest.mark.parametrize("name", BUILT)
 def test_the_order_and_the_past_do_not_matter(name, summary, toy, design) -> None:
-    one, other = design(("layer1", 4, 1), ("layer2", 8, 2)), design(("layer2", 16, 1))
+    two_bams, other = design(("layer1", 4, 1), ("layer2", 8, 2)), design(("layer2", 16, 1))
     scorer = make_scorer(name, summary, module=toy)
-    first = [scorer(asked) for asked in (one, other, design(), one)]
+    first = [scorer(each) for each in (two_bams, other, design(), two_bams)]
     torch.manual_seed(99)
     with torch.inference_mode():
         again = make_scorer(name, summary, module=toy)
-        backwards = [again(asked) for asked in (design(), other, one)]
+        backwards = [again(each) for each in (design(), other, two_bams)]
     assert first == [*reversed(backwards), first[0]]
     assert len(set(first)) == 3
     if name != "synflow":  # which looks at no images
@@ -71,30 +71,30 @@ def test_the_order_and_the_past_do_not_matter(name, summary, toy, design) -> Non
 
 @pytest.mark.parametrize("name", BUILT)
 def test_the_caller_has_all_as_it_was(name, summary, toy, design) -> None:
-    given = copy.deepcopy(toy).train()
-    before = copy.deepcopy(given.state_dict())
+    module = copy.deepcopy(toy).train()
+    before = copy.deepcopy(module.state_dict())
     random, threads = torch.get_rng_state(), torch.get_num_threads()
     with torch.no_grad():
-        make_scorer(name, summary, module=given)(design(("layer1", 16, 4)))
+        make_scorer(name, summary, module=module)(design(("layer1", 16, 4)))
         assert not torch.is_grad_enabled()
     assert torch.equal(random, torch.get_rng_state())
     assert threads == torch.get_num_threads()
-    assert given.training
-    for key, value in given.state_dict().items():
+    assert module.training
+    for key, value in module.state_dict().items():
         assert torch.equal(value, before[key]), key
-    assert all(parameter.grad is None for parameter in given.parameters())
+    assert all(parameter.grad is None for parameter in module.parameters())
 
 
 @pytest.mark.parametrize("name", ["params", "macs"])
 def test_costs(name, summary, design) -> None:
     scorer = make_scorer(name, summary)
-    for asked in (
+    for wanted in (
         design(),
         design(("layer1", 16, 4)),
         design(("layer1", 4, 1), ("layer3", 8, 2), init="identity"),
         design(("layer3", 4, 1), variant="official"),
     ):
-        assert scorer(asked) == getattr(cost_of(summary, asked).total, name)
+        assert scorer(wanted) == getattr(cost_of(summary, wanted).total, name)
     with pytest.raises(InvalidValueError, match="no site is called 'layer9'"):
         scorer(design(("layer9", 16, 4)))
 
@@ -110,8 +110,8 @@ def test_synflow_cannot_tell_r_and_d(resnet18, design) -> None:
     scorer = make_scorer("synflow", resnet18)
     base = scorer(design(model="resnet18"))
     for sites, r, d in ((["layer1"], 4, 1), (["layer1"], 32, 2), (["layer1", "layer2"], 4, 2)):
-        asked = design(*[(site, r, d) for site in sites], model="resnet18")
-        assert scorer(asked) == pytest.approx(base + len(sites) * math.log(2), abs=1e-6)
+        wanted = design(*[(site, r, d) for site in sites], model="resnet18")
+        assert scorer(wanted) == pytest.approx(base + len(sites) * math.log(2), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_other_networks(model, input_shape, summary_of) -> None:
     base = build_model(model, input_shape, num_classes=10)
     summary = summary_of(model, base, input_shape)
     site = next(site for site in summary.sites if site.kind == "bottleneck")
-    asked = [
+    wanted = [
         Design(model, input_shape, insertions) for insertions in ((), (Insertion(site.name, 4, 1),))
     ]
     for name in ("synflow", "jacob_cov", "naswot"):
         scorer = make_scorer(name, summary, module=base)
-        without, with_bam = map(scorer, asked)
+        without, with_bam = map(scorer, wanted)
         assert without != with_bam
 
 
@@ -146,8 +146,8 @@ def test_of_a_detector_the_backbone_is_scored(summary_of, toy) -> None:
 
         def forward(self, x: Tensor) -> list[int]:
             # what it returns depends on what it finds: neither traceable nor a tensor
-            found = self.backbone(nn.functional.interpolate(x, scale_factor=2))
-            return [0] * int(found.sum().item() > 0)
+            result = self.backbone(nn.functional.interpolate(x, scale_factor=2))
+            return [0] * int(result.sum().item() > 0)
 
     detector = Detector()
     summary = summary_of("detector", detector, (3, 16, 16))
@@ -160,8 +160,8 @@ def test_of_a_detector_the_backbone_is_scored(summary_of, toy) -> None:
 
 
 def test_a_callable_is_given_the_design(summary, design) -> None:
-    def sites_less_dilation(asked: Design) -> float:
-        return len(asked.insertions) - sum(i.dilation for i in asked.insertions)
+    def sites_less_dilation(scored_design: Design) -> float:
+        return len(scored_design.insertions) - sum(i.dilation for i in scored_design.insertions)
 
     scorer = make_scorer(sites_less_dilation, summary)
     assert scorer(design(("layer1", 16, 4), ("layer2", 16, 1))) == -3.0
@@ -258,19 +258,19 @@ def test_a_users_score_is_given_a_network_of_its_own(summary, toy, design) -> No
     before = copy.deepcopy(toy.state_dict())
     scorer = make_scorer("my-score.py:spoils", summary, module=toy)
     random = torch.get_rng_state()
-    asked = design(("layer1", 16, 4))
-    first = scorer(asked)
+    wanted = design(("layer1", 16, 4))
+    first = scorer(wanted)
     assert isinstance(first, float)
-    assert scorer(asked) == first
+    assert scorer(wanted) == first
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(value, before[key]) for key, value in toy.state_dict().items())
 
 
 @pytest.mark.usefixtures("folder")
 def test_a_users_score_that_fails(summary, toy, design) -> None:
-    asked = design(*[(f"layer{i}", 16, 4) for i in (1, 2, 3)])
+    wanted = design(*[(f"layer{i}", 16, 4) for i in (1, 2, 3)])
     with pytest.raises(ScoreError) as caught:
-        make_scorer("my-score.py:raises", summary, module=toy)(asked)
+        make_scorer("my-score.py:raises", summary, module=toy)(wanted)
     assert str(caught.value) == (
         "my-score.py:raises failed on toy with BAM after layer1 (r=16, d=4), "
         "layer2 (r=16, d=4), layer3 (r=16, d=4): RuntimeError: first line"
@@ -307,9 +307,9 @@ def test_what_is_no_finite_number(value, said, summary, design) -> None:
     "value", [3, 3.0, torch.tensor(3), torch.tensor([3.0]), torch.ones(()) * 3]
 )
 def test_what_is_a_number(value, summary, design) -> None:
-    found = make_scorer(lambda _: value, summary)(design())
-    assert type(found) is float
-    assert found == 3
+    result = make_scorer(lambda _: value, summary)(design())
+    assert type(result) is float
+    assert result == 3
 
 
 @pytest.mark.usefixtures("folder")
@@ -334,12 +334,12 @@ def test_no_such_score(name, message, summary) -> None:
 def test_a_score_that_fails_on_a_network(summary, summary_of, toy, design) -> None:
     layers = (nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.MaxPool2d(2))
     plain = nn.Sequential(*layers, nn.Conv2d(8, 8, 3), nn.Flatten())
-    there = summary_of("plain", plain, (3, 32, 32))
+    plain_summary = summary_of("plain", plain, (3, 32, 32))
     said = "naswot failed on plain without BAM: Sequential has no ReLU-like activation"
     with pytest.raises(ScoreError, match=said):
-        make_scorer("naswot", there, module=plain)(Design("plain", (3, 32, 32)))
+        make_scorer("naswot", plain_summary, module=plain)(Design("plain", (3, 32, 32)))
     with pytest.raises(ModelError, match="already has BAM"):
-        make_scorer("naswot", there, module=nn.Sequential(plain, BAM(8)))
+        make_scorer("naswot", plain_summary, module=nn.Sequential(plain, BAM(8)))
     with pytest.raises(InvalidValueError, match="no site is called 'layer9'"):
         make_scorer("snip", summary, module=toy)(design(("layer9", 16, 4)))
 

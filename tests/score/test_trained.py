@@ -23,51 +23,56 @@ def digits():
 
 
 def test_it_is_the_training_of_that_seed(digits):
-    found = train_once(DESIGN, digits, RECIPE, seed=4)
+    training = train_once(DESIGN, digits, RECIPE, seed=4)
     trained = train(DESIGN, digits, RECIPE, seed=4, device="cpu")
-    assert (found.right, found.images) == (trained.right, trained.images)
-    assert found.percent == pytest.approx(100 * trained.accuracy)
-    assert found.curve == pytest.approx([100 * row.validation_accuracy for row in trained.rows])
-    assert train_once(DESIGN, digits, RECIPE, seed=5).curve != found.curve
+    assert (training.right, training.images) == (trained.right, trained.images)
+    assert training.percent == pytest.approx(100 * trained.accuracy)
+    assert training.curve == pytest.approx([100 * row.validation_accuracy for row in trained.rows])
+    assert train_once(DESIGN, digits, RECIPE, seed=5).curve != training.curve
 
 
 def test_an_interrupted_training_goes_on_and_its_folder_goes(digits, tmp_path):
-    place = tmp_path / "training"
+    checkpoints = tmp_path / "training"
 
     def interrupt(progress):
         if progress.epoch == 1 and progress.step:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train_once(DESIGN, digits, RECIPE, seed=4, checkpoints=place, watch=interrupt)
-    assert (place / "checkpoint.pt").is_file()
+        train_once(DESIGN, digits, RECIPE, seed=4, checkpoints=checkpoints, watch=interrupt)
+    assert (checkpoints / "checkpoint.pt").is_file()
     epochs = []
-    found = train_once(
-        DESIGN, digits, RECIPE, seed=4, checkpoints=place, watch=lambda p: epochs.append(p.epoch)
-    )
-    assert epochs[0] == 1
-    whole = train_once(DESIGN, digits, RECIPE, seed=4)
-    assert (found.right, found.curve) == (whole.right, whole.curve)
-    assert not place.exists()
-
-
-def test_another_training_in_its_folder_gives_way(digits, tmp_path):
-    place = tmp_path / "training"
-    train(DESIGN, digits, RECIPE, seed=1, device="cpu", output=place)
-    found = train_once(DESIGN, digits, RECIPE, seed=4, checkpoints=place)
-    assert found.curve == train_once(DESIGN, digits, RECIPE, seed=4).curve
-
-
-def test_one_that_was_killed_at_its_very_end_is_not_trained_again(digits, tmp_path):
-    place = tmp_path / "training"
-    trained = train(DESIGN, digits, RECIPE, seed=4, device="cpu", output=place)
-    found = train_once(
+    training = train_once(
         DESIGN,
         digits,
         RECIPE,
         seed=4,
-        checkpoints=place,
+        checkpoints=checkpoints,
+        watch=lambda p: epochs.append(p.epoch),
+    )
+    assert epochs[0] == 1
+    whole = train_once(DESIGN, digits, RECIPE, seed=4)
+    assert (training.right, training.curve) == (whole.right, whole.curve)
+    assert not checkpoints.exists()
+
+
+def test_another_training_in_its_folder_gives_way(digits, tmp_path):
+    checkpoints = tmp_path / "training"
+    train(DESIGN, digits, RECIPE, seed=1, device="cpu", output=checkpoints)
+    training = train_once(DESIGN, digits, RECIPE, seed=4, checkpoints=checkpoints)
+    assert training.curve == train_once(DESIGN, digits, RECIPE, seed=4).curve
+
+
+def test_one_that_was_killed_at_its_very_end_is_not_trained_again(digits, tmp_path):
+    checkpoints = tmp_path / "training"
+    trained = train(DESIGN, digits, RECIPE, seed=4, device="cpu", output=checkpoints)
+    training = train_once(
+        DESIGN,
+        digits,
+        RECIPE,
+        seed=4,
+        checkpoints=checkpoints,
         watch=lambda p: pytest.fail("trained again"),
     )
-    assert found.right == trained.right
-    assert not place.exists()
+    assert training.right == trained.right
+    assert not checkpoints.exists()

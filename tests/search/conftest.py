@@ -29,13 +29,13 @@ OFF = Option()
 def make_space(choices: Sequence[Sequence[Option]]) -> SearchSpace:
     """A space of choices with these options, at sites s0, s1, …"""
     sites = [Site(f"s{n}", 8, 9, 9, 4, "NCHW", "block") for n in range(len(choices))]
-    made = tuple(
+    space_choices = tuple(
         Choice(site.name, (site,), tuple(options))
         for site, options in zip(sites, choices, strict=True)
     )
     base = Cost(1000, 10**9, 10**9)
     return SearchSpace(
-        "toy", ModelSummary("net", (3, 9, 9), "", (3, 9, 9), tuple(sites), base), made
+        "toy", ModelSummary("net", (3, 9, 9), "", (3, 9, 9), tuple(sites), base), space_choices
     )
 
 
@@ -44,14 +44,14 @@ def random_space(seed: int, *, required: bool = False) -> SearchSpace:
     generator = random.Random(seed)
 
     def options() -> list[Option]:
-        made = []
+        drawn = []
         for reduction in range(1, generator.randint(2, 4)):
             costs = [generator.randint(1, 9) for _ in range(4)]
             for dilation in generator.sample([1, 2, 4, 6], generator.randint(1, 2)):
-                made.append(
+                drawn.append(
                     Option(reduction, dilation, costs[0], costs[1] * 10**5, costs[2], costs[3])
                 )
-        return made if required and generator.random() < 0.5 else [OFF, *made]
+        return drawn if required and generator.random() < 0.5 else [OFF, *drawn]
 
     kinds = [options() for _ in range(generator.randint(1, 3))]
     choices = []
@@ -86,11 +86,11 @@ def brute_force(space: SearchSpace, budgets: Sequence[Budget]) -> list[Encoding]
         for encoding in product(*(range(len(choice.options)) for choice in space.choices))
         if all(
             sum(
-                choice.options[number].cost(one.quantity)
+                choice.options[number].cost(budget.quantity)
                 for choice, number in zip(space.choices, encoding, strict=True)
             )
-            <= one.limit - one.base
-            for one in budgets
+            <= budget.limit - budget.base
+            for budget in budgets
         )
     ]
 
@@ -101,17 +101,17 @@ def three_sites() -> Feasible:
     return feasible(make_space([options] * 3), [budget("params", 25)])
 
 
-def noisy_search(there: Feasible, seed: int, trainings: int) -> list[tuple[Encoding, float]]:
+def noisy_search(feasible: Feasible, seed: int, trainings: int) -> list[tuple[Encoding, float]]:
     """Trainings as proposed, where BAM helps by 2 at the last site and harms by 1 at the first.
 
     The noise has a deviation of 1. The base is trained three times before.
     """
-    sampler, rng = NoisySampler(there, seed=seed), np.random.default_rng(seed)
+    sampler, rng = NoisySampler(feasible, seed=seed), np.random.default_rng(seed)
     observed = [((0, 0, 0), float(rng.normal())) for _ in range(3)]
     for _ in range(trainings):
         encoding = sampler.suggest(observed, frozenset())
         assert encoding is not None
-        assert there.fits(encoding)
+        assert feasible.fits(encoding)
         assert any(encoding)
         worth = 2.0 * (encoding[2] > 0) - 1.0 * (encoding[0] > 0)
         observed.append((encoding, worth + float(rng.normal())))
@@ -142,7 +142,7 @@ class Engine:
     def __init__(self) -> None:
         self._plans: dict[str, SearchPlan] = {}
 
-    def planned(self, *, space: str = "bottlenecks", **asked: Any) -> SearchPlan:
+    def planned(self, *, space: str = "bottlenecks", **options: Any) -> SearchPlan:
         """A search that nothing is compared with, unless asked: what else Run has, by name."""
         if space not in self._plans:
             request = SearchRequest(
@@ -157,7 +157,7 @@ class Engine:
             )
             self._plans[space] = plan_search(request)
         planned = self._plans[space]
-        return replace(planned, run=replace(planned.run, **asked))
+        return replace(planned, run=replace(planned.run, **options))
 
     def search(
         self,
@@ -195,8 +195,8 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
+def runs() -> Iterator[Path]:
     """A folder for runs, in memory where that is possible: databases wait for the disk a lot."""
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as found:
-        yield Path(found)
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)

@@ -23,7 +23,7 @@ def design() -> Callable[..., Design]:
     """``design(("1", 4, 2))``: the small network with BAM after those sites."""
 
     def make(*insertions: tuple[str, int, int], **others) -> Design:
-        placed = [Insertion(*one) for one in insertions]
+        placed = [Insertion(*insertion) for insertion in insertions]
         return Design(f"{NETS}:small", (3, 8, 8), placed, **({"num_classes": 10} | others))
 
     return make

@@ -21,16 +21,16 @@ def images() -> torch.Tensor:
 
 def test_normalised_by_hand():
     images = torch.tensor([[[[0, 255]], [[51, 102]]]], dtype=torch.uint8)
-    found = normalise_pixels((0.5, 0.2), (0.25, 0.1))(images)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, torch.tensor([[[[-2.0, 2.0]], [[0.0, 2.0]]]]))
+    result = normalise_pixels((0.5, 0.2), (0.25, 0.1))(images)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, torch.tensor([[[[-2.0, 2.0]], [[0.0, 2.0]]]]))
 
 
 def test_a_crop_is_the_image_moved_over_black(images):
     torch.manual_seed(0)
-    found = crop_each(images)
+    result = crop_each(images)
     moves = set()
-    for before, after in zip(images, found, strict=True):
+    for before, after in zip(images, result, strict=True):
         at = {int(v): divmod(i, 8) for i, v in enumerate(before[0].flatten())}
         seen = [(divmod(i, 8), at[int(v)]) for i, v in enumerate(after[0].flatten()) if v]
         down, right = seen[0][0][0] - seen[0][1][0], seen[0][0][1] - seen[0][1][1]
@@ -46,19 +46,19 @@ def test_a_crop_is_the_image_moved_over_black(images):
 
 def test_every_move_up_to_an_eighth_occurs():
     torch.manual_seed(0)
-    one = torch.zeros(2000, 1, 16, 8, dtype=torch.uint8)
-    one[:, :, 8, 4] = 1
-    places = {tuple(place) for place in crop_each(one)[:, 0].nonzero()[:, 1:].tolist()}
+    ones = torch.zeros(2000, 1, 16, 8, dtype=torch.uint8)
+    ones[:, :, 8, 4] = 1
+    places = {tuple(move) for move in crop_each(ones)[:, 0].nonzero()[:, 1:].tolist()}
     assert places == {(8 + down, 4 + right) for down in range(-2, 3) for right in (-1, 0, 1)}
 
 
 def test_each_image_is_mirrored_or_not(images):
     torch.manual_seed(0)
-    found = flip_each(images.repeat(50, 1, 1, 1))
+    result = flip_each(images.repeat(50, 1, 1, 1))
     mirrored = images[0].flip(-1)
-    flags = [torch.equal(one, mirrored) for one in found]
+    flags = [torch.equal(image, mirrored) for image in result]
     assert all(
-        torch.equal(one, images[0]) for one, flag in zip(found, flags, strict=True) if not flag
+        torch.equal(image, images[0]) for image, flag in zip(result, flags, strict=True) if not flag
     )
     # 400 fair coins: six standard deviations of 10
     assert 140 < sum(flags) < 260
@@ -66,16 +66,16 @@ def test_each_image_is_mirrored_or_not(images):
 
 def test_a_resized_crop_differs_from_image_to_image(images):
     torch.manual_seed(0)
-    found = resized_crop_each(images)
-    assert (found.shape, found.dtype) == (images.shape, torch.uint8)
-    assert len({one.numpy().tobytes() for one in found}) > 1
+    result = resized_crop_each(images)
+    assert (result.shape, result.dtype) == (images.shape, torch.uint8)
+    assert len({image.numpy().tobytes() for image in result}) > 1
 
 
 @pytest.mark.parametrize("kind", ["none", "crop", "flip-crop", "resized-crop"])
 def test_the_seed_decides(images, kind):
-    found = []
+    result = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        found.append(augment(kind)(images))
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2]) == (kind == "none")
+        result.append(augment(kind)(images))
+    assert torch.equal(result[0], result[1])
+    assert torch.equal(result[0], result[2]) == (kind == "none")

@@ -31,9 +31,9 @@ def by_hand(network: nn.Module, data: Data, recipe: Recipe, seed: int) -> tuple[
     losses = []
     for step in range(len(pixels) // recipe.batch_size):
         rows = order[step * recipe.batch_size :][: recipe.batch_size]
-        given = softmax(inputs[rows] @ weight.T + bias, axis=1)
-        losses += [-np.log(given[targets[rows] == 1])]
-        error = (given - targets[rows]) / len(rows)
+        probabilities = softmax(inputs[rows] @ weight.T + bias, axis=1)
+        losses += [-np.log(probabilities[targets[rows] == 1])]
+        error = (probabilities - targets[rows]) / len(rows)
         slopes = [error.T @ inputs[rows], error.sum(0)]
         for k, (value, slope) in enumerate(zip((weight, bias), slopes, strict=True)):
             moved[k] = recipe.momentum * moved[k] + slope + recipe.weight_decay * value
@@ -46,8 +46,8 @@ def test_an_epoch_is_sgd_by_hand(digits):
     recipe = Recipe("r", 1, 500, lr=0.05, momentum=0.8, weight_decay=0.01, schedule="step")
     expected, losses = by_hand(network, digits, recipe, seed=4)
     trained = train(network, digits, recipe, seed=4, device="cpu")
-    for found, value in zip(trained.module[1].parameters(), expected, strict=True):
-        np.testing.assert_allclose(found.detach().numpy(), value, rtol=1e-4, atol=1e-6)
+    for result, value in zip(trained.module[1].parameters(), expected, strict=True):
+        np.testing.assert_allclose(result.detach().numpy(), value, rtol=1e-4, atol=1e-6)
     assert len(losses) == 2  # two batches of 500; 445 images are left out
     assert trained.rows[0].train_loss == pytest.approx(np.concatenate(losses).mean(), rel=1e-5)
     scores = trained.module(
@@ -114,19 +114,19 @@ def test_a_seed_is_a_training_bit_for_bit(digits, design, quick):
 
 def seen(monkeypatch, digits, design: Design, quick: Recipe, seed: int) -> list[bytes]:
     """All that a network was given in a training, as bytes."""
-    given: list[bytes] = []
+    inputs: list[bytes] = []
     plain = TrainerState.__init__
 
     def spied(trainer, *args) -> None:
         plain(trainer, *args)
         trainer.module.register_forward_pre_hook(
-            lambda module, args: given.append(args[0].numpy().tobytes())
+            lambda module, args: inputs.append(args[0].numpy().tobytes())
         )
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainerState, "__init__", spied)
         train(design, digits, quick, seed=seed, device="cpu")
-    return given
+    return inputs
 
 
 def test_designs_with_one_seed_see_the_same_images(monkeypatch, digits, design, quick):
@@ -176,8 +176,8 @@ def test_new_parameters_learn_at_their_own_rate(digits):
     recipe = Recipe("r", 1, 1000, lr=0.01, momentum=0, weight_decay=0, new_lr_factor=0.0)
     trained = train(start, digits, recipe, device="cpu")
     moved = [
-        not torch.equal(one, two)
-        for one, two in zip(before, trained.module.parameters(), strict=True)
+        not torch.equal(start, two)
+        for start, two in zip(before, trained.module.parameters(), strict=True)
     ]
     assert moved == [True, True, False, False]
 

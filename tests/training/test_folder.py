@@ -69,21 +69,21 @@ def test_nothing_else_is_left(trained, folder):
 
 
 @pytest.fixture
-def kept(tmp_path) -> TrainingFolder:
+def training_folder(tmp_path) -> TrainingFolder:
     return TrainingFolder(tmp_path / "kept")
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(kept, monkeypatch):
-    with kept.locked():
-        kept.write_checkpoint({"step": torch.tensor(1)})
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(training_folder, monkeypatch):
+    with training_folder.locked():
+        training_folder.write_checkpoint({"step": torch.tensor(1)})
 
     def full(*args, **kwargs) -> None:
         raise RuntimeError("[enforce fail at inline_container.cc:672] file write failed")
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OutputError, match=r"checkpoint.pt cannot be written: .*write failed"):
-        kept.write_checkpoint({"step": torch.tensor(2)})
-    assert torch.load(kept.path / CHECKPOINT_FILE, weights_only=True)["step"] == 1
+        training_folder.write_checkpoint({"step": torch.tensor(2)})
+    assert torch.load(training_folder.path / CHECKPOINT_FILE, weights_only=True)["step"] == 1
 
 
 @pytest.mark.parametrize(
@@ -94,23 +94,23 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(kept, monkeypat
     ],
     ids=["empty", "cut"],
 )
-def test_a_spoilt_checkpoint_is_one_line(kept, content, says):
-    kept.path.mkdir()
-    (kept.path / CHECKPOINT_FILE).write_bytes(content)
+def test_a_spoilt_checkpoint_is_one_line(training_folder, content, says):
+    training_folder.path.mkdir()
+    (training_folder.path / CHECKPOINT_FILE).write_bytes(content)
     with pytest.raises(TrainingError, match=says):
-        kept.read_checkpoint()
+        training_folder.read_checkpoint()
 
 
-def test_a_newer_checkpoint_is_refused(kept):
-    kept.path.mkdir()
-    torch.save({"bamsearch_checkpoint": 99}, kept.path / CHECKPOINT_FILE)
+def test_a_newer_checkpoint_is_refused(training_folder):
+    training_folder.path.mkdir()
+    torch.save({"bamsearch_checkpoint": 99}, training_folder.path / CHECKPOINT_FILE)
     with pytest.raises(TrainingError, match=r"has format 99, but this bamsearch reads 1"):
-        kept.read_checkpoint()
+        training_folder.read_checkpoint()
 
 
-def test_one_process_at_a_time(kept):
-    with kept.locked(), pytest.raises(TrainingError, match=r"another process trains in"):
-        TrainingFolder(kept.path).locked().__enter__()
+def test_one_process_at_a_time(training_folder):
+    with training_folder.locked(), pytest.raises(TrainingError, match=r"another process trains in"):
+        TrainingFolder(training_folder.path).locked().__enter__()
 
 
 def test_tensorboard_is_asked_for_before_the_work(digits, design, quick, tmp_path, monkeypatch):
@@ -128,5 +128,5 @@ def test_tensorboard_gets_the_epochs(digits, design, quick, tmp_path):
     wanted = TrainingFolder(tmp_path / "run", tensorboard=True)
     trained = train(design(), digits, quick, device="cpu", output=wanted)
     events = EventAccumulator(str(wanted.path / "tensorboard")).Reload()
-    found = [event.value for event in events.Scalars("validation/accuracy")]
-    assert found == pytest.approx([row.validation_accuracy for row in trained.rows])
+    result = [event.value for event in events.Scalars("validation/accuracy")]
+    assert result == pytest.approx([row.validation_accuracy for row in trained.rows])

@@ -23,8 +23,8 @@ def base_of(start) -> dict[str, torch.Tensor]:
     return {key: value for key, value in state(start).items() if not key.startswith("bam.")}
 
 
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+def equal(first: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == other.keys() and all(torch.equal(first[k], other[k]) for k in first)
 
 
 @pytest.fixture

@@ -36,8 +36,8 @@ def test_two_processes_do_what_one_does(digits, preloaded, tmp_path, outcome):
     train(network, digits, recipe, seed=3, device="cpu", output=tmp_path / "one")
     facts = json.loads((tmp_path / "two" / "train.json").read_text())
     assert facts["processes"] == 2
-    (two, two_rows), (one, one_rows) = (outcome(tmp_path / name) for name in ("two", "one"))
-    for key, value in one.items():
+    (two, two_rows), (single, one_rows) = (outcome(tmp_path / name) for name in ("two", "one"))
+    for key, value in single.items():
         pair = [
             torch.frombuffer(bytearray(each), dtype=torch.float32) for each in (two[key], value)
         ]

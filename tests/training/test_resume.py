@@ -44,12 +44,12 @@ def whole(digits, design, quick, tmp_path, outcome):
 
 
 @pytest.mark.parametrize(
-    ("epoch", "step", "minutes", "kept"),
+    ("epoch", "step", "minutes", "has_checkpoint"),
     [(1, 3, 0.0, (1, 2)), (1, 5, 10.0, (1, 0))],
     ids=["between two checkpoints of an epoch", "after the checkpoint of an epoch"],
 )
 def test_killed_in_an_epoch(
-    digits, design, quick, preloaded, tmp_path, outcome, whole, epoch, step, minutes, kept
+    digits, design, quick, preloaded, tmp_path, outcome, whole, epoch, step, minutes, has_checkpoint
 ):
     placed, folder = design(("1", 4, 2)), tmp_path / "killed"
     file = tmp_path / "design.json"
@@ -59,7 +59,7 @@ def test_killed_in_an_epoch(
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (folder / "model.safetensors").exists()
     at = TrainingFolder(folder).read_checkpoint()["progress"]
-    assert (at.epoch, at.step) == kept
+    assert (at.epoch, at.step) == has_checkpoint
     train(placed, digits, quick, seed=3, device="cpu", output=folder, resume=True)
     assert outcome(folder) == whole
 
@@ -106,8 +106,8 @@ def test_another_training_is_refused_by_what_differs(digits, design, quick, tmp_
     placed, folder = design(("1", 4, 2)), tmp_path / "run"
     train(placed, digits, quick.changed(epochs=1), device="cpu", output=folder)
 
-    def resume(what, data, recipe, seed=0) -> None:
-        train(what, data, recipe, seed=seed, device="cpu", output=folder, resume=True)
+    def resume(name, data, recipe, seed=0) -> None:
+        train(name, data, recipe, seed=seed, device="cpu", output=folder, resume=True)
 
     once = quick.changed(epochs=1)
     for others, says in (

@@ -15,18 +15,18 @@ def rates(recipe: Recipe, steps: int, factor: float = 1.0) -> list[float]:
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = SGD([{"params": [weight], "lr": recipe.lr * factor}], lr=recipe.lr)
     scheduler = make_schedule(optimizer, recipe, steps)
-    found = []
+    result = []
     for _ in range(recipe.epochs * steps):
-        found.append(optimizer.param_groups[0]["lr"])
+        result.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    return found
+    return result
 
 
 def test_the_papers_rate_falls_to_a_tenth_at_its_milestones():
-    found = rates(RECIPES["paper-cifar"], 2)
-    by_epoch = found[::2]
-    assert by_epoch == found[1::2]
+    result = rates(RECIPES["paper-cifar"], 2)
+    by_epoch = result[::2]
+    assert by_epoch == result[1::2]
     assert by_epoch == pytest.approx([0.1] * 150 + [0.01] * 75 + [0.001] * 75)
 
 

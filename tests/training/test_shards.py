@@ -8,8 +8,8 @@ from bamsearch.data.splits import batches, epoch_order
 from bamsearch.training.shards import readers, steps_of, training_batches, validation_batches
 
 
-def labels_and_pixels(found) -> list[tuple[list[int], int]]:
-    return [(labels.tolist(), int(images.long().sum())) for images, labels in found]
+def labels_and_pixels(result) -> list[tuple[list[int], int]]:
+    return [(labels.tolist(), int(images.long().sum())) for images, labels in result]
 
 
 def test_an_epoch_is_the_whole_batches_of_the_data(digits):
@@ -62,9 +62,9 @@ def test_files_that_are_not_held_come_in_the_same_order(digits, monkeypatch, pro
     split = load_data("digits").train
     assert split.images is None
     for others in ({}, {"first": 2}, {"rank": 1, "world": 2}):
-        found = list(training_batches(split, 400, seed=1, epoch=2, **others))
+        result = list(training_batches(split, 400, seed=1, epoch=2, **others))
         held = training_batches(digits.train, 400, seed=1, epoch=2, **others)
-        for (images, labels), (held_images, held_labels) in zip(found, held, strict=True):
+        for (images, labels), (held_images, held_labels) in zip(result, held, strict=True):
             assert torch.equal(images, held_images)
             assert torch.equal(labels, held_labels)
 

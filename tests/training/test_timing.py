@@ -32,7 +32,7 @@ def test_the_mean_of_a_few_steps_after_one_that_warms_up(digits, batch_size, ste
     start = build_initial_model(Design(net, (3, 8, 8), num_classes=10), digits)
     recipe = find_recipe("short").changed(batch_size=batch_size)
     training = Training(start, digits, recipe, device="cpu")
-    found = step_seconds(training, clock=times.__next__)
+    result = step_seconds(training, clock=times.__next__)
     assert taken == [(0, number, batch_size) for number in range(steps)]
     # Between the first reading and the last one: 6 in 3 steps, or 1 in the only one.
-    assert found == (2.0 if steps > 1 else 1.0)
+    assert result == (2.0 if steps > 1 else 1.0)

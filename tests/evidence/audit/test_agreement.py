@@ -33,12 +33,16 @@ def partial_by_hand(measure: str, x, y, z) -> float:
         return (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
     ranks = [stats.rankdata(v) for v in (x, y, z)]
     design = np.column_stack([np.ones(len(x)), ranks[2]])
-    left = [rank - design @ np.linalg.lstsq(design, rank, rcond=None)[0] for rank in ranks[:2]]
-    return float(np.corrcoef(*left)[0, 1])
+    residuals = [rank - design @ np.linalg.lstsq(design, rank, rcond=None)[0] for rank in ranks[:2]]
+    return float(np.corrcoef(*residuals)[0, 1])
 
 
-def only(found, score: str, measure: str):
-    return next(one for one in found if (one.score, one.measure) == (score, measure))
+def only(agreements, score: str, measure: str):
+    return next(
+        agreement
+        for agreement in agreements
+        if (agreement.score, agreement.measure) == (score, measure)
+    )
 
 
 def test_tau_with_ties_by_hand():
@@ -55,9 +59,9 @@ def test_each_resample_is_what_scipy_says_of_it_written_out(rng, function, measu
     x, y = tied(rng)
     counts = resamples(15, 3, number=60)
     assert (counts.sum(axis=1) == 15).all()
-    found = function(x, y, np.concatenate([np.ones((1, 15)), counts]))
-    assert found[0] == pytest.approx(by_scipy(measure, x, y))
-    for value, row in zip(found[1:], counts.astype(int), strict=True):
+    result = function(x, y, np.concatenate([np.ones((1, 15)), counts]))
+    assert result[0] == pytest.approx(by_scipy(measure, x, y))
+    for value, row in zip(result[1:], counts.astype(int), strict=True):
         written = np.repeat(np.arange(15), row)
         assert value == pytest.approx(by_scipy(measure, x[written], y[written]))
 
@@ -67,8 +71,8 @@ def test_partial_correlation_is_that_of_the_textbook(rng, function, measure):
     z = rng.normal(size=20)
     x, y = z + rng.normal(size=20), z + rng.normal(size=20)
     ones = np.ones((1, 20))
-    found = partial(function(x, y, ones), function(x, z, ones), function(y, z, ones))
-    assert found[0] == pytest.approx(partial_by_hand(measure, x, y, z))
+    result = partial(function(x, y, ones), function(x, z, ones), function(y, z, ones))
+    assert result[0] == pytest.approx(partial_by_hand(measure, x, y, z))
 
 
 def test_what_size_decides_has_no_partial_correlation():
@@ -80,13 +84,15 @@ def test_values_and_percentiles_of_a_direct_bootstrap(rng, measure):
     size = rng.normal(size=20)
     x, y = size + rng.normal(size=20), size + rng.normal(size=20)
     draws = [np.repeat(np.arange(20), row) for row in resamples(20, 9, number=400).astype(int)]
-    found = agreements([Comparison("s", ((x, y),))], size, "band", 9, number=400)
-    one = only(found, "s", measure)
+    result = agreements([Comparison("s", ((x, y),))], size, "band", 9, number=400)
+    agreement = only(result, "s", measure)
     values = [by_scipy(measure, x[d], y[d]) for d in draws]
-    assert one.value == pytest.approx(by_scipy(measure, x, y), abs=1e-4)
-    assert (one.low, one.high) == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=1e-4)
+    assert agreement.value == pytest.approx(by_scipy(measure, x, y), abs=1e-4)
+    assert (agreement.low, agreement.high) == pytest.approx(
+        np.quantile(values, [0.025, 0.975]), abs=1e-4
+    )
     more = [v - by_scipy(measure, size[d], y[d]) for v, d in zip(values, draws, strict=True)]
-    assert (one.more_low, one.more_high) == pytest.approx(
+    assert (agreement.more_low, agreement.more_high) == pytest.approx(
         np.quantile(more, [0.025, 0.975]), abs=1e-4
     )
     held = only(agreements([Comparison("s", ((x, y),))], size, "size", 9, number=400), "s", measure)
@@ -100,15 +106,15 @@ def test_differences_to_the_size_hold_together(rng):
     x, y = tied(rng, 20)
     size = rng.integers(0, 6, 20).astype(float)
     rivals = [Comparison(name, ((x, y),)) for name in "abcd"]
-    one = only(
+    agreement = only(
         agreements([*rivals, Comparison("params", ((size, y),))], size, "band", 1), "a", "tau"
     )
     counts = resamples(20, 1)
     more = tau_b(x, y, counts) - tau_b(size, y, counts)
     # Four differences at 5 % together: 1.25 % each.
     wanted = np.nanquantile(more, [0.00625, 0.99375])
-    assert (one.more_low, one.more_high) == pytest.approx(wanted, abs=1e-4)
-    assert (one.low, one.high) == pytest.approx(
+    assert (agreement.more_low, agreement.more_high) == pytest.approx(wanted, abs=1e-4)
+    assert (agreement.low, agreement.high) == pytest.approx(
         np.nanquantile(tau_b(x, y, counts), [0.025, 0.975]), abs=1e-4
     )
 
@@ -116,58 +122,63 @@ def test_differences_to_the_size_hold_together(rng):
 def test_several_pairs_are_a_mean_and_size_meets_the_same_trainings(rng):
     size = rng.normal(size=10)
     pairs = tuple((rng.normal(size=10), size + rng.normal(size=10)) for _ in range(3))
-    one = only(agreements([Comparison("train", pairs)], size, "space", 0), "train", "tau")
+    agreement = only(agreements([Comparison("train", pairs)], size, "space", 0), "train", "tau")
     mean = np.mean([by_scipy("tau", x, y) for x, y in pairs])
     sizes = np.mean([by_scipy("tau", size, y) for _, y in pairs])
-    assert one.value == pytest.approx(mean, abs=1e-4)
-    assert one.more == pytest.approx(mean - sizes, abs=1e-4)
+    assert agreement.value == pytest.approx(mean, abs=1e-4)
+    assert agreement.more == pytest.approx(mean - sizes, abs=1e-4)
 
 
 def test_what_has_no_value_says_why(rng):
     y, size = rng.normal(size=8), np.arange(8.0)
     gaps = np.where(np.arange(8) < 5, np.nan, y)
     same = np.ones(8)
-    given = [
+    comparisons = [
         Comparison("same", ((same, y),)),
         Comparison("gaps", ((gaps, y),)),
         Comparison("truth", ((y, same),)),
         Comparison("params", ((size, y),)),
     ]
-    found = agreements(given, size, "space", 0)
+    result = agreements(comparisons, size, "space", 0)
     for score, reason in [
         ("same", "it is the same for all designs"),
         ("gaps", "fewer than 4 designs"),
         ("truth", "all designs reach the same accuracy"),
     ]:
-        one = only(found, score, "tau")
-        assert (one.value, one.low, one.more, one.reason) == (None, None, None, reason)
-    assert only(found, "gaps", "tau").designs == 3
-    assert only(found, "params", "tau").value is not None
-    held = agreements([*given, Comparison("twice", ((2 * size, y),))], size, "size", 0)
+        agreement = only(result, score, "tau")
+        assert (agreement.value, agreement.low, agreement.more, agreement.reason) == (
+            None,
+            None,
+            None,
+            reason,
+        )
+    assert only(result, "gaps", "tau").designs == 3
+    assert only(result, "params", "tau").value is not None
+    held = agreements([*comparisons, Comparison("twice", ((2 * size, y),))], size, "size", 0)
     assert only(held, "params", "tau").reason == "it is the size itself"
     assert only(held, "twice", "rho").reason == "the size decides it"
-    assert only(agreements(given, same, "size", 0), "gaps", "tau").value is None
+    assert only(agreements(comparisons, same, "size", 0), "gaps", "tau").value is None
     few = agreements([Comparison("s", ((y[:3], y[:3]),))], size[:3], "band", 0)
-    assert {one.reason for one in few} == {"fewer than 4 designs"}
+    assert {agreement.reason for agreement in few} == {"fewer than 4 designs"}
 
 
 def test_gaps_leave_the_other_designs(rng):
     x, y, size = rng.normal(size=(3, 12))
     x[[2, 7]] = np.nan
-    one = only(agreements([Comparison("s", ((x, y),))], size, "space", 0), "s", "tau")
-    known = np.isfinite(x)
-    assert one.designs == 10
-    assert one.value == pytest.approx(by_scipy("tau", x[known], y[known]), abs=1e-4)
-    assert one.low < one.value < one.high
+    agreement = only(agreements([Comparison("s", ((x, y),))], size, "space", 0), "s", "tau")
+    finite = np.isfinite(x)
+    assert agreement.designs == 10
+    assert agreement.value == pytest.approx(by_scipy("tau", x[finite], y[finite]), abs=1e-4)
+    assert agreement.low < agreement.value < agreement.high
 
 
 def test_resamples_without_a_design_that_has_a_value_are_passed_over(rng):
     # Of 4000 samples of 20 designs some 46 have none of these 4: 0.8 ** 20 each.
     x, y, size = rng.normal(size=(3, 20))
     x[4:] = np.nan
-    one = only(agreements([Comparison("s", ((x, y),))], size, "space", 0), "s", "rho")
-    assert one.designs == 4
-    assert one.value == pytest.approx(by_scipy("rho", x[:4], y[:4]), abs=1e-4)
+    agreement = only(agreements([Comparison("s", ((x, y),))], size, "space", 0), "s", "rho")
+    assert agreement.designs == 4
+    assert agreement.value == pytest.approx(by_scipy("rho", x[:4], y[:4]), abs=1e-4)
 
 
 @pytest.mark.parametrize("setting", ["band", "size"])
@@ -187,45 +198,45 @@ def test_draws_are_averaged_as_ranks_and_resampled_beside_the_designs(rng, measu
         value = by_scipy(measure, ranks, y[designs])
         return value, value - by_scipy(measure, size[designs], y[designs])
 
-    one = only(
+    agreement = only(
         agreements([Comparison("s", ((draws, y),))], size, setting, 9, number=300), "s", measure
     )
     value, more = written_out(np.arange(14), np.arange(5))
-    assert (one.value, one.draws) == (pytest.approx(value, abs=1e-4), 5)
+    assert (agreement.value, agreement.draws) == (pytest.approx(value, abs=1e-4), 5)
     samples = [
         written_out(np.repeat(np.arange(14), row), np.repeat(np.arange(5), weight))
         for row, weight in zip(counts, weights, strict=True)
     ]
     ends = np.quantile([value for value, _ in samples], [0.025, 0.975])
-    assert (one.low, one.high) == pytest.approx(ends, abs=1e-4)
+    assert (agreement.low, agreement.high) == pytest.approx(ends, abs=1e-4)
     if setting == "band":
-        assert one.more == pytest.approx(more, abs=1e-4)
+        assert agreement.more == pytest.approx(more, abs=1e-4)
         ends = np.quantile([more for _, more in samples], [0.025, 0.975])
-        assert (one.more_low, one.more_high) == pytest.approx(ends, abs=1e-4)
+        assert (agreement.more_low, agreement.more_high) == pytest.approx(ends, abs=1e-4)
     once = [
         partial_by_hand(measure, x, y, size) if setting == "size" else by_scipy(measure, x, y)
         for x in draws
     ]
-    assert one.one_draw == pytest.approx(np.mean(once), abs=1e-4)
-    assert one.draw_sd == pytest.approx(np.std(once, ddof=1), abs=1e-4)
+    assert agreement.one_draw == pytest.approx(np.mean(once), abs=1e-4)
+    assert agreement.draw_sd == pytest.approx(np.std(once, ddof=1), abs=1e-4)
 
 
 def test_equal_draws_change_nothing_and_different_ones_widen_the_interval(rng):
     size, y = rng.normal(size=(2, 30))
     x = y + rng.normal(size=30)
-    given = [
+    comparisons = [
         Comparison("once", ((x, y),)),
         Comparison("equal", ((np.tile(x, (6, 1)), y),)),
         Comparison("apart", ((x + 2 * rng.normal(size=(6, 1)) * rng.normal(size=30), y),)),
     ]
-    found = agreements(given, size, "space", 0)
+    result = agreements(comparisons, size, "space", 0)
     for measure in ("tau", "rho"):
-        once, equal, apart = (only(found, name, measure) for name in ("once", "equal", "apart"))
+        once, equal, apart = (only(result, name, measure) for name in ("once", "equal", "apart"))
         assert (equal.draws, equal.draw_sd, equal.one_draw) == (6, 0, equal.value)
         same = {"score": "once", "draws": 1, "one_draw": None, "draw_sd": None}
         assert replace(equal, **same) == once
         # The same draws without resampling them: their mean rank, as one draw.
-        ranks = stats.rankdata(given[2].pairs[0][0], axis=1).mean(axis=0)
+        ranks = stats.rankdata(comparisons[2].pairs[0][0], axis=1).mean(axis=0)
         fixed = only(
             agreements([Comparison("fixed", ((ranks, y),))], size, "space", 0), "fixed", measure
         )
@@ -237,10 +248,10 @@ def test_a_design_on_which_one_draw_failed_is_left_out(rng):
     draws, y, size = rng.normal(size=(3, 12)), rng.normal(size=12), rng.normal(size=12)
     draws[1, 4] = np.nan
     draws[2] = 1.0  # a draw without any order has no correlation of its own
-    one = only(agreements([Comparison("s", ((draws, y),))], size, "space", 0), "s", "tau")
-    known = np.isfinite(draws).all(axis=0)
-    ranks = stats.rankdata(draws[:, known], axis=1).mean(axis=0)
-    assert (one.designs, one.draws) == (11, 3)
-    assert one.value == pytest.approx(by_scipy("tau", ranks, y[known]), abs=1e-4)
-    once = [by_scipy("tau", x[known], y[known]) for x in draws[:2]]
-    assert one.one_draw == pytest.approx(np.mean(once), abs=1e-4)
+    agreement = only(agreements([Comparison("s", ((draws, y),))], size, "space", 0), "s", "tau")
+    finite = np.isfinite(draws).all(axis=0)
+    ranks = stats.rankdata(draws[:, finite], axis=1).mean(axis=0)
+    assert (agreement.designs, agreement.draws) == (11, 3)
+    assert agreement.value == pytest.approx(by_scipy("tau", ranks, y[finite]), abs=1e-4)
+    once = [by_scipy("tau", x[finite], y[finite]) for x in draws[:2]]
+    assert agreement.one_draw == pytest.approx(np.mean(once), abs=1e-4)

@@ -100,9 +100,9 @@ def run_in(folder, planned, view=SILENT, **options) -> Audit:
 
 @pytest.fixture(scope="module")
 def planned():
-    made = asked()
+    plan = asked()
     # Five steps an epoch.
-    return replace(made, recipe=made.recipe.changed(batch_size=256))
+    return replace(plan, recipe=plan.recipe.changed(batch_size=256))
 
 
 @pytest.fixture(scope="module")
@@ -120,20 +120,20 @@ def record(folder) -> Audit:
 def results(folder) -> tuple[object, str, str]:
     """All that is on disk but names, the date and seconds."""
     audit = replace(record(folder), name="", created="")
-    rows = [replace(one, seconds=0.0) for one in read_trainings(folder)[0]]
+    rows = [replace(training, seconds=0.0) for training in read_trainings(folder)[0]]
     return audit, str(rows), (folder / "scores.json").read_text()
 
 
 def test_each_line_is_what_one_training_gives_seed_by_seed(planned, whole):
     rows, _ = read_trainings(whole)
-    sample = [one.insertions for one in planned.audit.designs]
-    assert [(one.seed, one.insertions) for one in rows] == [
+    sample = [design.insertions for design in planned.audit.designs]
+    assert [(row.seed, row.insertions) for row in rows] == [
         (seed, insertions) for seed in (0, 1) for insertions in sample
     ]
     design = planned.audit.design(planned.audit.designs[3].insertions)
     alone = train_once(design, planned.data, planned.recipe, seed=1)
-    there = rows[len(sample) + 3]
-    assert (there.right, there.images, there.curve) == (alone.right, 176, alone.curve)
+    row = rows[len(sample) + 3]
+    assert (row.right, row.images, row.curve) == (alone.right, 176, alone.curve)
     assert not (whole / "train").exists()
 
 
@@ -141,33 +141,38 @@ def test_the_record_has_accuracies_scores_and_correlations(planned, whole):
     audit = record(whole)
     rows, _ = read_trainings(whole)
     assert audit.scores == ("naswot", "params", "macs")
-    for index, one in enumerate(audit.designs):
-        assert one.accuracies == (rows[index].percent, rows[index + 8].percent)
-        assert one.scores["params"] == (one.params,)
-        assert one.scores["macs"] == (one.macs,)
-        assert len(one.scores["naswot"]) == 3
+    for index, design in enumerate(audit.designs):
+        assert design.accuracies == (rows[index].percent, rows[index + 8].percent)
+        assert design.scores["params"] == (design.params,)
+        assert design.scores["macs"] == (design.macs,)
+        assert len(design.scores["naswot"]) == 3
     for seed in range(3):
         scorer = make_scorer("naswot", audit.summary, num_classes=10, seed=seed)
-        there = audit.designs[2].scores["naswot"][seed]
-        assert there == scorer(audit.design(audit.designs[2].insertions))
-    inserted = [one for one in audit.designs if one.insertions]
+        recorded = audit.designs[2].scores["naswot"][seed]
+        assert recorded == scorer(audit.design(audit.designs[2].insertions))
+    inserted = [design for design in audit.designs if design.insertions]
     assert len(inserted) == 7
-    mean = [np.mean(one.accuracies) for one in inserted]
+    mean = [np.mean(design.accuracies) for design in inserted]
     for name in ("naswot", "params", "macs"):
-        draws = np.array([one.scores[name] for one in inserted])
+        draws = np.array([design.scores[name] for design in inserted])
         ranks = stats.rankdata(draws, axis=0).mean(axis=1)
         expected = stats.spearmanr(ranks, mean).statistic
-        there = audit.agreement(name, "space", "rho")
-        assert there.value == pytest.approx(expected, abs=1e-4)
-        assert there.designs == 7
-        assert there.draws == draws.shape[1] == (3 if name == "naswot" else 1)
-    each = [stats.kendalltau([one.scores["naswot"][s] for one in inserted], mean) for s in range(3)]
-    taus = [one.statistic for one in each]
-    there = audit.agreement("naswot", "space")
-    assert there.one_draw == pytest.approx(np.mean(taus), abs=1e-4)
-    assert there.draw_sd == pytest.approx(np.std(taus, ddof=1), abs=1e-4)
+        recorded = audit.agreement(name, "space", "rho")
+        assert recorded.value == pytest.approx(expected, abs=1e-4)
+        assert recorded.designs == 7
+        assert recorded.draws == draws.shape[1] == (3 if name == "naswot" else 1)
+    each = [
+        stats.kendalltau([design.scores["naswot"][s] for design in inserted], mean)
+        for s in range(3)
+    ]
+    taus = [tau.statistic for tau in each]
+    recorded = audit.agreement("naswot", "space")
+    assert recorded.one_draw == pytest.approx(np.mean(taus), abs=1e-4)
+    assert recorded.draw_sd == pytest.approx(np.std(taus, ddof=1), abs=1e-4)
     # Two seeds: each is held against the other, which is what a seed of another is too.
-    pair = stats.kendalltau(*zip(*(one.accuracies for one in inserted), strict=True)).statistic
+    pair = stats.kendalltau(
+        *zip(*(design.accuracies for design in inserted), strict=True)
+    ).statistic
     for name in ("train", "another seed"):
         assert audit.agreement(name, "space").value == pytest.approx(pair, abs=1e-4)
     assert audit.ceiling("space").designs == 7
@@ -185,19 +190,21 @@ def test_no_seed_is_held_against_itself(audit):
         )
         for value, third in zip(first, (0.0, 9.0, 0.0, 9.0, 1.0), strict=True)
     )
-    made = with_analysis(replace(audit, designs=designs, seeds=(0, 1, 2)))
-    columns = np.array([one.accuracies for one in designs]).T
+    analysed = with_analysis(replace(audit, designs=designs, seeds=(0, 1, 2)))
+    columns = np.array([design.accuracies for design in designs]).T
     expected = np.mean(
         [
             stats.kendalltau(columns[s], np.delete(columns, s, 0).mean(axis=0)).statistic
             for s in range(3)
         ]
     )
-    assert made.agreement("train", "space").value == pytest.approx(expected, abs=1e-4)
+    assert analysed.agreement("train", "space").value == pytest.approx(expected, abs=1e-4)
     pairs = [
         stats.kendalltau(columns[i], columns[j]).statistic for i, j in ((0, 1), (0, 2), (1, 2))
     ]
-    assert made.agreement("another seed", "space").value == pytest.approx(np.mean(pairs), abs=1e-4)
+    assert analysed.agreement("another seed", "space").value == pytest.approx(
+        np.mean(pairs), abs=1e-4
+    )
 
 
 def test_stopped_anywhere_it_ends_the_same(planned, whole, tmp_path, monkeypatch):
@@ -290,9 +297,9 @@ def test_a_process_of_its_own_gives_the_same(planned, whole, tmp_path):
     # One process, as each loads torch anew; there are several for as many as are asked for.
     done = list(audit_trainings._in_processes(planned, tmp_path, jobs, 1))
     assert [job for job, _ in done] == jobs
-    there = read_trainings(whole)[0][2:4]
-    assert [replace(one, seconds=0) for _, one in done] == [
-        replace(one, seconds=0) for one in there
+    expected = read_trainings(whole)[0][2:4]
+    assert [replace(training, seconds=0) for _, training in done] == [
+        replace(training, seconds=0) for training in expected
     ]
 
 
@@ -325,19 +332,19 @@ def test_an_audit_of_one_draw_says_so(planned, whole, tmp_path):
         (folder.path / name).unlink()
     once = replace(planned, audit=replace(planned.audit, score_seeds=1))
     audit = run_in(folder, once)
-    there = audit.agreement("naswot", "space")
-    assert (there.draws, there.one_draw, there.draw_sd) == (1, None, None)
+    agreement = audit.agreement("naswot", "space")
+    assert (agreement.draws, agreement.one_draw, agreement.draw_sd) == (1, None, None)
     # The first of the three draws of the other audit.
-    first = [one.scores["naswot"][:1] for one in record(whole).designs]
-    assert [one.scores["naswot"] for one in audit.designs] == first
+    first = [design.scores["naswot"][:1] for design in record(whole).designs]
+    assert [design.scores["naswot"] for design in audit.designs] == first
     assert not [line for line in audit.remarks if "draw" in line]
     # The record of an older bamsearch has no field of draws, and a number for each score.
     old = json.loads(audit.to_json())
     del old["score_seeds"]
     assert type(old["designs"][0]["scores"]["naswot"]) is float
-    for one in old["agreements"]:
+    for agreement in old["agreements"]:
         for key in ("draws", "one_draw", "draw_sd"):
-            del one[key]
+            del agreement[key]
     assert Audit.from_json(json.dumps(old)) == record(folder.path)
 
 
@@ -381,11 +388,11 @@ def test_force_starts_anew(planned, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(audit_trainings, "train_once", quick)
     audit = run_in(folder, planned, force=True)
     assert trained == [0] * 8 + [1] * 8
-    assert {one.accuracies for one in audit.designs} == {(None, None)}
+    assert {design.accuracies for design in audit.designs} == {(None, None)}
     assert audit.default is None
     assert audit.verdict.startswith("Not known")
     assert "7 left out: a training of theirs diverged." in audit.remarks
-    assert {one.value for one in audit.agreements} == {None}
+    assert {agreement.value for agreement in audit.agreements} == {None}
 
 
 def test_a_score_that_fails_on_a_design_is_a_gap(planned, tmp_path, monkeypatch):
@@ -401,16 +408,16 @@ def test_a_score_that_fails_on_a_design_is_a_gap(planned, tmp_path, monkeypatch)
         return score
 
     monkeypatch.setattr(audit_run, "make_scorer", make)
-    own = [float(n) for n in range(8)]
-    (folder.path / "scores.json").write_text(json.dumps({"supernet": own}))
+    values = [float(n) for n in range(8)]
+    (folder.path / "scores.json").write_text(json.dumps({"supernet": values}))
     scores = audit_run.score_missing(planned.audit, folder)
     assert scores["naswot"] == [[None] + [1.0] * 7] * 3
     # What another source has put there is audited too: a list of numbers is one draw.
     assert list(scores) == ["supernet", "naswot", "params", "macs"]
-    assert scores["supernet"] == [own]
+    assert scores["supernet"] == [values]
     # One draw is written as before, several as a list per score seed.
     assert json.loads((folder.path / "scores.json").read_text()) == {
-        "supernet": own,
+        "supernet": values,
         "naswot": scores["naswot"],
         "params": [None] + [1.0] * 7,
         "macs": [None] + [1.0] * 7,
@@ -447,14 +454,14 @@ def test_scores_that_are_no_numbers_are_refused(planned, tmp_path, spoiled):
 def test_the_time_of_what_is_left(planned, whole, tmp_path):
     folder = AuditFolder(tmp_path / "new")
     ticks = iter(range(0, 1000, 2))
-    known = estimate_audit(replace(planned, folder=folder), lambda: float(next(ticks)))
+    estimate = estimate_audit(replace(planned, folder=folder), lambda: float(next(ticks)))
     # 5 steps of 2 s, and 176 images of which a batch of 256 takes a third of a step.
-    assert known.seconds == pytest.approx(16 * 2.0 * (5 + 176 / 256 / 3))
-    assert (known.trainings, known.done) == (16, 0)
-    there = replace(planned, folder=AuditFolder(whole))
-    done = estimate_audit(there)
+    assert estimate.seconds == pytest.approx(16 * 2.0 * (5 + 176 / 256 / 3))
+    assert (estimate.trainings, estimate.done) == (16, 0)
+    finished = replace(planned, folder=AuditFolder(whole))
+    done = estimate_audit(finished)
     assert (done.done, done.seconds) == (16, 0.0)
-    forced = replace(there, request=replace(planned.request, force=True))
+    forced = replace(finished, request=replace(planned.request, force=True))
     assert estimate_audit(forced).done == 0
     assert not folder.path.exists()
 
@@ -514,7 +521,7 @@ def test_a_run_sets_model_space_budgets_and_data(tmp_path):
     audit = asked(model=str(tmp_path / "run")).audit
     assert (audit.model, audit.variant, audit.num_classes) == (run.model, "official", 10)
     assert (audit.budgets, audit.feasible_designs) == (run.budgets, run.feasible_designs)
-    assert all(one.params <= run.budgets[0].limit for one in audit.designs)
+    assert all(design.params <= run.budgets[0].limit for design in audit.designs)
     with pytest.raises(
         InvalidValueError, match="`data` is missing: run run was searched without data"
     ):
@@ -571,32 +578,34 @@ def test_the_default_is_told_from_params_or_params(audit, low, default, says):
         told("train", 0.9, 0.75, 0.5),
         told("another seed", 0.8, 0.65, 0.5),
     )
-    made = replace(audit, scores=("snip", "zico", "params"), agreements=many)
-    assert default_score(made) == default
-    assert says in verdict(made)
+    analysed = replace(audit, scores=("snip", "zico", "params"), agreements=many)
+    assert default_score(analysed) == default
+    assert says in verdict(analysed)
     # Of params, where that is what is taken.
-    assert ("params itself is not distinguishable from chance" in verdict(made)) == (
+    assert ("params itself is not distinguishable from chance" in verdict(analysed)) == (
         default == "params"
     )
-    assert trained_sentences(made) == [
+    assert trained_sentences(analysed) == [
         "One training of a design (train) ranks designs better than params: "
         "tau 0.90 [0.70, 1.10], difference +0.75 [+0.50, +0.85]."
     ]
     # One draw of snip, and that is said.
     noise = "snip was drawn once: the interval does not include the noise of the draw."
-    assert verdict(made).endswith(noise)
+    assert verdict(analysed).endswith(noise)
     several = tuple(
-        replace(one, draws=8, one_draw=0.4, draw_sd=0.083) if one.score == "snip" else one
-        for one in many
+        replace(agreement, draws=8, one_draw=0.4, draw_sd=0.083)
+        if agreement.score == "snip"
+        else agreement
+        for agreement in many
     )
-    assert "drawn once" not in verdict(replace(made, agreements=several))
-    assert draw_sentences(made) == []
-    assert draw_sentences(replace(made, seeds=(5, 6), agreements=several)) == [
+    assert "drawn once" not in verdict(replace(analysed, agreements=several))
+    assert draw_sentences(analysed) == []
+    assert draw_sentences(replace(analysed, seeds=(5, 6), agreements=several)) == [
         "The ranks of scores that depend on initial weights and images are averaged over 8 draws "
         "(seeds 5 to 12). A search uses a single draw, which for snip has tau 0.40 inside the "
         "band, sd 0.08 over draws."
     ]
-    plain = verdict(replace(made, budgets=()))
+    plain = verdict(replace(analysed, budgets=()))
     assert plain.startswith("In the most expensive quarter of the space, ")
 
 
@@ -605,14 +614,14 @@ def test_the_default_score_is_what_the_committed_audit_says():
     assert DEFAULT_SCORE == committed.default == default_score(committed)
     assert verdict(committed) == committed.verdict
     assert committed.agreement("snip", "band").draws == 24
-    inserted = [one for one in committed.designs if one.insertions and one.in_band]
-    mean = [round(one.mean, 9) for one in inserted]  # sums differ in Python 3.12
-    draws = np.array([one.scores["snip"] for one in inserted])
-    there = committed.agreement("snip", "band")
+    inserted = [design for design in committed.designs if design.insertions and design.in_band]
+    mean = [round(design.mean, 9) for design in inserted]  # sums differ in Python 3.12
+    draws = np.array([design.scores["snip"] for design in inserted])
+    agreement = committed.agreement("snip", "band")
     average = stats.kendalltau(stats.rankdata(draws, axis=0).mean(axis=1), mean).statistic
-    assert there.value == pytest.approx(average, abs=1e-4)
+    assert agreement.value == pytest.approx(average, abs=1e-4)
     each = [stats.kendalltau(draw, mean).statistic for draw in draws.T]
-    assert there.one_draw == pytest.approx(np.mean(each), abs=1e-4)
+    assert agreement.one_draw == pytest.approx(np.mean(each), abs=1e-4)
     # The draw that the default rested on before was the luckiest of all.
     assert max(each) == each[0] == pytest.approx(0.7162, abs=1e-4)
     scores = AuditFolder(COMMITTED).read_scores(committed)

@@ -8,19 +8,21 @@ from bamsearch.evidence.audit.agreement import ceiling
 
 def test_by_hand():
     # Two seeds; rows differ by 2 between designs and by 0, 0, 1, -1 between seeds.
-    found = ceiling(np.array([[80.0, 80.0], [82.0, 82.0], [84.0, 85.0], [86.0, 85.0]]), "band")
+    noise_ceiling = ceiling(
+        np.array([[80.0, 80.0], [82.0, 82.0], [84.0, 85.0], [86.0, 85.0]]), "band"
+    )
     # Variances within designs: 0, 0, 1/2, 1/2. No seed is better as a whole.
-    assert found.run_sd == pytest.approx(0.5, abs=1e-4)
+    assert noise_ceiling.run_sd == pytest.approx(0.5, abs=1e-4)
     # Residuals -+1/2 at two designs, squares 4 * 1/4 over (4 - 1)(2 - 1).
-    assert found.paired_sd == pytest.approx((1 / 3) ** 0.5, abs=1e-4)
+    assert noise_ceiling.paired_sd == pytest.approx((1 / 3) ** 0.5, abs=1e-4)
     means = np.array([80.0, 82.0, 84.5, 85.5])
     between = ((means - means.mean()) ** 2).sum() / 3
-    assert found.design_sd == pytest.approx((between - 1 / 3 / 2) ** 0.5, abs=1e-4)
+    assert noise_ceiling.design_sd == pytest.approx((between - 1 / 3 / 2) ** 0.5, abs=1e-4)
     r = np.corrcoef([80, 82, 84, 86], [80, 82, 85, 85])[0, 1]
-    assert found.pearson == pytest.approx(r, abs=1e-4)
-    assert found.reliability == pytest.approx(2 * r / (1 + r), abs=1e-4)
-    assert found.highest == pytest.approx((2 * r / (1 + r)) ** 0.5, abs=1e-4)
-    assert (found.setting, found.designs) == ("band", 4)
+    assert noise_ceiling.pearson == pytest.approx(r, abs=1e-4)
+    assert noise_ceiling.reliability == pytest.approx(2 * r / (1 + r), abs=1e-4)
+    assert noise_ceiling.highest == pytest.approx((2 * r / (1 + r)) ** 0.5, abs=1e-4)
+    assert (noise_ceiling.setting, noise_ceiling.designs) == ("band", 4)
 
 
 def test_planted_spreads_are_found_and_what_a_seed_does_to_all_is_apart():
@@ -43,9 +45,14 @@ def test_planted_spreads_are_found_and_what_a_seed_does_to_all_is_apart():
 
 
 def test_designs_that_do_not_differ_leave_nothing_to_find():
-    found = ceiling(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [2.0, 1.0]]), "space")
-    assert (found.design_sd, found.reliability, found.highest, found.highest_tau) == (0, 0, 0, 0)
-    assert found.pearson == -1
+    noise_ceiling = ceiling(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [2.0, 1.0]]), "space")
+    assert (
+        noise_ceiling.design_sd,
+        noise_ceiling.reliability,
+        noise_ceiling.highest,
+        noise_ceiling.highest_tau,
+    ) == (0, 0, 0, 0)
+    assert noise_ceiling.pearson == -1
     same = ceiling(np.full((5, 2), 7.0), "space")
     assert (same.run_sd, same.pearson, same.reliability, same.highest_tau) == (0, None, None, None)
     assert ceiling(np.ones((3, 2)), "space") is None

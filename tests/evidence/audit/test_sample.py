@@ -70,7 +70,7 @@ def test_sets_of_sites_are_drawn_evenly(space):
     assert uniform[True, True, True] / sum(uniform.values()) > 0.8
     assert counts[True, True, True] < len(drawn) / 2
     alone = [(True, False, False), (False, True, False), (False, False, True)]
-    assert min(counts[one] for one in alone) >= 3
+    assert min(counts[site] for site in alone) >= 3
 
 
 def test_it_is_a_function_of_its_seed_and_a_longer_one_goes_on(space):

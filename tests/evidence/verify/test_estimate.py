@@ -22,11 +22,11 @@ def test_the_time_is_that_of_a_few_steps(plan):
         reads.append(next(ticks))
         return reads[-1]
 
-    known = estimate_verify(planned, clock)
+    measured = estimate_verify(planned, clock)
     # 1,445 images in batches of 64 are 22 steps of 2 s; 2 x 176 + 176 images are seen forward only.
     training = 2.0 * (2 * 22 + (2 * 176 + 176) / 64 / 3)
-    assert known.seconds == pytest.approx(networks * 3 * training)
-    assert (known.done, known.trainings) == (0, 3 * networks)
+    assert measured.seconds == pytest.approx(networks * 3 * training)
+    assert (measured.done, measured.trainings) == (0, 3 * networks)
     assert len(reads) == networks * (TIMED_STEPS + 1)
 
 
@@ -36,16 +36,16 @@ def test_what_a_search_measured_is_assumed(plan):
     assert (assumed.run_sd, assumed.measured) == ((0.29, 1.32), False)
     ranking = tuple(LEARNED_ESTIMATE for _ in range(10))
     learned = TrainingAnalysis(20, 0.58, 0.95, (), ranking)
-    known = estimate_verify(replace(planned, record=replace(planned.record, analysis=learned)))
+    measured = estimate_verify(replace(planned, record=replace(planned.record, analysis=learned)))
     # 20 trainings of 10 designs: chi-square with 10 degrees of freedom, 15.987 and 4.865.
-    assert known.run_sd == pytest.approx(
+    assert measured.run_sd == pytest.approx(
         (0.58 * (10 / 15.987) ** 0.5, 0.58 * (10 / 4.865) ** 0.5), rel=1e-4
     )
-    assert known.measured
+    assert measured.measured
     # A difference that is detected is in proportion to the spread.
-    for made in (assumed, known):
-        assert made.detectable[1] / made.detectable[0] == pytest.approx(
-            made.run_sd[1] / made.run_sd[0]
+    for estimate in (assumed, measured):
+        assert estimate.detectable[1] / estimate.detectable[0] == pytest.approx(
+            estimate.run_sd[1] / estimate.run_sd[0]
         )
 
 

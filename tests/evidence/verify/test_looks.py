@@ -109,8 +109,8 @@ def squares_by_hand(values):
     mean = sum(values[i, j] for i in range(rows) for j in range(columns)) / (rows * columns)
     by_row = [sum(values[i]) / columns for i in range(rows)]
     by_column = [sum(values[:, j]) / rows for j in range(columns)]
-    row = columns * sum((one - mean) ** 2 for one in by_row) / (rows - 1)
-    column = rows * sum((one - mean) ** 2 for one in by_column) / (columns - 1)
+    row = columns * sum((value - mean) ** 2 for value in by_row) / (rows - 1)
+    column = rows * sum((value - mean) ** 2 for value in by_column) / (columns - 1)
     rest = sum(
         (values[i, j] - by_row[i] - by_column[j] + mean) ** 2
         for i in range(rows)
@@ -127,8 +127,8 @@ def test_an_interval_over_images_adds_their_component():
     assert column > rest
     t_seeds, t_images = stats.t.ppf(0.99, 5), stats.t.ppf(0.99, 39)
     half = (t_seeds**2 * row / 240 + t_images**2 * (column - rest) / 240) ** 0.5
-    made = interval_over_images(values, 0.98, 0.0)
-    assert (made.low, made.high) == pytest.approx((mean - half, mean + half))
+    interval = interval_over_images(values, 0.98, 0.0)
+    assert (interval.low, interval.high) == pytest.approx((mean - half, mean + half))
 
 
 def test_it_is_never_narrower_than_over_seeds():
@@ -143,8 +143,8 @@ def test_it_is_never_narrower_than_over_seeds():
     latin = np.array([[1.0, 2.0, 3.0], [2.0, 3.0, 1.0], [3.0, 1.0, 2.0]])
     shifted = latin + np.array([[0.0], [5.0], [1.0]])
     expected = interval(shifted.mean(axis=1), 0.95, 0.0)
-    made = interval_over_images(shifted, 0.95, 0.0)
-    assert (made.low, made.high) == pytest.approx((expected.low, expected.high))
+    computed = interval_over_images(shifted, 0.95, 0.0)
+    assert (computed.low, computed.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_one_image_has_no_interval_over_images():

@@ -16,16 +16,16 @@ def record(searched):
     return read_record(searched)
 
 
-def with_designs(record, found, **baselines):
+def with_designs(record, best, **baselines):
     """The run with other designs; each name takes insertions as (site, r, d)."""
 
-    def trial(one, design, score):
+    def trial(original, design, score):
         sites = [Insertion(*site) for site in design]
-        return replace(one, design=record.run.design(sites), score=score)
+        return replace(original, design=record.run.design(sites), score=score)
 
     first = record.trials[0]
     others = [(kind, trial(first, design, 0.5)) for kind, design in baselines.items()]
-    return replace(record, trials=(trial(first, found, 9.0),), baselines=tuple(others))
+    return replace(record, trials=(trial(first, best, 9.0),), baselines=tuple(others))
 
 
 def test_every_role_is_a_network_of_its_own(record):
@@ -36,16 +36,16 @@ def test_every_role_is_a_network_of_its_own(record):
         "random": [("3", 8, 2)],
     }
     chosen = choose(with_designs(record, [("1", 4, 2)], **designs))
-    assert [one.roles for one in chosen.networks] == [
+    assert [network.roles for network in chosen.networks] == [
         ("base",),
         ("paper",),
         ("largest",),
         ("random",),
         ("found",),
     ]
-    for one in chosen.networks[:4]:
-        placed = [(i.site, i.reduction, i.dilation) for i in one.design.insertions]
-        assert placed == designs[one.name]
+    for network in chosen.networks[:4]:
+        placed = [(i.site, i.reduction, i.dilation) for i in network.design.insertions]
+        assert placed == designs[network.name]
     assert chosen.comparisons == 4
     assert chosen.remarks == ()
 
@@ -60,12 +60,12 @@ def test_equal_networks_are_trained_once(record):
         random=[("1", 4, 1)],
     )
     chosen = choose(same)
-    assert [one.roles for one in chosen.networks] == [
+    assert [network.roles for network in chosen.networks] == [
         ("base",),
         ("largest", "random"),
         ("paper", "found"),
     ]
-    assert [one.name for one in chosen.networks] == ["base", "largest", "found"]
+    assert [network.name for network in chosen.networks] == ["base", "largest", "found"]
     assert chosen.networks[-1].design == same.best.design
     assert chosen.designs["paper"].insertions == (Insertion("1", 16, 9),)
     assert chosen.comparisons == 2
@@ -89,7 +89,7 @@ def test_without_a_random_search_one_is_drawn_from_what_fits(record):
 
 def test_what_the_run_has_no_score_of_is_left_out_and_said(record):
     chosen = choose(with_designs(record, [("1", 4, 2)], random=[("3", 8, 2)]))
-    assert [one.name for one in chosen.networks] == ["base", "random", "found"]
+    assert [network.name for network in chosen.networks] == ["base", "random", "found"]
     assert "The paper default has no score in the run and is not trained." in chosen.remarks
 
 

@@ -56,7 +56,7 @@ class Planted:
         return reached
 
     def of(self, kind, name):
-        return [seed for what, who, seed in self.events if (what, who) == (kind, name)]
+        return [seed for event, who, seed in self.events if (event, who) == (kind, name)]
 
 
 @pytest.fixture
@@ -83,21 +83,21 @@ def undated(evidence):
 def test_a_decided_comparison_is_trained_no_further(planted, sequence, run):
     planned = sequence()
     evidence = run_verify(planned)
-    rivals = [one.name for one in planned.chosen.networks[1:-1]]
+    rivals = [network.name for network in planned.chosen.networks[1:-1]]
     assert planted.of("train", "base") == [10_000, 10_001, 10_002]
     for name in (*rivals, "found"):
         assert planted.of("train", name) == list(range(10_000, 10_010))
         assert planted.of("test", name) == list(range(10_000, 10_010))
-    differences = {one.against: one for one in evidence.differences}
+    differences = {difference.against: difference for difference in evidence.differences}
     base = differences.pop("base")
     # 40, 40 and 39 images of 176, over three seeds.
     assert base.points == pytest.approx(100 * np.mean([40, 40, 39]) / IMAGES, abs=1e-3)
     assert (base.seeds, base.verdict) == (3, "better")
-    assert {one.seeds for one in differences.values()} == {10}
-    assert {one.verdict for one in differences.values()} == {"not distinguished"}
+    assert {difference.seeds for difference in differences.values()} == {10}
+    assert {difference.verdict for difference in differences.values()} == {"not distinguished"}
     assert evidence.seeds == tuple(range(10_000, 10_010))
-    left = "1 comparison is" if len(rivals) == 1 else f"{len(rivals)} comparisons are"
-    assert f"Look 5 of 5 at 176 test images: all seeds are used, but {left} undecided." in (
+    remaining = "1 comparison is" if len(rivals) == 1 else f"{len(rivals)} comparisons are"
+    assert f"Look 5 of 5 at 176 test images: all seeds are used, but {remaining} undecided." in (
         evidence.remarks
     )
     assert read_record(run).evidence == evidence
@@ -106,7 +106,7 @@ def test_a_decided_comparison_is_trained_no_further(planted, sequence, run):
 def test_it_ends_when_all_is_decided(planted, sequence, monkeypatch):
     monkeypatch.setitem(RIGHT, "other", RIGHT["base"])
     evidence = run_verify(sequence())
-    assert {one.seeds for one in evidence.differences} == {3}
+    assert {difference.seeds for difference in evidence.differences} == {3}
     assert evidence.seeds == (10_000, 10_001, 10_002)
     assert "Look 1 of 5 at 176 test images: every comparison is decided." in evidence.remarks
     assert len(evidence.openings) == 1
@@ -114,10 +114,12 @@ def test_it_ends_when_all_is_decided(planted, sequence, monkeypatch):
 
 def test_every_look_is_an_opening(planted, sequence):
     evidence = run_verify(sequence())
-    assert [one.seeds for one in evidence.openings] == [3, 5, 7, 8, 10]
-    assert {(one.plan, one.images) for one in evidence.openings} == {(0, IMAGES)}
+    assert [opening.seeds for opening in evidence.openings] == [3, 5, 7, 8, 10]
+    assert {(opening.plan, opening.images) for opening in evidence.openings} == {(0, IMAGES)}
     assert evidence.openings[0].concluded.startswith("base: better, +22.54 [")
-    assert all(one.date and one.command == "bamsearch verify" for one in evidence.openings)
+    assert all(
+        opening.date and opening.command == "bamsearch verify" for opening in evidence.openings
+    )
     (plan,) = evidence.plans
     assert (plan.first, plan.seeds, plan.looks) == (10_000, 10, (3, 5, 7, 8, 10))
     assert plan.recipe["epochs"] == 1
@@ -140,8 +142,8 @@ def test_killed_again_and_again_nothing_is_done_or_counted_twice(planted, sequen
             break
     assert kills > 5
     assert len(planted.events) == len(set(planted.events)), "nothing was done twice"
-    assert [one.seeds for one in evidence.openings] == [3, 5, 7, 8, 10]
-    assert all(one.concluded for one in evidence.openings)
+    assert [opening.seeds for opening in evidence.openings] == [3, 5, 7, 8, 10]
+    assert all(opening.concluded for opening in evidence.openings)
 
 
 def test_a_killed_sequence_equals_one_that_was_not(planted, sequence, run):
@@ -164,7 +166,7 @@ def test_a_look_is_written_before_an_image_is_read(planted, sequence, run):
     with pytest.raises(Killed):
         run_verify(planned)
     evidence = read_record(run).evidence
-    assert [(one.seeds, one.concluded) for one in evidence.openings] == [(3, "")]
+    assert [(opening.seeds, opening.concluded) for opening in evidence.openings] == [(3, "")]
     assert evidence.differences == ()
     # Whoever plans anew after that has seen the test split.
     assert sequence(seeds=20).exploratory
@@ -194,7 +196,7 @@ def test_another_plan_after_the_first_look_is_exploratory(planted, sequence, run
     assert evidence.plan_for(planned.data.facts.hash) == first.plans[0] == evidence.plans[0]
     assert len(evidence.plans) == 2
     assert evidence.openings[:5] == first.openings
-    assert {one.plan for one in evidence.openings[5:]} == {1}
+    assert {opening.plan for opening in evidence.openings[5:]} == {1}
     back = run_verify(sequence())
     assert (back.exploratory, back.differences) == ("", first.differences)
     assert back.openings == evidence.openings
@@ -211,7 +213,7 @@ def test_evidence_of_an_older_bamsearch_is_an_opening_without_a_plan(planted, se
     evidence = run_verify(planned)
     assert evidence.openings[0].command == "bamsearch old"
     assert (evidence.openings[0].plan, evidence.openings[0].date) == (None, "")
-    assert [one.seeds for one in evidence.openings[1:]] == [3, 5, 7, 8, 10]
+    assert [opening.seeds for opening in evidence.openings[1:]] == [3, 5, 7, 8, 10]
 
 
 def test_other_test_images_have_a_plan_of_their_own(planted, sequence, run):
@@ -238,7 +240,10 @@ def test_a_look_without_enough_pairs_is_passed(planted, sequence, monkeypatch):
 
     monkeypatch.setattr(running, "train_one", train)
     evidence = run_verify(sequence())
-    assert [one.concluded == "too few pairs" for one in evidence.openings[:2]] == [True, False]
+    assert [opening.concluded == "too few pairs" for opening in evidence.openings[:2]] == [
+        True,
+        False,
+    ]
     base = evidence.differences[0]
     assert (base.against, base.seeds, base.verdict) == ("base", 3, "better")  # seeds 2, 3 and 4
     assert evidence.remarks[-1] == "Diverged and excluded from the pairs: base, seed 10000, 10001."

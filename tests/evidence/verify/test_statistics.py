@@ -9,21 +9,21 @@ from bamsearch.evidence.verify.statistics import interval, power, seeds_needed, 
 
 FOUND = [91.2, 90.4, 91.9, 90.8, 91.5]
 BASE = [90.9, 90.5, 91.1, 90.2, 91.3]
-DIFFERENCES = [one - other for one, other in zip(FOUND, BASE, strict=True)]
+DIFFERENCES = [value - other for value, other in zip(FOUND, BASE, strict=True)]
 
 
 @pytest.mark.parametrize("comparisons", [1, 4])
 def test_an_interval_is_that_of_the_paired_test(comparisons):
-    made = interval(DIFFERENCES, 1 - 0.05 / comparisons, 0.0)
-    known = stats.ttest_rel(FOUND, BASE).confidence_interval(1 - 0.05 / comparisons)
-    assert (made.low, made.high) == pytest.approx((known.low, known.high))
+    computed = interval(DIFFERENCES, 1 - 0.05 / comparisons, 0.0)
+    expected = stats.ttest_rel(FOUND, BASE).confidence_interval(1 - 0.05 / comparisons)
+    assert (computed.low, computed.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_two_values_by_hand():
     # sd = sqrt(1/2), standard error 1/2; t of 97.5 % with one degree of freedom is 12.706.
-    made = interval([0.0, 1.0], 0.95, 0.0)
-    assert (made.mean, made.sd) == pytest.approx((0.5, sqrt(0.5)))
-    assert made.high - made.mean == pytest.approx(12.706 / 2, abs=1e-3)
+    computed = interval([0.0, 1.0], 0.95, 0.0)
+    assert (computed.mean, computed.sd) == pytest.approx((0.5, sqrt(0.5)))
+    assert computed.high - computed.mean == pytest.approx(12.706 / 2, abs=1e-3)
 
 
 def test_one_value_has_no_interval():
@@ -33,8 +33,8 @@ def test_one_value_has_no_interval():
 
 def test_equal_values_do_not_prove_that_nothing_spreads():
     # An image of 1,000 is 0.1 points; t of 97.5 % with three degrees of freedom is 3.182.
-    made = interval([0.2] * 4, 0.95, 0.1)
-    assert made.high - made.mean == pytest.approx(3.182 * 0.1 / 2, abs=1e-4)
+    computed = interval([0.2] * 4, 0.95, 0.1)
+    assert computed.high - computed.mean == pytest.approx(3.182 * 0.1 / 2, abs=1e-4)
 
 
 @pytest.mark.parametrize("margin", [0.3, 0.8, 0.9, 1.5, 4.0])
@@ -47,9 +47,9 @@ def test_inside_the_margin_is_two_one_sided_tests(margin):
 
 
 def test_the_margins_above_are_on_both_sides():
-    made = interval(DIFFERENCES, 1 - 0.05 / 3, 0.0)
-    assert made.inside(4.0)
-    assert not made.inside(0.3)
+    computed = interval(DIFFERENCES, 1 - 0.05 / 3, 0.0)
+    assert computed.inside(4.0)
+    assert not computed.inside(0.3)
 
 
 def test_power_of_a_published_case():
@@ -64,8 +64,8 @@ def test_power_of_a_published_case():
 def test_power_is_that_of_the_noncentral_t(confidence, seeds, effect):
     limit = stats.t.ppf((1 + confidence) / 2, seeds - 1)
     shift = effect * sqrt(seeds)
-    known = stats.nct.sf(limit, seeds - 1, shift) + stats.nct.cdf(-limit, seeds - 1, shift)
-    assert power(effect, 1.0, seeds, confidence) == pytest.approx(known, abs=1e-4)
+    expected = stats.nct.sf(limit, seeds - 1, shift) + stats.nct.cdf(-limit, seeds - 1, shift)
+    assert power(effect, 1.0, seeds, confidence) == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_smallest_detectable_difference():
@@ -73,8 +73,8 @@ def test_the_smallest_detectable_difference():
     many = smallest_detectable(2.0, 10_000, 0.95)
     assert many == pytest.approx((1.95996 + 0.84162) * 2.0 / 100, rel=1e-3)
     for seeds, comparisons in ((2, 4), (5, 3)):
-        found = smallest_detectable(0.41, seeds, 1 - 0.05 / comparisons)
-        assert power(found, 0.41, seeds, 1 - 0.05 / comparisons) == pytest.approx(0.8, abs=1e-3)
+        result = smallest_detectable(0.41, seeds, 1 - 0.05 / comparisons)
+        assert power(result, 0.41, seeds, 1 - 0.05 / comparisons) == pytest.approx(0.8, abs=1e-3)
 
 
 def test_seeds_needed_is_the_first_number_that_is_enough():

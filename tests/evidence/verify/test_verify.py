@@ -88,28 +88,28 @@ def test_the_evidence_is_of_the_test_images(verified):
     digits = load_data("digits")
     images, labels = digits.test().on("cpu")
     accuracies = {}
-    for place in sorted((verified / "verify").iterdir()):
-        metadata = json.loads((place / "train.json").read_text())
+    for folder in sorted((verified / "verify").iterdir()):
+        metadata = json.loads((folder / "train.json").read_text())
         mean, std = (torch.tensor(metadata[key])[:, None, None] for key in ("mean", "std"))
         with torch.no_grad():
-            right = load(place).eval()((images / 255 - mean) / std).argmax(1) == labels
-        accuracies[place.name] = 100 * float(right.double().mean())
-        assert json.loads((place / "test.json").read_text())["right"] == int(right.sum())
+            right = load(folder).eval()((images / 255 - mean) / std).argmax(1) == labels
+        accuracies[folder.name] = 100 * float(right.double().mean())
+        assert json.loads((folder / "test.json").read_text())["right"] == int(right.sum())
     assert set(accuracies) >= {"10000-base", "10001-base", "10000-found", "10001-found"}
-    found = [accuracies["10000-found"], accuracies["10001-found"]]
+    result = [accuracies["10000-found"], accuracies["10001-found"]]
     base = [accuracies["10000-base"], accuracies["10001-base"]]
     first = evidence.differences[0]
     assert first.against == "base"
-    assert first.points == pytest.approx(np.mean(found) - np.mean(base), abs=1e-4)
+    assert first.points == pytest.approx(np.mean(result) - np.mean(base), abs=1e-4)
     assert evidence.accuracies["base"].mean == pytest.approx(np.mean(base), abs=1e-4)
     assert (evidence.data, evidence.data_hash) == ("digits", digits.facts.hash)
     assert evidence.command == "bamsearch verify"
 
 
 def test_every_network_of_a_seed_sees_the_same(verified):
-    for place in (verified / "verify").iterdir():
-        metadata = json.loads((place / "train.json").read_text())
-        assert str(metadata["seed"]) == place.name.partition("-")[0]
+    for folder in (verified / "verify").iterdir():
+        metadata = json.loads((folder / "train.json").read_text())
+        assert str(metadata["seed"]) == folder.name.partition("-")[0]
         assert metadata["recipe"]["epochs"] == 1
         assert metadata["weights"] is None
 
@@ -122,9 +122,11 @@ def test_killed_and_run_again(verified, run, plan, preloaded, wanted):
     assert not (run / "evidence.json").exists()
     run_verify(plan())
     assert undated(run) == undated(verified)
-    for place in (verified / "verify").iterdir():
+    for folder in (verified / "verify").iterdir():
         for name in ("model.safetensors", "test.json"):
-            assert (run / "verify" / place.name / name).read_bytes() == (place / name).read_bytes()
+            assert (run / "verify" / folder.name / name).read_bytes() == (
+                folder / name
+            ).read_bytes()
 
 
 def test_an_interruption_leaves_what_can_be_gone_on_with(verified, run, plan):
@@ -150,8 +152,8 @@ def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, 
     monkeypatch.setattr(engine, "run_training", lambda *a, **k: pytest.fail("trained again"))
     planned = plan()
     monkeypatch.setattr(planned.data, "test", lambda: pytest.fail("tested again"))
-    known = estimate_verify(planned, lambda: pytest.fail("timed again"))
-    assert (known.seconds, known.done) == (0.0, known.trainings)
+    estimate = estimate_verify(planned, lambda: pytest.fail("timed again"))
+    assert (estimate.seconds, estimate.done) == (0.0, estimate.trainings)
     before = (run / "evidence.json").read_bytes()
     draft = next((run / "verify").iterdir()) / ".writing-test.json-17"
     draft.touch()  # Left by a kill.
@@ -208,7 +210,7 @@ def test_what_diverges_is_said_and_in_no_pair(run, plan, monkeypatch):
 
     monkeypatch.setattr("bamsearch.evidence.verify.run.train_one", some)
     evidence = run_verify(plan(seeds=3))
-    pairs = {one.against: one.seeds for one in evidence.differences}
+    pairs = {difference.against: difference.seeds for difference in evidence.differences}
     assert pairs.pop("base") == 2
     assert set(pairs.values()) == {3}
     assert evidence.accuracies["base"].seeds == 2
@@ -225,16 +227,16 @@ def results(planned, **percent):
     }
 
 
-def all_networks(planned, **given):
-    names = [one.name for one in planned.chosen.networks]
-    return {name: [80.0, 81.0, 82.0] for name in names} | given
+def all_networks(planned, **accuracies):
+    names = [network.name for network in planned.chosen.networks]
+    return {name: [80.0, 81.0, 82.0] for name in names} | accuracies
 
 
 def test_differences_by_hand(plan):
     planned = plan(seeds=3, margin=30.0)
     comparisons = planned.chosen.comparisons
-    given = all_networks(planned, base=[90.0, 91.0, 92.0], found=[90.5, 92.0, 93.5])
-    evidence = evidence_of(planned, results(planned, **given))
+    accuracies = all_networks(planned, base=[90.0, 91.0, 92.0], found=[90.5, 92.0, 93.5])
+    evidence = evidence_of(planned, results(planned, **accuracies))
     first = evidence.differences[0]
     # 0.5, 1.0 and 1.5: mean 1, deviation 0.5.
     t = stats.t.ppf(1 - 0.025 / comparisons, 2)
@@ -247,16 +249,16 @@ def test_differences_by_hand(plan):
     assert (base.mean, base.seeds) == (91.0, 3)
     # t of 97.5 % with two degrees of freedom is 4.3027.
     assert base.high - base.mean == pytest.approx(4.3027 / 3**0.5, abs=1e-3)
-    roles = [one.against for one in evidence.differences]
+    roles = [difference.against for difference in evidence.differences]
     assert roles == [r for r in ("base", "paper", "largest", "random") if r in roles]
 
 
 def test_too_few_pairs_are_no_evidence(plan):
     planned = plan(seeds=3)
-    given = all_networks(planned, base=[90.0, 91.0, None], found=[None, 92.0, 93.5])
-    evidence = evidence_of(planned, results(planned, **given))
+    accuracies = all_networks(planned, base=[90.0, 91.0, None], found=[None, 92.0, 93.5])
+    evidence = evidence_of(planned, results(planned, **accuracies))
     assert not has_base(evidence)
-    assert "base" not in [one.against for one in evidence.differences]
+    assert "base" not in [difference.against for difference in evidence.differences]
 
 
 def test_too_few_pairs_are_an_error(plan, monkeypatch):
@@ -273,8 +275,8 @@ def test_the_weights_of_the_base_are_tuned_in_all(verified, run, plan):
     planned = plan(weights=weights)
     assert planned.recipe.name == "fine-tune"
     run_verify(planned)
-    for place in (run / "verify").iterdir():
-        metadata = json.loads((place / "train.json").read_text())
+    for folder in (run / "verify").iterdir():
+        metadata = json.loads((folder / "train.json").read_text())
         assert metadata["weights"] == weights
     said = read_record(run).evidence.remarks[0]
     assert "Recipe fine-tune, 1 epoch, fine-tuned from weights" in said
@@ -310,25 +312,25 @@ def test_how_far_a_training_is(verified, run, plan):
     planned = plan()
     base = planned.chosen.networks[0]
     wanted = trainings.training_of(planned, 10000, base).metadata()
-    place = planned.place(10000, base)
-    assert engine.state_of(place, wanted) == "new"
-    shutil.copytree(verified / "verify" / "10000-base", place)
-    assert engine.state_of(place, wanted) == "done"
-    (place / "model.safetensors").unlink()
-    assert engine.state_of(place, wanted) == "started"
+    folder = planned.place(10000, base)
+    assert engine.state_of(folder, wanted) == "new"
+    shutil.copytree(verified / "verify" / "10000-base", folder)
+    assert engine.state_of(folder, wanted) == "done"
+    (folder / "model.safetensors").unlink()
+    assert engine.state_of(folder, wanted) == "started"
     # A kill between the first file and the first checkpoint.
-    (place / "checkpoint.pt").unlink()
-    assert engine.state_of(place, wanted) == "new"
+    (folder / "checkpoint.pt").unlink()
+    assert engine.state_of(folder, wanted) == "new"
 
 
-@pytest.mark.parametrize("kept", [5, None])
-def test_a_spoilt_or_older_result_is_tested_again(verified, run, plan, kept):
+@pytest.mark.parametrize("content", [5, None])
+def test_a_spoilt_or_older_result_is_tested_again(verified, run, plan, content):
     copied(verified, run)
     path = run / "verify" / "10000-found" / "test.json"
     before = path.read_text()
     # An older bamsearch wrote how many images were right, and not which.
     older = json.dumps({key: json.loads(before)[key] for key in ("right", "images")})
-    path.write_text(before[:kept] if kept else older)
+    path.write_text(before[:content] if content else older)
     run_verify(plan())
     assert path.read_text() == before
     again, once = undated(run), undated(verified)

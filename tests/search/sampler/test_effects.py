@@ -21,33 +21,38 @@ def design(*sites: tuple[int, int, int]) -> tuple[Insertion, ...]:
     return tuple(Insertion(f"s{n}", r, d) for n, r, d in sites)
 
 
-def by_name(found):
-    return {one.sites if one.aspect == "site" else one.aspect: one for one in found}
+def by_name(estimates):
+    return {
+        effect.sites if effect.aspect == "site" else effect.aspect: effect for effect in estimates
+    }
 
 
 def drawn(rng, count: int) -> list[tuple[Insertion, ...]]:
     """Different designs: each site with a chance of a half, any r and d; the base among them."""
-    found = {(): None}
-    while len(found) < count:
+    estimates = {(): None}
+    while len(estimates) < count:
         sites = [
             (n, int(rng.choice([1, 2, 4, 8])), int(rng.choice([1, 2, 4])))
             for n in range(4)
             if rng.random() < 0.5
         ]
-        found[design(*sites)] = None
-    return list(found)
+        estimates[design(*sites)] = None
+    return list(estimates)
 
 
 def coded(designs) -> np.ndarray:
     """The model's columns, written again: ones, sites, r, d."""
-    every = [one for some in designs for one in some]
+    every = [insertion for some in designs for insertion in some]
     centres = [
-        np.mean([np.log2(one.reduction) for one in every]),
-        np.mean([np.log2(one.dilation) for one in every]),
+        np.mean([np.log2(insertion.reduction) for insertion in every]),
+        np.mean([np.log2(insertion.dilation) for insertion in every]),
     ]
     rows = []
     for some in designs:
-        row = [1.0, *(float(any(one.site == f"s{n}" for one in some)) for n in range(4))]
+        row = [
+            1.0,
+            *(float(any(insertion.site == f"s{n}" for insertion in some)) for n in range(4)),
+        ]
         row.append(np.mean([np.log2(o.reduction) for o in some]) - centres[0] if some else 0.0)
         row.append(np.mean([np.log2(o.dilation) for o in some]) - centres[1] if some else 0.0)
         rows.append(row)
@@ -59,17 +64,19 @@ def test_a_seed_each_is_ordinary_least_squares():
     designs = drawn(rng, 30)
     accuracies = 90 + rng.normal(size=30)
     matrix = coded(designs)
-    solved, (left,), *_ = np.linalg.lstsq(matrix, accuracies, rcond=None)
-    errors = np.sqrt(left / (30 - 7) * np.diag(np.linalg.inv(matrix.T @ matrix)))
+    solved, (residual,), *_ = np.linalg.lstsq(matrix, accuracies, rcond=None)
+    errors = np.sqrt(residual / (30 - 7) * np.diag(np.linalg.inv(matrix.T @ matrix)))
     half = stats.t.ppf(0.975, 30 - 7) * errors
-    found = effects(SITES, list(zip(designs, accuracies, strict=True)))
-    assert [one.aspect for one in found] == ["site"] * 4 + ["r", "d"]
-    assert [one.sites for one in found[:4]] == [("s0",), ("s1",), ("s2",), ("s3",)]
-    assert found[4].sites == found[5].sites == ("s0", "s1", "s2", "s3")
-    np.testing.assert_allclose([one.points for one in found], solved[1:], atol=1e-9)
-    np.testing.assert_allclose([one.low for one in found], (solved - half)[1:], atol=1e-9)
-    np.testing.assert_allclose([one.high for one in found], (solved + half)[1:], atol=1e-9)
-    assert [one.designs for one in found] == [*matrix[:, 1:5].sum(0).astype(int), 29, 29]
+    estimates = effects(SITES, list(zip(designs, accuracies, strict=True)))
+    assert [effect.aspect for effect in estimates] == ["site"] * 4 + ["r", "d"]
+    assert [effect.sites for effect in estimates[:4]] == [("s0",), ("s1",), ("s2",), ("s3",)]
+    assert estimates[4].sites == estimates[5].sites == ("s0", "s1", "s2", "s3")
+    np.testing.assert_allclose([effect.points for effect in estimates], solved[1:], atol=1e-9)
+    np.testing.assert_allclose([effect.low for effect in estimates], (solved - half)[1:], atol=1e-9)
+    np.testing.assert_allclose(
+        [effect.high for effect in estimates], (solved + half)[1:], atol=1e-9
+    )
+    assert [effect.designs for effect in estimates] == [*matrix[:, 1:5].sum(0).astype(int), 29, 29]
 
 
 def test_r_alone_is_the_slope_of_a_line():
@@ -78,12 +85,14 @@ def test_r_alone_is_the_slope_of_a_line():
     designs = [design((1, r, d)) for r in (1, 2, 4, 8) for d in (1, 2)]
     accuracies = 90 + rng.normal(size=8)
     # d is balanced, so that its column leaves r's slope as it is
-    found = by_name(effects(SITES, list(zip(designs, accuracies, strict=True))))
-    line = stats.linregress([np.log2(one[0].reduction) for one in designs], accuracies)
-    assert set(found) == {"r", "d"}
-    assert found["r"].points == pytest.approx(line.slope)
-    high = np.mean([y for one, y in zip(designs, accuracies, strict=True) if one[0].dilation == 2])
-    assert found["d"].points == pytest.approx(2 * (high - np.mean(accuracies)))
+    estimates = by_name(effects(SITES, list(zip(designs, accuracies, strict=True))))
+    line = stats.linregress([np.log2(design[0].reduction) for design in designs], accuracies)
+    assert set(estimates) == {"r", "d"}
+    assert estimates["r"].points == pytest.approx(line.slope)
+    high = np.mean(
+        [y for design, y in zip(designs, accuracies, strict=True) if design[0].dilation == 2]
+    )
+    assert estimates["d"].points == pytest.approx(2 * (high - np.mean(accuracies)))
 
 
 def factorial(rng, seeds: int, lack: float, sd: float):
@@ -110,10 +119,12 @@ def test_balanced_seeds_are_the_textbook_analysis_of_variance(lack, more):
     assert (between / 11 > within / 32) == more
     variance = between / 11 if more else (between + within) / 43
     half = stats.t.ppf(0.975, 16 - 5) * sqrt(4 * variance / 48)
-    found = effects(SITES, runs)
-    assert [one.sites for one in found] == [("s0",), ("s1",), ("s2",), ("s3",)]
-    np.testing.assert_allclose([one.points for one in found], 2 * contrasts, atol=1e-9)
-    np.testing.assert_allclose([one.high - one.points for one in found], half, rtol=1e-4)
+    estimates = effects(SITES, runs)
+    assert [effect.sites for effect in estimates] == [("s0",), ("s1",), ("s2",), ("s3",)]
+    np.testing.assert_allclose([effect.points for effect in estimates], 2 * contrasts, atol=1e-9)
+    np.testing.assert_allclose(
+        [effect.high - effect.points for effect in estimates], half, rtol=1e-4
+    )
 
 
 def test_most_intervals_have_the_planted_effects():
@@ -129,8 +140,11 @@ def test_most_intervals_have_the_planted_effects():
             for some, mean in zip(designs, means, strict=True)
             for _ in range(rng.integers(1, 4))
         ]
-        found = effects(SITES, runs)
-        inside += [one.low <= true <= one.high for one, true in zip(found, planted, strict=True)]
+        estimates = effects(SITES, runs)
+        inside += [
+            effect.low <= true <= effect.high
+            for effect, true in zip(estimates, planted, strict=True)
+        ]
     # of 1200: 1140 expected; of each 200: 190, with a deviation of 3.1
     assert 1110 <= inside.sum() <= 1170
     assert inside.min() >= 180
@@ -155,20 +169,20 @@ def test_sites_that_go_together_are_one_and_those_in_all_designs_are_none():
             design((0, 4, 1), (2, r, d)),
             design((0, 4, 1), (1, r, d), (2, 1, 1), (3, d, 4)),
         ]
-    found = effects(SITES, [(some, 90 + rng.normal()) for some in designs])
-    assert [one.sites for one in found if one.aspect == "site"] == [("s1", "s3")]
-    assert next(iter(found)).designs == 12
-    assert [one.aspect for one in found] == ["site", "r", "d"]
+    estimates = effects(SITES, [(some, 90 + rng.normal()) for some in designs])
+    assert [effect.sites for effect in estimates if effect.aspect == "site"] == [("s1", "s3")]
+    assert next(iter(estimates)).designs == 12
+    assert [effect.aspect for effect in estimates] == ["site", "r", "d"]
 
 
 def test_sites_of_which_one_is_always_there_are_left_open():
     rng = np.random.default_rng(1)
     designs = [design((n, r, d)) for n in (0, 1) for r in (1, 2, 4) for d in (1, 2)]
-    found = effects(SITES, [(some, 90 + rng.normal()) for some in designs])
-    assert [one.aspect for one in found] == ["r", "d"]
+    estimates = effects(SITES, [(some, 90 + rng.normal()) for some in designs])
+    assert [effect.aspect for effect in estimates] == ["r", "d"]
     # The base makes the difference.
-    found = effects(SITES, [(some, 90 + rng.normal()) for some in [(), *designs]])
-    assert [one.aspect for one in found] == ["site", "site", "r", "d"]
+    estimates = effects(SITES, [(some, 90 + rng.normal()) for some in [(), *designs]])
+    assert [effect.aspect for effect in estimates] == ["site", "site", "r", "d"]
 
 
 def test_an_r_that_no_site_has_two_of_is_no_factor():
@@ -178,8 +192,8 @@ def test_an_r_that_no_site_has_two_of_is_no_factor():
         design(*((n, reductions[n], 1) for n in range(4) if on[n]))
         for on in product((0, 1), repeat=4)
     ]
-    found = effects(SITES, [(some, 90 + rng.normal()) for some in designs])
-    assert [one.aspect for one in found] == ["site"] * 4
+    estimates = effects(SITES, [(some, 90 + rng.normal()) for some in designs])
+    assert [effect.aspect for effect in estimates] == ["site"] * 4
 
 
 def test_too_few_designs():
@@ -187,11 +201,13 @@ def test_too_few_designs():
 
     def of(count: int, seeds: int = 1):
         designs = drawn(np.random.default_rng(7), 40)[:count]
-        return effects(SITES, [(one, 90 + rng.normal()) for one in designs for _ in range(seeds)])
+        return effects(
+            SITES, [(design, 90 + rng.normal()) for design in designs for _ in range(seeds)]
+        )
 
     # seven coefficients and three to spare, else five
-    assert [one.aspect for one in of(10)] == ["site"] * 4 + ["r", "d"]
-    assert [one.aspect for one in of(9)] == ["site"] * 4
+    assert [effect.aspect for effect in of(10)] == ["site"] * 4 + ["r", "d"]
+    assert [effect.aspect for effect in of(9)] == ["site"] * 4
     assert of(7, seeds=5) == ()
     assert effects(SITES, []) == ()
     assert effects(SITES, [((), 90.0)] * 9) == ()
@@ -199,7 +215,7 @@ def test_too_few_designs():
 
 def test_accuracies_that_are_all_the_same_tell_nothing():
     designs = drawn(np.random.default_rng(7), 20)
-    assert effects(SITES, [(one, 91.3) for one in designs for _ in (0, 1)]) == ()
+    assert effects(SITES, [(design, 91.3) for design in designs for _ in (0, 1)]) == ()
 
 
 def test_seeds_that_agree_leave_the_designs_to_differ():
@@ -207,9 +223,9 @@ def test_seeds_that_agree_leave_the_designs_to_differ():
     rng = np.random.default_rng(4)
     means = [(some, 90 + rng.normal()) for some in drawn(rng, 25)]
     once, twice = effects(SITES, means), effects(SITES, means * 2)
-    for one, other in zip(once, twice, strict=True):
-        assert other.points == pytest.approx(one.points, abs=1e-6)
-        assert other.high - other.low == pytest.approx(one.high - one.low, rel=1e-3)
+    for effect, other in zip(once, twice, strict=True):
+        assert other.points == pytest.approx(effect.points, abs=1e-6)
+        assert other.high - other.low == pytest.approx(effect.high - effect.low, rel=1e-3)
 
 
 def test_what_computes_the_same_is_one_design():

@@ -43,11 +43,11 @@ def designs(
     return feasible(space, [Budget("gflops", "test", limit, BASE.macs)], listed)
 
 
-def additive(there: Feasible, seed: int) -> Objective:
+def additive(space: Feasible, seed: int) -> Objective:
     """Effects of BAM, of log2 r and of log2 d at each choice, drawn."""
     rng = np.random.default_rng([seed, 5])
     tables = []
-    for choice in there.space.choices:
+    for choice in space.space.choices:
         on, r, d, bend = rng.normal(size=4)
         tables.append(
             [
@@ -74,7 +74,7 @@ def searched(sampler: GPSampler, score: Objective, number: int) -> list[tuple[En
 
 
 @pytest.mark.parametrize(
-    ("there", "objectives", "number"),
+    ("space", "objectives", "number"),
     [
         (designs(), ("score",), 120),
         (designs(), ("score", "gflops"), 112),
@@ -83,63 +83,63 @@ def searched(sampler: GPSampler, score: Objective, number: int) -> list[tuple[En
     ],
     ids=["listed", "two objectives", "long list", "counted"],
 )
-def test_a_resumed_search_goes_on_the_same(there, objectives, number) -> None:
-    score = additive(there, 0)
+def test_a_resumed_search_goes_on_the_same(space, objectives, number) -> None:
+    score = additive(space, 0)
     noise = np.random.default_rng(0).normal(size=number)
-    sampler = GPSampler(there, objectives, seed=3)
+    sampler = GPSampler(space, objectives, seed=3)
     observed: list[tuple[Encoding, float]] = []
-    for one in noise:
+    for value in noise:
         excluded = {encoding for encoding, _ in observed}
         encoding = sampler.suggest(observed, excluded)
         if len(observed) % 4 == 0 or number - len(observed) <= 10:
-            assert encoding == GPSampler(there, objectives, seed=3).suggest(observed, excluded)
+            assert encoding == GPSampler(space, objectives, seed=3).suggest(observed, excluded)
         assert encoding is not None
-        observed.append((encoding, score(encoding) + float(one)))
+        observed.append((encoding, score(encoding) + float(value)))
 
 
 def test_what_was_asked_before_does_not_matter() -> None:
-    there = designs()
-    observed = searched(GPSampler(there, seed=1), additive(there, 1), 30)
-    used = GPSampler(there, seed=1)
+    space = designs()
+    observed = searched(GPSampler(space, seed=1), additive(space, 1), 30)
+    used = GPSampler(space, seed=1)
     used.suggest(observed, {encoding for encoding, _ in observed})
     used.suggest(observed[:7], {observed[9][0]})
     for number in (1, 12, 12, 30):
         excluded = {encoding for encoding, _ in observed[: number + 2]}
-        fresh = GPSampler(there, seed=1).suggest(observed[:number], excluded)
+        fresh = GPSampler(space, seed=1).suggest(observed[:number], excluded)
         assert used.suggest(observed[:number], excluded) == fresh
 
 
 def test_what_is_being_scored_elsewhere_counts() -> None:
     """Each of several workers goes elsewhere, and none depends on what it proposed before."""
-    there = designs()
-    observed = searched(GPSampler(there, seed=1), additive(there, 1), 12)
+    space = designs()
+    observed = searched(GPSampler(space, seed=1), additive(space, 1), 12)
     done = {encoding for encoding, _ in observed}
-    used, running, alone = GPSampler(there, seed=1), set[Encoding](), list[Encoding]()
+    used, running, alone = GPSampler(space, seed=1), set[Encoding](), list[Encoding]()
     for _ in range(4):
         encoding = used.suggest(observed, done | running)
         assert encoding is not None
-        assert encoding == GPSampler(there, seed=1).suggest(observed, done | running)
+        assert encoding == GPSampler(space, seed=1).suggest(observed, done | running)
         running.add(encoding)
         alone.append(encoding)
     assert len(running) == 4
     # Where the others run is known to be taken: not simply the next best.
-    plain = GPSampler(there, seed=1)
+    plain = GPSampler(space, seed=1)
     plain.suggest(observed, done)
     ranked = [tuple(row.tolist()) for row in plain._ranking.tables[0]]
     assert alone != [encoding for encoding in ranked if encoding not in done][:4]
 
 
 def test_another_seed_is_another_search() -> None:
-    there = designs()
-    first, second = (searched(GPSampler(there, seed=n), lambda _: 0.0, 3) for n in (0, 1))
+    space = designs()
+    first, second = (searched(GPSampler(space, seed=n), lambda _: 0.0, 3) for n in (0, 1))
     assert first != second
 
 
 @pytest.mark.parametrize("kind", [Listed, Counted])
 @pytest.mark.parametrize("scores", ["constant", "normal", "huge", "outlier", "tiny"])
 def test_only_what_fits_is_new_and_has_bam(kind, scores) -> None:
-    there = designs("layer*", listed=500_000 if kind is Listed else 10)
-    assert isinstance(there, kind)
+    space = designs("layer*", listed=500_000 if kind is Listed else 10)
+    assert isinstance(space, kind)
     rng = np.random.default_rng(0)
     value = {
         "constant": lambda: 7.0,
@@ -148,14 +148,14 @@ def test_only_what_fits_is_new_and_has_bam(kind, scores) -> None:
         "outlier": lambda: rng.normal() if rng.random() < 0.9 else -1e6,
         "tiny": lambda: 1e3 + 1e-9 * rng.normal(),
     }[scores]
-    sampler = GPSampler(there, seed=0)
+    sampler = GPSampler(space, seed=0)
     # The base was scored; the largest is being scored elsewhere, or has failed.
     observed: list[tuple[Encoding, float]] = [((0, 0, 0, 0), value())]
-    excluded = {(0, 0, 0, 0), there.largest()}
+    excluded = {(0, 0, 0, 0), space.largest()}
     for _ in range(25):
         encoding = sampler.suggest(observed, excluded)
         assert encoding is not None
-        assert there.fits(encoding)
+        assert space.fits(encoding)
         assert any(encoding)
         assert encoding not in excluded
         excluded.add(encoding)
@@ -163,11 +163,11 @@ def test_only_what_fits_is_new_and_has_bam(kind, scores) -> None:
 
 
 def test_a_small_set_is_exhausted() -> None:
-    there = designs("layer1 layer2", 4_190_000_000, (8, 16, 32), (1, 4))
-    assert isinstance(there, Listed)
-    every = {tuple(row) for row in there.table.tolist()} - {(0, 0)}
+    space = designs("layer1 layer2", 4_190_000_000, (8, 16, 32), (1, 4))
+    assert isinstance(space, Listed)
+    every = {tuple(row) for row in space.table.tolist()} - {(0, 0)}
     assert 10 < len(every) < 40
-    sampler = GPSampler(there)
+    sampler = GPSampler(space)
     observed = searched(sampler, lambda encoding: float(sum(encoding)), 100)
     assert {encoding for encoding, _ in observed} == every
     assert len(observed) == len(every)
@@ -175,78 +175,78 @@ def test_a_small_set_is_exhausted() -> None:
 
 
 def test_a_set_is_exhausted_beyond_one_by_one() -> None:
-    there = designs("layer1 layer2", 4_260_000_000)
-    assert isinstance(there, Listed)
-    assert 120 < there.count < 300
-    observed = searched(GPSampler(there), additive(there, 0), 400)
-    assert len({encoding for encoding, _ in observed}) == len(observed) == there.count - 1
+    space = designs("layer1 layer2", 4_260_000_000)
+    assert isinstance(space, Listed)
+    assert 120 < space.count < 300
+    observed = searched(GPSampler(space), additive(space, 0), 400)
+    assert len({encoding for encoding, _ in observed}) == len(observed) == space.count - 1
 
 
 @pytest.mark.parametrize("values", [{}, {"reductions": (16,)}, {"dilations": (4,)}])
 def test_a_single_choice_is_searched(values) -> None:
-    there = designs("layer2", **values)
-    observed = searched(GPSampler(there), additive(there, 0), 100)
-    assert len(observed) == there.count - 1
+    space = designs("layer2", **values)
+    observed = searched(GPSampler(space), additive(space, 0), 100)
+    assert len(observed) == space.count - 1
 
 
-def regret(there: Listed, score: Objective, observed: list[tuple[Encoding, float]]) -> float:
-    values = [score(tuple(row)) for row in there.table.tolist() if any(row)]
+def regret(space: Listed, score: Objective, observed: list[tuple[Encoding, float]]) -> float:
+    values = [score(tuple(row)) for row in space.table.tolist() if any(row)]
     best = max(score(encoding) for encoding, _ in observed)
     return (max(values) - best) / (max(values) - float(np.mean(values)))
 
 
 @pytest.mark.parametrize("outlier", [0.0, -1e6])
 def test_it_is_far_better_than_random(outlier: float) -> None:
-    there = designs()
-    assert isinstance(there, Listed)
-    assert there.count == 741
+    space = designs()
+    assert isinstance(space, Listed)
+    assert space.count == 741
     ours, random = [], []
     for seed in range(8):
-        score = additive(there, seed)
-        first = tuple(there.table[seed + 7].tolist())
+        score = additive(space, seed)
+        first = tuple(space.table[seed + 7].tolist())
         observed = [(first, score(first) + outlier)]
-        sampler = GPSampler(there, seed=seed)
+        sampler = GPSampler(space, seed=seed)
         for _ in range(19):
             encoding = sampler.suggest(observed, {encoding for encoding, _ in observed})
             observed.append((encoding, score(encoding)))
-        ours.append(regret(there, score, observed))
+        ours.append(regret(space, score, observed))
         for drawn in range(10):
-            rows = there.sample(np.random.default_rng([seed, drawn]), 20).tolist()
-            random.append(regret(there, score, [(tuple(row), 0.0) for row in rows]))
+            rows = space.sample(np.random.default_rng([seed, drawn]), 20).tolist()
+            random.append(regret(space, score, [(tuple(row), 0.0) for row in rows]))
     assert np.mean(random) > 0.15
     assert np.mean(ours) < 0.15 * np.mean(random)
 
 
 def test_a_plateau_is_left() -> None:
     """Where designs with one BAM or two tie, and all but one in 5,000 are no better."""
-    there = designs("layer*", 10**12)
+    space = designs("layer*", 10**12)
 
     def score(encoding: Encoding) -> float:
-        return -abs(sum(one > 0 for one in encoding) - 1.0) + (encoding[2] > 0)
+        return -abs(sum(choice > 0 for choice in encoding) - 1.0) + (encoding[2] > 0)
 
     for seed in range(3):
-        sampler = GPSampler(there, seed=seed)
-        observed = [(encoding, score(encoding)) for encoding in ((0, 0, 0, 0), there.largest())]
+        sampler = GPSampler(space, seed=seed)
+        observed = [(encoding, score(encoding)) for encoding in ((0, 0, 0, 0), space.largest())]
         for _ in range(70):
             encoding = sampler.suggest(observed, {encoding for encoding, _ in observed})
             assert encoding is not None
             observed.append((encoding, score(encoding)))
-        assert max(one for _, one in observed) == 1.0
+        assert max(score for _, score in observed) == 1.0
 
 
 def test_the_unit_of_the_score_does_not_matter() -> None:
-    there = designs()
-    score = additive(there, 2)
-    plain = searched(GPSampler(there), score, 15)
+    space = designs()
+    score = additive(space, 2)
+    plain = searched(GPSampler(space), score, 15)
     # Powers of two change no digit.
-    scaled = searched(GPSampler(there), lambda encoding: 2.0**40 * score(encoding), 15)
+    scaled = searched(GPSampler(space), lambda encoding: 2.0**40 * score(encoding), 15)
     assert [encoding for encoding, _ in plain] == [encoding for encoding, _ in scaled]
 
 
 def covered(points: list[tuple[float, float]]) -> float:
     """The area between (score 0, cost 1) and the front of points of (score, cost), both in 0..1."""
     area, highest = 0.0, 0.0
-    for score, cost in sorted(points, key=lambda one: one[1]):
+    for score, cost in sorted(points, key=lambda point: point[1]):
         if score > highest:
             area += (score - highest) * (1 - cost)
             highest = score
@@ -255,34 +255,34 @@ def covered(points: list[tuple[float, float]]) -> float:
 
 def test_two_objectives_cover_the_front() -> None:
     """Of a score that grows with the size: its best designs are the largest ones only."""
-    there = designs()
-    assert isinstance(there, Listed)
-    every = [tuple(row) for row in there.table.tolist()]
+    space = designs()
+    assert isinstance(space, Listed)
+    every = [tuple(row) for row in space.table.tolist()]
     reached: dict[str, list[float]] = {"both": [], "score": [], "random": []}
     for seed in range(6):
-        alone = additive(there, seed)
+        alone = additive(space, seed)
 
         def score(encoding: Encoding, alone=alone) -> float:
-            return alone(encoding) + 2 * there.space.added(encoding, "params") / 1e6
+            return alone(encoding) + 2 * space.space.added(encoding, "params") / 1e6
 
         values = np.array([score(encoding) for encoding in every])
         low, high = values.min(), values.max()
 
         def point(encoding: Encoding, score=score, low=low, high=high) -> tuple[float, float]:
-            cost = there.space.added(encoding, "gflops") / float(there.slacks[0])
+            cost = space.space.added(encoding, "gflops") / float(space.slacks[0])
             return (score(encoding) - low) / (high - low), cost
 
         front = covered([point(encoding) for encoding in every if any(encoding)])
-        both = searched(GPSampler(there, ("score", "gflops"), seed=seed), score, 40)
-        only = searched(GPSampler(there, seed=seed), score, 40)
-        rows = there.sample(np.random.default_rng(seed), 40).tolist()
+        both = searched(GPSampler(space, ("score", "gflops"), seed=seed), score, 40)
+        only = searched(GPSampler(space, seed=seed), score, 40)
+        rows = space.sample(np.random.default_rng(seed), 40).tolist()
         for name, proposed in (
             ("both", [encoding for encoding, _ in both]),
             ("score", [encoding for encoding, _ in only]),
             ("random", [tuple(row) for row in rows]),
         ):
             reached[name].append(covered([point(encoding) for encoding in proposed]) / front)
-    missing = {name: 1 - float(np.mean(found)) for name, found in reached.items()}
+    missing = {name: 1 - float(np.mean(result)) for name, result in reached.items()}
     assert missing["random"] > 0.1
     assert missing["both"] < 0.01
     assert missing["both"] < 0.3 * missing["score"]

@@ -37,19 +37,23 @@ def test_the_covariance_is_that_of_the_definition(toys):
     rows = feasible_set.table[[0, 7, 20, 41]]
     draw = features.draws()[3]
     options = [choice.options for choice in feasible_set.space.choices]
-    known = sorted({("", o.reduction, o.dilation) for each in options for o in each})
+    options_seen = sorted({("", o.reduction, o.dilation) for each in options for o in each})
     sampled = feasible_set.sample(np.random.default_rng(0), 500)
 
     def terms(row):
         chosen = [each[n] for each, n in zip(options, row, strict=True)]
         size = np.log(1000 + sum(o.params for o in chosen))
-        logs = np.array([[np.log2(r), np.log2(d)] for _, r, d in known if r])
+        logs = np.array([[np.log2(r), np.log2(d)] for _, r, d in options_seen if r])
         phi = np.zeros(3)
         for o in chosen:
             if not o.off:
                 pair = np.log2([o.reduction, o.dilation])
                 phi += np.array([1.0, *((pair - logs.mean(axis=0)) / logs.std(axis=0))])
-        return [known.index(("", o.reduction, o.dilation)) for o in chosen], size, phi / np.sqrt(3)
+        return (
+            [options_seen.index(("", o.reduction, o.dilation)) for o in chosen],
+            size,
+            phi / np.sqrt(3),
+        )
 
     every = [terms(row) for row in sampled]
     z_mean, z_sd = np.mean([t[1] for t in every]), np.std([t[1] for t in every])
@@ -145,11 +149,11 @@ def test_what_is_expected_to_be_best_has_bam_where_it_helps(searches):
         seeds = [
             [p for p, _ in observed[:n]].count(encoding) for n, (encoding, _) in enumerate(observed)
         ]
-        known = TrainingModel(
+        model = TrainingModel(
             feasible_set,
             [(*training, seed) for training, seed in zip(observed, seeds, strict=True)],
         )
-        best = known.encodings[known.best]
+        best = model.encodings[model.best]
         good += best[2] > 0 and best[0] == 0
     assert good >= 3
 

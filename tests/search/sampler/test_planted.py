@@ -41,13 +41,13 @@ def designs(limit: int, listed: int = 500_000) -> Feasible:
 @pytest.mark.parametrize("limit", [101_500_000, 104_000_000])
 @pytest.mark.parametrize("seed", range(5))
 def test_the_linear_program_finds_the_best_design(family, limit, seed) -> None:
-    there = designs(limit)
-    assert isinstance(there, Listed)
-    assert there.count < there.designs
-    objective = planted.BLOCKS[family](there, np.random.default_rng(seed))
-    values = objective(there.table[there.table.any(axis=1)])
-    encoding = planted.best_linear(there, objective)
-    assert there.fits(encoding)
+    space = designs(limit)
+    assert isinstance(space, Listed)
+    assert space.count < space.designs
+    objective = planted.BLOCKS[family](space, np.random.default_rng(seed))
+    values = objective(space.table[space.table.any(axis=1)])
+    encoding = planted.best_linear(space, objective)
+    assert space.fits(encoding)
     assert any(encoding)
     assert objective(np.array([encoding], dtype=np.int8))[0] == pytest.approx(
         values.max(), abs=1e-9
@@ -56,36 +56,36 @@ def test_the_linear_program_finds_the_best_design(family, limit, seed) -> None:
 
 def test_nothing_that_is_better_alone_is_needed() -> None:
     """Where every BAM does harm, the best design is the least harmful one, not the base."""
-    there = designs(110_000_000)
+    space = designs(110_000_000)
     effects = [np.array([0.0, *(-1.0 - n for n in range(6))]) for _ in range(4)]
     objective = planted.Linear(effects, np.zeros(3))
-    assert there.fits([1, 0, 0, 0])
-    assert sorted(planted.best_linear(there, objective)) == [0, 0, 0, 1]
+    assert space.fits([1, 0, 0, 0])
+    assert sorted(planted.best_linear(space, objective)) == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("family", ["additive", "interacting", "rough", "pair tables", "largest"])
 def test_regret_is_between_best_and_average(family) -> None:
-    there = designs(104_000_000)
-    assert isinstance(there, Listed)
-    objective = planted.planted(there, family, 0)
-    values = objective.value(there.table[there.table.any(axis=1)])
+    space = designs(104_000_000)
+    assert isinstance(space, Listed)
+    objective = planted.planted(space, family, 0)
+    values = objective.value(space.table[space.table.any(axis=1)])
     regrets = [objective.regret(value) for value in values]
     assert min(regrets) == pytest.approx(0)
     assert np.mean(regrets) == pytest.approx(1)
 
 
 def test_another_seed_and_family_is_another_objective() -> None:
-    there = designs(104_000_000)
-    rows = there.sample(np.random.default_rng(0), 50)
+    space = designs(104_000_000)
+    rows = space.sample(np.random.default_rng(0), 50)
     drawn = [
-        planted.planted(there, family, seed).value(rows)
+        planted.planted(space, family, seed).value(rows)
         for family in planted.LISTED
         for seed in (0, 1)
     ]
-    again = planted.planted(there, "additive", 0).value(rows)
+    again = planted.planted(space, "additive", 0).value(rows)
     assert np.array_equal(drawn[0], again)
-    for index, one in enumerate(drawn):
-        assert not any(np.allclose(one, other) for other in drawn[index + 1 :])
+    for index, objective in enumerate(drawn):
+        assert not any(np.allclose(objective, other) for other in drawn[index + 1 :])
 
 
 def test_a_pair_counts_where_both_have_bam() -> None:

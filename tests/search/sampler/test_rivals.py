@@ -31,14 +31,14 @@ def table(bench):
     simulator = bench("coverage_search").Simulator()
     cell = bench("coverage_search").Cell("additive", 0.5)
     planted = bench("noisy_search").planted_table(simulator, cell, 0)
-    accuracies = [row[: 2 + place % 2] for place, row in enumerate(planted.accuracies)]
+    accuracies = [row[: 2 + index % 2] for index, row in enumerate(planted.accuracies)]
     return replace(planted, accuracies=accuracies)
 
 
 def names(bench):
     rivals = bench("noisy_rivals")
-    known = [name for name, only in rivals.ONLY.items() if only == "nb201"]
-    return sorted({*rivals.METHODS, "halving"} - {*known, "gp, BoTorch"})
+    only_nb201 = [name for name, only in rivals.ONLY.items() if only == "nb201"]
+    return sorted({*rivals.METHODS, "halving"} - {*only_nb201, "gp, BoTorch"})
 
 
 def test_each_method_keeps_to_the_seeds_that_the_table_has(bench, table, monkeypatch):
@@ -51,7 +51,7 @@ def test_each_method_keeps_to_the_seeds_that_the_table_has(bench, table, monkeyp
 
 
 def test_halving_may_recommend_a_design_that_has_no_third_seed(bench, table):
-    accuracies = [np.full(2 + place % 2, 50.0) for place in range(len(table.worth))]
+    accuracies = [np.full(2 + index % 2, 50.0) for index in range(len(table.worth))]
     worth = np.full(len(accuracies), 50.0)
     search = bench("noisy_search").Search(replace(table, accuracies=accuracies, worth=worth), 7)
     drawn = search.rng.permutation(len(accuracies))[:5].tolist()

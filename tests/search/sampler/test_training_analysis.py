@@ -52,33 +52,33 @@ def test_effects_are_of_trainings_that_ended(record):
 
 
 def test_the_ranking_has_every_design_once(toys, record):
-    there = toys.three_sites()
-    found = analyse_trainings(record, there)
-    assert found is not None
-    assert found.trainings == 6
-    assert {one.insertions: one.trainings for one in found.ranking} == {
+    space = toys.three_sites()
+    result = analyse_trainings(record, space)
+    assert result is not None
+    assert result.trainings == 6
+    assert {estimate.insertions: estimate.trainings for estimate in result.ranking} == {
         (): 2,
         (A,): 2,
         (B,): 1,
         (A, B): 1,
     }
-    assert sum(one.chance for one in found.ranking) == pytest.approx(1, abs=1e-3)
-    assert [one.mean for one in found.ranking] == sorted(
-        (one.mean for one in found.ranking), reverse=True
+    assert sum(estimate.chance for estimate in result.ranking) == pytest.approx(1, abs=1e-3)
+    assert [estimate.mean for estimate in result.ranking] == sorted(
+        (estimate.mean for estimate in result.ranking), reverse=True
     )
-    for one in found.ranking:
-        assert one.low < one.mean < one.high
-    best = found.of((B,))
-    worst = found.of((A, B))
+    for estimate in result.ranking:
+        assert estimate.low < estimate.mean < estimate.high
+    best = result.of((B,))
+    worst = result.of((A, B))
     assert best is not None
     assert worst is not None
     assert best.mean > worst.mean
     # One training of 73 among others near 70 is partly luck.
     assert best.mean < 73.0
-    base, gain = found.of(()), found.gain
+    base, gain = result.of(()), result.gain
     assert base is not None
     assert gain is not None
-    assert found.ranking[0] == best
+    assert result.ranking[0] == best
     assert gain.points == pytest.approx(best.mean - base.mean, abs=1e-3)
     assert gain.low < gain.points < gain.high
 
@@ -89,10 +89,10 @@ def test_nothing_is_said_of_three_trainings(toys, record):
 
 
 def test_a_failed_training_is_named_and_in_no_effect(toys, record):
-    there = toys.three_sites()
+    space = toys.three_sites()
     failed = trial(5, 1, 10.0, B)
-    spoilt = analyse_trainings(replace(record, trials=(*record.trials, failed)), there)
-    plain = analyse_trainings(record, there)
+    spoilt = analyse_trainings(replace(record, trials=(*record.trials, failed)), space)
+    plain = analyse_trainings(record, space)
     assert spoilt is not None
     assert plain is not None
     assert spoilt.remarks == (
@@ -112,12 +112,12 @@ def test_no_interval_ends_above_100_percent(toys, record):
 
     trials = tuple(near_100(t) for t in record.trials if t.score is not None)
     baselines = tuple((kind, near_100(t)) for kind, t in record.baselines)
-    found = analyse_trainings(
+    result = analyse_trainings(
         replace(record, trials=trials, baselines=baselines), toys.three_sites()
     )
-    assert found is not None
-    assert max(one.high for one in found.ranking) == 100.0
-    assert all(one.low < one.mean < one.high for one in found.ranking)
+    assert result is not None
+    assert max(estimate.high for estimate in result.ranking) == 100.0
+    assert all(estimate.low < estimate.mean < estimate.high for estimate in result.ranking)
 
 
 def clear_cut(noise: float) -> list[tuple[tuple[int, ...], float, int]]:
@@ -131,16 +131,16 @@ def clear_cut(noise: float) -> list[tuple[tuple[int, ...], float, int]]:
 
 
 def test_stopping_costs_little_where_the_best_is_clear_and_more_where_it_is_not(toys):
-    there = toys.three_sites()
-    clear, noisy = (expected_regret(there, clear_cut(noise), 0) for noise in (0.02, 2.0))
+    space = toys.three_sites()
+    clear, noisy = (expected_regret(space, clear_cut(noise), 0) for noise in (0.02, 2.0))
     assert 0 <= clear < 0.5 < noisy
 
 
 def test_further_seeds_of_the_base_do_not_start_a_search_again(toys):
-    there = toys.three_sites()
+    space = toys.three_sites()
     trainings = clear_cut(1.0)
     without = [t for t in trainings if any(t[0]) or t[2] == 0]
-    assert expected_regret(there, trainings, 0) == expected_regret(there, without, 0)
+    assert expected_regret(space, trainings, 0) == expected_regret(space, without, 0)
 
 
 def test_nothing_stops_before_anything_is_known(toys):

@@ -81,10 +81,10 @@ def test_what_a_seed_does_to_all_designs_is_in_no_difference(toys):
     observed = trainings(noise=0.1)
     shifted = [(encoding, value - (seed == 1), seed) for encoding, value, seed in observed]
     model = TrainingModel(feasible, shifted)
-    own = np.sqrt(model.noise**2 - model.shared**2)
-    assert model.shared > own
+    spread = np.sqrt(model.noise**2 - model.shared**2)
+    assert model.shared > spread
     assert model.mean[1] - model.mean[0] == pytest.approx(2.0, abs=0.3)
-    unpaired = [(encoding, value, place) for place, (encoding, value, _) in enumerate(shifted)]
+    unpaired = [(encoding, value, index) for index, (encoding, value, _) in enumerate(shifted)]
     widths = [
         np.std(draws[:, 1] - draws[:, 0])
         for draws in (m.draw(4000, 0) for m in (model, TrainingModel(feasible, unpaired)))

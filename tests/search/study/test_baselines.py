@@ -44,27 +44,29 @@ def test_it_is_left_out_where_it_is_over_a_budget(plan):
 
 def test_it_may_be_outside_of_the_space(engine):
     """The mobile space of resnet18 has no such r at these sites; costs are exact all the same."""
-    found = engine.planned(space="paper").feasible
+    feasible_set = engine.planned(space="paper").feasible
     without = tuple(
         replace(choice, options=tuple(o for o in choice.options if o.off or o.reduction != 16))
-        for choice in found.space.choices
+        for choice in feasible_set.space.choices
     )
-    space = replace(found.space, choices=without)
+    space = replace(feasible_set.space, choices=without)
     assert space.encoding(tuple(Insertion(f"layer{n}", 16, 4) for n in (1, 2, 3))) is None
-    design = paper_default(feasible(space, found.budgets))
+    design = paper_default(feasible(space, feasible_set.budgets))
     assert design == tuple(Insertion(f"layer{n}", 16, 4) for n in (1, 2, 3))
-    assert first_designs(feasible(space, found.budgets), "gp") == [
-        feasible(space, found.budgets).largest()
+    assert first_designs(feasible(space, feasible_set.budgets), "gp") == [
+        feasible(space, feasible_set.budgets).largest()
     ]
 
 
 def test_the_largest_has_most_parameters_of_all_that_fit(plan, toys):
     for gflops, params in ((10**5, None), (10**6, None), (None, 5000), (2 * 10**6, 20_000)):
-        found = budgeted(plan, gflops, params)
+        feasible_set = budgeted(plan, gflops, params)
         (largest,) = [
-            sites for kind, sites in list_baselines(found, seed=0, random=0) if kind == "largest"
+            sites
+            for kind, sites in list_baselines(feasible_set, seed=0, random=0)
+            if kind == "largest"
         ]
-        fitting = toys.brute_force(plan.space, found.budgets)
+        fitting = toys.brute_force(plan.space, feasible_set.budgets)
         most = max(plan.space.added(encoding, "params") for encoding in fitting)
         encoding = plan.space.encoding(largest)
         assert encoding in fitting
@@ -72,12 +74,12 @@ def test_the_largest_has_most_parameters_of_all_that_fit(plan, toys):
 
 
 def test_what_is_tried_before_any_proposal(plan):
-    found = plan.feasible
-    paper = plan.space.encoding(paper_default(found))
+    feasible_set = plan.feasible
+    paper = plan.space.encoding(paper_default(feasible_set))
     for sampler in ("gp", "tpe", "nsga2"):
-        assert first_designs(found, sampler) == [found.largest(), paper]
-        assert all(found.fits(encoding) for encoding in first_designs(found, sampler))
-    assert first_designs(found, "random") == first_designs(found, "exhaustive") == []
+        assert first_designs(feasible_set, sampler) == [feasible_set.largest(), paper]
+        assert all(feasible_set.fits(encoding) for encoding in first_designs(feasible_set, sampler))
+    assert first_designs(feasible_set, "random") == first_designs(feasible_set, "exhaustive") == []
 
 
 def test_a_random_search_is_another_one_than_the_sampler_of_its_seed(plan):

@@ -33,5 +33,5 @@ def planned(score, **others):
 
 def test_of_a_training_it_is_the_mean_of_a_small_and_a_large_design(monkeypatch):
     seconds = iter([1.0, 3.0])
-    monkeypatch.setattr(timing, "step_seconds", lambda *given, **options: next(seconds))
+    monkeypatch.setattr(timing, "step_seconds", lambda *args, **options: next(seconds))
     assert design_seconds(*planned("train")) == pytest.approx(4 * 2.0 * (STEPS + LOOK))

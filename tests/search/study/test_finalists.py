@@ -42,17 +42,17 @@ def trial(run: Run, number: int, score: float, *reductions: int) -> Trial:
 @pytest.fixture
 def ratios(monkeypatch) -> dict[int, float]:
     """Number of parameters of the BAMs to the ratio that is measured; the base takes 10 ms."""
-    found: dict[int, float] = {}
+    finalists: dict[int, float] = {}
 
     def time_pair(base, inserted, shape, **how):
         added = sum(p.numel() for p in inserted.parameters())
         added -= sum(p.numel() for p in base.parameters())
-        ratio = found[added]
+        ratio = finalists[added]
         low, high = ratio - 0.05, ratio + 0.05
         return SimpleNamespace(a=SimpleNamespace(median=10.0), ratio=ratio, low=low, high=high)
 
     monkeypatch.setattr(timing, "time_pair", time_pair)
-    return found
+    return finalists
 
 
 def added(channels: int, hidden: int) -> int:
@@ -76,20 +76,20 @@ def test_the_best_are_timed_until_three_are_kept_and_then_the_paper_default(run,
     ratios[added(64, 2)] = 1.02
     ratios[added(64, 4) + added(128, 8) + added(256, 16)] = 1.3
     record = RunRecord(run, tuple(trials), (("paper", paper),))
-    found = time_finalists(record)
-    assert [one.design for one in found] == [
+    finalists = time_finalists(record)
+    assert [finalist.design for finalist in finalists] == [
         *(trial.design for trial in trials[:4]),
         paper.design,
     ]
-    assert [one.kept for one in found] == [False, True, True, True, False]
-    assert [round(one.ms, 3) for one in found] == [11.6, 11.0, 10.5, 10.2, 13.0]
-    assert [one.base_ms for one in found] == [10.0] * 5
-    assert round(found[1].low, 3) == 10.5
-    assert round(found[1].high, 3) == 11.5
+    assert [finalist.kept for finalist in finalists] == [False, True, True, True, False]
+    assert [round(finalist.ms, 3) for finalist in finalists] == [11.6, 11.0, 10.5, 10.2, 13.0]
+    assert [finalist.base_ms for finalist in finalists] == [10.0] * 5
+    assert round(finalists[1].low, 3) == 10.5
+    assert round(finalists[1].high, 3) == 11.5
 
 
 def test_a_paper_default_among_the_best_is_timed_once(run, ratios):
     paper = trial(run, 0, 9.0, 16, 16, 16)
     ratios[added(64, 4) + added(128, 8) + added(256, 16)] = 1.1
-    found = time_finalists(RunRecord(run, (paper,), (("paper", paper),)))
-    assert [one.design for one in found] == [paper.design]
+    finalists = time_finalists(RunRecord(run, (paper,), (("paper", paper),)))
+    assert [finalist.design for finalist in finalists] == [paper.design]

@@ -34,10 +34,10 @@ def run(engine) -> Run:
 
 
 @pytest.fixture
-def folder(run, place) -> RunFolder:
-    made = RunFolder(place / "run")
-    made.create(run)
-    return made
+def folder(run, runs) -> RunFolder:
+    run_folder = RunFolder(runs / "run")
+    run_folder.create(run)
+    return run_folder
 
 
 def a_trial(number: int, score: float | None = 1.0) -> Trial:
@@ -175,18 +175,18 @@ def test_the_lock_goes_with_a_killed_process(preloaded, folder):
         pass
 
 
-def test_a_folder_is_created_once(place, run):
-    folder = RunFolder(place / "a" / "b")
+def test_a_folder_is_created_once(runs, run):
+    folder = RunFolder(runs / "a" / "b")
     folder.create(run)
     with pytest.raises(OutputError, match=r"already exists: continue with `resume=b`"):
         folder.create(run)
-    (place / "file").touch()
+    (runs / "file").touch()
     with pytest.raises(OutputError, match="cannot be created"):
-        RunFolder(place / "file" / "run").create(run)
+        RunFolder(runs / "file" / "run").create(run)
 
 
-def test_a_folder_appears_with_its_run(place, run, monkeypatch):
-    (place / "empty").mkdir()
+def test_a_folder_appears_with_its_run(runs, run, monkeypatch):
+    (runs / "empty").mkdir()
 
     def rename(draft, target):
         assert (draft / "run.json").read_text() == run.to_json()
@@ -196,15 +196,15 @@ def test_a_folder_appears_with_its_run(place, run, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(os, "rename", rename)
             with pytest.raises(OutputError, match="cannot be created: No space left"):
-                RunFolder(place / name).create(run)
-        assert not (place / name).exists()
-        RunFolder(place / name).create(run)
-        assert RunFolder(place / name).read_run().to_json() == run.to_json()
+                RunFolder(runs / name).create(run)
+        assert not (runs / name).exists()
+        RunFolder(runs / name).create(run)
+        assert RunFolder(runs / name).read_run().to_json() == run.to_json()
 
 
-def test_a_draft_is_not_a_run(place, run):
-    RunFolder(place / ".writing-run-1").create(run)
-    assert all_folders(place) == []
+def test_a_draft_is_not_a_run(runs, run):
+    RunFolder(runs / ".writing-run-1").create(run)
+    assert all_folders(runs) == []
 
 
 def test_another_run_in_the_folder(folder, run):
@@ -217,15 +217,15 @@ def test_another_run_in_the_folder(folder, run):
     assert (folder.path / "mine.txt").exists()
 
 
-def test_runs_without_a_name_get_the_next_number(place, run):
+def test_runs_without_a_name_get_the_next_number(runs, run):
     budgets = (Budget("gflops", "8", 8 * 10**9, 7 * 10**9),)
     summary = replace(run.summary, model="resnet101")
     eight = replace(run, summary=summary, budgets=budgets)
-    names = [new_folder(eight, place).name for _ in range(2)]
+    names = [new_folder(eight, runs).name for _ in range(2)]
     assert names == ["resnet101-8g-001", "resnet101-8g-002"]
-    assert RunFolder(place / names[1]).read_run().name == names[1]
+    assert RunFolder(runs / names[1]).read_run().name == names[1]
     free = replace(run, summary=replace(summary, model="timm:resnet50"), budgets=())
-    assert new_folder(free, place).name == "resnet50-free-001"
+    assert new_folder(free, runs).name == "resnet50-free-001"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-x", "a b", "/x"])
@@ -241,7 +241,7 @@ def test_a_run_is_found_by_name_and_by_path(folder, monkeypatch):
     monkeypatch.chdir(runs.parent)
     for name in ("run", "runs/run", str(runs / "run")):
         assert find_folder(name).read_run().name == "run"
-    assert [one.name for one in all_folders()] == ["run"]
+    assert [folder.name for folder in all_folders()] == ["run"]
     for name in ("", "other", "runs"):
         with pytest.raises(RunError, match="no run is called"):
             find_folder(name)
@@ -321,24 +321,24 @@ def test_a_restart_removes_files_of_the_run_alone(folder, run):
 
 
 @pytest.mark.parametrize("name", ["log.txt", "train", "best/design.json", "report/report.md"])
-def test_nothing_is_written_or_removed_through_a_link(folder, place, run, name):
-    (place / "outside").mkdir()
-    (place / "outside" / "checkpoint.pt").write_text("mine")
+def test_nothing_is_written_or_removed_through_a_link(folder, runs, run, name):
+    (runs / "outside").mkdir()
+    (runs / "outside" / "checkpoint.pt").write_text("mine")
     link = folder.path / name
     link.parent.mkdir(exist_ok=True)
-    link.symlink_to(place / "outside")
+    link.symlink_to(runs / "outside")
     for act in (partial(folder.restart, run), folder.locked().__enter__):
         with pytest.raises(OutputError, match=f"{link} is a symbolic link"):
             act()
-    assert (place / "outside" / "checkpoint.pt").read_text() == "mine"
+    assert (runs / "outside" / "checkpoint.pt").read_text() == "mine"
 
 
-def test_a_file_takes_the_place_of_a_link(folder, place):
-    (place / "outside").write_text("mine")
-    (folder.path / "learned.json").symlink_to(place / "outside")
+def test_a_file_takes_the_place_of_a_link(folder, runs):
+    (runs / "outside").write_text("mine")
+    (folder.path / "learned.json").symlink_to(runs / "outside")
     with whole_file(folder.path / "learned.json") as file:
         file.write(b"ours")
-    assert (place / "outside").read_text() == "mine"
+    assert (runs / "outside").read_text() == "mine"
     assert not (folder.path / "learned.json").is_symlink()
 
 

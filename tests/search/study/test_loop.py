@@ -26,9 +26,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_an_interrupted_search_goes_on_as_if_it_had_not_been(engine, place, sampler):
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(engine, runs, sampler):
     planned = engine.planned(sampler=sampler, trials=TRIALS, compare_random=True)
-    whole = engine.search(place / "whole", planned)
+    whole = engine.search(runs / "whole", planned)
     calls = 0
 
     def score(design: Design) -> float:
@@ -42,7 +42,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(engine, place, samp
     interrupted = 0
     while True:
         try:
-            resumed = engine.search(place / "parts", planned, score)
+            resumed = engine.search(runs / "parts", planned, score)
             break
         except KeyboardInterrupt:
             interrupted += 1
@@ -53,9 +53,9 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(engine, place, samp
     assert {kind for kind, _ in whole.baselines} == {"base", "paper", "largest", "random"}
 
 
-def test_an_interrupt_that_python_drops_ends_the_search(engine, place, monkeypatch):
+def test_an_interrupt_that_python_drops_ends_the_search(engine, runs, monkeypatch):
     dropped = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda one: dropped.append(one.exc_type))
+    monkeypatch.setattr(sys, "unraisablehook", lambda error: dropped.append(error.exc_type))
     before = signal.getsignal(signal.SIGINT)
 
     class Thing:
@@ -70,16 +70,16 @@ def test_an_interrupt_that_python_drops_ends_the_search(engine, place, monkeypat
         return engine.score(design)
 
     with pytest.raises(KeyboardInterrupt):
-        engine.search(place / "a", engine.planned(trials=TRIALS), score)
+        engine.search(runs / "a", engine.planned(trials=TRIALS), score)
     assert dropped == [KeyboardInterrupt]
-    assert len(RunFolder(place / "a").read_record().trials) == 1
+    assert len(RunFolder(runs / "a").read_record().trials) == 1
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_an_exhaustive_search_goes_on(engine, place):
+def test_an_exhaustive_search_goes_on(engine, runs):
     planned = engine.planned(space="paper")
     assert planned.run.sampler == "exhaustive"
-    whole = engine.search(place / "whole", planned)
+    whole = engine.search(runs / "whole", planned)
     calls = 0
 
     def score(design: Design) -> float:
@@ -90,28 +90,28 @@ def test_an_exhaustive_search_goes_on(engine, place):
         return engine.score(design)
 
     with pytest.raises(KeyboardInterrupt):
-        engine.search(place / "parts", planned, score)
-    resumed = engine.search(place / "parts", None, score)
+        engine.search(runs / "parts", planned, score)
+    resumed = engine.search(runs / "parts", None, score)
     assert engine.own(resumed) == engine.own(whole)
     # every design of the space but the base, each once
     encoding = {planned.space.encoding(trial.design.insertions) for trial in resumed.trials}
     assert len(encoding) == len(resumed.trials) == planned.feasible.count - 1
-    assert not any(planned.space.inserts_nothing(one) for one in encoding)
+    assert not any(planned.space.inserts_nothing(option) for option in encoding)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_more_trials_later_are_as_good_as_at_once(engine, place, sampler):
+def test_more_trials_later_are_as_good_as_at_once(engine, runs, sampler):
     planned = engine.planned(sampler=sampler, trials=TRIALS)
-    whole = engine.search(place / "whole", planned)
+    whole = engine.search(runs / "whole", planned)
     # one is fewer than there are first designs
     for trials in (1, 6, TRIALS):
         fewer = replace(planned, run=replace(planned.run, trials=trials))
-        record = engine.search(place / "parts", fewer)
+        record = engine.search(runs / "parts", fewer)
         assert engine.own(record) == engine.own(whole)[:trials]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_what_failed_is_kept_and_never_proposed_again(engine, place, sampler):
+def test_what_failed_is_kept_and_never_proposed_again(engine, runs, sampler):
     planned = engine.planned(sampler=sampler, trials=TRIALS)
     calls = 0
 
@@ -126,12 +126,12 @@ def test_what_failed_is_kept_and_never_proposed_again(engine, place, sampler):
         return value
 
     interrupted: set[int] = set()
-    whole = engine.search(place / "whole", planned, score)
+    whole = engine.search(runs / "whole", planned, score)
     calls, interrupted = 0, {4, 8, 11}
     for _ in interrupted:
         with pytest.raises(KeyboardInterrupt):
-            engine.search(place / "parts", planned, score)
-    resumed = engine.search(place / "parts", planned, score)
+            engine.search(runs / "parts", planned, score)
+    resumed = engine.search(runs / "parts", planned, score)
     failed = [trial for trial in whole.trials if trial.state == "failed"]
     assert 2 <= len(failed) < TRIALS
     assert all(trial.reason.endswith(": ValueError: no score above 0") for trial in failed)
@@ -140,11 +140,11 @@ def test_what_failed_is_kept_and_never_proposed_again(engine, place, sampler):
     assert engine.own(resumed) == engine.own(whole)
 
 
-def test_a_kill_after_any_write_loses_and_doubles_nothing(engine, place, monkeypatch):
+def test_a_kill_after_any_write_loses_and_doubles_nothing(engine, runs, monkeypatch):
     """Every write to the database or the folder is once the last one."""
     planned = engine.planned(sampler="tpe", trials=3)
-    whole = engine.search(place / "whole", planned)
-    left = -1
+    whole = engine.search(runs / "whole", planned)
+    remaining = -1
     writes = [
         (RDBStorage, "create_new_study"),
         (RDBStorage, "set_study_user_attr"),
@@ -158,14 +158,14 @@ def test_a_kill_after_any_write_loses_and_doubles_nothing(engine, place, monkeyp
 
     def counted(method):
         def write(*args, **kwargs):
-            nonlocal left
-            if left == 0:
+            nonlocal remaining
+            if remaining == 0:
                 raise Killed  # whatever is tried after it
-            found = method(*args, **kwargs)
-            left -= 1
-            if left == 0:
+            result = method(*args, **kwargs)
+            remaining -= 1
+            if remaining == 0:
                 raise Killed
-            return found
+            return result
 
         return write
 
@@ -173,12 +173,12 @@ def test_a_kill_after_any_write_loses_and_doubles_nothing(engine, place, monkeyp
         monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
     kills = 0
     while True:
-        left, kills = kills + 1, kills + 1
+        remaining, kills = kills + 1, kills + 1
         try:
-            engine.search(place / str(kills), planned)
+            engine.search(runs / str(kills), planned)
         except Killed:
-            left = -1
-            resumed = engine.search(place / str(kills), planned)
+            remaining = -1
+            resumed = engine.search(runs / str(kills), planned)
             assert engine.own(resumed) == engine.own(whole), kills
             assert engine.compared(resumed) == engine.compared(whole), kills
         else:
@@ -187,10 +187,10 @@ def test_a_kill_after_any_write_loses_and_doubles_nothing(engine, place, monkeyp
     assert kills > 25
 
 
-def test_a_kill_while_a_kill_is_mended(engine, place, monkeypatch):
+def test_a_kill_while_a_kill_is_mended(engine, runs, monkeypatch):
     """The trial that was running has failed, and its copy was never made."""
     planned = engine.planned(sampler="random", trials=5)
-    whole = engine.search(place / "whole", planned)
+    whole = engine.search(runs / "whole", planned)
 
     def killed_at(number: int):
         calls = 0
@@ -205,7 +205,7 @@ def test_a_kill_while_a_kill_is_mended(engine, place, monkeypatch):
         return score
 
     for number in (1, 3):
-        path = place / str(number)
+        path = runs / str(number)
         with monkeypatch.context() as patch:
             patch.setattr("bamsearch.study.store.retry", _killed)
             with pytest.raises(Killed):
@@ -238,10 +238,10 @@ run_search(plan_of_run(folder.read_run()), folder, SearchOptions(score=score))
 
 
 @pytest.mark.parametrize("sampler", ["gp", "nsga2"])
-def test_kill_9_at_any_moment(engine, preloaded, place, sampler):
+def test_kill_9_at_any_moment(engine, preloaded, runs, sampler):
     planned = engine.planned(sampler=sampler, trials=16)
-    whole = engine.search(place / "whole", planned)
-    folder = RunFolder(place / "parts")
+    whole = engine.search(runs / "whole", planned)
+    folder = RunFolder(runs / "parts")
     folder.create(replace(planned.run, name=folder.name))
     generator = random.Random(sampler)
     kills = 0
@@ -266,9 +266,9 @@ def test_kill_9_at_any_moment(engine, preloaded, place, sampler):
     assert engine.compared(folder.read_record()) == engine.compared(whole)
 
 
-def test_a_design_that_kills_is_tried_three_more_times(engine, place):
+def test_a_design_that_kills_is_tried_three_more_times(engine, runs):
     planned = engine.planned(sampler="random", trials=3)
-    victim = engine.search(place / "whole", planned).trials[1].design
+    victim = engine.search(runs / "whole", planned).trials[1].design
     seen = 0
 
     def score(design: Design) -> float:
@@ -279,20 +279,20 @@ def test_a_design_that_kills_is_tried_three_more_times(engine, place):
         return engine.score(design)
 
     for _ in range(4):
-        study = RunFolder(place / "parts").study
+        study = RunFolder(runs / "parts").study
         with pytest.MonkeyPatch.context() as patch:
             # killed for good: nobody lets the trial wait again
             patch.setattr("bamsearch.study.study.SearchStudy.requeue", lambda self: None)
             with pytest.raises(Killed):
-                engine.search(place / "parts", planned, score)
+                engine.search(runs / "parts", planned, score)
         assert study.exists()
-    record = engine.search(place / "parts", planned, score)
+    record = engine.search(runs / "parts", planned, score)
     assert seen == 4
     assert [trial.state for trial in record.trials] == ["complete", "failed", "complete"]
     assert record.trials[1].reason == "its worker died 4 times"
 
 
-def test_a_score_that_never_works_ends_the_search(engine, place):
+def test_a_score_that_never_works_ends_the_search(engine, runs):
     planned = engine.planned(sampler="random", trials=30)
 
     def score(design: Design) -> float:
@@ -301,46 +301,46 @@ def test_a_score_that_never_works_ends_the_search(engine, place):
     with pytest.raises(
         ScoreError, match=r"^the first 10 designs all failed: .*: no such layer\. Fix"
     ):
-        engine.search(place / "run", planned, score)
-    record = RunFolder(place / "run").read_record()
+        engine.search(runs / "run", planned, score)
+    record = RunFolder(runs / "run").read_record()
     assert len(record.trials) + len(record.baselines) == 10
     assert record.best is None
 
 
-def test_ten_failures_after_a_success_do_not(engine, place):
+def test_ten_failures_after_a_success_do_not(engine, runs):
     planned = engine.planned(sampler="random", trials=14)
-    engine.search(place / "run", replace(planned, run=replace(planned.run, trials=1)))
+    engine.search(runs / "run", replace(planned, run=replace(planned.run, trials=1)))
 
     def score(design: Design) -> float:
         raise RuntimeError
 
-    record = engine.search(place / "run", planned, score)
+    record = engine.search(runs / "run", planned, score)
     assert [trial.state for trial in record.trials] == ["complete"] + 13 * ["failed"]
     assert "RuntimeError" in record.trials[1].reason
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_no_number_is_a_failure(engine, place, value):
+def test_no_number_is_a_failure(engine, runs, value):
     planned = engine.planned(sampler="random", trials=2)
     scores = iter([1.0, value, 2.0, 3.0, 4.0, 5.0])
-    record = engine.search(place / "run", planned, lambda design: next(scores))
+    record = engine.search(runs / "run", planned, lambda design: next(scores))
     assert f"is {value}, not a finite number" in record.trials[0].reason
     assert record.trials[1].score == 2.0
 
 
-def test_stop_is_asked_between_trials(engine, place):
+def test_stop_is_asked_between_trials(engine, runs):
     planned = engine.planned(sampler="random", trials=6)
     stops = iter([False, False, False, True])
-    folder = RunFolder(place / "run")
+    folder = RunFolder(runs / "run")
     how = SearchOptions(score=engine.score, stop=lambda: next(stops))
     # the base is the first
     assert len(run_search(planned, folder, how).trials) == 2
-    assert len(engine.search(place / "run", planned).trials) == 6
+    assert len(engine.search(runs / "run", planned).trials) == 6
 
 
-def test_the_clock_may_be_set_back(engine, place, monkeypatch):
+def test_the_clock_may_be_set_back(engine, runs, monkeypatch):
     planned = engine.planned(sampler="tpe", trials=16)
-    whole = engine.search(place / "whole", planned)
+    whole = engine.search(runs / "whole", planned)
 
     class Backwards:
         now_ = 2_000_000_000.0
@@ -356,18 +356,18 @@ def test_the_clock_may_be_set_back(engine, place, monkeypatch):
         patch.setattr("optuna.storages._rdb.storage.datetime", Backwards)
         for trials in (7, 12, 16):
             part = replace(planned, run=replace(planned.run, trials=trials))
-            record = engine.search(place / "parts", part)
+            record = engine.search(runs / "parts", part)
     assert engine.own(record) == engine.own(whole)
 
 
-def test_watch_sees_each_trial_once(engine, place):
+def test_watch_sees_each_trial_once(engine, runs):
     planned = engine.planned(sampler="random", trials=4, compare_random=True)
     seen: list[tuple[object, int]] = []
 
     def watch(trials) -> None:
         seen.extend((kind, trial.number) for kind, trial in trials)
 
-    folder = RunFolder(Path(place / "run"))
+    folder = RunFolder(Path(runs / "run"))
     part = replace(planned, run=replace(planned.run, trials=2))
     run_search(part, folder, SearchOptions(score=engine.score, watch=watch))
     first = len(seen)

@@ -32,14 +32,14 @@ def finished(engine, planned, tmp_path_factory):
 
 
 @pytest.fixture
-def run(finished, place) -> RunFolder:
-    return RunFolder(shutil.copytree(finished, place / "run"))
+def run(finished, runs) -> RunFolder:
+    return RunFolder(shutil.copytree(finished, runs / "run"))
 
 
 @pytest.fixture
-def url(place) -> str:
+def url(runs) -> str:
     """A database that several share; SQLite here, as every part of a run is tested with it."""
-    return f"sqlite:///{place}/shared.db"
+    return f"sqlite:///{runs}/shared.db"
 
 
 def never(design):
@@ -57,8 +57,8 @@ def test_a_finished_run_has_nothing_to_do(engine, run):
 def test_lines_that_were_not_written_come_from_the_study(engine, run, lines, torn):
     before = run.read_record()
     path = run.path / "trials.jsonl"
-    kept = path.read_bytes().splitlines(keepends=True)[:lines]
-    path.write_bytes(b"".join(kept) + torn)
+    lines_kept = path.read_bytes().splitlines(keepends=True)[:lines]
+    path.write_bytes(b"".join(lines_kept) + torn)
     after = engine.search(run.path, None, never)
     assert engine.own(after) == engine.own(before)
     assert sorted(engine.compared(after), key=str) == sorted(engine.compared(before), key=str)
@@ -74,8 +74,8 @@ def test_the_plain_record_may_be_gone(engine, run):
     assert (run.path / "best" / "design.json").read_text() == before.best.design.to_json()
 
 
-def test_no_study_yet(engine, planned, place):
-    folder = RunFolder(place / "run")
+def test_no_study_yet(engine, planned, runs):
+    folder = RunFolder(runs / "run")
     folder.create(replace(planned.run, name="run"))
     assert len(engine.search(folder.path).trials) == TRIALS
 
@@ -88,10 +88,10 @@ def test_a_study_that_is_gone_is_not_begun_anew(engine, run):
     assert run.read_record() == before
 
 
-def test_lines_of_another_study(engine, run, planned, place):
+def test_lines_of_another_study(engine, run, planned, runs):
     fewer = replace(planned, run=replace(planned.run, trials=2, created=run.read_run().created))
-    engine.search(place / "other" / "run", fewer)
-    shutil.copy(place / "other" / "run" / "study.db", run.study)
+    engine.search(runs / "other" / "run", fewer)
+    shutil.copy(runs / "other" / "run" / "study.db", run.study)
     with pytest.raises(RunError, match=r"trials\.jsonl has trials that are not in"):
         engine.search(run.path)
 
@@ -118,65 +118,65 @@ def test_a_locked_run(engine, run):
         engine.search(run.path)
 
 
-def test_a_name_that_is_taken_in_the_database(engine, planned, place, url):
-    record = engine.search(place / "one" / "run", planned, url=url)
+def test_a_name_that_is_taken_in_the_database(engine, planned, runs, url):
+    record = engine.search(runs / "one" / "run", planned, url=url)
     with pytest.raises(
         RunError, match=r"study run already exists in this database: .*`resume=run`"
     ):
-        engine.search(place / "two" / "run", planned, url=url)
-    assert not (place / "two").exists()
-    assert RunFolder(place / "one" / "run").read_record() == record
+        engine.search(runs / "two" / "run", planned, url=url)
+    assert not (runs / "two").exists()
+    assert RunFolder(runs / "one" / "run").read_record() == record
 
 
-def test_a_study_that_is_no_run(engine, planned, place, url):
+def test_a_study_that_is_no_run(engine, planned, runs, url):
     with open_storage(url) as storage:
         study = optuna.create_study(study_name="run", storage=storage)
         study.tell(study.ask(), 1.0)
     with pytest.raises(RunError, match="study run already exists in this database"):
-        engine.search(place / "run", planned, url=url)
-    RunFolder(place / "run").create(replace(planned.run, name="run"))
+        engine.search(runs / "run", planned, url=url)
+    RunFolder(runs / "run").create(replace(planned.run, name="run"))
     with pytest.raises(RunError, match="study run in this database is not a bamsearch run"):
-        engine.search(place / "run", None, url=url)
+        engine.search(runs / "run", None, url=url)
 
 
-def test_another_run_of_the_name(engine, planned, place, url):
-    engine.search(place / "one" / "run", planned, url=url)
-    other = RunFolder(place / "two" / "run")
+def test_another_run_of_the_name(engine, planned, runs, url):
+    engine.search(runs / "one" / "run", planned, url=url)
+    other = RunFolder(runs / "two" / "run")
     other.create(replace(planned.run, name="run", created="2001-01-01T00:00:00+00:00"))
     with pytest.raises(RunError, match="is not the run in"):
         engine.search(other.path, None, url=url)
 
 
-def test_a_run_from_the_database(engine, planned, place, url):
-    record = engine.search(place / "one" / "run", planned, url=url)
-    other = RunFolder(place / "two" / "run")
-    found = folder_from_database("run", url, other)
-    assert found == record.run
+def test_a_run_from_the_database(engine, planned, runs, url):
+    record = engine.search(runs / "one" / "run", planned, url=url)
+    other = RunFolder(runs / "two" / "run")
+    result = folder_from_database("run", url, other)
+    assert result == record.run
     assert engine.own(engine.search(other.path, None, never, url=url)) == engine.own(record)
     with pytest.raises(RunError, match="no run other in this database: it has run"):
-        folder_from_database("other", url, RunFolder(place / "other"))
-    assert not (place / "other").exists()
+        folder_from_database("other", url, RunFolder(runs / "other"))
+    assert not (runs / "other").exists()
 
 
-def test_more_trials_asked_for_elsewhere_stay(engine, planned, place, url):
+def test_more_trials_asked_for_elsewhere_stay(engine, planned, runs, url):
     few = replace(planned, run=replace(planned.run, trials=2))
-    engine.search(place / "one" / "run", few, url=url)
-    folder_from_database("run", url, RunFolder(place / "two" / "run"))
-    more = replace(planned, run=replace(RunFolder(place / "two" / "run").read_run(), trials=4))
-    assert len(engine.search(place / "two" / "run", more, url=url, stop=lambda: True).trials) == 2
-    record = engine.search(place / "one" / "run", few, url=url)
+    engine.search(runs / "one" / "run", few, url=url)
+    folder_from_database("run", url, RunFolder(runs / "two" / "run"))
+    more = replace(planned, run=replace(RunFolder(runs / "two" / "run").read_run(), trials=4))
+    assert len(engine.search(runs / "two" / "run", more, url=url, stop=lambda: True).trials) == 2
+    record = engine.search(runs / "one" / "run", few, url=url)
     assert len(record.trials) == record.run.trials == 4
 
 
-def test_a_shared_database_changes_nothing_for_one_process(engine, planned, finished, place, url):
-    record = engine.search(place / "run", planned, url=url)
+def test_a_shared_database_changes_nothing_for_one_process(engine, planned, finished, runs, url):
+    record = engine.search(runs / "run", planned, url=url)
     whole = RunFolder(finished).read_record()
     assert engine.own(record) == engine.own(whole)
     assert sorted(engine.compared(record), key=str) == sorted(engine.compared(whole), key=str)
     assert record.run.storage == url
 
 
-def test_ctrl_c_with_a_shared_database(engine, planned, finished, place, url):
+def test_ctrl_c_with_a_shared_database(engine, planned, finished, runs, url):
     calls = 0
 
     def score(design):
@@ -188,12 +188,12 @@ def test_ctrl_c_with_a_shared_database(engine, planned, finished, place, url):
 
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            engine.search(place / "run", planned, score, url=url)
-    record = engine.search(place / "run", planned, score, url=url)
+            engine.search(runs / "run", planned, score, url=url)
+    record = engine.search(runs / "run", planned, score, url=url)
     assert engine.own(record) == engine.own(RunFolder(finished).read_record())
 
 
-def test_a_full_disk_of_the_database(engine, planned, place):
+def test_a_full_disk_of_the_database(engine, planned, runs):
     """SQLite's own limit gives SQLite's own error."""
 
     def limit(connection, record):
@@ -201,21 +201,21 @@ def test_a_full_disk_of_the_database(engine, planned, place):
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
     few = replace(planned, run=replace(planned.run, trials=2, compare_random=False))
-    engine.search(place / "run", few)
+    engine.search(runs / "run", few)
     sqlalchemy.event.listen(sqlalchemy.pool.Pool, "connect", limit)
     try:
         with pytest.raises(StorageError, match=r"database or disk is full.*`resume`"):
-            engine.search(place / "run", replace(planned, run=replace(planned.run, trials=60)))
+            engine.search(runs / "run", replace(planned, run=replace(planned.run, trials=60)))
     finally:
         sqlalchemy.event.remove(sqlalchemy.pool.Pool, "connect", limit)
-    after = engine.search(place / "run", replace(planned, run=replace(planned.run, trials=60)))
+    after = engine.search(runs / "run", replace(planned, run=replace(planned.run, trials=60)))
     assert len(after.trials) == 60
     assert len({trial.design for trial in after.trials}) == 60
 
 
-def test_a_full_disk_of_the_folder(engine, planned, place, monkeypatch):
-    whole = engine.search(place / "whole", planned)
-    folder = RunFolder(place / "run")
+def test_a_full_disk_of_the_folder(engine, planned, runs, monkeypatch):
+    whole = engine.search(runs / "whole", planned)
+    folder = RunFolder(runs / "run")
     appended = 0
     append = RunFolder.append
 
@@ -240,10 +240,10 @@ OLD_RUNS = sorted((Path(__file__).parents[1] / "runs").iterdir())
 
 
 @pytest.mark.parametrize("path", OLD_RUNS, ids=lambda path: path.name)
-def test_a_run_of_each_released_version_goes_on(engine, place, path):
+def test_a_run_of_each_released_version_goes_on(engine, runs, path):
     """Read, ranked and resumed; in a folder of another name, as a copy may have."""
-    shutil.copytree(path, place / "old")
-    folder = RunFolder(place / "old")
+    shutil.copytree(path, runs / "old")
+    folder = RunFolder(runs / "old")
     record = folder.read_record()
     assert record.run.versions["bamsearch"] == path.name
     assert record.run.model == "resnet18"
@@ -264,10 +264,10 @@ def test_a_run_of_each_released_version_goes_on(engine, place, path):
     assert engine.compared(resumed) == engine.compared(record)
 
 
-def test_a_folder_may_be_moved(engine, run, place):
+def test_a_folder_may_be_moved(engine, run, runs):
     before = run.read_record()
-    run.path.rename(place / "elsewhere")
-    assert engine.search(place / "elsewhere", None, never) == before
+    run.path.rename(runs / "elsewhere")
+    assert engine.search(runs / "elsewhere", None, never) == before
 
 
 def test_optuna_is_as_loud_as_before(engine, run):
@@ -299,7 +299,7 @@ def test_no_torch_for_a_score_that_needs_none(finished, tmp_path):
 
 
 @pytest.mark.parametrize("after", ["the line", "half a line"])
-def test_an_interrupted_line_is_there_once(engine, planned, place, monkeypatch, after):
+def test_an_interrupted_line_is_there_once(engine, planned, runs, monkeypatch, after):
     """Ctrl-C falls between a trial's line and the next statement, or inside the line."""
     append, calls = RunFolder.append, []
 
@@ -314,12 +314,12 @@ def test_an_interrupted_line_is_there_once(engine, planned, place, monkeypatch, 
                 file.write(b'{"reference": nul')
         raise KeyboardInterrupt
 
-    whole = engine.search(place / "whole", planned)
+    whole = engine.search(runs / "whole", planned)
     monkeypatch.setattr(RunFolder, "append", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        engine.search(place / "run", planned)
-    record = engine.search(place / "run")
-    lines = (place / "run" / "trials.jsonl").read_text().splitlines()
+        engine.search(runs / "run", planned)
+    record = engine.search(runs / "run")
+    lines = (runs / "run" / "trials.jsonl").read_text().splitlines()
     assert len(lines) == len(set(lines)) == len(record.trials) + len(record.baselines)
     assert engine.own(record) == engine.own(whole)
 

@@ -159,9 +159,9 @@ def test_sqlite_keeps_what_it_has_committed(tmp_path):
 def test_of_two_workers_on_sqlite_one_takes_a_trial(tmp_path):
     """Both have read that it waits; without a lock on reading, both would then set it running."""
     url = sqlite_url(tmp_path / "study.db")
-    with open_storage(url) as one, open_storage(url) as other:
-        study = one.create_new_study([])
-        trial_id = one.create_new_trial(study, create_trial(state=TrialState.WAITING))
+    with open_storage(url) as first, open_storage(url) as other:
+        study = first.create_new_study([])
+        trial_id = first.create_new_trial(study, create_trial(state=TrialState.WAITING))
         other._backend.engine.dispose()
         from sqlalchemy import event
 
@@ -176,14 +176,14 @@ def test_of_two_workers_on_sqlite_one_takes_a_trial(tmp_path):
                     with pytest.raises(OperationalError, match="locked"):
                         second.exec_driver_sql("SELECT state FROM trials")
 
-        event.listen(one._backend.engine, "before_cursor_execute", meanwhile)
-        assert one.set_trial_state_values(trial_id, TrialState.RUNNING)
+        event.listen(first._backend.engine, "before_cursor_execute", meanwhile)
+        assert first.set_trial_state_values(trial_id, TrialState.RUNNING)
         assert taken
         assert not other.set_trial_state_values(trial_id, TrialState.RUNNING)
 
 
 @pytest.mark.parametrize(
-    ("args", "kept"),
+    ("args", "typed"),
     [
         (["worker", "x", "--storage", NOWHERE], ["worker", "x"]),
         (["worker", f"--storage={NOWHERE}", "x"], ["worker", "x"]),
@@ -192,13 +192,13 @@ def test_of_two_workers_on_sqlite_one_takes_a_trial(tmp_path):
         (["worker", "--storage", "postgresql://:geheim@host/db"], ["worker"]),
     ],
 )
-def test_a_typed_password_goes_into_the_environment(args, kept, monkeypatch):
+def test_a_typed_password_goes_into_the_environment(args, typed, monkeypatch):
     started = []
     monkeypatch.setattr("os.execve", lambda *call: started.append(call))
     hide_password(args)
     (program, command, environment) = started[0]
     assert program == sys.executable
-    assert command == [sys.executable, "-m", "bamsearch", *kept]
+    assert command == [sys.executable, "-m", "bamsearch", *typed]
     assert environment["BAMSEARCH_STORAGE"] in " ".join(args)
 
 
@@ -238,7 +238,7 @@ def test_a_study_is_in_the_file_that_its_path_says(tmp_path, name):
 
 
 def test_braces_in_a_password_are_a_password():
-    there = open_storage("postgresql+psycopg://me:pw{SECRET}x@127.0.0.1:1/db", patience=0.0)
+    storage = open_storage("postgresql+psycopg://me:pw{SECRET}x@127.0.0.1:1/db", patience=0.0)
     with pytest.raises(StorageError, match="does not answer") as raised:
-        there.__enter__()
+        storage.__enter__()
     assert "SECRET" not in str(raised.value)

@@ -20,8 +20,8 @@ from bamsearch.study.study import TrialLease, TrialOutcome, Waiting
 
 
 @pytest.fixture
-def storage(place):
-    with open_storage(f"sqlite:///{place}/study.db", heartbeat=60) as opened:
+def storage(runs):
+    with open_storage(f"sqlite:///{runs}/study.db", heartbeat=60) as opened:
         yield opened
 
 
@@ -77,7 +77,7 @@ def toy_run(toys, seed: int) -> SearchPlan | None:
 
 
 @pytest.mark.parametrize("single_process", [True, False])
-def test_budgets_are_kept_by_every_design_that_is_scored(toys, place, single_process):
+def test_budgets_are_kept_by_every_design_that_is_scored(toys, runs, single_process):
     """Random spaces, budgets and samplers; the design's cost is added up again, by hand."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     seen: set[str] = set()
@@ -87,7 +87,7 @@ def test_budgets_are_kept_by_every_design_that_is_scored(toys, place, single_pro
             continue
         run, space = planned.run, planned.space
         seen.add(run.sampler)
-        url = f"sqlite:///{place}/{seed}.db"
+        url = f"sqlite:///{runs}/{seed}.db"
         with open_storage(url, heartbeat=60) as storage:
             create_studies(storage, run)
             study = open_study(planned, storage, "sqlite://", single_process=single_process)
@@ -111,9 +111,9 @@ def test_budgets_are_kept_by_every_design_that_is_scored(toys, place, single_pro
                     option.cost(budget.quantity)
                     for choice in space.choices
                     for option in choice.options
-                    for one in trial.design.insertions
+                    for insertion in trial.design.insertions
                     if (choice.name, option.reduction, option.dilation)
-                    == (one.site, one.reduction, one.dilation)
+                    == (insertion.site, insertion.reduction, insertion.dilation)
                 )
                 assert budget.base + spent <= budget.limit
         for trial in main.trials:
@@ -169,41 +169,41 @@ def test_what_has_a_score_is_not_scored_again(engine, storage):
     # the base, three trials
     assert len(scored) == len(set(scored)) == 4
     by_kind = {key[0]: trial for key, trial in study.finished()}
-    own = [trial for key, trial in study.finished() if key[0] is None]
-    assert by_kind["largest"].score == own[0].score
-    assert (by_kind["paper"].score, by_kind["paper"].reason) == (None, own[1].reason)
-    assert own[1].reason == "ValueError: not this one"
+    trials = [trial for key, trial in study.finished() if key[0] is None]
+    assert by_kind["largest"].score == trials[0].score
+    assert (by_kind["paper"].score, by_kind["paper"].reason) == (None, trials[1].reason)
+    assert trials[1].reason == "ValueError: not this one"
 
 
 def test_while_others_are_at_work_one_is_told_to_wait(engine, storage):
     planned = engine.planned(sampler="gp", trials=1)
-    one = made(storage, planned, single_process=False)
+    first = made(storage, planned, single_process=False)
     two, three, four = (
         made(storage, planned, single_process=False, new=False, prepare=False) for _ in range(3)
     )
-    base, own, paper = one.take(), two.take(), three.take()
-    assert [base.baseline, own.baseline, paper.baseline] == ["base", None, "paper"]
+    base, second_trial, paper = first.take(), two.take(), three.take()
+    assert [base.baseline, second_trial.baseline, paper.baseline] == ["base", None, "paper"]
     # what is left, the largest, is the design that the second scores
     assert isinstance(four.take(), Waiting)
-    assert two.finish(own, TrialOutcome(1.0))
+    assert two.finish(second_trial, TrialOutcome(1.0))
     largest = four.take()
     assert (largest.baseline, largest.cached) == ("largest", TrialOutcome(1.0))
 
 
 def test_a_trial_that_was_taken_away_is_not_finished(engine, storage):
     planned = engine.planned(sampler="random", trials=2)
-    one = made(storage, planned, single_process=False)
+    first = made(storage, planned, single_process=False)
     other = made(storage, planned, single_process=False, new=False, prepare=False)
-    lease = one.take()
+    lease = first.take()
     # as after too long without a sign of life
     storage.set_trial_state_values(lease.trial_id, TrialState.FAIL)
     again = other.take()
     assert (again.baseline, again.insertions) == (lease.baseline, lease.insertions)
     assert other.finish(again, TrialOutcome(2.0))
-    assert not one.finish(lease, TrialOutcome(1.0))
-    assert not one.finish(lease, TrialOutcome(reason="late"))
-    one.requeue()
-    bases = [trial for key, trial in one.finished() if key[0] == "base"]
+    assert not first.finish(lease, TrialOutcome(1.0))
+    assert not first.finish(lease, TrialOutcome(reason="late"))
+    first.requeue()
+    bases = [trial for key, trial in first.finished() if key[0] == "base"]
     assert [trial.score for trial in bases] == [2.0]
 
 
@@ -233,9 +233,9 @@ def test_a_reason_without_an_end_is_an_end(engine, storage):
     storage.set_trial_user_attr(lease.trial_id, "reason", "ValueError")
     again = made(storage, planned, new=False)
     assert score_trials(again, score_evaluator(engine.score, again.run))
-    own = [trial for key, trial in again.finished() if key[0] is None]
-    assert [trial.reason for trial in own] == ["ValueError", None]
-    assert len({trial.design for trial in own}) == 2
+    trials = [trial for key, trial in again.finished() if key[0] is None]
+    assert [trial.reason for trial in trials] == ["ValueError", None]
+    assert len({trial.design for trial in trials}) == 2
 
 
 def test_alone_what_another_left_doubled_is_withdrawn(engine, storage):
@@ -250,24 +250,24 @@ def test_alone_what_another_left_doubled_is_withdrawn(engine, storage):
         study._store.add(lease.insertions, encoding, None)
     again = made(storage, planned, new=False)
     assert score_trials(again, score_evaluator(engine.score, again.run))
-    own = [trial for key, trial in again.finished() if key[0] is None]
-    assert len(own) == len({trial.design for trial in own}) == 3
+    trials = [trial for key, trial in again.finished() if key[0] is None]
+    assert len(trials) == len({trial.design for trial in trials}) == 3
 
 
-def test_signs_of_life_come_while_a_score_runs(engine, place):
+def test_signs_of_life_come_while_a_score_runs(engine, runs):
     import time
 
     planned = engine.planned(sampler="random", trials=1, heartbeat=1)
-    with open_storage(f"sqlite:///{place}/db", heartbeat=1) as storage:
-        one = made(storage, planned, single_process=False)
-        lease = one.take()
-        with one.heartbeats(lease):
+    with open_storage(f"sqlite:///{runs}/db", heartbeat=1) as storage:
+        first = made(storage, planned, single_process=False)
+        lease = first.take()
+        with first.heartbeats(lease):
             time.sleep(4)  # without them, three seconds are death
             ids = storage._get_stale_trial_ids(
                 storage.get_study_id_from_name(baselines_name("run"))
             )
         assert ids == []
-        assert one.finish(lease, TrialOutcome(1.0))
+        assert first.finish(lease, TrialOutcome(1.0))
 
 
 def test_one_too_many_is_withdrawn(engine, storage):
@@ -278,8 +278,8 @@ def test_one_too_many_is_withdrawn(engine, storage):
     for encoding in drawn:
         study._store.add(planned.space.insertions(encoding), encoding, None)
     assert score_trials(study, score_evaluator(engine.score, study.run))
-    own = [trial.design.insertions for key, trial in study.finished() if key[0] is None]
-    assert own == [planned.space.insertions(encoding) for encoding in drawn[:2]]
+    trials = [trial.design.insertions for key, trial in study.finished() if key[0] is None]
+    assert trials == [planned.space.insertions(encoding) for encoding in drawn[:2]]
     withdrawn = study._store.own()[2]
     assert withdrawn.state == TrialState.FAIL
     assert withdrawn.user_attrs["withdrawn"]
@@ -308,13 +308,13 @@ def test_an_answer_that_is_lost_while_a_trial_is_taken(engine, storage, monkeypa
 def test_a_design_that_is_scored_already_is_given_back(engine, storage):
     """Both had looked before either had taken it, as its trial and as a reference."""
     planned = engine.planned(sampler="gp", trials=1)
-    one, other = (made(storage, planned, single_process=False, new=new) for new in (True, False))
-    one.finish(one.take(), TrialOutcome(0.0))
-    own = one.take()
+    first, other = (made(storage, planned, single_process=False, new=new) for new in (True, False))
+    first.finish(first.take(), TrialOutcome(0.0))
+    taken = first.take()
     (largest,) = (t for t in other._store.baselines() if t.user_attrs["reference"] == "largest")
     assert other._take(largest) is None
     states = [t.state for t in other._store.baselines() if t.user_attrs["reference"] == "largest"]
     assert states == [TrialState.FAIL, TrialState.WAITING]
-    assert one.finish(own, TrialOutcome(2.0))
+    assert first.finish(taken, TrialOutcome(2.0))
     assert score_trials(other, score_evaluator(engine.score, other.run))
     assert {key[0]: trial.score for key, trial in other.finished()}["largest"] == 2.0

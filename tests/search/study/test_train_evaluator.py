@@ -100,17 +100,17 @@ def test_with_data_a_search_trains(searched):
 def test_a_score_is_the_accuracy_of_one_training_with_its_seed(searched):
     _, record = searched
     trial = record.trials[3]
-    found = train_once(trial.design, load_data("digits"), RECIPE, seed=trial.seed)
-    assert trial.score == found.percent == 100 * found.right / 176
-    assert trial.curve == found.curve
+    result = train_once(trial.design, load_data("digits"), RECIPE, seed=trial.seed)
+    assert trial.score == result.percent == 100 * result.right / 176
+    assert trial.curve == result.curve
 
 
 def test_the_base_is_trained_three_times_and_no_work_is_done_twice(searched):
     _, record = searched
     base = [trial.seed for kind, trial in record.baselines if kind == "base"]
     assert base == [0, 1, 2]
-    own = [(trial.design, trial.seed) for trial in record.trials]
-    assert len(set(own)) == len(own)
+    runs = [(trial.design, trial.seed) for trial in record.trials]
+    assert len(set(runs)) == len(runs)
     # The largest that fits is a trial and a reference: one training.
     largest = record.baseline("largest")
     assert largest is not None
@@ -126,7 +126,7 @@ def test_what_was_learnt_is_there_and_ranks(searched):
     assert learned.trainings == len(trainings_of(record))
     best = record.best
     assert best is not None
-    by_design = {one.insertions: one.mean for one in learned.ranking}
+    by_design = {estimate.insertions: estimate.mean for estimate in learned.ranking}
     assert best.score == max(by_design.values())
     assert json.loads((folder.path / "best" / "design.json").read_text())["insertions"] == [
         {"site": i.site, "reduction": i.reduction, "dilation": i.dilation}
@@ -137,9 +137,9 @@ def test_what_was_learnt_is_there_and_ranks(searched):
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(searched, tmp_path):
     folder, done = searched
     again = RunFolder(tmp_path / "run")
-    asked = []
+    seen = []
     run_search(
-        planned(), again, SearchOptions(stop=lambda: len(asked) > 5 or asked.append(1) is not None)
+        planned(), again, SearchOptions(stop=lambda: len(seen) > 5 or seen.append(1) is not None)
     )
     part = again.read_record()
     assert 0 < len(part.trials) < TRIALS
@@ -225,11 +225,11 @@ def test_more_trials_than_designs_are_more_seeds(tmp_path):
 def test_a_search_stops_when_it_has_seen_enough_and_stays_stopped(searched, tmp_path, monkeypatch):
     """Regrets by the number of trainings: below until at the sixth, the base's among them."""
     _, done = searched
-    asked = []
+    seen = []
 
     def regret(feasible, trainings, seed):
         first = [t for t in trainings if any(t[0]) or not t[2]]
-        asked.append(len(first))
+        seen.append(len(first))
         return 1.0 if len(first) < 6 else 0.1
 
     monkeypatch.setattr(study, "expected_regret", regret)
@@ -390,12 +390,12 @@ def test_a_spoilt_checkpoint_of_a_search_is_trained_anew(searched, tmp_path):
         if progress.step > 10:
             raise KeyboardInterrupt
 
-    place = tmp_path / "place"
-    one = (trial.design, load_data("digits"), RECIPE)
+    checkpoints = tmp_path / "place"
+    subject = (trial.design, load_data("digits"), RECIPE)
     with pytest.raises(KeyboardInterrupt):
-        train_once(*one, seed=trial.seed, checkpoints=place, watch=interrupt)
-    (place / "checkpoint.pt").write_bytes(b"spoilt")
-    assert train_once(*one, seed=trial.seed, checkpoints=place).curve == trial.curve
+        train_once(*subject, seed=trial.seed, checkpoints=checkpoints, watch=interrupt)
+    (checkpoints / "checkpoint.pt").write_bytes(b"spoilt")
+    assert train_once(*subject, seed=trial.seed, checkpoints=checkpoints).curve == trial.curve
 
 
 def test_what_trainings_say_is_written_by_the_resume(searched, tmp_path):
@@ -409,6 +409,6 @@ def test_what_trainings_say_is_written_by_the_resume(searched, tmp_path):
 
 
 def test_from_python():
-    found = search(MODEL, data="digits", epochs=1, trials=2, space="paper")
-    assert found.record.run.score == "train"
-    assert found.best is not None
+    result = search(MODEL, data="digits", epochs=1, trials=2, space="paper")
+    assert result.record.run.score == "train"
+    assert result.best is not None

