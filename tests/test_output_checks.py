@@ -60,7 +60,7 @@ def test_below_a_file_there_is_no_place(check, tmp_path):
 
 @pytest.mark.parametrize("check", [check_output_file, check_output_folder])
 def test_no_permission(check, tmp_path, monkeypatch):
-    # root may write anywhere, so the answer is given rather than asked for
+    # root may write anywhere, so the answer is replaced
     monkeypatch.setattr(files.os, "access", lambda path, mode: False)
     with pytest.raises(OutputError, match="no permission"):
         check(tmp_path / "new", force=False)

@@ -161,7 +161,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(bamsearch_cli, here, audit, mo
 
 
 def _begin(folder) -> None:
-    """An audit with three seeds that has just begun."""
+    """An audit with three seeds that has just started."""
     from bamsearch.evidence.audit.request import AuditRequest, plan_audit
 
     request = AuditRequest(

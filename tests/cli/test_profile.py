@@ -161,7 +161,7 @@ def test_a_mode_that_fails_is_reported(bamsearch_cli: Run) -> None:
 
 
 def test_a_latency_table_is_measured_in_the_mode_asked_for(bamsearch_cli: Run) -> None:
-    # no CUDA graph without CUDA: measured in another mode, the table would say nothing of it
+    # no CUDA graph without CUDA: measured in another mode, the table would not show it
     line = ["profile", "squeezenet1_1", "--input-size", "64", "--no-time", "--mode", "cudagraph"]
     result = bamsearch_cli(*line, "--latency-table", "new.csv")
     assert result.exit_code == 2

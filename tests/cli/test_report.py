@@ -1,4 +1,4 @@
-"""``bamsearch report`` over a run that was really made, and over what is no run."""
+"""``bamsearch report`` over a real run, and over what is not a run."""
 
 import json
 import shutil
@@ -118,7 +118,7 @@ def test_what_is_there_already_is_kept(bamsearch_cli, here):
     assert "mine exists already" in result.stderr
     assert bamsearch_cli("report", "one", "-o", "mine", "--force", "-f", "md").exit_code == 0
     assert Path("mine/letter.txt").read_text() == "dear"
-    # Its own folder is written anew each time.
+    # The run's own folder is overwritten each time.
     assert bamsearch_cli("report", "one", "-f", "md").exit_code == 0
     assert bamsearch_cli("report", "one", "-f", "md").exit_code == 0
 

@@ -34,7 +34,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def classes(write):
-    """``classes("train", 10)``: two classes of so many different pictures."""
+    """``classes("train", 10)``: two classes of ten different pictures."""
 
     def save(below, count, start=0):
         for number in range(count):

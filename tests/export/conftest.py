@@ -55,7 +55,7 @@ def _expected(network: nn.Module, x: Tensor):
 
 
 class Apart(nn.Module):
-    """A little network around a function; BAM or not is no matter to the exporter."""
+    """A little network around a function; the exporter does not depend on BAM."""
 
     def __init__(self, function) -> None:
         super().__init__()

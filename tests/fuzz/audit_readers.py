@@ -1,4 +1,4 @@
-"""Readers of an audit's folder: to go on, for a search that cites it, and for its report."""
+"""Readers of an audit's folder: to resume it, to cite it in a search, and for its report."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Commands on a run with one spoilt file; by hand alone, as each takes seconds."""
+"""Commands on a run with one corrupt file; by hand alone, as each takes seconds."""
 
 import shutil
 from collections.abc import Callable

@@ -27,7 +27,7 @@ _NESTED = "[" * 100_000 + "]" * 100_000
 
 
 def spoil(content: bytes, pick: Pick) -> bytes:
-    """A file's content, spoilt.
+    """A file's content, corrupted.
 
     Args:
         content: JSON, lines of JSON, or any other bytes.

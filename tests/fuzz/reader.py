@@ -1,4 +1,4 @@
-"""A reader of bamsearch as a function of a spoilt file, and the whole files to spoil."""
+"""A reader of bamsearch as a function of a corrupt file, and the intact files to corrupt."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

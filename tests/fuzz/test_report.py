@@ -238,7 +238,7 @@ def test_csv_is_read_back(record):
 
 
 def is_formula(cell: str) -> bool:
-    """Whether a spreadsheet may execute the cell: a number is none."""
+    """Whether a spreadsheet may execute the cell; never true of a number."""
     if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
         return False
     return re.fullmatch(r"-?[\d.]+(e[+-]\d+)?", cell) is None

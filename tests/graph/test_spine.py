@@ -232,7 +232,7 @@ def test_a_pyramid() -> None:
 
 def test_a_pyramid_that_ends_in_scores() -> None:
     sites = find_sites(Pyramid(put_out=False), (3, 64, 64))
-    # in the order of the calls; the scores are no features, what they are made of is
+    # in the order of the calls; the scores are not features, their input is
     assert rows(sites) == [
         *ENCODER,
         *("out.1 12x16x16 /4 neck -", "out.2 12x8x8 /8 neck -", "out.0 12x32x32 /2 neck -"),

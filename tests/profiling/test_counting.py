@@ -104,7 +104,7 @@ TRUTHS: dict[str, tuple[nn.Module, tuple[int, ...], int, int]] = {
         3 * 72,
     ),
     "pool with a window": (nn.AvgPool2d(2), (3, 8, 8), 0, 0),
-    "mean is no pool": (Call(lambda m, x: x.mean((2, 3))), (3, 8, 8), 0, 0),
+    "mean is not a pool": (Call(lambda m, x: x.mean((2, 3))), (3, 8, 8), 0, 0),
     "resize to nearest": (nn.Upsample(scale_factor=2), (3, 4, 5), 0, 3 * 8 * 10),
     "resize bilinear": (nn.Upsample(scale_factor=2, mode="bilinear"), (3, 4, 5), 0, 4 * 3 * 8 * 10),
     "resample": (

@@ -38,7 +38,7 @@ class FakeClock:
     """A clock that runs the call once, sees which network it was, and says what it is told.
 
     Args:
-        says: milliseconds a call, from the network's name and the number of the sample.
+        says: milliseconds per call, from the network's name and the number of the sample.
     """
 
     def __init__(self, says: Callable[[str, int], float]) -> None:
@@ -196,7 +196,7 @@ def test_median_and_interquartile_range_by_hand():
     [
         ([10.0], False),
         ([10.0, 10.5, 10.0, 9.5, 10.0], False),
-        ([9.0, 9.5, 10.0, 10.5, 11.0], False),  # 1.0 of 10: just 10 %
+        ([9.0, 9.5, 10.0, 10.5, 11.0], False),  # 1.0 of 10: just 10%
         ([9.0, 9.4, 10.0, 10.5, 11.0], True),
         ([10.0] * 20 + [90.0] * 4, False),  # a burst in a sixth
         ([10.0] * 20 + [90.0] * 10, True),

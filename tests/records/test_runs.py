@@ -197,7 +197,7 @@ def test_the_front_of_what_was_asked_for():
     run = replace(RUN, objectives=("params", "score"))
     trials = (
         trial(0, 5.0, macs=1020, params=130),
-        trial(1, 5.0, macs=1001, params=131),  # cheaper in what was not asked for
+        trial(1, 5.0, macs=1001, params=131),  # cheaper in a quantity that is not an objective
         trial(2, 4.0, params=120),
         trial(3, 1.0, params=120),
     )

@@ -177,7 +177,7 @@ def trained(record: RunRecord) -> RunRecord:
 
 @pytest.fixture
 def empty() -> RunRecord:
-    """A run that has only begun."""
+    """A run without finished trials."""
     return RunRecord(RUN)
 
 

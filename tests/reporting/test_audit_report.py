@@ -172,7 +172,7 @@ def test_a_search_says_what_an_audit_found(audit, record, limits, setting, where
 
 
 def with_draws(audit: Audit) -> Audit:
-    """snip with two draws: its ranks over six designs, one of which has none."""
+    """snip with two draws: its ranks over six designs, one of which lacks a rank."""
     second = (None, 1.0, 5.0, 4.0, 4.0, 9.0)
     designs = tuple(
         replace(design, scores={**design.scores, "snip": (design.scores["snip"][0], other)})

@@ -125,7 +125,7 @@ def test_health(record):
     assert (health.wanted, health.scored, health.failed) == (4, 3, 1)
     assert health.reasons == (("out of luck", 1),)
     assert health.over_budget == 0
-    # Numbers 0 to 6, of which four are in the record and one of those was begun twice.
+    # Numbers 0 to 6, of which four are in the record and one of those was started twice.
     assert (health.retried, health.withdrawn) == (1, 2)
     assert health.seconds == 2.0
     over = replace(record.trials[0], macs=120_001)
@@ -208,7 +208,7 @@ def test_equivalent_is_what_lies_within_the_margin(trained):
     assert answer.headline == (
         "Equivalent to base within ±0.5 points: 95% [-0.10, +0.30], 5 paired seeds."
     )
-    # What is told from none is better or worse, however little it is.
+    # A significant difference is better or worse, however small.
     small = replace(near, low=0.05)
     evidence = replace(evidence, differences=(small,))
     assert make_report(replace(trained, evidence=evidence), "net-001").answer.verdict == "better"

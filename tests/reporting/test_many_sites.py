@@ -51,7 +51,7 @@ def counted(call) -> int:
 
 @pytest.fixture(params=[300, 1000])
 def many(request, record) -> RunRecord:
-    """The small record on a network of so many sites, BAM at all of them in one design."""
+    """The small record on a network with this number of sites, BAM at all of them in one design."""
     summary = deep(request.param)
     run = replace(
         record.run,
@@ -92,7 +92,7 @@ def test_more_designs_than_can_be_stored(record):
 
 
 def whole(number: int) -> None:
-    """Read, cost, draw and print a design that has BAM at every site, and one that has none."""
+    """Read, cost, draw and print a design that has BAM at every site, and a design without BAM."""
     summary = deep(number)
     insertions = tuple(Insertion(site.name) for site in summary.sites)
     design = Design.from_json(Design("net", (3, 32, 32), insertions).to_json())

@@ -58,7 +58,7 @@ def summary_of() -> Callable[..., ModelSummary]:
 
 @pytest.fixture(scope="session")
 def summary(toy) -> ModelSummary:
-    """Of the toy at 16x16."""
+    """Summary of the toy at 16x16."""
     result = survey("toy", toy, (3, 16, 16))
     assert [site.name for site in result.sites] == ["layer1", "layer2", "layer3"]
     return result

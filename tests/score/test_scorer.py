@@ -1,4 +1,4 @@
-"""Scores by name as functions of a design: the same number whenever it is asked for."""
+"""Scores by name as functions of a design: the same number on every call."""
 
 from __future__ import annotations
 

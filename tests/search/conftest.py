@@ -166,7 +166,7 @@ class Engine:
         score: Callable[[Design], float] | None = None,
         **how: Any,
     ) -> RunRecord:
-        """Start the search at path, or go on with what is there; without a score, this one."""
+        """Start the search at path, or resume the one there; without a score, this one."""
         folder = RunFolder(path)
         if planned is None:
             planned = plan_of_run(folder.read_run())

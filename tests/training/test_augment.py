@@ -1,4 +1,4 @@
-"""What is done to bytes before a network sees them."""
+"""Augmentation and normalisation of images in bytes."""
 
 import pytest
 import torch

@@ -87,7 +87,7 @@ def test_a_second_signal_does_not_wait(digits, design, quick, tmp_path):
         if progress.epoch == 1:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-            pytest.fail("went on after the second Ctrl-C")
+            pytest.fail("continued after the second Ctrl-C")
 
     with pytest.raises(KeyboardInterrupt):
         train(design(), digits, quick, device="cpu", output=tmp_path / "cut", watch=watch)

@@ -111,7 +111,7 @@ def test_differences_to_the_size_hold_together(rng):
     )
     counts = resamples(20, 1)
     more = tau_b(x, y, counts) - tau_b(size, y, counts)
-    # Four differences at 5 % together: 1.25 % each.
+    # Four differences at 5% together: 1.25% each.
     wanted = np.nanquantile(more, [0.00625, 0.99375])
     assert (agreement.more_low, agreement.more_high) == pytest.approx(wanted, abs=1e-4)
     assert (agreement.low, agreement.high) == pytest.approx(

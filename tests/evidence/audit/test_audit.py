@@ -1,4 +1,4 @@
-"""A whole audit on small digits: what it trains, how it goes on, and what it says."""
+"""A whole audit on small digits: trainings, resuming and the answer."""
 
 import json
 import shutil
@@ -55,18 +55,18 @@ from bamsearch.evidence.audit.request import AuditRequest, plan_audit
 from bamsearch.evidence.audit.run import run_audit
 from bamsearch.training.progress import TrainingView
 
-begun, seen = [], []
+started, seen = [], []
 
 class Killing(TrainingView):
     def train(self, title, recipe):
-        begun.append(title)
+        started.append(title)
         seen.clear()
         return nullcontext(self.watch)
 
     def watch(self, progress):
         seen.append(progress)
         # In the middle of the second training, with a step behind it.
-        if len(begun) == 2 and len(seen) == 2:
+        if len(started) == 2 and len(seen) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
 planned = plan_audit(
@@ -294,7 +294,7 @@ def test_its_processes_end_when_it_is_killed(preloaded):
 
 def test_a_process_of_its_own_gives_the_same(planned, whole, tmp_path):
     jobs = missing(planned.audit, None)[2:4]
-    # One process, as each loads torch anew; there are several for as many as are asked for.
+    # One process, as each loads torch again; --jobs is the number of processes.
     done = list(audit_trainings._in_processes(planned, tmp_path, jobs, 1))
     assert [job for job, _ in done] == jobs
     expected = read_trainings(whole)[0][2:4]
@@ -560,7 +560,7 @@ def told(score: str, value: float, more: float, low: float) -> Agreement:
     ("low", "default", "says"),
     [
         (0.01, "snip", "Inside the budget, snip ranks designs better than params: tau 0.50"),
-        # zico is told from params, though snip is not: nothing is said of all scores.
+        # zico is distinguishable from params, though snip is not: no sentence about all scores.
         (
             -0.01,
             "params",

@@ -66,7 +66,7 @@ def test_sets_of_sites_are_drawn_evenly(space):
     drawn = sample.encodings[3:]
     counts = Counter(sites(encoding) for encoding in drawn)
     uniform = Counter(sites(encoding) for encoding in every(fit))
-    # Of all designs most have every site; one site alone is one in hundreds.
+    # Most designs have every site; one design in hundreds has a single site.
     assert uniform[True, True, True] / sum(uniform.values()) > 0.8
     assert counts[True, True, True] < len(drawn) / 2
     alone = [(True, False, False), (False, True, False), (False, False, True)]

@@ -17,7 +17,7 @@ from bamsearch.records.run_files import read_record
 
 IMAGES = 176  # of the digits' test split
 
-# Images right, per seed: found is far over the base, and never told from the other two.
+# Images right, per seed: found is far over the base, and never distinguishable from the other two.
 RIGHT = {
     "base": [80, 81, 80, 79, 80, 81, 79, 80, 81, 80],
     "other": [118, 124, 121, 117, 125, 119, 123, 118, 122, 120],
@@ -168,7 +168,7 @@ def test_a_look_is_written_before_an_image_is_read(planted, sequence, run):
     evidence = read_record(run).evidence
     assert [(opening.seeds, opening.concluded) for opening in evidence.openings] == [(3, "")]
     assert evidence.differences == ()
-    # Whoever plans anew after that has seen the test split.
+    # Whoever plans again after that has seen the test split.
     assert sequence(seeds=20).exploratory
 
 

@@ -20,7 +20,7 @@ def test_an_interval_is_that_of_the_paired_test(comparisons):
 
 
 def test_two_values_by_hand():
-    # sd = sqrt(1/2), standard error 1/2; t of 97.5 % with one degree of freedom is 12.706.
+    # sd = sqrt(1/2), standard error 1/2; t of 97.5% with one degree of freedom is 12.706.
     computed = interval([0.0, 1.0], 0.95, 0.0)
     assert (computed.mean, computed.sd) == pytest.approx((0.5, sqrt(0.5)))
     assert computed.high - computed.mean == pytest.approx(12.706 / 2, abs=1e-3)
@@ -32,7 +32,7 @@ def test_one_value_has_no_interval():
 
 
 def test_equal_values_do_not_prove_that_nothing_spreads():
-    # An image of 1,000 is 0.1 points; t of 97.5 % with three degrees of freedom is 3.182.
+    # An image of 1,000 is 0.1 points; t of 97.5% with three degrees of freedom is 3.182.
     computed = interval([0.2] * 4, 0.95, 0.1)
     assert computed.high - computed.mean == pytest.approx(3.182 * 0.1 / 2, abs=1e-4)
 

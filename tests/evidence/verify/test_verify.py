@@ -190,7 +190,7 @@ def test_trainings_of_another_kind_are_refused_and_forced(verified, run, plan):
     run_verify(planned)
     metadata = json.loads((run / "verify" / "10000-found" / "train.json").read_text())
     assert metadata["recipe"]["epochs"] == 2
-    # Forced or not, it is now what was asked for.
+    # Forced or not, it is now the requested evidence.
     assert estimate_verify(plan(epochs=2)).done == len(planned.trainings)
 
 
@@ -247,7 +247,7 @@ def test_differences_by_hand(plan):
     assert evidence.margin == 30.0
     base = evidence.accuracies["base"]
     assert (base.mean, base.seeds) == (91.0, 3)
-    # t of 97.5 % with two degrees of freedom is 4.3027.
+    # t of 97.5% with two degrees of freedom is 4.3027.
     assert base.high - base.mean == pytest.approx(4.3027 / 3**0.5, abs=1e-3)
     roles = [difference.against for difference in evidence.differences]
     assert roles == [r for r in ("base", "paper", "largest", "random") if r in roles]

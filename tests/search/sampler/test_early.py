@@ -6,7 +6,7 @@ from scipy import stats
 
 from bamsearch.sampler.early import FEWEST, cannot_win, expected_last
 
-# After the first of three epochs 58, 60 or 62 %, and at the end half of that and 40 %, and an error
+# After the first of three epochs 58, 60 or 62%, and at the end half of that and 40%, and an error
 # that is 0 on average and goes with nothing.
 ERRORS = [1.0, -1.0, 0.5, -0.5, 0.5, -0.5, 1.0, -1.0]
 FIRST = [58.0, 58.0, 60.0, 60.0, 60.0, 60.0, 62.0, 62.0]
@@ -16,7 +16,7 @@ FINISHED = [
 
 
 def half(first: float) -> float:
-    """Half of the 99 % interval: the errors' squares are 5, the firsts' about their mean 16."""
+    """Half of the 99% interval: the errors' squares are 5, the firsts' about their mean 16."""
     deviation = np.sqrt(5.0 / 6 * (1 + 1 / 8 + (first - 60.0) ** 2 / 16))
     return stats.t.ppf(0.995, 6) * deviation
 
@@ -46,7 +46,7 @@ def test_the_interval_holds_what_it_says():
         last = 40 + 0.5 * first + rng.normal(0, 2, 9)
         _, upper = expected_last([first[8]], list(zip(first[:8], last[:8], strict=True)))
         held += last[8] <= upper
-    # One end of a 99 % interval is looked at: of 1,000, 5 are expected beyond it.
+    # One end of a 99% interval is looked at: of 1,000, 5 are expected beyond it.
     assert 988 <= held <= 1000
 
 

@@ -254,7 +254,7 @@ def covered(points: list[tuple[float, float]]) -> float:
 
 
 def test_two_objectives_cover_the_front() -> None:
-    """Of a score that grows with the size: its best designs are the largest ones only."""
+    """If the score grows with the size, only the largest designs are best."""
     space = designs()
     assert isinstance(space, Listed)
     every = [tuple(row) for row in space.table.tolist()]

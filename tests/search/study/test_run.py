@@ -1,4 +1,4 @@
-"""A run goes on from whatever is there, and no two searches share one by accident."""
+"""A run resumes from any state of its folder, and no two searches share one by accident."""
 
 import json
 import shutil

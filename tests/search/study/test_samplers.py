@@ -61,7 +61,7 @@ def test_every_proposal_fits_and_is_new(toys, name):
 
 @pytest.mark.parametrize("name", PROPOSERS)
 def test_a_proposal_depends_on_what_has_finished_alone(toys, name):
-    """One that has seen all, and one that is made anew each time."""
+    """One that has seen all, and one that is created for each proposal."""
     feasible_set = a_large_set(toys)
     sampler = make_sampler(name, feasible_set, ("score",), 3)
     nothing = feasible_set.space.encoding(())

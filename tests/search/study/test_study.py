@@ -137,7 +137,7 @@ def test_what_the_dashboard_shows(engine, storage):
         assert trial.values == [record.score, float(record.macs), float(record.params)]
         assert trial.constraints == {"gflops": float(record.macs - limit)}
         assert base.params < record.params
-        # one parameter a choice: off, or r and d
+        # one parameter per choice: off, or r and d
         assert set(trial.params) == {"layer1", "layer2", "layer3"}
         labels = {i.site: f"r{i.reduction} d{i.dilation}" for i in record.design.insertions}
         assert {k: v for k, v in trial.params.items() if v != "off"} == labels
@@ -195,7 +195,7 @@ def test_a_trial_that_was_taken_away_is_not_finished(engine, storage):
     first = made(storage, planned, single_process=False)
     other = made(storage, planned, single_process=False, new=False, prepare=False)
     lease = first.take()
-    # as after too long without a sign of life
+    # as after too long without a heartbeat
     storage.set_trial_state_values(lease.trial_id, TrialState.FAIL)
     again = other.take()
     assert (again.baseline, again.insertions) == (lease.baseline, lease.insertions)

@@ -184,7 +184,7 @@ LONG = 900
 
 
 def until(condition: Callable[[], object], processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait for an event while processes are at work that bring it about."""
+    """Wait for a condition that running processes bring about."""
     end = time.monotonic() + LONG
     while not condition():
         assert any(process.poll() is None for process in processes), "all processes ended"
@@ -269,7 +269,7 @@ def test_sigterm_and_a_password_that_nobody_sees(engine, server, runs):
         worker.terminate()
         output, _ = worker.communicate(timeout=LONG)
     assert worker.returncode == 130
-    # at once, long before signs of life would be missed
+    # at once, long before heartbeats would be missed
     states = [t.state for t in trials_of(url, baselines_name("run"))]
     assert TrialState.RUNNING not in states
     assert states.count(TrialState.WAITING) == 3
@@ -339,7 +339,7 @@ def test_a_server_that_stays_away(engine, server, url, runs, monkeypatch):
             engine.search(runs / "run", planned, score, url=url)
     finally:
         server.start()
-    # no sign of life for three seconds, and then it is scored again
+    # no heartbeat for three seconds, and then it is scored again
     record = engine.search(runs / "run", None, url=url)
     assert {design for design, *_ in engine.own(record)} >= {whole.trials[0].design}
     check_ended(url, "run", 4)
