@@ -44,7 +44,7 @@ def test_a_module_and_a_function_find_what_can_be_inserted(tmp_path):
     assert result.folder == tmp_path / "run"
 
 
-def test_going_on_takes_what_the_run_was_asked_for(tmp_path):
+def test_resuming_takes_the_options_of_the_run(tmp_path):
     options = {"input_size": SIZE, "score": few_and_late, "compare_random": False}
     first = bamsearch.search("resnet18", trials=6, output=tmp_path / "a", **options)
     same = bamsearch.search("resnet18", output=tmp_path / "a", score=few_and_late, resume=True)
@@ -123,7 +123,7 @@ def test_without_a_score_the_largest_designs_are_listed():
         {"model": torchvision.models.resnet18(), "num_classes": 10},
     ],
 )
-def test_what_cannot_be_asked(options):
+def test_invalid_arguments(options):
     with pytest.raises(InvalidValueError):
         bamsearch.search(
             **{"model": "resnet18", "input_size": SIZE, "score": "params", "trials": 3} | options

@@ -51,7 +51,7 @@ def test_the_wrong_kind_is_refused_even_by_force(tmp_path):
 
 
 @pytest.mark.parametrize("check", [check_output_file, check_output_folder])
-def test_below_a_file_there_is_no_place(check, tmp_path):
+def test_below_a_file_nothing_can_be_written(check, tmp_path):
     path = tmp_path / "file"
     path.write_text("")
     with pytest.raises(OutputError, match="is a file"):

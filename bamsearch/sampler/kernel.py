@@ -210,10 +210,10 @@ class Kernel:
                 table += features @ at_choice.T
         return tables + sizes
 
-    def own(self, weights: Floats) -> Floats:
+    def option_covariance(self, weights: Floats) -> Floats:
         """B_i between all pairs of options, (options, options): the same at each choice i."""
-        own: Floats = np.tensordot(weights, self._alike, axes=1)
-        return own
+        covariance: Floats = np.tensordot(weights, self._alike, axes=1)
+        return covariance
 
     def _level(self, codes: Codes, size: str) -> Codes:
         return codes[:, self.choices + [str(quantity) for quantity in _SIZES].index(size)]
@@ -234,23 +234,23 @@ class CrossCovariance:
     def __init__(self, kernel: Kernel, sample: KernelSample, codes: Codes) -> None:
         self._sample, self._choices = sample, kernel.choices
         self._tables = kernel.tables(codes, sample.components)
-        self._own = kernel.own(sample.options)
-        self._own_tables = [self._own[:, column] for column in codes[:, : kernel.choices].T]
+        self._options = kernel.option_covariance(sample.options)
+        self._option_tables = [self._options[:, column] for column in codes[:, : kernel.choices].T]
 
     def __call__(self, codes: Codes) -> Floats:
         """Covariances of m designs with the scored ones: (m, n)."""
         covariance = looked_up(self._tables, codes)
         if self._sample.pairs or self._sample.joint:
             options = codes[:, : self._choices]
-            squares = looked_up([table**2 for table in self._own_tables], options)
-            covariance += self._interactions(looked_up(self._own_tables, options), squares)
+            squares = looked_up([table**2 for table in self._option_tables], options)
+            covariance += self._interactions(looked_up(self._option_tables, options), squares)
         return covariance
 
     def variances(self, codes: Codes, diagonals: Floats) -> Floats:
         """Variances of m designs, with the ``diagonals`` of the kernel there: (m,)."""
-        own = np.diag(self._own)[codes[:, : self._choices]]
+        options = np.diag(self._options)[codes[:, : self._choices]]
         variances: Floats = self._sample.components @ diagonals
-        return variances + self._interactions(own.sum(axis=1), (own**2).sum(axis=1))
+        return variances + self._interactions(options.sum(axis=1), (options**2).sum(axis=1))
 
     def _interactions(self, total: Floats, squares: Floats) -> Floats:
         """The interaction terms of k_h, from sum_i B_i and sum_i B_i^2."""
@@ -262,8 +262,8 @@ class CrossCovariance:
 def known_options(space: SearchSpace) -> tuple[list[tuple[str, int, int]], list[Codes]]:
     """All (kind, r, d) of a space, ("", 0, 0) for off, and the indices of each choice's options."""
     keys = [[(o.kind, o.reduction, o.dilation) for o in c.options] for c in space.choices]
-    known = sorted({key for each in keys for key in each})
-    return known, [np.array([known.index(key) for key in each]) for each in keys]
+    distinct = sorted({key for each in keys for key in each})
+    return distinct, [np.array([distinct.index(key) for key in each]) for each in keys]
 
 
 def largest_added(feasible: Feasible, quantity: Quantity) -> float:

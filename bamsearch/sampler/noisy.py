@@ -199,7 +199,7 @@ class NoisyModel:
         if pending is not None and len(pending):
             means = self.predict(pending).means
             self._seen = features(np.concatenate([rows, pending]))
-            # They are no evidence of the scale.
+            # The scale is not estimated from them.
             self._fits = [
                 (draw, replace(_fit(draw, self._seen, np.append(y, mean)), scale=fitted.scale))
                 for (draw, fitted), mean in zip(self._fits, means, strict=True)

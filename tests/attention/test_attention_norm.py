@@ -63,7 +63,7 @@ def test_a_lone_value_uses_the_statistics_and_leaves_them(ours, torchs, shape, l
     assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
 
 
-def test_one_image_of_several_positions_is_no_lone_value():
+def test_one_image_of_several_positions_is_not_a_single_value():
     mine, theirs = pair(BatchNorm2d, nn.BatchNorm2d)
     x = torch.randn(1, 4, 1, 2)
     torch.testing.assert_close(mine(x), theirs(x))

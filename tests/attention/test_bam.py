@@ -114,7 +114,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
-def test_state_dict_names_stay_for_ever(variant):
+def test_state_dict_names_stay(variant):
     names = [f"{layer}.{part}" for layer, parts in LAYERS[variant].items() for part in parts]
     assert list(BAM(8, variant=variant).state_dict()) == names
     assert set(BAM(8, variant=variant, init="identity").state_dict()) == {"gate", *names}

@@ -201,7 +201,7 @@ def test_eval_mode_makes_an_image_independent_of_its_batch(network):
         torch.testing.assert_close(batched.m[1:2], other.m)
 
 
-def test_the_gate_is_told_and_not_applied(make_bam, make_map):
+def test_the_gate_is_reported_and_not_applied(make_bam, make_map):
     bam, x = make_bam(8, 2, 1, init="identity", gate=0.25), make_map("NCHW")
     (site_map,) = attention_maps(nn.Sequential(bam), x)
     assert site_map.gate == 0.25
@@ -239,7 +239,7 @@ def test_a_bam_that_is_never_called(make_bam):
     [torch.ones(3, 4, 4), torch.ones(1, 3, 4, 4, dtype=torch.uint8), torch.ones(0, 3, 4, 4)],
     ids=["no batch", "bytes", "empty"],
 )
-def test_what_is_no_batch_of_images(images):
+def test_what_is_not_a_batch_of_images(images):
     with pytest.raises(InvalidValueError, match=r"a floating-point batch \(N, C, H, W\), not"):
         attention_maps(nn.Sequential(BAM(3)), images)
 

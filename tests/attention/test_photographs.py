@@ -161,7 +161,7 @@ def test_a_file_that_is_cut_short(tmp_path, format, cut):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%PDF-1.7\n"])
-def test_what_is_no_picture(tmp_path, content):
+def test_what_is_not_a_picture(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     with pytest.raises(InvalidValueError, match=r"a\.jpg is not a readable image"):

@@ -67,7 +67,7 @@ def planted(bamsearch_cli, folder, number: int) -> None:
             file.write(json.dumps({"design": design["insertions"], "seed": seed} | reached) + "\n")
 
 
-def test_ctrl_c_and_the_same_command_again_and_what_is_found_is_cited(
+def test_ctrl_c_and_the_same_command_again_and_the_result_is_cited(
     bamsearch_cli, here, monkeypatch
 ):
     folder = here / "audits" / "small-digits-001"

@@ -107,7 +107,7 @@ def test_a_factory_that_does_not_trace(refused, factories):
         ("def net(:", "cannot be imported: SyntaxError"),
     ],
 )
-def test_a_file_that_is_no_python(refused, tmp_path, source, words):
+def test_a_file_that_is_not_python(refused, tmp_path, source, words):
     path = tmp_path / "broken.py"
     path.write_text(source)
     assert words in refused("insert", f"{path}:net")
@@ -292,7 +292,7 @@ def test_published_weights_without_a_network(bamsearch_cli, monkeypatch):
     assert "--weights FILE" in said
 
 
-def test_what_others_print_is_no_data(bamsearch_cli, tmp_path, monkeypatch):
+def test_output_of_others_is_not_data(bamsearch_cli, tmp_path, monkeypatch):
     state = torchvision.models.squeezenet1_1().state_dict()
 
     def fetch(url, path, *args, **kwargs):
@@ -332,7 +332,7 @@ def test_a_design_has_bam_already(refused, design, line):
         )
 
 
-def test_a_folder_or_file_that_is_no_design_is_no_model(refused, tmp_path):
+def test_a_folder_or_file_without_a_design_is_not_a_model(refused, tmp_path):
     (tmp_path / "design.json").write_text("{}")
     for path in (tmp_path, tmp_path / "design.json"):
         assert "no model is called" in refused("insert", str(path))

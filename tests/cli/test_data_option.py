@@ -92,12 +92,12 @@ def test_another_size_or_number_of_classes_is_refused(refused, image_data, comma
     )
 
 
-def test_the_same_size_and_classes_are_no_contradiction(bamsearch_cli):
+def test_the_same_size_and_classes_do_not_contradict(bamsearch_cli):
     line = ["sites", NET, "--data", "digits", "--input-size", "8", "--num-classes", "10"]
     assert bamsearch_cli(*line).exit_code == 0
 
 
-def test_images_are_no_clips(refused):
+def test_images_are_not_clips(refused):
     said = refused("sites", "r3d_18", "--data", "digits")
     assert "--data digits has inputs of 3x8x8, but r3d_18 takes 3x16x8x8" in said
 
@@ -127,7 +127,7 @@ def test_data_that_are_not_there_and_cannot_be_fetched(
 SEARCH = ("--score", "params", "--trials", "2", "--no-random")
 
 
-def test_a_run_keeps_its_data_and_goes_on_with_no_others(
+def test_a_run_keeps_its_data_and_is_not_resumed_with_others(
     bamsearch_cli, refused, tmp_path, image_data
 ):
     folder = tmp_path / "run"

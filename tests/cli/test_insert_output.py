@@ -96,7 +96,7 @@ def test_by_force_no_weights_of_another_design_stay(bamsearch_cli, tmp_path, wei
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_a_file_is_no_folder(bamsearch_cli, tmp_path, force):
+def test_a_file_is_not_a_folder(bamsearch_cli, tmp_path, force):
     path = tmp_path / "file"
     path.write_text("mine")
     for output in (path, path / "below"):
@@ -209,7 +209,7 @@ def test_a_kill_never_leaves_weights_beside_another_design(
         load(tmp_path)
 
 
-def test_a_design_holds_what_was_asked_for(bamsearch_cli, tmp_path):
+def test_a_design_holds_the_requested_options(bamsearch_cli, tmp_path):
     line = ["resnet18", "--variant", "official", "--init", "identity", "--num-classes", "7"]
     assert bamsearch_cli("insert", *line, "-o", str(tmp_path)).exit_code == 0
     content = json.loads((tmp_path / "design.json").read_text(encoding="utf-8"))

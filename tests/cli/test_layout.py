@@ -41,7 +41,7 @@ def test_columns_come_closer_before_words_are_broken():
 
 
 @pytest.mark.parametrize("width", [40, 60])
-def test_a_paragraph_goes_on_below_its_text(width):
+def test_a_paragraph_continues_below_its_text(width):
     text = "EVIDENCE  " + "none: nothing was trained; " * 6
     first, *more = paragraph(text.rstrip(), width).split("\n")
     assert first.startswith("EVIDENCE  none")

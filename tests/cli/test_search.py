@@ -134,7 +134,7 @@ def test_a_model_s_name_is_a_model_even_if_a_run_has_it(bamsearch_cli):
     assert actual["params"] == summarise("resnet18").base.params
 
 
-def test_going_on_with_more_trials_is_one_longer_search(done, bamsearch_cli):
+def test_resuming_with_more_trials_is_one_longer_search(done, bamsearch_cli):
     longer = bamsearch_cli("search", "--resume", "done", "--trials", "9", "--json")
     assert longer.exit_code == 0, longer.stderr
     whole = bamsearch_cli(*LINE[:-1], "9", "--name", "whole", "--json")
@@ -163,7 +163,7 @@ def test_going_on_with_more_trials_is_one_longer_search(done, bamsearch_cli):
         (["--name", "other"], "--resume, --name and --output: choose one"),
     ],
 )
-def test_a_run_that_goes_on_is_the_same_run(done, refused, options, words):
+def test_a_resumed_run_is_the_same_run(done, refused, options, words):
     assert words in refused("search", "--resume", "done", *options)
 
 
@@ -277,7 +277,7 @@ def test_a_run_of_a_newer_version(done, refused):
     assert "has run format 99, this bamsearch reads up to 1: pip install --upgrade" in said
 
 
-def test_a_score_of_one_s_own_gets_the_network_and_the_design(bamsearch_cli):
+def test_a_custom_score_gets_the_network_and_the_design(bamsearch_cli):
     Path("mine.py").write_text(
         "def width(module, design):\n"
         "    print('looking at', len(design.insertions))\n"
@@ -360,7 +360,7 @@ def test_a_folder_that_may_not_be_entered_hides_no_other(done, bamsearch_cli, mo
 
 
 @pytest.mark.parametrize("change", [{"space": 5}, {"summary": 5}, {"agreements": [5]}])
-def test_a_spoilt_audit_stops_no_search(bamsearch_cli, audit, change):
+def test_a_corrupt_audit_stops_no_search(bamsearch_cli, audit, change):
     folder = Path("audits/a")
     folder.mkdir(parents=True)
     (folder / "audit.json").write_text(json.dumps(json.loads(audit.to_json()) | change))
@@ -373,7 +373,7 @@ def test_spaces_lists_what_ships(bamsearch_cli, golden):
     assert names == ["stages", "bottlenecks", "paper", "blocks", "mobile"]
 
 
-def test_ctrl_c_leaves_what_is_finished_and_says_how_to_go_on(preloaded):
+def test_ctrl_c_leaves_what_is_finished_and_says_how_to_resume(preloaded):
     Path("slow.py").write_text(
         "import time\n\ndef score(module, design):\n    time.sleep(0.3)\n    return 1.0\n"
     )

@@ -107,7 +107,7 @@ def test_a_dry_run_writes_nothing(bamsearch_cli, folder):
     assert not {p for p in set(folder.rglob("*")) - before if "__pycache__" not in str(p)}
 
 
-def test_ctrl_c_leaves_what_can_be_gone_on_with(bamsearch_cli, folder, monkeypatch):
+def test_ctrl_c_leaves_a_training_that_can_be_resumed(bamsearch_cli, folder, monkeypatch):
     line = ["train", "des", *QUICK, "--batch-size", "64", "-o"]
     assert bamsearch_cli(*line, "whole").exit_code == 0
     plain, calls = TrainerState.__init__, []
@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(bamsearch_cli, folder, monkeypat
     assert weights[0] == weights[1]
 
 
-def test_what_is_typed_to_go_on_must_not_differ(bamsearch_cli):
+def test_options_typed_to_resume_must_not_differ(bamsearch_cli):
     assert bamsearch_cli("train", "des", *QUICK, "-o", "out").exit_code == 0
     same = ["des", *QUICK, "--recipe", "short", "--seed", "0"]
     assert bamsearch_cli("train", *same, "--resume", "out").exit_code == 0
@@ -163,7 +163,7 @@ def test_a_training_is_overwritten_by_force_alone(bamsearch_cli):
 @pytest.mark.parametrize(
     "model", ["fasterrcnn_mobilenet_v3_large_320_fpn", "lraspp_mobilenet_v3_large", "net.py:boxes"]
 )
-def test_what_is_no_classifier_is_sent_to_the_readme(bamsearch_cli, model):
+def test_a_network_other_than_a_classifier_is_sent_to_the_readme(bamsearch_cli, model):
     result = bamsearch_cli("train", model, "--data", "digits")
     assert result.exit_code == 3
     assert "Your own training loop" in result.stderr

@@ -51,7 +51,7 @@ def test_nothing_is_started_without_a_range(bamsearch_cli, image_data, tmp_path,
     "text", ["0", "0:1:2", "a:b", "5:5", "9:1", "0:inf", "nan:1", ":", "0:1e999"]
 )
 @pytest.mark.parametrize("command", ["train", "search", "audit", "verify", "attention"])
-def test_what_is_no_range(bamsearch_cli, command, text):
+def test_what_is_not_a_range(bamsearch_cli, command, text):
     words = [NET, "a.png"] if command == "attention" else [NET]
     refused(bamsearch_cli(command, *words, "--value-range", text), f"{text!r} is not LO:HI")
 

@@ -110,7 +110,7 @@ def test_a_dry_run_writes_nothing_and_reads_no_test_image(bamsearch_cli, here, m
     assert after == before
 
 
-def test_what_is_not_as_expected_is_exit_code_4(bamsearch_cli, verified):
+def test_an_unexpected_verdict_is_exit_code_4(bamsearch_cli, verified):
     line = ["verify", "small", *QUICK, "--margin", "0.001", "--json"]
     whole = bamsearch_cli(*line)
     assert whole.exit_code == 0, whole.stderr

@@ -128,7 +128,7 @@ def test_there_is_nothing_to_download(folder):
         load_data(f"imagefolder:{folder(cat=3, dog=3)}", download=True)
 
 
-def test_files_that_are_no_images_are_counted_and_named(folder):
+def test_files_that_are_not_images_are_counted_and_named(folder):
     root = folder(cat=10, dog=10)
     data = load_data(f"imagefolder:{root}")
     for name in ("cat", "dog"):
@@ -183,7 +183,7 @@ def test_a_link_back_is_listed_once(tmp_path):
     assert files == ["cat/1.png", "cat/more/2.png", "dog/1.png"]
 
 
-def test_what_is_no_folder_of_images_is_noticed_early(tmp_path, monkeypatch):
+def test_what_is_not_a_folder_of_images_is_noticed_early(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "OTHERS", 20)
     touch(tmp_path, *(f"bin/{number}" for number in range(30)), "bin/a.png", "usr/b.png")
     read = []

@@ -21,7 +21,7 @@ def test_colour_becomes_grey():
     assert abs(int(Fit((1, 1, 1)).arrays(image)) - 140.75) <= 1
 
 
-def test_what_fits_is_left_as_it_is():
+def test_short_text_is_left_as_it_is():
     images = torch.randint(0, 256, (4, 3, 5, 5), dtype=torch.uint8)
     assert torch.equal(Fit((3, 5, 5)).arrays(images), images)
 
@@ -71,7 +71,7 @@ def test_files_of_any_mode(tmp_path, mode):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
-def test_a_file_that_is_no_image_is_named(tmp_path, content):
+def test_a_file_that_is_not_an_image_is_named(tmp_path, content):
     path = tmp_path / "bad.png"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"bad\.png is not a readable image") as raised:

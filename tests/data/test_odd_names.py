@@ -41,7 +41,7 @@ def test_a_name_is_in_the_hash(odd):
     assert load_data(f"imagefolder:{odd}", input_size=(8, 8)).facts.hash != before
 
 
-def test_a_spoilt_one_is_named(odd):
+def test_a_corrupt_image_is_named(odd):
     with open(os.path.join(os.fsencode(odd), CLASSES[1], b"\xffbad\x1b.png"), "wb") as file:
         file.write(b"abc")
     with pytest.raises(DataError, match="1 of 17 images cannot be read"):

@@ -59,7 +59,7 @@ def test_other_spellings_are_the_same_data(fashion, name):
     )
 
 
-def test_the_test_split_is_not_touched_before_it_is_asked_for(fashion, monkeypatch):
+def test_the_test_split_is_not_touched_before_it_is_requested(fashion, monkeypatch):
     requested = []
     real = torchvision.datasets.FashionMNIST
 
@@ -111,7 +111,7 @@ def test_a_label_without_a_class(fashion, write_idx):
     ],
     ids=["empty", "missing", "cut"],
 )
-def test_files_that_are_spoilt(fashion, spoil):
+def test_files_that_are_corrupt(fashion, spoil):
     spoil(fashion / "FashionMNIST" / "raw")
     with pytest.raises(DataError, match=r"is incomplete or damaged .*add `download`") as raised:
         load_data(f"fashion-mnist:{fashion}")

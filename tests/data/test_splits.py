@@ -199,7 +199,7 @@ def test_batches_are_on_the_device():
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_spoilt_file_is_one_line(folder, monkeypatch, workers):
+def test_a_corrupt_file_is_one_line(folder, monkeypatch, workers):
     root = folder(cat=10, dog=10)
     monkeypatch.setattr(splits, "HELD_BYTES", 0)
     data = load_data(f"imagefolder:{root}", input_size=(8, 8))

@@ -96,7 +96,7 @@ def test_a_record_from_before_ranges_is_refused_where_it_took_one_for_granted(
     "value_range",
     [(1, 1), (2, 1), (0, float("inf")), (float("nan"), 1), (0,), "ab", 5, (10**400, 1)],
 )
-def test_what_is_no_range(image_data, value_range):
+def test_what_is_not_a_range(image_data, value_range):
     with pytest.raises(InvalidValueError, match="value range") as failure:
         load_data(image_data(65535), value_range=value_range)
     assert "\n" not in str(failure.value)

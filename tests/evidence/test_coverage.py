@@ -40,7 +40,7 @@ def test_verify_holds_with_fresh_seeds_and_over_looks(benchmark_module):
             assert row.value < 0.05 + 3 * row.error, row
 
 
-def test_audits_hold_where_scores_are_drawn_anew(benchmark_module):
+def test_audits_hold_where_scores_are_drawn_again(benchmark_module):
     audit = benchmark_module("coverage_audit")
     held = {cell.measure: cell for cell in audit.audit_cell(repetitions=60)}
     assert all(cell.held > 0.93 - 3 * 0.03 for cell in held.values())

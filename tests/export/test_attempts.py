@@ -103,7 +103,7 @@ def test_places_that_cannot_be_written(tmp_path, monkeypatch, apart):
     assert [*tmp_path.iterdir()] == [tmp_path / "file"]
 
 
-def test_a_full_disk_is_no_reason_to_fix_the_batch(tmp_path, monkeypatch, apart):
+def test_a_full_disk_is_not_a_reason_to_fix_the_batch(tmp_path, monkeypatch, apart):
     def full(*args):
         raise OSError(28, "No space left on device")
 

@@ -58,7 +58,7 @@ def test_values_that_cannot_be_compared_are_refused(tmp_path, apart):
     assert [*tmp_path.iterdir()] == []
 
 
-def test_an_output_that_is_no_tensor_is_refused(apart):
+def test_an_output_that_is_not_a_tensor_is_refused(apart):
     with pytest.raises(ExportError, match="returns str cannot be exported"):
         export_network(apart(lambda x: "cat"), None, "pt2", input_shape=(3, 8, 9))
 

@@ -51,7 +51,7 @@ def test_whole_files_are_read(readers, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_spoilt_files_end_as_they_should(readers, name):
+def test_corrupt_files_end_as_they_should(readers, name):
     reader = readers[name]
 
     @settings(

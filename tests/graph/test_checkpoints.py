@@ -200,7 +200,7 @@ def test_a_pickled_module(refused, wrap):
     assert "save model.state_dict(), or a .safetensors file" in said
 
 
-def test_tensors_that_are_no_dense_numbers(refused, state):
+def test_tensors_that_are_not_dense_numbers(refused, state):
     sparse = state["fc.weight"].to_sparse()
     assert "has fc.weight as torch.float32, torch.sparse_coo" in refused(
         {**state, "fc.weight": sparse}

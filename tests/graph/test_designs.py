@@ -230,7 +230,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_design(tmp_path: Path) -> None:
+def test_what_is_not_a_design(tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "no.json", "no such folder"):
         with pytest.raises(DesignError, match="no design at"):
             load(source)
@@ -333,7 +333,7 @@ def test_insert_bam_and_build_agree() -> None:
     assert torch.equal(inserted.eval()(x), built.eval()(x))
 
 
-def test_a_head_of_ones_own_is_no_other_model() -> None:
+def test_a_custom_head_is_not_another_model() -> None:
     model = build_model("resnet18", initialise=False)
     model.fc = nn.Sequential(nn.Dropout(0.5), nn.Linear(512, 3))
     design = Design("resnet18", (3, 64, 64), (Insertion("layer2"),))

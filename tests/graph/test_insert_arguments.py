@@ -70,7 +70,7 @@ def test_an_option_and_a_design_do_not_contradict(options: Mapping[str, Any]) ->
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_design_says_too_is_no_contradiction() -> None:
+def test_what_a_design_says_too_is_not_a_contradiction() -> None:
     model = build_model(NAME, num_classes=7)
     same = insert_bam(model, 32, design=DESIGN, variant="paper", init="paper", how="rewrite")
     assert bams(same) == [("bam.layer2", 8, 2)]

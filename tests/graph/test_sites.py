@@ -275,7 +275,7 @@ def test_cifar_resnet() -> None:
     assert len(place(sites, "blocks")) == 7
 
 
-def test_squeeze_excite_is_no_reduction() -> None:
+def test_squeeze_excite_is_not_a_reduction() -> None:
     assert rows(find_sites(CifarResNet(se=True), (3, 32, 32))) == CIFAR
 
 

@@ -58,7 +58,7 @@ class Sized(nn.Module):
         ("image", "add", "mean_1"),
     ],
 )
-def test_sizes_and_the_image_again_are_no_way_around(how: str, middle: str, mean: str) -> None:
+def test_sizes_and_the_image_again_are_not_a_way_around(how: str, middle: str, mean: str) -> None:
     assert rows(find_sites(Sized(how), (3, 32, 32))) == [
         "first 8x32x32 /1 bottleneck b",
         f"{middle} 16x16x16 /2 bottleneck c",
@@ -159,7 +159,7 @@ class DeadEnd(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def test_what_reaches_no_output_is_no_site() -> None:
+def test_what_reaches_no_output_is_not_a_site() -> None:
     assert rows(find_sites(DeadEnd(), (3, 64, 64))) == [
         "a 8x64x64 /1 bottleneck b",
         "b 8x32x32 /2 head mean",

@@ -146,7 +146,7 @@ def test_no_such_file(name: str) -> None:
         build_with_weights(NAME, name)
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
         build_with_weights(NAME, str(tmp_path))
 

@@ -47,7 +47,7 @@ def test_what_is_written_is_read(key, folder):
     assert entry(folder).suffix == ".json"
 
 
-def test_the_folder_is_the_users_unless_told_otherwise(monkeypatch, folder):
+def test_the_folder_is_the_users_by_default(monkeypatch, folder):
     assert cache.cache_folder() == folder
     for value in (None, ""):
         if value is None:
@@ -74,7 +74,7 @@ def damaged(path: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_damaged_entry_is_no_entry(key, folder):
+def test_a_damaged_entry_is_not_an_entry(key, folder):
     write(key, SUMMARY)
     path = entry(folder)
     for name, content in damaged(path).items():
@@ -85,7 +85,7 @@ def test_a_damaged_entry_is_no_entry(key, folder):
         assert cache.read_summary(key) == SUMMARY, name
 
 
-def test_fields_that_another_version_would_have_are_no_entry(key, folder):
+def test_fields_of_another_version_are_not_an_entry(key, folder):
     write(key, SUMMARY)
     content = json.loads(SUMMARY.to_json())
     for text in (
@@ -98,7 +98,7 @@ def test_fields_that_another_version_would_have_are_no_entry(key, folder):
         assert cache.read_summary(key) is None
 
 
-def test_another_models_entry_and_contradicting_counts_are_no_entry(key, folder):
+def test_another_models_entry_and_contradicting_counts_are_not_an_entry(key, folder):
     write(key, SUMMARY)
     mine = entry(folder)
     content = json.loads(SUMMARY.to_json())
@@ -119,7 +119,7 @@ def test_another_models_entry_and_contradicting_counts_are_no_entry(key, folder)
     assert cache.read_summary(key) == SUMMARY
 
 
-def test_an_entry_that_is_a_folder_is_no_entry(key, folder):
+def test_an_entry_that_is_a_folder_is_not_an_entry(key, folder):
     write(key, SUMMARY)
     path = entry(folder)
     path.unlink()
@@ -129,7 +129,7 @@ def test_an_entry_that_is_a_folder_is_no_entry(key, folder):
     assert [child.name for child in (folder / "summaries").iterdir()] == [path.name]
 
 
-def test_a_folder_that_cannot_be_made_is_no_failure(key, monkeypatch, tmp_path):
+def test_a_folder_that_cannot_be_made_is_not_a_failure(key, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     for cache_folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
         monkeypatch.setenv("BAMSEARCH_CACHE", str(cache_folder))

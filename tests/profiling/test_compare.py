@@ -155,7 +155,7 @@ def test_a_model_is_built_as_its_design_has_it(tmp_path: Path) -> None:
     assert subject.model.fc.out_features == 5
 
 
-def test_what_is_no_target(tmp_path: Path) -> None:
+def test_what_is_not_a_target(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="did you mean resnet18"):
         open_subjects(["resnet81"])
     with pytest.raises(DesignError, match="no design at"):

@@ -50,7 +50,7 @@ def test_with_the_fence_an_allocation_fails_that_does_not_fit(monkeypatch, tmp_p
 
 
 @pytest.mark.parametrize("text", [None, "", "MemTotal: 9 kB\n"])
-def test_without_linux_there_is_no_fence(text, monkeypatch, tmp_path):
+def test_memory_is_not_limited_without_linux(text, monkeypatch, tmp_path):
     info = tmp_path / "meminfo"
     if text is not None:
         info.write_text(text)

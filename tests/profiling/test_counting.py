@@ -288,7 +288,7 @@ def test_half_precision_and_no_parameters(counter: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 @pytest.mark.parametrize("counter", BOTH)
-def test_a_weight_that_is_no_leaf(counter: str) -> None:
+def test_a_weight_that_is_not_a_leaf(counter: str) -> None:
     # torch's own deepcopy refuses it.
     model = nn.Sequential(nn.utils.weight_norm(nn.Conv2d(3, 4, 1)))
     assert count(model, (3, 8, 8), counter=counter).macs == 3 * 4 * 64

@@ -246,7 +246,7 @@ def test_a_slow_first_call_does_not_set_the_length():
     assert repeats == 10 or 0.5 * repeats >= 10
 
 
-def test_warm_up_goes_on_while_times_fall():
+def test_warm_up_continues_while_times_fall():
     falling = [20.0 + 80.0 * 0.85**number for number in range(30)]
     _, samples = warm_up(itertools.chain(falling, itertools.repeat(20.0)))
     last = falling[: len(samples)][-10:] if len(samples) <= 30 else [20.0]
@@ -432,7 +432,7 @@ def test_the_interval_holds_the_true_ratio(ratio):
     assert 90 <= held <= 99
 
 
-def test_three_per_cent_are_found():
+def test_three_percent_are_detected():
     result = sum(paired_ratio(*noisy_pair(seed, 1.03), seed=seed)[0] > 1 for seed in range(100))
     assert result >= 90
 

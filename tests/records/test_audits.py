@@ -42,7 +42,7 @@ def test_it_is_read_as_it_was_written(audit):
         (lambda c: c["designs"][1]["insertions"].append(["a", 0, 1]), "reduction"),
     ],
 )
-def test_what_is_no_audit_is_said(audit, change, says):
+def test_what_is_not_an_audit_is_said(audit, change, says):
     content = json.loads(audit.to_json())
     change(content)
     with pytest.raises(RunError, match=says):
@@ -75,7 +75,7 @@ def test_a_training_is_a_line():
     assert AuditTraining((), 3).percent is None
 
 
-def test_a_spoilt_last_line_is_left_out_and_one_in_between_is_refused(tmp_path):
+def test_a_corrupt_last_line_is_left_out_and_one_in_between_is_refused(tmp_path):
     path = tmp_path / "trainings.jsonl"
     lines = [AuditTraining((), seed, 5, 10).to_line() for seed in range(3)]
     path.write_text("".join(lines) + lines[0][:20])

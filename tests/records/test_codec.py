@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_named(change, says):
         ('{"thing": 1}', "t is not a valid thing: key flag is missing"),
     ],
 )
-def test_what_is_no_record_at_all(text, says):
+def test_what_is_not_a_record_at_all(text, says):
     with pytest.raises(RunError) as raised:
         FORMAT.parse(text, "t")
     assert str(raised.value).startswith(says)

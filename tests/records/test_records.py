@@ -144,7 +144,7 @@ def test_other_versions(version: Any) -> None:
         DESIGN.to_json() + "{}",
     ],
 )
-def test_what_is_no_design(text: str) -> None:
+def test_what_is_not_a_design(text: str) -> None:
     with pytest.raises(DesignError):
         Design.from_json(text)
 

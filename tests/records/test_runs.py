@@ -82,7 +82,7 @@ def test_a_run_is_read_as_it_was_written():
         ('{"bamsearch_run": 1}', "not a valid run: key name is missing"),
     ],
 )
-def test_what_is_no_run(text, said):
+def test_what_is_not_a_run(text, said):
     with pytest.raises(RunError, match=said) as raised:
         Run.from_json(text, "here/run.json")
     assert str(raised.value).startswith("here/run.json")
@@ -193,7 +193,7 @@ def test_the_front_of_score_and_multiply_adds():
     assert [trial.number for trial in RunRecord(RUN, trials).pareto()] == [0, 2, 4]
 
 
-def test_the_front_of_what_was_asked_for():
+def test_the_front_of_the_objectives():
     run = replace(RUN, objectives=("params", "score"))
     trials = (
         trial(0, 5.0, macs=1020, params=130),

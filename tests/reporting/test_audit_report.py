@@ -43,7 +43,7 @@ def test_markdown(audit, golden):
     golden(document(audit, "net-digits-001").text("md"), "audit.md")
 
 
-def test_markdown_of_an_audit_that_has_just_begun(audit, golden):
+def test_markdown_of_an_audit_that_has_just_started(audit, golden):
     golden(document(begun(audit), "net-digits-001").text("md"), "audit_begun.md")
 
 

@@ -280,7 +280,7 @@ def test_a_wide_network_fits_on_paper(opened):
     assert page.evaluate("document.documentElement.scrollWidth") == 688
 
 
-def test_on_paper_there_are_no_buttons(opened, record):
+def test_on_paper_buttons_are_hidden(opened, record):
     page = opened(record, color_scheme="dark")
     page.emulate_media(media="print")
     assert (

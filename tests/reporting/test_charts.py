@@ -94,7 +94,7 @@ def test_a_budget_of_time_is_in_milliseconds(record_with):
     assert {point.kind for point in (*data.trials, *data.marked)} == {"search", "best design"}
 
 
-def test_three_objectives_are_no_line(record_with):
+def test_three_objectives_are_not_a_line(record_with):
     report = make_report(record_with(objectives=("score", "params", "gflops")), "net-001")
     data = pareto_data(report)
     assert data.x.title == "parameters, M"

@@ -92,7 +92,7 @@ def test_a_run_without_trials_has_a_header(empty):
     assert "score (snip)" in table.columns
 
 
-def test_several_runs_are_told_apart(record, record_with):
+def test_several_runs_are_distinguished(record, record_with):
     other = record_with(name="other", score="params")
     table = pd.read_csv(io.StringIO(csv_text([record, other])))
     assert table["run"].tolist() == ["net-001"] * 9 + ["other"] * 9

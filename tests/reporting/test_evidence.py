@@ -115,7 +115,7 @@ def test_looks_are_in_the_report_for_programs(looked, trained):
     assert "evidence" not in json_value(make_report(trained, "net-001"))
 
 
-def test_a_first_look_at_work_is_no_evidence_yet(looked):
+def test_a_first_look_in_progress_is_not_evidence_yet(looked):
     begun = changed(looked, accuracies={}, differences=())
     assert make_report(begun, "x").answer.headline.startswith("Not known:")
     every_format(begun)

@@ -233,7 +233,7 @@ def test_a_difference_of_scores_has_their_decimals(now, base, said):
     assert differences(best, other).score == said
 
 
-def test_a_run_that_has_only_begun(empty, record):
+def test_a_run_without_finished_trials(empty, record):
     page = page_of(empty)
     assert "Not finished: 0 of 4 trials" in page.text
     assert "Not known: nothing has a score yet." in page.text

@@ -79,7 +79,7 @@ def test_other_runs_have_none(record, learned):
     ("chance", "text"),
     [(0.0, "<1%"), (0.004, "<1%"), (0.25, "25%"), (0.99, "99%"), (0.999, ">99%"), (1.0, ">99%")],
 )
-def test_a_chance_is_no_certainty(chance, text):
+def test_a_chance_is_not_certainty(chance, text):
     assert chance_text(chance) == text
 
 
@@ -116,7 +116,7 @@ def test_the_size_correlation_is_of_expected_accuracies(learned):
     assert size_correlation(learned).bams == pytest.approx(-2 / 20**0.5)
 
 
-def test_the_curve_is_no_lucky_training(learned):
+def test_the_curve_is_not_of_lucky_trainings(learned):
     swapped = replace(learned, trials=(learned.trials[5], *learned.trials[:5]))
     report = make_report(swapped, "x")
     assert report.curves.search == (91.0, 91.3, 91.3, 91.3, 91.3, 91.3)
@@ -145,7 +145,7 @@ def test_effects_stand_for_importances(learned):
     assert importances(replace(learned, trials=tuple(many))) == ()
 
 
-def test_the_answer_says_what_was_trained_and_that_it_is_no_test(learned):
+def test_the_answer_says_what_was_trained_and_that_it_is_not_a_test(learned):
     sizes = size_correlation(learned)
     result = answer(learned, sizes, "net-train")
     assert result.verdict == "unknown"
@@ -170,7 +170,7 @@ def test_the_answer_says_what_was_trained_and_that_it_is_no_test(learned):
     assert answer(replace(learned, analysis=alone), sizes, "x").remarks[1].startswith("rho of")
 
 
-def test_a_training_that_has_only_begun(learned):
+def test_a_training_that_has_only_started(learned):
     begun = replace(learned, trials=(), baselines=(), analysis=None)
     nothing = replace(learned.analysis, trainings=0, effects=(), ranking=())
     assert training_effects(replace(begun, analysis=nothing)) is None
@@ -233,7 +233,7 @@ def test_csv_has_each_training_beside_what_is_expected(learned):
     assert [row["distinguished from 0"] for row in effects] == ["False", "True", "False"]
 
 
-def test_dots_are_filled_where_told_from_none(learned):
+def test_dots_of_significant_effects_are_filled(learned):
     result = training_effects(learned)
     drawing = standalone(svg(effects_spec(result)))
     assert "var(" not in drawing

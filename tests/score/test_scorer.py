@@ -297,7 +297,7 @@ def test_a_users_score_that_fails(summary, toy, design) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_finite_number(value, said, summary, design) -> None:
+def test_what_is_not_a_finite_number(value, said, summary, design) -> None:
     scorer = make_scorer(lambda _: value, summary)
     with pytest.raises(ScoreError, match=f"<lambda> of toy without BAM {said}, not a finite"):
         scorer(design())

@@ -31,7 +31,7 @@ def test_it_is_the_training_of_that_seed(digits):
     assert train_once(DESIGN, digits, RECIPE, seed=5).curve != training.curve
 
 
-def test_an_interrupted_training_goes_on_and_its_folder_goes(digits, tmp_path):
+def test_an_interrupted_training_is_resumed_and_its_folder_removed(digits, tmp_path):
     checkpoints = tmp_path / "training"
 
     def interrupt(progress):

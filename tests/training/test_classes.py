@@ -52,7 +52,7 @@ class Returns(nn.Module):
     ],
     ids=["detections", "dictionary", "maps"],
 )
-def test_what_gives_no_scores_of_classes_is_no_classifier(digits, function):
+def test_a_network_without_scores_of_classes_is_not_a_classifier(digits, function):
     with pytest.raises(NothingToDoError, match=r"Your own training loop") as error:
         check_gives_classes(Returns(function), "net", digits.facts)
     assert error.value.exit_code == 3

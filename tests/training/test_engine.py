@@ -182,7 +182,7 @@ def test_new_parameters_learn_at_their_own_rate(digits):
     assert moved == [True, True, False, False]
 
 
-def test_a_loss_that_is_no_number_says_where_and_what_to_try(digits, tmp_path):
+def test_a_diverged_loss_says_where_and_what_to_try(digits, tmp_path):
     recipe = Recipe("r", 2, 256, lr=1e30)
     says = r"the loss is (nan|inf) in epoch 1, step [23] of 5, at a learning rate of \S+: "
     with pytest.raises(DivergedError, match=says + "start again with `lr=1e\\+29`"):

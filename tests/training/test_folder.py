@@ -94,7 +94,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(training_folder
     ],
     ids=["empty", "cut"],
 )
-def test_a_spoilt_checkpoint_is_one_line(training_folder, content, says):
+def test_a_corrupt_checkpoint_is_one_line(training_folder, content, says):
     training_folder.path.mkdir()
     (training_folder.path / CHECKPOINT_FILE).write_bytes(content)
     with pytest.raises(TrainingError, match=says):

@@ -83,7 +83,7 @@ def test_weights_of_the_base_leave_bam_to_be_learnt(digits, design, trained_base
     assert torch.equal(start.module.eval()(images), base(images))
 
 
-def test_a_head_of_other_classes_is_learnt_anew(digits, design, tmp_path):
+def test_a_head_of_other_classes_is_trained_again(digits, design, tmp_path):
     other = build_model(design().model, num_classes=7)
     save_file(other.state_dict(), tmp_path / "seven.safetensors")
     start = build_initial_model(design(), digits, weights=str(tmp_path / "seven.safetensors"))
@@ -158,6 +158,6 @@ def test_a_published_model_sees_pixels_as_its_publisher_says(digits, tmp_path):
         ("raft_small", "a model of optical flow"),
     ],
 )
-def test_what_is_no_classifier_is_not_even_built(digits, model, kind):
+def test_what_is_not_a_classifier_is_not_even_built(digits, model, kind):
     with pytest.raises(NothingToDoError, match=f"{model} is {kind}, not a classifier"):
         build_initial_model(Design(model, (3, 8, 8), [Insertion("anything")]), digits)

@@ -377,7 +377,7 @@ def test_trainings_of_something_else_are_refused(planned, whole, tmp_path):
         run_in(folder, planned)
 
 
-def test_force_starts_anew(planned, whole, tmp_path, monkeypatch):
+def test_force_starts_again(planned, whole, tmp_path, monkeypatch):
     folder = AuditFolder(Path(shutil.copytree(whole, tmp_path / "again")))
     trained = []
 
@@ -443,7 +443,7 @@ def test_scores_of_another_sample_are_refused_and_kept(planned, tmp_path, text, 
 
 
 @pytest.mark.parametrize("spoiled", ["NaN", '"high"', "true", "{}"])
-def test_scores_that_are_no_numbers_are_refused(planned, tmp_path, spoiled):
+def test_scores_that_are_not_numbers_are_refused(planned, tmp_path, spoiled):
     (tmp_path / "scores.json").write_text(f'{{"supernet": [{", ".join([spoiled] * 8)}]}}')
     with pytest.raises(
         RunError, match=r"scores\.json .*: key supernet\[0\] is .*, expected a finite number"
@@ -568,7 +568,7 @@ def told(score: str, value: float, more: float, low: float) -> Agreement:
         ),
     ],
 )
-def test_the_default_is_told_from_params_or_params(audit, low, default, says):
+def test_the_default_is_distinguishable_from_params_or_params(audit, low, default, says):
     many = (
         replace(told("params", 0.15, 0, 0), more=None, more_low=None, more_high=None),
         told("snip", 0.5, 0.35, low),

@@ -73,7 +73,7 @@ def test_sets_of_sites_are_drawn_evenly(space):
     assert min(counts[site] for site in alone) >= 3
 
 
-def test_it_is_a_function_of_its_seed_and_a_longer_one_goes_on(space):
+def test_it_is_a_function_of_its_seed_and_a_longer_one_continues(space):
     fit = under(space, 6)
     first = draw_sample(fit, 30, 4)
     assert draw_sample(fit, 30, 4) == first

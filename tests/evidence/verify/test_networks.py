@@ -75,7 +75,7 @@ def test_equal_networks_are_trained_once(record):
     )
 
 
-def test_without_a_random_search_one_is_drawn_from_what_fits(record):
+def test_without_a_random_search_a_feasible_design_is_drawn(record):
     alone = replace(record, baselines=tuple(r for r in record.baselines if r[0] != "random"))
     chosen = choose(alone)
     drawn = chosen.designs["random"]

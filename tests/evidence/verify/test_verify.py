@@ -129,7 +129,7 @@ def test_killed_and_run_again(verified, run, plan, preloaded, wanted):
             ).read_bytes()
 
 
-def test_an_interruption_leaves_what_can_be_gone_on_with(verified, run, plan):
+def test_an_interruption_leaves_what_can_be_resumed(verified, run, plan):
     from contextlib import nullcontext
 
     class Cutting(TrainingView):
@@ -253,7 +253,7 @@ def test_differences_by_hand(plan):
     assert roles == [r for r in ("base", "paper", "largest", "random") if r in roles]
 
 
-def test_too_few_pairs_are_no_evidence(plan):
+def test_too_few_pairs_are_not_evidence(plan):
     planned = plan(seeds=3)
     accuracies = all_networks(planned, base=[90.0, 91.0, None], found=[None, 92.0, 93.5])
     evidence = evidence_of(planned, results(planned, **accuracies))
@@ -282,7 +282,7 @@ def test_the_weights_of_the_base_are_tuned_in_all(verified, run, plan):
     assert "Recipe fine-tune, 1 epoch, fine-tuned from weights" in said
 
 
-def test_what_cannot_be_asked(plan, run):
+def test_invalid_arguments(plan, run):
     for others, says in (
         ({"seeds": 1}, "`seeds=1`: at least 2 seeds are needed for a confidence interval"),
         ({"margin": 0.0}, "`margin=0`: give points above 0"),
@@ -324,7 +324,7 @@ def test_how_far_a_training_is(verified, run, plan):
 
 
 @pytest.mark.parametrize("content", [5, None])
-def test_a_spoilt_or_older_result_is_tested_again(verified, run, plan, content):
+def test_a_corrupt_or_older_result_is_tested_again(verified, run, plan, content):
     copied(verified, run)
     path = run / "verify" / "10000-found" / "test.json"
     before = path.read_text()

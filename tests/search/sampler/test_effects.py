@@ -150,7 +150,7 @@ def test_most_intervals_have_the_planted_effects():
     assert inside.min() >= 180
 
 
-def test_seeds_of_a_design_are_no_independent_evidence():
+def test_seeds_of_a_design_are_not_independent_evidence():
     """Eight designs with lack of fit: more seeds make the interval no narrower than designs do."""
     rng = np.random.default_rng(5)
     missed = 0
@@ -161,7 +161,7 @@ def test_seeds_of_a_design_are_no_independent_evidence():
     assert missed <= 13
 
 
-def test_sites_that_go_together_are_one_and_those_in_all_designs_are_none():
+def test_sites_that_go_together_are_one_factor_and_those_in_all_designs_are_left_out():
     rng = np.random.default_rng(1)
     designs = []
     for r, d in product((1, 2, 4, 8), (1, 2, 4)):
@@ -185,7 +185,7 @@ def test_sites_of_which_one_is_always_there_are_left_open():
     assert [effect.aspect for effect in estimates] == ["site", "site", "r", "d"]
 
 
-def test_an_r_that_no_site_has_two_of_is_no_factor():
+def test_an_r_without_variation_at_a_site_is_not_a_factor():
     rng = np.random.default_rng(1)
     reductions = (1, 2, 4, 8)
     designs = [

@@ -83,7 +83,7 @@ def searched(sampler: GPSampler, score: Objective, number: int) -> list[tuple[En
     ],
     ids=["listed", "two objectives", "long list", "counted"],
 )
-def test_a_resumed_search_goes_on_the_same(space, objectives, number) -> None:
+def test_a_resumed_search_continues_the_same(space, objectives, number) -> None:
     score = additive(space, 0)
     noise = np.random.default_rng(0).normal(size=number)
     sampler = GPSampler(space, objectives, seed=3)
@@ -97,7 +97,7 @@ def test_a_resumed_search_goes_on_the_same(space, objectives, number) -> None:
         observed.append((encoding, score(encoding) + float(value)))
 
 
-def test_what_was_asked_before_does_not_matter() -> None:
+def test_earlier_suggestions_do_not_matter() -> None:
     space = designs()
     observed = searched(GPSampler(space, seed=1), additive(space, 1), 30)
     used = GPSampler(space, seed=1)
@@ -137,7 +137,7 @@ def test_another_seed_is_another_search() -> None:
 
 @pytest.mark.parametrize("kind", [Listed, Counted])
 @pytest.mark.parametrize("scores", ["constant", "normal", "huge", "outlier", "tiny"])
-def test_only_what_fits_is_new_and_has_bam(kind, scores) -> None:
+def test_suggestions_are_feasible_new_and_have_bam(kind, scores) -> None:
     space = designs("layer*", listed=500_000 if kind is Listed else 10)
     assert isinstance(space, kind)
     rng = np.random.default_rng(0)

@@ -110,7 +110,7 @@ def test_a_design_with_one_failed_training_keeps_its_others(toys):
     assert model.mean == pytest.approx(TrainingModel(feasible, observed).mean, abs=0.05)
 
 
-def test_a_base_far_below_all_others_is_no_outlier(toys):
+def test_a_base_far_below_all_others_is_not_an_outlier(toys):
     """Nothing floors what the base is reported as, however much BAM helps."""
     rng = np.random.default_rng(4)
     observed = [(BASE, 50 + 0.1 * rng.normal(), seed) for seed in range(3)]

@@ -83,7 +83,7 @@ def test_a_budget_below_the_base_has_negative_slack() -> None:
         ("params", "-2%"),
     ],
 )
-def test_what_is_no_budget(quantity, text) -> None:
+def test_what_is_not_a_budget(quantity, text) -> None:
     with pytest.raises(InvalidValueError) as failure:
         parse_budget(quantity, text, 100)
     example = {"gflops": "8", "params": "45M", "memory": "200MiB", "ms": "12"}[quantity]

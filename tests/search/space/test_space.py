@@ -155,7 +155,7 @@ def test_a_missing_key_is_named(key) -> None:
         parse_space(content, "mine.toml")
 
 
-def test_files_that_are_none(tmp_path) -> None:
+def test_files_in_another_format(tmp_path) -> None:
     with pytest.raises(SpaceError, match=r"^no space is called 'stage': did you mean stages\?"):
         read_space("stage")
     with pytest.raises(SpaceError, match=r"^no space is called 'zzz': choose from stages, bottle"):

@@ -73,7 +73,7 @@ def test_the_largest_has_most_parameters_of_all_that_fit(plan, toys):
         assert plan.space.added(encoding, "params") == most
 
 
-def test_what_is_tried_before_any_proposal(plan):
+def test_designs_tried_before_any_suggestion(plan):
     feasible_set = plan.feasible
     paper = plan.space.encoding(paper_default(feasible_set))
     for sampler in ("gp", "tpe", "nsga2"):

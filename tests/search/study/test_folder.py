@@ -82,7 +82,7 @@ def test_a_spoiled_end_is_passed_over_and_taken_away(folder, spoiled):
     assert len(folder.read_record().trials) == 3
 
 
-def test_a_spoiled_middle_is_an_error_until_it_is_mended(folder):
+def test_a_corrupt_middle_is_an_error_until_it_is_repaired(folder):
     folder.append([(None, a_trial(n)) for n in range(3)])
     path = folder.path / "trials.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
@@ -93,7 +93,7 @@ def test_a_spoiled_middle_is_an_error_until_it_is_mended(folder):
     assert path.read_bytes() == lines[0]
 
 
-def test_lines_that_are_no_trials(folder):
+def test_lines_that_are_not_trials(folder):
     path = folder.path / "trials.jsonl"
     for line in ({}, {"reference": None}, {"reference": None, "design": 3}):
         path.write_text(json.dumps(line) + "\n")
@@ -229,7 +229,7 @@ def test_runs_without_a_name_get_the_next_number(runs, run):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-x", "a b", "/x"])
-def test_names_that_are_none(name):
+def test_invalid_names(name):
     with pytest.raises(InvalidValueError, match="cannot be called"):
         named_run_folder(name)
 

@@ -26,7 +26,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_an_interrupted_search_goes_on_as_if_it_had_not_been(engine, runs, sampler):
+def test_an_interrupted_search_continues_as_if_it_had_not_been(engine, runs, sampler):
     planned = engine.planned(sampler=sampler, trials=TRIALS, compare_random=True)
     whole = engine.search(runs / "whole", planned)
     calls = 0
@@ -76,7 +76,7 @@ def test_an_interrupt_that_python_drops_ends_the_search(engine, runs, monkeypatc
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_an_exhaustive_search_goes_on(engine, runs):
+def test_an_exhaustive_search_resumes(engine, runs):
     planned = engine.planned(space="paper")
     assert planned.run.sampler == "exhaustive"
     whole = engine.search(runs / "whole", planned)
@@ -187,7 +187,7 @@ def test_a_kill_after_any_write_loses_and_doubles_nothing(engine, runs, monkeypa
     assert kills > 25
 
 
-def test_a_kill_while_a_kill_is_mended(engine, runs, monkeypatch):
+def test_a_kill_while_a_kill_is_repaired(engine, runs, monkeypatch):
     """The trial that was running has failed, and its copy was never made."""
     planned = engine.planned(sampler="random", trials=5)
     whole = engine.search(runs / "whole", planned)
@@ -328,7 +328,7 @@ def test_no_number_is_a_failure(engine, runs, value):
     assert record.trials[1].score == 2.0
 
 
-def test_stop_is_asked_between_trials(engine, runs):
+def test_stop_is_checked_between_trials(engine, runs):
     planned = engine.planned(sampler="random", trials=6)
     stops = iter([False, False, False, True])
     folder = RunFolder(runs / "run")

@@ -80,7 +80,7 @@ def test_no_study_yet(engine, planned, runs):
     assert len(engine.search(folder.path).trials) == TRIALS
 
 
-def test_a_study_that_is_gone_is_not_begun_anew(engine, run):
+def test_a_study_that_is_gone_is_not_started_again(engine, run):
     run.study.unlink()
     before = run.read_record()
     with pytest.raises(RunError, match=r"the study of run run is missing from .*study\.db"):
@@ -128,7 +128,7 @@ def test_a_name_that_is_taken_in_the_database(engine, planned, runs, url):
     assert RunFolder(runs / "one" / "run").read_record() == record
 
 
-def test_a_study_that_is_no_run(engine, planned, runs, url):
+def test_a_study_that_is_not_a_run(engine, planned, runs, url):
     with open_storage(url) as storage:
         study = optuna.create_study(study_name="run", storage=storage)
         study.tell(study.ask(), 1.0)
@@ -158,7 +158,7 @@ def test_a_run_from_the_database(engine, planned, runs, url):
     assert not (runs / "other").exists()
 
 
-def test_more_trials_asked_for_elsewhere_stay(engine, planned, runs, url):
+def test_more_trials_requested_elsewhere_stay(engine, planned, runs, url):
     few = replace(planned, run=replace(planned.run, trials=2))
     engine.search(runs / "one" / "run", few, url=url)
     folder_from_database("run", url, RunFolder(runs / "two" / "run"))
@@ -240,7 +240,7 @@ OLD_RUNS = sorted((Path(__file__).parents[1] / "runs").iterdir())
 
 
 @pytest.mark.parametrize("path", OLD_RUNS, ids=lambda path: path.name)
-def test_a_run_of_each_released_version_goes_on(engine, runs, path):
+def test_a_run_of_each_released_version_resumes(engine, runs, path):
     """Read, ranked and resumed; in a folder of another name, as a copy may have."""
     shutil.copytree(path, runs / "old")
     folder = RunFolder(runs / "old")

@@ -154,7 +154,7 @@ def test_all_are_proposed_and_then_none(toys):
         study.ask(distributions(space))
 
 
-def test_trials_that_are_no_designs_are_passed_over(toys):
+def test_trials_that_are_not_designs_are_passed_over(toys):
     """Of another thread that has set only some parameters, or of another space."""
     feasible_set = a_large_set(toys)
     space = feasible_set.space

@@ -51,7 +51,7 @@ def test_a_url_is_shown_without_its_password(url, shown):
         "postgresql+psycopg://me:so@geheim@host/db",
     ],
 )
-def test_what_is_no_url_is_not_repeated(url):
+def test_an_invalid_url_is_not_repeated(url):
     with pytest.raises(StorageError, match="`storage`") as raised, open_storage(url):
         pass
     error: BaseException | None = raised.value
@@ -86,7 +86,7 @@ def test_a_folder_that_is_not_there(tmp_path):
             pass
 
 
-def test_a_file_that_is_no_database(tmp_path):
+def test_a_file_that_is_not_a_database(tmp_path):
     path = tmp_path / "study.db"
     path.write_bytes(b"no database" * 1000)
     with (

@@ -175,7 +175,7 @@ def test_what_has_a_score_is_not_scored_again(engine, storage):
     assert trials[1].reason == "ValueError: not this one"
 
 
-def test_while_others_are_at_work_one_is_told_to_wait(engine, storage):
+def test_a_worker_waits_while_others_run(engine, storage):
     planned = engine.planned(sampler="gp", trials=1)
     first = made(storage, planned, single_process=False)
     two, three, four = (
@@ -254,7 +254,7 @@ def test_alone_what_another_left_doubled_is_withdrawn(engine, storage):
     assert len(trials) == len({trial.design for trial in trials}) == 3
 
 
-def test_signs_of_life_come_while_a_score_runs(engine, runs):
+def test_heartbeats_are_sent_while_a_score_runs(engine, runs):
     import time
 
     planned = engine.planned(sampler="random", trials=1, heartbeat=1)

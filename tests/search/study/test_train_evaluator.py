@@ -134,7 +134,7 @@ def test_what_was_learnt_is_there_and_ranks(searched):
     ]
 
 
-def test_an_interrupted_search_goes_on_as_if_it_had_not_been(searched, tmp_path):
+def test_an_interrupted_search_continues_as_if_it_had_not_been(searched, tmp_path):
     folder, done = searched
     again = RunFolder(tmp_path / "run")
     seen = []
@@ -161,7 +161,7 @@ def test_killed_and_resumed(searched, preloaded, tmp_path):
     )
 
 
-def test_a_training_that_was_interrupted_goes_on(searched, tmp_path, monkeypatch):
+def test_a_training_that_was_interrupted_resumes(searched, tmp_path, monkeypatch):
     _, done = searched
     folder = RunFolder(tmp_path / "run")
     seen = []
@@ -378,7 +378,7 @@ def test_kills_count_only_while_a_training_gets_no_further(
     assert base[0].state == state
 
 
-def test_a_spoilt_checkpoint_of_a_search_is_trained_anew(searched, tmp_path):
+def test_a_corrupt_checkpoint_of_a_search_is_trained_again(searched, tmp_path):
     _, done = searched
     trial = done.trials[0]
     train_once(

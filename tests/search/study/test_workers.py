@@ -428,7 +428,7 @@ def test_no_job_shows_the_url(engine, runs, monkeypatch):
     assert not any(SECRET in word for command in typed for word in command)
 
 
-def test_workers_that_only_die_are_not_replaced_for_ever(runs, monkeypatch):
+def test_workers_that_only_die_are_not_replaced_endlessly(runs, monkeypatch):
     started = []
 
     class Dead:
