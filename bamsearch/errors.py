@@ -97,3 +97,9 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its class if the message is empty."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
+
+
+def failure_text(error: BaseException) -> str:
+    """The same, after the class of an error that is not bamsearch's."""
+    line, name = first_line(error), type(error).__name__
+    return line if isinstance(error, BamsearchError) or line == name else f"{name}: {line}"

@@ -39,8 +39,10 @@ from bamsearch.data.loading import load_data
 from bamsearch.graph.placement import place
 from bamsearch.records import Design, Insertion
 from bamsearch.training.engine import train
+from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.initial_model import build_initial_model
 from bamsearch.training.recipe import FINE_TUNE, RECIPES
+from bamsearch.training.trainer import Training
 
 LINES = Path(__file__).with_suffix(".jsonl")
 TASK = Path(__file__).parent.parent / "reports" / "audit" / "task.py"
@@ -123,7 +125,8 @@ def light_case(source: Path, work: Path, quick: bool) -> Case:
             data = load_data(f"imagefolder:{work / 'plain'}", input_size=(32, 32))
             design = Design(model, data.facts.input_shape, num_classes=data.facts.classes)
             recipe = RECIPES["short"].changed(epochs=1 if quick else 3)
-            train(design, data, recipe, seed=seed, device="cpu", output=folder)
+            initial = build_initial_model(design, data, seed=seed)
+            train(Training(initial, data, recipe, seed, "cpu"), TrainingFolder(folder))
         return folder / "model.safetensors"
 
     return Case(
@@ -196,7 +199,7 @@ def run_case(case: Case, rows: list[dict[str, Any]], keep: bool) -> list[dict[st
             continue
         recipe = replace(RECIPES[FINE_TUNE].changed(epochs=case.epochs), new_lr_factor=factor)
         start = build_initial_model(designs[bam], data, weights=str(case.weights(seed)), seed=seed)
-        trained = train(start, data, recipe, seed=seed, device="cpu")
+        trained = train(Training(start, data, recipe, seed, "cpu"))
         gates = [layer.gate.item() for layer in trained.module.modules() if isinstance(layer, BAM)]
         row = {
             "model": case.model,

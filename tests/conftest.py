@@ -51,6 +51,28 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 @pytest.fixture(scope="session")
+def train() -> Callable[..., object]:
+    """``train(network, data, recipe)``: trains a design, a module or an initial model."""
+    from torch import nn
+
+    from bamsearch.records import Design
+    from bamsearch.training import engine
+    from bamsearch.training.folder import TrainingFolder
+    from bamsearch.training.initial_model import build_initial_model, module_as_given
+    from bamsearch.training.trainer import Training
+
+    def call(network, data, recipe, *, seed=0, device="auto", output=None, **options):
+        if isinstance(network, Design):
+            network = build_initial_model(network, data, seed=seed)
+        elif isinstance(network, nn.Module):
+            network = module_as_given(network, data)
+        folder = TrainingFolder(output) if isinstance(output, Path) else output
+        return engine.train(Training(network, data, recipe, seed, device), folder, **options)
+
+    return call
+
+
+@pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with ``python`` and ``bamsearch``, which start with torch loaded: preloaded.py."""
     folder = tmp_path_factory.mktemp("preloaded")

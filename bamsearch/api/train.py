@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bamsearch.records.arguments import parameters_of
-from bamsearch.training.engine import Trained, run_training
+from bamsearch.training import engine
+from bamsearch.training.engine import Trained
 from bamsearch.training.progress import Progress
 from bamsearch.training.request import TrainingRequest, plan_training
 
@@ -38,4 +39,4 @@ def train(request: TrainingRequest) -> Trained:
                 if each is not None:
                     each(progress)
 
-        return run_training(plan, plan.folder, plan.resumes, follow)
+        return engine.train(plan, plan.folder, resume=plan.resumes, watch=follow)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bamsearch.errors import DataError, InvalidValueError
 from bamsearch.records import DataFacts, ModelSummary, ValueRange
+from bamsearch.text import size_text
 
 if TYPE_CHECKING:
     from bamsearch.data.splits import Data
@@ -58,8 +59,8 @@ def resolve(
     facts, native = data.facts, data.native_size
     if native is not None and input_size not in (None, native):
         raise InvalidValueError(
-            f"`data={facts.name}` has images of {_size(native)}, but `input_size` is "
-            f"{_size(input_size)}: omit `input_size`"
+            f"`data={facts.name}` has images of {size_text(native)}, but `input_size` is "
+            f"{size_text(input_size)}: omit `input_size`"
         )
     if num_classes not in (None, facts.classes):
         raise InvalidValueError(
@@ -69,14 +70,10 @@ def resolve(
     return facts.input_shape[1:], facts.classes, facts
 
 
-def _size(size: tuple[int, int] | None) -> str:
-    return "x".join(map(str, size or ()))
-
-
 def check_model_fits_data(facts: DataFacts | None, summary: ModelSummary) -> None:
     """Raise DataError if the model's input shape differs from the data's, as for video clips."""
     if facts is not None and facts.input_shape != summary.input_shape:
         raise DataError(
-            f"`data={facts.name}` has inputs of {'x'.join(map(str, facts.input_shape))}, but "
-            f"{summary.model} takes {'x'.join(map(str, summary.input_shape))}: choose another MODEL"
+            f"`data={facts.name}` has inputs of {size_text(facts.input_shape)}, but "
+            f"{summary.model} takes {size_text(summary.input_shape)}: choose another MODEL"
         )

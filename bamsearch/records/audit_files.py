@@ -25,7 +25,7 @@ from bamsearch.records.codec import decode, encode
 from bamsearch.records.designs import Insertions
 from bamsearch.records.formats import Format, parse_json
 from bamsearch.records.hints import Key, Misfit, Natural, Percent
-from bamsearch.records.run_files import AUDITS, find_folder, read_lines
+from bamsearch.records.run_files import AUDITS, find_named, read_lines
 from bamsearch.records.runs import Run
 
 AUDIT_FILE = "audit.json"
@@ -112,7 +112,7 @@ def read_trainings(folder: Path) -> tuple[list[AuditTraining], int]:
 
 def find_audit(audit: str) -> Path | None:
     """The folder of an audit, by its name or path; None if it does not exist."""
-    return find_folder(audit, AUDITS, AUDIT_FILE)
+    return find_named(audit, AUDITS, AUDIT_FILE)
 
 
 def read_audit(folder: Path) -> Audit:

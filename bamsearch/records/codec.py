@@ -209,6 +209,8 @@ def _decode_object(kind: Any, value: Any) -> Any:
     missing = next((key for key, field in named.items() if field.needed and key not in value), None)
     if missing is not None:
         raise Misfit("is missing", missing)
+    if is_typeddict(kind):
+        return values
     try:
         return kind(**values)
     except InvalidValueError as error:

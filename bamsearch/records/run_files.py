@@ -49,10 +49,10 @@ def trial_line(trial: Trial, baseline: BaselineKind | None) -> str:
 
 def find_run(run: str) -> Path | None:
     """The folder of a run, by its name or path; None if it does not exist."""
-    return find_folder(run, RUNS, RUN_FILE)
+    return find_named(run, RUNS, RUN_FILE)
 
 
-def find_folder(name: str, parent: Path, file: str) -> Path | None:
+def find_named(name: str, parent: Path, file: str) -> Path | None:
     """The folder with this file, by its name in the parent or by its path; None if missing."""
     folders = (parent / name, Path(name)) if name else ()
     return next((folder for folder in folders if (folder / file).is_file()), None)

@@ -14,7 +14,7 @@ from inspect import signature
 from numbers import Real
 from typing import TYPE_CHECKING
 
-from bamsearch.errors import BamsearchError, ModelError, ScoreError
+from bamsearch.errors import ModelError, ScoreError, failure_text
 from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import Design, Init, ModelSummary, Variant
 from bamsearch.records.hints import MOST_FLOAT
@@ -178,7 +178,7 @@ def _checked(
             # A user's function can raise anything.
             value = call()
         except (Exception, SystemExit) as error:
-            raise ScoreError(f"{name} failed on {_text(design)}: {_reason(error)}") from error
+            raise ScoreError(f"{name} failed on {_text(design)}: {failure_text(error)}") from error
         number = _number(value)
         if number is None or not abs(number) <= MOST_FLOAT:
             raise ScoreError(
@@ -207,13 +207,6 @@ def _text(design: Design) -> str:
     more = len(shown) - _SITES_SHOWN
     rest = f" and {more} more sites" if more > 0 else ""
     return f"{design.model} with BAM after {', '.join(shown[:_SITES_SHOWN])}{rest}"
-
-
-def _reason(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    if isinstance(error, BamsearchError):
-        return lines[0]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _short(value: object) -> str:

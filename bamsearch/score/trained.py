@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bamsearch.data.splits import Data
 from bamsearch.records import Design
-from bamsearch.training.engine import run_training, train_to_end
+from bamsearch.training.engine import train, train_to_end
 from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.initial_model import InitialModel, build_initial_model
 from bamsearch.training.progress import EpochMetrics, Watch
@@ -73,7 +73,7 @@ def train_once(
         network = build_initial_model(network, data, seed=seed)
     training = Training(network, data, recipe, seed, device)
     if checkpoints is None:
-        rows = run_training(training, None, False, watch).rows
+        rows = train(training, watch=watch).rows
     else:
         folder = TrainingFolder(checkpoints, force=True)
         train_to_end(training, folder, watch)

@@ -45,13 +45,13 @@ def design_seconds(planned: SearchPlan, data: Data, module: nn.Module | None = N
     run, space, feasible = planned.run, planned.space, planned.feasible
     recipe = Recipe.from_dict(run.recipe or {})
     ends = [smallest(space, feasible.budgets), feasible.largest()]
-    seconds = 0.0
+    base, seconds = None, 0.0
+    if module is not None:
+        base = Base(module, run.summary.input_shape, known_sites=run.summary.sites)
     for design in (run.design(space.insertions(encoding)) for encoding in ends):
-        if module is None:
+        if base is None:
             initial = build_initial_model(design, data, seed=run.seed)
         else:
-            base = Base(module, run.summary.input_shape, known_sites=run.summary.sites)
             initial = with_bam(base, design, data, run.seed)
-        training = Training(initial, data, recipe, device=run.device)
-        seconds += step_seconds(training, run.threads)
+        seconds += step_seconds(Training(initial, data, recipe, device=run.device), run.threads)
     return training_seconds(seconds / len(ends), data, recipe)

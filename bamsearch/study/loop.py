@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from bamsearch.errors import BamsearchError, ScoreError
+from bamsearch.errors import ScoreError, failure_text
 from bamsearch.files import disk_error
 from bamsearch.records import Run
 from bamsearch.records.hints import MOST_FLOAT
@@ -83,7 +83,7 @@ def score_evaluator(score: Score, run: Run) -> Evaluator:
             value = float(score(run.design(lease.insertions)))
         except Exception as error:  # A user's score can raise anything.
             raise_disk_error(error)
-            return TrialOutcome(reason=failure(error))
+            return TrialOutcome(reason=failure_text(error))
         if not abs(value) <= MOST_FLOAT:
             return TrialOutcome(reason=f"its score is {value}")
         return TrialOutcome(value)
@@ -96,10 +96,3 @@ def raise_disk_error(error: Exception) -> None:
     cause = disk_error(error)
     if cause is not None:
         raise cause
-
-
-def failure(error: Exception) -> str:
-    """The reason of a failed trial, in one line."""
-    name = type(error).__name__
-    message = str(error) if isinstance(error, BamsearchError) else f"{name}: {error}"
-    return (message.splitlines() or [name])[0]

@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from bamsearch.errors import MissingExtraError, StorageError
+from bamsearch.errors import MissingExtraError, StorageError, first_line
 from bamsearch.study.store import retry_after_death
 from bamsearch.text import is_utf8
 from bamsearch.training.interrupt import defer_signals
@@ -195,9 +195,7 @@ def _no_driver(parsed: sqlalchemy.URL, error: ImportError) -> MissingExtraError 
 def _reason(error: BaseException) -> str:
     """The driver's message in one line: SQLAlchemy's own text repeats whole statements."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    origin = getattr(cause, "orig", None) or cause or error
-    lines = str(origin).splitlines() or [type(origin).__name__]
-    return lines[0].strip()
+    return first_line(getattr(cause, "orig", None) or cause or error)
 
 
 def _write_safely(storage: RDBStorage) -> None:

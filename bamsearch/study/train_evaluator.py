@@ -19,13 +19,14 @@ from bamsearch.errors import (
     OutputError,
     StorageError,
     TrainingError,
+    failure_text,
 )
 from bamsearch.graph.base import Base
 from bamsearch.records import Design, Insertion, Run
 from bamsearch.sampler.early import FEWEST, cannot_win, expected_last
 from bamsearch.sampler.training_analysis import TrainingModel
 from bamsearch.score.trained import accuracies, train_once
-from bamsearch.study.loop import Evaluator, failure, raise_disk_error
+from bamsearch.study.loop import Evaluator, raise_disk_error
 from bamsearch.study.study import SearchStudy, TrialLease, TrialOutcome
 from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.initial_model import with_bam
@@ -120,13 +121,13 @@ def train_evaluator(
             return stopped.outcome
         except DivergedError as error:
             # Its advice is for the command train, which has an option for the learning rate.
-            return TrialOutcome(reason=failure(error).partition(": start again")[0])
+            return TrialOutcome(reason=failure_text(error).partition(": start again")[0])
         except (DataError, MissingExtraError, OutputError, StorageError, TrainingError):
             # A full disk or a missing image is not the design's fault.
             raise
         except Exception as error:  # A user's network can raise anything.
             raise_disk_error(error)
-            return TrialOutcome(reason=failure(error))
+            return TrialOutcome(reason=failure_text(error))
         return TrialOutcome(result.percent, curve=result.curve)
 
     return evaluate

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from bamsearch.errors import DesignError, ModelError, NothingToDoError
+from bamsearch.errors import DesignError, ModelError, NothingToDoError, first_line
 from bamsearch.records import DataFacts
+from bamsearch.text import size_text
 
 AUXILIARY_WEIGHT = 0.3
 """Loss weight of auxiliary heads: GoogLeNet's and Inception's in train mode (arXiv 1409.4842)."""
@@ -61,9 +62,8 @@ def check_gives_classes(module: nn.Module, name: str, facts: DataFacts) -> None:
         with torch.no_grad():
             output = module(images)
     except Exception as error:  # A user's forward can raise any exception.
-        size = "x".join(map(str, facts.input_shape))
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{name} does not accept images of {size}: {reason}") from error
+        size = size_text(facts.input_shape)
+        raise ModelError(f"{name} does not accept images of {size}: {first_line(error)}") from error
     finally:
         module.train(was)
     scores = class_scores(output)

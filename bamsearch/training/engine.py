@@ -15,7 +15,6 @@ import torch
 from scipy.stats import binomtest
 from torch import nn
 
-from bamsearch.data.splits import Data
 from bamsearch.errors import InvalidValueError, TrainingError
 from bamsearch.graph.designs import DESIGN_FILE, WEIGHTS_FILE
 from bamsearch.profiling.conditions import preserve_torch_state
@@ -23,12 +22,11 @@ from bamsearch.profiling.devices import device_facts
 from bamsearch.records import Design
 from bamsearch.training.fabric import make_fabric
 from bamsearch.training.folder import CHECKPOINT_FILE, EVENTS, TrainingFolder, check_tensorboard
-from bamsearch.training.initial_model import InitialModel, build_initial_model, module_as_given
 from bamsearch.training.interrupt import defer_signals
 from bamsearch.training.loop import sum_over_processes, train_epoch, validate
 from bamsearch.training.metadata import FACTS_FILE, METADATA, check_same_training
 from bamsearch.training.progress import EpochMetrics, Progress, Watch
-from bamsearch.training.recipe import Recipe, check_starts_from
+from bamsearch.training.recipe import check_starts_from
 from bamsearch.training.shards import steps_of
 from bamsearch.training.trainer import TrainerState, Training, make_trainer_state
 
@@ -65,49 +63,6 @@ class Trained:
         """95% Wilson interval of the accuracy, for the finite number of images only."""
         interval = binomtest(self.right, self.images).proportion_ci(CONFIDENCE, "wilson")
         return float(interval.low), float(interval.high)
-
-
-def train(
-    network: InitialModel | Design | nn.Module,
-    data: Data,
-    recipe: Recipe,
-    *,
-    seed: int = 0,
-    device: str = "auto",
-    output: TrainingFolder | Path | None = None,
-    resume: bool = False,
-    watch: Watch | None = None,
-) -> Trained:
-    """Train a network.
-
-    For the same seed, all designs of a model share initial weights and the order of images, see
-    :func:`bamsearch.training.initial_model.build_initial_model`. On a CPU with one thread the
-    result is reproducible bit for bit, also after a kill and resume; on a GPU the last digits may
-    differ. The caller's random state is preserved. The test split is not read.
-
-    Args:
-        network: a design, to be trained from random weights; the result of
-            :func:`build_initial_model`; or a network of the caller, of which a copy is trained.
-        data: the data set with training and validation splits.
-        recipe: the recipe.
-        seed: random seed.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        output: folder for checkpoints, metrics and weights; None writes nothing.
-        resume: resume the training in output from its last checkpoint.
-        watch: called after every few steps and every epoch.
-
-    Raises:
-        DivergedError: the loss became NaN or infinite.
-        TrainingError: output has another training.
-        KeyboardInterrupt: SIGINT or SIGTERM arrived; with an output, a checkpoint was written.
-        MissingExtraError: Lightning Fabric is not installed.
-        DesignError, NothingToDoError: the network does not match the data.
-    """
-    if isinstance(network, Design):
-        network = build_initial_model(network, data, seed=seed)
-    initial = network if isinstance(network, InitialModel) else module_as_given(network, data)
-    folder = TrainingFolder(output) if isinstance(output, Path) else output
-    return run_training(Training(initial, data, recipe, seed, device), folder, resume, watch)
 
 
 def state_of(folder: Path, wanted: Mapping[str, Any]) -> State:
@@ -151,17 +106,39 @@ def train_to_end(training: Training, folder: TrainingFolder, watch: Watch | None
         return
     if state == "new":
         folder.remove()
-    run_training(training, folder, state == "started", watch)
+    train(training, folder, resume=state == "started", watch=watch)
 
 
-def run_training(
-    training: Training, folder: TrainingFolder | None, resume: bool, watch: Watch | None
+def train(
+    training: Training,
+    folder: TrainingFolder | None = None,
+    *,
+    resume: bool = False,
+    watch: Watch | None = None,
 ) -> Trained:
-    """See :func:`train`."""
+    """Run a training to its end.
+
+    For the same seed, all designs of a model share initial weights and the order of images, see
+    :func:`bamsearch.training.initial_model.build_initial_model`. On a CPU with one thread the
+    result is reproducible bit for bit, also after a kill and resume; on a GPU the last digits may
+    differ. The caller's random state is preserved. The test split is not read.
+
+    Args:
+        training: network, data, recipe, seed and device.
+        folder: folder for checkpoints, metrics and weights; None writes nothing.
+        resume: resume the training in the folder from its last checkpoint.
+        watch: called after every few steps and every epoch.
+
+    Raises:
+        DivergedError: the loss became NaN or infinite.
+        TrainingError: the folder has another training.
+        KeyboardInterrupt: SIGINT or SIGTERM arrived; in the folder, a checkpoint was written.
+        MissingExtraError: Lightning Fabric is not installed.
+    """
     initial, recipe = training.initial, training.recipe
     check_starts_from(recipe, initial.weights)
     if resume and folder is None:
-        raise InvalidValueError("nothing to resume: pass the output folder of the training")
+        raise InvalidValueError("nothing to resume: pass the folder of the training")
     if folder is not None and folder.tensorboard:
         check_tensorboard()
     fabric, scaler = make_fabric(training.device, recipe)

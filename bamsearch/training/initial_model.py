@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from bamsearch.graph.models import is_versioned, split_model
 from bamsearch.graph.tracing.copying import copy_model
 from bamsearch.graph.weights import build_with_weights, normalisation
 from bamsearch.records import DataFacts, Design
+from bamsearch.text import size_text
 from bamsearch.training.classes import OWN_LOOP, check_gives_classes
 from bamsearch.training.metadata import FACTS_FILE, PIXELS
 
@@ -147,8 +147,8 @@ def check_trainable(design: Design, facts: DataFacts) -> None:
     if (design.input_shape, classes) != (facts.input_shape, facts.classes):
         head = "" if design.num_classes is None else f" and {classes} classes"
         raise DesignError(
-            f"the design is for {_sizes(design.input_shape)}{head}, but {facts.name} has "
-            f"{_sizes(facts.input_shape)} and {facts.classes} classes: create a matching design "
+            f"the design is for {size_text(design.input_shape)}{head}, but {facts.name} has "
+            f"{size_text(facts.input_shape)} and {facts.classes} classes: create a matching design "
             f"with 'bamsearch insert {design.model} --data {facts.name} -o DIR'"
         )
 
@@ -215,7 +215,3 @@ def _pixels(design: Design, weights: Path, default: PixelStatistics) -> PixelSta
         pass  # not trained by bamsearch
     published = is_versioned(design.model) and channels == 3
     return normalisation(design.model, design.weights) if published else default
-
-
-def _sizes(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))

@@ -95,6 +95,10 @@ def test_every_kind_of_field_is_written_and_read():
     assert json.loads(FORMAT.text(VALUE)) == {"thing": 1} | WRITTEN
 
 
+def test_a_table_may_have_other_keys_even_numbers_as_in_a_damaged_checkpoint():
+    assert decode(Facts, {"name": "n", 3: 1}) == {"name": "n", 3: 1}
+
+
 def test_defaults_may_be_left_out():
     content = {key: v for key, v in WRITTEN.items() if key not in ("other name", "count", "more")}
     result = decode(Everything, content)

@@ -9,7 +9,6 @@ import pytest
 from bamsearch.data.loading import load_data
 from bamsearch.records import Design, Insertion
 from bamsearch.score.trained import train_once
-from bamsearch.training.engine import train
 from bamsearch.training.recipe import find_recipe
 
 NETS = Path(__file__).parents[1] / "training" / "nets.py"
@@ -22,7 +21,7 @@ def digits():
     return load_data("digits")
 
 
-def test_it_is_the_training_of_that_seed(digits):
+def test_it_is_the_training_of_that_seed(train, digits):
     training = train_once(DESIGN, digits, RECIPE, seed=4)
     trained = train(DESIGN, digits, RECIPE, seed=4, device="cpu")
     assert (training.right, training.images) == (trained.right, trained.images)
@@ -56,14 +55,14 @@ def test_an_interrupted_training_is_resumed_and_its_folder_removed(digits, tmp_p
     assert not checkpoints.exists()
 
 
-def test_another_training_in_its_folder_gives_way(digits, tmp_path):
+def test_another_training_in_its_folder_gives_way(train, digits, tmp_path):
     checkpoints = tmp_path / "training"
     train(DESIGN, digits, RECIPE, seed=1, device="cpu", output=checkpoints)
     training = train_once(DESIGN, digits, RECIPE, seed=4, checkpoints=checkpoints)
     assert training.curve == train_once(DESIGN, digits, RECIPE, seed=4).curve
 
 
-def test_one_that_was_killed_at_its_very_end_is_not_trained_again(digits, tmp_path):
+def test_one_that_was_killed_at_its_very_end_is_not_trained_again(train, digits, tmp_path):
     checkpoints = tmp_path / "training"
     trained = train(DESIGN, digits, RECIPE, seed=4, device="cpu", output=checkpoints)
     training = train_once(

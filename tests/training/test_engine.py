@@ -9,7 +9,7 @@ from torch import nn
 from bamsearch.data.splits import Data, permutation
 from bamsearch.errors import DesignError, DeviceError, DivergedError, InvalidValueError, OutputError
 from bamsearch.records import Design, Insertion
-from bamsearch.training.engine import Trained, train
+from bamsearch.training.engine import Trained
 from bamsearch.training.initial_model import InitialModel
 from bamsearch.training.recipe import RECIPES, Recipe
 from bamsearch.training.trainer import TrainerState
@@ -41,7 +41,7 @@ def by_hand(network: nn.Module, data: Data, recipe: Recipe, seed: int) -> tuple[
     return [weight, bias], losses
 
 
-def test_an_epoch_is_sgd_by_hand(digits):
+def test_an_epoch_is_sgd_by_hand(train, digits):
     network = linear()
     recipe = Recipe("r", 1, 500, lr=0.05, momentum=0.8, weight_decay=0.01, schedule="step")
     expected, losses = by_hand(network, digits, recipe, seed=4)
@@ -62,7 +62,7 @@ def test_an_epoch_is_sgd_by_hand(digits):
     assert row.validation_loss == pytest.approx(entropy, rel=1e-4)
 
 
-def test_validation_images_are_seen_in_eval_mode(digits, design, quick):
+def test_validation_images_are_seen_in_eval_mode(train, digits, design, quick):
     # dropout and batch norm would else tell
     trained = train(design(("1", 4, 2)), digits, quick, device="cpu")
     mean, std = (torch.tensor(v)[:, None, None] for v in (digits.mean, digits.std))
@@ -73,7 +73,7 @@ def test_validation_images_are_seen_in_eval_mode(digits, design, quick):
     assert trained.rows[-1].validation_loss == pytest.approx(entropy, rel=1e-4)
 
 
-def test_the_network_that_was_given_is_not_changed(digits, quick):
+def test_the_network_that_was_given_is_not_changed(train, digits, quick):
     network = linear()
     before = network[1].weight.clone()
     trained = train(network, digits, quick, device="cpu")
@@ -81,7 +81,7 @@ def test_the_network_that_was_given_is_not_changed(digits, quick):
     assert not torch.equal(trained.module[1].weight, before)
 
 
-def test_the_rate_of_each_epoch_is_in_its_row(digits):
+def test_the_rate_of_each_epoch_is_in_its_row(train, digits):
     recipe = Recipe(
         "r", epochs=4, batch_size=1000, lr=0.1, schedule="step", milestones=(1, 3), augment="none"
     )
@@ -90,7 +90,7 @@ def test_the_rate_of_each_epoch_is_in_its_row(digits):
     assert [row.epoch for row in trained.rows] == [1, 2, 3, 4]
 
 
-def test_short_learns_the_digits(digits):
+def test_short_learns_the_digits(train, digits):
     model = "bamsearch.examples:resnet20"
     design = Design(model, (3, 8, 8), [Insertion("layer1"), Insertion("layer2")], num_classes=10)
     trained = train(design, digits, RECIPES["short"].changed(epochs=3), device="cpu")
@@ -103,7 +103,7 @@ def weights(trained: Trained) -> dict[str, bytes]:
     return {k: v.numpy().tobytes() for k, v in trained.module.state_dict().items()}
 
 
-def test_a_seed_is_a_training_bit_for_bit(digits, design, quick):
+def test_a_seed_is_a_training_bit_for_bit(train, digits, design, quick):
     first = train(design(("1", 4, 2)), digits, quick, seed=1, device="cpu")
     torch.manual_seed(5)  # what was drawn before changes nothing
     second = train(design(("1", 4, 2)), digits, quick, seed=1, device="cpu")
@@ -112,7 +112,7 @@ def test_a_seed_is_a_training_bit_for_bit(digits, design, quick):
     assert weights(first) != weights(other)
 
 
-def seen(monkeypatch, digits, design: Design, quick: Recipe, seed: int) -> list[bytes]:
+def seen(train, monkeypatch, digits, design: Design, quick: Recipe, seed: int) -> list[bytes]:
     """All that a network was given in a training, as bytes."""
     inputs: list[bytes] = []
     plain = TrainerState.__init__
@@ -129,17 +129,17 @@ def seen(monkeypatch, digits, design: Design, quick: Recipe, seed: int) -> list[
     return inputs
 
 
-def test_designs_with_one_seed_see_the_same_images(monkeypatch, digits, design, quick):
-    base = seen(monkeypatch, digits, design(), quick, 0)
-    placed = seen(monkeypatch, digits, design(("1", 4, 2), ("3", 2, 1)), quick, 0)
+def test_designs_with_one_seed_see_the_same_images(train, monkeypatch, digits, design, quick):
+    base = seen(train, monkeypatch, digits, design(), quick, 0)
+    placed = seen(train, monkeypatch, digits, design(("1", 4, 2), ("3", 2, 1)), quick, 0)
     assert len(base) == 2 * (5 + 1)  # two epochs of 5 steps and one validation batch
     assert base == placed
     assert base[:5] != base[6:11]  # another epoch, another order
     assert base[5] == base[11]
-    assert base != seen(monkeypatch, digits, design(), quick, 1)
+    assert base != seen(train, monkeypatch, digits, design(), quick, 1)
 
 
-def test_the_callers_random_state_is_left(digits, design, quick):
+def test_the_callers_random_state_is_left(train, digits, design, quick):
     torch.manual_seed(9)
     expected = torch.rand(3)
     torch.manual_seed(9)
@@ -147,12 +147,12 @@ def test_the_callers_random_state_is_left(digits, design, quick):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_the_test_split_is_not_touched(digits, design, quick, monkeypatch):
+def test_the_test_split_is_not_touched(train, digits, design, quick, monkeypatch):
     monkeypatch.setattr(digits, "test", lambda: pytest.fail("the test split was read"))
     train(design(), digits, quick.changed(epochs=1), device="cpu")
 
 
-def test_mixed_precision_computes_in_bfloat16_and_keeps_float32(digits, quick):
+def test_mixed_precision_computes_in_bfloat16_and_keeps_float32(train, digits, quick):
     kinds = set()
 
     class Spy(nn.Linear):
@@ -168,7 +168,7 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_float32(digits, quick):
     assert trained.module[1].weight.dtype == torch.float32
 
 
-def test_new_parameters_learn_at_their_own_rate(digits):
+def test_new_parameters_learn_at_their_own_rate(train, digits):
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.Linear(16, 10))
     before = [p.detach().clone() for p in network.parameters()]
     fresh = frozenset({"2.weight", "2.bias"})
@@ -182,7 +182,7 @@ def test_new_parameters_learn_at_their_own_rate(digits):
     assert moved == [True, True, False, False]
 
 
-def test_a_diverged_loss_says_where_and_what_to_try(digits, tmp_path):
+def test_a_diverged_loss_says_where_and_what_to_try(train, digits, tmp_path):
     recipe = Recipe("r", 2, 256, lr=1e30)
     says = r"the loss is (nan|inf) in epoch 1, step [23] of 5, at a learning rate of \S+: "
     with pytest.raises(DivergedError, match=says + "start again with `lr=1e\\+29`"):
@@ -190,7 +190,7 @@ def test_a_diverged_loss_says_where_and_what_to_try(digits, tmp_path):
     assert (tmp_path / "run" / "checkpoint.pt").is_file()
 
 
-def test_what_is_not_fit_is_refused(digits, design, quick):
+def test_what_is_not_fit_is_refused(train, digits, design, quick):
     with pytest.raises(DesignError, match=r"3x16x16 and 10 classes, but digits has 3x8x8 and 10"):
         train(Design(design().model, (3, 16, 16), num_classes=10), digits, quick)
     with pytest.raises(DesignError, match=r"insert resnet18 --data digits -o DIR"):
@@ -203,7 +203,7 @@ def test_what_is_not_fit_is_refused(digits, design, quick):
         train(design(), digits, quick, device="cpu", resume=True)
 
 
-def test_a_training_is_not_overwritten(digits, quick, tmp_path):
+def test_a_training_is_not_overwritten(train, digits, quick, tmp_path):
     once = quick.changed(epochs=1)
     train(linear(), digits, once, device="cpu", output=tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()

@@ -7,7 +7,6 @@ import torch
 
 import bamsearch
 from bamsearch.errors import InvalidValueError, OutputError, TrainingError
-from bamsearch.training.engine import train
 from bamsearch.training.folder import CHECKPOINT_FILE, TrainingFolder
 
 
@@ -17,7 +16,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def trained(digits, design, quick, folder):
+def trained(train, digits, design, quick, folder):
     once = quick.changed(epochs=1)
     resume = (folder.path / CHECKPOINT_FILE).exists()
     return train(
@@ -113,7 +112,9 @@ def test_one_process_at_a_time(training_folder):
         TrainingFolder(training_folder.path).locked().__enter__()
 
 
-def test_tensorboard_is_asked_for_before_the_work(digits, design, quick, tmp_path, monkeypatch):
+def test_tensorboard_is_asked_for_before_the_work(
+    train, digits, design, quick, tmp_path, monkeypatch
+):
     monkeypatch.setattr("bamsearch.training.folder.find_spec", lambda name: None)
     wanted = TrainingFolder(tmp_path / "run", tensorboard=True)
     with pytest.raises(InvalidValueError, match=r"pip install tensorboard"):
@@ -121,7 +122,7 @@ def test_tensorboard_is_asked_for_before_the_work(digits, design, quick, tmp_pat
     assert not wanted.path.exists()
 
 
-def test_tensorboard_gets_the_epochs(digits, design, quick, tmp_path):
+def test_tensorboard_gets_the_epochs(train, digits, design, quick, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -5,7 +5,6 @@ import subprocess
 
 import torch
 
-from bamsearch.training.engine import train
 from bamsearch.training.recipe import Recipe
 
 TRAINS = """
@@ -15,17 +14,22 @@ import torch
 from torch import nn
 from bamsearch.data.loading import load_data
 from bamsearch.training.engine import train
+from bamsearch.training.folder import TrainingFolder
+from bamsearch.training.initial_model import module_as_given
 from bamsearch.training.recipe import Recipe
+from bamsearch.training.trainer import Training
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
 network = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
 recipe = Recipe(**json.loads(sys.argv[1]))
-train(network, load_data("digits"), recipe, seed=3, device="cpu", output=Path(sys.argv[2]))
+digits = load_data("digits")
+training = Training(module_as_given(network, digits), digits, recipe, 3, "cpu")
+train(training, TrainingFolder(Path(sys.argv[2])))
 """
 
 
-def test_two_processes_do_what_one_does(digits, preloaded, tmp_path, outcome):
+def test_two_processes_do_what_one_does(train, digits, preloaded, tmp_path, outcome):
     recipe = Recipe("r", epochs=2, batch_size=256, lr=0.1)
     python = preloaded / "python"
     torchrun = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from bamsearch.errors import TrainingError
-from bamsearch.training.engine import train
 from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.progress import Progress
 
@@ -21,7 +20,9 @@ from bamsearch.data.loading import load_data
 from bamsearch.records import Design
 from bamsearch.training.engine import train
 from bamsearch.training.folder import TrainingFolder
+from bamsearch.training.initial_model import build_initial_model
 from bamsearch.training.recipe import Recipe
+from bamsearch.training.trainer import Training
 
 torch.set_num_threads(1)
 design = Design.from_json(Path(sys.argv[1]).read_text())
@@ -32,12 +33,14 @@ def watch(progress):
         os.kill(os.getpid(), signal.SIGKILL)
 
 folder = TrainingFolder(Path(sys.argv[2]), minutes=float(sys.argv[5]))
-train(design, load_data("digits"), recipe, seed=3, device="cpu", output=folder, watch=watch)
+digits = load_data("digits")
+initial = build_initial_model(design, digits, seed=3)
+train(Training(initial, digits, recipe, 3, "cpu"), folder, watch=watch)
 """
 
 
 @pytest.fixture
-def whole(digits, design, quick, tmp_path, outcome):
+def whole(train, digits, design, quick, tmp_path, outcome):
     """What comes out of a training of the design that is not cut off."""
     train(design(("1", 4, 2)), digits, quick, seed=3, device="cpu", output=tmp_path / "whole")
     return outcome(tmp_path / "whole")
@@ -49,7 +52,18 @@ def whole(digits, design, quick, tmp_path, outcome):
     ids=["between two checkpoints of an epoch", "after the checkpoint of an epoch"],
 )
 def test_killed_in_an_epoch(
-    digits, design, quick, preloaded, tmp_path, outcome, whole, epoch, step, minutes, has_checkpoint
+    train,
+    digits,
+    design,
+    quick,
+    preloaded,
+    tmp_path,
+    outcome,
+    whole,
+    epoch,
+    step,
+    minutes,
+    has_checkpoint,
 ):
     placed, folder = design(("1", 4, 2)), tmp_path / "killed"
     file = tmp_path / "design.json"
@@ -65,7 +79,9 @@ def test_killed_in_an_epoch(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_between_two_steps(digits, design, quick, tmp_path, outcome, whole, number):
+def test_interrupted_between_two_steps(
+    train, digits, design, quick, tmp_path, outcome, whole, number
+):
     placed, folder = design(("1", 4, 2)), TrainingFolder(tmp_path / "cut", minutes=0)
     handler = signal.getsignal(number)
 
@@ -82,7 +98,7 @@ def test_interrupted_between_two_steps(digits, design, quick, tmp_path, outcome,
     assert outcome(folder.path) == whole
 
 
-def test_a_second_signal_does_not_wait(digits, design, quick, tmp_path):
+def test_a_second_signal_does_not_wait(train, digits, design, quick, tmp_path):
     def watch(progress: Progress) -> None:
         if progress.epoch == 1:
             os.kill(os.getpid(), signal.SIGINT)
@@ -94,7 +110,7 @@ def test_a_second_signal_does_not_wait(digits, design, quick, tmp_path):
     assert TrainingFolder(tmp_path / "cut").read_checkpoint()["progress"].epoch == 1
 
 
-def test_a_finished_training_is_read_again(digits, design, quick, tmp_path, outcome):
+def test_a_finished_training_is_read_again(train, digits, design, quick, tmp_path, outcome):
     once = train(design(), digits, quick, device="cpu", output=tmp_path / "done")
     before = outcome(tmp_path / "done")
     again = train(design(), digits, quick, device="cpu", output=tmp_path / "done", resume=True)
@@ -102,7 +118,7 @@ def test_a_finished_training_is_read_again(digits, design, quick, tmp_path, outc
     assert outcome(tmp_path / "done") == before
 
 
-def test_another_training_is_refused_by_what_differs(digits, design, quick, tmp_path):
+def test_another_training_is_refused_by_what_differs(train, digits, design, quick, tmp_path):
     placed, folder = design(("1", 4, 2)), tmp_path / "run"
     train(placed, digits, quick.changed(epochs=1), device="cpu", output=folder)
 
@@ -121,7 +137,7 @@ def test_another_training_is_refused_by_what_differs(digits, design, quick, tmp_
             resume(*others)
 
 
-def test_other_data_are_refused_by_their_hash(digits, design, quick, tmp_path):
+def test_other_data_are_refused_by_their_hash(train, digits, design, quick, tmp_path):
     from bamsearch.data.loading import load_data
 
     once = quick.changed(epochs=1)
@@ -132,6 +148,6 @@ def test_other_data_are_refused_by_their_hash(digits, design, quick, tmp_path):
         train(design(), other, once, device="cpu", output=tmp_path / "run", resume=True)
 
 
-def test_no_checkpoint_says_so(digits, design, quick, tmp_path):
+def test_no_checkpoint_says_so(train, digits, design, quick, tmp_path):
     with pytest.raises(TrainingError, match=r"no checkpoint in "):
         train(design(), digits, quick, device="cpu", output=Path(tmp_path), resume=True)

@@ -28,6 +28,7 @@ from bamsearch.records.comparison import FieldDifference, first_difference
 from bamsearch.records.formats import Format
 from bamsearch.records.run_files import AUDITS, TRAINING_FILES
 from bamsearch.study.folder import check_name
+from bamsearch.text import size_text
 
 ScoreDraws = Sequence[Sequence[float | None]]
 """Draw → design of the sample → value; None if the score failed."""
@@ -230,7 +231,7 @@ def _options(audit: Audit) -> dict[str, object]:
         "MODEL": audit.model,
         "the content of MODEL": audit.source,
         "`data`": f"{facts.name.partition(':')[0]} of hash {facts.hash}",
-        "`input_size`": "x".join(map(str, audit.summary.input_shape)),
+        "`input_size`": size_text(audit.summary.input_shape),
         **{f"`budget_{quantity}`": texts.get(quantity) for quantity in get_args(Quantity)},
         "`space`": audit.space.get("name"),
         "the content of `space`": json.dumps(audit.space, sort_keys=True),

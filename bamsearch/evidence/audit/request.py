@@ -13,7 +13,7 @@ from bamsearch.data.datasets import Datasets
 from bamsearch.data.loading import load_data
 from bamsearch.data.resolving import resolve
 from bamsearch.data.splits import Data
-from bamsearch.errors import DataError, InvalidValueError
+from bamsearch.errors import InvalidValueError
 from bamsearch.evidence.audit.folder import AuditFolder, folder_of
 from bamsearch.evidence.audit.sample import draw_sample
 from bamsearch.evidence.verify.request import check_is_named, data_for_run
@@ -237,12 +237,6 @@ def _of_model(request: AuditRequest, device: str) -> tuple[SearchPlan, Data]:
             timing=LatencySettings(device=device, threads=request.threads),
         )
     )
-    takes = searched.run.summary.input_shape
-    if takes != data.facts.input_shape:
-        raise DataError(
-            f"`data={data.facts.name}` has inputs of {'x'.join(map(str, data.facts.input_shape))}, "
-            f"but {model} takes {'x'.join(map(str, takes))}: choose another MODEL"
-        )
     return searched, data
 
 

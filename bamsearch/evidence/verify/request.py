@@ -20,6 +20,7 @@ from bamsearch.evidence.verify.statistics import CONFIDENCE
 from bamsearch.profiling.summary import summarise
 from bamsearch.records import AnalysisPlan, DataFacts, Expected, Over, Run, RunRecord
 from bamsearch.study.folder import RunFolder, find_folder
+from bamsearch.text import size_text
 from bamsearch.training.initial_model import GIVEN, check_is_classifier
 from bamsearch.training.recipe import Recipe
 from bamsearch.training.request import TrainingOptions, load_for
@@ -203,8 +204,8 @@ def misfit(run: Run, facts: DataFacts, classes: int | None) -> DataError:
     """The error for data that do not fit a run, whose networks have these classes, if known."""
     head = "" if classes is None else f" and {classes} classes"
     return DataError(
-        f"run {run.name} is for {_size(run.summary.input_shape)}{head}, but {facts.name} has "
-        f"{_size(facts.input_shape)} and {facts.classes} classes: "
+        f"run {run.name} is for {size_text(run.summary.input_shape)}{head}, but {facts.name} has "
+        f"{size_text(facts.input_shape)} and {facts.classes} classes: "
         f"'bamsearch search {run.model} --data {facts.name}' makes a run that fits"
     )
 
@@ -260,7 +261,3 @@ def _check(request: VerifyRequest) -> None:
         raise InvalidValueError("`weights` is for a MODEL: a module has its own weights")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InvalidValueError("verify trains in one process: start it without torchrun")
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

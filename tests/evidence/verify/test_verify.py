@@ -149,7 +149,7 @@ def test_an_interruption_leaves_what_can_be_resumed(verified, run, plan):
 
 def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, monkeypatch):
     copied(verified, run)
-    monkeypatch.setattr(engine, "run_training", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(engine, "train", lambda *a, **k: pytest.fail("trained again"))
     planned = plan()
     monkeypatch.setattr(planned.data, "test", lambda: pytest.fail("tested again"))
     estimate = estimate_verify(planned, lambda: pytest.fail("timed again"))
@@ -164,13 +164,13 @@ def test_what_is_there_is_neither_trained_nor_tested_again(verified, run, plan, 
 
 def test_more_seeds_train_those_that_are_new(verified, run, plan, monkeypatch):
     copied(verified, run)
-    plain, seeds = engine.run_training, []
+    plain, seeds = engine.train, []
 
-    def spy(training, *args):
+    def spy(training, *args, **options):
         seeds.append(training.seed)
-        return plain(training, *args)
+        return plain(training, *args, **options)
 
-    monkeypatch.setattr(engine, "run_training", spy)
+    monkeypatch.setattr(engine, "train", spy)
     evidence = run_verify(plan(seeds=3))
     assert set(seeds) == {10002}
     assert evidence.differences[0].seeds == 3
