@@ -15,18 +15,8 @@ from bamsearch.records import (
     Measure,
     Setting,
 )
-from bamsearch.reporting import content
+from bamsearch.reporting import content, text
 from bamsearch.reporting.tables import Column, Table
-from bamsearch.reporting.text import (
-    count_text,
-    design_text,
-    estimate_text,
-    giga,
-    limits_text,
-    mega,
-    optional,
-    shape_text,
-)
 from bamsearch.score.table import is_drawn
 from bamsearch.space.budget import amount_text
 from bamsearch.text import number_text, printable
@@ -65,8 +55,8 @@ class AuditReport:
     @property
     def title(self) -> str:
         """Model, input and budget."""
-        limits = limits_text(self.audit.budgets)
-        shape = shape_text(self.audit.summary.input_shape)
+        limits = text.limits_text(self.audit.budgets)
+        shape = text.shape_text(self.audit.summary.input_shape)
         budget = f"budget {limits}" if limits else "no budget"
         return f"{printable(self.audit.model)} · {shape} · {budget}"
 
@@ -91,7 +81,7 @@ class AuditReport:
         added = amount_text(audit.quantity, audit.threshold)
         return (
             f"{designs} of {about}{feasible} feasible designs, {band} in the band "
-            f"(+{added} or more) × {count_text(seeds, 'seed')} = {designs * seeds} trainings"
+            f"(+{added} or more) × {text.count_text(seeds, 'seed')} = {designs * seeds} trainings"
         )
 
     @property
@@ -140,10 +130,10 @@ class AuditReport:
             "standard deviation of designs, without that noise": [
                 points(c.design_sd) for c in ceilings
             ],
-            "correlation between two seeds": [optional(two, c.pearson) for c in ceilings],
-            reliability: [optional(two, c.reliability) for c in ceilings],
-            "rho of a perfect score": [optional(two, c.highest) for c in ceilings],
-            "tau of a perfect score": [optional(two, c.highest_tau) for c in ceilings],
+            "correlation between two seeds": [text.optional(two, c.pearson) for c in ceilings],
+            reliability: [text.optional(two, c.reliability) for c in ceilings],
+            "rho of a perfect score": [text.optional(two, c.highest) for c in ceilings],
+            "tau of a perfect score": [text.optional(two, c.highest_tau) for c in ceilings],
         }
         rows = tuple((name, *cells) for name, cells in lines.items() if ceilings)
         titles = [SETTINGS[ceiling.setting] for ceiling in ceilings]
@@ -159,7 +149,7 @@ class AuditReport:
             (
                 "points of accuracy, 95%",
                 "r",
-                lambda effect: estimate_text(effect.points, effect.low, effect.high, "+.2f"),
+                lambda effect: text.estimate_text(effect.points, effect.low, effect.high, "+.2f"),
             ),
             ("designs", "r", lambda effect: str(effect.designs)),
         ]
@@ -175,13 +165,17 @@ class AuditReport:
         rows = []
         for design in ranked:
             accuracies = [
-                optional("{:.2f}".format, value, "diverged")
+                text.optional("{:.2f}".format, value, "diverged")
                 for value in (design.mean, *design.accuracies)
             ]
             if not design.accuracies:
                 accuracies = ["–"] * (1 + len(audit.seeds))
-            sizes = [mega(design.params), giga(design.macs), "yes" if design.in_band else ""]
-            rows.append((design_text(audit.design(design.insertions)), *accuracies, *sizes))
+            sizes = [
+                text.mega(design.params),
+                text.giga(design.macs),
+                "yes" if design.in_band else "",
+            ]
+            rows.append((text.design_text(audit.design(design.insertions)), *accuracies, *sizes))
         return Table(tuple(header), "l" + "r" * (len(header) - 2) + "l", tuple(rows))
 
     @property
@@ -189,7 +183,7 @@ class AuditReport:
         """Names and texts."""
         audit = self.audit
         recipe = audit.recipe
-        epochs = count_text(int(recipe["epochs"]), "epoch")
+        epochs = text.count_text(int(recipe["epochs"]), "epoch")
         facts = {
             "command": audit.command or "from Python",
             **content.problem_facts(audit),
@@ -257,7 +251,7 @@ def _interval(value: float | None, low: float | None, high: float | None, form: 
         return "–"
     if low is None or high is None:
         return f"{value:{form}}"
-    return estimate_text(value, low, high, form)
+    return text.estimate_text(value, low, high, form)
 
 
 def _one_draw(agreement: Agreement | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import vl_convert  # of the package vl_convert_python
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bamsearch.reporting import tables
 from bamsearch.reporting.charts import run_charts
 from bamsearch.reporting.charts.look import PALETTE, svg
 from bamsearch.reporting.charts.pareto import pareto_data
@@ -24,13 +25,6 @@ from bamsearch.reporting.content import Report
 from bamsearch.reporting.network import found_picture
 from bamsearch.reporting.network_svg import network_svg
 from bamsearch.reporting.page_data import DesignCodes, listed_designs, page_data
-from bamsearch.reporting.tables import (
-    accuracy_text,
-    compared_score,
-    latency_text,
-    run_content,
-    score_name,
-)
 from bamsearch.reporting.text import budget_text, design_text, giga, mega, template_file, title
 from bamsearch.text import printable, shortened_text
 
@@ -73,14 +67,14 @@ def html_page(
         network=network_svg(found_picture(report.record)),
         site_header=codes.sites,
         charts=drawings,
-        score_name=score_name(report),
+        score_name=tables.score_name(report),
         notes=data.notes if data is not None else (),
         choices=listed_designs(report, codes, _FRONT_SHOWN),
         more=max(len(report.front) - _FRONT_SHOWN, 0),
         scripts=scripts,
         hashes=" ".join(map(_hash, scripts)),
         data=page_data(report, codes),
-        **run_content(report),
+        **tables.run_content(report),
     )
 
 
@@ -103,12 +97,12 @@ def html_environment() -> Environment:
     # tojson escapes what HTML would read; by default it also sorts keys and pads.
     templates.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     templates.filters |= {
-        "compared_score": compared_score,
+        "compared_score": tables.compared_score,
         "giga": giga,
         "mega": mega,
         "design": design_text,
-        "latency": latency_text,
-        "accuracy": accuracy_text,
+        "latency": tables.latency_text,
+        "accuracy": tables.accuracy_text,
     }
     templates.globals |= {"palette": PALETTE, "style": template_file("page.css")}
     return templates

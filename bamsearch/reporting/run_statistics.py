@@ -149,17 +149,12 @@ def health(record: RunRecord) -> Health:
         sum(trial.state == "failed" for trial in record.trials),
         sum(trial.state == "stopped" for trial in record.trials),
         tuple(reasons.most_common()),
-        over_budget(record),
+        sum(is_over_budget(run, trial) for trial in record.trials),
         sum(not finalist.kept for finalist in record.finalists),
         sum(trial.retries for trial in everything),
         max(last + 1 - len(record.trials) - retried, 0),
         median(seconds) if seconds else None,
     )
-
-
-def over_budget(record: RunRecord) -> int:
-    """Number of scored designs over a budget: 0, counted rather than assumed."""
-    return sum(is_over_budget(record.run, trial) for trial in record.trials)
 
 
 def is_over_budget(run: Run, trial: Trial) -> bool:

@@ -12,15 +12,6 @@ from bamsearch.reporting import text
 from bamsearch.reporting.comparison import Compared, Differences, Latency, differences
 from bamsearch.reporting.content import CONVENTION, Report, SiteRow
 from bamsearch.reporting.run_statistics import Importance, curve_sentence
-from bamsearch.reporting.text import (
-    design_text,
-    estimate_text,
-    giga,
-    interval_text,
-    mega,
-    optional,
-    score_text,
-)
 from bamsearch.reporting.training_effects import Ranked, chance_text, effect_text
 from bamsearch.text import number_text, printable, share_text, table_cell
 
@@ -66,9 +57,9 @@ class Table:
     @classmethod
     def of(cls, rows: Iterable[Row], columns: Sequence[Column[Row]]) -> Table:
         """One row per item, one cell per column."""
-        titles, aligns, texts = zip(*columns, strict=True)
+        titles, aligns, cells = zip(*columns, strict=True)
         return cls(
-            titles, "".join(aligns), tuple(tuple(text(row) for text in texts) for row in rows)
+            titles, "".join(aligns), tuple(tuple(cell(row) for cell in cells) for row in rows)
         )
 
     def shortened(self, most: int) -> Table:
@@ -106,10 +97,10 @@ def comparison_table(report: Report) -> Table:
     over = f", over {report.over}" if report.over else ""
     columns: list[Column[Compared]] = [
         ("", "l", lambda row: row.label),
-        ("design", "l", lambda row: optional(design_text, row.design)),
-        ("params", "r", lambda row: optional(mega, row.params)),
+        ("design", "l", lambda row: text.optional(text.design_text, row.design)),
+        ("params", "r", lambda row: text.optional(text.mega, row.params)),
         ("", "r", lambda row: _changes(row, base).params),
-        ("GFLOPs", "r", lambda row: optional(giga, row.macs)),
+        ("GFLOPs", "r", lambda row: text.optional(text.giga, row.macs)),
         ("", "r", lambda row: _changes(row, base).gflops),
         ("latency, paired ratio", "r", lambda row: latency_text(row.latency)),
         (score_name(report), "r", compared_score),
@@ -131,7 +122,7 @@ def _difference(row: Compared) -> str:
     difference = row.difference
     if difference is None:
         return ""
-    return estimate_text(difference.points, difference.low, difference.high, "+.2f")
+    return text.estimate_text(difference.points, difference.low, difference.high, "+.2f")
 
 
 def several_table(reports: Sequence[Report]) -> Table:
@@ -144,11 +135,11 @@ def several_table(reports: Sequence[Report]) -> Table:
         ("sampler", "l", lambda report: report.record.run.sampler),
         ("trials", "r", _trials),
         ("score", "l", lambda report: report.record.run.score),
-        ("best", "r", lambda report: optional(score_text, report.best.score, "none yet")),
+        ("best", "r", lambda report: text.optional(text.score_text, report.best.score, "none yet")),
         ("best random", "r", _random),
-        ("params", "r", lambda report: optional(mega, report.best.params)),
+        ("params", "r", lambda report: text.optional(text.mega, report.best.params)),
         ("", "r", lambda report: _changes(report.best, report.comparison[0]).params),
-        ("GFLOPs", "r", lambda report: optional(giga, report.best.macs)),
+        ("GFLOPs", "r", lambda report: text.optional(text.giga, report.best.macs)),
         ("", "r", lambda report: _changes(report.best, report.comparison[0]).gflops),
     ]
     if any(report.record.finalists for report in reports):
@@ -156,7 +147,9 @@ def several_table(reports: Sequence[Report]) -> Table:
     if any(report.record.shown_evidence is not None for report in reports):
         columns += [("accuracy", "r", _accuracy), ("does it help?", "l", _verdict)]
     # The longest column last.
-    columns.append(("design", "l", lambda report: optional(design_text, report.best.design)))
+    columns.append(
+        ("design", "l", lambda report: text.optional(text.design_text, report.best.design))
+    )
     return Table.of(reports, columns)
 
 
@@ -171,7 +164,7 @@ def _trials(report: Report) -> str:
 
 def _random(report: Report) -> str:
     random = report.record.baseline("random")
-    return "–" if random is None else score_text(random.score)
+    return "–" if random is None else text.score_text(random.score)
 
 
 def _accuracy(report: Report) -> str:
@@ -219,7 +212,7 @@ def sites_table(rows: Sequence[SiteRow]) -> Table:
         ("+ MACs", "r", lambda row: f"{row.macs:,}"),
     ]
     if any(row.ms is not None for row in rows):
-        columns.append(("+ ms, predicted", "r", lambda row: optional("{:.3f}".format, row.ms)))
+        columns.append(("+ ms, predicted", "r", lambda row: text.optional("{:.3f}".format, row.ms)))
     return Table.of(rows, columns)
 
 
@@ -231,13 +224,13 @@ def _dilation(row: SiteRow) -> str:
 def front_table(report: Report) -> Table:
     """The Pareto front."""
     columns: list[Column[Trial]] = [
-        ("design", "l", lambda trial: design_text(trial.design)),
-        (score_name(report), "r", lambda trial: score_text(trial.score)),
-        ("GFLOPs", "r", lambda trial: giga(trial.macs)),
-        ("params", "r", lambda trial: mega(trial.params)),
+        ("design", "l", lambda trial: text.design_text(trial.design)),
+        (score_name(report), "r", lambda trial: text.score_text(trial.score)),
+        ("GFLOPs", "r", lambda trial: text.giga(trial.macs)),
+        ("params", "r", lambda trial: text.mega(trial.params)),
     ]
     if "ms" in report.axes:
-        columns.append(("ms", "r", lambda trial: optional("{:.3f}".format, trial.ms)))
+        columns.append(("ms", "r", lambda trial: text.optional("{:.3f}".format, trial.ms)))
     return Table.of(report.front, columns)
 
 
@@ -270,7 +263,11 @@ def effects_table(report: Report) -> Table:
     columns: list[Column[Effect]] = [
         ("factor", "l", effect_text),
         ("points", "r", lambda effect: f"{effect.points:+.2f}"),
-        (_confidence(report), "r", lambda effect: interval_text(effect.low, effect.high, "+.2f")),
+        (
+            _confidence(report),
+            "r",
+            lambda effect: text.interval_text(effect.low, effect.high, "+.2f"),
+        ),
         ("", "l", lambda effect: "" if effect.distinguished else "not distinguishable from 0"),
         ("designs", "r", lambda effect: f"{effect.designs:,}"),
     ]
@@ -282,7 +279,7 @@ def ranking_table(report: Report) -> Table:
     """Expected accuracy of the best designs and of those with a role; empty without trainings."""
     columns: list[Column[Ranked]] = [
         ("rank", "l", lambda ranked: ranked.label),
-        ("design", "l", lambda ranked: design_text(ranked.design)),
+        ("design", "l", lambda ranked: text.design_text(ranked.design)),
         (text.EXPECTED, "r", lambda ranked: estimate_cells(ranked.estimate)[0]),
         (_confidence(report), "r", lambda ranked: estimate_cells(ranked.estimate)[1]),
         ("trainings", "r", lambda ranked: estimate_cells(ranked.estimate)[2]),
@@ -301,7 +298,7 @@ def estimate_cells(estimate: AccuracyEstimate | None) -> tuple[str, str, str, st
     """Expected accuracy, its interval, trainings, chance to be best; dashes without an estimate."""
     if estimate is None:
         return ("–",) * 4
-    interval = interval_text(estimate.low, estimate.high)
+    interval = text.interval_text(estimate.low, estimate.high)
     return f"{estimate.mean:.2f}", interval, f"{estimate.trainings:,}", chance_text(estimate.chance)
 
 
@@ -332,7 +329,7 @@ def sizes_table(report: Report) -> Table:
         (
             "Spearman's rho with the score",
             "r",
-            lambda size: optional("{:+.2f}".format, size[1], "does not vary"),
+            lambda size: text.optional("{:+.2f}".format, size[1], "does not vary"),
         ),
     ]
     return Table.of(report.sizes.named.items(), columns)
@@ -370,14 +367,14 @@ def latency_text(latency: Latency | None) -> str:
         return "not measured"
     if latency.low == latency.high:
         return f"{latency.ratio:.3f}"
-    return estimate_text(latency.ratio, latency.low, latency.high, ".3f")
+    return text.estimate_text(latency.ratio, latency.low, latency.high, ".3f")
 
 
 def accuracy_text(accuracy: Accuracy | None) -> str:
     """``93.41% [93.10, 93.72]``."""
     if accuracy is None:
         return "not trained"
-    return f"{accuracy.mean:.2f}% {interval_text(accuracy.low, accuracy.high)}"
+    return f"{accuracy.mean:.2f}% {text.interval_text(accuracy.low, accuracy.high)}"
 
 
 def compared_score(row: Compared) -> str:
@@ -385,5 +382,5 @@ def compared_score(row: Compared) -> str:
     if row.score is None:
         return row.note
     if row.expected is not None:
-        return estimate_text(row.score, row.expected.low, row.expected.high)
-    return score_text(row.score)
+        return text.estimate_text(row.score, row.expected.low, row.expected.high)
+    return text.score_text(row.score)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -12,28 +13,12 @@ from rich.cells import cell_len, set_cell_size
 from bamsearch.cli.console import Console
 from bamsearch.records import Design, Run, RunRecord, Trial
 from bamsearch.records.run_files import place_of
+from bamsearch.reporting import tables, text
 from bamsearch.reporting.answer import Answer, verify_line
 from bamsearch.reporting.as_json import trial_json
 from bamsearch.reporting.comparison import LABELS, baseline_label
 from bamsearch.reporting.content import Report
-from bamsearch.reporting.run_statistics import over_budget, size_correlation
-from bamsearch.reporting.tables import (
-    axis_names,
-    effects_legend,
-    effects_table,
-    estimate_cells,
-)
-from bamsearch.reporting.text import (
-    budget_text,
-    conditions_text,
-    count_text,
-    design_text,
-    giga,
-    mega,
-    option_text,
-    score_text,
-    title,
-)
+from bamsearch.reporting.run_statistics import health, size_correlation
 from bamsearch.reporting.training_effects import TrainingEffects
 from bamsearch.text import json_count, number_text, printable
 
@@ -48,7 +33,7 @@ _WIDEST = 120
 def print_result(console: Console, report: Report) -> None:
     """Print the best designs, the baselines and the evidence."""
     record, run = report.record, report.record.run
-    console.print(f"{title(run)} · score {printable(run.score)} · seed {run.seed}")
+    console.print(f"{text.title(run)} · score {printable(run.score)} · seed {run.seed}")
     console.print(_counts(record))
     if report.state:
         console.print(report.state)
@@ -70,9 +55,9 @@ def print_result(console: Console, report: Report) -> None:
     console.print()
     for line in _evidence_lines(report.answer):
         console.print(printable(line))
-    first, *other_axes = axis_names(report)
+    first, *other_axes = tables.axis_names(report)
     console.print(
-        f"Pareto    {count_text(len(report.front), 'design')}, "
+        f"Pareto    {text.count_text(len(report.front), 'design')}, "
         f"{first} against {', '.join(other_axes)}"
     )
     if report.training_effects is not None:
@@ -84,9 +69,9 @@ def _print_effects(console: Console, report: Report, training_effects: TrainingE
     for remark in training_effects.analysis.remarks:
         console.print(f"          {printable(remark)}")
     if training_effects.effects:
-        table = effects_table(report).shortened(_EFFECTS)
+        table = tables.effects_table(report).shortened(_EFFECTS)
         console.table(table.header, table.rows, table.align)
-    for line in wrap(effects_legend(report), 90):
+    for line in wrap(tables.effects_legend(report), 90):
         console.print(f"          {line}")
 
 
@@ -108,7 +93,7 @@ class _Designs:
         used = {i.site for trial in trials for i in trial.design.insertions}
         sites = [site.name for site in record.run.summary.sites if site.name in used]
         self._titles = {name: printable(name) for name in sites}
-        self._width = {name: max(cell_len(title), 6) for name, title in self._titles.items()}
+        self._width = {name: max(cell_len(site), 6) for name, site in self._titles.items()}
         self.wide = len(sites) <= _COLUMNS and sum(self._width.values()) <= _WIDEST
 
     @property
@@ -116,29 +101,26 @@ class _Designs:
         if not self.wide:
             return "design"
         return "  ".join(
-            set_cell_size(title, self._width[name]) for name, title in self._titles.items()
+            set_cell_size(site, self._width[name]) for name, site in self._titles.items()
         )
 
     def cell(self, design: Design) -> str:
         if not self.wide:
-            return design_text(design)
+            return text.design_text(design)
         by_site = {i.site: i for i in design.insertions}
         return "  ".join(
-            f"{option_text(by_site.get(name)):{self._width[name]}}" for name in self._titles
+            text.option_text(by_site.get(name)).ljust(self._width[name]) for name in self._titles
         )
 
 
 def _counts(record: RunRecord) -> str:
     run = record.run
     fit = f"{number_text(run.feasible_designs)} of {number_text(run.designs)} designs fit"
-    scored = f"{len(record.complete):,} scored"
-    failed = sum(trial.state == "failed" for trial in record.trials)
-    stopped = sum(trial.state == "stopped" for trial in record.trials)
-    early = f" · {stopped} stopped early" if record.run.score == "train" else ""
+    counts = health(record)
+    early = f" · {counts.stopped} stopped early" if run.score == "train" else ""
     about = "exact" if run.exact else "estimate"
-    return (
-        f"{fit} ({about}) · {scored} · {over_budget(record)} over budget · {failed} failed{early}"
-    )
+    wrong = f"{counts.over_budget} over budget · {counts.failed} failed"
+    return f"{fit} ({about}) · {counts.scored:,} scored · {wrong}{early}"
 
 
 def _ranking_rows(record: RunRecord) -> list[list[str]]:
@@ -159,12 +141,12 @@ def _ranking_rows(record: RunRecord) -> list[list[str]]:
 
 
 def _numbers(record: RunRecord, trial: Trial) -> list[str]:
-    scored = [score_text(trial.score)]
+    scored = [text.score_text(trial.score)]
     if record.run.score == "train":
         analysis, insertions = record.analysis, trial.design.insertions
         estimate = None if analysis is None else analysis.of(insertions)
-        scored = [f"{trial.score:.2f}", *estimate_cells(estimate)[1:]]
-    return [*scored, giga(trial.macs), mega(trial.params)]
+        scored = [f"{trial.score:.2f}", *tables.estimate_cells(estimate)[1:]]
+    return [*scored, text.giga(trial.macs), text.mega(trial.params)]
 
 
 def _print_finalists(console: Console, record: RunRecord, design: _Designs) -> None:
@@ -173,8 +155,8 @@ def _print_finalists(console: Console, record: RunRecord, design: _Designs) -> N
     run = record.run
     limit = next(b for b in run.budgets if b.quantity == "ms")
     console.print(
-        f"\n  latency measured against the base on {conditions_text(run)}, "
-        f"budget {budget_text(run, limit)}"
+        f"\n  latency measured against the base on {text.conditions_text(run)}, "
+        f"budget {text.budget_text(run, limit)}"
     )
     rows = [
         [
@@ -209,7 +191,7 @@ def search_next_steps(record: RunRecord, folder: Path) -> dict[str, str]:
 
 def search_result_json(record: RunRecord) -> dict[str, Any]:
     """The output of ``search --json``; the README explains its keys."""
-    run, best = record.run, record.best
+    run, best, counts = record.run, record.best, health(record)
     return {
         "run": run.name,
         "model": run.model,
@@ -218,10 +200,10 @@ def search_result_json(record: RunRecord) -> dict[str, Any]:
         "feasible_designs": json_count(run.feasible_designs),
         "exact": run.exact,
         "score": run.score,
-        "trials": len(record.complete),
-        "failed": sum(trial.state == "failed" for trial in record.trials),
-        "stopped": sum(trial.state == "stopped" for trial in record.trials),
-        "infeasible_scored": over_budget(record),
+        "trials": counts.scored,
+        "failed": counts.failed,
+        "stopped": counts.stopped,
+        "infeasible_scored": counts.over_budget,
         "best": None if best is None else trial_json(best),
         "references": {
             kind: trial_json(trial_of_kind)
@@ -229,12 +211,7 @@ def search_result_json(record: RunRecord) -> dict[str, Any]:
             if (trial_of_kind := record.baseline(kind)) is not None
         },
         "pareto": [trial_json(trial) for trial in record.pareto()],
-        "size_correlation": {
-            "params": (sizes := size_correlation(record)).params,
-            "macs": sizes.macs,
-            "bams": sizes.bams,
-            "designs": sizes.designs,
-        },
+        "size_correlation": asdict(size_correlation(record)),
     }
 
 

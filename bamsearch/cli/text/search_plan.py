@@ -12,16 +12,8 @@ from bamsearch.errors import NoSiteError
 from bamsearch.graph.placement import plan_insertions
 from bamsearch.profiling.costs import DesignCosts
 from bamsearch.records import Insertion, Quantity
+from bamsearch.reporting import text
 from bamsearch.reporting.comparison import LABELS
-from bamsearch.reporting.text import (
-    bare_amount,
-    conditions_text,
-    count_text,
-    duration_text,
-    giga,
-    mega,
-    title,
-)
 from bamsearch.space.choices import SearchSpace
 from bamsearch.space.feasible import smallest
 from bamsearch.study.request import SearchPlan
@@ -31,7 +23,7 @@ from bamsearch.text import json_count, number_text
 def feasibility_text(planned: SearchPlan) -> str:
     """The search space, its landmark designs and the number of feasible designs, as text."""
     run, feasible, space = planned.run, planned.feasible, planned.space
-    limits = {b.quantity: bare_amount(b.quantity, b.limit) for b in run.budgets}
+    limits = {b.quantity: text.bare_amount(b.quantity, b.limit) for b in run.budgets}
     extra = [b.quantity for b in run.budgets if b.quantity in ("memory", "ms")]
     rows = [
         [
@@ -47,7 +39,7 @@ def feasibility_text(planned: SearchPlan) -> str:
     sites = sum(len(choice.sites) for choice in space.choices)
     about = "exact" if feasible.exact else "an estimate"
     lines = [
-        f"{title(run)}\nspace {space.name}: {count_text(sites, 'site')}, "
+        f"{text.title(run)}\nspace {space.name}: {text.count_text(sites, 'site')}, "
         f"r and d of {_options_text(space)}\n",
         table_text(header, rows, "l" + "r" * (len(header) - 2) + "l"),
         f"\n  {number_text(feasible.count)} of {number_text(feasible.designs)} designs fit "
@@ -55,7 +47,7 @@ def feasibility_text(planned: SearchPlan) -> str:
     ]
     if run.latency is not None:
         lines.append(
-            f"  latency on {conditions_text(run)}: predicted, plus "
+            f"  latency on {text.conditions_text(run)}: predicted, plus "
             f"{run.latency['worst_error']:.1%}, the worst error of the latency table on whole "
             "designs"
         )
@@ -67,8 +59,8 @@ def estimate_text(planned: SearchPlan, seconds: float) -> str:
     run = planned.run
     baselines = run.scores - run.trials
     return (
-        f"{count_text(run.trials, 'trial')} and {count_text(baselines, 'baseline')}: "
-        f"about {duration_text(seconds)} in one process, sampler {run.sampler}"
+        f"{text.count_text(run.trials, 'trial')} and {text.count_text(baselines, 'baseline')}: "
+        f"about {text.duration_text(seconds)} in one process, sampler {run.sampler}"
     )
 
 
@@ -113,11 +105,11 @@ def _feasibility_row(planned: SearchPlan, name: str, insertions: Sequence[Insert
             taken[quantity] = base + space.added(encoding, quantity)
     fits = all(b.admits(taken[b.quantity] or 0) for b in run.budgets)
     extra = [
-        "–" if (amount := taken[b.quantity]) is None else bare_amount(b.quantity, amount)
+        "–" if (amount := taken[b.quantity]) is None else text.bare_amount(b.quantity, amount)
         for b in run.budgets
         if b.quantity in ("memory", "ms")
     ]
-    return [name, giga(cost.macs), mega(cost.params), *extra, "fits" if fits else "over"]
+    return [name, text.giga(cost.macs), text.mega(cost.params), *extra, "fits" if fits else "over"]
 
 
 def _options_text(space: SearchSpace) -> str:

@@ -6,23 +6,13 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from bamsearch.reporting.charts.look import (
-    SERIES,
-    Axis,
-    Spec,
-    empty_spec,
-    encoded,
-    layered,
-    marks_of,
-    on,
-    plottable,
-)
+from bamsearch.reporting.charts import look
 from bamsearch.reporting.charts.pareto import Point, rows_of
 from bamsearch.reporting.content import Report
 from bamsearch.reporting.run_statistics import Curves
 
 _COUNTS = alt.Axis(format=",d", tickMinStep=1)
-_LINES = on("curves").mark_line(interpolate="step-after", strokeWidth=2, aria=False)
+_LINES = look.on("curves").mark_line(interpolate="step-after", strokeWidth=2, aria=False)
 
 
 def curve_points(curves: Curves) -> list[Point]:
@@ -35,16 +25,16 @@ def curve_points(curves: Curves) -> list[Point]:
     for kind, scores in both.items():
         for at, score in enumerate(scores):
             changed = at == 0 or score != scores[at - 1] or at == len(scores) - 1
-            if score is not None and plottable(score) and changed:
+            if score is not None and look.plottable(score) and changed:
                 points.append(Point(kind, at + 1, score))
     return points
 
 
-def curve_spec(report: Report) -> Spec:
+def curve_spec(report: Report) -> look.Spec:
     """The best score so far against the number of trials."""
     points = curve_points(report.curves)
     if not points:
-        return empty_spec("nothing has a score yet")
+        return look.empty_spec("nothing has a score yet")
     ys = [point.y for point in points]
     x = alt.X(
         "x:Q",
@@ -52,17 +42,17 @@ def curve_spec(report: Report) -> Spec:
         axis=_COUNTS,
         scale=alt.Scale(domain=[0, max(p.x for p in points)]),
     )
-    axis = Axis.padded(min(ys), max(ys), f"best {report.curves.what} so far")
-    marks = marks_of({point.kind for point in points})
+    axis = look.Axis.padded(min(ys), max(ys), f"best {report.curves.what} so far")
+    marks = look.marks_of({point.kind for point in points})
     dashes = alt.Scale(domain=list(marks), range=[[1, 0], [5, 3]][: len(marks)])
     dash = alt.StrokeDash("kind:N", title=None, scale=dashes)
-    return layered(
-        [_LINES.encode(x, axis.encoding(alt.Y), encoded(marks)[0], dash)],
+    return look.layered(
+        [_LINES.encode(x, axis.encoding(alt.Y), look.encoded(marks)[0], dash)],
         {"curves": rows_of(points)},
     )
 
 
-def curves_spec(reports: Sequence[Report]) -> Spec:
+def curves_spec(reports: Sequence[Report]) -> look.Spec:
     """Best scores so far, as a share of the best score of each run's random search.
 
     Args:
@@ -76,14 +66,14 @@ def curves_spec(reports: Sequence[Report]) -> Spec:
             rows += [
                 {"x": point.x, "y": point.y / best, "run": report.place}
                 for point in curve_points(report.curves)
-                if point.kind == "search" and plottable(point.y / best)
+                if point.kind == "search" and look.plottable(point.y / best)
             ]
     if not rows:
-        return empty_spec("no run has a random search to compare with")
+        return look.empty_spec("no run has a random search to compare with")
     encoding = {
         "x": alt.X("x:Q", title="designs tried", axis=_COUNTS),
         "y": alt.Y("y:Q", title="best score / best random", scale=alt.Scale(zero=False)),
-        "color": alt.Color("run:N", title=None, scale=alt.Scale(range=SERIES)),
+        "color": alt.Color("run:N", title=None, scale=alt.Scale(range=look.SERIES)),
         "strokeDash": alt.StrokeDash("run:N", title=None),
     }
-    return layered([_LINES.encode(**encoding)], {"curves": rows})
+    return look.layered([_LINES.encode(**encoding)], {"curves": rows})

@@ -9,17 +9,7 @@ from typing import Any
 import altair as alt
 
 from bamsearch.records import Objective, Trial
-from bamsearch.reporting.charts.look import (
-    Axis,
-    Spec,
-    css,
-    empty_spec,
-    encoded,
-    layered,
-    marks_of,
-    on,
-    plottable,
-)
+from bamsearch.reporting.charts import look
 from bamsearch.reporting.comparison import SHORT_LABELS, trial_of
 from bamsearch.reporting.content import Report
 from bamsearch.reporting.run_statistics import random_trials
@@ -66,8 +56,8 @@ class ParetoData:
         notes: sentences on what is off the scale.
     """
 
-    x: Axis
-    y: Axis
+    x: look.Axis
+    y: look.Axis
     limit: float | None
     trials: tuple[Point, ...]
     front: tuple[Point, ...]
@@ -78,7 +68,7 @@ class ParetoData:
 
 def point_of(kind: str, trial: Trial | None, cost: Objective) -> Point | None:
     """A trial's point; None without a score or a value on the other axis."""
-    if trial is None or not plottable(trial.score) or not plottable(trial.cost(cost)):
+    if trial is None or not look.plottable(trial.score) or not look.plottable(trial.cost(cost)):
         return None
     return Point(kind, trial.cost(cost) / UNITS[cost], trial.cost("score"))
 
@@ -141,7 +131,7 @@ def _limit_unit(cost: Objective) -> float:
 
 def _cost_axis(
     cost: Objective, trials: Sequence[Point], marked: Sequence[Point], limit: float | None
-) -> tuple[Axis, float | None, list[str]]:
+) -> tuple[look.Axis, float | None, list[str]]:
     """The axis, the limit if it is on the axis, and otherwise a note."""
     values = [point.x for point in trials] or [point.x for point in marked]
     low, high, notes = _widened(min(values), max(values), [(p.kind, p.x) for p in marked])
@@ -152,17 +142,17 @@ def _cost_axis(
     if limit is not None:
         # The padding beyond the limit is shaded.
         low, high = min(low, limit), max(high, limit)
-    return Axis.padded(low, high, TITLES[cost]), limit, notes
+    return look.Axis.padded(low, high, TITLES[cost]), limit, notes
 
 
-def _score_axis(trials: Sequence[Point], marked: Sequence[Point]) -> tuple[Axis, list[str]]:
+def _score_axis(trials: Sequence[Point], marked: Sequence[Point]) -> tuple[look.Axis, list[str]]:
     scores = sorted(point.y for point in trials) or [point.y for point in marked]
     low, high = scores[0], scores[-1]
     most = scores[int(len(scores) * _FEW)]
     if high - most < (high - low) / 2:
         low = most
     low, high, notes = _widened(low, high, [(p.kind, p.y) for p in marked])
-    axis = Axis.padded(low, high, TITLES["score"])
+    axis = look.Axis.padded(low, high, TITLES["score"])
     below = sum(score < axis.low for score in scores)
     if below:
         notes.append(f"{count_text(below, 'design')} below the scale, drawn at its edge.")
@@ -185,48 +175,48 @@ def _widened(
     return low, high, notes
 
 
-def still_spec(report: Report) -> Spec:
+def still_spec(report: Report) -> look.Spec:
     """The Pareto chart with its points, thinned."""
     data = pareto_data(report)
     if data is None:
-        return empty_spec("nothing has a score yet")
+        return look.empty_spec("nothing has a score yet")
     spec = pareto_spec(data)
     spec["datasets"]["trials"] = rows_of(thinned(data.trials))
     return spec
 
 
-def pareto_spec(data: ParetoData) -> Spec:
+def pareto_spec(data: ParetoData) -> look.Spec:
     """The Pareto chart; the data sets ``trials`` and ``chosen`` are empty."""
     x, y = data.x.encoding(alt.X), data.y.encoding(alt.Y)
-    look = encoded(marks_of({point.kind for point in (*data.trials, *data.marked)}))
+    channels = look.encoded(look.marks_of({point.kind for point in (*data.trials, *data.marked)}))
     many = len(data.trials) > _FAINT
     layers = [
         *_budget_layers(data, x),
-        on("trials")
+        look.on("trials")
         .mark_point(size=26, opacity=0.35 if many else 0.65, filled=True, aria=False)
-        .encode(x, y, *look),
-        on("front")
+        .encode(x, y, *channels),
+        look.on("front")
         .mark_point(size=26, filled=True, opacity=1, aria=False)
-        .encode(x, y, color=css("found")),
-        on("marked")
+        .encode(x, y, color=look.css("found")),
+        look.on("marked")
         .mark_point(size=130, strokeWidth=2, opacity=1, fill="var(--chart-back)", aria=False)
-        .encode(x, y, *look),
-        on("found")
+        .encode(x, y, *channels),
+        look.on("found")
         .mark_point(size=190, filled=True, opacity=1, aria=False)
-        .encode(x, y, color=css("found")),
-        on("found")
+        .encode(x, y, color=look.css("found")),
+        look.on("found")
         .mark_text(text="1", fontWeight="bold", aria=False)
-        .encode(x, y, color=css("back")),
-        on("chosen")
+        .encode(x, y, color=look.css("back")),
+        look.on("chosen")
         .mark_point(size=420, strokeWidth=2.5, filled=False, opacity=1, aria=False)
-        .encode(x, y, color=css("ink")),
+        .encode(x, y, color=look.css("ink")),
     ]
     if data.joined:
-        line = on("front").mark_line(interpolate="step-after", strokeWidth=1.5, aria=False)
-        layers.insert(-5, line.encode(x, y, color=css("found")))
+        line = look.on("front").mark_line(interpolate="step-after", strokeWidth=1.5, aria=False)
+        layers.insert(-5, line.encode(x, y, color=look.css("found")))
     best = [point for point in data.marked if point.kind == "best design"]
     baselines = [point for point in data.marked if point.kind != "best design"]
-    return layered(
+    return look.layered(
         layers,
         {
             "trials": [],
@@ -243,7 +233,7 @@ def _budget_layers(data: ParetoData, x: alt.X) -> list[alt.Chart]:
         return []
     over = alt.InlineData([{"x": data.limit, "end": data.x.high}])
     chart = alt.Chart(over)
-    ink = css("muted")
+    ink = look.css("muted")
     label = chart.mark_text(
         text=f"over the budget, {limit_text(data.limit)}",
         angle=270,
@@ -254,7 +244,7 @@ def _budget_layers(data: ParetoData, x: alt.X) -> list[alt.Chart]:
         aria=False,
     )
     return [
-        chart.mark_rect(aria=False).encode(x, x2="end:Q", color=css("over")),
+        chart.mark_rect(aria=False).encode(x, x2="end:Q", color=look.css("over")),
         chart.mark_rule(strokeWidth=1.5, aria=False).encode(x, color=ink),
         label.encode(x, y=alt.value("height"), color=ink),
     ]
