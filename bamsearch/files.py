@@ -17,7 +17,7 @@ from typing import IO
 
 from filelock import FileLock, Timeout
 
-from bamsearch.errors import BamsearchError, OutputError
+from bamsearch.errors import BamsearchError, OutputError, first_line
 
 DRAFT = ".writing-"
 """Prefix of unfinished files and folders."""
@@ -77,7 +77,7 @@ def written(path: Path, advice: str = "", *errors: type[Exception]) -> Iterator[
     try:
         yield
     except converted as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         more = f"; {advice}" if advice else ""
         raise OutputError(f"{path} cannot be written: {reason}{more}") from error
 

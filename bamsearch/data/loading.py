@@ -156,6 +156,28 @@ def _open(name: str, download: bool) -> DatasetSource:
     return open_published(kind, path, download=download)
 
 
+def load_recorded(facts: DataFacts, origin: str) -> Data:
+    """Load the data of a record, such as ``run x``, with its splits.
+
+    Raises:
+        DataError: the data are missing, or have changed since then.
+    """
+    data = load_data(
+        facts.name,
+        input_size=facts.input_shape[1:],
+        split_seed=facts.split_seed,
+        channels=facts.input_shape[0],
+        recorded=facts.hash,
+        value_range=facts.value_range,
+    )
+    if data.facts.hash != facts.hash:
+        raise DataError(
+            f"{facts.name} has changed since {origin} started (hash {data.facts.hash}, was "
+            f"{facts.hash}): restore it, or start again"
+        )
+    return data
+
+
 def same_data(now: DataFacts, recorded: DataFacts) -> bool:
     """Whether data equal those of a record, even if its hash is over names and sizes of files.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from bamsearch.data.loading import load_data
+from bamsearch.data.loading import load_recorded
 from bamsearch.data.splits import Data
 from bamsearch.errors import (
     DataError,
@@ -50,30 +50,13 @@ class _StoppedError(Exception):
 
 
 def data_of(run: Run) -> Data:
-    """Load the data set of a run.
-
-    Raises:
-        DataError: the data are missing, or have changed since the run started.
-    """
+    """Load the data set of a run, see :func:`load_recorded`."""
     facts = run.data
     if facts is None:
         raise InvalidValueError(
             f"score {run.score} needs data: give `data=NAME`, such as `data=digits`"
         )
-    data = load_data(
-        facts.name,
-        input_size=(facts.input_shape[1], facts.input_shape[2]),
-        split_seed=facts.split_seed,
-        channels=facts.input_shape[0],
-        recorded=facts.hash,
-        value_range=facts.value_range,
-    )
-    if data.facts.hash != facts.hash:
-        raise DataError(
-            f"{facts.name} has changed since run {run.name} started (hash {data.facts.hash}, was "
-            f"{facts.hash}): restore it, or start a new run"
-        )
-    return data
+    return load_recorded(facts, f"run {run.name}")
 
 
 def train_evaluator(

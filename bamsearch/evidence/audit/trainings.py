@@ -21,8 +21,9 @@ from types import FrameType
 import numpy as np
 import torch
 
+from bamsearch.data.loading import load_recorded
 from bamsearch.data.splits import Data
-from bamsearch.errors import DataError, DivergedError, TrainingError
+from bamsearch.errors import DivergedError, TrainingError
 from bamsearch.evidence.audit.folder import AuditFolder
 from bamsearch.evidence.audit.request import AuditPlan
 from bamsearch.profiling.conditions import preserve_torch_state
@@ -33,7 +34,6 @@ from bamsearch.training.folder import TrainingFolder
 from bamsearch.training.initial_model import build_initial_model
 from bamsearch.training.progress import SILENT, TrainingView, Watch
 from bamsearch.training.recipe import Recipe
-from bamsearch.training.request import load_for
 from bamsearch.training.timing import step_seconds, training_seconds
 from bamsearch.training.trainer import Training
 
@@ -274,9 +274,4 @@ def _train_in_worker(job: AuditJob) -> AuditTraining:
 @cache
 def _data() -> Data:
     """The data, read once per process."""
-    audit = _worker[0][0]
-    facts, base = audit.data, audit.design(())
-    data = load_for(facts.name, base, False, facts.split_seed, facts.hash, facts.value_range)
-    if data.facts.hash != facts.hash:
-        raise DataError(f"{facts.name} has changed since the audit started: audit again")
-    return data
+    return load_recorded(_worker[0][0].data, "the audit")

@@ -63,7 +63,7 @@ class HeldOutResult:
         """The content of ``test.json``: images as bits, in the order of the split, in base64."""
         bits = base64.b64encode(np.packbits(self.correct).tobytes()).decode()
         right = int(self.correct.sum())
-        return _TEST.text(_Stored(right, self.images, bits))
+        return _TEST.text(_Result(right, self.images, bits))
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "test.json") -> HeldOutResult:
@@ -86,13 +86,13 @@ class HeldOutResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class _Result:
     right: Natural
     images: Natural
     correct: str
 
 
-_TEST: Format[_Stored] = Format(_Stored, "test result", TrainingError, "verify again", indent=None)
+_TEST: Format[_Result] = Format(_Result, "test result", TrainingError, "verify again", indent=None)
 
 
 def training_of(planned: VerifyPlan, seed: int, network: ComparedNetwork) -> Training:
