@@ -39,7 +39,7 @@ def _write_onnx(
     program: ExportedProgram, path: Path, names: Sequence[str], metadata: dict[str, str]
 ) -> int:
     (input_name,) = program.graph_signature.user_inputs
-    made = torch.onnx.export(
+    onnx_program = torch.onnx.export(
         program,
         dynamo=True,
         verbose=False,
@@ -48,11 +48,11 @@ def _write_onnx(
         # a name for the axis; the program determines whether it is dynamic
         dynamic_shapes=({0: "batch"},),
     )
-    if made is None:
+    if onnx_program is None:
         raise ExportError("torch.onnx.export returned no program")
-    made.model.metadata_props.update(metadata)
-    made.save(path)
-    return int(made.model.opset_imports[""])
+    onnx_program.model.metadata_props.update(metadata)
+    onnx_program.save(path)
+    return int(onnx_program.model.opset_imports[""])
 
 
 def _reopen_onnx(path: Path) -> RunExport:

@@ -77,7 +77,7 @@ RULES = [
 # An entry of Args, Attributes or Raises in a docstring.
 ENTRY = re.compile(r"^ +[a-z_]\w*(?:, \w+)*: (?:of|what|how|whose|where)\b", re.MULTILINE)
 NAMES = {
-    *("asked", "found", "given", "kept", "known", "left"),
+    *("asked", "found", "given", "kept", "known", "left", "made"),
     *("one", "own", "place", "there", "told", "what"),
 }
 

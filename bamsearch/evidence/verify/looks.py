@@ -102,11 +102,11 @@ class Rule:
         by_seed = values.mean(axis=1) if values.ndim == 2 else values
         return interval(by_seed, 1 - self.level, resolution)
 
-    def decides(self, made: Interval) -> bool:
+    def decides(self, bounds: Interval) -> bool:
         """Whether the interval excludes 0, lies inside the margin, or meets the expectation."""
-        if made.low > 0 or made.high < 0 or made.inside(self.margin):
+        if bounds.low > 0 or bounds.high < 0 or bounds.inside(self.margin):
             return True
-        return self.expect is not None and meets(made.low, self.expect, self.margin)
+        return self.expect is not None and meets(bounds.low, self.expect, self.margin)
 
 
 def meets(low: float, expect: Expected, margin: float) -> bool:
@@ -157,8 +157,8 @@ def conclude(
         pairs = int((numbers < size).sum())
         if pairs < 2:
             continue
-        made = rule.interval(values[:pairs], resolution)
-        last = Conclusion(made, pairs, look, rule.decides(made))
+        bounds = rule.interval(values[:pairs], resolution)
+        last = Conclusion(bounds, pairs, look, rule.decides(bounds))
         if last.decided:
             break
     return last

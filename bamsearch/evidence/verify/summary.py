@@ -117,8 +117,8 @@ def _accuracy(planned: VerifyPlan, results: Results, network: ComparedNetwork) -
     # Not simultaneous with the others, but valid at every look.
     rule = Rule(nominal_level(planned.plan.looks, 1), planned.request.margin, planned.request.over)
     values = np.stack([result.points for result in reached])
-    made = rule.interval(values, 100 / reached[0].images)
-    mean, low, high = (round(value, _DIGITS) for value in (made.mean, made.low, made.high))
+    bounds = rule.interval(values, 100 / reached[0].images)
+    mean, low, high = (round(value, _DIGITS) for value in (bounds.mean, bounds.low, bounds.high))
     return Accuracy(mean, low, high, len(reached))
 
 
@@ -126,13 +126,13 @@ def _differences(
     planned: VerifyPlan, network: ComparedNetwork, conclusion: Conclusion
 ) -> list[Difference]:
     """The best design minus this network, once for each role of the network."""
-    made, confidence = conclusion.interval, 1 - planned.plan.level
-    points, low, high = (round(value, _DIGITS) for value in (made.mean, made.low, made.high))
+    bounds, confidence = conclusion.interval, 1 - planned.plan.level
+    points, low, high = (round(value, _DIGITS) for value in (bounds.mean, bounds.low, bounds.high))
     # More seeds do not narrow the images' part of an interval, so no number of them is given.
     least, most = (
         (None, None)
         if planned.request.over == "images"
-        else (seeds_needed(sd, confidence) for sd in sd_limits(made.sd, conclusion.pairs - 1))
+        else (seeds_needed(sd, confidence) for sd in sd_limits(bounds.sd, conclusion.pairs - 1))
     )
     return [
         Difference(
@@ -143,7 +143,7 @@ def _differences(
             conclusion.pairs,
             seeds_needed=most,
             detectable=TARGET_DIFFERENCE,
-            equivalent=made.inside(planned.request.margin),
+            equivalent=bounds.inside(planned.request.margin),
             seeds_at_least=least,
         )
         for role in network.roles
