@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bamsearch.profiling.timing import time_model, time_pair
     from bamsearch.records import Cost, Design, Insertion, Site, Trial
     from bamsearch.reporting.documents import report
+    from bamsearch.training.progress import TrainingView
 
     __version__: str
 
@@ -44,6 +45,7 @@ HOMES = {
     "SearchResult": "bamsearch.api.result",
     "SearchView": "bamsearch.api.view",
     "Site": "bamsearch.records",
+    "TrainingView": "bamsearch.training.progress",
     "Trial": "bamsearch.records",
     "attention_maps": "bamsearch.attention.maps",
     "audit": "bamsearch.api.audit",
@@ -79,6 +81,7 @@ __all__ = [
     "SearchResult",
     "SearchView",
     "Site",
+    "TrainingView",
     "Trial",
     "__version__",
     "attention_maps",

@@ -1,6 +1,7 @@
 """``bamsearch.search``: with a module, with a function of a design, kept on disk or not."""
 
 import copy
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -271,6 +272,18 @@ def test_a_dry_run_writes_nothing(tmp_path, monkeypatch):
     module = resnet20(num_classes=10)
     result = bamsearch.search(module, data="digits", epochs=1, device="cpu", dry_run=True)
     assert result.estimated_seconds > 0
+
+
+def test_a_dry_run_of_a_run_from_another_machine_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    options = {"input_size": SIZE, "score": "params", "trials": 2, "storage": url}
+    bamsearch.search("resnet18", name="there", **options)
+    shutil.rmtree("runs")
+    assert bamsearch.search(resume="there", storage=url, dry_run=True).record.run.name == "there"
+    assert not Path("runs").exists()
+    assert len(bamsearch.search(resume="there", storage=url).trials) == 2
+    assert Path("runs/there/run.json").exists()
 
 
 @pytest.mark.parametrize(

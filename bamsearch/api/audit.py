@@ -21,9 +21,9 @@ def audit(request: AuditRequest) -> Audit:
         BamsearchError: see :func:`bamsearch.evidence.audit.request.plan_audit` and
             :func:`bamsearch.evidence.audit.run.run_audit`.
     """
-    view = request.shown
+    view = request.follower
     with view.work(f"determining the feasible designs of {request.target}"):
-        plan = plan_audit(request, view.execute)
+        plan = plan_audit(request)
     if view is not SILENT:
         with view.work("timing a few steps"):
             estimate = estimate_audit(plan)

@@ -54,10 +54,13 @@ class InsertResult:
             The files.
 
         Raises:
+            InvalidValueError: the pretrained network was not built.
             OutputError: the files exist and force is False, or the folder is not writable.
         """
         from bamsearch.graph.designs import DESIGN_FILE, WEIGHTS_FILE, save
 
+        if self.loaded and not self.inserted:
+            raise InvalidValueError("the network with its weights was not built: use build=True")
         module = self.inserted.module if self.loaded and self.inserted else None
         if not dry_run:
             return save(self.design, folder, module, force=force)

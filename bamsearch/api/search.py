@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from bamsearch.api.result import SearchResult
 from bamsearch.api.stated import with_stated
-from bamsearch.api.view import ProgressView, SearchView
+from bamsearch.api.view import ProgressView, SearchView, write_beside
 from bamsearch.data.resolving import resolve
-from bamsearch.errors import InvalidValueError, OutputError, RunError
+from bamsearch.errors import InvalidValueError, RunError
 from bamsearch.records import (
     Cited,
     DType,
@@ -50,7 +50,7 @@ from bamsearch.study.request import (
     search_device,
 )
 from bamsearch.study.resume import check_base, check_options, same_search, with_trials
-from bamsearch.study.run import Finished, SearchOptions, folder_from_database, run_search, start_run
+from bamsearch.study.run import Finished, SearchOptions, run_from_database, run_search, start_run
 from bamsearch.study.storage import check_driver
 from bamsearch.training.recipe import DEFAULT_RECIPE, find_recipe
 
@@ -102,6 +102,7 @@ def search(  # noqa: PLR0913
     callbacks: Sequence[Callable[[Trial], object]] = (),
     verbose: bool = False,
     view: SearchView | None = None,
+    command: str = "bamsearch.search",
     name: str | bool = False,
     output: str | os.PathLike[str] | None = None,
     force: bool = False,
@@ -159,6 +160,7 @@ def search(  # noqa: PLR0913
             returns True stops the search.
         verbose: show a progress bar, in a terminal or a notebook.
         view: follows the search instead; see :class:`bamsearch.SearchView`.
+        command: command line to record.
         name: name of the run, whose folder is runs/NAME; True is the first free MODEL-BUDGET-NNN.
         output: folder of the run. Without name, output and resume, nothing is kept on disk.
         force: start an earlier run in the folder again.
@@ -202,6 +204,8 @@ def search(  # noqa: PLR0913
     with tempfile.TemporaryDirectory() if is_temporary else nullcontext() as parent:
         if parent is not None:
             folder = RunFolder(Path(parent) / "search")
+        if folder is not None and recorded is not None and not folder.is_run:
+            folder.create(recorded)  # started on another machine
         if folder is None or force or not folder.is_run:
             folder = start_run(plan.run, folder, storage, force=force)
         record = _search(plan, folder, execution, view, with_report=not is_temporary)
@@ -294,8 +298,7 @@ def _find_run(options: Mapping[str, Any]) -> tuple[RunFolder | None, Run | None]
     except RunError:
         if storage is None:
             raise
-    folder = named_run_folder(resume)
-    return folder, folder_from_database(resume, storage, folder)
+    return named_run_folder(resume), run_from_database(resume, storage)
 
 
 def _request(options: Mapping[str, Any], recorded: Run | None) -> tuple[SearchRequest, Data | None]:
@@ -322,7 +325,9 @@ def _request(options: Mapping[str, Any], recorded: Run | None) -> tuple[SearchRe
     trains = recipe is not None or epochs is not None
     resolved = {
         "model": model if isinstance(model, str) else name_of(type(model)),
-        "budgets": {key: _typed(value) for key, value in budgets.items() if value is not None},
+        "budgets": {
+            key: _budget_text(value) for key, value in budgets.items() if value is not None
+        },
         "score": score,
         "objectives": tuple(options["objectives"]),
         "input_size": size,
@@ -348,6 +353,7 @@ def _resumed(
     if request.score is not None and not isinstance(options["score"], str):
         request = replace(request, score=_recorded(request.score, run.score))
     check_options(run, request, options["_stated"])
+    view.execute(run.model, run.score)
     view.resume(run, folder.path, requested=True)
     plan = plan_of_run(run)
     check_base(run)
@@ -366,7 +372,7 @@ def _planned(
     unfinished = folder is not None and folder.is_run and not folder.ended and not force
     if folder is not None and not unfinished:
         folder.check_new(force=force)
-    plan = plan_search(request, _module(options), view.command)
+    plan = plan_search(request, _module(options), options["command"])
     if folder is None or not unfinished:
         return replace(plan, run=replace(plan.run, audit=_newest_audit(plan.run)))
     recorded = folder.read_run()
@@ -404,15 +410,10 @@ def _search(
 
 
 def _write_report(folder: RunFolder, record: RunRecord, view: SearchView) -> None:
-    """Write the report beside the run; a warning if that fails, as the records are on disk."""
     report = make_report(record, place_of(folder.path))
-    files: list[Path] = []
-    try:
-        with view.work("making the report"):
-            files = RunDocument(report, folder.path).write()
+    files = write_beside(RunDocument(report, folder.path), view)
+    if files:
         folder.log(REPORTED)
-    except OutputError as error:
-        view.warn(f"no report: {error}")
     view.report(report, folder.path, files)
 
 
@@ -421,8 +422,8 @@ def _recorded(name: str, recorded: str) -> str:
     return recorded if name.rpartition(":")[2] == recorded.rpartition(":")[2] else name
 
 
-def _typed(value: float | str) -> str:
-    """A budget as it would be typed: 45e6 as 45000000."""
+def _budget_text(value: float | str) -> str:
+    """A budget as on the command line: 45e6 as 45000000."""
     if isinstance(value, str):
         return value
     return f"{value:.6f}".rstrip("0").rstrip(".")

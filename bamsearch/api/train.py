@@ -24,11 +24,11 @@ def train(request: TrainingRequest) -> Trained:
         BamsearchError: see :func:`bamsearch.training.request.plan_training` and
             :func:`bamsearch.training.engine.train`.
     """
-    view = request.shown
+    view = request.follower
     source = request.output if request.resume else request.network
     name = source if isinstance(source, str) else "the network"
     with view.work(f"loading {name} and its data"):
-        plan = plan_training(request, view.execute)
+        plan = plan_training(request)
     view.plan(plan, None)
     if request.dry_run:
         return Trained(plan.initial.module, plan.initial.design, (), 0, len(plan.data.validation))

@@ -25,9 +25,9 @@ def verify(request: VerifyRequest) -> Evidence:
         BamsearchError: see :func:`bamsearch.evidence.verify.request.plan_verify` and
             :func:`bamsearch.evidence.verify.run.run_verify`.
     """
-    view = request.shown
+    view = request.follower
     with view.work(f"loading {os.fspath(request.run)} and its data"):
-        plan = plan_verify(request, view.execute)
+        plan = plan_verify(request)
     if view is not SILENT:
         with view.work("timing a few steps of each network"):
             estimate = estimate_verify(plan)

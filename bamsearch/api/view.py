@@ -1,36 +1,28 @@
-"""How a search tells what it does: a base class, and a progress bar."""
+"""How a search tells what it does: a base class, and a progress bar; how reports are written."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bamsearch.errors import OutputError
 from bamsearch.records import BaselineKind, Design, Run, Trial
+from bamsearch.training.progress import View
 
 if TYPE_CHECKING:
     from bamsearch.reporting.content import Report
+    from bamsearch.reporting.documents import Document
     from bamsearch.study.request import SearchPlan
     from bamsearch.training.progress import Progress
 
 
-class SearchView:
-    """Follows a search; a subclass overrides the methods that it needs.
-
-    Attributes:
-        command: command line or call that started the search, recorded in the run.
-    """
-
-    command = "bamsearch.search"
-
-    def work(self, title: str) -> AbstractContextManager[object]:
-        """Entered during work that takes seconds before or after the search itself."""
-        return nullcontext()
+class SearchView(View):
+    """Follows a search; a subclass overrides the methods that it needs."""
 
     def resume(self, run: Run, folder: Path, *, requested: bool) -> None:
-        """Called before a run is resumed, and before code that it names is executed.
+        """Called before a run is resumed.
 
         Args:
             run: the recorded run.
@@ -50,10 +42,6 @@ class SearchView:
 
     def follow(self, design: Design, progress: Progress) -> None:
         """Called every few steps with a design and the progress of its training."""
-
-    def warn(self, text: str) -> None:
-        """Called with a warning."""
-        warnings.warn(text, stacklevel=3)
 
     def report(self, report: Report, folder: Path, files: Sequence[Path]) -> None:
         """Called with the report of a kept run, and its files; also after Ctrl-C."""
@@ -79,3 +67,13 @@ class ProgressView(SearchView):
     def watch(self, finished: Sequence[tuple[BaselineKind | None, Trial]]) -> None:
         """Advance the bar."""
         self._advance(len(finished))
+
+
+def write_beside(document: Document, view: View) -> list[Path]:
+    """Write a report into its own folder; a warning if that fails, as the records are on disk."""
+    try:
+        with view.work("making the report"):
+            return document.write()
+    except OutputError as error:
+        view.warn(f"no report: {error}")
+        return []

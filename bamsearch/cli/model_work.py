@@ -1,4 +1,4 @@
-"""Context managers around work on a MODEL: progress, third-party output, errors."""
+"""Work on a MODEL in a command: progress, third-party output, user code, errors."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 
 from bamsearch.cli.console import Console
 from bamsearch.errors import BamsearchError, DesignError, ModelError
 from bamsearch.records.sources import user_code
+from bamsearch.training.progress import View
 
 # These loggers report, respectively, a traceback for an input that is too small (reported on one
 # line here), a CUDA compiler without a GPU, and damaged TIFF files.
@@ -19,6 +20,25 @@ _VERBOSE_LOGGERS = (
     "torch.utils.cpp_extension",
     "PIL.TiffImagePlugin",
 )
+
+
+class ConsoleView(View):
+    """Shows work, warnings and the names of user code on stderr."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def execute(self, *names: str) -> None:
+        """Name user code."""
+        announce_code(self.console, *names)
+
+    def work(self, title: str) -> AbstractContextManager[object]:
+        """Show a spinner."""
+        return self.console.progress(title)
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self.console.warn(text)
 
 
 @contextmanager

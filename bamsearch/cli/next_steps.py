@@ -19,8 +19,8 @@ def repeated_arguments(ctx: click.Context) -> list[str]:
     words = []
     for parameter in ctx.command.params:
         name = parameter.name or ""
-        typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if not typed or name not in ctx.params or name in ("as_json", "dry_run"):
+        stated = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not stated or name not in ctx.params or name in ("as_json", "dry_run"):
             continue
         value = ctx.params[name]
         several = parameter.nargs == -1 or getattr(parameter, "multiple", False)

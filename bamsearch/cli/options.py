@@ -59,7 +59,7 @@ def command_line() -> str:
     return shlex.join(["bamsearch", *sys.argv[1:]])
 
 
-def typed(options: dict[str, Any]) -> dict[str, Any]:
+def stated(options: dict[str, Any]) -> dict[str, Any]:
     """The options on the command line; the library has the defaults of the others."""
     source = click.get_current_context().get_parameter_source
     return {

@@ -14,7 +14,7 @@ import click
 from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.layout import table_text
-from bamsearch.cli.model_work import announce_code, silence_third_party
+from bamsearch.cli.model_work import ConsoleView, silence_third_party
 from bamsearch.cli.text.train import HEADER, cells
 from bamsearch.reporting.text import duration_text
 from bamsearch.training.progress import Progress, TrainingView, Watch
@@ -115,11 +115,10 @@ class TrainingDisplay:
         return "\n".join(lines)
 
 
-class TerminalView(TrainingView):
+class TerminalView(ConsoleView, TrainingView):
     """Prints the plan on stdout unless it is JSON, and progress on stderr.
 
     Attributes:
-        console: console of the command.
         as_json: the command prints JSON only.
         planned: the plan, once it is made.
         estimate: the estimate of ``verify`` and ``audit``.
@@ -131,19 +130,20 @@ class TerminalView(TrainingView):
     shown: TrainingDisplay | None = None
 
     def __init__(self, console: Console, *, as_json: bool) -> None:
-        self.console, self.as_json = console, as_json
+        super().__init__(console)
+        self.as_json = as_json
         self._stdout = sys.stdout
 
     def print_plan(self) -> None:
         """Print the plan, and warnings about it."""
 
     def continuing(self) -> tuple[str, Path]:
-        """The command that continues an interrupted one, and what is on disk."""
+        """The command that continues an interrupted one, and its files."""
         raise NotImplementedError
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Call the library: what others print goes to stderr; Ctrl-C prints how to continue."""
+        """Call the library: third-party output goes to stderr; Ctrl-C prints how to continue."""
         try:
             # A network may print, but stdout is for data.
             with silence_third_party(self.console):
@@ -153,16 +153,6 @@ class TerminalView(TrainingView):
                 step, path = self.continuing()
                 self.console.finish({"continue": step}, [path])
             raise
-
-    def execute(self, model: str) -> None:
-        """Name user code."""
-        announce_code(self.console, model)
-
-    @contextmanager
-    def work(self, title: str) -> Iterator[None]:
-        """Show a spinner."""
-        with self.console.progress(title):
-            yield
 
     def plan(self, plan: Any, estimate: Any) -> None:
         """Print the plan."""

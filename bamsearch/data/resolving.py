@@ -57,7 +57,7 @@ def resolve(
             value_range=value_range,
         )
     facts, native = data.facts, data.native_size
-    if native is not None and input_size not in (None, native):
+    if native is not None and input_size is not None and input_size != native:
         raise InvalidValueError(
             f"`data={facts.name}` has images of {size_text(native)}, but `input_size` is "
             f"{size_text(input_size)}: omit `input_size`"

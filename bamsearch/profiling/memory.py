@@ -56,6 +56,7 @@ from bamsearch.records import (
     Variant,
 )
 from bamsearch.records.arguments import checked
+from bamsearch.text import size_text
 
 ALLOCATOR = "peak of PyTorch's CUDA allocator"
 SAVED = "bytes saved for backward"
@@ -292,7 +293,7 @@ def _step(module: nn.Module, image: Tensor, watched: Sequence[nn.Module] = ()) -
             # The output keeps the saved tensors alive.
             output = module.train()(image)
     except Exception as error:  # A user's forward can raise any exception.
-        size = "x".join(map(str, image.shape[1:]))
+        size = size_text(image.shape[1:])
         raise ModelError(
             f"{type(module).__name__} does not train with a batch of one of {size}: "
             f"{first_line(error).rstrip('.')}"

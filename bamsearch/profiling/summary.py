@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bamsearch.errors import NoSiteError
 from bamsearch.profiling import cache
 from bamsearch.records import ModelSummary
+from bamsearch.text import size_text
 
 if TYPE_CHECKING:
     from bamsearch.graph.base import Base
@@ -86,7 +87,7 @@ def _survey(
 def check_has_sites(summary: ModelSummary) -> None:
     """Raise NoSiteError if the model has no sites."""
     if not summary.sites:
-        size = "x".join(map(str, summary.input_shape))
+        size = size_text(summary.input_shape)
         raise NoSiteError(
             f"{summary.model} has no spatial bottleneck at {size}: the resolution of its feature "
             "map never changes, so it has no site for BAM"

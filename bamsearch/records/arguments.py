@@ -130,10 +130,12 @@ def parameters_of(request: Callable[P, R]) -> Callable[[Callable[[R], T]], Calla
             return function(make(*args, **kwargs))
 
         classes = [each for each in inspect.getmro(cast(type, request)) if each is not object]
-        entries = [(each.__doc__ or "").partition("Attributes:\n")[2].rstrip() for each in classes]
-        section = re.compile(r"^    (?=Returns:|Raises:)", re.MULTILINE)
-        args = "\n".join(["    Args:", *filter(None, entries), "", "    "])
-        call.__doc__ = section.sub(args.replace("\\", r"\\"), function.__doc__ or "", count=1)
+        entries = [(inspect.getdoc(each) or "").partition("Attributes:\n")[2] for each in classes]
+        args = "\n".join(["Args:", *filter(None, entries), "\n"])
+        text, heading, rest = re.split(
+            r"^(Returns:|Raises:)", inspect.getdoc(function) or "", maxsplit=1, flags=re.MULTILINE
+        )
+        call.__doc__ = f"{text}{args}{heading}{rest}"
         returned = inspect.signature(function).return_annotation
         signature = inspect.signature(request).replace(return_annotation=returned)
         vars(call)["__signature__"] = signature

@@ -14,6 +14,7 @@ from bamsearch.records.comparison import first_difference
 from bamsearch.records.sources import user_code
 from bamsearch.space.space import read_space
 from bamsearch.study.request import ANEW, SearchPlan, SearchRequest, check_until
+from bamsearch.text import size_text
 
 _NAMED = (
     *("score", "objectives", "sampler", "compare_random"),
@@ -123,4 +124,4 @@ def _data_text(facts: DataFacts | None) -> str:
     if facts is None:
         return "none"
     values = "" if facts.value_range is None else f", values {value_range_text(facts.value_range)}"
-    return f"{facts.name} ({'x'.join(map(str, facts.input_shape))}, {facts.hash}{values})"
+    return f"{facts.name} ({size_text(facts.input_shape)}, {facts.hash}{values})"

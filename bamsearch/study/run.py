@@ -195,16 +195,14 @@ def work_on(
             return run, score_trials(study, evaluate, stop=stop)
 
 
-def folder_from_database(name: str, url: str, folder: RunFolder) -> Run:
-    """Create the folder of a run that was started on another machine.
+def run_from_database(name: str, url: str) -> Run:
+    """A run that was started on another machine.
 
     Raises:
         RunError: no such run in the database.
     """
     with _quiet():
-        run = _stored(name, url)
-    folder.create(run)
-    return run
+        return _stored(name, url)
 
 
 def _stored(name: str, url: str) -> Run:

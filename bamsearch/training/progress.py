@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any
@@ -91,36 +92,42 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-class TrainingView:
-    """Follows train, verify or audit. Its methods do nothing: override some of them."""
+class View:
+    """Follows long work: a subclass overrides the methods that it needs."""
 
-    def execute(self, model: str) -> None:
-        """The code of a recorded MODEL is about to be executed."""
+    def execute(self, *names: str) -> None:
+        """Called before the code of recorded MODELs and scores is executed."""
 
-    @contextmanager
-    def work(self, title: str) -> Iterator[None]:
-        """Data are loaded or steps are timed in the block, before anything is trained."""
-        yield
+    def work(self, title: str) -> AbstractContextManager[object]:
+        """Entered during work that takes seconds, before or after the long work itself."""
+        return nullcontext()
+
+    def warn(self, text: str) -> None:
+        """Called with a warning."""
+        warnings.warn(text, stacklevel=3)
+
+
+class TrainingView(View):
+    """Follows train, verify or audit; a subclass overrides the methods that it needs."""
 
     def plan(self, plan: Any, estimate: Any) -> None:
-        """Everything is ready to train.
+        """Called when everything is ready to train.
 
         Args:
             plan: TrainingPlan, VerifyPlan or AuditPlan.
             estimate: VerifyEstimate or AuditEstimate; None for train.
         """
 
-    @contextmanager
-    def train(self, title: str, recipe: Recipe) -> Iterator[Watch | None]:
-        """A network is trained in the block.
+    def train(self, title: str, recipe: Recipe) -> AbstractContextManager[Watch | None]:
+        """Entered while a network is trained.
 
-        Yields:
-            A function that is called after every few steps and every epoch, or None.
+        Returns:
+            A context whose value is called after every few steps and every epoch, unless None.
         """
-        yield None
+        return nullcontext()
 
     def trained(self, text: str) -> None:
-        """The result of a training of an audit, as text."""
+        """Called with the result of a training of an audit, as text."""
 
 
 SILENT = TrainingView()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import count
@@ -61,8 +60,7 @@ class TrainingOptions:
         force: replace earlier trainings that were made with other settings.
         dry_run: only plan: nothing is trained or written, and the result has no numbers.
         verbose: show a progress bar for each training.
-        view: follows the work, a :class:`bamsearch.training.progress.TrainingView`; None is silent,
-            or the progress bars.
+        view: follows the work, a :class:`bamsearch.TrainingView`; None is silent, or the bars.
         command: command line to record.
     """
 
@@ -79,7 +77,7 @@ class TrainingOptions:
     command: str = "bamsearch"
 
     @property
-    def shown(self) -> TrainingView:
+    def follower(self) -> TrainingView:
         """The view that follows the work."""
         return self.view or (ProgressBars() if self.verbose else SILENT)
 
@@ -156,14 +154,8 @@ class TrainingPlan(Training):
     resumes: bool = False
 
 
-def plan_training(
-    request: TrainingRequest, before: Callable[[str], object] = lambda model: None
-) -> TrainingPlan:
+def plan_training(request: TrainingRequest) -> TrainingPlan:
     """Prepare a new training, or one that was interrupted.
-
-    Args:
-        request: the options.
-        before: called with the MODEL of a design, before its code is executed.
 
     Raises:
         InvalidValueError: design or data are missing, an unknown recipe, options that do not go
@@ -178,8 +170,8 @@ def plan_training(
     started = not request.resume and _check_output(request)
     check_fabric()
     if request.resume:
-        return _plan_resumed(request, before)
-    design, data, initial = _new_training(request, before)
+        return _plan_resumed(request)
+    design, data, initial = _new_training(request)
     recipe = request.chosen_recipe(initial.weights)
     plan = TrainingPlan(initial, data, recipe, request.seed or 0, request.device, design=design)
     if request.output is None:
@@ -214,9 +206,7 @@ def _check_output(request: TrainingRequest) -> bool:
     return started
 
 
-def _new_training(
-    request: TrainingRequest, before: Callable[[str], object]
-) -> tuple[Design, Data, InitialModel]:
+def _new_training(request: TrainingRequest) -> tuple[Design, Data, InitialModel]:
     network, name = request.network, "" if request.data is None else request.data
     if isinstance(network, nn.Module):
         data = load_for(name, None, request.download, value_range=request.value_range)
@@ -228,7 +218,7 @@ def _new_training(
     design = saved or _base(model, data)
     check_trainable(design, data.facts)
     if saved is not None:
-        before(model)
+        request.follower.execute(model)
     weights, seed = request.weights, request.seed or 0
     initial = build_initial_model(design, data, weights=weights, beside=beside, seed=seed)
     return initial.design or design, data, initial
@@ -250,7 +240,7 @@ def _is_unfinished(training: Training, folder: TrainingFolder) -> bool:
         raise taken(folder.path)
 
 
-def _plan_resumed(request: TrainingRequest, before: Callable[[str], object]) -> TrainingPlan:
+def _plan_resumed(request: TrainingRequest) -> TrainingPlan:
     """Prepare to resume a training; ``train`` refuses a request with other settings."""
     folder, network = request.folder(request.output or ""), request.network
     metadata = folder.read_checkpoint()["about"]
@@ -258,7 +248,7 @@ def _plan_resumed(request: TrainingRequest, before: Callable[[str], object]) -> 
     if saved is None and not isinstance(network, nn.Module):
         raise TrainingError(f"{folder.path} was trained from Python: resume it from Python")
     if saved is not None:
-        before(saved.model)
+        request.follower.execute(saved.model)
     facts = metadata["data"]
     # Older checkpoints have no value range.
     values = facts.get("value_range")

@@ -1,7 +1,7 @@
 """``train``, ``verify`` and ``audit``: dry runs, views, resuming, and the options of commands."""
 
 from contextlib import contextmanager
-from inspect import signature
+from inspect import getdoc, signature
 
 import click
 import pytest
@@ -122,7 +122,7 @@ def test_an_audit_has_a_usual_folder_and_a_name(here):
 def test_a_command_has_the_options_and_defaults_of_its_function(name):
     function = getattr(bamsearch, name)
     parameters = signature(function).parameters
-    assert all(f"\n        {parameter}: " in function.__doc__ for parameter in parameters)
+    assert all(f"\n    {parameter}: " in getdoc(function) for parameter in parameters)
     command = cli.get_command(None, name)
     for option in command.params:
         elsewhere = option.name in ("as_json", "scores") or option.name.startswith("budget_")

@@ -8,7 +8,9 @@ import pytest
 import torch
 import torchvision
 
+import bamsearch
 from bamsearch.cli.next_steps import is_in_torchvision_models
+from bamsearch.errors import InvalidValueError
 from bamsearch.graph.models import default_input_shape, model_names
 from bamsearch.records import Cost, ModelSummary
 
@@ -244,6 +246,13 @@ def weights_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "squeezenet.pt"
     torch.save(torchvision.models.squeezenet1_1(num_classes=5).state_dict(), path)
     return path
+
+
+def test_weights_of_a_network_that_is_not_built_cannot_be_saved(weights_file, tmp_path):
+    result = bamsearch.insert("squeezenet1_1", weights=str(weights_file), build=False)
+    with pytest.raises(InvalidValueError, match="use build=True"):
+        result.save(tmp_path / "design")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_from_a_file_start_as_they_are(bamsearch_cli, weights_file, tmp_path):

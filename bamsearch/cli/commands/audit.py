@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import bamsearch
+from bamsearch.api.view import write_beside
 from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.model_work import model_work
-from bamsearch.cli.output import write_beside
 from bamsearch.cli.text.audit import audit_plan_json, print_audit, print_audit_plan
 from bamsearch.cli.training_view import TerminalView, recipe_options
 from bamsearch.records import value_range_text
@@ -76,7 +75,7 @@ def audit(console: Console, /, target: str, as_json: bool, dry_run: bool, **valu
     command continues. Later searches of the model cite the results.
     """
     budgets = options.take_budgets(values)
-    values = options.typed(values)
+    values = options.stated(values)
     if "scores" in values:
         names = (name.strip() for name in values["scores"].split(","))
         values["scores"] = tuple(name for name in names if name)
@@ -101,7 +100,7 @@ def audit(console: Console, /, target: str, as_json: bool, dry_run: bool, **valu
     from bamsearch.reporting.documents import AuditDocument
 
     document = AuditDocument(result, folder)
-    write_beside(console, document)
+    write_beside(document, view)
     if as_json:
         console.print_json(document.value())
     else:
@@ -120,10 +119,8 @@ class _View(TerminalView):
     def continuing(self) -> tuple[str, Path]:
         return "the same command again", self.planned.folder.path
 
-    @contextmanager
-    def work(self, title: str) -> Iterator[None]:
-        with model_work(self.console, title, self.target):
-            yield
+    def work(self, title: str) -> AbstractContextManager[object]:
+        return model_work(self.console, title, self.target)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from bamsearch.reporting.content import Report
     from bamsearch.study.request import SearchPlan
 
-DEFAULT_MODEL = "resnet101"
-
 
 @options.command(
     "search",
@@ -124,15 +122,16 @@ def search(console: Console, /, as_json: bool, dry_run: bool, **values: Any) -> 
     """
     from bamsearch.cli.text.search_live import TerminalSearchView
 
-    stated = options.typed(values)
+    stated = options.stated(values)
     if not stated.keys() & {"name", "output", "resume"}:
         stated["name"] = True
-    target = values["resume"] or values["model"] or DEFAULT_MODEL
     view = TerminalSearchView(console, dry_run=dry_run)
     try:
         # A user's score may print, but stdout is for data.
-        with silence_third_party(console), refuse_design(target):
-            result = bamsearch.search(**stated, view=view, dry_run=dry_run)
+        with silence_third_party(console), refuse_design(values["model"] or "resnet101"):
+            result = bamsearch.search(
+                **stated, view=view, command=options.command_line(), dry_run=dry_run
+            )
     except KeyboardInterrupt:
         if view.outcome is not None:
             _print_outcome(console, view, view.outcome, as_json=as_json)

@@ -86,7 +86,7 @@ def train(
             dry_run=dry_run,
             view=view,
             command=options.command_line(),
-            **options.typed(values),
+            **options.stated(values),
         )
     folder = view.planned.folder.path
     if dry_run:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import bamsearch
+from bamsearch.api.view import write_beside
 from bamsearch.cli import options
 from bamsearch.cli.console import Console
 from bamsearch.cli.failures import NOT_AS_EXPECTED
-from bamsearch.cli.output import write_beside
 from bamsearch.cli.parameter_types import Real
 from bamsearch.cli.text.verify import answer_json, print_answer, print_verify_plan, verify_plan_json
 from bamsearch.cli.training_view import TerminalView, recipe_options
@@ -100,7 +100,11 @@ def verify(console: Console, /, run: str, as_json: bool, dry_run: bool, **values
     view = _View(console, as_json=as_json)
     with view.running():
         bamsearch.verify(
-            run, dry_run=dry_run, view=view, command=options.command_line(), **options.typed(values)
+            run,
+            dry_run=dry_run,
+            view=view,
+            command=options.command_line(),
+            **options.stated(values),
         )
     folder = view.planned.folder.path
     if dry_run:
@@ -109,7 +113,7 @@ def verify(console: Console, /, run: str, as_json: bool, dry_run: bool, **values
         step = {"train": "the same command without --dry-run"}
         console.finish(step, _output_paths(folder), dry_run=True)
         return
-    report = _write_report(console, view.planned)
+    report = _write_report(view)
     if as_json:
         console.print_json(answer_json(report))
     else:
@@ -142,12 +146,13 @@ class _View(TerminalView):
             yield watch
 
 
-def _write_report(console: Console, plan: VerifyPlan) -> Report:
+def _write_report(view: _View) -> Report:
     from bamsearch.reporting.content import make_report
     from bamsearch.reporting.documents import RunDocument
 
-    report = make_report(plan.folder.read_record(), place_of(plan.folder.path))
-    write_beside(console, RunDocument(report, plan.folder.path))
+    folder = view.planned.folder
+    report = make_report(folder.read_record(), place_of(folder.path))
+    write_beside(RunDocument(report, folder.path), view)
     return report
 
 

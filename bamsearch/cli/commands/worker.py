@@ -9,7 +9,7 @@ import click
 
 from bamsearch.cli import options
 from bamsearch.cli.console import Console
-from bamsearch.cli.model_work import model_work
+from bamsearch.cli.model_work import silence_third_party
 from bamsearch.errors import InvalidValueError
 from bamsearch.study.jobs import STORAGE_VARIABLE, orphaned
 
@@ -42,7 +42,7 @@ def worker(
     def stop() -> bool:
         return orphaned() or (end is not None and time.monotonic() >= end)
 
-    with model_work(console, f"working on {name}", name):
+    with console.progress(f"working on {name}"), silence_third_party(console):
         from bamsearch.study.run import work_on
 
         run, ended = work_on(name, storage, device=device, stop=stop)

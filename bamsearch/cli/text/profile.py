@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bamsearch.cli.console import Console, with_options
 from bamsearch.reporting.text import change, giga, map_text, mega, shape_text
-from bamsearch.text import csv_file_text, printable
+from bamsearch.text import csv_file_text, printable, size_text
 
 if TYPE_CHECKING:
     from bamsearch.profiling.compare import Measured, Profiled
@@ -45,7 +45,7 @@ def profile_csv(profiled: Sequence[Profiled]) -> str:
         [
             network.subject.name,
             network.subject.part,
-            "x".join(map(str, network.subject.input_shape)),
+            size_text(network.subject.input_shape),
             network.cost.params,
             network.cost.macs,
             network.cost.conv_linear_macs,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bamsearch.api.view import SearchView
 from bamsearch.cli.console import Console, terminal_width
 from bamsearch.cli.layout import table_text
-from bamsearch.cli.model_work import announce_code
-from bamsearch.cli.options import command_line
+from bamsearch.cli.model_work import ConsoleView
 from bamsearch.cli.text.search_plan import feasibility_text
 from bamsearch.records import BaselineKind, Design, Run, Trial
 from bamsearch.reporting.text import design_text, duration_text, giga, mega, score_text, title
@@ -31,7 +30,7 @@ _LONGEST = 200
 _QUIET_SECONDS = 30.0
 
 
-class TerminalSearchView(SearchView):
+class TerminalSearchView(ConsoleView, SearchView):
     """Shows a search on stderr.
 
     Args:
@@ -60,8 +59,7 @@ class TerminalSearchView(SearchView):
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.command = command_line()
-        self._console = console
+        super().__init__(console)
         self._dry_run = dry_run
         self._clock = clock
         self._trials: list[Trial] = []
@@ -70,22 +68,16 @@ class TerminalSearchView(SearchView):
         self._best: Trial | None = None
         self._training = ""
 
-    def work(self, title: str) -> AbstractContextManager[object]:
-        """Show a spinner."""
-        return self._console.progress(title)
-
     def resume(self, run: Run, folder: Path, *, requested: bool) -> None:
-        """Print which code will run, or that the search is not a new one."""
-        if requested:
-            announce_code(self._console, run.model, run.score)
-        else:
-            self._console.note(f"resuming the unfinished search in {folder}\n")
+        """Print that the search is not a new one."""
+        if not requested:
+            self.console.note(f"resuming the unfinished search in {folder}\n")
 
     def plan(self, plan: SearchPlan, folder: Path | None) -> None:
         """Print the feasible designs."""
         self.planned, self.folder = plan, folder
         if not self._dry_run:
-            self._console.note(f"{feasibility_text(plan)}\n")
+            self.console.note(f"{feasibility_text(plan)}\n")
 
     @contextmanager
     def search(self, run: Run, folder: Path) -> Iterator[None]:
@@ -93,14 +85,10 @@ class TerminalSearchView(SearchView):
         self._run, self.folder = run, folder
         self._start = self._printed = self._clock()
         try:
-            with self._console.live() as self._show:
+            with self.console.live() as self._show:
                 yield
         finally:
             self.seconds = self._clock() - self._start
-
-    def warn(self, text: str) -> None:
-        """Print a warning."""
-        self._console.warn(text)
 
     def report(self, report: Report, folder: Path, files: Sequence[Path]) -> None:
         """Keep the report for the command to print."""
@@ -150,7 +138,7 @@ class TerminalSearchView(SearchView):
         """Print a progress line if there is no live view."""
         self._printed = self._clock()
         if self._show is None:
-            self._console.note(self._line())
+            self.console.note(self._line())
 
     def _line(self) -> str:
         run = self._run

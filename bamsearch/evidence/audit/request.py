@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -123,16 +123,10 @@ class AuditPlan:
     folder: AuditFolder
 
 
-def plan_audit(
-    request: AuditRequest, before: Callable[[str], object] = lambda model: None
-) -> AuditPlan:
+def plan_audit(request: AuditRequest) -> AuditPlan:
     """Load the data, find the feasible designs, and draw the sample.
 
     An audit that the folder already has is continued: it may add score seeds.
-
-    Args:
-        request: the options.
-        before: called with the MODEL of a run, before its code is executed.
 
     Raises:
         InvalidValueError: numbers, names or options out of range, or ``torchrun``.
@@ -153,7 +147,7 @@ def plan_audit(
     device = str(resolve_device(request.device))
     path = find_run(request.target)
     searched, data = (
-        _of_model(request, device) if path is None else _of_run(request, read_run(path), before)
+        _of_model(request, device) if path is None else _of_run(request, read_run(path))
     )
     run, feasible = searched.run, searched.feasible
     sample = draw_sample(feasible, request.designs, request.seed)
@@ -188,9 +182,7 @@ def plan_audit(
     return AuditPlan(request, audit, data, recipe, folder)
 
 
-def _of_run(
-    request: AuditRequest, run: Run, before: Callable[[str], object]
-) -> tuple[SearchPlan, Data]:
+def _of_run(request: AuditRequest, run: Run) -> tuple[SearchPlan, Data]:
     options = {name: getattr(request, name) for name in _SET_BY_RUN}
     options |= {f"budget_{quantity}": text for quantity, text in request.budgets.items()}
     for name, value in options.items():
@@ -198,7 +190,7 @@ def _of_run(
             raise InvalidValueError(
                 f"`{name}` is set by run {request.target}: leave it out, or give a MODEL"
             )
-    before(run.model)
+    request.follower.execute(run.model)
     check_is_classifier(run.model)
     check_is_named(run, "write a function that builds it, and give that as MODEL")
     recorded = None if run.data is None else run.data.hash

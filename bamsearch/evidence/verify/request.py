@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from itertools import count
@@ -118,14 +117,8 @@ class VerifyPlan:
         return self.folder.path / VERIFY_FOLDER / f"{seed}-{network.name}"
 
 
-def plan_verify(
-    request: VerifyRequest, before: Callable[[str], object] = lambda model: None
-) -> VerifyPlan:
+def plan_verify(request: VerifyRequest) -> VerifyPlan:
     """Find the run, the networks to train, and the data.
-
-    Args:
-        request: the options.
-        before: called with the MODEL of the run, before its code is executed.
 
     Raises:
         InvalidValueError: fewer than two seeds, seeds that the search used, a margin of 0, an
@@ -138,7 +131,7 @@ def plan_verify(
     folder = find_folder(os.fspath(request.run))
     record = folder.read_record()
     if request.module is None:
-        before(record.run.model)
+        request.follower.execute(record.run.model)
         advice = "call bamsearch.verify(result) from Python, with the result of bamsearch.search"
         check_is_named(record.run, advice)
     check_is_classifier(record.run.model)

@@ -12,7 +12,7 @@ import sqlalchemy
 from bamsearch.errors import OutputError, RunError, StorageError
 from bamsearch.study.folder import RunFolder
 from bamsearch.study.request import plan_of_run
-from bamsearch.study.run import SearchOptions, folder_from_database, run_search
+from bamsearch.study.run import SearchOptions, run_from_database, run_search
 from bamsearch.study.storage import open_storage, sqlite_url
 
 TRIALS = 6
@@ -150,18 +150,17 @@ def test_another_run_of_the_name(engine, planned, runs, url):
 def test_a_run_from_the_database(engine, planned, runs, url):
     record = engine.search(runs / "one" / "run", planned, url=url)
     other = RunFolder(runs / "two" / "run")
-    result = folder_from_database("run", url, other)
-    assert result == record.run
+    other.create(run_from_database("run", url))
+    assert other.read_run() == record.run
     assert engine.own(engine.search(other.path, None, never, url=url)) == engine.own(record)
     with pytest.raises(RunError, match="no run other in this database: it has run"):
-        folder_from_database("other", url, RunFolder(runs / "other"))
-    assert not (runs / "other").exists()
+        run_from_database("other", url)
 
 
 def test_more_trials_requested_elsewhere_stay(engine, planned, runs, url):
     few = replace(planned, run=replace(planned.run, trials=2))
     engine.search(runs / "one" / "run", few, url=url)
-    folder_from_database("run", url, RunFolder(runs / "two" / "run"))
+    RunFolder(runs / "two" / "run").create(run_from_database("run", url))
     more = replace(planned, run=replace(RunFolder(runs / "two" / "run").read_run(), trials=4))
     assert len(engine.search(runs / "two" / "run", more, url=url, stop=lambda: True).trials) == 2
     record = engine.search(runs / "one" / "run", few, url=url)
