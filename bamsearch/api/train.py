@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from bamsearch.records.arguments import parameters_of
 from bamsearch.training import engine
 from bamsearch.training.engine import Trained
@@ -26,7 +28,7 @@ def train(request: TrainingRequest) -> Trained:
     """
     view = request.follower
     source = request.output if request.resume else request.network
-    name = source if isinstance(source, str) else "the network"
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the network"
     with view.work(f"loading {name} and its data"):
         plan = plan_training(request)
     view.plan(plan, None)
