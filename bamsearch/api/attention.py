@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from bamsearch.attention.bam import bams_of
 from bamsearch.attention.levels import Levels
 from bamsearch.attention.maps import AttentionMap, attention_maps
 from bamsearch.attention.photographs import Framed, as_input, frame, read_photograph
@@ -31,7 +32,7 @@ from bamsearch.errors import (
     WeightsError,
 )
 from bamsearch.files import check_output_file
-from bamsearch.graph.bams import bams_of
+from bamsearch.graph.bams import fork_rng
 from bamsearch.graph.designs import DESIGN_FILE, find_design, load_network
 from bamsearch.graph.models import base_model
 from bamsearch.graph.sites import find_sites
@@ -308,8 +309,8 @@ def _networks(
     full: bool,
 ) -> Iterator[ShownNetwork]:
     for label, (source, file), options in zip(_labels(sources), sources, inputs, strict=True):
-        torch.manual_seed(seed)
-        module, design, weights = load_network(source, file)
+        with fork_rng(seed):
+            module, design, weights = load_network(source, file)
         if full and not hasattr(module, "bam"):
             raise InvalidValueError(
                 f"{source} resizes photographs itself, so maps would be misplaced: leave out `full`"

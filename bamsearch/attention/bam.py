@@ -222,5 +222,10 @@ class BAM(nn.Module):
         )
 
 
+def bams_of(model: nn.Module) -> dict[str, BAM]:
+    """The BAMs of a model by their paths."""
+    return {path: part for path, part in model.named_modules() if isinstance(part, BAM)}
+
+
 def _int_or_none(size: object) -> int | None:
     return size if isinstance(size, int) else None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bamsearch.attention.bam import BAM
+from bamsearch.attention.bam import BAM, bams_of
 from bamsearch.errors import (
     BamsearchError,
     InvalidValueError,
@@ -68,10 +68,9 @@ def attention_maps(model: nn.Module, images: Tensor) -> list[AttentionMap]:
         ModelError: it does not accept these images, or does not call its BAM.
         InvalidValueError: the images are not a batch of floating-point values.
     """
-    model = getattr(
-        model, "_orig_mod", model
-    )  # hooks need the module inside torch.compile's wrapper
-    bams = {path: module for path, module in model.named_modules() if isinstance(module, BAM)}
+    # Hooks need the module inside torch.compile's wrapper.
+    model = getattr(model, "_orig_mod", model)
+    bams = bams_of(model)
     if not bams:
         raise NothingToDoError(
             f"{type(model).__name__} has no BAM, so no attention: use bamsearch.insert_bam first"

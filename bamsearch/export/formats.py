@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from bamsearch.errors import ExportError, MissingExtraError, OutputError, first_line
+from bamsearch.errors import ExportError, MissingExtraError, OutputError, failure_text
 from bamsearch.records import check_choice
 
 ExportFormat = Literal["onnx", "pt2"]
@@ -148,5 +148,4 @@ def reason(error: BaseException) -> str:
     """The first line of the innermost cause, which torch.onnx wraps in advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    kind, line = type(error).__name__, first_line(error)
-    return kind if line == kind else f"{kind}: {line[:300]}"
+    return failure_text(error)[:300]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from bamsearch.errors import ExportError, InvalidValueError
 from bamsearch.export.attempts import Exported, ExportJob, attempt, drafted, keep
 from bamsearch.export.formats import ExportFormat, check_format
 from bamsearch.files import check_output_file
+from bamsearch.graph.bams import fork_rng
 from bamsearch.graph.designs import build, load_network
 from bamsearch.graph.models import DEFAULT_INPUT
 from bamsearch.graph.tracing.copying import copy_model
@@ -72,9 +74,8 @@ def export_network(  # noqa: PLR0913
     if batch is not None:
         check_positive("batch", batch)
     check_output_file(target, force=force)
-    if seed is not None:
-        torch.manual_seed(seed)
-    network, design, file = _network(source, design, weights)
+    with nullcontext() if seed is None else fork_rng(seed):
+        network, design, file = _network(source, design, weights)
     default = design.input_shape if design else DEFAULT_INPUT
     shape = check_input_shape(default if input_shape is None else input_shape)
     name = "image" if len(shape) == 3 else "clip"

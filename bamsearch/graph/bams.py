@@ -1,4 +1,4 @@
-"""Create, initialise, attach, find and freeze the BAMs of a network.
+"""Create, initialise, attach and freeze the BAMs of a network.
 
 Attached BAMs run in forward hooks of the modules whose outputs are the sites. The network keeps its
 class and its forward: contexts such as ``torch.no_grad``, gradient checkpointing, lists passed
@@ -18,17 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bamsearch.attention.bam import BAM
+from bamsearch.attention.bam import BAM, bams_of
 from bamsearch.attention.cost import hidden_channels
 from bamsearch.errors import InvalidValueError, ModelError
 from bamsearch.graph.tracing.tracer import Trace
 from bamsearch.records import Design, Site
 from bamsearch.records.arguments import checked
-
-
-def bams_of(model: nn.Module) -> dict[str, BAM]:
-    """The BAMs of a model by their paths."""
-    return {path: part for path, part in model.named_modules() if isinstance(part, BAM)}
 
 
 @checked
@@ -137,9 +132,14 @@ def initialise_bams(network: nn.Module, design: Design, seed: int) -> None:
 
 
 @contextmanager
-def fork_rng() -> Iterator[None]:
-    """Preserve the random state, and leave inference mode so that new weights are trainable."""
+def fork_rng(seed: int | None = None) -> Iterator[None]:
+    """Preserve the CPU's random state, seeded in the block if a seed is given.
+
+    Inference mode is left, so that new weights are trainable.
+    """
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
         yield
 
 

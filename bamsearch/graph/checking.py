@@ -14,9 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bamsearch.attention.bam import BAM
+from bamsearch.attention.bam import BAM, bams_of
 from bamsearch.errors import ModelError, first_line
-from bamsearch.graph.bams import bams_of
 from bamsearch.graph.network import FeatureNetwork
 from bamsearch.graph.tracing.copying import copy_model, meta_copy, remove_hooks, unwrapped
 from bamsearch.graph.tracing.example import Example, example_from, example_of, tensors_in

@@ -56,6 +56,28 @@ def build(design: Design) -> nn.Module:
     return _build(design, initialise=True)
 
 
+def insert_checked(design: Design, base: Base | None = None) -> Inserted:
+    """Insert the BAMs of a design into its base and check the result by running it.
+
+    Without a base, it is built with random weights. torch's random state is preserved.
+    """
+    if base is None:
+        base = base_to_examine(design.model, design.input_shape, design.num_classes, design.weights)
+    with fork_rng():
+        return base.insert(design, check=True)
+
+
+def _build(design: Design, *, initialise: bool) -> nn.Module:
+    base = build_base(
+        design.model,
+        design.input_shape,
+        num_classes=design.num_classes,
+        weights=design.weights,
+        initialise=initialise,
+    )
+    return base.insert(design, check=design.how == "auto" and initialise).module
+
+
 @checked
 def load(
     design: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None
@@ -102,6 +124,62 @@ def load_network(
         ) from error
     check_finite(network.state_dict(), str(beside))
     return network, record, beside
+
+
+def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
+    """Resolve a DESIGN argument to the design, and its weight file if it has one.
+
+    Args:
+        design: a ``design.json``, a folder with one, a search run (its best design), or ``RUN@K``
+            (its K-th best); a run is given by its folder, or by its name in ``runs/``.
+
+    Raises:
+        DesignError: the design is missing, unreadable or from a newer bamsearch.
+        RunError: the run is unreadable.
+    """
+    text = os.fspath(design)
+    try:
+        run, rank = _run_and_rank(text)
+        if run is not None:
+            return _ranked(run, rank), None
+        path = Path(design) / DESIGN_FILE if Path(design).is_dir() else Path(design)
+        if not path.is_file():
+            raise DesignError(
+                f"no design at {Path(design)}: give a design.json or a folder with one, "
+                "as written by 'bamsearch insert MODEL -o DIR', or a search run"
+            )
+        weights, record = path.parent / WEIGHTS_FILE, Design.read(path)
+    except OSError as error:
+        raise DesignError(f"{shown(text)} cannot be read: {error.strerror}") from error
+    for parent in path.absolute().parents[1:3]:  # RUN/best and RUN/verify/TRAINING
+        if (parent / RUN_FILE).is_file():
+            record = replace(record, model=read_run(parent).model)
+    return record, weights if weights.exists() else None
+
+
+def is_design(text: str) -> bool:
+    """Whether an argument names a design or an existing run rather than a MODEL."""
+    path = Path(text)
+    try:
+        is_file = path.name == DESIGN_FILE or (path / DESIGN_FILE).exists()
+        return is_file or _run_and_rank(text)[0] is not None
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def _run_and_rank(text: str) -> tuple[Path | None, int]:
+    """The folder of ``RUN@K`` and K, or of ``RUN`` and 1; None if the run does not exist."""
+    name, _, rank = text.rpartition("@")
+    run = find_run(name) if rank.isdecimal() and len(rank) < 10 else None
+    return (find_run(text), 1) if run is None else (run, int(rank))
+
+
+def _ranked(run: Path, rank: int) -> Design:
+    ranking = read_record(run).ranking()
+    if not 1 <= rank <= len(ranking):
+        reason = f"it has {len(ranking)}" if ranking else "none of its trials has a score yet"
+        raise DesignError(f"run {run.name} has no design {rank}: {reason}")
+    return ranking[rank - 1].design
 
 
 @checked
@@ -162,28 +240,6 @@ def save(
     return [target] if module is None else [target, weights]
 
 
-def insert_checked(design: Design, base: Base | None = None) -> Inserted:
-    """Insert the BAMs of a design into its base and check the result by running it.
-
-    Without a base, it is built with random weights. torch's random state is preserved.
-    """
-    if base is None:
-        base = base_to_examine(design.model, design.input_shape, design.num_classes, design.weights)
-    with fork_rng():
-        return base.insert(design, check=True)
-
-
-def _build(design: Design, *, initialise: bool) -> nn.Module:
-    base = build_base(
-        design.model,
-        design.input_shape,
-        num_classes=design.num_classes,
-        weights=design.weights,
-        initialise=initialise,
-    )
-    return base.insert(design, check=design.how == "auto" and initialise).module
-
-
 def _write(design: Design, module: nn.Module | None, folder: Path) -> None:
     (folder / DESIGN_FILE).write_text(design.to_json(), encoding="utf-8")
     if module is not None:
@@ -216,62 +272,6 @@ def _replace_all(draft: Path, folder: Path) -> None:
         for path in old.iterdir():
             os.replace(path, folder / path.name)
         raise
-
-
-def find_design(design: str | os.PathLike[str]) -> tuple[Design, Path | None]:
-    """Resolve a DESIGN argument to the design, and its weight file if it has one.
-
-    Args:
-        design: a ``design.json``, a folder with one, a search run (its best design), or ``RUN@K``
-            (its K-th best); a run is given by its folder, or by its name in ``runs/``.
-
-    Raises:
-        DesignError: the design is missing, unreadable or from a newer bamsearch.
-        RunError: the run is unreadable.
-    """
-    text = os.fspath(design)
-    try:
-        run, rank = _run_and_rank(text)
-        if run is not None:
-            return _ranked(run, rank), None
-        path = Path(design) / DESIGN_FILE if Path(design).is_dir() else Path(design)
-        if not path.is_file():
-            raise DesignError(
-                f"no design at {Path(design)}: give a design.json or a folder with one, "
-                "as written by 'bamsearch insert MODEL -o DIR', or a search run"
-            )
-        weights, record = path.parent / WEIGHTS_FILE, Design.read(path)
-    except OSError as error:
-        raise DesignError(f"{shown(text)} cannot be read: {error.strerror}") from error
-    for parent in path.absolute().parents[1:3]:  # RUN/best and RUN/verify/TRAINING
-        if (parent / RUN_FILE).is_file():
-            record = replace(record, model=read_run(parent).model)
-    return record, weights if weights.exists() else None
-
-
-def is_design(text: str) -> bool:
-    """Whether an argument names a design or an existing run rather than a MODEL."""
-    path = Path(text)
-    try:
-        is_file = path.name == DESIGN_FILE or (path / DESIGN_FILE).exists()
-        return is_file or _run_and_rank(text)[0] is not None
-    except OSError:  # such as a name that is too long
-        return False
-
-
-def _run_and_rank(text: str) -> tuple[Path | None, int]:
-    """The folder of ``RUN@K`` and K, or of ``RUN`` and 1; None if the run does not exist."""
-    name, _, rank = text.rpartition("@")
-    run = find_run(name) if rank.isdecimal() and len(rank) < 10 else None
-    return (find_run(text), 1) if run is None else (run, int(rank))
-
-
-def _ranked(run: Path, rank: int) -> Design:
-    ranking = read_record(run).ranking()
-    if not 1 <= rank <= len(ranking):
-        reason = f"it has {len(ranking)}" if ranking else "none of its trials has a score yet"
-        raise DesignError(f"run {run.name} has no design {rank}: {reason}")
-    return ranking[rank - 1].design
 
 
 def design_of(network: nn.Module) -> Design:

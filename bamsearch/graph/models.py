@@ -26,7 +26,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torchvision.models import WeightsEnum
 
-from bamsearch.errors import MissingExtraError, ModelError, WeightsError
+from bamsearch.errors import MissingExtraError, ModelError, WeightsError, failure_text
 from bamsearch.records import Design, InputShape, check_input_shape
 from bamsearch.records.sources import name_of
 from bamsearch.records.sources import split_model as split_model
@@ -110,7 +110,7 @@ def build_model(
         ):
             built = builder(**arguments)
     except (Exception, SystemExit) as error:
-        raise ModelError(f"{model} cannot be built: {_reason(error)}") from error
+        raise ModelError(f"{model} cannot be built: {failure_text(error)}") from error
     if not isinstance(built, nn.Module):
         raise ModelError(f"{model} returns {type(built).__name__}, not a torch.nn.Module")
     return built
@@ -227,11 +227,6 @@ def _torchvision_builder(name: str) -> Callable[..., Any]:
     return builder
 
 
-def _reason(error: BaseException) -> str:
-    """First line of an error raised by third-party code."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
 def _unknown(
     kind: str, name: str, names: list[str], otherwise: str = "'bamsearch models' lists them"
 ) -> str:
@@ -273,7 +268,7 @@ def load_function(source: str, name: str, kind: str = "factory") -> Callable[...
         try:
             module = _load_file(source) if is_file else importlib.import_module(source)
         except (Exception, SystemExit) as error:
-            raise ModelError(f"{source} cannot be imported: {_reason(error)}") from error
+            raise ModelError(f"{source} cannot be imported: {failure_text(error)}") from error
     function = getattr(module, name, None)
     if not callable(function):
         functions = [key for key, value in vars(module).items() if inspect.isroutine(value)]

@@ -161,7 +161,8 @@ class _OutputRecorder(fx.Interpreter):
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # On the meta device torch runs batch norm in Python, which takes most of the time.
         module = self.fetch_attr(target)
-        if type(module) in _BATCH_NORMS and not kwargs and args[0].device.type == "meta":
+        is_plain = type(module) in _BATCH_NORMS and "forward" not in vars(module)
+        if is_plain and not kwargs and args[0].device.type == "meta":
             module._check_input_dim(args[0])
             if args[0].shape[1] == module.num_features:
                 return torch.empty_like(args[0])

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from bamsearch.errors import DeviceError, InvalidValueError
@@ -144,8 +143,7 @@ def open_subjects(
     ]
     designs = [_design_of(network) for network in named]
     of_model = {design.model: design for design in designs if design is not None}
-    with fork_rng():
-        torch.default_generator.manual_seed(seed)
+    with fork_rng(seed):
         return [
             network
             if isinstance(network, Subject)

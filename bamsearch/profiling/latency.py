@@ -62,7 +62,7 @@ class _Plan:
     sites: tuple[Site, ...]
     options: tuple[tuple[int, int], ...]
     designs: tuple[tuple[Insertion, ...], ...]
-    recorded: LatencyConditions
+    table_conditions: LatencyConditions
     conditions: Conditions
     samples: int
     seed: int
@@ -211,20 +211,21 @@ def _random_designs(
 
 
 def _measure(base: Base, plan: _Plan, progress: Callable[[int, int], None]) -> LatencyTable:
-    summary, bam = plan.summary, plan.recorded
+    summary, conditions = plan.summary, plan.table_conditions
     network, shape = base.network, base.network.input_shape
     if network.path != summary.part or base.sites != summary.sites:
         raise InvalidValueError(
             f"the summary of {summary.model} does not match this {type(base.module).__name__}: "
             "summarise the module to be timed"
         )
-    alone: dict[tuple[object, ...], tuple[nn.Module, tuple[int, ...]]] = {}
+    variant, init, memory_format = conditions.variant, conditions.init, conditions.memory_format
+    bams: dict[tuple[object, ...], tuple[nn.Module, tuple[int, ...]]] = {}
     for site, (r, d) in product(plan.sites, plan.options):
-        if same_network(site, r, d) not in alone:
-            alone[same_network(site, r, d)] = bam_alone(
-                *(site, r, d), variant=bam.variant, init=bam.init, memory_format=bam.memory_format
+        if (key := same_network(site, r, d)) not in bams:
+            bams[key] = bam_alone(
+                site, r, d, variant=variant, init=init, memory_format=memory_format
             )
-    total = 1 + len(alone) + len(plan.designs)
+    total = 1 + len(bams) + len(plan.designs)
     done = count()
 
     def step() -> None:
@@ -234,19 +235,18 @@ def _measure(base: Base, plan: _Plan, progress: Callable[[int, int], None]) -> L
     base_ms = time_model(network.module, shape, **plan.timings()).median
     step()
     times = {}
-    for key, (module, shape_alone) in alone.items():
-        times[key] = time_model(module, shape_alone, **plan.timings()).median
+    for key, (module, map_shape) in bams.items():
+        times[key] = time_model(module, map_shape, **plan.timings()).median
         step()
     entries = tuple(
         LatencyEntry(site.name, r, d, times[same_network(site, r, d)])
         for site, (r, d) in product(plan.sites, plan.options)
     )
-    table = LatencyTable(summary.model, summary.input_shape, summary.part, base_ms, entries, bam)
+    model, input_shape = summary.model, summary.input_shape
+    table = LatencyTable(model, input_shape, summary.part, base_ms, entries, conditions)
     held = []
     for insertions in plan.designs:
-        design = Design(
-            *(table.model, table.input_shape, insertions, bam.variant, bam.init), how=summary.how
-        )
+        design = Design(model, input_shape, insertions, variant, init, how=summary.how)
         inserted = base.insert(design).module.get_submodule(network.path)
         pair = time_pair(network.module, inserted, shape, seed=plan.seed, **plan.timings())
         low, ms, high = (base_ms * ratio for ratio in (pair.low, pair.ratio, pair.high))

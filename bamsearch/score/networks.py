@@ -51,8 +51,7 @@ class Networks:
         self.device = resolve_device(device)
         self.seed = seed
         self._summary = summary
-        with fork_rng():
-            torch.default_generator.manual_seed(seed)
+        with fork_rng(seed):
             base = (
                 build_base(summary.model, summary.input_shape, num_classes=num_classes)
                 if module is None

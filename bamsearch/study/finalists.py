@@ -33,8 +33,7 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
     Raises:
         DeviceError: as :func:`bamsearch.profiling.timing.time_pair`.
     """
-    import torch
-
+    from bamsearch.graph.bams import fork_rng
     from bamsearch.graph.base import Base
     from bamsearch.graph.models import build_model
     from bamsearch.profiling.timing import time_pair
@@ -43,8 +42,7 @@ def time_finalists(record: RunRecord, module: nn.Module | None = None) -> list[F
     conditions = run.latency or {}
     budget = next(budget for budget in run.budgets if budget.quantity == "ms")
     if module is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(run.seed)
+        with fork_rng(run.seed):
             module = build_model(run.model, run.summary.input_shape, num_classes=run.num_classes)
     base = Base(module, run.summary.input_shape, known_sites=run.summary.sites)
     network = base.network

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 import torchvision
 from torch import nn
 
@@ -96,8 +95,7 @@ def build_initial_model(
     """
     check_trainable(design, data.facts)
     default = (data.mean, data.std)
-    with fork_rng():
-        torch.default_generator.manual_seed(seed)
+    with fork_rng(seed):
         if weights is None and beside is not None:
             initial = _with_all(design, load(beside.parent), beside, default)
         elif weights is None or weights == RANDOM:

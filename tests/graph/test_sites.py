@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -479,6 +480,19 @@ def test_pass_through_modules_take_no_name() -> None:
     assert rows(find_sites(net, (3, 16, 16))) == [
         "1 8x16x16 /1 bottleneck 3",
         "4 8x8x8 /2 head 6",
+    ]
+
+
+def test_a_forward_of_one_batch_norm() -> None:
+    def halve(self: nn.BatchNorm2d, x: Tensor) -> Tensor:
+        return nn.BatchNorm2d.forward(self, x)[..., ::2, ::2]
+
+    norm = nn.BatchNorm2d(8)
+    norm.forward = MethodType(halve, norm)  # type: ignore[method-assign]
+    net = nn.Sequential(conv(3, 8), norm, conv(8, 8), nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1))
+    assert rows(find_sites(net, (3, 16, 16))) == [
+        "0 8x16x16 /1 stem 1",
+        "2 8x8x8 /2 head 3",
     ]
 
 
