@@ -131,7 +131,7 @@ def insert(  # noqa: PLR0913
         shape = _shape(model, input_size)
         if loaded is not None:
             return Base(loaded.module, shape)
-        return base_to_examine(model, shape, num_classes)
+        return base_to_examine(Design(model, shape, num_classes=num_classes))
 
     needed = base if build or loaded else None
     summary = _summary(facts, model, input_size, num_classes, published, needed)

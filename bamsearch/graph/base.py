@@ -12,7 +12,7 @@ from torch import nn
 from bamsearch.errors import BamsearchError, ModelError, first_line
 from bamsearch.graph.bams import Bams, attach, fork_rng, make_bams
 from bamsearch.graph.checking import LARGEST_RUN, Check, ComparedBy
-from bamsearch.graph.models import build_model, published
+from bamsearch.graph.models import base_model, published
 from bamsearch.graph.network import FeatureNetwork, find_network
 from bamsearch.graph.placement import place
 from bamsearch.graph.rewrite import rewrite
@@ -136,40 +136,24 @@ class Base:
         return result
 
 
-def base_to_examine(
-    model: str,
-    input_shape: tuple[int, ...],
-    num_classes: int | None = None,
-    weights: str | None = None,
-) -> Base:
-    """A newly built MODEL that can be traced, counted and checked; keeps torch's random state.
+def base_to_examine(design: Design) -> Base:
+    """A newly built base that can be traced, counted and checked; keeps torch's random state.
 
     A network that is published as too large for a check with values has uninitialised weights.
     """
-    numbers = published(model)
+    numbers = published(design.model)
     runs = numbers is None or numbers.params <= LARGEST_RUN
     with fork_rng():
-        return build_base(
-            model, input_shape, num_classes=num_classes, weights=weights, initialise=runs
-        )
+        return build_base(design, initialise=runs)
 
 
-def build_base(
-    model: str,
-    input_shape: tuple[int, ...],
-    *,
-    num_classes: int | None = None,
-    weights: str | None = None,
-    initialise: bool = True,
-) -> Base:
-    """Build a MODEL, see :func:`bamsearch.graph.models.build_model`."""
-    module = build_model(
-        model, input_shape, num_classes=num_classes, weights=weights, initialise=initialise
-    )
+def build_base(design: Design, *, initialise: bool = True) -> Base:
+    """Build the base of a design, see :func:`bamsearch.graph.models.build_model`."""
+    module = base_model(design, initialise=initialise)
     # The imports of the user's code may change, in a notebook for instance.
-    if user_code(model) is not None:
-        return Base(module, input_shape)
+    if user_code(design.model) is not None:
+        return Base(module, design.input_shape)
     # With the parameters, which arguments of the builder alone need not determine.
     parameters = tuple((name, tuple(value.shape)) for name, value in module.named_parameters())
-    key = (model, tuple(input_shape), num_classes, weights, parameters)
-    return Base(module, input_shape, key=key)
+    key = (design.model, design.input_shape, design.num_classes, design.weights, parameters)
+    return Base(module, design.input_shape, key=key)

@@ -62,19 +62,13 @@ def insert_checked(design: Design, base: Base | None = None) -> Inserted:
     Without a base, it is built with random weights. torch's random state is preserved.
     """
     if base is None:
-        base = base_to_examine(design.model, design.input_shape, design.num_classes, design.weights)
+        base = base_to_examine(design)
     with fork_rng():
         return base.insert(design, check=True)
 
 
 def _build(design: Design, *, initialise: bool) -> nn.Module:
-    base = build_base(
-        design.model,
-        design.input_shape,
-        num_classes=design.num_classes,
-        weights=design.weights,
-        initialise=initialise,
-    )
+    base = build_base(design, initialise=initialise)
     return base.insert(design, check=design.how == "auto" and initialise).module
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bamsearch.errors import NoSiteError
 from bamsearch.profiling import cache
-from bamsearch.records import ModelSummary
+from bamsearch.records import Design, ModelSummary
 from bamsearch.text import size_text
 
 if TYPE_CHECKING:
@@ -72,12 +72,8 @@ def _survey(
 
     default = default_input_shape(model)
     shape = (*default[:-2], *size) if size else default
-    built = (
-        build_base(model, shape, num_classes=num_classes, weights=weights, initialise=False)
-        if base is None
-        else base()
-    )
-    summary = summarise_base(model, built)
+    design = Design(model, shape, num_classes=num_classes, weights=weights)
+    summary = summarise_base(model, base() if base else build_base(design, initialise=False))
     numbers = published(model)
     if numbers is None or shape != default or num_classes is not None:
         return summary

@@ -53,7 +53,7 @@ class Networks:
         self._summary = summary
         with fork_rng(seed):
             base = (
-                build_base(summary.model, summary.input_shape, num_classes=num_classes)
+                build_base(Design(summary.model, summary.input_shape, num_classes=num_classes))
                 if module is None
                 else Base(copy_model(module), summary.input_shape)
             )

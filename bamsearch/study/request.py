@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bamsearch.data.resolving import check_model_fits_data
 from bamsearch.errors import InvalidValueError, RunError
 from bamsearch.profiling.summary import check_has_sites, summarise, summarise_base
-from bamsearch.records import Budget, DataFacts, Init, Insertion, Objective, Quantity, Run, Variant
+from bamsearch.records import Budget, DataFacts, Init, Objective, Quantity, Run, Variant
+from bamsearch.records.designs import Design, Insertion
 from bamsearch.records.problems import Problem
 from bamsearch.records.sources import source_of
 from bamsearch.score.table import COSTS, DEFAULT_SCORE, SCORES
@@ -305,7 +306,7 @@ def _base(request: SearchRequest, module: nn.Module | None) -> Base:
         return Base(module, (3, *(request.input_size or (224, 224))))
     shape = default_input_shape(request.model)
     shape = (*shape[:-2], *(request.input_size or shape[-2:]))
-    return base_to_examine(request.model, shape, request.num_classes)
+    return base_to_examine(Design(request.model, shape, num_classes=request.num_classes))
 
 
 def with_insertion_method(problem: P, base: Callable[[], Base] | None = None) -> P:

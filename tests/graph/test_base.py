@@ -8,6 +8,7 @@ import torch
 import bamsearch
 from bamsearch.graph import base, network
 from bamsearch.graph.base import build_base
+from bamsearch.records import Design
 
 NET = """
 import os
@@ -35,9 +36,7 @@ def traces(monkeypatch, tmp_path):
 
 
 def test_a_design_that_is_built_again_is_not_traced_again(traces):
-    design = bamsearch.Design(
-        "resnet18", (3, 32, 32), (bamsearch.Insertion("layer1"),), how="rewrite"
-    )
+    design = Design("resnet18", (3, 32, 32), (bamsearch.Insertion("layer1"),), how="rewrite")
     torch.manual_seed(0)
     first = bamsearch.build(design)
     torch.manual_seed(0)
@@ -46,7 +45,7 @@ def test_a_design_that_is_built_again_is_not_traced_again(traces):
     assert all(
         torch.equal(value, second.state_dict()[key]) for key, value in first.state_dict().items()
     )
-    bamsearch.build(bamsearch.Design("resnet18", (3, 64, 64), design.insertions, how="rewrite"))
+    bamsearch.build(Design("resnet18", (3, 64, 64), design.insertions, how="rewrite"))
     assert len(traces) == 2
 
 
@@ -57,22 +56,22 @@ def test_other_parameters_are_traced(traces, monkeypatch, tmp_path):
     monkeypatch.setattr(base, "user_code", lambda model: None)
     for width in (8, 8, 12):
         monkeypatch.setenv("WIDTH", str(width))
-        assert build_base("varies:net", (3, 32, 32)).sites[-1].channels == width
+        assert build_base(Design("varies:net", (3, 32, 32))).sites[-1].channels == width
     assert len(traces) == 2
 
 
 def test_the_users_own_code_is_always_traced(traces, monkeypatch):
     monkeypatch.setenv("WIDTH", "8")
     Path("net.py").write_text(NET)
-    few = build_base("net.py:net", (3, 32, 32)).sites
+    few = build_base(Design("net.py:net", (3, 32, 32))).sites
     # The same parameters, another graph: such as an import that was edited and loaded again.
     Path("net.py").write_text(NET.replace("nn.Flatten()", "nn.Flatten(2)"))
-    assert build_base("net.py:net", (3, 32, 32)).sites == few
+    assert build_base(Design("net.py:net", (3, 32, 32))).sites == few
     assert len(traces) == 2
 
 
 def test_a_few_are_kept(traces, monkeypatch):
     monkeypatch.setattr(base, "_MOST_TRACED", 2)
     for size in (32, 40, 48):
-        assert build_base("bamsearch.examples:resnet20", (3, size, size)).sites
+        assert build_base(Design("bamsearch.examples:resnet20", (3, size, size))).sites
     assert [key[1] for key in base._TRACED] == [(3, 40, 40), (3, 48, 48)]

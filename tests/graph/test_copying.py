@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,22 @@ def test_what_cannot_be_copied_is_shared(kind: str) -> None:
         assert copied.thing.number is not model.thing.number
     else:
         assert copied.thing is model.thing
+
+
+def test_empty_containers_are_copied() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1))
+    cache: dict[str, Tensor] = {}
+    net.cache, net.groups, net[0].cache = cache, defaultdict(list), cache
+    net.handle = net[0].register_forward_hook(print)
+    net.handle.remove()
+    copied = copy_model(net)
+    assert copied.cache is copied[0].cache
+    assert copied.handle.hooks_dict_ref() is copied[0]._forward_hooks
+    for before, after in zip(net.modules(), copied.modules(), strict=True):
+        for name, value in vars(before).items():
+            if isinstance(value, dict | set):
+                assert type(vars(after)[name]) is type(value)
+                assert vars(after)[name] is not value
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
