@@ -105,6 +105,8 @@ def build_model(
         arguments["num_classes"] = num_classes
     try:
         with (
+            # trunc_normal_ draws again until all values are in its range.
+            torch.random.fork_rng(devices=[], enabled=not initialise),
             nullcontext() if initialise else _Uninitialised(),
             _no_tensors() if weights else nullcontext(),
         ):

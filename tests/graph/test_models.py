@@ -157,6 +157,12 @@ def test_initialisers_work_again_afterwards() -> None:
     assert torch.equal(linear.weight, torch.full((4, 4), 3.0))
 
 
+def test_uninitialised_models_draw_no_random_numbers() -> None:
+    before = torch.get_rng_state()
+    build_model("swin_t", initialise=False)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_same_seed_is_the_same_model() -> None:
     first, other = [], []
     for states in (first, other):
