@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from bamsearch.api.insertion import InsertResult
 from bamsearch.cli.console import Console
 from bamsearch.cli.text.insert import insert_json, print_insertion
 from bamsearch.cli.text.search import print_result, search_result_json
@@ -98,8 +99,9 @@ def whole(number: int) -> None:
     design = Design.from_json(Design("net", (3, 32, 32), insertions).to_json())
     cost = cost_of(summary, design)
     assert cost.total.params == DesignCosts(summary).cost(insertions).params
-    print_insertion(Console(), summary, design, cost, None, None)
-    json.dumps(insert_json(summary, design, cost, None))
+    result = InsertResult(design, summary, cost, loaded=None, inserted=None)
+    print_insertion(Console(), result)
+    json.dumps(insert_json(result))
     network_text(network_picture(summary, insertions))
     for site in summary.sites:
         why_not_paper(site, summary.sites)
