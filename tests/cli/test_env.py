@@ -73,5 +73,5 @@ def test_folder_bytes(tmp_path):
         (3 * 2**40, "3072.0 GiB"),
     ],
 )
-def test_size_text(size, text):
-    assert env.size_text(size) == text
+def test_bytes_text(size, text):
+    assert env.bytes_text(size) == text

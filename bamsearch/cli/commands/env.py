@@ -71,7 +71,7 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def size_text(size: float) -> str:
+def bytes_text(size: float) -> str:
     """Format a size in bytes: ``17.2 KiB``."""
     if size < 1024:
         return f"{size:.0f} B"
@@ -108,7 +108,7 @@ def _lines(content: dict[str, Any]) -> list[list[str]]:
     rows += [[f"device {name}", about] for name, about in content["devices"].items()]
     rows += [[f"extra {name}", _extra_text(name, has)] for name, has in content["extras"].items()]
     cache = content["cache"]
-    rows.append(["cache", f"{cache['path']} ({size_text(cache['bytes'])})"])
+    rows.append(["cache", f"{cache['path']} ({bytes_text(cache['bytes'])})"])
     return rows
 
 
