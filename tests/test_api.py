@@ -17,6 +17,7 @@ from bamsearch.examples import resnet20
 from bamsearch.records import Design
 
 SIZE = (64, 64)
+NETS = Path(__file__).parent / "training" / "nets.py"
 
 
 def few_and_late(design: Design) -> float:
@@ -374,7 +375,7 @@ def test_training_a_model_a_design_and_a_module(tmp_path):
 
 
 def test_search_verify_and_audit(tmp_path):
-    model = "bamsearch.examples:resnet20"
+    model = f"{NETS}:small"
     small = {"input_size": (8, 8), "num_classes": 10}
     result = bamsearch.search(model, score="params", trials=2, output=tmp_path / "run", **small)
     evidence = bamsearch.verify(result, "digits", seeds=2, looks=1, **DIGITS)

@@ -60,7 +60,7 @@ def test_a_search_that_trains(before, bamsearch_cli, image_folder):
     Image.new("RGB", (9, 9)).save(image_folder / "ant" / "0.bmp")
     result = bamsearch_cli(*resume, "5")
     assert result.exit_code == 2
-    assert f"was {recorded.hash}): restore it, or start a new run" in result.stderr
+    assert f"was {recorded.hash}): restore it, or start again" in result.stderr
 
 
 def test_evidence(before, bamsearch_cli, image_folder):
