@@ -62,5 +62,7 @@ def _plain(value: Any) -> Any:
 
 def _text(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(map(_text, value))
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_text(item)}" for name, item in value.items())
     return "none" if value is None else str(value)

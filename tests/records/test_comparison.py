@@ -32,4 +32,6 @@ def test_nested_and_missing_fields():
     assert first_difference(stored, other) == ("recipe lr", "0.1", "0.2")
     assert first_difference(stored, other, ignoring=["recipe lr"]) is None
     assert first_difference({"a": 1}, {"a": 1, "b": 2}) == ("b", "none", "2")
-    assert first_difference({"a": {"b": 1}}, {"a": None}) == ("a", "{'b': 1}", "none")
+    assert first_difference({"a": {"b": 1}}, {"a": None}) == ("a", "b 1", "none")
+    sites = {"insertions": [{"site": "a", "r": 16}, {"site": "b", "r": 8}]}
+    assert first_difference(sites, {}) == ("insertions", "site a r 16, site b r 8", "none")
