@@ -341,5 +341,5 @@ def _check_writable(path: Path) -> None:
         raise OutputError(f"{path} cannot be created: {existing} is a file; choose another path")
     if not os.access(existing, os.W_OK):
         raise OutputError(
-            f"{path} cannot be written: no permission in {existing}; choose another path with -o"
+            f"{path} cannot be written: no permission in {existing}; choose another path"
         )
